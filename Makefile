@@ -1,0 +1,78 @@
+# The front door. `make` lists what there is; every target sets up by itself what it needs.
+
+PYTHON ?= $(shell sh scripts/find_python.sh 3.11 3.12 3.13 3.14)
+NEWER_PYTHON ?= $(shell sh scripts/find_python.sh 3.13)
+VENV := .venv
+NEWER_VENV := .venv-3.13
+READY := $(VENV)/.ready
+NEWER_READY := $(NEWER_VENV)/.ready
+PINS := requirements/dev.txt pyproject.toml
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## see it work in 30 s: real controller and webhook, embedded cluster
+	$(VENV)/bin/spotalis demo
+
+.PHONY: run
+run: $(READY) ## run the operator against the cluster of your kubeconfig
+	$(VENV)/bin/spotalis controller --log-format text
+
+.PHONY: test
+test: lint test-newer ## everything: lint, unit, contract, scenarios on both beds
+	$(VENV)/bin/python -m pytest
+
+.PHONY: test-newer
+test-newer: ## the unit tests on Python 3.13, where it is installed
+	@if [ -n "$(NEWER_PYTHON)" ]; then $(MAKE) --no-print-directory $(NEWER_READY) && \
+	    $(NEWER_VENV)/bin/python -m pytest -q tests/unit; \
+	else echo "Python 3.13 is not installed: its run is skipped"; fi
+
+.PHONY: test-integration
+test-integration: $(READY) ## the scenarios alone, on both beds
+	$(VENV)/bin/python -m pytest tests/integration
+
+.PHONY: lint
+lint: $(READY) ## ruff, mypy strict, who may import whom
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: format
+format: $(READY) ## let ruff mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: testbed
+testbed: $(READY) ## build the real control plane's binaries from Go modules, once a machine
+	$(VENV)/bin/python testbed/build.py
+
+.PHONY: bench
+bench: $(READY) ## memory, webhook latency and watch events, measured
+	$(VENV)/bin/python -m benchmarks
+
+.PHONY: pins
+pins: $(READY) ## compile requirements/ anew from pyproject.toml
+	$(VENV)/bin/pip install --quiet uv
+	$(VENV)/bin/uv pip compile $(COMPILE) pyproject.toml -o requirements/runtime.txt
+	$(VENV)/bin/uv pip compile $(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+
+COMPILE := --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
+
+define set_up
+	@if [ -z "$(1)" ]; then echo "Python 3.11 or newer is needed and was not found"; exit 1; fi
+	@echo "setting up $(2) with $(1)"
+	@$(1) -m venv $(2)
+	@$(2)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(2)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(2)/.ready
+endef
+
+$(READY): $(PINS)
+	$(call set_up,$(PYTHON),$(VENV))
+
+$(NEWER_READY): $(PINS)
+	$(call set_up,$(NEWER_PYTHON),$(NEWER_VENV))

@@ -1,0 +1,311 @@
+"""The owner's wishes for one workload, read from labels and annotations (behaviour.md 1)."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
+from spotalis.model.durations import parse_duration
+from spotalis.model.objects import PREFIX, Namespace, Workload
+
+FOREVER = datetime.max.replace(tzinfo=UTC)
+"""A pause without an end; a spot fallback of ``never`` is ``timedelta.max``."""
+
+SPOT_FALLBACK = timedelta(seconds=120)
+"""How long a spot replica waits for a node where nobody says otherwise (behaviour.md 1)."""
+
+ENABLED = PREFIX + "enabled"
+POD_SLOT = PREFIX + "slot"
+POD_CAPACITY_TYPE = PREFIX + "capacity-type"
+POD_DECISION = PREFIX + "decision"
+POD_KEYS = frozenset({POD_SLOT, POD_CAPACITY_TYPE, POD_DECISION})
+"""What the webhook writes on pods; in a template they are a copy from a live pod."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something an owner wrote that cannot be used."""
+
+    key: str
+    """Without the prefix: ``spot-percentage``."""
+    value: str
+    message: str
+    """What it must be, as the end of a sentence: ``must be a whole number from 0 to 100``."""
+    source: str
+    """Where it stands: ``annotation on deploy/api``."""
+
+    def __str__(self) -> str:
+        return f"{PREFIX}{self.key} '{self.value}' {self.message} ({self.source})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadConfiguration:
+    """What an owner wants of one workload, with where each value came from."""
+
+    enabled: bool = False
+    spot_percentage: int | None = None
+    min_on_demand: int | None = None
+    spot_fallback: timedelta = SPOT_FALLBACK
+    """How long a spot replica may stay unschedulable; ``timedelta.max`` is ``never``."""
+    disruption: DisruptionPolicy = DisruptionPolicy()
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Key (without prefix) to where its value stands; absent keys have built-in values."""
+    problems: tuple[Problem, ...] = ()
+    """Any of these: the workload is left exactly as it is."""
+    warnings: tuple[Problem, ...] = ()
+    """Worth saying, but nothing stops for them."""
+
+    @property
+    def has_policy(self) -> bool:
+        """A share or a floor is set somewhere."""
+        return self.spot_percentage is not None or self.min_on_demand is not None
+
+    @property
+    def percent(self) -> int:
+        """The share on spot; 0 where only a floor is set."""
+        return self.spot_percentage or 0
+
+    @property
+    def floor(self) -> int:
+        """Least replicas on on-demand."""
+        return self.min_on_demand or 0
+
+
+def _percentage(text: str) -> int:
+    digits = text.removesuffix("%")
+    if not re.fullmatch(r"[0-9]{1,3}", digits) or int(digits) > 100:
+        raise ValueError("must be a whole number from 0 to 100, with or without %")
+    return int(digits)
+
+
+def _floor(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise ValueError("must be a whole number from 0 to 9999")
+    return int(text)
+
+
+def _fallback(text: str) -> timedelta:
+    if text == "never":
+        return timedelta.max
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, or never") from None
+
+
+def _boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError('must be "true" or "false"')
+    return text == "true"
+
+
+def _paused_until(text: str) -> datetime:
+    if text == "forever":
+        return FOREVER
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None or "T" not in text:
+        raise ValueError("must be an instant such as 2026-03-01T18:00:00Z, or forever")
+    return instant
+
+
+def _moves(text: str) -> MoveLimit:
+    share = re.fullmatch(r"([0-9]{1,3})%", text)
+    if share and 1 <= int(share[1]) <= 100:
+        return MoveLimit(percent=int(share[1]))
+    if re.fullmatch(r"[0-9]{1,4}", text) and int(text) > 0:
+        return MoveLimit(count=int(text))
+    raise ValueError("must be a whole number from 1 to 9999, or a percentage from 1% to 100%")
+
+
+def _schedule(text: str) -> str:
+    if len(text.split()) != 5:
+        raise ValueError("must be a cron expression of 5 fields")
+    try:
+        next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"must be a cron expression of 5 fields ({error})") from None
+    return text
+
+
+def _timezone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
+
+
+KEYS: Mapping[str, Callable[[str], Any]] = {
+    "spot-percentage": _percentage,
+    "min-on-demand": _floor,
+    "spot-fallback": _fallback,
+    "disruption-schedule": _schedule,
+    "disruption-duration": parse_duration,
+    "disruption-timezone": _timezone,
+    "pdb-override": _boolean,
+    "paused-until": _paused_until,
+    "max-moves-in-flight": _moves,
+}
+"""Every annotation an owner may write, and how its text is read. ``enabled`` stands apart: it is
+also read from labels, and disagreement means no."""
+
+
+def configure(
+    workload: Workload, namespace: Namespace | None, defaults: Mapping[str, str]
+) -> WorkloadConfiguration:
+    """Read what holds for a workload: its own word, then its namespace's, then ``defaults``.
+
+    Args:
+        defaults: key (without prefix) to text, from the operator's settings.
+
+    Never raises: what cannot be used is in ``problems``, all of it at once.
+    """
+    kind = "deploy" if workload.kind == "Deployment" else "sts"
+    here = f"{kind}/{workload.name}"
+    there = f"namespace/{workload.namespace}"
+    reader = _Reader()
+    enabled = reader.enabled(workload.labels, workload.annotations, here)
+    if enabled is None and namespace is not None:
+        enabled = reader.enabled(namespace.labels, namespace.annotations, there)
+    # An unreadable word is a problem, and a workload with a problem is left as it is; what else
+    # is wrong is said at the same time.
+    if not enabled and not reader.problems:
+        return WorkloadConfiguration(sources=reader.sources)
+    layers = [(workload.annotations, PREFIX, f"annotation on {here}")]
+    if namespace is not None:
+        layers.append((namespace.annotations, PREFIX, f"annotation on {there}"))
+    layers.append((defaults, "", "the operator's settings"))
+    values = reader.values(layers)
+    reader.check_window(values)
+    reader.warn(workload, here, values)
+    return WorkloadConfiguration(
+        enabled=bool(enabled),
+        spot_percentage=values.get("spot-percentage"),
+        min_on_demand=values.get("min-on-demand"),
+        spot_fallback=values.get("spot-fallback", SPOT_FALLBACK),
+        disruption=_disruption(values),
+        sources=reader.sources,
+        problems=tuple(reader.problems),
+        warnings=tuple(reader.warnings),
+    )
+
+
+def _disruption(values: Mapping[str, Any]) -> DisruptionPolicy:
+    window = None
+    if "disruption-schedule" in values and "disruption-duration" in values:
+        window = DisruptionWindow(
+            schedule=values["disruption-schedule"],
+            duration=values["disruption-duration"],
+            timezone=values.get("disruption-timezone", ZoneInfo("UTC")),
+        )
+    return DisruptionPolicy(
+        window=window,
+        moves_in_flight=values.get("max-moves-in-flight", MoveLimit(percent=10)),
+        pdb_override=values.get("pdb-override", False),
+        paused_until=values.get("paused-until"),
+    )
+
+
+class _Reader:
+    """Collects values with their sources, and every problem on the way."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, str] = {}
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def enabled(
+        self, labels: Mapping[str, str], annotations: Mapping[str, str], where: str
+    ) -> bool | None:
+        """One object's word; None if it has none. Of a disagreement, no wins."""
+        said: bool | None = None
+        for mapping, what in ((labels, "label"), (annotations, "annotation")):
+            if ENABLED in mapping:
+                source = f"{what} on {where}"
+                word = self._parse("enabled", mapping[ENABLED], _boolean, source)
+                if said is not False:
+                    said = bool(word)
+                    self.sources["enabled"] = source
+        return said
+
+    def values(self, layers: list[tuple[Mapping[str, str], str, str]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, parse in KEYS.items():
+            for mapping, prefix, source in layers:
+                if prefix + key in mapping:
+                    value = self._parse(key, mapping[prefix + key], parse, source)
+                    if value is not None:
+                        found[key] = value
+                        self.sources[key] = source
+                    break
+        return found
+
+    def check_window(self, values: Mapping[str, Any]) -> None:
+        pair = ("disruption-schedule", "disruption-duration")
+        for one, other in (pair, pair[::-1]):
+            if one in values and other not in self.sources:
+                bad_already = any(problem.key == other for problem in self.problems)
+                if not bad_already:
+                    self._problem(one, "", f"needs {PREFIX}{other} beside it", self.sources[one])
+
+    def warn(self, workload: Workload, here: str, values: Mapping[str, Any]) -> None:
+        for mapping, what in ((workload.annotations, "annotation"), (workload.labels, "label")):
+            for name, text in mapping.items():
+                key = name.removeprefix(PREFIX)
+                if key not in KEYS and name not in POD_KEYS and name != ENABLED:
+                    message = "is not read by Spotalis" + _suggestion(key)
+                    self._warning(key, text, message, f"{what} on {here}")
+        for name in workload.template_keys:
+            if name in POD_KEYS:
+                key = name.removeprefix(PREFIX)
+                self._warning(
+                    key,
+                    "",
+                    "belongs on pods; in a template it is overwritten",
+                    f"template of {here}",
+                )
+        floor = values.get("min-on-demand")
+        if floor is None:
+            return
+        if "spot-percentage" not in values and not self.problems:
+            self._warning(
+                "min-on-demand",
+                str(floor),
+                "is set without spot-percentage: all replicas go to on-demand",
+                self.sources["min-on-demand"],
+            )
+        elif floor > workload.replicas > 0:
+            self._warning(
+                "min-on-demand",
+                str(floor),
+                f"is greater than the {workload.replicas} replicas: all go to on-demand",
+                self.sources["min-on-demand"],
+            )
+
+    def _parse(self, key: str, text: str, parse: Callable[[str], Any], source: str) -> Any:
+        try:
+            return parse(text.strip())
+        except ValueError as error:
+            self._problem(key, text, str(error), source)
+            return None
+
+    def _problem(self, key: str, value: str, message: str, source: str) -> None:
+        self.problems.append(Problem(key=key, value=value, message=message, source=source))
+
+    def _warning(self, key: str, value: str, message: str, source: str) -> None:
+        self.warnings.append(Problem(key=key, value=value, message=message, source=source))
+
+
+def _suggestion(key: str) -> str:
+    close = difflib.get_close_matches(key, [*KEYS, "enabled"], n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,104 @@
+"""Whether a replacement could land: room on the nodes of a class (behaviour.md 5, Capacity)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from spotalis.model.nodes import Pin
+from spotalis.model.objects import Node, PodShape
+from spotalis.planner.interruption import notice
+
+
+@dataclass(slots=True)
+class _Free:
+    """What is left of one node while pods are put on it in thought."""
+
+    node: Node
+    cpu_millis: int
+    memory_bytes: int
+    pods: int
+    other: dict[str, int]
+
+    def take(self, shape: PodShape) -> bool:
+        """Put one pod of this shape on it; False, and nothing taken, if it does not fit."""
+        if self.pods < 1 or self.cpu_millis < shape.cpu_millis:
+            return False
+        if self.memory_bytes < shape.memory_bytes:
+            return False
+        if any(self.other.get(name, 0) < amount for name, amount in shape.other):
+            return False
+        self.pods -= 1
+        self.cpu_millis -= shape.cpu_millis
+        self.memory_bytes -= shape.memory_bytes
+        for name, amount in shape.other:
+            self.other[name] -= amount
+        return True
+
+
+def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
+    """Whether the scheduler could bind a pod of this shape to the node, resources aside.
+
+    ``pin`` adds the tolerations that a placed pod would carry.
+    """
+    if not node.ready or node.cordoned or notice(node):
+        return False
+    tolerations = shape.tolerations + (pin.tolerations if pin else ())
+    for taint in node.taints:
+        if taint.effect == "PreferNoSchedule":
+            continue
+        if not any(toleration.tolerates(taint) for toleration in tolerations):
+            return False
+    if any(node.labels.get(key) != value for key, value in shape.node_selector):
+        return False
+    terms = shape.node_terms
+    return not terms or any(all(r.matches(node.labels) for r in term) for term in terms)
+
+
+def room(
+    nodes: Iterable[Node],
+    bound: Mapping[str, Sequence[PodShape]],
+    waiting: Iterable[PodShape],
+    shape: PodShape,
+    pin: Pin,
+    at_most: int,
+) -> int:
+    """How many more pods of ``shape``, pinned by ``pin``, fit on ``nodes``.
+
+    Args:
+        nodes: those of the wanted class.
+        bound: shapes of the pods that hold resources, by node name.
+        waiting: shapes of pods that have no node yet and may take this room first: every Pending
+            pod, and the replacements of open moves, of every workload.
+        shape: of the workload's template.
+        pin: what the webhook would add.
+        at_most: stop counting here.
+    """
+    free = [_free(node, bound.get(node.name, ())) for node in nodes if node.ready]
+    for other in waiting:
+        for node in free:
+            if accepts(node.node, other) and node.take(other):
+                break
+    count = 0
+    for node in free:
+        if accepts(node.node, shape, pin):
+            while count < at_most and node.take(shape):
+                count += 1
+    return count
+
+
+def _free(node: Node, bound: Sequence[PodShape]) -> _Free:
+    free = _Free(
+        node=node,
+        cpu_millis=node.cpu_millis,
+        memory_bytes=node.memory_bytes,
+        pods=node.pods,
+        other=dict(node.other),
+    )
+    for shape in bound:
+        free.pods -= 1
+        free.cpu_millis -= shape.cpu_millis
+        free.memory_bytes -= shape.memory_bytes
+        for name, amount in shape.other:
+            free.other[name] = free.other.get(name, 0) - amount
+    return free

@@ -1,0 +1,124 @@
+"""One workload as it was at one instant: all that a decision may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import DisruptionBudget, Pod, Workload
+from spotalis.model.replicas import ReplicaState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A pod of the workload, with what its surroundings say about it."""
+
+    pod: Pod
+    node_type: NodeType
+    """Its node's class while it is bound to a known node, else the class it is pinned to."""
+    leaving: bool = False
+    """Its node is being taken by the provider."""
+    evicted: bool = False
+    """The API server has accepted our eviction, and no event has shown it yet."""
+    user_pinned: bool = False
+    """The owner's template pins its class: counted, never moved."""
+    neighbours: int = 0
+    """Other pods on its node."""
+
+    @property
+    def stays(self) -> bool:
+        """It holds a slot: neither finished, nor on its way out."""
+        pod = self.pod
+        return not (pod.deleting_at or pod.finished or self.leaving or self.evicted)
+
+    @property
+    def ready(self) -> bool:
+        """It serves, and nothing is about to end it."""
+        return self.stays and self.pod.ready
+
+    def available(self, min_ready: timedelta, now: datetime) -> bool:
+        """It has been ready for the workload's ``minReadySeconds``."""
+        if not self.ready:
+            return False
+        since = self.pod.ready_at
+        return since is None or now - since >= min_ready
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A pod admitted and not yet seen."""
+
+    review: str
+    """The review's uid; the pod will carry it in its decision annotation."""
+    owner: str
+    """UID of the ReplicaSet or StatefulSet."""
+    slot: int
+    node_type: NodeType
+    name: str = ""
+    """Only a StatefulSet's pods have a name before they exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """A snapshot of one workload; the planner sees nothing else."""
+
+    workload: Workload
+    configuration: WorkloadConfiguration
+    replicas: tuple[Replica, ...] = ()
+    budgets: tuple[DisruptionBudget, ...] = ()
+    """All PodDisruptionBudgets of its namespace."""
+    reservations: tuple[Reservation, ...] = ()
+    room: Mapping[NodeType, int] = field(default_factory=dict)
+    """How many more of its pods fit on the nodes of a class; a class that is absent has no bound
+    (towards on-demand a provisioner is assumed)."""
+    classified: bool = True
+    """At least one node says which class it is, or the settings name a rule group."""
+    synced: bool = True
+    implausible: str = ""
+    """Why the view is not to be trusted; empty if it is."""
+    read_only: bool = False
+    moves_free: int = 20
+    """Evictions that may still start in the whole cluster."""
+    cooldown_until: datetime | None = None
+
+    @cached_property
+    def staying(self) -> tuple[Replica, ...]:
+        """The replicas that hold a slot."""
+        return tuple(replica for replica in self.replicas if replica.stays)
+
+    @cached_property
+    def state(self) -> ReplicaState:
+        """Wanted against present."""
+        counts = dict.fromkeys(NodeType, 0)
+        for replica in self.staying:
+            counts[replica.node_type] += 1
+        return ReplicaState(
+            desired=self.workload.replicas,
+            percent=self.configuration.percent,
+            floor=self.configuration.floor,
+            spot=counts[NodeType.SPOT],
+            on_demand=counts[NodeType.ON_DEMAND],
+            unknown=counts[NodeType.UNKNOWN],
+        )
+
+    def missing(self, now: datetime) -> int:
+        """Wanted replicas that do not serve, ours in flight among them; never negative."""
+        min_ready = timedelta(seconds=self.workload.min_ready_seconds)
+        available = sum(1 for replica in self.replicas if replica.available(min_ready, now))
+        return max(0, self.workload.replicas - available)
+
+    def moves_left(self, now: datetime) -> int:
+        """Ready replicas that may be moved now; 0 or less: as many are missing as may be."""
+        if self.workload.ordered:
+            return 1 - self.missing(now)
+        limit = self.configuration.disruption.moves_in_flight
+        return limit.of(self.workload.replicas) - self.missing(now)
+
+    @cached_property
+    def ready_on_demand(self) -> int:
+        """What the floor is measured against."""
+        return sum(1 for r in self.replicas if r.ready and r.node_type is NodeType.ON_DEMAND)

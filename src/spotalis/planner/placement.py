@@ -1,0 +1,102 @@
+"""Where a new pod goes: the same answer for the webhook, the simulator and the tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from spotalis.model.nodes import NodeType
+from spotalis.model.replicas import slot_type, spot
+from spotalis.planner.candidates import ordinal, slot_of
+from spotalis.planner.observed import Observed, Reservation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPod:
+    """A pod that is about to be created."""
+
+    owner: str
+    """UID of its ReplicaSet or StatefulSet."""
+    name: str = ""
+    """Empty for a ReplicaSet's pods: the API server names them after admission."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where a new pod goes, and the figures that led there."""
+
+    node_type: NodeType
+    slot: int
+    rule: str
+    """``share`` (Deployment), ``slot`` or ``share`` (StatefulSet)."""
+    have_on_demand: int
+    have_spot: int
+    """Replicas of its owner that hold a slot, per class, admitted and not yet seen included."""
+    reserved: int
+    """How many of those are admitted and not yet seen."""
+    want_on_demand: int
+    want_spot: int
+    """The split of the workload's wanted replicas."""
+
+
+def place(observed: Observed, pod: NewPod) -> Placement:
+    """Decide the class and slot of a new pod (behaviour.md 2)."""
+    held = [r for r in observed.staying if r.pod.owner is not None and r.pod.owner.uid == pod.owner]
+    held = [r for r in held if not pod.name or r.pod.name != pod.name]
+    reserved = _awaited(observed, pod, {r.pod.name for r in held})
+    types = [r.node_type for r in held] + [r.node_type for r in reserved]
+    have_spot, have_on_demand = types.count(NodeType.SPOT), types.count(NodeType.ON_DEMAND)
+    if observed.workload.kind == "StatefulSet":
+        node_type, slot, rule = _ordinal_place(observed, pod, have_spot, have_on_demand)
+    else:
+        slots = {slot_of(r, observed) for r in held} | {r.slot for r in reserved}
+        node_type, slot, rule = _next_place(observed, have_spot, have_on_demand, slots)
+    return Placement(
+        node_type=node_type,
+        slot=slot,
+        rule=rule,
+        have_on_demand=have_on_demand,
+        have_spot=have_spot,
+        reserved=len(reserved),
+        want_on_demand=observed.state.desired_on_demand,
+        want_spot=observed.state.desired_spot,
+    )
+
+
+def _awaited(observed: Observed, pod: NewPod, seen: Set[str]) -> list[Reservation]:
+    """The reservations that stand for another pod each: a name that is tried again has several."""
+    by_pod = {r.name or r.review: r for r in observed.reservations if r.owner == pod.owner}
+    return [r for r in by_pod.values() if not r.name or r.name not in {*seen, pod.name}]
+
+
+def _next_place(
+    observed: Observed, have_spot: int, have_on_demand: int, slots: Iterable[int | None]
+) -> tuple[NodeType, int, str]:
+    """A Deployment's pod: spot exactly if that is what one more replica calls for.
+
+    It takes the lowest free slot of its class, else the lowest free one.
+    """
+    percent, floor = observed.configuration.percent, observed.configuration.floor
+    held = have_spot + have_on_demand
+    is_spot = have_spot < spot(held + 1, percent, floor)
+    node_type = NodeType.SPOT if is_spot else NodeType.ON_DEMAND
+    taken = set(slots)
+    free = [k for k in range(held + len(taken) + 2) if k not in taken]
+    slot = next((k for k in free if slot_type(k, percent, floor) is node_type), free[0])
+    return node_type, slot, "share"
+
+
+def _ordinal_place(
+    observed: Observed, pod: NewPod, have_spot: int, have_on_demand: int
+) -> tuple[NodeType, int, str]:
+    """A StatefulSet's pod: its ordinal's class, unless the others already fill that share."""
+    configuration, state = observed.configuration, observed.state
+    slot = ordinal(pod.name, observed.workload.first_ordinal) or 0
+    # Who makes ordinal 7 wants 8 replicas, also where we have not seen that scale-up yet.
+    state = dataclasses.replace(state, desired=max(state.desired, slot + 1))
+    node_type = slot_type(slot, configuration.percent, configuration.floor)
+    have = have_spot if node_type is NodeType.SPOT else have_on_demand
+    if have >= state.wanted(node_type):
+        return node_type.other, slot, "share"
+    return node_type, slot, "slot"

@@ -1,0 +1,114 @@
+"""Who we are to the API server, kept fresh."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from spotalis.kube.config_error import NO_CREDENTIALS, ConfigError
+from spotalis.kube.exec_plugin import ExecPlugin, PluginCredential
+from spotalis.model.clock import Clock
+
+Material = bytes | Path
+"""PEM text at hand, or the file that holds it (and may be replaced at any time)."""
+
+REREAD_SECONDS = 60.0
+_EXPIRY_MARGIN = timedelta(seconds=10)
+
+
+def read_material(material: Material | None) -> bytes:
+    """The PEM text; OSError if its file cannot be read."""
+    if isinstance(material, Path):
+        return material.read_bytes()
+    return material or b""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What goes with a request."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    certificate: bytes = b""
+    key: bytes = b""
+
+
+class Credentials:
+    """The user of a kubeconfig, or the service account of a pod.
+
+    Files are read again every minute, a plugin is run again when what it gave has expired, and
+    both when the server has refused the present credential.
+    """
+
+    def __init__(
+        self,
+        *,
+        headers: tuple[tuple[str, str], ...] = (),
+        token_file: Path | None = None,
+        certificate: Material | None = None,
+        key: Material | None = None,
+        plugin: ExecPlugin | None = None,
+    ) -> None:
+        self._headers = headers
+        self._token_file = token_file
+        self._certificate = certificate
+        self._key = key
+        self._plugin = plugin
+        self._fetching = asyncio.Lock()
+        self._held: Credential | None = None
+        self._from_plugin: PluginCredential | None = None
+        self._read_at = float("-inf")
+
+    async def get(self, clock: Clock, *, refused: Credential | None = None) -> Credential:
+        """The present credential; another than ``refused`` if there is another.
+
+        Raises:
+            ConfigError: there is none to be had.
+        """
+        async with self._fetching:  # many may ask at once: one reads, the others take its find
+            if self._held is None or self._held is refused or self._is_stale(clock):
+                self._held = await self._fetch(clock, renew=self._held is refused)
+            return self._held
+
+    def _is_stale(self, clock: Clock) -> bool:
+        in_files = self._token_file or self._certificate or self._key
+        if in_files and clock.monotonic() - self._read_at >= REREAD_SECONDS:
+            return True
+        return self._has_expired(clock)
+
+    def _has_expired(self, clock: Clock) -> bool:
+        if self._from_plugin is None or self._from_plugin.expires_at is None:
+            return False
+        return clock.now() >= self._from_plugin.expires_at - _EXPIRY_MARGIN
+
+    async def _fetch(self, clock: Clock, *, renew: bool) -> Credential:
+        if self._plugin and (self._from_plugin is None or renew or self._has_expired(clock)):
+            self._from_plugin = await self._plugin.ask()
+        self._read_at = clock.monotonic()
+        try:
+            return self._assembled(self._from_plugin or PluginCredential())
+        except (OSError, UnicodeDecodeError) as error:
+            if self._held is not None:
+                return self._held  # a file is being replaced: what it held last may still do
+            raise _unreadable(error) from None
+
+    def _assembled(self, given: PluginCredential) -> Credential:
+        headers = list(self._headers)
+        token = given.token
+        if self._token_file is not None:
+            token = self._token_file.read_text("utf-8").strip()
+        if token:
+            headers.append(("Authorization", f"Bearer {token}"))
+        return Credential(
+            headers=tuple(headers),
+            certificate=given.certificate or read_material(self._certificate),
+            key=given.key or read_material(self._key),
+        )
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> ConfigError:
+    what = "the token file holds no text"
+    if isinstance(error, OSError):
+        what = f"{error.filename} cannot be read: {error.strerror}"
+    return ConfigError(NO_CREDENTIALS, what, fix="mend the user's entry in the kubeconfig")

@@ -1,0 +1,58 @@
+"""How long to wait before asking again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+
+class Dice(Protocol):
+    """Where jitter comes from; a ``random.Random`` is one."""
+
+    def random(self) -> float:
+        """A number in [0, 1)."""
+        ...
+
+
+class Backoff:
+    """Delays that double from ``floor_seconds`` to ``ceiling_seconds``, drawn with jitter.
+
+    Each delay is drawn evenly from the upper half of its step, so that clients that failed
+    together do not come back together.
+    """
+
+    def __init__(
+        self, dice: Dice, *, floor_seconds: float = 0.8, ceiling_seconds: float = 30.0
+    ) -> None:
+        self._dice = dice
+        self._floor = floor_seconds
+        self._ceiling = ceiling_seconds
+        self._step = floor_seconds
+
+    def next_seconds(self) -> float:
+        """The next delay, within [floor, ceiling]."""
+        high = self._step = min(self._step * 2, self._ceiling)
+        low = max(self._floor, high / 2)
+        return low + (high - low) * self._dice.random()
+
+    def reset(self) -> None:
+        """Start from the floor again: something went well."""
+        self._step = self._floor
+
+
+def retry_after_seconds(value: str, now: datetime) -> float | None:
+    """What a ``Retry-After`` header asks for, or None where it says nothing readable.
+
+    It is written as seconds or as an HTTP date; a date that has passed means "at once".
+    """
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())

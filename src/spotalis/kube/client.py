@@ -1,0 +1,315 @@
+"""Typed requests to an API server: one method per verb, answers as records, refusals as errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from spotalis.kube.backoff import Dice
+from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    Cause,
+    Conflict,
+    Forbidden,
+    Gone,
+    NotFound,
+    TooManyRequests,
+    error_from,
+)
+from spotalis.kube.eviction import Eviction, EvictionOutcome, eviction_body, outcome_of
+from spotalis.kube.exchange import Exchange, Observe
+from spotalis.kube.limiter import Limiter
+from spotalis.kube.resources import PODS, Resource
+from spotalis.model.clock import Clock
+from spotalis.model.objects import Pod
+from spotalis.model.transport import Request, Response, Transport, TransportError
+
+__all__ = [
+    "AlreadyExists",
+    "ApiError",
+    "Cause",
+    "Client",
+    "Conflict",
+    "Eviction",
+    "EvictionOutcome",
+    "Forbidden",
+    "Gone",
+    "NotFound",
+    "Page",
+    "PatchType",
+    "TooManyRequests",
+]
+
+PAGE_ITEMS = 250
+_SLICE = 25  # objects decoded between two turns of the event loop
+T = TypeVar("T")
+Answer = TypeVar("Answer")
+Raw = TypeVar("Raw")
+Body = Mapping[str, object] | Sequence[Mapping[str, object]]
+Query = Sequence[tuple[str, str]]
+
+
+class PatchType(StrEnum):
+    """How a patch's body is meant; the value is its content type."""
+
+    MERGE = "application/merge-patch+json"
+    JSON = "application/json-patch+json"
+    STRATEGIC = "application/strategic-merge-patch+json"
+    APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list: its items still in JSON, so that the reader may take them in slices."""
+
+    items: list[msgspec.Raw]
+    resource_version: str
+
+
+class Client:
+    """Speaks to one API server through a transport, at a limited rate.
+
+    Reads are repeated with a jittered backoff when the server is busy or away; writes never are,
+    for an unanswered write may have been carried out.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        clock: Clock,
+        dice: Dice,
+        limiter: Limiter | None = None,
+        observe: Observe | None = None,
+        request_seconds: float = 10.0,
+        list_seconds: float = 60.0,
+    ) -> None:
+        self._exchange = Exchange(
+            transport, clock=clock, dice=dice, limiter=limiter, observe=observe
+        )
+        self._clock = clock
+        self._request_seconds = request_seconds
+        self._list_seconds = list_seconds
+
+    async def get(self, resource: Resource[T], namespace: str, name: str) -> T | None:
+        """The object as the server holds it now, or None if there is none."""
+        response = await self._exchange.read(self._request("GET", resource.path(namespace, name)))
+        if response.status == 404:
+            return None
+        return self._record(resource, response)
+
+    async def list_all(
+        self,
+        resource: Resource[T],
+        namespace: str = "",
+        *,
+        quorum: bool = False,
+        label_selector: str = "",
+    ) -> list[T]:
+        """Every object, at one point in time.
+
+        With ``quorum`` that point is now; without it the server may answer from its cache, which
+        may lag.
+        """
+        query = _list_query(quorum, label_selector)
+        try:
+            return await self._list_by(PAGE_ITEMS, resource, namespace, query)
+        except Gone:  # the pages came too slowly for one point in time
+            return await self._list_by(0, resource, namespace, query)
+
+    async def _list_by(
+        self, limit: int, resource: Resource[T], namespace: str, query: Query
+    ) -> list[T]:
+        found: list[T] = []
+        async with aclosing(self.pages(resource, namespace, query=query, limit=limit)) as pages:
+            async for page in pages:
+                for item in page.items:
+                    found.append(_decoded(resource.decode, item))
+                    if len(found) % _SLICE == 0:
+                        await asyncio.sleep(0)
+        return found
+
+    async def pages(
+        self, resource: Resource[T], namespace: str = "", *, query: Query = (), limit: int
+    ) -> AsyncGenerator[Page, None]:
+        """A list in pages of ``limit`` items (0: all in one), as of now unless ``query`` differs.
+
+        Raises:
+            Gone: the rest of the list has expired on the server.
+        """
+        token = ""
+        while True:
+            asked = [*query, ("limit", str(limit))] if limit else [*query]
+            if token:
+                asked = [pair for pair in asked if pair[0] != "resourceVersion"]
+                asked.append(("continue", token))
+            request = self._request(
+                "GET", resource.path(namespace), query=asked, seconds=self._list_seconds
+            )
+            body = self._checked(await self._exchange.read(request))
+            answer = _decoded(_LIST.decode, body)
+            token = answer.metadata.continue_ or ""
+            yield Page(answer.items or [], answer.metadata.resource_version)
+            if not token:
+                return
+
+    async def create(self, resource: Resource[T], namespace: str, body: Mapping[str, object]) -> T:
+        """Create an object; what the server made of it."""
+        request = self._request("POST", resource.path(namespace), body=body)
+        return self._record(resource, await self._exchange.send(request))
+
+    async def replace(
+        self, resource: Resource[T], namespace: str, name: str, body: Mapping[str, object]
+    ) -> T:
+        """Write the whole object.
+
+        Raises:
+            Conflict: it is no longer at the ``metadata.resourceVersion`` that ``body`` names.
+        """
+        request = self._request("PUT", resource.path(namespace, name), body=body)
+        return self._record(resource, await self._exchange.send(request))
+
+    async def patch(
+        self,
+        resource: Resource[T],
+        namespace: str,
+        name: str,
+        body: Body,
+        *,
+        patch_type: PatchType,
+        subresource: str = "",
+        field_manager: str = "",
+        force: bool = False,
+    ) -> T:
+        """Change parts of an object; ``force`` takes fields from other managers (APPLY only)."""
+        query = [("fieldManager", field_manager)] if field_manager else []
+        if force:
+            query.append(("force", "true"))
+        request = self._request(
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            query=query,
+            body=body,
+            content_type=patch_type.value,
+        )
+        return self._record(resource, await self._exchange.send(request))
+
+    async def delete(
+        self,
+        resource: Resource[T],
+        namespace: str,
+        name: str,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+    ) -> bool:
+        """Delete an object, if it is still the one meant; False if there is none of that name.
+
+        Raises:
+            Conflict: it has another UID or resourceVersion.
+        """
+        wanted = {"uid": uid, "resourceVersion": resource_version}
+        preconditions = {field: value for field, value in wanted.items() if value}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        request = self._request("DELETE", resource.path(namespace, name), body=body)
+        response = await self._exchange.send(request)
+        if response.status == 404:
+            return False
+        self._checked(response)
+        return True
+
+    async def evict(self, pod: Pod, *, with_resource_version: bool = False) -> Eviction:
+        """Ask once, by the Eviction API, for this very pod (by UID) to be evicted.
+
+        ``with_resource_version``: only as it was when ``pod`` was read.
+        """
+        body = eviction_body(pod, with_resource_version=with_resource_version)
+        path = PODS.path(pod.namespace, pod.name, "eviction")
+        try:
+            response = await self._exchange.send(self._request("POST", path, body=body))
+        except TransportError as error:
+            return Eviction(EvictionOutcome.UNKNOWN, str(error))
+        return outcome_of(response, self._clock.now())
+
+    async def raw(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        query: Query = (),
+        *,
+        content_type: str = "application/json",
+    ) -> Response:
+        """One request, sent once; the answer whatever its status."""
+        request = self._request(method, path, query=query, body=body, content_type=content_type)
+        return await self._exchange.send(request)
+
+    def stream(
+        self, path: str, query: Query, *, silence_seconds: float
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes of a watch as they come; raises as ``Transport.stream`` does."""
+        return self._exchange.stream(
+            Request(method="GET", path=path, query=tuple(query), timeout_seconds=silence_seconds)
+        )
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query = (),
+        body: Body | None = None,
+        content_type: str = "application/json",
+        seconds: float | None = None,
+    ) -> Request:
+        return Request(
+            method=method,
+            path=path,
+            query=tuple(query),
+            body=b"" if body is None else msgspec.json.encode(body),
+            content_type=content_type,
+            timeout_seconds=self._request_seconds if seconds is None else seconds,
+        )
+
+    def _checked(self, response: Response) -> bytes:
+        if response.status >= 300:
+            raise error_from(response, self._clock.now())
+        return response.body
+
+    def _record(self, resource: Resource[T], response: Response) -> T:
+        return _decoded(resource.decode, self._checked(response))
+
+
+def _decoded(read: Callable[[Raw], Answer], raw: Raw) -> Answer:
+    try:
+        return read(raw)
+    except UNDECODABLE as error:  # a proxy's page, half an answer, another kind
+        raise TransportError(f"the answer cannot be read: {error}") from error
+
+
+def _list_query(quorum: bool, label_selector: str) -> Query:
+    query = [] if quorum else [("resourceVersion", "0")]
+    if label_selector:
+        query.append(("labelSelector", label_selector))
+    return query
+
+
+class _ListMeta(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+    continue_: str | None = msgspec.field(name="continue", default=None)
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+_LIST = msgspec.json.Decoder(_List)

@@ -1,0 +1,202 @@
+"""The way to a cluster: from a kubeconfig, or from inside a pod."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from spotalis.kube import kubeconfig as files
+from spotalis.kube.auth import Credentials, Material
+from spotalis.kube.config_error import BAD_KUBECONFIG, NO_CLUSTER, NO_SUCH_ENTRY, ConfigError
+from spotalis.kube.exec_plugin import Run, run_program
+from spotalis.kube.kubeconfig import Cluster, Entry, Kubeconfig, User
+from spotalis.kube.proxy import proxy_for
+from spotalis.kube.users import credentials_of, material
+
+__all__ = ["ClusterAccess", "ConfigError", "load"]
+
+T = TypeVar("T")
+
+IN_CLUSTER_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAccess:
+    """All that is needed to speak to one API server."""
+
+    server: str
+    """Its URL, perhaps with a path."""
+    credentials: Credentials = field(default_factory=Credentials)
+    ca: Material | None = None
+    """Whom to trust; None: whom the system trusts."""
+    verify: bool = True
+    tls_server_name: str = ""
+    """The name its certificate carries, where that is not the host of ``server``."""
+    proxy_url: str = ""
+    compress: bool = True
+    namespace: str = "default"
+    context: str = ""
+    """The kubeconfig's context; ``""`` inside a pod."""
+    user: str = ""
+
+
+def load(
+    environment: Mapping[str, str],
+    *,
+    kubeconfig: str = "",
+    context: str = "",
+    in_cluster_dir: Path = IN_CLUSTER_DIR,
+    run: Run = run_program,
+) -> ClusterAccess:
+    """Find the cluster: ``kubeconfig``, $KUBECONFIG, ~/.kube/config, the pod's service account.
+
+    The first that exists is taken; the last only where there is no kubeconfig.
+
+    Raises:
+        ConfigError: there is none, or it does not lead to a cluster.
+    """
+    paths = _paths(environment, kubeconfig)
+    if kubeconfig and not paths[0].exists():
+        raise ConfigError(
+            NO_CLUSTER,
+            f"no cluster to talk to: there is no file {kubeconfig}",
+            fix="name another file with --kubeconfig     or try: spotalis demo",
+        )
+    config = files.read(paths)
+    if not config.contexts and not kubeconfig and not context:
+        inside = _in_cluster(environment, in_cluster_dir)
+        if inside is not None:
+            return inside
+    return _from_context(config, context, environment, run)
+
+
+def _paths(environment: Mapping[str, str], kubeconfig: str) -> list[Path]:
+    if kubeconfig:
+        return [Path(kubeconfig)]
+    if named := environment.get("KUBECONFIG"):
+        return [Path(path) for path in named.split(os.pathsep) if path]
+    home = environment.get("HOME")
+    return [Path(home, ".kube", "config")] if home else []
+
+
+def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess | None:
+    host = environment.get("KUBERNETES_SERVICE_HOST", "")
+    port = environment.get("KUBERNETES_SERVICE_PORT", "")
+    token, ca, namespace = folder / "token", folder / "ca.crt", folder / "namespace"
+    if not host or not port or not token.exists():
+        return None
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return ClusterAccess(
+        server=server,
+        credentials=Credentials(token_file=token),
+        ca=ca,
+        proxy_url=proxy_for(server, environment),
+        namespace=namespace.read_text("utf-8").strip() if namespace.exists() else "default",
+    )
+
+
+def _from_context(
+    config: Kubeconfig, name: str, environment: Mapping[str, str], run: Run
+) -> ClusterAccess:
+    name = name or config.current_context
+    if not name:
+        raise _no_cluster(config, environment)
+    looked_at = _looked_at(config, environment)
+    context = _entry("context", name, config.contexts, looked_at).value
+    cluster_name, user_name = context.cluster or "", context.user or ""
+    cluster = _entry("cluster", cluster_name, config.clusters, looked_at)
+    user = Entry(User(), Path())
+    if user_name:
+        user = _entry("user", user_name, config.users, looked_at)
+    server = _server(cluster_name, cluster.value)
+    ca = material(
+        cluster.value.certificate_authority_data,
+        cluster.value.certificate_authority,
+        cluster.folder,
+        f'certificate-authority of cluster "{cluster_name}"',
+    )
+    return ClusterAccess(
+        server=server,
+        credentials=credentials_of(
+            user, user_name, cluster.value, ca=ca, environment=environment, run=run
+        ),
+        ca=ca,
+        verify=not cluster.value.insecure_skip_tls_verify,
+        tls_server_name=cluster.value.tls_server_name or "",
+        proxy_url=_proxy(cluster_name, cluster.value, server, environment),
+        compress=not cluster.value.disable_compression,
+        namespace=context.namespace or "default",
+        context=name,
+        user=user_name,
+    )
+
+
+def _entry(
+    kind: str, name: str, entries: Mapping[str, Entry[T]], looked_at: tuple[str, ...]
+) -> Entry[T]:
+    entry = entries.get(name)
+    if entry is not None:
+        return entry
+    alike = difflib.get_close_matches(name, entries, n=1)
+    raise ConfigError(
+        NO_SUCH_ENTRY,
+        f'the kubeconfig has no {kind} "{name}"'
+        + (f'; did you mean "{alike[0]}"?' if alike else ""),
+        looked_at,
+        "kubectl config get-contexts     shows what there is",
+    )
+
+
+def _server(name: str, cluster: Cluster) -> str:
+    server = (cluster.server or "").rstrip("/")
+    if server and "://" not in server:
+        tls = cluster.certificate_authority or cluster.certificate_authority_data
+        server = f"https://{server}" if tls else f"http://{server}"
+    if urlsplit(server).scheme in ("http", "https") and urlsplit(server).hostname:
+        return server
+    raise ConfigError(
+        BAD_KUBECONFIG,
+        f'cluster "{name}" has no usable server address',
+        (f"server: '{cluster.server or ''}'",),
+        f"kubectl config set-cluster {name} --server=https://HOST:PORT",
+    )
+
+
+def _proxy(name: str, cluster: Cluster, server: str, environment: Mapping[str, str]) -> str:
+    proxy = cluster.proxy_url or proxy_for(server, environment)
+    if not proxy or urlsplit(proxy).scheme in ("http", "https"):
+        return proxy
+    raise ConfigError(
+        BAD_KUBECONFIG,
+        f'the proxy of cluster "{name}" must be an HTTP proxy',
+        (f"proxy-url: '{proxy}'",),
+        f"kubectl config set-cluster {name} --proxy-url=http://HOST:PORT",
+    )
+
+
+def _no_cluster(config: Kubeconfig, environment: Mapping[str, str]) -> ConfigError:
+    fix = "try: spotalis demo"
+    what = "there is no kubeconfig"
+    if config.files:
+        what = "the kubeconfig has no current context"
+        some = min(config.contexts, default="NAME")
+        fix = f"kubectl config use-context {some}     or add --context {some}     or {fix}"
+    looked_at = _looked_at(config, environment)
+    return ConfigError(NO_CLUSTER, f"no cluster to talk to: {what}", looked_at, fix)
+
+
+def _looked_at(config: Kubeconfig, environment: Mapping[str, str]) -> tuple[str, ...]:
+    names = ", ".join(sorted(config.contexts)) or "none"
+    found = ", ".join(map(str, config.files)) or "no kubeconfig file"
+    variable = environment.get("KUBECONFIG") or "unset"
+    lines = [
+        f"looked at: $KUBECONFIG ({variable}), {found} ({len(config.contexts)} contexts: {names})"
+    ]
+    if "KUBERNETES_SERVICE_HOST" not in environment:
+        lines.append("not inside a pod: $KUBERNETES_SERVICE_HOST is unset")
+    return tuple(lines)

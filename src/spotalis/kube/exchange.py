@@ -1,0 +1,131 @@
+"""One request and its answer: the rate limit before it, the count after it, repeats of reads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+
+from spotalis.kube.backoff import Backoff, Dice, retry_after_seconds
+from spotalis.kube.limiter import Limiter
+from spotalis.model.clock import Clock
+from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
+
+Observe = Callable[[str, str, int, float], None]
+"""(verb, resource, HTTP status or 0 for no answer, seconds), after every request."""
+
+READ_ATTEMPTS = 4
+LONGEST_WAIT_SECONDS = 30.0
+"""A server that asks for more patience than this gets its answer passed on to the caller."""
+_BUSY = frozenset({429, 500, 502, 503, 504})
+
+
+class Exchange:
+    """Sends requests through a transport, those for leases first."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        clock: Clock,
+        dice: Dice,
+        limiter: Limiter | None,
+        observe: Observe | None,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._dice = dice
+        self._limiter = limiter
+        self._observe = observe
+
+    async def send(self, request: Request) -> Response:
+        """Send once; the answer whatever its status."""
+        await self._admit(request)
+        started_at = self._clock.monotonic()
+        try:
+            response = await self._transport.send(request)
+        except TransportError:
+            self._note(request, 0, started_at)
+            raise
+        self._note(request, response.status, started_at)
+        return response
+
+    async def read(self, request: Request) -> Response:
+        """Send what changes nothing, again if need be; the last answer, whatever its status."""
+        backoff = Backoff(self._dice, floor_seconds=0.25, ceiling_seconds=4.0)
+        for _ in range(READ_ATTEMPTS - 1):
+            delay = backoff.next_seconds()
+            try:
+                response = await self.send(request)
+            except TransportError:
+                pass
+            else:
+                if response.status not in _BUSY:
+                    return response
+                asked = retry_after_seconds(
+                    response.headers.get("retry-after", ""), self._clock.now()
+                )
+                if asked is not None and asked > LONGEST_WAIT_SECONDS:
+                    return response
+                delay = max(delay, asked or 0.0)
+            await asyncio.sleep(delay)
+        return await self.send(request)
+
+    async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
+        """The bytes of an answer as they come; raises as ``Transport.stream`` does."""
+        await self._admit(request)
+        started_at = self._clock.monotonic()
+        opened = False
+        chunks = self._transport.stream(request)
+        try:
+            async for chunk in chunks:
+                if not opened:
+                    opened = True
+                    self._note(request, 200, started_at)
+                yield chunk
+        except StreamRefused as refused:
+            self._note(request, refused.response.status, started_at)
+            raise
+        except TransportError:
+            if not opened:
+                self._note(request, 0, started_at)
+            raise
+        finally:
+            await _close(chunks)
+
+    async def _admit(self, request: Request) -> None:
+        if self._limiter is not None:
+            await self._limiter.acquire(priority=_LEASES in request.path)
+
+    def _note(self, request: Request, status: int, started_at: float) -> None:
+        if self._observe is not None:
+            verb, resource = verb_and_resource(request)
+            self._observe(verb, resource, status, self._clock.monotonic() - started_at)
+
+
+_LEASES = "/apis/coordination.k8s.io/"
+
+
+async def _close(chunks: AsyncIterator[bytes]) -> None:
+    if isinstance(chunks, AsyncGenerator):
+        await chunks.aclose()
+
+
+def verb_and_resource(request: Request) -> tuple[str, str]:
+    """RBAC's words for a request: ``("create", "pods/eviction")``, ``("list", "nodes")``."""
+    parts = request.path.strip("/").split("/")
+    if parts[0] not in ("api", "apis"):
+        return request.method.lower(), request.path
+    rest = parts[2:] if parts[0] == "api" else parts[3:]
+    if rest[:1] == ["namespaces"] and len(rest) > 2:
+        rest = rest[2:]
+    resource = "/".join(rest[:1] + rest[2:3])
+    if request.method != "GET":
+        verb = _VERBS.get(request.method, request.method.lower())
+    elif len(rest) > 1:
+        verb = "get"
+    else:
+        verb = "watch" if ("watch", "true") in request.query else "list"
+    return verb, resource
+
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}

@@ -1,0 +1,142 @@
+"""Credentials from a program: ``client.authentication.k8s.io`` v1 and v1beta1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+from spotalis.kube.config_error import NO_CREDENTIALS, ConfigError
+
+API_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
+PLUGIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a program ended."""
+
+    status: int
+    output: bytes = b""
+    complaint: bytes = b""
+
+
+Run = Callable[[Sequence[str], Mapping[str, str]], Awaitable[Finished]]
+"""Runs a command line in an environment; OSError if it cannot be started or takes too long."""
+
+
+async def run_program(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
+    """Run a program without a terminal, for at most ``PLUGIN_SECONDS``."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=dict(environment),
+    )
+    try:
+        async with asyncio.timeout(PLUGIN_SECONDS):
+            output, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Finished(process.returncode or 0, output, complaint)
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCredential:
+    """What a plugin answered."""
+
+    token: str = ""
+    certificate: bytes = b""
+    key: bytes = b""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecPlugin:
+    """A program that prints credentials."""
+
+    api_version: str
+    command: str
+    args: tuple[str, ...] = ()
+    environment: Mapping[str, str]
+    """All of it, with what the kubeconfig adds."""
+    install_hint: str = ""
+    cluster: Mapping[str, object] | None = None
+    """Told to the plugin where the kubeconfig says ``provideClusterInfo``."""
+    run: Run = run_program
+
+    async def ask(self) -> PluginCredential:
+        """Run the plugin.
+
+        Raises:
+            ConfigError: it is missing, fails, or prints something else.
+        """
+        try:
+            finished = await self.run((self.command, *self.args), self._environment())
+        except FileNotFoundError:
+            raise self._error("is not installed", *self.install_hint.splitlines()) from None
+        except TimeoutError:
+            raise self._error(f"did not answer in {PLUGIN_SECONDS:.0f} s") from None
+        except OSError as error:
+            raise self._error(f"cannot be run: {error.strerror}") from None
+        if finished.status != 0:
+            complaint = finished.complaint.decode("utf-8", "replace").splitlines()
+            raise self._error(f"failed with status {finished.status}", *complaint[-5:])
+        return self._read(finished.output)
+
+    def _environment(self) -> dict[str, str]:
+        spec: dict[str, object] = {"interactive": False}
+        if self.cluster is not None:
+            spec["cluster"] = self.cluster
+        info = {"apiVersion": self.api_version, "kind": "ExecCredential", "spec": spec}
+        return {
+            **self.environment,
+            "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode(),
+        }
+
+    def _read(self, output: bytes) -> PluginCredential:
+        try:
+            answer = msgspec.json.decode(output, type=_ExecCredential)
+        except ValueError as error:
+            raise self._error(f"printed no ExecCredential: {error}") from None
+        if answer.api_version != self.api_version:
+            said = f"answers in {answer.api_version!r}, but the kubeconfig says {self.api_version}"
+            raise self._error(said)
+        status = answer.status
+        has_pair = status and status.client_certificate_data and status.client_key_data
+        if not status or not (status.token or has_pair):
+            raise self._error("printed neither a token nor a certificate with its key")
+        return PluginCredential(
+            token=status.token or "",
+            certificate=(status.client_certificate_data or "").encode(),
+            key=(status.client_key_data or "").encode(),
+            expires_at=status.expiration_timestamp,
+        )
+
+    def _error(self, what: str, *lines: str) -> ConfigError:
+        command = " ".join((self.command, *self.args))
+        return ConfigError(
+            NO_CREDENTIALS,
+            f"the credential plugin `{self.command}` {what}",
+            lines,
+            f"run `{command}` by hand and mend what it says",
+        )
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
+    expiration_timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class _ExecCredential(msgspec.Struct, rename="camel"):
+    api_version: str = ""
+    status: _Status | None = None

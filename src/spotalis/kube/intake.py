@@ -1,0 +1,111 @@
+"""From raw events into a store, whether they come one by one or as a whole list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from spotalis.kube import decode
+from spotalis.kube.resources import Resource
+from spotalis.kube.store import Change, Event, EventType, Record, StoreWriter
+
+T = TypeVar("T", bound=Record)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relist(Generic[T]):
+    """What a list changed in the store; ``on_change`` tells of each difference as well."""
+
+    added: int
+    changed: int
+    vanished: tuple[T, ...]
+    """What the store held and the list did not show, though no event had told of its deletion."""
+    total: int
+    """How many objects the store holds now."""
+    first: bool
+    """The first list of all."""
+
+
+class Intake(Generic[T]):
+    """Decodes events of one kind, writes them into its store and tells who listens."""
+
+    def __init__(
+        self,
+        resource: Resource[T],
+        writer: StoreWriter[T],
+        *,
+        on_change: Callable[[Change[T]], None],
+        on_relist: Callable[[Relist[T]], None] | None,
+        on_skip: Callable[[str], None],
+    ) -> None:
+        self._resource = resource
+        self._writer = writer
+        self._on_change = on_change
+        self._on_relist = on_relist
+        self._on_skip = on_skip
+        self.listing = False
+        """A list is under way."""
+        self._added = self._changed = 0
+
+    def begin_list(self, *, back_in_time: bool) -> None:
+        """What comes from now on is a list; one that was under way is given up."""
+        self.listing = True
+        self._added = self._changed = 0
+        self._writer.begin_relist(back_in_time=back_in_time)
+
+    def take(self, event_type: EventType, raw: msgspec.Raw) -> str:
+        """Apply one event, or skip it if it cannot be read; the object's resourceVersion."""
+        try:
+            record = self._resource.decode(raw)
+        except decode.UNDECODABLE as error:
+            return self._skip(raw, error)
+        change = self._writer.apply(Event(event_type, record))
+        if change is not None:
+            if change.old is None:
+                self._added += 1
+            else:
+                self._changed += 1
+            self._on_change(change)
+        return record.resource_version
+
+    async def end_list(self, at: float, breathe: Callable[[], Awaitable[None]]) -> None:
+        """The list is complete: drop what it did not show, and tell.
+
+        The store is whole again before anybody is told, and ``on_relist`` comes first.
+        """
+        vanished: list[T] = []
+        for unlisted in self._writer.unlisted():
+            vanished += unlisted
+            await breathe()
+        changes = [change for gone in vanished if (change := self._writer.forget(gone))]
+        store = self._writer.store
+        first = not store.synced
+        self._writer.end_relist()
+        self._writer.heard(at)
+        self.listing = False
+        if self._on_relist is not None:
+            relist = Relist(
+                added=self._added,
+                changed=self._changed,
+                vanished=tuple(vanished),
+                total=len(store),
+                first=first,
+            )
+            self._on_relist(relist)
+        for change in changes:
+            self._on_change(change)
+            await breathe()
+
+    def _skip(self, raw: msgspec.Raw, error: Exception) -> str:
+        """Count the object as listed all the same: it exists, and what is held of it stays."""
+        try:
+            who = decode.identity(raw)
+        except decode.UNDECODABLE:
+            self._on_skip(str(error))
+            return ""
+        self._writer.mark(who.namespace, who.name)
+        self._on_skip(f"{who.namespace}/{who.name}: {error}")
+        return who.resource_version

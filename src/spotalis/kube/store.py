@@ -1,0 +1,190 @@
+"""The read cache of one kind: one writer, many readers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+
+class Record(Protocol):
+    """What the store must know of a record; a ``namespace`` is used where there is one."""
+
+    @property
+    def name(self) -> str:
+        """``metadata.name``."""
+        ...
+
+    @property
+    def uid(self) -> str:
+        """``metadata.uid``."""
+        ...
+
+    @property
+    def resource_version(self) -> str:
+        """``metadata.resourceVersion``."""
+        ...
+
+
+T = TypeVar("T", bound=Record)
+
+
+class EventType(StrEnum):
+    """What a watch says of an object."""
+
+    ADDED = "ADDED"
+    MODIFIED = "MODIFIED"
+    DELETED = "DELETED"
+
+
+class Event(msgspec.Struct, Generic[T], frozen=True):
+    """One message of a watch, or one item of a list (as ADDED)."""
+
+    type: EventType
+    object: T
+
+
+class Change(msgspec.Struct, Generic[T], frozen=True):
+    """What an event did to the store; at most one of the two is None."""
+
+    old: T | None
+    new: T | None
+
+
+class Store(Generic[T]):
+    """The objects of one kind as last heard. Readers must not await while they iterate."""
+
+    def __init__(self) -> None:
+        self.synced = False
+        """The first list is in; it stays so for good."""
+        self.heard_at = float("-inf")
+        """Monotonic time of the last sign of life while the store followed its server.
+
+        It stands still during a relist, when what is held is neither the old nor the new view.
+        """
+        self.by_namespace: dict[str, dict[str, T]] = {}
+        """Namespace, then name. Only the StoreWriter writes here."""
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """The object, or None. Objects without namespaces are under ``""``."""
+        return self.by_namespace.get(namespace, {}).get(name)
+
+    def within(self, namespace: str) -> Iterator[T]:
+        """The objects of one namespace."""
+        return iter(self.by_namespace.get(namespace, {}).values())
+
+    def __iter__(self) -> Iterator[T]:
+        for objects in self.by_namespace.values():
+            yield from objects.values()
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_namespace.values()))
+
+
+class StoreWriter(Generic[T]):
+    """The one hand that writes a store; idempotent, and it never goes back in time."""
+
+    def __init__(self, store: Store[T]) -> None:
+        self.store = store
+        self.refused = 0
+        """Events that were older than what the store holds, and therefore not applied."""
+        self._seen: dict[str, set[str]] | None = None
+        self._back_in_time = False
+        self._deleted: dict[tuple[str, str], str] = {}
+
+    def apply(self, event: Event[T]) -> Change[T] | None:
+        """Apply one event; None if it changes nothing (a duplicate, or older than what is held)."""
+        new = event.object
+        namespace, name = key(new)
+        objects = self.store.by_namespace
+        old = objects.get(namespace, {}).get(name)
+        if event.type is EventType.DELETED:
+            return self._delete(namespace, name, old, new.resource_version)
+        self.mark(namespace, name)
+        if old is None:
+            held_version = self._deleted.get((namespace, name), "")
+        else:
+            held_version = old.resource_version
+        if new.resource_version == held_version or self._refuses(
+            new.resource_version, held_version
+        ):
+            return None
+        objects.setdefault(namespace, {})[name] = new
+        return Change(old, new)
+
+    def begin_relist(self, *, back_in_time: bool = False) -> None:
+        """From now on every object that is applied or marked counts as listed.
+
+        ``back_in_time``: the server itself went back (its database was restored from a copy),
+        so until the relist ends older versions are taken for what they are, the truth.
+        """
+        self._seen = {}
+        self._back_in_time = back_in_time
+        if back_in_time:
+            self._deleted.clear()
+
+    def mark(self, namespace: str, name: str) -> None:
+        """Count an object as listed although it could not be read: it has not vanished."""
+        if self._seen is not None:
+            self._seen.setdefault(namespace, set()).add(name)
+
+    def unlisted(self) -> Iterator[list[T]]:
+        """What is held and the relist has not shown, namespace by namespace.
+
+        Nothing may be applied or dropped until it is through.
+        """
+        seen = self._seen or {}
+        for namespace, objects in self.store.by_namespace.items():
+            here = seen.get(namespace, set())
+            yield [held for name, held in objects.items() if name not in here]
+
+    def end_relist(self) -> None:
+        """Stop counting, and call the store synced."""
+        self._seen = None
+        self._back_in_time = False
+        self.store.synced = True
+
+    def heard(self, at: float) -> None:
+        """Note a sign of life at this monotonic time; not during a relist."""
+        if self._seen is None and self.store.synced:
+            self.store.heard_at = at
+
+    def forget(self, gone: T) -> Change[T] | None:
+        """Drop an object that a relist no longer shows."""
+        namespace, name = key(gone)
+        return self._delete(namespace, name, self.store.get(namespace, name), gone.resource_version)
+
+    def _refuses(self, version: str, held_version: str) -> bool:
+        refuses = not self._back_in_time and is_older(version, held_version)
+        self.refused += refuses
+        return refuses
+
+    def _delete(self, namespace: str, name: str, old: T | None, version: str) -> Change[T] | None:
+        if old is not None and self._refuses(version, old.resource_version):
+            return None
+        self._deleted[namespace, name] = version
+        if len(self._deleted) > _TOMBSTONES:
+            del self._deleted[next(iter(self._deleted))]
+        if old is None:
+            return None
+        objects = self.store.by_namespace[namespace]
+        del objects[name]
+        if not objects:
+            del self.store.by_namespace[namespace]
+        return Change(old, None)
+
+
+_TOMBSTONES = 4096
+"""Deletions remembered, so that a late duplicate of an earlier event raises no ghost."""
+
+
+def key(record: Record) -> tuple[str, str]:
+    """(namespace, name); the namespace of what has none is ``""``."""
+    return getattr(record, "namespace", ""), record.name
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether a resourceVersion is certainly older; never so where either is not a number."""
+    return version.isdecimal() and than.isdecimal() and int(version) < int(than)

@@ -1,0 +1,143 @@
+"""The user of a kubeconfig's context as credentials."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from spotalis.kube.auth import Credentials, Material, read_material
+from spotalis.kube.config_error import BAD_TLS, NO_CREDENTIALS, ConfigError
+from spotalis.kube.exec_plugin import API_VERSIONS, ExecPlugin, Run
+from spotalis.kube.kubeconfig import Cluster, Entry, Plugin, User
+
+_CONFIG_EXTENSION = "client.authentication.k8s.io/exec"
+
+
+def credentials_of(
+    user: Entry[User],
+    name: str,
+    cluster: Cluster,
+    *,
+    ca: Material | None,
+    environment: Mapping[str, str],
+    run: Run,
+) -> Credentials:
+    """The user's credentials; what is said outright beats what a plugin would say.
+
+    Raises:
+        ConfigError: the user has a kind of credentials that is not supported.
+    """
+    value = user.value
+    if value.auth_provider is not None:
+        raise ConfigError(
+            NO_CREDENTIALS,
+            f'user "{name}" has an auth-provider, which clients no longer support',
+            fix="log in again with your provider's tool; it will write an exec plugin instead",
+        )
+    headers = _impersonation(value)
+    plugin = None
+    if value.username:
+        pair = f"{value.username}:{value.password or ''}".encode()
+        headers.append(("Authorization", f"Basic {base64.b64encode(pair).decode()}"))
+    elif value.token and not value.token_file:
+        headers.append(("Authorization", f"Bearer {value.token}"))
+    elif value.exec_ is not None and not value.token_file:
+        plugin = _plugin(value.exec_, user.folder, cluster, ca, environment, run)
+    whose = f'of user "{name}"'
+    return Credentials(
+        headers=tuple(headers),
+        token_file=user.folder / value.token_file if value.token_file else None,
+        certificate=material(
+            value.client_certificate_data,
+            value.client_certificate,
+            user.folder,
+            f"client-certificate {whose}",
+        ),
+        key=material(value.client_key_data, value.client_key, user.folder, f"client-key {whose}"),
+        plugin=plugin,
+    )
+
+
+def material(data: str | None, file: str | None, folder: Path, what: str) -> Material | None:
+    """PEM text from base64, or the file that holds it.
+
+    Raises:
+        ConfigError: there is something, and it cannot be read.
+    """
+    fix = f"mend the {what} in the kubeconfig"
+    if data:
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError):
+            raise ConfigError(BAD_TLS, f"the {what} is not base64", fix=fix) from None
+    if not file:
+        return None
+    path = folder / file
+    try:
+        path.read_bytes()
+    except OSError as error:
+        what = f"the {what} cannot be read"
+        raise ConfigError(BAD_TLS, what, (f"{path}: {error.strerror}",), fix) from None
+    return path
+
+
+def _impersonation(user: User) -> list[tuple[str, str]]:
+    headers = [("Impersonate-User", user.as_)] if user.as_ else []
+    if user.as_uid:
+        headers.append(("Impersonate-Uid", user.as_uid))
+    headers += [("Impersonate-Group", group) for group in user.as_groups or ()]
+    for key, values in (user.as_user_extra or {}).items():
+        headers += [(f"Impersonate-Extra-{quote(key, safe='')}", value) for value in values]
+    return headers
+
+
+def _plugin(
+    plugin: Plugin,
+    folder: Path,
+    cluster: Cluster,
+    ca: Material | None,
+    environment: Mapping[str, str],
+    run: Run,
+) -> ExecPlugin:
+    if plugin.api_version not in API_VERSIONS:
+        raise ConfigError(
+            NO_CREDENTIALS,
+            f"the credential plugin `{plugin.command}` speaks '{plugin.api_version}'",
+            (f"supported: {', '.join(API_VERSIONS)}",),
+            "update the plugin, and let it write the kubeconfig again",
+        )
+    if plugin.interactive_mode == "Always":
+        raise ConfigError(
+            NO_CREDENTIALS,
+            f"the credential plugin `{plugin.command}` must ask at a terminal",
+            ("interactiveMode: Always",),
+            "set interactiveMode to IfAvailable, or use another user",
+        )
+    by_path = "/" in plugin.command
+    return ExecPlugin(
+        api_version=plugin.api_version,
+        command=str(folder / plugin.command) if by_path else plugin.command,
+        args=tuple(plugin.args or ()),
+        environment={**environment, **{added.name: added.value for added in plugin.env or ()}},
+        install_hint=plugin.install_hint or "",
+        cluster=_cluster_info(cluster, ca) if plugin.provide_cluster_info else None,
+        run=run,
+    )
+
+
+def _cluster_info(cluster: Cluster, ca: Material | None) -> dict[str, object]:
+    """``spec.cluster`` of an ExecCredential."""
+    config = [e.extension for e in cluster.extensions or () if e.name == _CONFIG_EXTENSION]
+    info = {
+        "server": cluster.server,
+        "tls-server-name": cluster.tls_server_name,
+        "insecure-skip-tls-verify": cluster.insecure_skip_tls_verify,
+        "certificate-authority-data": base64.b64encode(read_material(ca)).decode(),
+        "proxy-url": cluster.proxy_url,
+        "disable-compression": cluster.disable_compression,
+        "config": config[0] if config else None,
+    }
+    return {key: value for key, value in info.items() if value}

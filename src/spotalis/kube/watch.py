@@ -1,0 +1,328 @@
+"""Keeps a store equal to what its API server holds, for as long as the task lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Generic, NoReturn, TypeVar
+
+import msgspec
+
+from spotalis.kube import decode, wire
+from spotalis.kube.backoff import Backoff, Dice
+from spotalis.kube.client import PAGE_ITEMS, Client
+from spotalis.kube.errors import ApiError, Gone, error_from, error_from_status
+from spotalis.kube.intake import Intake, Relist
+from spotalis.kube.lines import LineSplitter, LineTooLong
+from spotalis.kube.resources import Resource
+from spotalis.kube.store import Change, EventType, Record, StoreWriter, is_older
+from spotalis.kube.trouble import Trouble, WatchReport, WatchSign, trouble_from
+from spotalis.model.clock import Clock
+from spotalis.model.transport import StreamRefused, TransportError
+
+__all__ = ["Relist", "WatchOptions", "WatchReport", "WatchSign", "reflect"]
+
+T = TypeVar("T", bound=Record)
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """Numbers that only tests have reason to change."""
+
+    watch_list: bool = True
+    """Ask for the list as a stream first."""
+    watch_seconds: float = 300.0
+    """Streams end by themselves after one to two times this, drawn for each."""
+    silence_seconds: float = 90.0
+    """Longest silence on a stream: one and a half times the period of bookmarks."""
+    initial_seconds: float = 120.0
+    """Longest wait for the end of a streamed list."""
+    backoff_floor_seconds: float = 0.8
+    backoff_ceiling_seconds: float = 30.0
+    stalled_after: int = 3
+    """Streams in a row that say nothing, before a relist."""
+    relist_seconds: float = 3600.0
+    """A relist about this often finds what a watch may have lost."""
+    believe_after: int = 5
+    """Lists in a row older than what has been seen, before they are believed."""
+    slice_events: int = 25
+    """Events taken between two turns of the event loop: well under a millisecond of work."""
+    line_bytes: int = 8 * 1024 * 1024
+
+
+async def reflect(
+    client: Client,
+    resource: Resource[T],
+    writer: StoreWriter[T],
+    *,
+    namespace: str = "",
+    on_change: Callable[[Change[T]], None],
+    on_relist: Callable[[Relist[T]], None] | None = None,
+    clock: Clock,
+    dice: Dice,
+    options: WatchOptions | None = None,
+    observe: Callable[[WatchReport], None] | None = None,
+) -> NoReturn:
+    """List and watch ``resource`` into ``writer``, for ever.
+
+    No failure of the server or the wire ends it: each is reported and tried again. ``on_change``
+    is called after the store has changed; ``on_relist`` at the end of each list, before
+    ``on_change`` is told of what has vanished, so that a reader may doubt it first.
+    """
+    follower = _Follower(
+        client,
+        resource,
+        writer,
+        namespace,
+        on_change=on_change,
+        on_relist=on_relist,
+        clock=clock,
+        dice=dice,
+        options=options or WatchOptions(),
+        observe=observe or (lambda report: None),
+    )
+    while True:
+        seconds = await follower.turn()
+        await asyncio.sleep(seconds)
+
+
+class _NoWatchList(Exception):
+    """The server does not stream initial lists."""
+
+
+class _Follower(Generic[T]):
+    """One kind, followed turn by turn: a list if need be, then a stream until that ends."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource[T],
+        writer: StoreWriter[T],
+        namespace: str,
+        *,
+        on_change: Callable[[Change[T]], None],
+        on_relist: Callable[[Relist[T]], None] | None,
+        clock: Clock,
+        dice: Dice,
+        options: WatchOptions,
+        observe: Callable[[WatchReport], None],
+    ) -> None:
+        self._client = client
+        self._resource = resource
+        self._namespace = namespace
+        self._writer = writer
+        self._intake = Intake(
+            resource,
+            writer,
+            on_change=on_change,
+            on_relist=on_relist,
+            on_skip=lambda message: self._report(WatchSign.UNDECODABLE, message),
+        )
+        self._clock = clock
+        self._dice = dice
+        self._options = options
+        self._observe = observe
+        self._backoff = Backoff(
+            dice,
+            floor_seconds=options.backoff_floor_seconds,
+            ceiling_seconds=options.backoff_ceiling_seconds,
+        )
+        self._version = ""
+        """Where the next stream resumes; ``""``: a list comes first."""
+        self._newest = ""
+        """The newest version of all; a list must not be older."""
+        self._relist_at = 0.0
+        self._streams_lists = options.watch_list
+        self._list_broke = False
+        """The last streamed list never came to its end: the next is asked for in pages."""
+        self._progress = False
+        """This turn has brought the store up to date, or kept it so."""
+        self._stalls = 0
+        self._old_lists = 0
+        self._events = 0
+
+    async def turn(self) -> float:
+        """List and watch until something ends it; how long to wait before the next turn."""
+        self._progress = False
+        began_at = self._clock.monotonic()
+        trouble = await self._attempt()
+        if self._progress:
+            self._backoff.reset()
+            self._stalls = 0
+            lived_seconds = self._clock.monotonic() - began_at
+            if trouble is None and lived_seconds >= self._options.backoff_floor_seconds:
+                return 0.0
+        trouble = trouble or Trouble(WatchSign.CLOSED, "the stream ended", stream_opened=True)
+        if self._version and trouble.stream_opened and not self._progress:
+            self._stalls += 1
+            if self._stalls >= self._options.stalled_after:
+                self._stalls = 0
+                trouble = Trouble(WatchSign.STALLED, str(trouble), start_over=True)
+        if trouble.start_over:
+            self._version = ""
+        delay = max(self._backoff.next_seconds(), trouble.retry_seconds)
+        self._report(trouble.sign, str(trouble), delay)
+        return delay
+
+    async def _attempt(self) -> Trouble | None:
+        try:
+            await self._list_and_watch()
+        except Trouble as trouble:
+            return trouble
+        except ApiError as error:
+            return trouble_from(error)
+        except LineTooLong as error:
+            return Trouble(WatchSign.GARBLED, str(error), stream_opened=True)
+        except TransportError as error:
+            return Trouble(WatchSign.CUT, str(error), stream_opened=error.committed)
+        return None
+
+    async def _list_and_watch(self) -> None:
+        if self._clock.monotonic() >= self._relist_at:
+            self._version = ""
+        if not self._version and self._streams_lists and not self._list_broke:
+            try:
+                await self._watch(listing=True)
+            except _NoWatchList as why:
+                self._streams_lists = False
+                self._report(WatchSign.NO_WATCH_LIST, str(why))
+            else:
+                return
+        if not self._version:
+            await self._list()
+        await self._watch()
+
+    async def _list(self) -> None:
+        """List in pages; all in one if the pages come too slowly for one point in time."""
+        try:
+            await self._list_by(PAGE_ITEMS)
+        except Gone:
+            await self._list_by(0)
+
+    async def _list_by(self, limit: int) -> None:
+        self._begin_list()
+        version = ""
+        pages = self._client.pages(self._resource, self._namespace, limit=limit)
+        async with aclosing(pages):
+            async for page in pages:
+                version = page.resource_version
+                for item in page.items:
+                    self._intake.take(EventType.ADDED, item)
+                    await self._breathe()
+        await self._end_list(version)
+
+    async def _watch(self, *, listing: bool = False) -> None:
+        """Follow a stream to its end; with ``listing`` it begins with the whole list."""
+        if listing:
+            self._begin_list()
+        list_until = self._clock.monotonic() + self._options.initial_seconds
+        lines = LineSplitter(limit=self._options.line_bytes)
+        stream = self._client.stream(
+            self._resource.path(self._namespace),
+            self._query(listing),
+            silence_seconds=self._options.silence_seconds,
+        )
+        try:
+            async with aclosing(stream):
+                async for chunk in stream:
+                    self._list_broke = self._intake.listing
+                    for line in lines.feed(chunk):
+                        await self._take_line(line)
+                        await self._breathe()
+                    if self._intake.listing and self._clock.monotonic() > list_until:
+                        raise _NoWatchList("the list did not come to its end")
+        except StreamRefused as refused:
+            error = error_from(refused.response, self._clock.now())
+            if listing and error.status in (400, 422):
+                raise _NoWatchList(str(error)) from None
+            raise error from None
+        if self._intake.listing:
+            self._list_broke = True
+            raise Trouble(WatchSign.CLOSED, "the stream ended before its list did")
+
+    def _query(self, listing: bool) -> list[tuple[str, str]]:
+        seconds = self._options.watch_seconds * (1 + self._dice.random())
+        query = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("timeoutSeconds", str(int(seconds))),
+        ]
+        if listing:
+            query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
+        else:
+            query += [("resourceVersion", self._version)]
+        return query
+
+    async def _take_line(self, line: bytes) -> None:
+        event = _readable(_EVENT.decode, line)
+        if event.type in _CHANGES:
+            self._advance(self._intake.take(EventType(event.type), event.object))
+        elif event.type == "BOOKMARK":
+            await self._take_bookmark(_readable(decode.identity, event.object))
+        elif event.type == "ERROR":
+            raise trouble_from(error_from_status(event.object), stream_opened=True)
+
+    async def _take_bookmark(self, bookmark: wire.Identity) -> None:
+        if not self._intake.listing:
+            self._advance(bookmark.resource_version)
+        elif (bookmark.annotations or {}).get(_END_OF_LIST) == "true":
+            await self._end_list(bookmark.resource_version)
+        else:
+            raise _NoWatchList("a bookmark came before the end of the list")
+
+    def _advance(self, version: str) -> None:
+        """Resume here next time; a replayed event takes nothing back."""
+        if self._intake.listing:
+            return
+        if version and not is_older(version, self._version):
+            self._version = self._newest = version
+        self._progress = True
+        self._writer.heard(self._clock.monotonic())
+
+    def _begin_list(self) -> None:
+        self._intake.begin_list(back_in_time=self._old_lists >= self._options.believe_after)
+
+    async def _end_list(self, version: str) -> None:
+        if is_older(version, self._newest) and self._old_lists < self._options.believe_after:
+            self._old_lists += 1
+            message = f"the list is of version {version}, but {self._newest} has been seen"
+            raise Trouble(WatchSign.BACK_IN_TIME, message)
+        self._old_lists = 0
+        self._list_broke = False
+        self._progress = True
+        self._version = self._newest = version
+        now = self._clock.monotonic()
+        self._relist_at = now + self._options.relist_seconds * (0.75 + self._dice.random() / 2)
+        await self._intake.end_list(now, self._breathe)
+
+    async def _breathe(self) -> None:
+        """Give way to other tasks once in a slice of events."""
+        self._events += 1
+        if self._events % self._options.slice_events == 0:
+            await asyncio.sleep(0)
+
+    def _report(self, sign: WatchSign, message: str, retry_seconds: float = 0.0) -> None:
+        self._observe(WatchReport(self._resource.plural, sign, message, retry_seconds))
+
+
+_END_OF_LIST = "k8s.io/initial-events-end"
+_CHANGES = frozenset(EventType)
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+_EVENT = msgspec.json.Decoder(_Event)
+
+
+def _readable(read: Callable[[bytes | msgspec.Raw], Read], raw: bytes | msgspec.Raw) -> Read:
+    try:
+        return read(raw)
+    except decode.UNDECODABLE as error:
+        message = f"not a watch event: {error}"
+        raise Trouble(WatchSign.GARBLED, message, stream_opened=True) from None

@@ -1,0 +1,158 @@
+"""Logs: one line per event on one stream, as JSON or as text.
+
+Every module logs through ``logging.getLogger(__name__)``. A message is constant; what varies goes
+into fields, so that logs can be searched, and so that no name from the cluster can forge a line::
+
+    logger.warning("eviction refused", extra={"fields": {"workload": "shop/api", "code": 429}})
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+import msgspec
+
+_SECRET_FIELD = re.compile(r"(?i)(token|password|secret|authorization|private|key_pem)$")
+_SECRET_TEXT = re.compile(
+    # A key, whole or cut short; never beyond the end of the JSON string that it stands in.
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"(?:[^\"\\]|\\[^\"])*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\\?\")|$)"
+    r"|(?i:bearer) +[\w.~+/-]+=*"
+    r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"  # a JSON web token, such as a service account's
+)
+_HIDDEN = "[hidden]"
+_PLAIN = re.compile(r"[\w./:@%+-]+")
+
+
+def configure(
+    stream: TextIO,
+    *,
+    form: Literal["json", "text"] = "json",
+    level: str = "info",
+    levels: Mapping[str, str] | None = None,
+) -> None:
+    """Send every log line of the process to ``stream``; a second call replaces the first.
+
+    Args:
+        stream: usually standard output, for a controller.
+        form: ``json`` for machines, ``text`` for people.
+        level: ``debug``, ``info``, ``warning`` or ``error``, for all loggers.
+        levels: exceptions, by logger; see :func:`set_level`.
+
+    Raises:
+        ValueError: no such level.
+    """
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
+    root = logging.getLogger()
+    for old in [
+        h for h in root.handlers if isinstance(h.formatter, (JSONFormatter, TextFormatter))
+    ]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    set_level("", level)
+    for name, own in (levels or {}).items():
+        set_level(name, own)
+
+
+def set_level(name: str, level: str) -> None:
+    """Change a logger's level, and that of those below it, from now on.
+
+    Args:
+        name: such as ``spotalis.planner``; ``""`` is all without a level of their own.
+        level: ``debug``, ``info``, ``warning`` or ``error``.
+
+    Raises:
+        ValueError: no such level.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"must be debug, info, warning or error, not {level}")
+    logging.getLogger(name).setLevel(number)
+
+
+class JSONFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the fields, and the exception."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; never raises, whatever the fields hold."""
+        line = {
+            **_fields(record),
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = self.formatException(record.exc_info)
+        return _hide(_json(line))
+
+
+class TextFormatter(logging.Formatter):
+    """For people: the same in one line, an exception's lines indented below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; never raises, whatever the fields hold."""
+        words = [
+            _time(record),
+            f"{record.levelname.lower():<7}",
+            record.name,
+            _one_line(record.getMessage()),
+            *(f"{_one_line(str(k))}={_word(v)}" for k, v in _fields(record).items()),
+        ]
+        text = " ".join(words)
+        if record.exc_info and record.exc_info[0] is not None:
+            below = self.formatException(record.exc_info).split("\n")
+            text = "\n    | ".join([text, *map(_one_line, below)])
+        return _hide(text)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    given: object = getattr(record, "fields", None)
+    if not isinstance(given, Mapping):
+        return {}
+    return {str(k): _HIDDEN if _SECRET_FIELD.search(str(k)) else v for k, v in given.items()}
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except Exception:
+        # Keys that JSON has not, lone surrogates, a __str__ that raises: say what can be said.
+        return msgspec.json.encode(_safe(value)).decode()
+
+
+def _safe(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {_safe_text(k): _safe(v) for k, v in value.items()}
+    return value if isinstance(value, int | float | None) else _safe_text(value)
+
+
+def _safe_text(value: object) -> str:
+    try:
+        return str(value).encode(errors="backslashreplace").decode()
+    except Exception:
+        return f"<{type(value).__name__} without text>"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _word(value: object) -> str:
+    text = value if isinstance(value, str) else _json(value)
+    return text if _PLAIN.fullmatch(text) else _one_line(_json(value))
+
+
+def _hide(line: str) -> str:
+    return _SECRET_TEXT.sub(_HIDDEN, line)

@@ -1,0 +1,205 @@
+"""The operator as one thing: stores, watches, queue, election and admission, over any transport.
+
+The process (:mod:`spotalis.app.process`) gives it an API server and the system's clock; demo,
+simulator and tests give it the embedded cluster and, where they like, virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from spotalis.kube.backoff import Dice
+from spotalis.kube.client import Client
+from spotalis.kube.limiter import Limiter
+from spotalis.kube.resources import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    STATEFULSETS,
+    Resource,
+)
+from spotalis.kube.store import Change, Record, Store, StoreWriter
+from spotalis.kube.watch import Relist, WatchReport, reflect
+from spotalis.model.clock import Clock
+from spotalis.model.settings import ControllerConfiguration
+from spotalis.model.transport import Transport
+from spotalis.operator.cluster import Cluster, WorkloadKey
+from spotalis.operator.events import Herald
+from spotalis.operator.journal import Journal
+from spotalis.operator.leadership import Elector
+from spotalis.operator.observe import Observer
+from spotalis.operator.queue import Queue
+from spotalis.operator.reconcile import Reconciler, Turn
+from spotalis.operator.reservations import Reservations
+from spotalis.webhook.admission import Admission
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Record)
+
+
+class Operator:
+    """One replica of the operator, without servers and signals."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        settings: ControllerConfiguration,
+        clock: Clock,
+        dice: Dice,
+        turned: Callable[[Turn, float], None] = lambda turn, seconds: None,
+        decided: Callable[[str], None] = lambda result: None,
+        requested: Callable[[str, str, int, float], None] | None = None,
+        led: Callable[[bool], None] = lambda leads: None,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._dice = dice
+        self._turned = turned
+        self._led = led
+        rate = settings.rate
+        self.client = Client(
+            transport,
+            clock=clock,
+            dice=dice,
+            limiter=Limiter(rate.requests_per_second, rate.burst, clock),
+            observe=requested,
+        )
+        self._reservations = Reservations(clock)
+        self._queue = Queue(self._work, clock=clock, dice=dice)
+        self.cluster = Cluster(settings, self._reservations, self._queue.add)
+        self._journal = Journal()
+        observer = Observer(self.cluster, self._journal, self._reservations)
+        self.elector = Elector(
+            self.client,
+            settings=settings.leader_election,
+            namespace=settings.namespace,
+            identity=settings.identity,
+            clock=clock,
+            changed=self._leadership_changed,
+        )
+        self._herald = Herald(self.client, clock, settings.identity)
+        self._reconciler = Reconciler(
+            cluster=self.cluster,
+            observer=observer,
+            journal=self._journal,
+            client=self.client,
+            clock=clock,
+            may_move=self._may_move,
+        )
+        self.admission = Admission(
+            cluster=self.cluster,
+            observer=observer,
+            reservations=self._reservations,
+            client=self.client,
+            decided=decided,
+        )
+        self.turns: dict[WorkloadKey, Turn] = {}
+        """The last turn of each managed workload."""
+        self._stopping = False
+        self.synced = asyncio.Event()
+        """Set once the first list of every kind is in."""
+
+    async def run(self) -> None:
+        """Watch, elect and reconcile until cancelled.
+
+        Raises:
+            ExceptionGroup: a task of the operator ended by a bug; nothing goes on half.
+        """
+        cluster = self.cluster
+        async with asyncio.TaskGroup() as group:
+            # Owners before pods: a pod finds its workload when it comes.
+            self._watch(group, NAMESPACES, cluster.namespaces, cluster.namespace_changed)
+            self._watch(group, NODES, cluster.nodes, cluster.node_changed)
+            self._watch(group, DEPLOYMENTS, cluster.deployments, cluster.workload_changed)
+            self._watch(group, STATEFULSETS, cluster.stateful_sets, cluster.workload_changed)
+            self._watch(group, REPLICASETS, cluster.replica_sets, cluster.replica_set_changed)
+            self._watch(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.budget_changed)
+            self._watch(group, PODS, cluster.pods, cluster.pod_changed)
+            group.create_task(self.elector.run(), name="elector")
+            group.create_task(self._queue.run(), name="queue")
+            group.create_task(self._resync(), name="resync")
+
+    async def stop_moving(self) -> None:
+        """From now on no eviction starts; then give the Lease back."""
+        self._stopping = True
+        await self.elector.release()
+
+    def _watch(
+        self,
+        group: asyncio.TaskGroup,
+        resource: Resource[T],
+        store: Store[T],
+        changed: Callable[[Change[T]], None],
+    ) -> None:
+        watching = reflect(
+            self.client,
+            resource,
+            StoreWriter(store),
+            on_change=changed,
+            on_relist=self._listed,
+            clock=self._clock,
+            dice=self._dice,
+            observe=_log_watch,
+        )
+        group.create_task(watching, name=f"watch {resource.plural}")
+
+    def _listed(self, relist: Relist[T]) -> None:
+        if relist.first and self.cluster.synced:
+            self.synced.set()
+            logger.info("synced", extra={"fields": {"workloads": len(self.cluster.managed())}})
+            self._look_at_everything()
+
+    async def _resync(self) -> None:
+        """The net under the watches."""
+        while True:
+            await asyncio.sleep(self.settings.resync.total_seconds())
+            self._look_at_everything()
+
+    def _look_at_everything(self) -> None:
+        for key in self.cluster.managed():
+            self._queue.add(key)
+
+    def _leadership_changed(self, leads: bool) -> None:
+        self._led(leads)
+        if leads:
+            self._look_at_everything()
+
+    def _may_move(self) -> bool:
+        return self.elector.leads and not self._stopping
+
+    async def _work(self, key: WorkloadKey) -> float | None:
+        if not self._may_move() or not self.cluster.synced:
+            return None  # looked at again when we lead, and when the lists are in
+        began = self._clock.monotonic()
+        turn = await self._reconciler.reconcile(key)
+        if turn is None:
+            self._forget(key)
+            return None
+        self.turns[key] = turn
+        self._turned(turn, self._clock.monotonic() - began)
+        await self._tell(key, turn)
+        return None if turn.again_in is None else turn.again_in.total_seconds()
+
+    async def _tell(self, key: WorkloadKey, turn: Turn) -> None:
+        workload = self.cluster.workload(key)
+        configuration = self.cluster.configuration(key)
+        if workload is not None and configuration is not None:
+            await self._herald.tell(workload, configuration, turn)
+
+    def _forget(self, key: WorkloadKey) -> None:
+        if self.turns.pop(key, None) is not None:
+            self._herald.forget(key)
+
+
+def _log_watch(report: WatchReport) -> None:
+    fields = {"resource": report.resource, "sign": str(report.sign), "message": report.message}
+    level = logging.WARNING if report.retry_seconds else logging.DEBUG
+    logger.log(level, "watch", extra={"fields": fields})

@@ -1,0 +1,373 @@
+"""What the operator knows of the cluster: one store per kind, and the indices between them.
+
+Watches write it through the ``..._changed`` methods, which keep the indices right and name the
+workloads that each change concerns; everybody else reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from spotalis.kube.store import Change, Store
+from spotalis.model.configuration import WorkloadConfiguration, configure
+from spotalis.model.nodes import NodeType, Pin, ProviderGroup
+from spotalis.model.objects import (
+    DisruptionBudget,
+    Namespace,
+    Node,
+    Owner,
+    Pod,
+    PodShape,
+    ReplicaSet,
+    Workload,
+)
+from spotalis.model.settings import ControllerConfiguration
+from spotalis.operator.reservations import Reservations
+from spotalis.planner.interruption import notice
+
+
+class WorkloadKey(NamedTuple):
+    """Names a workload; short for messages: ``deploy/api`` in a namespace."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        kind = "deploy" if self.kind == "Deployment" else "sts"
+        return f"{self.namespace}/{kind}/{self.name}"
+
+
+T = TypeVar("T")
+Dirty: TypeAlias = Callable[[WorkloadKey], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The workload behind an owner reference, and the controller that makes its pods."""
+
+    workload: Workload
+    owner_uid: str
+    """Of the ReplicaSet, or of the StatefulSet itself."""
+    owner_replicas: int
+    """What that controller is to make."""
+
+
+class Cluster:
+    """Stores and indices; one writer (the watches), many readers."""
+
+    def __init__(
+        self, settings: ControllerConfiguration, reservations: Reservations, dirty: Dirty
+    ) -> None:
+        self.settings = settings
+        self._reservations = reservations
+        self._dirty = dirty
+        self.pods: Store[Pod] = Store()
+        self.nodes: Store[Node] = Store()
+        self.namespaces: Store[Namespace] = Store()
+        self.replica_sets: Store[ReplicaSet] = Store()
+        self.deployments: Store[Workload] = Store()
+        self.stateful_sets: Store[Workload] = Store()
+        self.budgets: Store[DisruptionBudget] = Store()
+        self._pods_by_owner: dict[str, dict[str, Pod]] = {}
+        self._pods_by_node: dict[str, dict[str, Pod]] = {}
+        self._unbound: dict[str, Pod] = {}
+        self._sets_by_workload: dict[str, dict[str, ReplicaSet]] = {}
+        self._node_types: dict[str, NodeType] = {}
+        self._group_uses: Counter[str] = Counter()
+        self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    # -- reading ---------------------------------------------------------------------------
+
+    @property
+    def synced(self) -> bool:
+        """The first list of every kind is in."""
+        return not self.missing_kinds()
+
+    def missing_kinds(self) -> list[str]:
+        """Plural names of the kinds whose first list is not in yet."""
+        return [plural for plural, store in self.stores().items() if not store.synced]
+
+    def stores(self) -> dict[str, Store[Any]]:
+        """Every store by the plural name of its kind."""
+        return {
+            "pods": self.pods,
+            "nodes": self.nodes,
+            "namespaces": self.namespaces,
+            "replicasets": self.replica_sets,
+            "deployments": self.deployments,
+            "statefulsets": self.stateful_sets,
+            "poddisruptionbudgets": self.budgets,
+        }
+
+    def workload(self, key: WorkloadKey) -> Workload | None:
+        """The workload of this name."""
+        store = self.deployments if key.kind == "Deployment" else self.stateful_sets
+        return store.get(key.namespace, key.name)
+
+    def configuration(self, key: WorkloadKey) -> WorkloadConfiguration | None:
+        """The owner's wishes; None for a workload that is not ours to look at."""
+        return self._managed.get(key)
+
+    def managed(self) -> tuple[WorkloadKey, ...]:
+        """Every opted-in workload (those with an unusable policy included), in no order."""
+        return tuple(self._managed)
+
+    def pods_of(self, workload: Workload) -> Iterator[Pod]:
+        """The pods whose controlling owner leads to the workload."""
+        if workload.kind == "StatefulSet":
+            yield from self._pods_by_owner.get(workload.uid, {}).values()
+            return
+        for uid in self._sets_by_workload.get(workload.uid, ()):
+            yield from self._pods_by_owner.get(uid, {}).values()
+
+    def neighbours(self, node: str) -> int:
+        """Pods on a node."""
+        return len(self._pods_by_node.get(node, ()))
+
+    def budgets_in(self, namespace: str) -> tuple[DisruptionBudget, ...]:
+        """The PodDisruptionBudgets of a namespace."""
+        return tuple(self.budgets.within(namespace))
+
+    def node(self, name: str) -> Node | None:
+        """The node of this name."""
+        return self.nodes.get("", name)
+
+    def node_type(self, name: str) -> NodeType | None:
+        """The class of a known node; None for a node that we have not seen."""
+        return self._node_types.get(name)
+
+    def nodes_of(self, node_type: NodeType) -> list[Node]:
+        """All nodes of a class."""
+        return [n for n in self.nodes if self._node_types.get(n.name) is node_type]
+
+    def groups_in_use(self) -> tuple[ProviderGroup, ...]:
+        """The rule groups that at least one node matches or that the settings name."""
+        classification = self.settings.classification
+        return tuple(
+            group
+            for group in classification.groups
+            if self._group_uses[group.name] or group.name in classification.named
+        )
+
+    def pin(self, node_type: NodeType) -> Pin | None:
+        """What pins a pod to a class here and now; None while no node says its class."""
+        return self.settings.classification.pin(node_type, self.groups_in_use())
+
+    def bound_shapes(self, nodes: Iterable[Node]) -> dict[str, list[PodShape]]:
+        """What holds resources on these nodes."""
+        return {
+            node.name: [
+                pod.shape
+                for pod in self._pods_by_node.get(node.name, {}).values()
+                if not pod.finished
+            ]
+            for node in nodes
+        }
+
+    def waiting_shapes(self) -> list[PodShape]:
+        """What waits for a node."""
+        return [p.shape for p in self._unbound.values() if not p.deleting_at and not p.finished]
+
+    def key_of(self, pod: Pod) -> WorkloadKey | None:
+        """The workload a pod belongs to, if its owner chain leads to one that we know."""
+        owner = pod.owner
+        if owner is None or owner.group != "apps":
+            return None
+        if owner.kind == "StatefulSet":
+            return WorkloadKey("StatefulSet", pod.namespace, owner.name)
+        if owner.kind == "ReplicaSet":
+            made_by = self.replica_sets.get(pod.namespace, owner.name)
+            return _deployment_of(made_by)
+        return None
+
+    def find(self, namespace: str, owner: Owner) -> Found | None:
+        """The workload behind a pod's controlling owner, by UID; None if we do not know it."""
+        if owner.group != "apps":
+            return None
+        if owner.kind == "StatefulSet":
+            workload = self.stateful_sets.get(namespace, owner.name)
+            if workload is None or workload.uid != owner.uid:
+                return None
+            return Found(workload, workload.uid, workload.replicas)
+        made_by = self.replica_sets.get(namespace, owner.name)
+        if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
+            return None
+        parent = made_by.owner
+        if (parent.group, parent.kind) != ("apps", "Deployment"):
+            return None
+        workload = self.deployments.get(namespace, parent.name)
+        if workload is None or workload.uid != parent.uid:
+            return None
+        return Found(workload, made_by.uid, made_by.replicas)
+
+    async def news(self, owner_uid: str, seconds: float) -> bool:
+        """Wait for any event about an owner or its pods; False if none comes in time.
+
+        An owner that is not known yet is waited for under the UID that the pod names.
+        """
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(owner_uid, []).append(future)
+        try:
+            await asyncio.wait_for(future, seconds)
+        except TimeoutError:
+            return False
+        finally:
+            waiting = self._waiters.get(owner_uid)
+            if waiting is not None and future in waiting:
+                waiting.remove(future)
+                if not waiting:
+                    del self._waiters[owner_uid]
+        return True
+
+    # -- writing: one method per kind, called for every change ---------------------------------
+
+    def pod_changed(self, change: Change[Pod]) -> None:
+        """Keep the pod indices and wake its workload."""
+        old, new = change.old, change.new
+        for pod in (old, new):
+            if pod is None:
+                continue
+            present = pod is new
+            if pod.owner is not None:
+                _index(self._pods_by_owner, pod.owner.uid, pod.uid, pod, present)
+            if pod.node:
+                _index(self._pods_by_node, pod.node, pod.uid, pod, present)
+            if present and not pod.node:
+                self._unbound[pod.uid] = pod
+            else:
+                self._unbound.pop(pod.uid, None)
+        latest = new or old
+        if latest is None:
+            return
+        if latest.owner is not None:
+            self._reservations.seen(latest.owner.uid, latest.review)
+            self._wake(latest.owner.uid)
+        key = self.key_of(latest)
+        if key is not None and key in self._managed:
+            self._dirty(key)
+
+    def node_changed(self, change: Change[Node]) -> None:
+        """Keep the classes; wake whoever runs there, or everybody where room or class changed."""
+        old, new = change.old, change.new
+        classification = self.settings.classification
+        if old is not None and (group := classification.group_of(old.labels)):
+            self._group_uses[group.name] -= 1
+        if new is not None and (group := classification.group_of(new.labels)):
+            self._group_uses[group.name] += 1
+        if new is None:
+            if old is not None:
+                self._node_types.pop(old.name, None)
+        else:
+            self._node_types[new.name] = classification.classify(new.labels)
+        if _offers(old) != _offers(new):
+            for key in self._managed:
+                self._dirty(key)
+
+    def namespace_changed(self, change: Change[Namespace]) -> None:
+        """Read the policies of every workload in it anew."""
+        latest = change.new or change.old
+        if latest is None:
+            return
+        for store in (self.deployments, self.stateful_sets):
+            for workload in store.within(latest.name):
+                self._read_policy(workload)
+
+    def workload_changed(self, change: Change[Workload]) -> None:
+        """Read its policy anew."""
+        old, new = change.old, change.new
+        if new is not None:
+            self._read_policy(new)
+        elif old is not None:
+            self._forget(_key(old))
+        if (latest := new or old) is not None:
+            self._wake(latest.uid)
+
+    def replica_set_changed(self, change: Change[ReplicaSet]) -> None:
+        """Keep the link from pods to their Deployment."""
+        old, new = change.old, change.new
+        for record in (old, new):
+            if record is not None and record.owner is not None:
+                owner = record.owner.uid
+                _index(self._sets_by_workload, owner, record.uid, record, record is new)
+        latest = new or old
+        if latest is None:
+            return
+        self._wake(latest.uid)
+        key = _deployment_of(latest)
+        if key is not None and key in self._managed:
+            self._dirty(key)
+
+    def budget_changed(self, change: Change[DisruptionBudget]) -> None:
+        """Wake the workloads of its namespace."""
+        latest = change.new or change.old
+        if latest is not None:
+            for key in self._managed:
+                if key.namespace == latest.namespace:
+                    self._dirty(key)
+
+    def _read_policy(self, workload: Workload) -> None:
+        key = _key(workload)
+        namespace = self.namespaces.get("", workload.namespace)
+        if not self.settings.namespaces.admits(namespace):
+            self._forget(key)
+            return
+        read = configure(workload, namespace, self.settings.defaults)
+        if read.enabled or read.problems:
+            self._managed[key] = read
+            self._dirty(key)
+        else:
+            self._forget(key)
+
+    def _forget(self, key: WorkloadKey) -> None:
+        if self._managed.pop(key, None) is not None:
+            self._dirty(key)
+
+    def _wake(self, owner_uid: str) -> None:
+        for future in self._waiters.pop(owner_uid, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+def _key(workload: Workload) -> WorkloadKey:
+    return WorkloadKey(workload.kind, workload.namespace, workload.name)
+
+
+def _deployment_of(made_by: ReplicaSet | None) -> WorkloadKey | None:
+    if made_by is None or made_by.owner is None:
+        return None
+    owner = made_by.owner
+    if (owner.group, owner.kind) != ("apps", "Deployment"):
+        return None
+    return WorkloadKey("Deployment", made_by.namespace, owner.name)
+
+
+def _index(index: dict[str, dict[str, T]], group: str, name: str, record: T, present: bool) -> None:
+    """Put a record under its group, or take it out; groups that are empty go."""
+    if present:
+        index.setdefault(group, {})[name] = record
+    elif group in index:
+        index[group].pop(name, None)
+        if not index[group]:
+            del index[group]
+
+
+def _offers(node: Node | None) -> tuple[object, ...] | None:
+    """What of a node other pods' placement depends on; heartbeats change none of it."""
+    if node is None:
+        return None
+    return (
+        node.labels,
+        node.taints,
+        node.ready,
+        node.cordoned,
+        notice(node),
+        node.cpu_millis,
+        node.memory_bytes,
+        node.pods,
+    )

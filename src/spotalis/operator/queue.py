@@ -1,0 +1,117 @@
+"""Work keyed by workload: each key once in line, one worker at a time, errors kept to their key."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from spotalis.kube.backoff import Backoff, Dice
+from spotalis.model.clock import Clock
+from spotalis.operator.cluster import WorkloadKey
+
+logger = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[[WorkloadKey], Awaitable[float | None]]
+"""Handles a key; answers in how many seconds to look again at the latest, or None."""
+
+FIRST_RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 300.0
+"""A key whose work keeps failing rests ever longer between these bounds, jittered."""
+
+
+class Queue:
+    """Deduplicated and delayed; a key that changes while it is worked on is worked on again."""
+
+    def __init__(self, work: Work, *, clock: Clock, dice: Dice, workers: int = 4) -> None:
+        self._work = work
+        self._clock = clock
+        self._dice = dice
+        self._workers = workers
+        self._waiting: dict[WorkloadKey, None] = {}
+        self._working: set[WorkloadKey] = set()
+        self._again: set[WorkloadKey] = set()
+        self._delayed: list[tuple[float, WorkloadKey]] = []
+        self._due: dict[WorkloadKey, float] = {}
+        self._failing: dict[WorkloadKey, Backoff] = {}
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, key: WorkloadKey) -> None:
+        """Work on ``key`` as soon as a worker is free."""
+        if key in self._working:
+            self._again.add(key)
+            return
+        self._waiting[key] = None
+        self._news.set()
+
+    def add_after(self, key: WorkloadKey, seconds: float) -> None:
+        """Work on ``key`` then at the latest; an earlier appointment stands."""
+        due = self._clock.monotonic() + seconds
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._delayed, (due, key))
+            self._news.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._workers):
+                group.create_task(self._worker())
+
+    async def _worker(self) -> None:
+        while True:
+            key = await self._next()
+            self._working.add(key)
+            try:
+                again_in = await self._work(key)
+            except Exception:
+                logger.exception("reconcile failed", extra={"fields": {"workload": str(key)}})
+                again_in = self._patience(key)
+            else:
+                self._failing.pop(key, None)
+            finally:
+                self._working.discard(key)
+            if again_in is not None:
+                self.add_after(key, again_in)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+
+    async def _next(self) -> WorkloadKey:
+        while True:
+            self._promote()
+            if self._waiting:
+                key = next(iter(self._waiting))
+                del self._waiting[key]
+                if self._waiting:
+                    self._news.set()
+                return key
+            self._news.clear()
+            timeout = self._delayed[0][0] - self._clock.monotonic() if self._delayed else None
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout)
+            except TimeoutError:
+                pass  # an appointment is due
+
+    def _promote(self) -> None:
+        now = self._clock.monotonic()
+        while self._delayed and self._delayed[0][0] <= now:
+            due, key = heapq.heappop(self._delayed)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self.add(key)
+
+    def _patience(self, key: WorkloadKey) -> float:
+        """How long a key that has just failed rests."""
+        if key not in self._failing:
+            self._failing[key] = Backoff(
+                self._dice,
+                floor_seconds=FIRST_RETRY_SECONDS,
+                ceiling_seconds=LONGEST_RETRY_SECONDS,
+            )
+        return self._failing[key].next_seconds()

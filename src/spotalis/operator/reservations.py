@@ -1,0 +1,63 @@
+"""Pods admitted and not yet seen: what keeps a burst exact (behaviour.md 2)."""
+
+from __future__ import annotations
+
+from spotalis.model.clock import Clock
+from spotalis.planner.observed import Reservation
+
+LIFETIME_SECONDS = 30.0
+"""A pod that was not seen by then was refused after us (quota, another webhook)."""
+
+
+class Reservations:
+    """One book for all workloads, by the owner that makes the pods, oldest first."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._by_owner: dict[str, dict[str, tuple[float, Reservation]]] = {}
+
+    def of(self, owner: str) -> tuple[Reservation, ...]:
+        """The open reservations of an owner; those past their time are dropped on the way."""
+        book = self._by_owner.get(owner)
+        if not book:
+            return ()
+        oldest_valid = self._clock.monotonic() - LIFETIME_SECONDS
+        for review in [r for r, (made, _) in book.items() if made < oldest_valid]:
+            self._drop(owner, review)
+        return tuple(reservation for _, reservation in self._by_owner.get(owner, {}).values())
+
+    def make(self, reservation: Reservation) -> None:
+        """Count this pod from now on; it takes the place of an earlier one of the same name."""
+        book = self._by_owner.setdefault(reservation.owner, {})
+        for review in [r for r, (_, other) in book.items() if other.name == reservation.name != ""]:
+            del book[review]
+        book[reservation.review] = (self._clock.monotonic(), reservation)
+
+    def find(self, owner: str, review: str) -> Reservation | None:
+        """The open reservation that a review made, if it is still open."""
+        entry = self._by_owner.get(owner, {}).get(review)
+        return entry[1] if entry else None
+
+    def seen(self, owner: str, review: str) -> None:
+        """The pod of this review exists; from now on its own event counts it."""
+        self._drop(owner, review)
+
+    def keep(self, owner: str, at_most: int) -> None:
+        """Give back the oldest until at most so many are left.
+
+        A pod that is refused after our answer (quota, a validating webhook) never comes; the
+        owner never makes more pods than it is to have, so what exceeds that were such pods.
+        """
+        for review in list(self._by_owner.get(owner, ())):
+            if len(self._by_owner[owner]) <= max(0, at_most):
+                return
+            self._drop(owner, review)
+            if owner not in self._by_owner:
+                return
+
+    def _drop(self, owner: str, review: str) -> None:
+        book = self._by_owner.get(owner)
+        if book is not None:
+            book.pop(review, None)
+            if not book:
+                del self._by_owner[owner]

@@ -1,0 +1,1 @@
+"""Runs the operator against an embedded cluster and tells what happened."""

@@ -1,0 +1,1 @@
+"""Places each new pod at its admission."""

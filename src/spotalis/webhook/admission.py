@@ -1,0 +1,212 @@
+"""Places each new pod of an opted-in workload: the review, against the cluster as we know it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from spotalis.kube.client import ApiError, Client
+from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
+from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, configure
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import Owner, Workload
+from spotalis.model.transport import TransportError
+from spotalis.operator.cluster import Cluster, Found
+from spotalis.operator.observe import Observer
+from spotalis.operator.reservations import Reservations
+from spotalis.planner.observed import Observed, Reservation
+from spotalis.planner.placement import NewPod, Placement, place
+from spotalis.webhook import review
+from spotalis.webhook.errors import BadReview
+from spotalis.webhook.patch import Operation, pod_patch
+from spotalis.webhook.review import AdmissionRequest, PodObject
+
+logger = logging.getLogger(__name__)
+
+OWNER_WAIT_SECONDS = 0.2
+"""A new ReplicaSet's first pods can come before the ReplicaSet does: watches race."""
+NEWS_WAIT_SECONDS = 0.1
+"""When the pods we see are already as many as wanted, our view is behind."""
+FETCH_SECONDS = 0.5
+"""For the one GET of an owner that no watch has shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was decided about one pod."""
+
+    result: str
+    """``spot``, ``on-demand``, or why the pod was left alone; a metric's label."""
+    patch: tuple[Operation, ...] = ()
+
+
+class Admission:
+    """Answers reviews; never denies. Decisions of one workload follow each other without a pause
+    between looking and reserving, so a burst is split exactly."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        observer: Observer,
+        reservations: Reservations,
+        client: Client,
+        decided: Callable[[str], None] = lambda result: None,
+    ) -> None:
+        self._cluster = cluster
+        self._observer = observer
+        self._reservations = reservations
+        self._client = client
+        self._decided = decided
+
+    async def answer(self, body: bytes) -> bytes:
+        """A review's body in, the answer's body out.
+
+        Raises:
+            BadReview: the body is no AdmissionReview v1.
+        """
+        request = review.read(body)
+        if request.object is None:
+            raise BadReview("request.object is missing")
+        verdict = await self._decide(request, request.object)
+        self._decided(verdict.result)
+        return review.answer(request.uid, patch=verdict.patch, audit={"decision": verdict.result})
+
+    async def _decide(self, request: AdmissionRequest, pod: PodObject) -> Verdict:
+        resource = request.resource
+        if (resource.group, resource.resource) != ("", "pods") or request.sub_resource:
+            return Verdict("not-a-pod")
+        if request.operation != "CREATE":
+            return Verdict("not-a-creation")
+        owner = review.controlling_owner(pod)
+        if owner is None or owner.group != "apps" or owner.kind not in _KINDS:
+            return Verdict("no-owner")
+        cluster = self._cluster
+        if not cluster.synced:
+            return Verdict("cache-not-ready")
+        namespace = cluster.namespaces.get("", request.namespace)
+        if not cluster.settings.namespaces.admits(namespace):
+            return Verdict("namespace-excluded")
+        found = await self._find(request.namespace, owner)
+        if found is None:
+            return Verdict("owner-unknown")
+        configuration = configure(found.workload, namespace, cluster.settings.defaults)
+        if configuration.problems:
+            return Verdict("invalid-policy")
+        if not configuration.enabled:
+            return Verdict("not-managed")
+        if not configuration.has_policy:
+            return Verdict("no-policy")
+        if not cluster.groups_in_use():
+            return Verdict("no-classifier")
+        if self._is_placed(pod, owner):
+            return Verdict("placed-already")
+        return await self._place(request, pod, owner, found, configuration)
+
+    async def _find(self, namespace: str, owner: Owner) -> Found | None:
+        """The workload behind the owner: from the stores, soon from a watch, or by one look."""
+        found = self._cluster.find(namespace, owner)
+        if found is None and await self._cluster.news(owner.uid, OWNER_WAIT_SECONDS):
+            found = self._cluster.find(namespace, owner)
+        return found or await self._fetch(namespace, owner)
+
+    async def _fetch(self, namespace: str, owner: Owner) -> Found | None:
+        try:
+            if owner.kind == "StatefulSet":
+                workload = await self._client.get(STATEFULSETS, namespace, owner.name)
+                if workload is None or workload.uid != owner.uid:
+                    return None
+                return Found(workload, workload.uid, workload.replicas)
+            made_by = await self._client.get(REPLICASETS, namespace, owner.name)
+            if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
+                return None
+            parent = made_by.owner
+            if (parent.group, parent.kind) != ("apps", "Deployment"):
+                return None
+            deployment = await self._client.get(DEPLOYMENTS, namespace, parent.name)
+            if deployment is None or deployment.uid != parent.uid:
+                return None
+            return Found(deployment, made_by.uid, made_by.replicas)
+        except (ApiError, TransportError) as error:
+            logger.warning("owner not read", extra={"fields": {"error": str(error)}})
+            return None
+
+    def _is_placed(self, pod: PodObject, owner: Owner) -> bool:
+        """A second call for a pod that we have just placed (reinvocation): nothing to add.
+
+        A decision copied from a live pod into a template names a review that is long over.
+        """
+        text = (pod.metadata.annotations or {}).get(POD_DECISION)
+        if text is None:
+            return False
+        try:
+            made_by = msgspec.json.decode(text, type=_Decision).id
+        except msgspec.DecodeError:
+            return False
+        return self._reservations.find(owner.uid, made_by) is not None
+
+    async def _place(
+        self,
+        request: AdmissionRequest,
+        pod: PodObject,
+        owner: Owner,
+        found: Found,
+        configuration: WorkloadConfiguration,
+    ) -> Verdict:
+        observed = self._look(found.workload, configuration)
+        if _seen(observed, owner, request.name) >= found.owner_replicas:
+            await self._cluster.news(owner.uid, NEWS_WAIT_SECONDS)
+            found = self._cluster.find(request.namespace, owner) or found
+            observed = self._look(found.workload, configuration)
+        # From here to the reservation nothing waits: the next review sees this one's pod.
+        at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)
+        if len(self._reservations.of(owner.uid)) > max(0, at_most):
+            self._reservations.keep(owner.uid, at_most)
+            observed = self._look(found.workload, configuration)
+        placement = place(observed, NewPod(owner=owner.uid, name=request.name))
+        classification = self._cluster.settings.classification
+        pinned = classification.pinned_to(review.required_nodes(pod))
+        rule, pin = placement.rule, self._cluster.pin(placement.node_type)
+        if pinned is not NodeType.UNKNOWN:
+            placement = dataclasses.replace(placement, node_type=pinned)
+            rule, pin = "user-pinned", None
+        if not request.dry_run:
+            self._reserve(request, owner, placement)
+        patch = pod_patch(pod, placement, review=request.uid, rule=rule, pin=pin)
+        return Verdict(str(placement.node_type), tuple(patch))
+
+    def _look(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
+        return self._observer.observe(workload, configuration)
+
+    def _reserve(self, request: AdmissionRequest, owner: Owner, placement: Placement) -> None:
+        self._reservations.make(
+            Reservation(
+                review=request.uid,
+                owner=owner.uid,
+                slot=placement.slot,
+                node_type=placement.node_type,
+                name=request.name,
+            )
+        )
+
+
+_KINDS = frozenset({"ReplicaSet", "StatefulSet"})
+
+
+class _Decision(msgspec.Struct):
+    id: str = ""
+
+
+def _seen(observed: Observed, owner: Owner, name: str) -> int:
+    """Pods of this owner that hold a slot; not the one about to be replaced under its name."""
+    return sum(
+        1
+        for replica in observed.staying
+        if replica.pod.owner is not None
+        and replica.pod.owner.uid == owner.uid
+        and not (name and replica.pod.name == name)
+    )

@@ -1,0 +1,60 @@
+"""Tells the API server whom to trust: caBundle in a webhook configuration that others own."""
+
+from __future__ import annotations
+
+import base64
+import logging
+
+import msgspec
+
+from spotalis.kube.client import Client, PatchType
+from spotalis.kube.errors import error_from
+from spotalis.model.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+
+class _ClientConfig(msgspec.Struct, rename="camel"):
+    ca_bundle: str = ""
+
+
+class _Webhook(msgspec.Struct, rename="camel"):
+    name: str
+    client_config: _ClientConfig = msgspec.field(default_factory=_ClientConfig)
+
+
+class _Configuration(msgspec.Struct):
+    webhooks: list[_Webhook] | None = None
+
+
+async def write_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes) -> bool:
+    """Make every webhook of the named configuration trust ``ca_pem``; False if it is not there.
+
+    Only caBundle is written, and only where it differs: the manifests own all the rest.
+
+    Raises:
+        ApiError, TransportError: not allowed, or no answer.
+    """
+    path = f"{CONFIGURATIONS}/{name}"
+    answer = await client.raw("GET", path)
+    if answer.status == 404:
+        return False
+    if answer.status >= 300:
+        raise error_from(answer, clock.now())
+    webhooks = msgspec.json.decode(answer.body, type=_Configuration).webhooks or []
+    bundle = base64.b64encode(ca_pem).decode("ascii")
+    patch: list[dict[str, object]] = []
+    for index, webhook in enumerate(webhooks):
+        if webhook.client_config.ca_bundle != bundle:
+            # The test makes a configuration that was reordered meanwhile refuse the patch.
+            patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook.name})
+            where = f"/webhooks/{index}/clientConfig/caBundle"
+            patch.append({"op": "add", "path": where, "value": bundle})
+    if patch:
+        answer = await client.raw("PATCH", path, patch, content_type=PatchType.JSON.value)
+        if answer.status >= 300:
+            raise error_from(answer, clock.now())
+        logger.info("caBundle written", extra={"fields": {"configuration": name}})
+    return True

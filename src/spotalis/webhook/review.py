@@ -1,0 +1,143 @@
+"""An AdmissionReview in and out, as values; nothing here waits or knows the cluster."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from spotalis.model.objects import Owner, PodShape, Requirement
+from spotalis.webhook.errors import BadReview
+
+
+class OwnerReference(msgspec.Struct, rename="camel"):
+    """As on the wire."""
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class PodMetadata(msgspec.Struct, rename="camel"):
+    """What the webhook reads of a pod's metadata; patches must know what is there already."""
+
+    name: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class PodSpec(msgspec.Struct, rename="camel"):
+    """What the webhook reads of a pod's spec."""
+
+    node_selector: dict[str, str] | None = None
+    affinity: dict[str, Any] | None = None
+    tolerations: list[dict[str, Any]] | None = None
+
+
+class PodObject(msgspec.Struct):
+    """The pod under review."""
+
+    metadata: PodMetadata = msgspec.field(default_factory=PodMetadata)
+    spec: PodSpec = msgspec.field(default_factory=PodSpec)
+
+
+class GroupVersionResource(msgspec.Struct):
+    """Which collection a request is about."""
+
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+
+
+class AdmissionRequest(msgspec.Struct, rename="camel"):
+    """The part of admission.k8s.io/v1 AdmissionRequest that is read."""
+
+    uid: str
+    resource: GroupVersionResource
+    operation: str
+    namespace: str = ""
+    name: str = ""
+    sub_resource: str = ""
+    dry_run: bool | None = None
+    object: PodObject | None = None
+
+
+class _Review(msgspec.Struct, rename="camel"):
+    api_version: str
+    kind: str
+    request: AdmissionRequest
+
+
+_DECODER = msgspec.json.Decoder(_Review)
+
+
+def read(body: bytes) -> AdmissionRequest:
+    """The request in a review.
+
+    Raises:
+        BadReview: not JSON, not a v1 review, or a field of the wrong type.
+    """
+    try:
+        review = _DECODER.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadReview(str(error)) from None
+    if (review.api_version, review.kind) != ("admission.k8s.io/v1", "AdmissionReview"):
+        raise BadReview(
+            "must be an AdmissionReview of admission.k8s.io/v1, "
+            f"not {review.kind} of {review.api_version}"
+        )
+    return review.request
+
+
+def controlling_owner(pod: PodObject) -> Owner | None:
+    """The owner reference with ``controller: true``."""
+    for reference in pod.metadata.owner_references or ():
+        if reference.controller:
+            group = reference.api_version.rpartition("/")[0]
+            return Owner(group, reference.kind, reference.name, reference.uid)
+    return None
+
+
+def required_nodes(pod: PodObject) -> PodShape:
+    """The pod's own demands on its node: selector and required affinity, nothing else."""
+    affinity = (pod.spec.affinity or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    return PodShape(
+        node_selector=tuple(sorted((pod.spec.node_selector or {}).items())),
+        node_terms=tuple(
+            tuple(
+                Requirement(e.get("key", ""), e.get("operator", ""), tuple(e.get("values") or ()))
+                for e in term.get("matchExpressions") or ()
+            )
+            for term in required.get("nodeSelectorTerms") or ()
+        ),
+    )
+
+
+def answer(
+    uid: str,
+    *,
+    patch: Sequence[Mapping[str, Any]] = (),
+    audit: Mapping[str, str] | None = None,
+) -> bytes:
+    """An AdmissionReview that allows, with a JSON patch if there is one.
+
+    Args:
+        uid: of the request.
+        patch: RFC 6902 operations.
+        audit: audit annotations, keys without prefix (the API server adds the webhook's name).
+    """
+    response: dict[str, Any] = {"uid": uid, "allowed": True}
+    if patch:
+        response["patchType"] = "JSONPatch"
+        response["patch"] = base64.b64encode(msgspec.json.encode(patch)).decode("ascii")
+    if audit:
+        response["auditAnnotations"] = dict(audit)
+    return msgspec.json.encode(
+        {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    )

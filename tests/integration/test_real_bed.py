@@ -1,0 +1,371 @@
+"""The real test bed keeps its promises: what every scenario on it takes for granted."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support.real_bed import (
+    CAPACITY_TYPE_LABEL,
+    ApiError,
+    BedConfig,
+    Json,
+    RealBed,
+    binaries_or_skip,
+    eventually,
+)
+
+pytestmark = pytest.mark.real
+
+DEADLINE = 30.0  # seconds; everything here takes one or two on an idle machine
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
+    """A bed with two nodes of each class."""
+    folder = tmp_path_factory.mktemp("bed")
+    with RealBed.boot(folder, binaries=binaries_or_skip()) as bed:
+        bed.add_nodes(spot=2, on_demand=2)
+        yield bed
+
+
+@pytest.fixture
+def namespace(bed: RealBed, request: pytest.FixtureRequest) -> str:
+    """A namespace of the test's own, named after it."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[-50:].strip("-")
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    bed.request("POST", "/api/v1/namespaces", body)
+    return name
+
+
+def a_workload(
+    kind: str, replicas: int, annotations: dict[str, str] | None = None, **spec: object
+) -> Json:
+    labels = {"app": "web"}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": "web"},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations or {}},
+                "spec": {"containers": [{"name": "main", "image": "registry.invalid/web:1"}]},
+            },
+            **spec,
+        },
+    }
+
+
+def create(bed: RealBed, namespace: str, workload: Json) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/{workload['kind'].lower()}s"
+    bed.request("POST", path, workload)
+
+
+def wait_until_ready(bed: RealBed, namespace: str, replicas: int) -> list[Json]:
+    def exactly_these() -> list[Json]:
+        pods = bed.pods(namespace)
+        ready = bed.ready_pods(namespace)
+        return ready if len(pods) == len(ready) == replicas else []
+
+    what = f"{replicas} ready pods in {namespace}"
+    return eventually(exactly_these, within=DEADLINE, what=what)
+
+
+def ready_condition(pod: Json) -> Json:
+    conditions = pod["status"].get("conditions", [])
+    return next((c for c in conditions if c["type"] == "Ready"), {})
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return not Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].startswith(" Z")
+    except FileNotFoundError:
+        return False
+
+
+def test_nodes_carry_their_class_and_take_pods(bed: RealBed) -> None:
+    nodes = bed.request("GET", "/api/v1/nodes")["items"]
+    classes = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
+    assert classes.items() >= {
+        ("spot-1", "spot"), ("spot-2", "spot"),
+        ("on-demand-1", "on-demand"), ("on-demand-2", "on-demand"),
+    }  # fmt: skip
+    assert all(node["status"]["allocatable"]["cpu"] == "32" for node in nodes)
+
+
+def test_an_eviction_of_ours_is_counted_exactly_once(bed: RealBed, namespace: str) -> None:
+    create(bed, namespace, a_workload("Deployment", 10))
+    pods = wait_until_ready(bed, namespace, 10)
+    assert all(ready_condition(pod)["lastTransitionTime"] for pod in pods)
+    victim = pods[3]["metadata"]
+
+    bed.evict(namespace, victim["name"], uid=victim["uid"], user="spotalis")
+
+    ours = [e for e in bed.evictions("spotalis") if e.namespace == namespace]
+    assert [(e.name, e.precondition_uid) for e in ours] == [(victim["name"], victim["uid"])]
+    assert [e for e in bed.evictions("admin") if e.namespace == namespace] == []
+    after = wait_until_ready(bed, namespace, 10)
+    uids = {pod["metadata"]["uid"] for pod in pods}
+    assert len(uids & {pod["metadata"]["uid"] for pod in after}) == 9
+
+
+def test_a_statefulset_comes_up_in_order_with_stable_names(bed: RealBed, namespace: str) -> None:
+    create(bed, namespace, a_workload("StatefulSet", 3, serviceName="web"))
+    pods = wait_until_ready(bed, namespace, 3)
+    assert [pod["metadata"]["name"] for pod in pods] == ["web-0", "web-1", "web-2"]
+    born = [pod["metadata"]["creationTimestamp"] for pod in pods]
+    assert born == sorted(born)
+
+
+def test_a_disruption_budget_blocks_an_eviction_with_429(bed: RealBed, namespace: str) -> None:
+    create(bed, namespace, a_workload("Deployment", 2))
+    pods = wait_until_ready(bed, namespace, 2)
+    budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
+    bed.request(
+        "POST",
+        budgets,
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web"},
+            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
+        },
+    )
+    eventually(
+        lambda: bed.request("GET", f"{budgets}/web")["status"].get("currentHealthy") == 2,
+        within=DEADLINE,
+        what="the budget has seen both pods",
+    )
+
+    with pytest.raises(ApiError) as refusal:
+        bed.evict(namespace, pods[0]["metadata"]["name"], user="spotalis")
+
+    assert refusal.value.status == 429
+    assert refusal.value.reason == "TooManyRequests"
+    assert refusal.value.answer["details"]["causes"][0]["reason"] == "DisruptionBudget"
+    assert [e for e in bed.evictions("spotalis") if e.namespace == namespace] == []
+    tries = [e for e in bed.audit(user="spotalis", kind="pods/eviction") if e.code == 429]
+    assert [e.namespace for e in tries] == [namespace]
+
+
+def test_the_operator_user_may_evict_but_neither_delete_nor_read_secrets(bed: RealBed) -> None:
+    for method, path in (
+        ("DELETE", "/api/v1/namespaces/default/pods/any"),
+        ("GET", "/api/v1/namespaces/default/secrets"),
+        ("PATCH", "/api/v1/nodes/spot-1"),
+    ):
+        with pytest.raises(ApiError) as refusal:
+            bed.request(method, path, {} if method == "PATCH" else None, user="spotalis")
+        assert refusal.value.status == 403
+    assert bed.request("GET", "/api/v1/nodes", user="spotalis")["items"]
+    assert (
+        bed.kubectl("auth", "can-i", "create", "pods", "--subresource=eviction", user="spotalis")
+        == "yes\n"
+    )
+
+
+@pytest.mark.parametrize("health", ["never-ready", "crash"])
+def test_a_pod_can_be_made_unwell_and_well_again(bed: RealBed, namespace: str, health: str) -> None:
+    create(bed, namespace, a_workload("Deployment", 1))
+    [pod] = wait_until_ready(bed, namespace, 1)
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
+    annotation = "testbed.spotalis.io/health"
+
+    bed.request("PATCH", path, {"metadata": {"annotations": {annotation: health}}})
+    eventually(
+        lambda: ready_condition(bed.request("GET", path))["status"] == "False",
+        within=DEADLINE,
+        what=f"{path} is not ready",
+    )
+    container = bed.request("GET", path)["status"]["containerStatuses"][0]
+    is_crashing = container["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff"
+    assert is_crashing == (health == "crash")
+
+    bed.request("PATCH", path, {"metadata": {"annotations": {annotation: None}}})
+    wait_until_ready(bed, namespace, 1)
+
+
+def test_a_slow_pod_and_a_pending_one_do_not_hold_up_others(bed: RealBed, namespace: str) -> None:
+    slow = {"testbed.spotalis.io/ready-after": "1h"}
+    create(bed, namespace, a_workload("Deployment", 2, slow))
+    stuck = a_workload("StatefulSet", 1, {"testbed.spotalis.io/health": "pending"})
+    stuck["spec"]["serviceName"] = "web"
+    create(bed, namespace, stuck)
+    eventually(
+        lambda: [p["spec"].get("nodeName") is not None for p in bed.pods(namespace)] == [True] * 3,
+        within=DEADLINE,
+        what="three bound pods",
+    )
+    quick: Json = a_workload("Deployment", 1)["spec"]["template"]
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "quick"}, "spec": quick["spec"]}
+    bed.request("POST", f"/api/v1/namespaces/{namespace}/pods", body)
+    eventually(lambda: bed.ready_pods(namespace), within=DEADLINE, what="the quick pod is ready")
+    assert [pod["metadata"]["name"] for pod in bed.ready_pods(namespace)] == ["quick"]
+
+
+def test_a_removed_node_takes_its_pods_with_it(bed: RealBed, namespace: str) -> None:
+    [name] = bed.add_nodes(spot=1, labels={"pool": namespace})
+    workload = a_workload("Deployment", 3)
+    workload["spec"]["template"]["spec"]["nodeSelector"] = {"pool": namespace}
+    create(bed, namespace, workload)
+    lost = {pod["metadata"]["uid"] for pod in wait_until_ready(bed, namespace, 3)}
+
+    bed.remove_nodes(name)
+
+    def replaced() -> bool:
+        pods = bed.pods(namespace)
+        return len(pods) == 3 and not lost & {pod["metadata"]["uid"] for pod in pods}
+
+    eventually(replaced, within=DEADLINE, what="three new pods")
+    bed.add_nodes(spot=1, labels={"pool": namespace})
+    wait_until_ready(bed, namespace, 3)
+
+
+def test_a_node_can_lose_its_readiness_and_get_it_back(bed: RealBed) -> None:
+    [name] = bed.add_nodes(on_demand=1)
+    path = f"/api/v1/nodes/{name}"
+    for health, status in (("not-ready", "False"), (None, "True")):
+        change = {"metadata": {"annotations": {"testbed.spotalis.io/health": health}}}
+        bed.request("PATCH", path, change)
+
+        def has_status(wanted: str = status) -> bool:
+            node = bed.request("GET", path)
+            tainted = any("not-ready" in t["key"] for t in node["spec"].get("taints", []))
+            return ready_condition(node)["status"] == wanted and tainted == (wanted == "False")
+
+        eventually(has_status, within=DEADLINE, what=f"Ready is {status}")
+    bed.remove_nodes(name)
+
+
+def test_pod_creations_of_replicasets_reach_a_registered_webhook(
+    bed: RealBed, namespace: str, tmp_path: Path
+) -> None:
+    reviews = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            reviews.append(self.path)
+            self.send_error(503)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"https://127.0.0.1:{server.server_address[1]}/mutate"
+        bed.register_webhook(url, authority.cert_pem.bytes())
+        create(bed, namespace, a_workload("Deployment", 1))
+
+        def is_called() -> bool:
+            for pod in bed.ready_pods(namespace):
+                bed.evict(namespace, pod["metadata"]["name"])
+            return bool(reviews)
+
+        eventually(is_called, within=DEADLINE, what="the webhook is called")
+        wait_until_ready(bed, namespace, 1)  # it fails, and is ignored
+        assert {path.partition("?")[0] for path in reviews} == {"/mutate"}
+    finally:
+        kind = "mutatingwebhookconfigurations"
+        bed.request("DELETE", f"/apis/admissionregistration.k8s.io/v1/{kind}/spotalis")
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_the_api_server_can_be_restarted_and_takes_other_limits(
+    bed: RealBed, namespace: str
+) -> None:
+    before = len(bed.audit())
+    bed.restart_api_server(extra_args=["--max-requests-inflight=77"])
+    arguments = Path(f"/proc/{bed.pids()['kube-apiserver']}/cmdline").read_bytes().split(b"\0")
+    assert b"--max-requests-inflight=77" in arguments
+    create(bed, namespace, a_workload("Deployment", 2))
+    wait_until_ready(bed, namespace, 2)
+    assert len(bed.audit()) > before
+
+
+def test_a_paused_scheduler_binds_nothing_until_it_goes_on(bed: RealBed, namespace: str) -> None:
+    bed.pause("kube-scheduler")
+    try:
+        create(bed, namespace, a_workload("Deployment", 1))
+        eventually(lambda: bed.pods(namespace), within=DEADLINE, what="a pod")
+        state = Path(f"/proc/{bed.pids()['kube-scheduler']}/stat").read_text()
+        assert state.rpartition(")")[2].split()[0] == "T"
+        assert "nodeName" not in bed.pods(namespace)[0]["spec"]
+    finally:
+        bed.resume("kube-scheduler")
+    wait_until_ready(bed, namespace, 1)
+
+
+def test_the_controller_manager_can_be_away_and_come_back(bed: RealBed, namespace: str) -> None:
+    bed.stop_process("kube-controller-manager")
+    assert "kube-controller-manager" not in bed.pids()
+    create(bed, namespace, a_workload("Deployment", 2))
+    assert bed.pods(namespace) == []
+    bed.start_process("kube-controller-manager")
+    wait_until_ready(bed, namespace, 2)
+
+
+def test_two_beds_run_side_by_side_and_stopping_leaves_no_process(
+    bed: RealBed, tmp_path: Path
+) -> None:
+    config = BedConfig(ready_after=0, gone_after=0, users={"reader": ["readers"]})
+    with RealBed.boot(tmp_path / "second", config) as second:
+        assert second.server != bed.server
+        assert second.request("GET", "/api/v1/nodes")["items"] == []
+        assert second.add_nodes(on_demand=1) == ["on-demand-1"]
+        with pytest.raises(ApiError) as refusal:
+            second.request("GET", "/api/v1/nodes", user="reader")
+        assert refusal.value.status == 403
+        pids = list(second.pids().values())
+        assert len(pids) == 5
+        assert all(is_alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
+    second.stop()  # a second time does nothing
+    assert all(is_alive(pid) for pid in bed.pids().values())
+
+
+def test_a_bed_ends_with_the_process_that_booted_it_even_if_that_is_killed(tmp_path: Path) -> None:
+    binaries_or_skip()
+    program = (
+        "import sys, time; from pathlib import Path; from tests.support.real_bed import RealBed\n"
+        "bed = RealBed.boot(Path(sys.argv[1]))\n"
+        "print(*bed.pids().values(), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            pids = [int(pid) for pid in process.stdout.readline().split()]
+            assert len(pids) == 5
+            assert all(is_alive(pid) for pid in pids)
+        finally:
+            os.kill(process.pid, signal.SIGKILL)
+    eventually(
+        lambda: not any(is_alive(pid) for pid in pids), within=DEADLINE, what="all have ended"
+    )

@@ -1,0 +1,115 @@
+"""The API server's audit log, read while it is being written: the exact count of who asked what."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AuditEvent:
+    """One line of the API server's audit log: one stage of one request.
+
+    verb:            get, list, watch, create, update, patch, delete, deletecollection.
+    resource, subresource, api_group, namespace, name: of the object; empty strings where the
+                     request has none. A create with generateName has no name.
+    user:            the full user name, as in "system:serviceaccount:spotalis-system:spotalis".
+    code:            the HTTP status of the answer; 0 if there was none.
+    stage:           "ResponseComplete" when the request has ended, "ResponseStarted" when a watch
+                     has begun, "Panic".
+    received:        when the API server got the request (UTC).
+    timestamp:       when it reached this stage (UTC).
+    uri:             path and query.
+    request, response: the bodies, for pods/eviction and mutatingwebhookconfigurations; else None.
+    annotations:     the audit annotations, among them those that a webhook sends.
+    """
+
+    id: str
+    verb: str
+    resource: str
+    subresource: str
+    api_group: str
+    namespace: str
+    name: str
+    user: str
+    code: int
+    stage: str
+    received: datetime
+    timestamp: datetime
+    uri: str
+    user_agent: str
+    request: Json | None
+    response: Json | None
+    annotations: Mapping[str, str]
+
+    @property
+    def kind(self) -> str:
+        """Resource and subresource as RBAC rules write them: "pods", "pods/eviction"."""
+        return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+
+    @property
+    def is_dry_run(self) -> bool:
+        """True if the request said that nothing was to be stored."""
+        options = (self.request or {}).get("deleteOptions") or {}
+        return "dryRun=" in self.uri or bool(options.get("dryRun"))
+
+    @property
+    def precondition_uid(self) -> str | None:
+        """The pod UID that an eviction insisted on, if it did."""
+        options = (self.request or {}).get("deleteOptions") or {}
+        uid = (options.get("preconditions") or {}).get("uid")
+        return None if uid is None else str(uid)
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        """Reads one line of the log. Raises: ValueError, KeyError if it is none."""
+        event: Json = json.loads(line)
+        target: Json = event.get("objectRef") or {}
+        return cls(
+            id=event["auditID"],
+            verb=event["verb"],
+            resource=target.get("resource", ""),
+            subresource=target.get("subresource", ""),
+            api_group=target.get("apiGroup", ""),
+            namespace=target.get("namespace", ""),
+            name=target.get("name", ""),
+            user=event["user"].get("username", ""),
+            code=(event.get("responseStatus") or {}).get("code", 0),
+            stage=event["stage"],
+            received=datetime.fromisoformat(event["requestReceivedTimestamp"]),
+            timestamp=datetime.fromisoformat(event["stageTimestamp"]),
+            uri=event["requestURI"],
+            user_agent=event.get("userAgent", ""),
+            request=event.get("requestObject"),
+            response=event.get("responseObject"),
+            annotations=event.get("annotations") or {},
+        )
+
+
+class AuditLog:
+    """A growing audit log. Every line is read and parsed once; several threads may ask."""
+
+    def __init__(self, path: Path) -> None:
+        """Takes the file; it must exist when `events` is called."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._offset = 0
+        self._events: list[AuditEvent] = []
+
+    def events(self) -> list[AuditEvent]:
+        """All events so far, in the order of their lines; a half-written last line is left out."""
+        with self._lock:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]
+            self._offset += len(whole)
+            self._events += [AuditEvent.parse(line) for line in whole.splitlines()]
+            return list(self._events)

@@ -1,0 +1,336 @@
+"""The real control plane on loopback: etcd, API server, controllers, scheduler, kwok.
+
+    with RealBed.boot(folder) as bed:
+        bed.add_nodes(spot=2, on_demand=2)
+        bed.apply(manifest)
+        eventually(lambda: len(bed.ready_pods("default")) == 10, within=20, what="10 ready pods")
+        assert [e.name for e in bed.evictions("spotalis")] == []
+
+Booting takes about four seconds, a fresh bed is the cheapest clean-up, and several can run side by
+side. Nodes and kubelets are played by kwok; testbed/kwok/stages.yaml says how, and which
+annotations make a pod slow, crash or never become ready. The binaries come from testbed/build.py.
+"""
+# ruff: noqa: TID251  # CI says in the environment that it is CI
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from testbed import build
+from tests.support.api_requests import ApiError, Json
+from tests.support.audit_log import AuditEvent, AuditLog
+from tests.support.control_plane import (
+    BedConfig,
+    BedError,
+    ControlPlane,
+    KubectlError,
+    ProcessName,
+    say_if_building,
+)
+from tests.support.eventually import NeverHappenedError, eventually
+from tests.support.free_ports import PortClaim
+
+__all__ = [
+    "CAPACITY_TYPE_LABEL",
+    "ApiError",
+    "AuditEvent",
+    "BedConfig",
+    "BedError",
+    "Json",
+    "KubectlError",
+    "NeverHappenedError",
+    "ProcessName",
+    "RealBed",
+    "binaries_or_skip",
+    "eventually",
+    "real_bed",
+]
+
+CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
+"""The node label by which `add_nodes` tells the classes apart: "spot" or "on-demand"."""
+
+
+class RealBed(ControlPlane):
+    """A control plane, and what tests ask of it: nodes, pods, evictions, the audit log.
+
+    Starting, stopping, pausing its processes, its users and requests: see ControlPlane.
+    """
+
+    def __init__(
+        self, folder: Path, config: BedConfig, binaries: Mapping[str, Path], ports: PortClaim
+    ) -> None:
+        """Prepares a bed and starts nothing: use `boot`."""
+        super().__init__(folder, config, binaries, ports)
+        self._audit_log = AuditLog(folder / "audit.log")
+        self._node_numbers = {"spot": 0, "on-demand": 0}
+
+    def pods(self, namespace: str, selector: str = "") -> list[Json]:
+        """The pods of a namespace, by label selector ("app=web"); one LIST, sorted by name."""
+        return self._list(f"/api/v1/namespaces/{namespace}/pods", selector)
+
+    def ready_pods(self, namespace: str, selector: str = "") -> list[Json]:
+        """Those of `pods` that are Ready and not being deleted."""
+        return [
+            pod
+            for pod in self.pods(namespace, selector)
+            if "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready") == "True"
+        ]
+
+    def evict(
+        self, namespace: str, name: str, *, uid: str | None = None, user: str = "admin"
+    ) -> Json:
+        """Evicts a pod. Raises: ApiError (429 when a PodDisruptionBudget forbids it)."""
+        body: Json = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": namespace, "name": name},
+        }
+        if uid is not None:
+            body["deleteOptions"] = {"preconditions": {"uid": uid}}
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
+        return self.request("POST", path, body, user=user)
+
+    def add_nodes(
+        self,
+        *,
+        spot: int = 0,
+        on_demand: int = 0,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        taints: Sequence[Mapping[str, str]] = (),
+        allocatable: Mapping[str, str] | None = None,
+        wait: float = 30.0,
+    ) -> list[str]:
+        """Adds nodes and waits until pods can be bound to them: Ready, and not tainted for it.
+
+        spot, on_demand:  how many of each class; CAPACITY_TYPE_LABEL tells which is which.
+        labels:           more labels for each of them; an empty value for CAPACITY_TYPE_LABEL
+                          leaves that label out.
+        allocatable:      {"cpu": "32", "memory": "128Gi", "pods": "110"} by default.
+        wait:             seconds until it gives up; 0 does not wait at all.
+        Returns:          their names: spot-1, spot-2, ..., on-demand-1, ...; numbers are never
+                          given out twice.
+        Raises:           NeverHappenedError, ApiError.
+        """
+        resources = dict(allocatable or {"cpu": "32", "memory": "128Gi", "pods": "110"})
+        names = []
+        for capacity_type, count in (("spot", spot), ("on-demand", on_demand)):
+            for _ in range(count):
+                self._node_numbers[capacity_type] += 1
+                name = f"{capacity_type}-{self._node_numbers[capacity_type]}"
+                all_labels = {
+                    "kubernetes.io/arch": "amd64",
+                    "kubernetes.io/hostname": name,
+                    "kubernetes.io/os": "linux",
+                    CAPACITY_TYPE_LABEL: capacity_type,
+                    **(labels or {}),
+                }
+                if not all_labels[CAPACITY_TYPE_LABEL]:
+                    del all_labels[CAPACITY_TYPE_LABEL]
+                metadata = {
+                    "name": name,
+                    "labels": all_labels,
+                    "annotations": dict(annotations or {}),
+                }
+                node: Json = {
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "metadata": metadata,
+                    "spec": {"taints": [dict(taint) for taint in taints]},
+                    "status": {"allocatable": resources, "capacity": resources},
+                }
+                self.request("POST", "/api/v1/nodes", node)
+                names.append(name)
+        if wait > 0 and names:
+            eventually(
+                lambda: set(names) <= self._usable_nodes(),
+                within=wait,
+                what=f"nodes {', '.join(names)} are Ready",
+            )
+        return names
+
+    def remove_nodes(self, *names: str) -> None:
+        """Takes nodes away with everything on them, at once, as a cloud does.
+
+        The Node objects go first, then their pods are deleted with no grace. Raises: ApiError.
+        """
+        for name in names:
+            self.request("DELETE", f"/api/v1/nodes/{name}")
+        for pod in self._list("/api/v1/pods", ""):
+            if pod["spec"].get("nodeName") in names:
+                metadata = pod["metadata"]
+                options = {
+                    "apiVersion": "v1",
+                    "kind": "DeleteOptions",
+                    "gracePeriodSeconds": 0,
+                    "preconditions": {"uid": metadata["uid"]},
+                }
+                path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+                try:
+                    self.request("DELETE", path, options)
+                except ApiError as error:
+                    if error.status not in (404, 409):  # gone already, or another of that name
+                        raise
+
+    def register_webhook(
+        self, url: str, ca_pem: str | bytes, *, name: str = "spotalis", timeout_seconds: int = 2
+    ) -> None:
+        """Sends pod creations to a webhook, in the way the operator's manifests do.
+
+        Pods whose owner is a ReplicaSet or a StatefulSet, outside kube-system and the operator's
+        namespace; a failing webhook is ignored. The API server heeds it a moment later, within a
+        second. A second call replaces the registration.
+
+        url:     "https://127.0.0.1:<port>/mutate"; the certificate must be for 127.0.0.1.
+        ca_pem:  the certificate authority to trust, PEM.
+        """
+        pem = ca_pem.encode() if isinstance(ca_pem, str) else ca_pem
+        excluded = ["kube-system", self.config.namespace]
+        configuration: Json = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [
+                {
+                    "name": "pods.spotalis.io",
+                    "admissionReviewVersions": ["v1"],
+                    "clientConfig": {"url": url, "caBundle": base64.b64encode(pem).decode()},
+                    "failurePolicy": "Ignore",
+                    "matchPolicy": "Equivalent",
+                    "reinvocationPolicy": "IfNeeded",
+                    "sideEffects": "None",
+                    "timeoutSeconds": timeout_seconds,
+                    "namespaceSelector": {
+                        "matchExpressions": [
+                            {
+                                "key": "kubernetes.io/metadata.name",
+                                "operator": "NotIn",
+                                "values": excluded,
+                            }
+                        ]
+                    },
+                    "matchConditions": [
+                        {
+                            "name": "owned-by-replicaset-or-statefulset",
+                            "expression": "has(object.metadata.ownerReferences) && "
+                            "object.metadata.ownerReferences.exists(o, has(o.controller) && "
+                            "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])",
+                        }
+                    ],
+                    "rules": [
+                        {
+                            "apiGroups": [""],
+                            "apiVersions": ["v1"],
+                            "operations": ["CREATE"],
+                            "resources": ["pods"],
+                            "scope": "Namespaced",
+                        }
+                    ],
+                }
+            ],
+        }
+        path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        self.request(
+            "PATCH",
+            f"{path}/{name}?fieldManager=testbed&force=true",
+            configuration,
+            content_type="application/apply-patch+yaml",
+        )
+
+    def audit(
+        self,
+        *,
+        user: str | None = None,
+        verb: str | None = None,
+        kind: str | None = None,
+        stage: str | None = "ResponseComplete",
+    ) -> list[AuditEvent]:
+        """What the API server has been asked, from its audit log, in the order of its lines.
+
+        The log is written in blocking mode: a request that has been answered is in it (the answer
+        of a large read may arrive a moment before its line). Reads by the control plane's own
+        parts are left out (testbed/kubernetes/audit-policy.yaml). A watch that still runs is found
+        by stage "ResponseStarted" only.
+
+        user:   a user of the bed ("spotalis") or a full user name.
+        kind:   resource with subresource, as in "pods" or "pods/eviction"; exactly that.
+        stage:  None for all stages; by default each ended request once.
+        """
+        name = None if user is None else self.user_name(user)
+        return [
+            event
+            for event in self._audit_log.events()
+            if (name is None or event.user == name)
+            and (verb is None or event.verb == verb)
+            and (kind is None or event.kind == kind)
+            and (stage is None or event.stage == stage)
+        ]
+
+    def evictions(self, user: str | None = None) -> list[AuditEvent]:
+        """The successful evictions (2xx, no dry runs), in the order in which they were answered.
+
+        Their `namespace` and `name` are the pod's, `precondition_uid` is the UID insisted on.
+        """
+        events = [
+            event
+            for event in self.audit(user=user, verb="create", kind="pods/eviction")
+            if 200 <= event.code < 300 and not event.is_dry_run
+        ]
+        return sorted(events, key=lambda event: event.timestamp)
+
+    def _list(self, path: str, selector: str) -> list[Json]:
+        query = "?labelSelector=" + _quoted(selector) if selector else ""
+        items: list[Json] = self.request("GET", path + query).get("items") or []
+        return sorted(items, key=lambda item: str(item["metadata"]["name"]))
+
+    def _usable_nodes(self) -> set[str]:
+        return {
+            node["metadata"]["name"]
+            for node in self._list("/api/v1/nodes", "")
+            if _condition(node, "Ready") == "True"
+            and not any(
+                taint["key"].startswith("node.kubernetes.io/not-ready")
+                for taint in node["spec"].get("taints") or []
+            )
+        }
+
+
+def _quoted(selector: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._~" else f"%{ord(c):02X}" for c in selector)
+
+
+def _condition(item: Json, kind: str) -> str | None:
+    """The status of a condition: "True", "False", "Unknown"; None if there is no such condition."""
+    for condition in item.get("status", {}).get("conditions") or []:
+        if condition["type"] == kind:
+            return str(condition["status"])
+    return None
+
+
+# For pytest.
+
+
+def binaries_or_skip() -> dict[str, Path]:
+    """The bed's binaries; builds them if need be.
+
+    Without them the test is skipped with one line that says why; where CI=true it fails.
+    """
+    try:
+        return build.obtain(say_if_building)
+    except (build.UnobtainableError, build.BuildFailedError) as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error).splitlines()[0])
+
+
+@pytest.fixture(scope="module")
+def real_bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
+    """A bed of the module's own, with no nodes yet (see `binaries_or_skip` for when it is not)."""
+    binaries = binaries_or_skip()
+    with RealBed.boot(tmp_path_factory.mktemp("real-bed"), binaries=binaries) as bed:
+        yield bed

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from spotalis.kube.backoff import Dice
 from spotalis.kube.client import Client
 from spotalis.kube.limiter import Limiter
 from spotalis.kube.resources import (
@@ -27,6 +26,7 @@ from spotalis.kube.resources import (
 from spotalis.kube.store import Change, Record, Store, StoreWriter
 from spotalis.kube.watch import Relist, WatchReport, reflect
 from spotalis.model.clock import Clock
+from spotalis.model.dice import Dice
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Transport
 from spotalis.operator.cluster import Cluster, WorkloadKey

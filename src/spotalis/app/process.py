@@ -18,6 +18,7 @@ from spotalis.app.operator import Operator
 from spotalis.app.report import Report, count
 from spotalis.kube.client import ApiError
 from spotalis.kube.config import ClusterAccess
+from spotalis.kube.errors import error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.model.clock import Clock
 from spotalis.model.settings import ControllerConfiguration
@@ -95,8 +96,7 @@ class Process:
         metrics = metrics_server(self._metrics, report.snapshot, clock=self._clock)
         serving = self._serving
         try:
-            version = await operator.client.raw("GET", "/version")
-            logger.info("connected", extra={"fields": {"status": version.status}})
+            await self._greet(operator)
             self._certificate, ca_pem = await self._obtain_certificate()
             await health.start(serving.host, serving.health_port)
             await metrics.start(serving.host, serving.metrics_port)
@@ -108,6 +108,13 @@ class Process:
             await metrics.stop()
             await health.stop()
             await transport.close()
+
+    async def _greet(self, operator: Operator) -> None:
+        """One request before anything is opened: is there an API server that lets us in?"""
+        answer = await operator.client.raw("GET", "/version")
+        if answer.status >= 300:
+            raise error_from(answer, self._clock.now())
+        logger.info("connected", extra={"fields": {"server": self._access.server}})
 
     async def _serve(
         self, operator: Operator, webhook: WebhookServer, ca_pem: bytes | None

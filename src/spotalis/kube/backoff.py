@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Protocol
 
-
-class Dice(Protocol):
-    """Where jitter comes from; a ``random.Random`` is one."""
-
-    def random(self) -> float:
-        """A number in [0, 1)."""
-        ...
+from spotalis.model.dice import Dice
 
 
 class Backoff:

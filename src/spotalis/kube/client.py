@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import msgspec
 
-from spotalis.kube.backoff import Dice
 from spotalis.kube.decode import UNDECODABLE
 from spotalis.kube.errors import (
     AlreadyExists,
@@ -29,6 +28,7 @@ from spotalis.kube.exchange import Exchange, Observe
 from spotalis.kube.limiter import Limiter
 from spotalis.kube.resources import PODS, Resource
 from spotalis.model.clock import Clock
+from spotalis.model.dice import Dice
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, Transport, TransportError
 

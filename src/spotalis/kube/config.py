@@ -61,18 +61,22 @@ def load(
         ConfigError: there is none, or it does not lead to a cluster.
     """
     paths = _paths(environment, kubeconfig)
-    if kubeconfig and not paths[0].exists():
+    config = files.read(paths)
+    if kubeconfig and not config.files:
         raise ConfigError(
             NO_CLUSTER,
             f"no cluster to talk to: there is no file {kubeconfig}",
             fix="name another file with --kubeconfig     or try: spotalis demo",
         )
-    config = files.read(paths)
     if not config.contexts and not kubeconfig and not context:
         inside = _in_cluster(environment, in_cluster_dir)
         if inside is not None:
             return inside
-    return _from_context(config, context, environment, run)
+    looked_at = _looked_at(paths, config, environment, kubeconfig)
+    name = context or config.current_context
+    if not name:
+        raise _no_cluster(config, looked_at)
+    return _from_context(config, name, looked_at, environment, run)
 
 
 def _paths(environment: Mapping[str, str], kubeconfig: str) -> list[Path]:
@@ -101,12 +105,12 @@ def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess |
 
 
 def _from_context(
-    config: Kubeconfig, name: str, environment: Mapping[str, str], run: Run
+    config: Kubeconfig,
+    name: str,
+    looked_at: tuple[str, ...],
+    environment: Mapping[str, str],
+    run: Run,
 ) -> ClusterAccess:
-    name = name or config.current_context
-    if not name:
-        raise _no_cluster(config, environment)
-    looked_at = _looked_at(config, environment)
     context = _entry("context", name, config.contexts, looked_at).value
     cluster_name, user_name = context.cluster or "", context.user or ""
     cluster = _entry("cluster", cluster_name, config.clusters, looked_at)
@@ -153,12 +157,12 @@ def _entry(
 
 
 def _server(name: str, cluster: Cluster) -> str:
-    server = (cluster.server or "").rstrip("/")
+    server = cluster.server or ""
     if server and "://" not in server:
         tls = cluster.certificate_authority or cluster.certificate_authority_data
         server = f"https://{server}" if tls else f"http://{server}"
     if urlsplit(server).scheme in ("http", "https") and urlsplit(server).hostname:
-        return server
+        return server.rstrip("/")
     raise ConfigError(
         BAD_KUBECONFIG,
         f'cluster "{name}" has no usable server address',
@@ -179,24 +183,29 @@ def _proxy(name: str, cluster: Cluster, server: str, environment: Mapping[str, s
     )
 
 
-def _no_cluster(config: Kubeconfig, environment: Mapping[str, str]) -> ConfigError:
-    fix = "try: spotalis demo"
-    what = "there is no kubeconfig"
+def _no_cluster(config: Kubeconfig, looked_at: tuple[str, ...]) -> ConfigError:
+    what, fix = "there is no kubeconfig", "name one with --kubeconfig"
     if config.files:
         what = "the kubeconfig has no current context"
-        some = min(config.contexts, default="NAME")
-        fix = f"kubectl config use-context {some}     or add --context {some}     or {fix}"
-    looked_at = _looked_at(config, environment)
+        some = next(iter(config.contexts), "NAME")
+        fix = f"kubectl config use-context {some}     or add --context {some}"
+    fix += "     or try: spotalis demo"
     return ConfigError(NO_CLUSTER, f"no cluster to talk to: {what}", looked_at, fix)
 
 
-def _looked_at(config: Kubeconfig, environment: Mapping[str, str]) -> tuple[str, ...]:
-    names = ", ".join(sorted(config.contexts)) or "none"
-    found = ", ".join(map(str, config.files)) or "no kubeconfig file"
-    variable = environment.get("KUBECONFIG") or "unset"
-    lines = [
-        f"looked at: $KUBECONFIG ({variable}), {found} ({len(config.contexts)} contexts: {names})"
-    ]
-    if "KUBERNETES_SERVICE_HOST" not in environment:
+def _looked_at(
+    paths: list[Path], config: Kubeconfig, environment: Mapping[str, str], kubeconfig: str
+) -> tuple[str, ...]:
+    home = environment.get("HOME", "")
+    seen = []
+    for path in paths:
+        names = config.files.get(path)
+        found = "missing" if names is None else f"{len(names)} contexts: {', '.join(names)}"
+        shown = f"~/{path.relative_to(home)}" if home and path.is_relative_to(home) else path
+        seen.append(f"{shown} ({found})")
+    if not kubeconfig and not environment.get("KUBECONFIG"):
+        seen.insert(0, "$KUBECONFIG (unset)")
+    lines = [f"looked at: {', '.join(seen)}"]
+    if not config.contexts and "KUBERNETES_SERVICE_HOST" not in environment:
         lines.append("not inside a pod: $KUBERNETES_SERVICE_HOST is unset")
     return tuple(lines)

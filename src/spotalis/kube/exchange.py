@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-from spotalis.kube.backoff import Backoff, Dice, retry_after_seconds
+from spotalis.kube.backoff import Backoff, retry_after_seconds
 from spotalis.kube.limiter import Limiter
 from spotalis.model.clock import Clock
+from spotalis.model.dice import Dice
 from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
 
 Observe = Callable[[str, str, int, float], None]

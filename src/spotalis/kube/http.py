@@ -79,7 +79,8 @@ class HttpTransport:
         except _NEVER_SENT as error:
             self._ca_read_at = float("-inf")  # perhaps the server has a new CA
             raise TransportError(_message(error), committed=False) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            # RuntimeError: what aiohttp raises for a read on a connection closed by our side
             raise TransportError(_message(error)) from error
 
     async def _ask(

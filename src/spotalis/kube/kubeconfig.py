@@ -98,7 +98,8 @@ class Entry(Generic[T]):
 class Kubeconfig:
     """One file, or several merged: the first to name something decides about all of it."""
 
-    files: list[Path] = field(default_factory=list)
+    files: dict[Path, list[str]] = field(default_factory=dict)
+    """The files that exist, and the names of their contexts."""
     current_context: str = ""
     clusters: dict[str, Entry[Cluster]] = field(default_factory=dict)
     users: dict[str, Entry[User]] = field(default_factory=dict)
@@ -121,7 +122,7 @@ def read(paths: list[Path]) -> Kubeconfig:
             raise _bad(path, error.strerror or str(error)) from None
         found = _parse(path, text)
         folder = path.absolute().parent
-        merged.files.append(path)
+        merged.files[path] = [context.name for context in found.contexts or ()]
         merged.current_context = merged.current_context or found.current_context or ""
         for cluster in found.clusters or ():
             merged.clusters.setdefault(cluster.name, Entry(cluster.cluster or Cluster(), folder))

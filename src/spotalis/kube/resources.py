@@ -10,11 +10,11 @@ import msgspec
 
 from spotalis.kube import decode
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Resource(Generic[T]):
+class Resource(Generic[T_co]):
     """One kind: its address in the API and how its JSON becomes a record."""
 
     group: str
@@ -23,7 +23,7 @@ class Resource(Generic[T]):
     plural: str
     kind: str
     namespaced: bool
-    decode: Callable[[bytes | msgspec.Raw], T]
+    decode: Callable[[bytes | msgspec.Raw], T_co]
     """Raises one of ``decode.UNDECODABLE`` for what is not an object of this kind."""
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:

@@ -98,20 +98,15 @@ class StoreWriter(Generic[T]):
         """Apply one event; None if it changes nothing (a duplicate, or older than what is held)."""
         new = event.object
         namespace, name = key(new)
-        objects = self.store.by_namespace
-        old = objects.get(namespace, {}).get(name)
-        if event.type is EventType.DELETED:
-            return self._delete(namespace, name, old, new.resource_version)
-        self.mark(namespace, name)
-        if old is None:
-            held_version = self._deleted.get((namespace, name), "")
-        else:
-            held_version = old.resource_version
-        if new.resource_version == held_version or self._refuses(
-            new.resource_version, held_version
-        ):
+        old = self.store.get(namespace, name)
+        if event.type is not EventType.DELETED:
+            self.mark(namespace, name)
+        if self._is_past(event, old):
             return None
-        objects.setdefault(namespace, {})[name] = new
+        if event.type is EventType.DELETED:
+            self._remember_deletion(new)
+            return None if old is None else self._drop(old)
+        self.store.by_namespace.setdefault(namespace, {})[name] = new
         return Change(old, new)
 
     def begin_relist(self, *, back_in_time: bool = False) -> None:
@@ -152,28 +147,33 @@ class StoreWriter(Generic[T]):
             self.store.heard_at = at
 
     def forget(self, gone: T) -> Change[T] | None:
-        """Drop an object that a relist no longer shows."""
-        namespace, name = key(gone)
-        return self._delete(namespace, name, self.store.get(namespace, name), gone.resource_version)
+        """Drop an object that a relist does not show; it may come back as it was."""
+        held = self.store.get(*key(gone))
+        return None if held is None else self._drop(held)
 
-    def _refuses(self, version: str, held_version: str) -> bool:
-        refuses = not self._back_in_time and is_older(version, held_version)
-        self.refused += refuses
-        return refuses
+    def _is_past(self, event: Event[T], old: T | None) -> bool:
+        """Whether the store already knows what came of this version."""
+        new = event.object
+        held_version = self._deleted.get(key(new), "") if old is None else old.resource_version
+        if not held_version:
+            return False
+        if not self._back_in_time and is_older(new.resource_version, held_version):
+            self.refused += 1
+            return True
+        return event.type is not EventType.DELETED and new.resource_version == held_version
 
-    def _delete(self, namespace: str, name: str, old: T | None, version: str) -> Change[T] | None:
-        if old is not None and self._refuses(version, old.resource_version):
-            return None
-        self._deleted[namespace, name] = version
+    def _remember_deletion(self, gone: T) -> None:
+        self._deleted[key(gone)] = gone.resource_version
         if len(self._deleted) > _TOMBSTONES:
             del self._deleted[next(iter(self._deleted))]
-        if old is None:
-            return None
+
+    def _drop(self, held: T) -> Change[T]:
+        namespace, name = key(held)
         objects = self.store.by_namespace[namespace]
         del objects[name]
         if not objects:
             del self.store.by_namespace[namespace]
-        return Change(old, None)
+        return Change(held, None)
 
 
 _TOMBSTONES = 4096

@@ -11,7 +11,7 @@ from typing import Generic, NoReturn, TypeVar
 import msgspec
 
 from spotalis.kube import decode, wire
-from spotalis.kube.backoff import Backoff, Dice
+from spotalis.kube.backoff import Backoff
 from spotalis.kube.client import PAGE_ITEMS, Client
 from spotalis.kube.errors import ApiError, Gone, error_from, error_from_status
 from spotalis.kube.intake import Intake, Relist
@@ -20,12 +20,16 @@ from spotalis.kube.resources import Resource
 from spotalis.kube.store import Change, EventType, Record, StoreWriter, is_older
 from spotalis.kube.trouble import Trouble, WatchReport, WatchSign, trouble_from
 from spotalis.model.clock import Clock
+from spotalis.model.dice import Dice
 from spotalis.model.transport import StreamRefused, TransportError
 
 __all__ = ["Relist", "WatchOptions", "WatchReport", "WatchSign", "reflect"]
 
 T = TypeVar("T", bound=Record)
 Read = TypeVar("Read")
+
+MOST_PATIENCE_SECONDS = 300.0
+"""However long a server asks us to wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +167,7 @@ class _Follower(Generic[T]):
                 trouble = Trouble(WatchSign.STALLED, str(trouble), start_over=True)
         if trouble.start_over:
             self._version = ""
-        delay = max(self._backoff.next_seconds(), trouble.retry_seconds)
+        delay = max(self._backoff.next_seconds(), min(trouble.retry_seconds, MOST_PATIENCE_SECONDS))
         self._report(trouble.sign, str(trouble), delay)
         return delay
 
@@ -286,12 +290,12 @@ class _Follower(Generic[T]):
         self._intake.begin_list(back_in_time=self._old_lists >= self._options.believe_after)
 
     async def _end_list(self, version: str) -> None:
+        self._list_broke = False
         if is_older(version, self._newest) and self._old_lists < self._options.believe_after:
             self._old_lists += 1
             message = f"the list is of version {version}, but {self._newest} has been seen"
             raise Trouble(WatchSign.BACK_IN_TIME, message)
         self._old_lists = 0
-        self._list_broke = False
         self._progress = True
         self._version = self._newest = version
         now = self._clock.monotonic()

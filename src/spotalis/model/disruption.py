@@ -20,7 +20,8 @@ class DisruptionWindow:
 
     def is_open(self, now: datetime) -> bool:
         """Whether ``now`` (aware) lies in a span; its start belongs to it, its end does not."""
-        return self._first_after(now.astimezone(UTC) - self.duration) <= now
+        instant = now.astimezone(UTC)
+        return self._first_after(instant - self.duration) <= instant
 
     def opens_at(self, now: datetime) -> datetime:
         """The next start strictly after ``now``, in the window's time zone."""
@@ -28,8 +29,8 @@ class DisruptionWindow:
 
     def _first_after(self, instant: datetime) -> datetime:
         # Within the hour that summer time repeats, CronSim offers again what fired in its first
-        # pass; those firings are over. (``instant`` is in UTC: aware times of one zone are
-        # compared by their digits, which that hour makes ambiguous.)
+        # pass; those firings are over. (Instants are in UTC, since times of one zone are compared
+        # by their digits, which come twice in that hour.)
         firings = CronSim(self.schedule, instant.astimezone(self.timezone))
         return next(firing for firing in firings if firing > instant)
 

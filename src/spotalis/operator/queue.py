@@ -8,8 +8,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from spotalis.kube.backoff import Backoff, Dice
+from spotalis.kube.backoff import Backoff
 from spotalis.model.clock import Clock
+from spotalis.model.dice import Dice
 from spotalis.operator.cluster import WorkloadKey
 
 logger = logging.getLogger(__name__)

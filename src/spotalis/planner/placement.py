@@ -82,7 +82,8 @@ def _next_place(
     is_spot = have_spot < spot(held + 1, percent, floor)
     node_type = NodeType.SPOT if is_spot else NodeType.ON_DEMAND
     taken = set(slots)
-    free = [k for k in range(held + len(taken) + 2) if k not in taken]
+    reach = max(held + len(taken), observed.workload.replicas)
+    free = [k for k in range(reach + 2) if k not in taken]
     slot = next((k for k in free if slot_type(k, percent, floor) is node_type), free[0])
     return node_type, slot, "share"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -13,7 +15,67 @@ from spotalis.model.clock import Clock
 
 logger = logging.getLogger(__name__)
 
+OWNED = (
+    "has(object.metadata.ownerReferences) && "
+    "object.metadata.ownerReferences.exists(o, has(o.controller) && "
+    "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])"
+)
+"""CEL: only pods that a ReplicaSet or StatefulSet makes are sent."""
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+
+
+def configuration(
+    *, name: str, client_config: Mapping[str, Any], excluded: Sequence[str]
+) -> dict[str, Any]:
+    """The MutatingWebhookConfiguration that an installation applies, every default written out.
+
+    It excludes namespaces and does not select by opt-in: pods do not carry it. It fails open, and
+    is asked only about pods that a ReplicaSet or StatefulSet makes.
+
+    Args:
+        name: of the configuration.
+        client_config: a ``service`` or a ``url`` that ends in :data:`PATH`.
+        excluded: namespaces that are never sent.
+    """
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "spotalis"}},
+        "webhooks": [
+            {
+                "name": "pods.spotalis.io",
+                "admissionReviewVersions": ["v1"],
+                "clientConfig": dict(client_config),
+                "failurePolicy": "Ignore",
+                "matchPolicy": "Equivalent",
+                "reinvocationPolicy": "IfNeeded",
+                "sideEffects": "None",
+                "timeoutSeconds": 2,
+                "namespaceSelector": {
+                    "matchExpressions": [
+                        {
+                            "key": "kubernetes.io/metadata.name",
+                            "operator": "NotIn",
+                            "values": list(excluded),
+                        }
+                    ]
+                },
+                "objectSelector": {},
+                "matchConditions": [
+                    {"name": "owned-by-replicaset-or-statefulset", "expression": OWNED}
+                ],
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "operations": ["CREATE"],
+                        "resources": ["pods"],
+                        "scope": "Namespaced",
+                    }
+                ],
+            }
+        ],
+    }
 
 
 class _ClientConfig(msgspec.Struct, rename="camel"):

@@ -1,0 +1,1 @@
+"""Programs with figures (performance.md): never timed tests, always side by side in one run."""

@@ -1,0 +1,107 @@
+"""A client of the webhook in a process of its own: ``python -m benchmarks.load < plan.json``.
+
+Open loop: reviews leave at a fixed rate whether or not earlier ones are answered, and each is timed
+from the instant at which it was due, so that a stall counts for everybody who had to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import sys
+import time
+import uuid
+from typing import Any
+
+from benchmarks.objects import pod_spec
+
+
+def review(namespace: str, owner: dict[str, str]) -> bytes:
+    """A review of a pod that a ReplicaSet makes, as the API server writes it."""
+    reference = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": owner["name"],
+        "uid": owner["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    resource = {"group": "", "version": "v1", "resource": "pods"}
+    kind = {"group": "", "version": "v1", "kind": "Pod"}
+    document: dict[str, Any] = {
+        "apiVersion": "admission.k8s.io/v1",
+        "kind": "AdmissionReview",
+        "request": {
+            "uid": str(uuid.uuid4()),
+            "kind": kind,
+            "resource": resource,
+            "requestKind": kind,
+            "requestResource": resource,
+            "namespace": namespace,
+            "operation": "CREATE",
+            "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller"},
+            "object": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {
+                    "generateName": owner["name"] + "-",
+                    "labels": {"app": owner["name"]},
+                    "ownerReferences": [reference],
+                },
+                "spec": pod_spec(),
+            },
+            "oldObject": None,
+            "dryRun": False,
+            "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"},
+        },
+    }
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+async def run(plan: dict[str, Any]) -> list[float]:
+    """Seconds that each review took; an answer other than 200 ends the run."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    due: asyncio.Queue[float | None] = asyncio.Queue()
+    taken: list[float] = []
+    owners = plan["owners"]
+    total = int(plan["rate"] * plan["seconds"])
+    bodies = [review("default", owners[n % len(owners)]) for n in range(total)]
+
+    async def connection() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], ssl=context)
+        while (at := await due.get()) is not None:
+            body = bodies.pop()
+            head = (
+                "POST /mutate HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            writer.write(head.encode() + body)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"not answered: {answer[:200]!r}")
+            lines = answer.lower().split(b"\r\n")
+            length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
+            await reader.readexactly(length)
+            taken.append(time.perf_counter() - at)
+        writer.close()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(plan["connections"]):
+            group.create_task(connection())
+        await asyncio.sleep(0.5)
+        began = time.perf_counter()
+        for number in range(total):
+            at = began + number / plan["rate"]
+            if (ahead := at - time.perf_counter()) > 0:
+                await asyncio.sleep(ahead)
+            due.put_nowait(at)
+        for _ in range(plan["connections"]):
+            due.put_nowait(None)
+    return taken
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(run(json.load(sys.stdin)))))

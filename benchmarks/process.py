@@ -1,0 +1,177 @@
+"""The operator as a process on the real control plane: memory, and the webhook's latency."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.figure import Figure
+from benchmarks.objects import NODES, deployment, node, pod
+from testbed import build
+from tests.support.eventually import eventually
+from tests.support.free_ports import claim_ports
+from tests.support.real_bed import BedConfig, RealBed
+
+WORKLOADS = 1_000
+PODS_EACH = 10
+IDLE_SECONDS = 30
+RATE = 1_000
+SECONDS = 10
+ROOT = Path(__file__).parents[1]
+
+
+def measure() -> list[Figure]:
+    """1,000 workloads and 10,000 pods, then 1,000 reviews a second."""
+    binaries = build.obtain(lambda line: print(line, file=sys.stderr))
+    ports = claim_ports()
+    with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
+        folder = Path(name)
+        config = BedConfig(rbac=ROOT / "build" / "k8s" / "rbac.yaml")
+        try:
+            with RealBed.boot(folder / "bed", config, binaries=binaries) as bed:
+                owners = _fill(bed)
+                return _measure(bed, folder, ports.ports, owners)
+        finally:
+            ports.release()
+
+
+def _fill(bed: RealBed) -> list[dict[str, str]]:
+    """Nodes, Deployments and running pods; who owns them."""
+    print("filling the cluster (about two minutes)", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(8) as pool:
+
+        def post(path: str, body: dict[str, Any]) -> Future[Any]:
+            return pool.submit(bed.request, "POST", path, body)
+
+        _wait([post("/api/v1/nodes", node(number)) for number in range(NODES)])
+        path = "/apis/apps/v1/namespaces/default/deployments"
+        _wait([post(path, deployment(f"web-{n}", 0)) for n in range(WORKLOADS)])
+        sets = "/apis/apps/v1/namespaces/default/replicasets"
+        eventually(
+            lambda: len(bed.request("GET", sets)["items"]) == WORKLOADS,
+            within=120,
+            what="every Deployment has its ReplicaSet",
+        )
+        # Its controllers would undo what follows; memory and webhook need only what is stored.
+        bed.stop_process("kube-controller-manager")
+        owners = [
+            {"name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
+            for item in bed.request("GET", sets)["items"]
+        ]
+        pods = []
+        for index, owner in enumerate(owners):
+            for each in range(PODS_EACH):
+                body = pod(index * PODS_EACH + each, owner["name"], owner["uid"])
+                for key in ("uid", "resourceVersion", "managedFields", "creationTimestamp"):
+                    body["metadata"].pop(key)
+                pods.append(post("/api/v1/namespaces/default/pods", body))
+        _wait(pods)
+    return owners
+
+
+def _wait(futures: list[Any]) -> None:
+    for future in futures:
+        future.result()
+
+
+def _measure(
+    bed: RealBed, folder: Path, ports: tuple[int, ...], owners: list[dict[str, str]]
+) -> list[Figure]:
+    webhook, metrics, health = ports[:3]
+    registered = yaml.safe_load((ROOT / "build" / "k8s" / "webhook.yaml").read_text())
+    for entry in registered["webhooks"]:
+        entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
+    bed.apply([registered])
+    command = [sys.executable, "-m", "spotalis", "controller", "--host", "127.0.0.1"]
+    command += ["--kubeconfig", str(bed.kubeconfig("spotalis")), "--webhook-port", str(webhook)]
+    command += ["--metrics-port", str(metrics), "--health-port", str(health)]
+    began = time.perf_counter()
+    with (folder / "operator.log").open("wb") as log:
+        operator = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        eventually(lambda: _ready(health), within=60, what="the operator is ready")
+        ready_seconds = time.perf_counter() - began
+        time.sleep(IDLE_SECONDS)
+        figures = [
+            Figure(
+                name="start to ready",
+                value=ready_seconds,
+                unit="s",
+                how="process start, lists of everything, certificate made",
+            ),
+            *_memory(operator.pid, "after 30 s idle", 80.0),
+        ]
+        for connections in (1, 8, 32):
+            figures += _latency(webhook, connections, owners)
+        figures += _memory(operator.pid, "after the load", None)
+        return figures
+    finally:
+        operator.terminate()
+        operator.wait(20)
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _memory(pid: int, when: str, goal: float | None) -> list[Figure]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    figures = []
+    for name, field, at_most in (("RSS", "VmRSS", goal), ("RSS high water", "VmHWM", None)):
+        found = re.search(rf"{field}:\s+(\d+) kB", status)
+        assert found is not None
+        figures.append(
+            Figure(
+                name=f"{name} {when}",
+                value=int(found[1]) / 1024,
+                unit="MiB",
+                at_most=at_most,
+                how=f"{WORKLOADS} Deployments, {WORKLOADS * PODS_EACH} pods, {NODES} nodes",
+            )
+        )
+    return figures
+
+
+def _latency(port: int, connections: int, owners: list[dict[str, str]]) -> list[Figure]:
+    plan = {
+        "port": port,
+        "connections": connections,
+        "rate": RATE,
+        "seconds": SECONDS,
+        "owners": owners,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        input=json.dumps(plan),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    taken = sorted(json.loads(done.stdout))
+    assert len(taken) == RATE * SECONDS
+    how = f"open loop, {RATE} reviews/s for {SECONDS} s, TLS keep-alive, client on the other core"
+    return [
+        Figure(
+            name=f"webhook {word} at {connections} connections",
+            value=1000 * taken[min(len(taken) - 1, int(len(taken) * share))],
+            unit="ms",
+            at_most=10.0 if word == "p99" and connections == 32 else None,
+            how=how if word == "p50" else "",
+        )
+        for word, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    ]

@@ -1,0 +1,242 @@
+"""PodDisruptionBudgets: how many pods may go (upstream: ``pkg/controller/disruption``).
+
+Left out: scale subresources of custom resources, ReplicationControllers, the clean-up of stale
+``DisruptionTarget`` conditions, and events.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import ClassVar
+
+from spotalis.embedded.controllers.budgets import Allowance, allowance
+from spotalis.embedded.controllers.conditions import condition, put
+from spotalis.embedded.controllers.controller import Controller
+from spotalis.embedded.controllers.instants import instant
+from spotalis.embedded.controllers.owners import (
+    controller_of,
+    deleting,
+    key_of,
+    replicas_of,
+    split,
+    uid_of,
+)
+from spotalis.embedded.controllers.pods import is_ready
+from spotalis.embedded.resources import Object
+from spotalis.embedded.selectors import from_object
+from spotalis.model.objects import LabelSelector
+
+DELETION_TIMEOUT = timedelta(minutes=2)
+"""So long a pod named in ``disruptedPods`` counts as gone, though it is not yet terminating."""
+
+_SCALED = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets"}
+
+
+class NoController(Exception):
+    """A pod's controller does not exist, so there is no scale to take a percentage of."""
+
+
+class _Budget:
+    """The pods that a budget's selector matches now, and how many of them count as healthy."""
+
+    def __init__(self, selector: LabelSelector | None) -> None:
+        self.pods: dict[str, Object] = {}
+        """By uid."""
+        self.healthy = 0
+        """Ready, and not terminating."""
+        self.owners: Counter[tuple[str, str, str]] = Counter()
+        """Kind, name and uid of the pods' controllers."""
+        self._selector = selector
+
+    def put(self, pod: Object) -> bool:
+        """Take a pod in if it matches.
+
+        Returns:
+            Whether it does.
+        """
+        labels = pod["metadata"].get("labels") or {}
+        if self._selector is None or not self._selector.matches(labels):
+            return False
+        self.pods[uid_of(pod)] = pod
+        self._count(pod, 1)
+        return True
+
+    def drop(self, pod: Object) -> Object | None:
+        """Take a pod out, as it was when it came in; None if it is not in."""
+        was = self.pods.pop(uid_of(pod), None)
+        if was is not None:
+            self._count(was, -1)
+        return was
+
+    def _count(self, pod: Object, times: int) -> None:
+        self.healthy += times * _is_healthy(pod)
+        owner = controller_of(pod)
+        if owner is not None:
+            key = (owner["kind"], owner["name"], owner["uid"])
+            self.owners[key] += times
+            if not self.owners[key]:
+                del self.owners[key]
+
+
+class DisruptionController(Controller):
+    """Keeps ``status`` of every budget; the eviction API reads and spends it."""
+
+    name: ClassVar[str] = "disruption"
+    user: ClassVar[str] = "system:serviceaccount:kube-system:disruption-controller"
+
+    def listen(self) -> None:
+        """Budgets, pods that they match, and the scale of the pods' owners."""
+        self._budgets: dict[str, dict[str, _Budget]] = {}
+        self.on("poddisruptionbudgets", self._budget)
+        self.on("pods", self._pod)
+        for plural in ("deployments", "replicasets", "statefulsets"):
+            self.on(plural, self._owner)
+
+    def _budget(self, change: str, pdb: Object, old: Object | None) -> None:
+        key = key_of(pdb)
+        namespace, _ = split(key)
+        budgets = self._budgets.setdefault(namespace, {})
+        if change == "DELETED":
+            budgets.pop(key, None)
+            return
+        written = pdb["spec"].get("selector")
+        if key not in budgets or old is None or old["spec"].get("selector") != written:
+            budget = budgets[key] = _Budget(from_object(written))
+            for pod in self.store.list("pods", namespace):
+                budget.put(pod)
+        self.queue.add(key)
+
+    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+        for key, budget in self._budgets.get(pod["metadata"].get("namespace", ""), {}).items():
+            was = budget.drop(pod)
+            matched = change != "DELETED" and budget.put(pod)
+            if was is None and not matched:
+                continue
+            if was is None or not matched or _facts(was) != _facts(pod):
+                self.queue.add(key)
+
+    def _owner(self, change: str, owner: Object, old: Object | None) -> None:
+        if old is not None and change == "MODIFIED" and replicas_of(old) == replicas_of(owner):
+            return
+        for key in self._budgets.get(owner["metadata"].get("namespace", ""), {}):
+            self.queue.add(key)
+
+    async def sync(self, key: str) -> float | None:
+        """Count, and write the status; look again when a disrupted pod ceases to count as gone."""
+        namespace, name = split(key)
+        pdb = self.store.get("poddisruptionbudgets", namespace, name)
+        budget = self._budgets.get(namespace, {}).get(key)
+        if pdb is None or budget is None:
+            return None
+        disrupted, again = self._disrupted(pdb, budget)
+        try:
+            counted = self._counted(pdb, budget, disrupted)
+        except (NoController, ValueError) as problem:
+            self._fail(key, str(problem))
+            return None
+        self._write(pdb, counted, disrupted)
+        return again
+
+    def _disrupted(self, pdb: Object, budget: _Budget) -> tuple[dict[str, str], float | None]:
+        """Pods evicted but not yet terminating, and seconds until the first is given up on."""
+        written = (pdb.get("status") or {}).get("disruptedPods") or {}
+        now, kept, waits = self.clock.now(), {}, []
+        for pod in budget.pods.values() if written else ():
+            at = instant(written.get(pod["metadata"]["name"]))
+            if at is None or deleting(pod) or at + DELETION_TIMEOUT < now:
+                continue
+            kept[pod["metadata"]["name"]] = written[pod["metadata"]["name"]]
+            waits.append((at + DELETION_TIMEOUT - now).total_seconds() + 0.001)
+        return kept, min(waits, default=None)
+
+    def _counted(self, pdb: Object, budget: _Budget, disrupted: dict[str, str]) -> Allowance:
+        spec = pdb["spec"]
+        least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
+        healthy = budget.healthy
+        if disrupted:
+            spent = (p for p in budget.pods.values() if p["metadata"]["name"] in disrupted)
+            healthy -= sum(1 for pod in spent if _is_healthy(pod))
+        counts_scale = most is not None or isinstance(least, str)
+        namespace = pdb["metadata"].get("namespace", "")
+        return allowance(
+            min_available=least,
+            max_unavailable=most,
+            pods=len(budget.pods),
+            scale=self._scale(budget, namespace) if counts_scale else 0,
+            healthy=healthy,
+        )
+
+    def _scale(self, budget: _Budget, namespace: str) -> int:
+        """The wanted replicas of all controllers of the pods, each counted once."""
+        scales: dict[str, int] = {}
+        for kind, name, uid in budget.owners:
+            top = self._top(namespace, kind, name, uid)
+            if top is None:
+                raise NoController(f"found no controllers for the pods of {kind} {name!r}")
+            scales[uid_of(top)] = replicas_of(top)
+        return sum(scales.values())
+
+    def _top(self, namespace: str, kind: str, name: str, uid: str) -> Object | None:
+        """What scales a pod: the Deployment of its ReplicaSet, else its owner itself."""
+        plural = _SCALED.get(kind)
+        found = self.store.get(plural, namespace, name) if plural else None
+        if found is None or uid_of(found) != uid:
+            return None
+        above = controller_of(found)
+        if above is not None and above["kind"] == "Deployment":
+            deployment = self.store.get("deployments", namespace, above["name"])
+            if deployment is not None and uid_of(deployment) == above["uid"]:
+                return deployment
+        return found
+
+    def _write(self, pdb: Object, counted: Allowance, disrupted: dict[str, str]) -> None:
+        generation = pdb["metadata"].get("generation", 1)
+        allowed = counted.disruptions
+
+        def change(obj: Object) -> None:
+            status: Object = {
+                "observedGeneration": generation,
+                "disruptionsAllowed": allowed,
+                "currentHealthy": counted.healthy,
+                "desiredHealthy": counted.desired,
+                "expectedPods": counted.expected,
+            }
+            if disrupted:
+                status["disruptedPods"] = disrupted
+            if (obj.get("status") or {}).get("conditions"):
+                status["conditions"] = obj["status"]["conditions"]
+            obj["status"] = status
+            self._say(obj, allowed > 0, "SufficientPods" if allowed else "InsufficientPods", "")
+
+        self.set_status("poddisruptionbudgets", key_of(pdb), change)
+
+    def _fail(self, key: str, problem: str) -> None:
+        """Allow nothing, and say why (upstream's ``failSafe``)."""
+
+        def change(obj: Object) -> None:
+            obj.setdefault("status", {})["disruptionsAllowed"] = 0
+            self._say(obj, False, "SyncFailed", problem)
+
+        self.set_status("poddisruptionbudgets", key, change)
+
+    def _say(self, obj: Object, allowed: bool, reason: str, message: str) -> None:
+        put(
+            obj,
+            "DisruptionAllowed",
+            "True" if allowed else "False",
+            self.now(),
+            reason=reason,
+            message=message,
+        )
+        said = condition(obj, "DisruptionAllowed") or {}
+        said.setdefault("message", "")
+        said["observedGeneration"] = obj["status"].get("observedGeneration", 0)
+
+
+def _is_healthy(pod: Object) -> bool:
+    return not deleting(pod) and is_ready(pod)
+
+
+def _facts(pod: Object) -> tuple[bool, bool]:
+    return deleting(pod), is_ready(pod)

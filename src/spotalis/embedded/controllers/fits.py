@@ -1,0 +1,166 @@
+"""Which nodes may take a pod, and why not the others (upstream: the scheduler's Filter plugins).
+
+The order of the checks, and the words, are upstream's: a node is counted under the first check
+that refuses it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from spotalis.embedded.controllers.room import Books, Room
+from spotalis.embedded.controllers.wants import Spread, Wants
+from spotalis.model.objects import Taint
+
+CORDONED = "node(s) were unschedulable"
+TAINTED = "node(s) had untolerated taint(s)"
+OTHER_NODE = "node(s) didn't match Pod's node affinity/selector"
+SKEWED = "node(s) didn't match pod topology spread constraints"
+NO_DOMAIN = SKEWED + " (missing required label)"
+ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
+EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
+_NEVER = frozenset((CORDONED, TAINTED, OTHER_NODE, NO_DOMAIN))
+"""Reasons that no preemption could remove."""
+_UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+
+
+@dataclass(frozen=True, slots=True)
+class _Balance:
+    """One hard spread constraint, counted over the nodes that it looks at."""
+
+    spread: Spread
+    domains: dict[str, int]
+    least: int
+    own: int
+    """1 where the pod itself matches the selector."""
+
+    def refuses(self, room: Room) -> str:
+        domain = room.labels.get(self.spread.key)
+        if domain is None:
+            return NO_DOMAIN
+        skew = self.domains.get(domain, 0) + self.own - self.least
+        return SKEWED if skew > self.spread.skew else ""
+
+
+class Fitting:
+    """One pod against all nodes."""
+
+    def __init__(self, books: Books, wants: Wants) -> None:
+        self._wants = wants
+        self._rooms = books.rooms
+        self._tolerable: dict[tuple[Taint, ...], bool] = {}
+        self._labels = dict(wants.labels)
+        self._balances = [self._balance(books, one) for one in wants.spreads if one.hard]
+        self._apart = self._occupied(
+            (term.key, books.matches(wants.namespace, term.selector))
+            for term in wants.anti_affinity
+        )
+        self._kept_off = self._occupied(
+            (term.key, nodes)
+            for term, nodes in books.carried(wants.namespace)
+            if term.selector.matches(self._labels)
+        )
+
+    def reasons(self, room: Room) -> tuple[str, ...]:
+        """Why this node cannot take the pod; empty when it can."""
+        wants = self._wants
+        if room.cordoned and not any(one.tolerates(_UNSCHEDULABLE) for one in wants.tolerations):
+            return (CORDONED,)
+        if not self._tolerates(room.taints):
+            return (TAINTED,)
+        if not wants.affine(room.name, room.labels):
+            return (OTHER_NODE,)
+        missing = _missing(room, wants)
+        if missing:
+            return missing
+        for balance in self._balances:
+            refused = balance.refuses(room)
+            if refused:
+                return (refused,)
+        if any((key, room.labels.get(key)) in self._apart for key, _ in self._apart):
+            return (ANTI_AFFINITY,)
+        if any((key, room.labels.get(key)) in self._kept_off for key, _ in self._kept_off):
+            return (EXISTING,)
+        return ()
+
+    def _tolerates(self, taints: tuple[Taint, ...]) -> bool:
+        verdict = self._tolerable.get(taints)
+        if verdict is None:
+            verdict = self._tolerable[taints] = all(
+                any(one.tolerates(taint) for one in self._wants.tolerations)
+                for taint in taints
+                if taint.effect in ("NoSchedule", "NoExecute")
+            )
+        return verdict
+
+    def _balance(self, books: Books, spread: Spread) -> _Balance:
+        counts = books.matches(self._wants.namespace, spread.selector)
+        keys = [one.key for one in self._wants.spreads if one.hard]
+        domains: dict[str, int] = {}
+        for room in self._rooms.values():
+            if not all(key in room.labels for key in keys):
+                continue
+            if spread.honor_affinity and not self._wants.affine(room.name, room.labels):
+                continue
+            if spread.honor_taints and not self._tolerates(room.taints):
+                continue
+            domain = room.labels[spread.key]
+            domains[domain] = domains.get(domain, 0) + counts.get(room.name, 0)
+        enough = len(domains) >= spread.least_domains
+        return _Balance(
+            spread=spread,
+            domains=domains,
+            least=min(domains.values(), default=0) if enough else 0,
+            own=int(spread.selector.matches(self._labels)),
+        )
+
+    def _occupied(self, terms: Iterable[tuple[str, Counter[str]]]) -> set[tuple[str, str]]:
+        """Topology key and value of every domain that holds a pod of one of the terms."""
+        return {
+            (key, room.labels[key])
+            for key, nodes in terms
+            for name, count in nodes.items()
+            if count > 0 and (room := self._rooms.get(name)) is not None and key in room.labels
+        }
+
+
+def _missing(room: Room, wants: Wants) -> tuple[str, ...]:
+    reasons = []
+    if room.used_pods + 1 > room.pods:
+        reasons.append("Too many pods")
+    if wants.cpu > room.cpu - room.used_cpu and wants.cpu:
+        reasons.append("Insufficient cpu")
+    if wants.memory > room.memory - room.used_memory and wants.memory:
+        reasons.append("Insufficient memory")
+    reasons.extend(
+        f"Insufficient {name}"
+        for name, amount in wants.other
+        if amount > room.other.get(name, 0) - room.used_other[name]
+    )
+    return tuple(reasons)
+
+
+def verdict(refusals: list[tuple[str, ...]]) -> str:
+    """The scheduler's message about a pod that no node can take.
+
+    Args:
+        refusals: for each node its reasons.
+    """
+    if not refusals:
+        return "no nodes available to schedule pods"
+    hopeless = sum(1 for reasons in refusals if not _NEVER.isdisjoint(reasons))
+    preemption = Counter[str]()
+    preemption["Preemption is not helpful for scheduling"] = hopeless
+    preemption["No preemption victims found for incoming pod"] = len(refusals) - hopeless
+    why = Counter(reason for reasons in refusals for reason in reasons)
+    nodes = f"0/{len(refusals)} nodes are available:"
+    return (
+        f"{nodes} {_histogram(why)}. no new claims to deallocate, "
+        f"preemption: {nodes} {_histogram(preemption)}."
+    )
+
+
+def _histogram(counts: Counter[str]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items() if count))

@@ -1,0 +1,250 @@
+"""The kubelets of all nodes: pods start, become ready, crash, and end.
+
+One controller plays them all. A node that is gone or not Ready has no kubelet: its pods stay as
+they are. Left out: probes, images, logs, volumes, node heartbeats, and the terminal phase that a
+real kubelet reports just before it lets a deleted pod go.
+
+Annotations on a pod make it special, for tests:
+
+- ``embedded.spotalis.io/start-seconds``: from bound to Running;
+- ``embedded.spotalis.io/ready``: ``"never"``, or seconds from Running to Ready (0); read all the
+  time, so that a running pod can be made to fail and to recover;
+- ``embedded.spotalis.io/crash-after-seconds``: from Running to a crash, every time;
+- ``embedded.spotalis.io/stop-seconds``: from its deletion to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from spotalis.embedded.controllers.conditions import put
+from spotalis.embedded.controllers.controller import Controller, Surroundings
+from spotalis.embedded.controllers.owners import deleting, key_of, split, uid_of
+from spotalis.embedded.controllers.pods import is_finished, is_ready, node_of, phase_of, restarts
+from spotalis.embedded.resources import Object
+
+_PREFIX = "embedded.spotalis.io/"
+START_SECONDS = _PREFIX + "start-seconds"
+READY = _PREFIX + "ready"
+CRASH_AFTER_SECONDS = _PREFIX + "crash-after-seconds"
+STOP_SECONDS = _PREFIX + "stop-seconds"
+_FIRST_BACKOFF_SECONDS = 10.0
+_LAST_BACKOFF_SECONDS = 300.0
+_NEVER = float("inf")
+_TOLERANCE_SECONDS = 1e-6
+"""Timers may fire that much early."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeletTiming:
+    """How long pods take, where their annotations do not say otherwise."""
+
+    start: timedelta = timedelta(seconds=1)
+    """From bound to Running and Ready."""
+    stop: timedelta = timedelta(seconds=1)
+    """From the deletion to the end; never longer than the pod's grace period."""
+
+
+@dataclass(slots=True)
+class _Life:
+    """What a kubelet remembers of one pod; times are the event loop's."""
+
+    uid: str
+    starts_at: float
+    runs_since: float = _NEVER
+    """``_NEVER`` while it does not run."""
+    ends_at: float = _NEVER
+
+    @property
+    def running(self) -> bool:
+        return self.runs_since != _NEVER
+
+
+class Kubelet(Controller):
+    """Every node's kubelet."""
+
+    name: ClassVar[str] = "kubelet"
+    user: ClassVar[str] = "system:node"
+
+    def __init__(self, surroundings: Surroundings, timing: KubeletTiming | None = None) -> None:
+        super().__init__(surroundings)
+        self._timing = timing or KubeletTiming()
+        self._lives: dict[str, _Life] = {}
+        self._addresses = 0
+
+    def listen(self) -> None:
+        """Bound pods, and nodes whose kubelet comes (back)."""
+        self.on("pods", self._pod)
+        self.on("nodes", self._node)
+
+    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+        if change == "DELETED":
+            life = self._lives.get(key_of(pod))
+            if life is not None and life.uid == uid_of(pod):
+                del self._lives[key_of(pod)]
+        elif node_of(pod):
+            self.queue.add(key_of(pod))
+
+    def _node(self, change: str, node: Object, old: Object | None) -> None:
+        if change != "DELETED" and is_ready(node) and not (old is not None and is_ready(old)):
+            for pod in self.view.pods_on(node["metadata"]["name"]):
+                self.queue.add(key_of(pod))
+
+    async def sync(self, key: str) -> float | None:
+        """Do for one pod what is due, and say when the next thing is."""
+        pod = self.store.get("pods", *split(key))
+        node = self.store.get("nodes", "", node_of(pod)) if pod is not None else None
+        if pod is None or node is None or not is_ready(node):
+            return None
+        now = asyncio.get_running_loop().time()
+        life = self._lives.get(key)
+        if life is None or life.uid != uid_of(pod):
+            life = self._lives[key] = self._born(pod, now)
+        if deleting(pod):
+            return await self._end(pod, life, now)
+        if is_finished(pod):
+            return None
+        due = now + _TOLERANCE_SECONDS
+        if not life.running and due >= life.starts_at:
+            self._start(pod, node, life, now)
+        elif life.running and due >= life.runs_since + _crashes_after(pod):
+            self._crash(pod, life, now)
+        elif life.running and (due >= life.runs_since + _ready_after(pod)) != is_ready(pod):
+            self._say_ready(pod, ready=not is_ready(pod))
+        coming = [life.starts_at]
+        if life.running:
+            coming = [life.runs_since + _ready_after(pod), life.runs_since + _crashes_after(pod)]
+        return min((at - now for at in coming if due < at < _NEVER), default=None)
+
+    def _born(self, pod: Object, now: float) -> _Life:
+        """A pod seen for the first time; one that runs already is taken as it is."""
+        if phase_of(pod) == "Running":
+            return _Life(uid=uid_of(pod), starts_at=now, runs_since=now)
+        seconds = _seconds(pod, START_SECONDS, self._timing.start.total_seconds())
+        return _Life(uid=uid_of(pod), starts_at=now + seconds)
+
+    def _start(self, pod: Object, node: Object, life: _Life, now: float) -> None:
+        life.runs_since = now
+        ready = _ready_after(pod) <= 0
+        address = self._address(pod)
+        at = self.now()
+
+        def change(obj: Object) -> None:
+            status = obj.setdefault("status", {})
+            status["phase"] = "Running"
+            status.setdefault("startTime", at)
+            status["podIP"], status["podIPs"] = address, [{"ip": address}]
+            host = _address_of(node)
+            if host:
+                status["hostIP"], status["hostIPs"] = host, [{"ip": host}]
+            status["containerStatuses"] = _containers(obj, at, ready=ready, count=restarts(pod))
+            put(obj, "PodReadyToStartContainers", "True", at)
+            put(obj, "Initialized", "True", at)
+            _put_ready(obj, at, ready=ready)
+
+        self._write(pod, change)
+
+    def _say_ready(self, pod: Object, *, ready: bool) -> None:
+        at = self.now()
+
+        def change(obj: Object) -> None:
+            statuses = obj["status"].get("containerStatuses") or ()
+            obj["status"]["containerStatuses"] = [{**one, "ready": ready} for one in statuses]
+            _put_ready(obj, at, ready=ready)
+
+        self._write(pod, change)
+
+    def _crash(self, pod: Object, life: _Life, now: float) -> None:
+        """Down, and up again after 10 s, doubled with each crash up to 300 s; or failed."""
+        count, at = restarts(pod) + 1, self.now()
+        life.runs_since = _NEVER
+        life.starts_at = now + min(_FIRST_BACKOFF_SECONDS * 2 ** (count - 1), _LAST_BACKOFF_SECONDS)
+        restarted = pod["spec"].get("restartPolicy", "Always") != "Never"
+
+        def change(obj: Object) -> None:
+            status = obj["status"]
+            if restarted:
+                status["containerStatuses"] = _containers(obj, at, ready=False, count=count)
+                for one in status["containerStatuses"]:
+                    one["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
+            else:
+                status["phase"] = "Failed"
+            _put_ready(obj, at, ready=False)
+
+        self._write(pod, change)
+
+    async def _end(self, pod: Object, life: _Life, now: float) -> float | None:
+        stop = _seconds(pod, STOP_SECONDS, self._timing.stop.total_seconds())
+        grace = float(pod["metadata"].get("deletionGracePeriodSeconds", _NEVER))
+        life.ends_at = min(life.ends_at, now + min(stop, grace))
+        if now + _TOLERANCE_SECONDS < life.ends_at:
+            return life.ends_at - now
+        namespace, name = split(key_of(pod))
+        await self.api.delete(
+            "pods", namespace, name, user=self._user(pod), uid=life.uid, grace_seconds=0
+        )
+        return None
+
+    def _write(self, pod: Object, change: Callable[[Object], None]) -> None:
+        self.set_status("pods", key_of(pod), change, user=self._user(pod))
+
+    def _user(self, pod: Object) -> str:
+        return f"{self.user}:{node_of(pod)}"
+
+    def _address(self, pod: Object) -> str:
+        """The pod's address; a new one where it has none."""
+        known: str = (pod.get("status") or {}).get("podIP", "")
+        if known:
+            return known
+        self._addresses += 1
+        number = self._addresses
+        return f"10.{128 + (number >> 16 & 0x3F)}.{number >> 8 & 0xFF}.{number & 0xFF}"
+
+
+def _ready_after(pod: Object) -> float:
+    text = (pod["metadata"].get("annotations") or {}).get(READY, "0")
+    return _NEVER if text == "never" else float(text)
+
+
+def _crashes_after(pod: Object) -> float:
+    return _seconds(pod, CRASH_AFTER_SECONDS, _NEVER)
+
+
+def _seconds(pod: Object, annotation: str, otherwise: float) -> float:
+    return float((pod["metadata"].get("annotations") or {}).get(annotation, otherwise))
+
+
+def _put_ready(obj: Object, at: str, *, ready: bool) -> None:
+    value = "True" if ready else "False"
+    reason = "" if ready else "ContainersNotReady"
+    names = " ".join(one["name"] for one in obj["spec"].get("containers") or ())
+    message = "" if ready else f"containers with unready status: [{names}]"
+    for kind in ("Ready", "ContainersReady"):
+        put(obj, kind, value, at, reason=reason, message=message)
+
+
+def _containers(pod: Object, at: str, *, ready: bool, count: int) -> list[Object]:
+    return [
+        {
+            "name": one["name"],
+            "image": one.get("image", ""),
+            "imageID": "",
+            "ready": ready,
+            "started": True,
+            "restartCount": count,
+            "state": {"running": {"startedAt": at}},
+        }
+        for one in pod["spec"].get("containers") or ()
+    ]
+
+
+def _address_of(node: Object) -> str:
+    for one in (node.get("status") or {}).get("addresses") or ():
+        if one.get("type") == "InternalIP":
+            found: str = one["address"]
+            return found
+    return ""

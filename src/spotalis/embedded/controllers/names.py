@@ -1,0 +1,23 @@
+"""The short hashes that stand in names: FNV-1a in an alphabet without vowels.
+
+The shape is upstream's (``rand.SafeEncodeString`` of a 32-bit FNV); the value is not, because
+upstream hashes a dump of Go structures and this hashes canonical JSON. Nobody may rely on either.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def short_hash(value: Any, salt: int | None = None) -> str:
+    """Up to ten characters that name ``value`` (any JSON); ``salt`` is the collision count."""
+    data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    if salt is not None:
+        data += salt.to_bytes(8, "little")
+    number = 0x811C9DC5
+    for byte in data:
+        number = ((number ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return "".join(_ALPHABET[ord(digit) % len(_ALPHABET)] for digit in str(number))

@@ -1,0 +1,145 @@
+"""The scheduler: binds pods to nodes, one at a time (upstream: ``pkg/scheduler``).
+
+Left out: preemption, pod affinity, host ports, volumes, priorities (pods are taken as they come),
+profiles, sampling of nodes (every node is looked at), and events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from spotalis.embedded.controllers.conditions import condition, put
+from spotalis.embedded.controllers.controller import Controller, Surroundings
+from spotalis.embedded.controllers.fits import Fitting, verdict
+from spotalis.embedded.controllers.owners import deleting, key_of, split
+from spotalis.embedded.controllers.pods import is_finished, node_of
+from spotalis.embedded.controllers.room import Books
+from spotalis.embedded.controllers.scores import best
+from spotalis.embedded.controllers.wants import Wants, wants_of
+from spotalis.embedded.resources import Object
+
+NAME = "default-scheduler"
+_FIRST_BACKOFF_SECONDS = 1.0
+_LAST_BACKOFF_SECONDS = 10.0
+_FLUSH_SECONDS = 300.0
+"""A pod that no event has touched is tried again after so long (upstream's flush)."""
+_GATED = "Scheduling is blocked due to non-empty scheduling gates"
+
+
+class Scheduler(Controller):
+    """Finds a node for every pod that has none."""
+
+    name: ClassVar[str] = "scheduler"
+    user: ClassVar[str] = "system:kube-scheduler"
+    workers: ClassVar[int] = 1
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self._books = Books()
+        self._parked: dict[str, tuple[int, float]] = {}
+        """Unschedulable pods: failed attempts, and when the last was (the loop's time)."""
+        self._balancing: set[str] = set()
+        """Those of them that a mere move of other pods may help: they have to be spread."""
+        self._stirring = False
+        self._known: tuple[Wants, int, str] | None = None
+        """The last verdict: on whom, at which version of the books, and what."""
+
+    def listen(self) -> None:
+        """Nodes and pods; either may make room for a pod that found none."""
+        self.on("nodes", self._node)
+        self.on("pods", self._pod)
+
+    def _node(self, change: str, node: Object, old: Object | None) -> None:
+        if self._books.node(change, node):
+            self._stir()
+
+    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+        effect = self._books.pod(change, pod)
+        key = key_of(pod)
+        if change == "DELETED" or node_of(pod):
+            self._forget(key)
+        elif old is None or _asks(old) != _asks(pod):
+            self._forget(key)
+            self.queue.add(key)
+        if effect == "freed" or (effect == "moved" and self._balancing):
+            self._stir()
+
+    def _stir(self) -> None:
+        """Have the parked pods tried again, all of them once however many events come at once."""
+        if self._parked and not self._stirring:
+            self._stirring = True
+            asyncio.get_running_loop().call_soon(self._unpark)
+
+    def _unpark(self) -> None:
+        self._stirring = False
+        now = asyncio.get_running_loop().time()
+        for key, (attempts, at) in self._parked.items():
+            backoff = _FIRST_BACKOFF_SECONDS * 2 ** min(attempts - 1, 10)
+            wait = at + min(backoff, _LAST_BACKOFF_SECONDS) - now
+            if wait > 0:
+                self.queue.add_after(key, wait)
+            else:
+                self.queue.add(key)
+
+    async def sync(self, key: str) -> float | None:
+        """Bind one pod, or say why it cannot be bound."""
+        pod = self.store.get("pods", *split(key))
+        if pod is None or node_of(pod) or deleting(pod) or is_finished(pod):
+            return None
+        spec = pod["spec"]
+        if spec.get("schedulerName", NAME) != NAME:
+            return None
+        if spec.get("schedulingGates"):
+            self._refuse(pod, "SchedulingGated", _GATED)
+            return None
+        wants = wants_of(pod)
+        chosen, why = self._choose(wants)
+        if chosen:
+            self._forget(key)
+            self.api.bind(*split(key), chosen)
+            return None
+        attempts, _ = self._parked.get(key, (0, 0.0))
+        self._parked[key] = (attempts + 1, asyncio.get_running_loop().time())
+        if wants.spreads:
+            self._balancing.add(key)
+        self._refuse(pod, "Unschedulable", why)
+        return _FLUSH_SECONDS
+
+    def _forget(self, key: str) -> None:
+        self._parked.pop(key, None)
+        self._balancing.discard(key)
+
+    def _choose(self, wants: Wants) -> tuple[str, str]:
+        """The node's name, or else the reason why there is none."""
+        if self._known is not None and self._known[:2] == (wants, self._books.version):
+            return "", self._known[2]
+        fitting = Fitting(self._books, wants)
+        fit, refusals = [], []
+        for room in self._books.rooms.values():
+            reasons = fitting.reasons(room)
+            if reasons:
+                refusals.append(reasons)
+            else:
+                fit.append(room)
+        if fit:
+            top = best(self._books, wants, fit)
+            return top[self.dice.getrandbits(32) % len(top)].name, ""
+        why = verdict(refusals)
+        self._known = (wants, self._books.version, why)
+        return "", why
+
+    def _refuse(self, pod: Object, reason: str, message: str) -> None:
+        said = condition(pod, "PodScheduled") or {}
+        if said.get("reason") == reason and said.get("message") == message:
+            return
+
+        def change(obj: Object) -> None:
+            put(obj, "PodScheduled", "False", self.now(), reason=reason, message=message)
+
+        self.set_status("pods", key_of(pod), change)
+
+
+def _asks(pod: Object) -> tuple[object, ...]:
+    """What a scheduling attempt depends on; its own status is not part of it."""
+    return pod["spec"], pod["metadata"].get("labels"), deleting(pod)

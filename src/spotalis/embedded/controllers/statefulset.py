@@ -1,0 +1,236 @@
+"""StatefulSets: numbered pods (upstream: ``pkg/controller/statefulset``).
+
+Left out: volume claims, adoption of orphans, repair of a pod's identity labels, and events.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from spotalis.embedded.controllers.controller import Controller
+from spotalis.embedded.controllers.ordinals import Member, Wanted, next_step
+from spotalis.embedded.controllers.owners import (
+    controller_of,
+    deleting,
+    key_of,
+    reference_to,
+    replicas_of,
+    split,
+    uid_of,
+)
+from spotalis.embedded.controllers.pods import (
+    is_available,
+    is_finished,
+    is_ready,
+    phase_of,
+    seconds_to_available,
+)
+from spotalis.embedded.controllers.replicaset import slow_start
+from spotalis.embedded.controllers.statefulset_revisions import (
+    built,
+    by_number,
+    equal_to,
+    template_in,
+    to_forget,
+)
+from spotalis.embedded.controllers.template import pod_from
+from spotalis.embedded.errors import ApiError
+from spotalis.embedded.resources import Object
+
+REVISION_LABEL = "controller-revision-hash"
+INDEX_LABEL = "apps.kubernetes.io/pod-index"
+NAME_LABEL = "statefulset.kubernetes.io/pod-name"
+
+
+class StatefulSetController(Controller):
+    """Creates, deletes and updates pods in the order of their ordinals."""
+
+    name: ClassVar[str] = "statefulset"
+    user: ClassVar[str] = "system:serviceaccount:kube-system:statefulset-controller"
+
+    def listen(self) -> None:
+        """StatefulSets, and the pods they own."""
+        self.on_own("statefulsets")
+        self.on("pods", self._pod)
+
+    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+        owner = controller_of(pod)
+        if owner is not None and owner["kind"] == "StatefulSet":
+            self.queue.add(f"{pod['metadata'].get('namespace', '')}/{owner['name']}")
+
+    async def sync(self, key: str) -> float | None:
+        """One step of one StatefulSet, then its status as of before that step."""
+        statefulset = self.store.get("statefulsets", *split(key))
+        if statefulset is None:
+            return None
+        current, update, collisions = await self._revisions(statefulset)
+        pods = self.view.pods_of(uid_of(statefulset))
+        now, seconds = self.clock.now(), int(statefulset["spec"].get("minReadySeconds") or 0)
+        wanted = _wanted(statefulset, current["metadata"]["name"], update["metadata"]["name"])
+        members = {pod["metadata"]["name"]: self._member(pod, seconds) for pod in pods}
+        refused: ApiError | None = None
+        if not deleting(statefulset):
+            templates = {wanted.current: template_in(current), wanted.update: template_in(update)}
+            refused = await self._step(statefulset, wanted, list(members.values()), templates)
+        self._write_status(statefulset, wanted, collisions, pods)
+        if refused is not None:
+            raise refused
+        await self._forget(statefulset, wanted, pods)
+        return seconds_to_available(pods, seconds, now) if seconds else None
+
+    async def _step(
+        self,
+        statefulset: Object,
+        wanted: Wanted,
+        members: list[Member],
+        templates: dict[str, Object],
+    ) -> ApiError | None:
+        step = next_step(wanted, members)
+        name, births = statefulset["metadata"]["name"], iter(step.create)
+
+        async def create() -> ApiError | None:
+            ordinal, revision = next(births)
+            pod = _pod(statefulset, templates[revision], ordinal, revision)
+            try:
+                await self.api.create("pods", pod, user=self.user)
+            except ApiError as refused:
+                return refused
+            return None
+
+        refused = await slow_start(len(step.create), create)
+        namespace = statefulset["metadata"].get("namespace", "")
+        for ordinal in step.delete if refused is None else ():
+            try:
+                await self.api.delete("pods", namespace, f"{name}-{ordinal}", user=self.user)
+            except ApiError as error:
+                if error.status != 404:
+                    return error
+        return refused
+
+    async def _revisions(self, statefulset: Object) -> tuple[Object, Object, int]:
+        """The current and the update revision (created when needed), and the collision count."""
+        status = statefulset.get("status") or {}
+        revisions = by_number(self.view.revisions_of(uid_of(statefulset)))
+        collisions = int(status.get("collisionCount", 0))
+        number = revisions[-1].get("revision", 0) + 1 if revisions else 1
+        same = equal_to(revisions, statefulset["spec"]["template"])
+        if same and same[-1] is revisions[-1]:
+            update = revisions[-1]
+        elif same:
+            update = await self.api.update(
+                "controllerrevisions", {**same[-1], "revision": number}, user=self.user
+            )
+        else:
+            update, collisions = await self._new_revision(statefulset, number, collisions)
+        current = next(
+            (one for one in revisions if one["metadata"]["name"] == status.get("currentRevision")),
+            update,
+        )
+        return current, update, collisions
+
+    async def _new_revision(
+        self, statefulset: Object, number: int, collisions: int
+    ) -> tuple[Object, int]:
+        while True:
+            wanted = built(statefulset, number, collisions)
+            namespace, name = split(key_of(wanted))
+            taken = self.store.get("controllerrevisions", namespace, name)
+            if taken is None:
+                created = await self.api.create("controllerrevisions", wanted, user=self.user)
+                return created, collisions
+            if taken.get("data") == wanted["data"]:
+                return taken, collisions
+            collisions += 1
+
+    async def _forget(self, statefulset: Object, wanted: Wanted, pods: list[Object]) -> None:
+        living = frozenset((wanted.current, wanted.update, *(_revision_of(pod) for pod in pods)))
+        revisions = by_number(self.view.revisions_of(uid_of(statefulset)))
+        for one in to_forget(statefulset, revisions, living):
+            await self.api.delete("controllerrevisions", *split(key_of(one)), user=self.user)
+
+    def _member(self, pod: Object, seconds: int) -> Member:
+        return Member(
+            ordinal=_ordinal(pod),
+            revision=_revision_of(pod),
+            ready=phase_of(pod) == "Running" and is_ready(pod),
+            available=is_available(pod, seconds, self.clock.now()),
+            terminating=deleting(pod),
+            finished=is_finished(pod),
+        )
+
+    def _write_status(
+        self, statefulset: Object, wanted: Wanted, collisions: int, pods: list[Object]
+    ) -> None:
+        key = key_of(statefulset)
+        now = self.store.get("statefulsets", *split(key))
+        if now is None or uid_of(now) != uid_of(statefulset):
+            return
+        seconds = int(statefulset["spec"].get("minReadySeconds") or 0)
+        staying = [_revision_of(pod) for pod in pods if not deleting(pod)]
+        ready = [pod for pod in pods if phase_of(pod) == "Running" and is_ready(pod)]
+        counts = {
+            "readyReplicas": len(ready),
+            "currentReplicas": staying.count(wanted.current),
+            "updatedReplicas": staying.count(wanted.update),
+        }
+        revision = wanted.current
+        full = len(pods) == len(ready) == counts["updatedReplicas"] == wanted.replicas
+        if wanted.rolling and full:
+            revision, counts["currentReplicas"] = wanted.update, counts["updatedReplicas"]
+
+        def change(obj: Object) -> None:
+            status: Object = {
+                "observedGeneration": statefulset["metadata"].get("generation", 1),
+                "replicas": len(pods),
+                "availableReplicas": sum(
+                    1 for pod in ready if is_available(pod, seconds, self.clock.now())
+                ),
+                "currentRevision": revision,
+                "updateRevision": wanted.update,
+                "collisionCount": collisions,
+            }
+            status.update({field: count for field, count in counts.items() if count})
+            if (obj.get("status") or {}).get("conditions"):
+                status["conditions"] = obj["status"]["conditions"]
+            obj["status"] = status
+
+        self.set_status("statefulsets", key, change)
+
+
+def _wanted(statefulset: Object, current: str, update: str) -> Wanted:
+    spec = statefulset["spec"]
+    strategy = spec.get("updateStrategy") or {}
+    return Wanted(
+        replicas=replicas_of(statefulset),
+        start=int((spec.get("ordinals") or {}).get("start", 0)),
+        ordered=spec.get("podManagementPolicy", "OrderedReady") != "Parallel",
+        rolling=strategy.get("type", "RollingUpdate") == "RollingUpdate",
+        partition=int((strategy.get("rollingUpdate") or {}).get("partition", 0)),
+        current=current,
+        update=update,
+    )
+
+
+def _pod(statefulset: Object, template: Object, ordinal: int, revision: str) -> Object:
+    metadata = statefulset["metadata"]
+    owner = reference_to(statefulset, "apps/v1", "StatefulSet")
+    pod = pod_from(template, metadata.get("namespace", ""), owner)
+    name = f"{metadata['name']}-{ordinal}"
+    pod["metadata"]["name"] = name
+    labels = pod["metadata"].setdefault("labels", {})
+    labels.update({REVISION_LABEL: revision, NAME_LABEL: name, INDEX_LABEL: str(ordinal)})
+    pod["spec"]["hostname"] = name
+    if statefulset["spec"].get("serviceName"):
+        pod["spec"]["subdomain"] = statefulset["spec"]["serviceName"]
+    return pod
+
+
+def _ordinal(pod: Object) -> int:
+    """The number at the end of its name; -1 for a pod that has none."""
+    number = pod["metadata"]["name"].rpartition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() else -1
+
+
+def _revision_of(pod: Object) -> str:
+    revision: str = (pod["metadata"].get("labels") or {}).get(REVISION_LABEL, "")
+    return revision

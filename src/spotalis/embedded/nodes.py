@@ -1,0 +1,341 @@
+"""Nodes that come, warn and go: what a cloud does to a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from spotalis.embedded.controllers.conditions import drop, put
+from spotalis.embedded.errors import ApiError
+from spotalis.embedded.resources import Object
+from spotalis.embedded.writes import stamp
+from spotalis.model.nodes import NodeType
+
+if TYPE_CHECKING:
+    from spotalis.embedded.api import Api
+    from spotalis.model.clock import Clock
+
+USER = "system:cloud-provider"
+"""Who the cloud is to the API server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """How a provider marks its nodes."""
+
+    every: Mapping[str, str] = field(default_factory=dict)
+    """Labels of every node."""
+    spot: Mapping[str, str] = field(default_factory=dict)
+    """Labels of spot nodes."""
+    on_demand: Mapping[str, str] = field(default_factory=dict)
+    spot_taints: tuple[tuple[str, str, str], ...] = ()
+    """Key, value and effect of the taints on spot nodes."""
+
+    def labels(self, node_type: NodeType) -> dict[str, str]:
+        """The labels of a node of this class."""
+        own = self.spot if node_type is NodeType.SPOT else self.on_demand
+        return {**self.every, **own}
+
+    def taints(self, node_type: NodeType) -> tuple[tuple[str, str, str], ...]:
+        """The taints of a node of this class."""
+        return self.spot_taints if node_type is NodeType.SPOT else ()
+
+
+KARPENTER = Provider(
+    every={"karpenter.sh/nodepool": "default"},
+    spot={"karpenter.sh/capacity-type": "spot"},
+    on_demand={"karpenter.sh/capacity-type": "on-demand"},
+)
+EKS = Provider(
+    spot={"eks.amazonaws.com/capacityType": "SPOT"},
+    on_demand={"eks.amazonaws.com/capacityType": "ON_DEMAND"},
+)
+GKE = Provider(
+    every={"cloud.google.com/gke-nodepool": "pool"},
+    spot={"cloud.google.com/gke-spot": "true"},
+    spot_taints=(("cloud.google.com/gke-spot", "true", "NoSchedule"),),
+)
+AKS = Provider(
+    every={"kubernetes.azure.com/agentpool": "pool"},
+    spot={"kubernetes.azure.com/scalesetpriority": "spot"},
+    spot_taints=(("kubernetes.azure.com/scalesetpriority", "spot", "NoSchedule"),),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """How a provider says that it takes a node: a taint, a condition, or both."""
+
+    taint: tuple[str, str, str] | None = None
+    """Key, value and effect."""
+    condition: tuple[str, str, str] | None = None
+    """Type, reason and message; its status becomes True."""
+
+
+NOTICES: Mapping[str, Notice] = {
+    "karpenter": Notice(taint=("karpenter.sh/disrupted", "", "NoSchedule")),
+    "node-termination-handler": Notice(
+        taint=("aws-node-termination-handler/spot-itn", "", "NoSchedule")
+    ),
+    "rebalance": Notice(
+        taint=("aws-node-termination-handler/rebalance-recommendation", "", "NoSchedule")
+    ),
+    "gke": Notice(taint=("cloud.google.com/impending-node-termination", "", "NoSchedule")),
+    "aks": Notice(condition=("VMEventScheduled", "PreemptScheduled", "Preempt scheduled")),
+    "aks-freeze": Notice(condition=("VMEventScheduled", "FreezeScheduled", "Freeze scheduled")),
+    "aks-remediator": Notice(
+        taint=("remediator.kubernetes.azure.com/unschedulable", "", "NoSchedule")
+    ),
+    "openshift": Notice(
+        condition=("Terminating", "TerminationRequested", "The cloud provider has marked it")
+    ),
+    "cluster-autoscaler": Notice(taint=("ToBeDeletedByClusterAutoscaler", "", "NoSchedule")),
+}
+"""By the name to give to ``Fleet.warn``; ``rebalance`` and ``aks-freeze`` only look like one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSize:
+    """What a node offers."""
+
+    cpu: str = "4"
+    memory: str = "16Gi"
+    pods: int = 110
+
+
+_USUAL = NodeSize()
+
+
+def a_node(
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    cpu: str = "4",
+    memory: str = "16Gi",
+    pods: int = 110,
+    taints: Sequence[tuple[str, str, str]] = (),
+    zone: str = "",
+    other: Mapping[str, str] | None = None,
+    ready: bool = True,
+) -> Object:
+    """A node object as its kubelet would register it.
+
+    Args:
+        name: of the node; its hostname label too.
+        labels: besides the well-known ones.
+        cpu: cores, capacity and allocatable.
+        memory: bytes, as a quantity.
+        pods: how many fit.
+        taints: key, value and effect of each.
+        zone: the topology zone label; none where it is empty.
+        other: extended resources.
+        ready: condition Ready.
+    """
+    amounts = {"cpu": cpu, "memory": memory, "pods": str(pods), **(other or {})}
+    known = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
+    if zone:
+        known["topology.kubernetes.io/zone"] = zone
+    spec: Object = {}
+    if taints:
+        spec["taints"] = [_taint(taint) for taint in taints]
+    status: Object = {
+        "capacity": dict(amounts),
+        "allocatable": dict(amounts),
+        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": {**known, **(labels or {})}},
+        "spec": spec,
+        "status": status,
+    }
+
+
+class Fleet:
+    """The nodes of a cluster, from the provider's side."""
+
+    def __init__(
+        self,
+        api: Api,
+        clock: Clock,
+        *,
+        provider: Provider = KARPENTER,
+        zones: Sequence[str] = (),
+    ) -> None:
+        """New nodes go round ``zones``; no zone label where there are none."""
+        self._api = api
+        self._clock = clock
+        self._zones = tuple(zones)
+        self._made: dict[NodeType, int] = {}
+        self._addresses = 0
+        self.provider = provider
+
+    async def add(
+        self,
+        *,
+        spot: int = 0,
+        on_demand: int = 0,
+        cpu: str = "4",
+        memory: str = "16Gi",
+        pods: int = 110,
+        ready: bool = True,
+    ) -> list[str]:
+        """Add nodes named ``spot-1``, ``on-demand-1`` and so on; their names are returned."""
+        wanted = [NodeType.SPOT] * spot + [NodeType.ON_DEMAND] * on_demand
+        names = []
+        for node_type in wanted:
+            size = NodeSize(cpu=cpu, memory=memory, pods=pods)
+            node = self.next_node(node_type, size, ready=ready)
+            names.append(await self.put(node))
+        return names
+
+    def next_node(
+        self, node_type: NodeType, size: NodeSize = _USUAL, *, ready: bool = True
+    ) -> Object:
+        """The next node of this class, not yet added."""
+        node = self.sample(node_type, size, ready=ready)
+        self._made[node_type] = self._made.get(node_type, 0) + 1
+        self._addresses += 1
+        address = f"192.168.{self._addresses >> 8}.{self._addresses & 0xFF}"
+        node["status"]["addresses"] = [{"type": "InternalIP", "address": address}]
+        return node
+
+    def sample(self, node_type: NodeType, size: NodeSize = _USUAL, *, ready: bool = True) -> Object:
+        """What the next node of this class would be."""
+        number = self._made.get(node_type, 0)
+        return a_node(
+            f"{node_type.value}-{number + 1}",
+            labels=self.provider.labels(node_type),
+            taints=self.provider.taints(node_type),
+            zone=self._zones[number % len(self._zones)] if self._zones else "",
+            cpu=size.cpu,
+            memory=size.memory,
+            pods=size.pods,
+            ready=ready,
+        )
+
+    async def put(self, node: Object) -> str:
+        """Add any node (``a_node``); its name is returned."""
+        name: str = node["metadata"]["name"]
+        status, at = node["status"], stamp(self._clock.now())
+        conditions = [{"lastTransitionTime": at, **one} for one in status["conditions"]]
+        whole = {**status, "conditions": conditions}
+        await self._api.create("nodes", {**node, "status": whole}, user=USER)
+        self._api.set_status("nodes", "", name, lambda obj: obj.update(status=whole))
+        return name
+
+    async def warn(self, name: str, how: str = "karpenter") -> None:
+        """Announce that the provider takes the node; ``how`` is a key of ``NOTICES``.
+
+        Raises:
+            KeyError: no such way.
+            ApiError: no such node.
+        """
+        notice = NOTICES[how]
+        if notice.taint is not None:
+            await self.taint(name, *notice.taint)
+        if notice.condition is not None:
+            kind, reason, message = notice.condition
+            at = stamp(self._clock.now())
+            self._api.set_status(
+                "nodes",
+                "",
+                name,
+                lambda obj: put(obj, kind, "True", at, reason=reason, message=message),
+            )
+
+    async def withdraw(self, name: str, how: str = "karpenter") -> None:
+        """Take a warning back: the node stays after all."""
+        notice = NOTICES[how]
+        if notice.taint is not None:
+            key = notice.taint[0]
+            await self._change(name, lambda spec: _set_taints(spec, key, None))
+        if notice.condition is not None:
+            kind = notice.condition[0]
+            self._api.set_status("nodes", "", name, lambda obj: drop(obj["status"], kind))
+
+    async def take(self, name: str) -> None:
+        """The machine is gone: the node is deleted at once, and its pods after it.
+
+        The pod garbage collector deletes them without grace (its quarantine is 0 by default).
+        """
+        await self._api.delete("nodes", "", name, user=USER)
+
+    def not_ready(self, name: str, status: str = "Unknown") -> None:
+        """The node's kubelet falls silent (``Unknown``) or says that it is not well (``False``)."""
+        self._ready(name, status, "NodeStatusUnknown" if status == "Unknown" else "KubeletNotReady")
+
+    def ready(self, name: str) -> None:
+        """The node's kubelet is there (again)."""
+        self._ready(name, "True", "KubeletReady")
+
+    async def cordon(self, name: str, *, cordoned: bool = True) -> None:
+        """Set or clear ``spec.unschedulable``."""
+
+        def change(spec: Object) -> Object:
+            kept = {key: value for key, value in spec.items() if key != "unschedulable"}
+            return {**kept, "unschedulable": True} if cordoned else kept
+
+        await self._change(name, change)
+
+    async def taint(self, name: str, key: str, value: str = "", effect: str = "NoSchedule") -> None:
+        """Add a taint, or replace the one with this key."""
+        await self._change(name, lambda spec: _set_taints(spec, key, _taint((key, value, effect))))
+
+    def names(self, node_type: NodeType | None = None) -> list[str]:
+        """The names of the nodes there are, of one class or of all."""
+        return [
+            node["metadata"]["name"]
+            for node in self._api.store.list("nodes")
+            if node_type is None or self.type_of(node) is node_type
+        ]
+
+    def type_of(self, node: Object) -> NodeType:
+        """The class that this provider's labels say."""
+        labels = (node["metadata"].get("labels") or {}).items()
+        if self.provider.spot.items() <= labels:
+            return NodeType.SPOT
+        ours = self.provider.labels(NodeType.ON_DEMAND).items() <= labels
+        return NodeType.ON_DEMAND if ours else NodeType.UNKNOWN
+
+    def _ready(self, name: str, status: str, reason: str) -> None:
+        at = stamp(self._clock.now())
+        self._api.set_status(
+            "nodes", "", name, lambda obj: put(obj, "Ready", status, at, reason=reason)
+        )
+
+    async def _change(self, name: str, change: Callable[[Object], Object]) -> None:
+        """Change a node's spec, again when somebody else was faster."""
+        while True:
+            node = self._api.store.get("nodes", "", name)
+            if node is None:
+                raise KeyError(f"no node {name!r}")
+            changed = {**node, "spec": change(node.get("spec") or {})}
+            try:
+                await self._api.update("nodes", changed, user=USER)
+            except ApiError as refused:
+                if refused.status != 409:
+                    raise
+            else:
+                return
+
+
+def _taint(taint: tuple[str, str, str]) -> Object:
+    key, value, effect = taint
+    return (
+        {"key": key, "value": value, "effect": effect}
+        if value
+        else {
+            "key": key,
+            "effect": effect,
+        }
+    )
+
+
+def _set_taints(spec: Object, key: str, taint: Object | None) -> Object:
+    others = [one for one in spec.get("taints") or () if one["key"] != key]
+    taints = others if taint is None else [*others, taint]
+    rest = {name: value for name, value in spec.items() if name != "taints"}
+    return {**rest, "taints": taints} if taints else rest

@@ -1,0 +1,244 @@
+"""A multi-version object store: the etcd and the watch cache of the embedded cluster.
+
+Synchronous and single-threaded. Every commit gets the next revision, which is the object's
+``metadata.resourceVersion``; a window of commits is kept, so that readers can resume at, and lists
+can be continued at, an older revision.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import TypeAlias
+
+import msgspec
+
+from spotalis.embedded.resources import Object
+
+__all__ = ["Change", "Listener", "Object", "ObjectStore", "VersionExpired"]
+
+Changes: TypeAlias = list["Change"]
+Keys: TypeAlias = list["Key"]
+Listener = Callable[[str, Object, Object | None], None]
+"""(``ADDED``, ``MODIFIED`` or ``DELETED``; the object as it is, or last was; as it was before)."""
+Key = tuple[str, str]
+"""Namespace (``""`` for cluster-wide kinds) and name; lists are in this order, as etcd's are."""
+
+
+class VersionExpired(Exception):
+    """The window no longer reaches back to that revision."""
+
+
+class Change:
+    """One commit: what became of one object."""
+
+    __slots__ = ("_encoded", "new", "old", "revision", "type")
+
+    def __init__(self, revision: int, kind: str, new: Object, old: Object | None) -> None:
+        self.revision = revision
+        self.type = kind
+        """``ADDED``, ``MODIFIED`` or ``DELETED``."""
+        self.new = new
+        """With ``DELETED``: the last state, at the revision of the deletion."""
+        self.old = old
+        self._encoded: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        """The object's JSON, made once however many readers want it."""
+        if self._encoded is None:
+            self._encoded = msgspec.json.encode(self.new)
+        return self._encoded
+
+
+class _Kind:
+    """All objects of one kind, their order and their recent commits."""
+
+    __slots__ = ("changes", "expired_to", "keys", "listeners", "live")
+
+    def __init__(self) -> None:
+        self.live: dict[Key, Change] = {}
+        """The last commit of every object there is."""
+        self.keys: list[Key] = []
+        self.changes: deque[Change] = deque()
+        self.expired_to = 0
+        """Commits up to this revision are no longer in ``changes``."""
+        self.listeners: dict[int, Callable[[Change], None]] = {}
+
+
+class ObjectStore:
+    """Holds objects by plural, namespace and name."""
+
+    def __init__(self, *, window: int = 20_000) -> None:
+        """``window``: how many commits of each kind are remembered, at the least."""
+        self.revision = 1
+        """The global resourceVersion: that of the last commit."""
+        self.compacted = 0
+        """Nothing can be read as of this revision or an older one, whatever its kind."""
+        self.window = window
+        self._kinds: dict[str, _Kind] = {}
+        self._subscriptions = 0
+        self._pending: deque[tuple[_Kind, Change]] = deque()
+        self._telling = False
+
+    def get(self, plural: str, namespace: str, name: str) -> Object | None:
+        """The object, or None."""
+        change = self._kind(plural).live.get((namespace, name))
+        return None if change is None else change.new
+
+    def list(self, plural: str, namespace: str = "") -> list[Object]:
+        """All objects of a kind, or those of one namespace, by namespace and name."""
+        return [change.new for change in self.entries(plural, namespace)]
+
+    def entries(self, plural: str, namespace: str = "") -> Changes:
+        """The last commits of what ``list`` gives."""
+        kind = self._kind(plural)
+        live = kind.live
+        return [live[key] for key in self._range(kind.keys, namespace)]
+
+    def entry(self, plural: str, namespace: str, name: str) -> Change | None:
+        """The last commit of one object."""
+        return self._kind(plural).live.get((namespace, name))
+
+    def entries_at(self, plural: str, namespace: str, revision: int) -> Changes:
+        """What ``entries`` gave right after ``revision``.
+
+        Raises:
+            VersionExpired: that is too long ago.
+        """
+        kind = self._kind(plural)
+        self._check(kind, revision)
+        if not kind.changes or kind.changes[-1].revision <= revision:
+            return self.entries(plural, namespace)
+        then = dict(kind.live)
+        for change in reversed(kind.changes):
+            if change.revision <= revision:
+                break
+            key = key_of(change.new)
+            if change.old is None:
+                then.pop(key, None)
+            else:
+                then[key] = Change(
+                    int(change.old["metadata"]["resourceVersion"]), "", change.old, None
+                )
+        keys = sorted(then)
+        return [then[key] for key in self._range(keys, namespace)]
+
+    def put(self, plural: str, obj: Object) -> Object:
+        """Commit an object; the stored one, at its new resourceVersion, is returned.
+
+        ``obj`` is not copied: its maker must not change it afterwards.
+        """
+        kind = self._kind(plural)
+        key = key_of(obj)
+        old = kind.live.get(key)
+        stored = self._stamped(obj)
+        if old is None:
+            insort(kind.keys, key)
+        event = "MODIFIED" if old else "ADDED"
+        change = Change(self.revision, event, stored, old.new if old else None)
+        kind.live[key] = change
+        self._commit(kind, change)
+        return stored
+
+    def remove(self, plural: str, namespace: str, name: str) -> Object:
+        """Delete an object; its last state, at the revision of the deletion, is returned.
+
+        Raises:
+            KeyError: there is none.
+        """
+        kind = self._kind(plural)
+        key = (namespace, name)
+        old = kind.live.pop(key).new
+        del kind.keys[bisect_left(kind.keys, key)]
+        last = self._stamped(old)
+        self._commit(kind, Change(self.revision, "DELETED", last, old))
+        return last
+
+    def subscribe(self, plural: str, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` at every commit of a kind, in the order of the commits.
+
+        A commit made by a listener is told of after the one it is being told of. Returns what
+        ends the subscription.
+        """
+        return self.follow(plural, lambda change: listener(change.type, change.new, change.old))
+
+    def follow(self, plural: str, listener: Callable[[Change], None]) -> Callable[[], None]:
+        """As ``subscribe``, for those who want the whole commit."""
+        self._subscriptions += 1
+        number, listeners = self._subscriptions, self._kind(plural).listeners
+        listeners[number] = listener
+
+        def end() -> None:
+            listeners.pop(number, None)
+
+        return end
+
+    def history(self, plural: str, after: int) -> Changes:
+        """The commits of a kind with a revision greater than ``after``, oldest first.
+
+        Raises:
+            VersionExpired: some of them are no longer remembered.
+        """
+        kind = self._kind(plural)
+        self._check(kind, after)
+        count = 0
+        for change in reversed(kind.changes):
+            if change.revision <= after:
+                break
+            count += 1
+        return list(islice(kind.changes, len(kind.changes) - count, None))
+
+    def compact(self, revision: int | None = None) -> None:
+        """Forget how things were before ``revision`` (None: before now), as etcd's compaction."""
+        self.compacted = max(self.compacted, self.revision if revision is None else revision)
+        for kind in self._kinds.values():
+            while kind.changes and kind.changes[0].revision <= self.compacted:
+                kind.expired_to = kind.changes.popleft().revision
+
+    def _kind(self, plural: str) -> _Kind:
+        kind = self._kinds.get(plural)
+        if kind is None:
+            kind = self._kinds[plural] = _Kind()
+        return kind
+
+    def _check(self, kind: _Kind, revision: int) -> None:
+        if revision < kind.expired_to or revision < self.compacted:
+            raise VersionExpired
+
+    @staticmethod
+    def _range(keys: Keys, namespace: str) -> Keys:
+        if not namespace:
+            return keys
+        start = bisect_left(keys, (namespace, ""))
+        return keys[start : bisect_left(keys, (namespace + "\0", ""), start)]
+
+    def _stamped(self, obj: Object) -> Object:
+        self.revision += 1
+        metadata = {**obj["metadata"], "resourceVersion": str(self.revision)}
+        return {**obj, "metadata": metadata}
+
+    def _commit(self, kind: _Kind, change: Change) -> None:
+        kind.changes.append(change)
+        if len(kind.changes) > 2 * self.window:
+            for _ in range(self.window):
+                kind.expired_to = kind.changes.popleft().revision
+        self._pending.append((kind, change))
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._pending:
+                told, one = self._pending.popleft()
+                for listener in tuple(told.listeners.values()):
+                    listener(one)
+        finally:
+            self._telling = False
+
+
+def key_of(obj: Object) -> Key:
+    """Namespace and name."""
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]

@@ -1,0 +1,149 @@
+"""The demo's stage: embedded cluster, API over HTTP, the real operator, its webhook over TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from spotalis.app.operator import Operator
+from spotalis.embedded.cluster import EmbeddedCluster, Timing
+from spotalis.embedded.controllers.kubelet import KubeletTiming
+from spotalis.embedded.http import HttpsWebhookCaller, Served, serve
+from spotalis.kube.client import Client
+from spotalis.kube.config import ClusterAccess
+from spotalis.kube.http import HttpTransport
+from spotalis.model.clock import Clock
+from spotalis.model.decision import Reason
+from spotalis.model.dice import Dice
+from spotalis.model.nodes import NodeType
+from spotalis.model.settings import ControllerConfiguration, LeaderElection
+from spotalis.operator.cluster import WorkloadKey
+from spotalis.webhook.certificate import ServingCertificate, issue
+from spotalis.webhook.registration import configuration, write_ca_bundle
+from spotalis.webhook.server import PATH, WebhookServer
+
+CONFIGURATION = "spotalis"
+HOST = "127.0.0.1"
+QUICK = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.8), stop=timedelta(seconds=0.8)))
+"""A story should be short; a real kubelet takes a few seconds more."""
+
+
+class Stage:
+    """Everything a story may look at or do."""
+
+    def __init__(
+        self,
+        cluster: EmbeddedCluster,
+        operator: Operator,
+        admin: Client,
+        clock: Clock,
+        served: Served,
+    ) -> None:
+        self._cluster = cluster
+        self._operator = operator
+        self.admin = admin
+        self.clock = clock
+        self.url = served.url
+        """Of the embedded API server."""
+        self.kubeconfig = served.kubeconfig_text
+        """For kubectl."""
+
+    def reason(self, namespace: str, name: str) -> Reason | None:
+        """The operator's word for a Deployment's state; None before its first turn."""
+        turn = self._operator.turns.get(WorkloadKey("Deployment", namespace, name))
+        return turn.reason if turn else None
+
+    def evictions(self) -> list[tuple[str, str]]:
+        """Every eviction that the API server carried out: (namespace, pod)."""
+        return self._cluster.evictions()
+
+    def spot_nodes(self) -> list[str]:
+        """Names of the spot nodes there are."""
+        return self._cluster.fleet.names(NodeType.SPOT)
+
+    def node_types(self) -> dict[str, NodeType]:
+        """The class of each node, from the provider's own books."""
+        fleet = self._cluster.fleet
+        return {
+            name: node_type
+            for node_type in (NodeType.SPOT, NodeType.ON_DEMAND)
+            for name in fleet.names(node_type)
+        }
+
+    async def add_spot_node(self) -> str:
+        """A new spot node joins; its name."""
+        return (await self._cluster.fleet.add(spot=1))[0]
+
+    async def warn(self, node: str) -> None:
+        """The provider announces that it takes a node."""
+        await self._cluster.fleet.warn(node)
+
+    async def take(self, node: str) -> None:
+        """The provider takes a node."""
+        await self._cluster.fleet.take(node)
+
+
+@asynccontextmanager
+async def stage(*, clock: Clock, dice: Dice, spot: int, on_demand: int) -> AsyncIterator[Stage]:
+    """An embedded cluster with nodes, and the operator running against it, ready.
+
+    Args:
+        clock: real time; the HTTP servers know no other.
+        dice: seeds names and ties.
+        spot, on_demand: nodes to begin with, of 4 CPUs each.
+    """
+    caller = HttpsWebhookCaller()
+    cluster = EmbeddedCluster(clock=clock, dice=dice, timing=QUICK, webhook=caller)
+    async with cluster:
+        served = await serve(cluster.api, HOST, 0)
+        await cluster.fleet.add(spot=spot, on_demand=on_demand)
+        transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
+        operator = Operator(
+            transport,
+            settings=ControllerConfiguration(
+                identity="demo", leader_election=LeaderElection(enabled=False)
+            ),
+            clock=clock,
+            dice=dice,
+        )
+        admin_transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
+        admin = Client(admin_transport, clock=clock, dice=dice)
+        running = asyncio.create_task(operator.run())
+        webhook = await _open_webhook(cluster, operator, clock)
+        try:
+            await operator.synced.wait()
+            yield Stage(cluster, operator, admin, clock, served)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await webhook.stop(1.0)
+            await transport.close()
+            await admin_transport.close()
+            await caller.close()
+            await served.stop()
+
+
+async def _open_webhook(
+    cluster: EmbeddedCluster, operator: Operator, clock: Clock
+) -> WebhookServer:
+    """Serve admission over TLS and register it, as an installation does."""
+    made = await issue(
+        ["localhost"],
+        [HOST],
+        valid_for=timedelta(days=1),
+        ca_valid_for=timedelta(days=1),
+        now=clock.now(),
+    )
+    webhook = WebhookServer(operator.admission.answer, clock=clock, observe=lambda r, s: None)
+    certificate = ServingCertificate.from_pem(made.cert_pem, made.key_pem)
+    port = await webhook.start(HOST, 0, certificate)
+    registered = configuration(
+        name=CONFIGURATION,
+        client_config={"url": f"https://{HOST}:{port}{PATH}"},
+        excluded=sorted(operator.settings.namespaces.excluded),
+    )
+    await cluster.api.create("mutatingwebhookconfigurations", registered)
+    await write_ca_bundle(operator.client, clock, CONFIGURATION, made.ca_pem)
+    return webhook

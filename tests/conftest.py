@@ -1,0 +1,20 @@
+"""Settings that hold for every test."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run: what is red here is red everywhere. To look further:
+# pytest --hypothesis-profile=search
+settings.register_profile(
+    "ci",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=200,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "search", parent=settings.get_profile("ci"), derandomize=False, max_examples=5000
+)
+settings.load_profile("ci")

@@ -1,0 +1,348 @@
+"""Values for tests, complete and plausible; a test names only what it is about."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import (
+    PREFIX,
+    DisruptionBudget,
+    LabelSelector,
+    Namespace,
+    Node,
+    Owner,
+    Pod,
+    PodShape,
+    Requirement,
+    Taint,
+    Workload,
+)
+from spotalis.model.replicas import slot_type
+from spotalis.planner.observed import Observed, Replica, Reservation
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+LONG_AGO = NOW - timedelta(hours=1)
+
+SPOT, ON_DEMAND, UNKNOWN = NodeType.SPOT, NodeType.ON_DEMAND, NodeType.UNKNOWN
+DEPLOYMENT, STATEFUL_SET = "Deployment", "StatefulSet"
+BOTH_KINDS = (DEPLOYMENT, STATEFUL_SET)
+
+
+def owner_of(kind: str) -> Owner:
+    """Who makes the pods of the workload ``api``: its only ReplicaSet, or the set itself."""
+    if kind == STATEFUL_SET:
+        return Owner(group="apps", kind=kind, name="api", uid="api-uid")
+    return Owner(group="apps", kind="ReplicaSet", name="api-6c9f7d", uid="api-6c9f7d-uid")
+
+
+def a_pod(name: str = "api-0", *, ready: bool = True, **changes: Any) -> Pod:
+    """A pod of ``api`` that runs; ``changes`` are fields of :class:`Pod`."""
+    fields: dict[str, Any] = {
+        "namespace": "shop",
+        "name": name,
+        "uid": f"{name}-uid",
+        "labels": {"app": "api"},
+        "owner": owner_of(DEPLOYMENT),
+        "node": f"node-of-{name}",
+        "phase": "Running",
+        "ready": ready,
+        "ready_at": LONG_AGO if ready else None,
+        "created_at": LONG_AGO,
+    }
+    return Pod(**(fields | changes))
+
+
+def a_replica(
+    pod: Pod | None = None,
+    *,
+    node_type: NodeType = SPOT,
+    leaving: bool = False,
+    evicted: bool = False,
+    user_pinned: bool = False,
+    neighbours: int = 0,
+    **pod_changes: Any,
+) -> Replica:
+    """A replica; fields that it does not have itself are its pod's."""
+    return Replica(
+        pod=a_pod(**pod_changes) if pod is None else msgspec.structs.replace(pod, **pod_changes),
+        node_type=node_type,
+        leaving=leaving,
+        evicted=evicted,
+        user_pinned=user_pinned,
+        neighbours=neighbours,
+    )
+
+
+def a_configuration(
+    *,
+    percent: int | None = 70,
+    floor: int | None = 2,
+    moves: MoveLimit = MoveLimit(count=1),
+    window: DisruptionWindow | None = None,
+    paused_until: datetime | None = None,
+    **changes: Any,
+) -> WorkloadConfiguration:
+    """What an owner wants; ``changes`` are fields of :class:`WorkloadConfiguration`."""
+    fields: dict[str, Any] = {
+        "enabled": True,
+        "spot_percentage": percent,
+        "min_on_demand": floor,
+        "disruption": DisruptionPolicy(
+            window=window, moves_in_flight=moves, paused_until=paused_until
+        ),
+    }
+    return WorkloadConfiguration(**(fields | changes))
+
+
+def a_workload(
+    *,
+    kind: str = DEPLOYMENT,
+    replicas: int | None = None,
+    spot: int = 0,
+    on_demand: int = 0,
+    unknown: int = 0,
+    percent: int | None = 70,
+    floor: int | None = 2,
+    moves: int | MoveLimit = 1,
+    window: DisruptionWindow | None = None,
+    paused_until: datetime | None = None,
+    placed: bool = True,
+    ordered: bool = False,
+    min_ready_seconds: int = 0,
+    budgets: Sequence[DisruptionBudget] = (),
+    room: Mapping[NodeType, int] | None = None,
+    **changes: Any,
+) -> Observed:
+    """A workload at rest: so many ready replicas on each class, each on a node of its own.
+
+    Replica k is named ``api-k``. Slots are filled in order, each by its own class while that
+    lasts; the unknown come last.
+
+    Args:
+        replicas: wanted; by default as many as there are.
+        placed: the webhook has seen the pods: a Deployment's carry their slots.
+        moves: replicas that may be on the move at once.
+        changes: fields of :class:`Observed`.
+    """
+    present = spot + on_demand + unknown
+    wanted = present if replicas is None else replicas
+    classes = _classes(spot, on_demand, unknown, percent or 0, floor or 0)
+    fields: dict[str, Any] = {
+        "workload": workload_named_api(
+            kind=kind,
+            replicas=wanted,
+            present=present,
+            ordered=ordered,
+            min_ready_seconds=min_ready_seconds,
+        ),
+        "configuration": a_configuration(
+            percent=percent,
+            floor=floor,
+            moves=moves if isinstance(moves, MoveLimit) else MoveLimit(count=moves),
+            window=window,
+            paused_until=paused_until,
+        ),
+        "replicas": tuple(
+            a_replica(
+                name=f"api-{slot}",
+                node_type=node_type,
+                owner=owner_of(kind),
+                slot=slot if placed and kind == DEPLOYMENT else None,
+                rule="share" if placed else "",
+            )
+            for slot, node_type in enumerate(classes)
+        ),
+        "budgets": tuple(budgets),
+        "room": {} if room is None else room,
+    }
+    return Observed(**(fields | changes))
+
+
+def workload_named_api(
+    *, kind: str = DEPLOYMENT, replicas: int = 10, present: int | None = None, **changes: Any
+) -> Workload:
+    """The Deployment or StatefulSet itself, at rest; ``changes`` are fields of Workload."""
+    there = replicas if present is None else present
+    fields: dict[str, Any] = {
+        "kind": kind,
+        "namespace": "shop",
+        "name": "api",
+        "uid": "api-uid",
+        "generation": 1,
+        "observed_generation": 1,
+        "replicas": replicas,
+        "status_replicas": there,
+        "updated_replicas": there,
+        "available_replicas": there,
+        "selector": a_selector({"app": "api"}),
+        "template_labels": {"app": "api"},
+        "current_revision": "api-1",
+        "update_revision": "api-1",
+    }
+    return Workload(**(fields | changes))
+
+
+def with_workload(observed: Observed, **changes: Any) -> Observed:
+    """The same with other facts about the Deployment or StatefulSet."""
+    return dataclasses.replace(
+        observed, workload=msgspec.structs.replace(observed.workload, **changes)
+    )
+
+
+def with_configuration(observed: Observed, **changes: Any) -> Observed:
+    """The same with other wishes of the owner."""
+    return dataclasses.replace(
+        observed, configuration=dataclasses.replace(observed.configuration, **changes)
+    )
+
+
+_OF_REPLICA = frozenset(field.name for field in dataclasses.fields(Replica)) - {"pod"}
+
+
+def with_replicas(
+    observed: Observed, which: Callable[[Replica], bool] | Sequence[int] | int, **changes: Any
+) -> Observed:
+    """The same with some replicas changed: fields of :class:`Replica`, or else of its pod.
+
+    Args:
+        which: a predicate, or positions.
+    """
+    if isinstance(which, int):
+        which = (which,)
+    of_replica = {name: value for name, value in changes.items() if name in _OF_REPLICA}
+    of_pod = {name: value for name, value in changes.items() if name not in _OF_REPLICA}
+    if of_pod.get("ready") is False:
+        of_pod.setdefault("ready_at", None)
+    return dataclasses.replace(
+        observed,
+        replicas=tuple(
+            dataclasses.replace(
+                replica, pod=msgspec.structs.replace(replica.pod, **of_pod), **of_replica
+            )
+            if (which(replica) if callable(which) else position in which)
+            else replica
+            for position, replica in enumerate(observed.replicas)
+        ),
+    )
+
+
+def is_spot(replica: Replica) -> bool:
+    """For :func:`with_replicas`."""
+    return replica.node_type is SPOT
+
+
+def is_on_demand(replica: Replica) -> bool:
+    """For :func:`with_replicas`."""
+    return replica.node_type is ON_DEMAND
+
+
+def a_reservation(
+    slot: int, node_type: NodeType, *, kind: str = DEPLOYMENT, review: str = ""
+) -> Reservation:
+    """A pod admitted and not yet seen."""
+    return Reservation(
+        review=review or f"review-{slot}",
+        owner=owner_of(kind).uid,
+        slot=slot,
+        node_type=node_type,
+        name=f"api-{slot}" if kind == STATEFUL_SET else "",
+    )
+
+
+def a_selector(labels: Mapping[str, str]) -> LabelSelector:
+    """``matchLabels``."""
+    return LabelSelector(
+        tuple(Requirement(key=key, operator="In", values=(value,)) for key, value in labels.items())
+    )
+
+
+def a_budget(
+    allowed: int = 1,
+    *,
+    name: str = "api",
+    selects: Mapping[str, str] | None = None,
+    healthy: int = 10,
+    desired: int = 9,
+    **changes: Any,
+) -> DisruptionBudget:
+    """A PodDisruptionBudget over the pods of ``api``; ``changes`` are its fields."""
+    fields: dict[str, Any] = {
+        "namespace": "shop",
+        "name": name,
+        "uid": f"{name}-pdb-uid",
+        "selector": a_selector({"app": "api"} if selects is None else selects),
+        "disruptions_allowed": allowed,
+        "current_healthy": healthy,
+        "desired_healthy": desired,
+        "expected_pods": healthy,
+        "generation": 1,
+        "observed_generation": 1,
+    }
+    return DisruptionBudget(**(fields | changes))
+
+
+def a_node(
+    name: str = "node-1",
+    *,
+    node_type: NodeType = SPOT,
+    labels: Mapping[str, str] | None = None,
+    taints: Sequence[Taint] = (),
+    **changes: Any,
+) -> Node:
+    """A Ready node of Karpenter's with 4 CPUs, 16 GiB and room for 58 pods."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "uid": f"{name}-uid",
+        "labels": {"karpenter.sh/capacity-type": str(node_type)} if labels is None else labels,
+        "taints": tuple(taints),
+        "ready": True,
+        "cpu_millis": 4000,
+        "memory_bytes": 16 * 2**30,
+        "pods": 58,
+        "created_at": LONG_AGO,
+    }
+    return Node(**(fields | changes))
+
+
+def a_shape(cpu_millis: int = 500, memory_bytes: int = 2**30, **changes: Any) -> PodShape:
+    """What a pod asks of the scheduler; ``changes`` are fields of :class:`PodShape`."""
+    return PodShape(cpu_millis=cpu_millis, memory_bytes=memory_bytes, **changes)
+
+
+def annotated(**values: str) -> dict[str, str]:
+    """``spot_percentage="70"`` as the annotation that an owner writes."""
+    return {PREFIX + key.replace("_", "-"): value for key, value in values.items()}
+
+
+def a_namespace(
+    name: str = "shop",
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> Namespace:
+    """A namespace."""
+    return Namespace(
+        name=name, uid=f"{name}-uid", labels=labels or {}, annotations=annotations or {}
+    )
+
+
+def _classes(
+    spot: int, on_demand: int, unknown: int, percent: int, floor: int
+) -> Sequence[NodeType]:
+    left = {SPOT: spot, ON_DEMAND: on_demand}
+    classes: list[NodeType] = []
+    for slot in range(spot + on_demand):
+        node_type = slot_type(slot, percent, floor)
+        if not left[node_type]:
+            node_type = node_type.other
+        left[node_type] -= 1
+        classes.append(node_type)
+    return [*classes, *[UNKNOWN] * unknown]

@@ -1,0 +1,32 @@
+"""Throwaway certificates for servers on loopback."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+import trustme
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate for localhost and 127.0.0.1, its key, and the authority behind it."""
+
+    cert_pem: bytes
+    key_pem: bytes
+    authority: trustme.CA
+
+    def client(self, *, most: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> ssl.SSLContext:
+        """What a caller needs who trusts this authority and no other."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.maximum_version = most
+        self.authority.configure_trust(context)
+        return context
+
+
+def a_pair() -> Pair:
+    """A new pair of a new authority."""
+    authority = trustme.CA()
+    made = authority.issue_cert("localhost", "127.0.0.1")
+    chain = b"".join(blob.bytes() for blob in made.cert_chain_pems)
+    return Pair(chain, made.private_key_pem.bytes(), authority)

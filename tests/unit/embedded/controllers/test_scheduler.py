@@ -1,0 +1,175 @@
+"""The scheduler in virtual time: what it says, and when it tries again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from spotalis.embedded.cluster import EmbeddedCluster
+from spotalis.embedded.controllers.conditions import condition
+from spotalis.embedded.resources import Object
+from tests.unit.embedded.controllers.builders import a_workload
+from tests.unit.embedded.controllers.stories import (
+    a_cluster,
+    living,
+    nodes_of,
+    now,
+    pods,
+    ready,
+    story,
+    until,
+)
+
+SPOT = {"nodeSelector": {"karpenter.sh/capacity-type": "spot"}}
+
+
+def scheduled(pod: Object) -> tuple[str, str]:
+    found = condition(pod, "PodScheduled") or {}
+    return found.get("status", ""), found.get("reason", "")
+
+
+async def ask(cluster: EmbeddedCluster, replicas: int, **options: object) -> None:
+    await cluster.api.create(
+        "deployments",
+        a_workload("Deployment", "web", replicas, **options),  # type: ignore[arg-type]
+    )
+
+
+@story
+async def test_a_pod_without_a_node_says_why_and_runs_when_one_comes() -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(on_demand=2)
+        await ask(cluster, 1, pod=SPOT)
+        await asyncio.sleep(30)
+        (pod,) = pods(cluster)
+        assert scheduled(pod) == ("False", "Unschedulable")
+        found = condition(pod, "PodScheduled")
+        assert found is not None
+        assert found["message"].startswith(
+            "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
+        )
+        assert found["lastTransitionTime"] == "2026-11-24T12:00:00Z"
+        await cluster.fleet.add(spot=1)
+        await until(lambda: ready(cluster))
+        assert now() == pytest.approx(31, abs=0.2)
+        assert nodes_of(cluster) == ["spot-1"]
+
+
+@story
+async def test_the_transition_time_stays_while_the_message_changes() -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(on_demand=1)
+        await ask(cluster, 1, pod=SPOT)
+        await asyncio.sleep(60)
+        await cluster.fleet.add(on_demand=1)
+        await asyncio.sleep(10)
+        found = condition(pods(cluster)[0], "PodScheduled")
+        assert found is not None
+        assert found["message"].startswith("0/2 nodes")
+        assert found["lastTransitionTime"] == "2026-11-24T12:00:00Z"
+
+
+@pytest.mark.parametrize("event", ["uncordoned", "untainted", "ready", "freed"])
+@story
+async def test_a_pod_is_tried_again_when_a_node_can_take_it(event: str) -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(spot=1, pods=1, ready=event != "ready")
+        if event == "uncordoned":
+            await cluster.fleet.cordon("spot-1")
+        elif event == "untainted":
+            await cluster.fleet.warn("spot-1")
+        elif event == "freed":
+            await cluster.api.create("deployments", a_workload("Deployment", "other", 1))
+            await until(lambda: ready(cluster, "other"))
+        await ask(cluster, 1)
+        await asyncio.sleep(20)
+        assert scheduled(pods(cluster)[0]) == ("False", "Unschedulable")
+        if event == "uncordoned":
+            await cluster.fleet.cordon("spot-1", cordoned=False)
+        elif event == "untainted":
+            await cluster.fleet.withdraw("spot-1")
+        elif event == "ready":
+            cluster.fleet.ready("spot-1")
+        else:
+            await cluster.api.delete("deployments", "default", "other")
+        assert await until(lambda: ready(cluster)) < 2.3
+
+
+@story
+async def test_a_pod_that_keeps_failing_is_tried_again_ever_later_up_to_ten_seconds() -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(on_demand=1)
+        await ask(cluster, 1, pod=SPOT)
+        await asyncio.sleep(0.01)
+        for _ in range(5):  # each time tried at most once more
+            await cluster.fleet.add(on_demand=1)
+            await asyncio.sleep(0.1)
+        found = condition(pods(cluster)[0], "PodScheduled")
+        assert found is not None
+        assert found["message"].startswith("0/1 nodes")
+        await asyncio.sleep(1)
+        found = condition(pods(cluster)[0], "PodScheduled")
+        assert found is not None
+        assert found["message"].startswith("0/6 nodes")
+
+
+@story
+async def test_a_gated_pod_waits_for_its_gates() -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(spot=1)
+        await ask(cluster, 1, pod={"schedulingGates": [{"name": "example.com/wait"}]})
+        await asyncio.sleep(5)
+        (pod,) = pods(cluster)
+        assert scheduled(pod) == ("False", "SchedulingGated")
+        spec = {key: value for key, value in pod["spec"].items() if key != "schedulingGates"}
+        await cluster.api.update("pods", {**pod, "spec": spec})
+        await until(lambda: ready(cluster))
+
+
+@story
+async def test_pods_are_spread_over_nodes_and_zones() -> None:
+    async with a_cluster(zones=("a", "b", "c")) as cluster:
+        await cluster.fleet.add(spot=6)
+        await ask(cluster, 12)
+        await until(lambda: len(ready(cluster)) == 12)
+        assert set(Counter(nodes_of(cluster)).values()) == {2}
+
+
+@story
+async def test_a_hard_spread_leaves_pods_pending_rather_than_skewed() -> None:
+    constraint = {
+        "topologyKey": "topology.kubernetes.io/zone",
+        "maxSkew": 1,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+    }
+    async with a_cluster(zones=("a", "b")) as cluster:
+        await cluster.fleet.add(spot=2, pods=3)
+        await cluster.fleet.cordon("spot-2")
+        await ask(cluster, 4, pod={"topologySpreadConstraints": [constraint]})
+        await asyncio.sleep(5)
+        assert nodes_of(cluster) == ["", "", "", "spot-1"]
+        await cluster.fleet.cordon("spot-2", cordoned=False)
+        await until(lambda: len(ready(cluster)) == 4)
+        assert nodes_of(cluster) == ["spot-1"] * 2 + ["spot-2"] * 2
+
+
+@story
+async def test_nodes_never_hold_more_than_they_offer() -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(spot=3, cpu="4")
+        await ask(cluster, 20, requests={"cpu": "1500m"})
+        await asyncio.sleep(5)
+        assert Counter(nodes_of(cluster)) == {"": 14, "spot-1": 2, "spot-2": 2, "spot-3": 2}
+        assert len(living(cluster)) == 20
+
+
+@story
+async def test_another_schedulers_pods_are_left_alone() -> None:
+    async with a_cluster() as cluster:
+        await cluster.fleet.add(spot=1)
+        await ask(cluster, 1, pod={"schedulerName": "another"})
+        await asyncio.sleep(5)
+        assert scheduled(pods(cluster)[0]) == ("", "")

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from spotalis.kube.auth import Credential, Credentials
+from spotalis.kube.config import ConfigError, load
+from spotalis.kube.exec_plugin import Finished, run_program
+from tests.support.manual_clock import ManualClock
+
+V1 = "client.authentication.k8s.io/v1"
+V1BETA1 = "client.authentication.k8s.io/v1beta1"
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("Authorization", f"Bearer {token}"),)
+
+
+class TestFiles:
+    async def test_a_token_file_is_read_again_each_minute(self, tmp_path: Path) -> None:
+        token, clock = tmp_path / "token", ManualClock()
+        token.write_text("one")
+        credentials = Credentials(token_file=token)
+        assert (await credentials.get(clock)).headers == bearer("one")
+        token.write_text("two")
+        clock.advance(59)
+        assert (await credentials.get(clock)).headers == bearer("one")
+        clock.advance(1)
+        assert (await credentials.get(clock)).headers == bearer("two")
+
+    async def test_certificate_files_are_read_again_too(self, tmp_path: Path) -> None:
+        certificate, clock = tmp_path / "tls.crt", ManualClock()
+        certificate.write_text("one")
+        credentials = Credentials(certificate=certificate, key=b"key")
+        assert (await credentials.get(clock)).certificate == b"one"
+        certificate.write_text("two")
+        clock.advance(60)
+        assert (await credentials.get(clock)).certificate == b"two"
+
+    async def test_a_refused_token_is_read_again_at_once(self, tmp_path: Path) -> None:
+        token, clock = tmp_path / "token", ManualClock()
+        token.write_text("one")
+        credentials = Credentials(token_file=token)
+        refused = await credentials.get(clock)
+        token.write_text("two")
+        assert (await credentials.get(clock, refused=refused)).headers == bearer("two")
+
+    async def test_a_file_that_is_away_for_a_moment_does_no_harm(self, tmp_path: Path) -> None:
+        token, clock = tmp_path / "token", ManualClock()
+        token.write_text("one")
+        credentials = Credentials(token_file=token)
+        await credentials.get(clock)
+        token.unlink()
+        clock.advance(60)
+        assert (await credentials.get(clock)).headers == bearer("one")
+
+    @pytest.mark.parametrize("content", [None, b"\xff"])
+    async def test_a_file_that_never_was_readable(
+        self, tmp_path: Path, content: bytes | None
+    ) -> None:
+        token = tmp_path / "token"
+        if content is not None:
+            token.write_bytes(content)
+        with pytest.raises(ConfigError) as caught:
+            await Credentials(token_file=token).get(ManualClock())
+        assert caught.value.code == "SP006"
+
+
+class Plugin:
+    """A credential plugin that answers from a list, and notes how it was called."""
+
+    def __init__(self, *answers: Finished | Exception) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[Sequence[str], Mapping[str, str]]] = []
+
+    async def __call__(self, command: Sequence[str], environment: Mapping[str, str]) -> Finished:
+        self.calls.append((command, environment))
+        await asyncio.sleep(0)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def info(self) -> Any:
+        """What the last call was told."""
+        return json.loads(self.calls[-1][1]["KUBERNETES_EXEC_INFO"])
+
+
+def gives(version: str = V1, **status: str) -> Finished:
+    document = {"apiVersion": version, "kind": "ExecCredential", "status": status}
+    return Finished(0, json.dumps(document).encode())
+
+
+def with_plugin(folder: Path, run: Any, **plugin: Any) -> Credentials:
+    """The credentials of a kubeconfig whose user has this ``exec``."""
+    cluster = {
+        "server": "https://10.1.2.3:6443",
+        "certificate-authority-data": base64.b64encode(b"CA").decode(),
+        "tls-server-name": "kubernetes",
+        "extensions": [
+            {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}},
+            {"name": "other", "extension": {"not": "this"}},
+        ],
+    }
+    document = {
+        "current-context": "c",
+        "clusters": [{"name": "c", "cluster": cluster}],
+        "users": [
+            {"name": "u", "user": {"exec": {"apiVersion": V1, "command": "login", **plugin}}}
+        ],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+    }
+    file = folder / "config"
+    file.write_text(yaml.safe_dump(document))
+    environment = {"PATH": "/usr/bin", "REGION": "eu"}
+    return load(environment, kubeconfig=str(file), run=run).credentials
+
+
+async def refusal(credentials: Credentials) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        await credentials.get(ManualClock())
+    return caught.value
+
+
+class TestPlugins:
+    @pytest.mark.parametrize("version", [V1, V1BETA1])
+    async def test_a_token_from_either_version(self, tmp_path: Path, version: str) -> None:
+        plugin = Plugin(gives(version, token="t"))
+        credentials = with_plugin(
+            tmp_path, plugin, apiVersion=version, args=["--x"], env=[{"name": "A", "value": "b"}]
+        )
+        assert (await credentials.get(ManualClock())).headers == bearer("t")
+        command, environment = plugin.calls[0]
+        assert command == ("login", "--x")
+        assert (environment["REGION"], environment["A"]) == ("eu", "b")
+        assert plugin.info == {
+            "apiVersion": version,
+            "kind": "ExecCredential",
+            "spec": {"interactive": False},
+        }
+
+    async def test_it_is_told_of_the_cluster_where_it_asks_for_that(self, tmp_path: Path) -> None:
+        plugin = Plugin(gives(token="t"))
+        await with_plugin(tmp_path, plugin, provideClusterInfo=True).get(ManualClock())
+        assert plugin.info["spec"]["cluster"] == {
+            "server": "https://10.1.2.3:6443",
+            "certificate-authority-data": base64.b64encode(b"CA").decode(),
+            "tls-server-name": "kubernetes",
+            "config": {"audience": "a"},
+        }
+
+    async def test_a_client_certificate(self, tmp_path: Path) -> None:
+        plugin = Plugin(gives(clientCertificateData="CERT", clientKeyData="KEY"))
+        credential = await with_plugin(tmp_path, plugin).get(ManualClock())
+        assert credential == Credential(certificate=b"CERT", key=b"KEY")
+
+    async def test_it_is_run_again_when_what_it_gave_expires(self, tmp_path: Path) -> None:
+        plugin = Plugin(
+            gives(token="one", expirationTimestamp="2026-11-23T10:15:00Z"), gives(token="two")
+        )
+        credentials, clock = with_plugin(tmp_path, plugin), ManualClock()
+        assert (await credentials.get(clock)).headers == bearer("one")
+        clock.advance(14 * 60)
+        assert (await credentials.get(clock)).headers == bearer("one")
+        clock.advance(59)
+        assert (await credentials.get(clock)).headers == bearer("two")
+        clock.advance(86_400)
+        assert (await credentials.get(clock)).headers == bearer("two")
+
+    async def test_many_requests_run_it_once(self, tmp_path: Path) -> None:
+        plugin = Plugin(gives(token="one"), gives(token="two"))
+        credentials, clock = with_plugin(tmp_path, plugin), ManualClock()
+        first = await asyncio.gather(*(credentials.get(clock) for _ in range(9)))
+        assert {credential.headers for credential in first} == {bearer("one")}
+        again = await asyncio.gather(*(credentials.get(clock, refused=first[0]) for _ in range(9)))
+        assert {credential.headers for credential in again} == {bearer("two")}
+        assert len(plugin.calls) == 2
+
+    async def test_a_relative_command_with_a_path_starts_at_the_kubeconfig(
+        self, tmp_path: Path
+    ) -> None:
+        plugin = Plugin(gives(token="t"))
+        await with_plugin(tmp_path, plugin, command="bin/login").get(ManualClock())
+        assert plugin.calls[0][0] == (str(tmp_path / "bin/login"),)
+
+    async def test_a_missing_plugin_comes_with_its_install_hint(self, tmp_path: Path) -> None:
+        plugin = Plugin(FileNotFoundError())
+        error = await refusal(with_plugin(tmp_path, plugin, installHint="brew install\nlogin"))
+        assert error.render() == (
+            "error[SP006]: the credential plugin `login` is not installed\n"
+            "  brew install\n"
+            "  login\n"
+            "fix: run `login` by hand and mend what it says"
+        )
+
+    @pytest.mark.parametrize(
+        ("answer", "what"),
+        [
+            (Finished(1, b"", b"not logged in\n"), "failed with status 1"),
+            (TimeoutError(), "did not answer in 60 s"),
+            (PermissionError(13, "Permission denied"), "cannot be run: Permission denied"),
+            (Finished(0, b"hello"), "printed no ExecCredential"),
+            (gives(V1BETA1, token="t"), "answers in 'client.authentication.k8s.io/v1beta1'"),
+            (gives(), "printed neither a token nor a certificate with its key"),
+            (gives(clientKeyData="KEY"), "printed neither"),
+            (gives(token="t", expirationTimestamp="2026-11-23T10:15:00"), "no ExecCredential"),
+        ],
+    )
+    async def test_each_failure_is_told(
+        self, tmp_path: Path, answer: Finished | Exception, what: str
+    ) -> None:
+        error = await refusal(with_plugin(tmp_path, Plugin(answer)))
+        assert error.code == "SP006"
+        assert what in error.what
+
+    async def test_its_complaint_is_shown(self, tmp_path: Path) -> None:
+        error = await refusal(with_plugin(tmp_path, Plugin(Finished(1, b"", b"not logged in\n"))))
+        assert error.lines == ("not logged in",)
+
+    @pytest.mark.parametrize(
+        "plugin",
+        [{"apiVersion": "client.authentication.k8s.io/v1alpha1"}, {"interactiveMode": "Always"}],
+    )
+    def test_what_is_not_supported_is_said_at_once(
+        self, tmp_path: Path, plugin: dict[str, str]
+    ) -> None:
+        with pytest.raises(ConfigError) as caught:
+            with_plugin(tmp_path, Plugin(), **plugin)
+        assert caught.value.code == "SP006"
+
+
+class TestRunProgram:
+    async def run(self, script: str, **environment: str) -> Finished:
+        return await run_program((sys.executable, "-c", script), environment)
+
+    async def test_it_sees_the_environment_it_is_given_and_no_other(self) -> None:
+        finished = await self.run("import os; print(sorted(os.environ))", ONLY="this")
+        assert finished.status == 0
+        assert b"ONLY" in finished.output
+        assert b"HOME" not in finished.output
+
+    async def test_status_and_complaint_are_passed_on(self) -> None:
+        finished = await self.run("import sys; sys.stderr.write('no'); sys.exit(3)")
+        assert (finished.status, finished.complaint) == (3, b"no")
+
+    async def test_there_is_nobody_to_ask(self) -> None:
+        assert (await self.run("import sys; print(repr(sys.stdin.read()))")).output == b"''\n"
+
+    async def test_a_program_that_is_given_up_is_ended(self, tmp_path: Path) -> None:
+        pid_file = tmp_path / "pid"
+        script = (
+            f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+        )
+        task = asyncio.ensure_future(self.run(script))
+        await appears(lambda: pid_file.exists() and pid_file.read_text())
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not Path("/proc", pid_file.read_text()).exists()  # noqa: ASYNC240  # it is in memory
+
+    async def test_a_program_that_is_not_there(self) -> None:
+        with pytest.raises(FileNotFoundError):
+            await run_program(("no-such-program",), {"PATH": "/nonexistent"})
+
+
+async def appears(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not check():
+            await asyncio.sleep(0.01)

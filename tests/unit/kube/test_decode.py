@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotalis.kube import decode
+from spotalis.model.objects import (
+    LabelSelector,
+    Lease,
+    Node,
+    Owner,
+    Pod,
+    Requirement,
+    Taint,
+    Workload,
+)
+from tests.support.api_objects import Json, a_pod, condition, metadata, text
+
+NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+AT_NINE = "2026-11-23T09:00:00Z"
+
+
+def pod(*args: Any, **fields: Any) -> Pod:
+    return decode.pod(text(a_pod(*args, **fields)))
+
+
+def controlled_by(kind: str, name: str, **fields: Any) -> Json:
+    reference = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": f"uid-{name}"}
+    return {**reference, "controller": True, **fields}
+
+
+class TestPod:
+    def test_who_and_where_it_is(self) -> None:
+        seen = pod("web-1", version=42, labels={"app": "web"})
+        assert (seen.namespace, seen.name, seen.uid) == ("shop", "web-1", "uid-web-1")
+        assert (seen.resource_version, seen.node, seen.phase) == ("42", "n1", "Running")
+        assert (seen.labels, seen.created_at) == ({"app": "web"}, NINE)
+
+    def test_raw_json_is_as_good_as_bytes(self) -> None:
+        document = text(a_pod())
+        assert decode.pod(msgspec.Raw(document)) == decode.pod(document)
+
+    def test_nulls_where_the_schema_says_required_are_nothing(self) -> None:
+        document = a_pod(labels=None, annotations=None, ownerReferences=None)
+        document["spec"] |= {"containers": None, "initContainers": None, "tolerations": None}
+        document["status"] = {"phase": "Pending", "conditions": None}
+        seen = decode.pod(text(document))
+        assert (seen.labels, seen.owner, seen.ready) == ({}, None, False)
+
+    def test_a_pod_just_created_has_no_status(self) -> None:
+        document = a_pod()
+        del document["status"]
+        assert decode.pod(text(document)).phase == "Pending"
+
+    def test_only_the_controlling_owner_counts(self) -> None:
+        references = [
+            {"apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u"},
+            controlled_by("ReplicaSet", "web-7c9"),
+        ]
+        seen = pod(ownerReferences=references)
+        assert seen.owner == Owner("apps", "ReplicaSet", "web-7c9", "uid-web-7c9")
+        assert pod(ownerReferences=references[:1]).owner is None
+
+    def test_the_core_group_is_no_group(self) -> None:
+        reference = controlled_by("ReplicationController", "rc", apiVersion="v1")
+        assert pod(ownerReferences=[reference]).owner == Owner(
+            "", "ReplicationController", "rc", "uid-rc"
+        )
+
+    def test_ready_with_its_moment(self) -> None:
+        seen = pod(conditions=[condition("Ready", since=AT_NINE)])
+        assert (seen.ready, seen.ready_at) == (True, NINE)
+        seen = pod(conditions=[condition("Ready", "False", since=AT_NINE)])
+        assert (seen.ready, seen.ready_at) == (False, None)
+
+    def test_unschedulable_with_its_moment(self) -> None:
+        seen = pod(conditions=[condition("PodScheduled", "False", "Unschedulable", AT_NINE)])
+        assert (seen.unschedulable, seen.unschedulable_since) == (True, NINE)
+
+    def test_a_scheduler_that_writes_no_moment(self) -> None:
+        seen = pod(conditions=[condition("PodScheduled", "False", "Unschedulable")])
+        assert (seen.unschedulable, seen.unschedulable_since) == (True, None)
+
+    @pytest.mark.parametrize(
+        ("status", "reason"), [("False", "SchedulingGated"), ("True", ""), ("Unknown", "")]
+    )
+    def test_gated_or_scheduled_is_not_unschedulable(self, status: str, reason: str) -> None:
+        assert not pod(conditions=[condition("PodScheduled", status, reason)]).unschedulable
+
+    def test_terminating(self) -> None:
+        assert pod(deletionTimestamp=AT_NINE).deleting_at == NINE
+
+    @pytest.mark.parametrize(
+        ("written", "slot"),
+        [("0", 0), ("17", 17), ("", None), ("-1", None), ("1.5", None), ("a", None), ("٣", None)],
+    )
+    def test_slot(self, written: str, slot: int | None) -> None:
+        assert pod(annotations={"spotalis.io/slot": written}).slot == slot
+
+    def test_an_endless_slot_is_none(self) -> None:
+        assert pod(annotations={"spotalis.io/slot": "9" * 5000}).slot is None
+
+    def test_decision(self) -> None:
+        decision = '{"class":"spot","have":[2,6],"rule":"floor","id":"6f1"}'
+        seen = pod(annotations={"spotalis.io/decision": decision})
+        assert (seen.rule, seen.review) == ("floor", "6f1")
+
+    @pytest.mark.parametrize(
+        "decision",
+        [
+            "",
+            "null",
+            "[]",
+            "7",
+            "{",
+            '{"rule":7}',
+            '{"rule":null}',
+            "[" * 900,
+            '{"rule":"' + "x" * 2000 + '"}',
+        ],
+    )
+    def test_a_malformed_decision_is_none(self, decision: str) -> None:
+        seen = pod(annotations={"spotalis.io/decision": decision})
+        assert (seen.rule, seen.review) == ("", "")
+
+    @pytest.mark.parametrize(
+        ("annotations", "protected"),
+        [
+            ({"karpenter.sh/do-not-disrupt": "true"}, True),
+            ({"karpenter.sh/do-not-disrupt": "false"}, False),
+            ({"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}, True),
+            ({"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}, False),
+            ({}, False),
+        ],
+    )
+    def test_protected(self, annotations: Json, protected: bool) -> None:
+        assert pod(annotations=annotations).protected is protected
+
+    def test_pods_of_one_workload_share_labels_and_owner(self) -> None:
+        fields = {"labels": {"app": "w"}, "ownerReferences": [controlled_by("ReplicaSet", "w-1")]}
+        one, two = pod("one", **fields), pod("two", **fields)
+        assert one.labels is two.labels
+        assert one.owner is two.owner
+        assert one.namespace is two.namespace
+
+    @pytest.mark.parametrize(
+        "broken",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"null",
+            b'{"metadata":{}}',
+            b'{"metadata":{"name":1,"namespace":"n"},"spec":{}}',
+            text(a_pod(labels={"a": 1})),
+            text(a_pod(labels=["a"])),
+            text(a_pod(creationTimestamp="yesterday")),
+            text(a_pod(spec={"containers": [{"resources": {"requests": {"cpu": "much"}}}]})),
+            text(a_pod(spec={"tolerations": "all"})),
+            text(a_pod(annotations={"spotalis.io/slot": "@"})).replace(b"@", b"\xff"),
+            b'{"metadata":' * 5000,
+        ],
+    )
+    def test_what_is_no_pod_is_undecodable(self, broken: bytes) -> None:
+        with pytest.raises(decode.UNDECODABLE):
+            decode.pod(broken)
+
+    @given(st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=5))
+    def test_labels_and_annotations_may_hold_any_text(self, keys: dict[str, str]) -> None:
+        assert pod(labels=keys, annotations=keys).labels == keys
+
+
+def workload(kind: str, spec: Json | None = None, status: Json | None = None, **meta: Any) -> Json:
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "app"}]}}
+    selector = {"matchLabels": {"app": "web"}}
+    return {
+        "kind": kind,
+        "metadata": metadata("web", version=7, generation=3, **meta),
+        "spec": {"replicas": 10, "selector": selector, "template": template, **(spec or {})},
+        "status": status or {},
+    }
+
+
+def deployment(**fields: Any) -> Workload:
+    return decode.deployment(text(workload("Deployment", **fields)))
+
+
+def stateful_set(**fields: Any) -> Workload:
+    return decode.stateful_set(text(workload("StatefulSet", **fields)))
+
+
+class TestWorkload:
+    def test_both_kinds_become_the_same_record(self) -> None:
+        assert deployment().kind == "Deployment"
+        assert stateful_set().kind == "StatefulSet"
+
+    def test_counts(self) -> None:
+        counts = {"observedGeneration": 2, "replicas": 9, "updatedReplicas": 8}
+        seen = deployment(
+            spec={"replicas": 10, "minReadySeconds": 5, "paused": True},
+            status={**counts, "availableReplicas": 7},
+        )
+        assert (seen.generation, seen.observed_generation) == (3, 2)
+        assert (seen.replicas, seen.status_replicas) == (10, 9)
+        assert (seen.updated_replicas, seen.available_replicas) == (8, 7)
+        assert (seen.min_ready_seconds, seen.paused) == (5, True)
+
+    @pytest.mark.parametrize(("written", "replicas"), [(None, 1), (0, 0), (3, 3)])
+    def test_no_wish_is_one_replica(self, written: int | None, replicas: int) -> None:
+        assert deployment(spec={"replicas": written}).replicas == replicas
+
+    def test_only_our_own_keys_are_kept(self) -> None:
+        ours, theirs = {"spotalis.io/enabled": "true"}, {"kubectl.kubernetes.io/last": "{}"}
+        seen = deployment(labels={**ours, **theirs}, annotations={**ours, **theirs})
+        assert (seen.labels, seen.annotations) == (ours, ours)
+
+    def test_what_its_template_carries(self) -> None:
+        meta = {
+            "labels": {"app": "web", "spotalis.io/capacity-type": "spot"},
+            "annotations": {"spotalis.io/slot": "1", "x": "y"},
+        }
+        container = {"resources": {"requests": {"cpu": "1"}}}
+        seen = deployment(
+            spec={"template": {"metadata": meta, "spec": {"containers": [container]}}}
+        )
+        assert seen.template_keys == ("spotalis.io/capacity-type", "spotalis.io/slot")
+        assert seen.template_labels == meta["labels"]
+        assert seen.shape.cpu_millis == 1000
+        assert not seen.template_sets_deletion_cost
+
+    def test_a_template_that_sets_the_deletion_cost(self) -> None:
+        annotations = {"controller.kubernetes.io/pod-deletion-cost": "5"}
+        template = {"metadata": {"annotations": annotations}, "spec": {}}
+        assert deployment(spec={"template": template}).template_sets_deletion_cost
+
+    def test_selector(self) -> None:
+        expression = {"key": "tier", "operator": "NotIn", "values": ["x"]}
+        labels = {"b": "2", "a": "1"}
+        seen = deployment(
+            spec={"selector": {"matchLabels": labels, "matchExpressions": [expression]}}
+        )
+        assert seen.selector == LabelSelector(
+            (
+                Requirement("a", "In", ("1",)),
+                Requirement("b", "In", ("2",)),
+                Requirement("tier", "NotIn", ("x",)),
+            )
+        )
+
+    def test_what_only_a_stateful_set_has(self) -> None:
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 4}}
+        seen = stateful_set(
+            spec={"updateStrategy": strategy, "ordinals": {"start": 5}},
+            status={"currentRevision": "web-1", "updateRevision": "web-2"},
+        )
+        assert (seen.current_revision, seen.update_revision) == ("web-1", "web-2")
+        assert (seen.partition, seen.first_ordinal) == (4, 5)
+        assert (seen.ordered, seen.on_delete) == (True, False)
+
+    def test_on_delete_and_parallel(self) -> None:
+        spec = {"updateStrategy": {"type": "OnDelete"}, "podManagementPolicy": "Parallel"}
+        seen = stateful_set(spec=spec)
+        assert (seen.ordered, seen.on_delete) == (False, True)
+
+    def test_a_deployment_is_never_ordered(self) -> None:
+        assert not deployment().ordered
+
+
+class TestNode:
+    def node(self, spec: Json | None = None, **status: Any) -> Node:
+        meta = metadata("n1", labels={"karpenter.sh/capacity-type": "spot"})
+        return decode.node(text({"metadata": meta, "spec": spec or {}, "status": status}))
+
+    def test_what_it_offers(self) -> None:
+        seen = self.node(
+            allocatable={"cpu": "3920m", "memory": "16Gi", "pods": "110", "nvidia.com/gpu": "1"},
+            conditions=[condition("Ready")],
+        )
+        assert (seen.cpu_millis, seen.memory_bytes, seen.pods) == (3920, 16 * 1024**3, 110)
+        assert (seen.other, seen.ready, seen.cordoned) == ((("nvidia.com/gpu", 1),), True, False)
+        assert seen.labels == {"karpenter.sh/capacity-type": "spot"}
+
+    def test_taints_and_cordon(self) -> None:
+        taints = [{"key": "spot", "value": "yes", "effect": "NoSchedule"}, {"key": "k"}]
+        seen = self.node(spec={"taints": taints, "unschedulable": True})
+        assert seen.taints == (Taint("spot", "yes", "NoSchedule"), Taint("k"))
+        assert seen.cordoned
+
+    def test_the_kubelets_own_conditions_are_left_out(self) -> None:
+        own = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure", "NetworkUnavailable"]
+        conditions = [condition(kind) for kind in own]
+        assert self.node(conditions=conditions).conditions == ()
+
+    def test_what_providers_announce_is_kept(self) -> None:
+        conditions = [condition("VMEventScheduled", "True", "Preempt"), condition("Aaa", "False")]
+        assert self.node(conditions=conditions).conditions == (
+            ("Aaa", "False", ""),
+            ("VMEventScheduled", "True", "Preempt"),
+        )
+
+    def test_why_it_is_not_ready_is_kept(self) -> None:
+        seen = self.node(conditions=[condition("Ready", "Unknown", "NodeStatusUnknown")])
+        assert not seen.ready
+        assert seen.conditions == (("Ready", "Unknown", "NodeStatusUnknown"),)
+
+    def test_a_node_that_has_just_registered(self) -> None:
+        seen = decode.node(text({"metadata": metadata("n1")}))
+        assert (seen.ready, seen.cpu_millis, seen.taints) == (False, 0, ())
+
+
+def test_a_replica_set_links_a_pod_to_its_deployment() -> None:
+    meta = metadata("web-7c9", ownerReferences=[controlled_by("Deployment", "web")])
+    document = {"metadata": meta, "spec": {"replicas": 3}, "status": {"replicas": 2}}
+    seen = decode.replica_set(text(document))
+    assert seen.owner == Owner("apps", "Deployment", "web", "uid-web")
+    assert (seen.replicas, seen.status_replicas) == (3, 2)
+
+
+def test_a_namespace_keeps_its_labels_and_our_annotations() -> None:
+    meta = metadata(
+        "shop", labels={"team": "a"}, annotations={"spotalis.io/enabled": "true", "x": "y"}
+    )
+    seen = decode.namespace(text({"metadata": meta}))
+    assert (seen.labels, seen.annotations) == ({"team": "a"}, {"spotalis.io/enabled": "true"})
+
+
+class TestDisruptionBudget:
+    def test_counts(self) -> None:
+        status = {"disruptionsAllowed": 1, "currentHealthy": 9, "desiredHealthy": 8}
+        document = {
+            "metadata": metadata("web", generation=2),
+            "spec": {"selector": {}, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+            "status": {**status, "expectedPods": 10, "observedGeneration": 1},
+        }
+        seen = decode.disruption_budget(text(document))
+        assert (seen.disruptions_allowed, seen.current_healthy, seen.desired_healthy) == (1, 9, 8)
+        assert (seen.expected_pods, seen.generation, seen.observed_generation) == (10, 2, 1)
+        assert seen.always_allow_unhealthy
+
+    @pytest.mark.parametrize("spec", [{}, {"selector": None}])
+    def test_no_selector_selects_nothing(self, spec: Json) -> None:
+        document = {"metadata": metadata("web"), "spec": spec}
+        assert decode.disruption_budget(text(document)).selector is None
+
+    def test_an_empty_selector_selects_everything(self) -> None:
+        document = {"metadata": metadata("web"), "spec": {"selector": {}}}
+        selector = decode.disruption_budget(text(document)).selector
+        assert selector is not None
+        assert selector.matches({"any": "label"})
+
+
+def test_a_lease_keeps_its_times_as_written() -> None:
+    spec = {
+        "holderIdentity": "a_1",
+        "leaseDurationSeconds": 15,
+        "leaseTransitions": 2,
+        "renewTime": "2026-11-23T09:00:00.000001Z",
+        "acquireTime": "2026-11-23T08:00:00.000000Z",
+    }
+    document = {"metadata": metadata("spotalis", annotations={"a": "b"}), "spec": spec}
+    assert decode.lease(text(document)) == Lease(
+        namespace="shop",
+        name="spotalis",
+        uid="uid-spotalis",
+        resource_version="1",
+        holder="a_1",
+        duration_seconds=15,
+        transitions=2,
+        renewed_at="2026-11-23T09:00:00.000001Z",
+        acquired_at="2026-11-23T08:00:00.000000Z",
+        annotations={"a": "b"},
+    )
+
+
+def test_a_released_lease_has_no_holder() -> None:
+    spec = {"holderIdentity": None, "leaseDurationSeconds": None, "renewTime": None}
+    document = {"metadata": metadata("spotalis"), "spec": spec}
+    assert decode.lease(text(document)).holder == ""

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from spotalis.kube.client import Client, Eviction, EvictionOutcome
+from spotalis.model.objects import Pod
+from spotalis.model.transport import Request, Response, TransportError
+from tests.support.api_objects import a_status, text
+from tests.support.loaded_dice import LoadedDice
+from tests.support.scripted_transport import Answer, ScriptedTransport
+from tests.support.virtual_time import LoopClock, in_virtual_time
+
+POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
+
+
+def evict(answer: Answer, **options: Any) -> tuple[Eviction, Request]:
+    async def story() -> tuple[Eviction, Request]:
+        transport = ScriptedTransport([answer])
+        client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+        outcome = await client.evict(POD, **options)
+        (request,) = transport.requests
+        return outcome, request
+
+    return in_virtual_time(story())
+
+
+def refusal(code: int, *args: Any, **fields: Any) -> Response:
+    return Response(status=code, body=text(a_status(code, *args, **fields)))
+
+
+def precondition(field: str) -> str:
+    return (
+        'Operation cannot be fulfilled on pods "web-1": Precondition failed: '
+        f"{field} in precondition: a, {field} in object meta: b"
+    )
+
+
+BUDGET = {"reason": "DisruptionBudget", "message": "The disruption budget web needs 8 healthy pods"}
+CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code":201}')
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (CREATED, EvictionOutcome.EVICTED),
+        (refusal(429, "TooManyRequests", "Cannot evict", causes=[BUDGET]), EvictionOutcome.BLOCKED),
+        (refusal(429, "TooManyRequests", "too many requests"), EvictionOutcome.THROTTLED),
+        (Response(status=429, body=b"Too many requests"), EvictionOutcome.THROTTLED),
+        (refusal(404, "NotFound", 'pods "web-1" not found'), EvictionOutcome.GONE),
+        (refusal(409, "Conflict", precondition("UID")), EvictionOutcome.GONE),
+        (refusal(409, "Conflict", precondition("ResourceVersion")), EvictionOutcome.CONFLICT),
+        (refusal(409, "Conflict", "the object has been modified"), EvictionOutcome.CONFLICT),
+        (
+            refusal(
+                500,
+                "InternalError",
+                "This pod has more than one PodDisruptionBudget, "
+                "which the eviction subresource does not support.",
+            ),
+            EvictionOutcome.MISCONFIGURED,
+        ),
+        (refusal(403, "Forbidden"), EvictionOutcome.FORBIDDEN),
+        (refusal(401, "Unauthorized"), EvictionOutcome.FORBIDDEN),
+        (refusal(422, "Invalid"), EvictionOutcome.FORBIDDEN),
+        (refusal(500, "InternalError", "etcdserver: leader changed"), EvictionOutcome.UNKNOWN),
+        (refusal(503, "ServiceUnavailable"), EvictionOutcome.UNKNOWN),
+        (refusal(504, "Timeout"), EvictionOutcome.UNKNOWN),
+        (refusal(408, "Timeout"), EvictionOutcome.UNKNOWN),
+        (TransportError("cut"), EvictionOutcome.UNKNOWN),
+        (TransportError("refused", committed=False), EvictionOutcome.UNKNOWN),
+    ],
+)
+def test_each_answer_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
+    assert evict(answer)[0].outcome is outcome
+
+
+def test_it_asks_for_this_very_pod_and_leaves_its_grace_alone() -> None:
+    _, request = evict(CREATED)
+    assert request.method == "POST"
+    assert request.path == "/api/v1/namespaces/shop/pods/web-1/eviction"
+    assert json.loads(request.body) == {
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": {"name": "web-1", "namespace": "shop"},
+        "deleteOptions": {"preconditions": {"uid": "u1"}},
+    }
+
+
+def test_it_may_ask_for_the_pod_as_it_was_read() -> None:
+    _, request = evict(CREATED, with_resource_version=True)
+    preconditions = json.loads(request.body)["deleteOptions"]["preconditions"]
+    assert preconditions == {"uid": "u1", "resourceVersion": "42"}
+
+
+def test_it_passes_on_what_the_server_says() -> None:
+    blocked, _ = evict(refusal(429, "", "Cannot evict", causes=[BUDGET], retry_after_seconds=10))
+    assert (blocked.message, blocked.retry_after_seconds) == ("Cannot evict", 10.0)

@@ -1,0 +1,432 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import web
+
+from spotalis.kube.auth import Credentials
+from spotalis.kube.config import ClusterAccess
+from spotalis.kube.exec_plugin import ExecPlugin, Finished
+from spotalis.kube.http import HttpTransport
+from spotalis.model.transport import Request, Response, StreamRefused, TransportError
+from tests.support.fake_api_server import Handler, read_head, serve, serve_bytes
+from tests.support.manual_clock import ManualClock
+
+GET = Request(method="GET", path="/api/v1/pods")
+
+
+async def echo(request: web.Request) -> web.Response:
+    """Answers with what it was asked."""
+    return web.json_response(
+        {
+            "method": request.method,
+            "url": request.raw_path,
+            "headers": {name.lower(): value for name, value in request.headers.items()},
+            "body": await request.text(),
+        }
+    )
+
+
+def access(server: str, **fields: Any) -> ClusterAccess:
+    return ClusterAccess(server=server, **fields)
+
+
+async def send(
+    server: str, request: Request = GET, *, clock: ManualClock | None = None, **fields: Any
+) -> Response:
+    transport = HttpTransport(access(server, **fields), clock=clock or ManualClock())
+    try:
+        return await transport.send(request)
+    finally:
+        await transport.close()
+
+
+async def asked(server: str, request: Request = GET, **fields: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads((await send(server, request, **fields)).body)
+    return answer
+
+
+async def collect(server: str, request: Request = GET, **fields: Any) -> bytes:
+    transport = HttpTransport(access(server, **fields), clock=ManualClock())
+    try:
+        return b"".join([chunk async for chunk in transport.stream(request)])
+    finally:
+        await transport.close()
+
+
+def only_with(token: str, seen: list[str]) -> Handler:
+    """Answers 401 to other tokens, and notes them all."""
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.headers.get("Authorization", ""))
+        return web.Response(status=200 if seen[-1] == f"Bearer {token}" else 401)
+
+    return handler
+
+
+class TestSend:
+    async def test_a_request_arrives_as_it_was_meant(self) -> None:
+        request = Request(
+            method="PATCH",
+            path="/api/v1/namespaces/shop/pods/web-1",
+            query=(("fieldManager", "a b&c"), ("force", "true")),
+            body=b'{"a":1}',
+            content_type="application/merge-patch+json",
+        )
+        async with serve(echo) as server:
+            seen = await asked(server, request)
+        assert seen["method"] == "PATCH"
+        assert seen["url"] == ("/api/v1/namespaces/shop/pods/web-1?fieldManager=a+b%26c&force=true")
+        assert seen["body"] == '{"a":1}'
+        assert seen["headers"]["content-type"] == "application/merge-patch+json"
+        assert seen["headers"]["accept"] == "application/json"
+        assert seen["headers"]["user-agent"].startswith("spotalis/")
+
+    async def test_a_server_url_may_have_a_path(self) -> None:
+        async with serve(echo) as server:
+            assert (await asked(f"{server}/k8s/c-1/"))["url"] == "/k8s/c-1/api/v1/pods"
+
+    async def test_a_server_without_a_user_gets_no_credentials(self) -> None:
+        async with serve(echo) as server:
+            assert "authorization" not in (await asked(server))["headers"]
+
+    async def test_every_status_is_an_answer_and_no_redirect_is_followed(self) -> None:
+        async def moved(request: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": "/elsewhere", "Retry-After": "3"})
+
+        async with serve(moved) as server:
+            answer = await send(server)
+        assert answer.status == 302
+        assert answer.headers["retry-after"] == "3"
+
+    async def test_lists_may_come_compressed(self) -> None:
+        async def compressed(request: web.Request) -> web.Response:
+            assert request.headers["Accept-Encoding"] == "gzip"
+            answer = web.Response(body=b"x" * 5000)
+            answer.enable_compression(web.ContentCoding.gzip)
+            return answer
+
+        async with serve(compressed) as server:
+            assert (await send(server)).body == b"x" * 5000
+
+    async def test_compression_can_be_switched_off(self) -> None:
+        async with serve(echo) as server:
+            assert (await asked(server, compress=False))["headers"]["accept-encoding"] == "identity"
+
+    async def test_a_refused_connection_has_certainly_not_been_answered(self) -> None:
+        async with serve(echo) as server:
+            pass
+        with pytest.raises(TransportError) as caught:
+            await send(server)
+        assert caught.value.committed is False
+
+    async def test_no_answer_in_time_may_be_one_all_the_same(self) -> None:
+        async def sleepy(request: web.Request) -> web.Response:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async with serve(sleepy) as server:
+            with pytest.raises(TransportError) as caught:
+                await send(server, Request(method="POST", path="/", timeout_seconds=0.05))
+        assert caught.value.committed is True
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
+    async def test_a_write_whose_connection_breaks_is_sent_once(self, method: str) -> None:
+        """aiohttp by itself repeats a PUT or DELETE on a connection that was used before."""
+        seen: list[str] = []
+
+        async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                seen.append((await read_head(reader)).partition(" ")[0])
+                if seen[-1] != "GET":
+                    return
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+        async with serve_bytes(breaks) as server:
+            transport = HttpTransport(access(server), clock=ManualClock())
+            await transport.send(GET)
+            with pytest.raises(TransportError) as caught:
+                await transport.send(Request(method=method, path="/"))
+            await transport.close()
+        assert caught.value.committed is True
+        assert seen == ["GET", method]
+
+    async def test_an_answer_cut_short_is_no_answer(self) -> None:
+        async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            await writer.drain()
+
+        async with serve_bytes(half) as server:
+            with pytest.raises(TransportError):
+                await send(server)
+
+    async def test_a_closed_transport_opens_nothing(self) -> None:
+        async with serve(echo) as server:
+            transport = HttpTransport(access(server), clock=ManualClock())
+            await transport.send(GET)
+            await transport.close()
+            with pytest.raises(TransportError):
+                await transport.send(GET)
+
+
+class TestStream:
+    async def test_bytes_come_as_they_are_sent_and_uncompressed(self) -> None:
+        line = b"x" * 300_000 + b"\n"
+
+        async def streams(request: web.Request) -> web.StreamResponse:
+            assert request.headers["Accept-Encoding"] == "identity"
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            for at in range(0, len(line), 7_001):
+                await answer.write(line[at : at + 7_001])
+            return answer
+
+        async with serve(streams) as server:
+            assert await collect(server) == line
+
+    async def test_a_refusal_is_told_with_its_body(self) -> None:
+        async def refuses(request: web.Request) -> web.Response:
+            return web.Response(status=410, body=b"expired")
+
+        async with serve(refuses) as server:
+            with pytest.raises(StreamRefused) as caught:
+                await collect(server)
+        assert (caught.value.response.status, caught.value.response.body) == (410, b"expired")
+
+    @pytest.mark.parametrize("first", [b"", b"one\n"])
+    async def test_silence_is_a_failure(self, first: bytes) -> None:
+        async def silent(request: web.Request) -> web.StreamResponse:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            if first:
+                await answer.write(first)
+            await asyncio.Event().wait()
+            return answer
+
+        async with serve(silent) as server:
+            with pytest.raises(TransportError):
+                await collect(server, Request(method="GET", path="/", timeout_seconds=0.05))
+
+    async def test_a_cut_in_mid_line_is_a_failure(self) -> None:
+        async def cuts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_head(reader)
+            writer.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"typ\r\n')
+            await writer.drain()
+
+        async with serve_bytes(cuts) as server:
+            with pytest.raises(TransportError):
+                await collect(server)
+
+    async def test_closing_ends_open_streams(self) -> None:
+        async def streams(request: web.Request) -> web.StreamResponse:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            await answer.write(b"one\n")
+            await asyncio.Event().wait()
+            return answer
+
+        async with serve(streams) as server:
+            transport = HttpTransport(access(server), clock=ManualClock())
+            stream = transport.stream(GET)
+            assert await anext(stream) == b"one\n"
+            await transport.close()
+            with pytest.raises(TransportError):
+                await anext(stream)
+
+
+class TestCredentials:
+    async def test_a_rotated_token_is_read_again_on_401(self, tmp_path: Path) -> None:
+        seen: list[str] = []
+        token = tmp_path / "token"
+        token.write_text("old\n")
+        async with serve(only_with("new", seen)) as server:
+            transport = HttpTransport(
+                access(server, credentials=Credentials(token_file=token)), clock=ManualClock()
+            )
+            assert (await transport.send(GET)).status == 401
+            token.write_text("new\n")
+            assert (await transport.send(GET)).status == 200
+            assert (await transport.send(GET)).status == 200
+            await transport.close()
+        assert seen == ["Bearer old", "Bearer old", "Bearer new", "Bearer new"]
+
+    async def test_a_stream_is_opened_with_the_new_token(self, tmp_path: Path) -> None:
+        seen: list[str] = []
+        token = tmp_path / "token"
+        token.write_text("old")
+        credentials = Credentials(token_file=token)
+        await credentials.get(ManualClock())
+        token.write_text("new")
+        async with serve(only_with("new", seen)) as server:
+            assert await collect(server, credentials=credentials) == b""
+        assert seen == ["Bearer old", "Bearer new"]
+
+    async def test_a_refused_token_that_has_no_other_is_sent_once(self) -> None:
+        seen: list[str] = []
+        credentials = Credentials(headers=(("Authorization", "Bearer fixed"),))
+        async with serve(only_with("other", seen)) as server:
+            assert (await send(server, credentials=credentials)).status == 401
+        assert seen == ["Bearer fixed"]
+
+    async def test_a_refused_plugin_is_asked_again(self) -> None:
+        seen: list[str] = []
+        tokens = iter(("old", "new"))
+
+        async def run(command: object, environment: object) -> Finished:
+            status = {"token": next(tokens)}
+            version = "client.authentication.k8s.io/v1"
+            return Finished(0, json.dumps({"apiVersion": version, "status": status}).encode())
+
+        plugin = ExecPlugin(
+            api_version="client.authentication.k8s.io/v1",
+            command="login",
+            environment={},
+            run=run,
+        )
+        async with serve(only_with("new", seen)) as server:
+            answer = await send(server, credentials=Credentials(plugin=plugin))
+        assert answer.status == 200
+        assert seen == ["Bearer old", "Bearer new"]
+
+    async def test_credentials_that_cannot_be_had_are_no_crash(self, tmp_path: Path) -> None:
+        credentials = Credentials(token_file=tmp_path / "missing")
+        with pytest.raises(TransportError) as caught:
+            await send("http://127.0.0.1:1", credentials=credentials)
+        assert caught.value.committed is False
+
+
+Serving = Callable[..., ssl.SSLContext]
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+def serving(ca: trustme.CA, *names: str, clients: trustme.CA | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(*(names or ("127.0.0.1",))).configure_cert(context)
+    if clients is not None:
+        clients.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def pem(ca: trustme.CA) -> bytes:
+    return ca.cert_pem.bytes()
+
+
+class TestTls:
+    async def test_a_server_of_the_clusters_ca_is_trusted(self, ca: trustme.CA) -> None:
+        async with serve(echo, tls=serving(ca)) as server:
+            assert (await send(server, ca=pem(ca))).status == 200
+
+    @pytest.mark.parametrize("trusted", [None, "another"])
+    async def test_a_server_of_another_ca_is_not(self, ca: trustme.CA, trusted: str | None) -> None:
+        async with serve(echo, tls=serving(ca)) as server:
+            with pytest.raises(TransportError) as caught:
+                await send(server, ca=pem(trustme.CA()) if trusted else None)
+        assert caught.value.committed is False
+
+    async def test_a_server_of_another_name_is_not(self, ca: trustme.CA) -> None:
+        async with serve(echo, tls=serving(ca, "kubernetes.example.com")) as server:
+            with pytest.raises(TransportError):
+                await send(server, ca=pem(ca))
+
+    async def test_tls_server_name_says_which_name_to_expect(self, ca: trustme.CA) -> None:
+        name = "kubernetes.example.com"
+        async with serve(echo, tls=serving(ca, name)) as server:
+            assert (await send(server, ca=pem(ca), tls_server_name=name)).status == 200
+
+    async def test_a_serving_certificate_may_itself_be_what_is_trusted(
+        self, ca: trustme.CA
+    ) -> None:
+        """As where the API server has made its own."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        leaf = ca.issue_cert("127.0.0.1")
+        leaf.configure_cert(context)
+        async with serve(echo, tls=context) as server:
+            assert (await send(server, ca=leaf.cert_chain_pems[0].bytes())).status == 200
+
+    async def test_verification_can_be_switched_off(self, ca: trustme.CA) -> None:
+        async with serve(echo, tls=serving(ca, "other.example.com")) as server:
+            assert (await send(server, verify=False)).status == 200
+
+    async def test_a_client_certificate_is_shown(self, ca: trustme.CA) -> None:
+        async def who(request: web.Request) -> web.Response:
+            assert request.transport is not None
+            return web.json_response(request.transport.get_extra_info("peercert"))
+
+        pair = ca.issue_cert("me@example.com")
+        credentials = Credentials(
+            certificate=pair.cert_chain_pems[0].bytes(), key=pair.private_key_pem.bytes()
+        )
+        async with serve(who, tls=serving(ca, clients=ca)) as server:
+            answer = await send(server, ca=pem(ca), credentials=credentials)
+        assert b"me@example.com" in answer.body
+
+    async def test_a_ca_that_was_rotated_is_read_again(
+        self, ca: trustme.CA, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "ca.crt"
+        file.write_bytes(pem(trustme.CA()))
+        async with serve(echo, tls=serving(ca)) as server:
+            transport = HttpTransport(access(server, ca=file), clock=ManualClock())
+            with pytest.raises(TransportError):
+                await transport.send(GET)
+            file.write_bytes(pem(ca))
+            assert (await transport.send(GET)).status == 200
+            file.unlink()
+            assert (await transport.send(GET)).status == 200
+            await transport.close()
+
+    async def test_garbage_for_a_ca_is_no_crash(self) -> None:
+        with pytest.raises(TransportError) as caught:
+            await send("https://127.0.0.1:1", ca=b"garbage")
+        assert caught.value.committed is False
+
+
+class TestProxy:
+    async def test_requests_go_through_it_with_its_credentials(self) -> None:
+        async with serve(echo) as proxy:
+            through = proxy.replace("http://", "http://ana:secret@")
+            seen = await asked("http://cluster.example.com:6443", proxy_url=through)
+        assert seen["url"] == "http://cluster.example.com:6443/api/v1/pods"
+        assert seen["headers"]["proxy-authorization"] == "Basic YW5hOnNlY3JldA=="
+        assert "authorization" not in seen["headers"]
+
+    async def test_tls_goes_through_a_tunnel(self, ca: trustme.CA) -> None:
+        heads: list[str] = []
+
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append(await read_head(reader))
+            host, port = heads[0].split()[1].split(":")
+            there, back = await asyncio.open_connection(host, int(port))
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+
+        async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(65536):
+                writer.write(data)
+            writer.close()
+
+        async with serve(echo, tls=serving(ca)) as server, serve_bytes(tunnel) as proxy:
+            assert (await send(server, ca=pem(ca), proxy_url=proxy)).status == 200
+        assert heads[0].startswith("CONNECT 127.0.0.1:")
+
+    async def test_a_proxy_that_refuses_has_sent_nothing(self) -> None:
+        async def refuses(request: web.Request) -> web.Response:
+            return web.Response(status=403)
+
+        async with serve(refuses) as proxy:
+            with pytest.raises(TransportError) as caught:
+                await send("https://cluster.example.com:6443", proxy_url=proxy)
+        assert caught.value.committed is False

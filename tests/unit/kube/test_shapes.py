@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spotalis.kube import decode
+from spotalis.model.objects import PodShape, Requirement, Toleration
+from tests.support.api_objects import Json, a_pod, text
+
+
+def shape(**spec: Any) -> PodShape:
+    return decode.pod(text(a_pod(spec=spec))).shape
+
+
+def asks(cpu: str = "0", memory: str = "0", **fields: Any) -> Json:
+    requests = {"cpu": cpu, "memory": memory}
+    return {"name": "c", "resources": {"requests": requests}, **fields}
+
+
+SIDECAR = {"restartPolicy": "Always"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "cpu_millis"),
+    [
+        ({"containers": [asks("250m"), asks("1")]}, 1250),
+        ({"containers": [asks("1")], "initContainers": [asks("3"), asks("2")]}, 3000),
+        ({"containers": [asks("4")], "initContainers": [asks("3")]}, 4000),
+        ({"containers": [asks("1")], "initContainers": [asks("500m", **SIDECAR)]}, 1500),
+        # The init container runs beside the sidecar that was started before it ...
+        ({"containers": [asks("1")], "initContainers": [asks("1", **SIDECAR), asks("2")]}, 3000),
+        # ... but not beside the one that comes after it.
+        ({"containers": [asks("1")], "initContainers": [asks("2"), asks("1", **SIDECAR)]}, 2000),
+        ({"containers": [asks("1")], "overhead": {"cpu": "100m"}}, 1100),
+        (
+            {
+                "containers": [asks("1")],
+                "resources": {"requests": {"cpu": "2"}},
+                "overhead": {"cpu": "1"},
+            },
+            3000,
+        ),
+        ({"containers": [{"resources": {"limits": {"cpu": "2"}}}]}, 2000),
+        ({"containers": [{"resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}}]}, 1000),
+        ({"containers": [{"resources": {}}, {"resources": None}, {}]}, 0),
+    ],
+    ids=[
+        "containers add up",
+        "the largest init container counts if it is larger than all containers",
+        "smaller init containers do not count",
+        "sidecars add to the containers",
+        "an init container adds to the sidecars before it",
+        "an init container does not add to the sidecars after it",
+        "overhead comes on top",
+        "what is asked for the pod as a whole counts instead",
+        "a limit without a request is a request",
+        "a request beats a limit",
+        "nothing asked for is nothing",
+    ],
+)
+def test_requests_follow_the_schedulers_rule(spec: Json, cpu_millis: int) -> None:
+    assert shape(**spec).cpu_millis == cpu_millis
+
+
+def test_memory_and_extended_resources_are_counted() -> None:
+    gpu = {"resources": {"requests": {"memory": "1Gi", "nvidia.com/gpu": "2", "a.io/b": "1"}}}
+    counted = shape(containers=[gpu, {"resources": {"requests": {"nvidia.com/gpu": "0"}}}, gpu])
+    assert counted.memory_bytes == 2 * 1024**3
+    assert counted.other == (("a.io/b", 2), ("nvidia.com/gpu", 4))
+
+
+def test_where_a_pod_may_go_is_kept() -> None:
+    terms = [
+        {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]},
+        {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]},
+    ]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1}]}
+    pinned = shape(
+        nodeSelector={"b": "2", "a": "1"},
+        affinity={"nodeAffinity": {**required, **preferred}, "podAntiAffinity": {}},
+        tolerations=[{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}, {"key": "k"}],
+    )
+    assert pinned.node_selector == (("a", "1"), ("b", "2"))
+    assert pinned.node_terms == (
+        (Requirement("zone", "In", ("a", "b")),),
+        (Requirement("gpu", "Exists"),),
+    )
+    assert pinned.tolerations == (
+        Toleration("spot", "Exists", "", "NoSchedule"),
+        Toleration("k", "Equal", "", ""),
+    )
+
+
+def test_a_node_term_without_labels_matches_no_node_instead_of_every_node() -> None:
+    field = {"key": "metadata.name", "operator": "In", "values": ["n1"]}
+    terms = [{"matchExpressions": None}, {"matchFields": [field]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    for term in shape(affinity={"nodeAffinity": required}).node_terms:
+        assert not all(requirement.matches({"any": "label"}) for requirement in term)
+
+
+@pytest.mark.parametrize(
+    "affinity", [None, {}, {"nodeAffinity": None}, {"nodeAffinity": {}}, {"podAffinity": {}}]
+)
+def test_no_affinity_is_no_requirement(affinity: Json | None) -> None:
+    assert shape(affinity=affinity).node_terms == ()
+
+
+def test_pods_of_one_template_share_one_shape() -> None:
+    one = decode.pod(text(a_pod("one", spec={"containers": [asks("1")]})))
+    two = decode.pod(text(a_pod("two", spec={"containers": [asks("1")]})))
+    other = decode.pod(text(a_pod("three", spec={"containers": [asks("2")]})))
+    assert one.shape is two.shape
+    assert other.shape != one.shape
+
+
+def test_a_sidecar_and_an_init_container_of_the_same_size_are_different_shapes() -> None:
+    init = shape(containers=[asks("1")], initContainers=[asks("1")])
+    sidecar = shape(containers=[asks("1")], initContainers=[asks("1", **SIDECAR)])
+    assert (init.cpu_millis, sidecar.cpu_millis) == (1000, 2000)
+
+
+def test_a_container_and_an_init_container_of_the_same_size_are_different_shapes() -> None:
+    two = shape(containers=[asks("1"), asks("1")])
+    one = shape(containers=[asks("1")], initContainers=[asks("1")])
+    assert (two.cpu_millis, one.cpu_millis) == (2000, 1000)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotalis.kube.store import Change, Event, EventType, Store, StoreWriter, is_older
+from spotalis.model.objects import Node, Pod
+
+
+def a_pod(name: str = "web-1", version: int | str = 1, uid: str = "u1", node: str = "") -> Pod:
+    version = str(version)
+    return Pod(namespace="shop", name=name, uid=uid, resource_version=version, node=node)
+
+
+def added(pod: Pod) -> Event[Pod]:
+    return Event(EventType.ADDED, pod)
+
+
+def modified(pod: Pod) -> Event[Pod]:
+    return Event(EventType.MODIFIED, pod)
+
+
+def deleted(pod: Pod) -> Event[Pod]:
+    return Event(EventType.DELETED, pod)
+
+
+def a_writer(*pods: Pod) -> StoreWriter[Pod]:
+    writer: StoreWriter[Pod] = StoreWriter(Store())
+    for pod in pods:
+        writer.apply(added(pod))
+    return writer
+
+
+def unlisted(writer: StoreWriter[Pod]) -> list[str]:
+    return [pod.name for pods in writer.unlisted() for pod in pods]
+
+
+def test_a_reader_finds_what_was_written() -> None:
+    one, two = a_pod("one"), a_pod("two")
+    store = a_writer(one, two).store
+    assert store.get("shop", "one") is one
+    assert store.get("shop", "three") is None
+    assert store.get("elsewhere", "one") is None
+    assert list(store) == list(store.within("shop")) == [one, two]
+    assert list(store.within("elsewhere")) == []
+    assert len(store) == 2
+
+
+def test_objects_without_namespaces_are_under_the_empty_name() -> None:
+    writer: StoreWriter[Node] = StoreWriter(Store())
+    node = Node(name="n1", uid="u", resource_version="1")
+    writer.apply(Event(EventType.ADDED, node))
+    assert writer.store.get("", "n1") is node
+
+
+def test_each_event_says_what_it_changed() -> None:
+    writer = a_writer()
+    one, two, end = a_pod(version=1), a_pod(version=2), a_pod(version=3)
+    assert writer.apply(added(one)) == Change(None, one)
+    assert writer.apply(modified(two)) == Change(one, two)
+    assert writer.apply(deleted(end)) == Change(two, None)
+    assert len(writer.store) == 0
+
+
+def test_a_duplicate_changes_nothing() -> None:
+    writer = a_writer(a_pod(version=5))
+    assert writer.apply(modified(a_pod(version=5))) is None
+    assert writer.apply(deleted(a_pod(version=6))) is not None
+    assert writer.apply(deleted(a_pod(version=6))) is None
+
+
+def test_an_older_version_is_refused() -> None:
+    writer = a_writer(a_pod(version=10))
+    assert writer.apply(modified(a_pod(version=9))) is None
+    assert writer.apply(deleted(a_pod(version=9))) is None
+    held = writer.store.get("shop", "web-1")
+    assert held is not None
+    assert held.resource_version == "10"
+    assert writer.refused == 2
+
+
+def test_versions_are_numbers_not_texts() -> None:
+    writer = a_writer(a_pod(version=9))
+    assert writer.apply(modified(a_pod(version=10))) is not None
+    assert is_older("9", "10")
+    assert not is_older("10", "9")
+
+
+def test_a_version_that_is_no_number_is_never_older() -> None:
+    writer = a_writer(a_pod(version=10))
+    assert writer.apply(modified(a_pod(version="opaque"))) is not None
+    assert writer.apply(modified(a_pod(version=1))) is not None
+
+
+def test_a_deletion_that_left_the_version_as_it_was_is_a_deletion() -> None:
+    writer = a_writer(a_pod(version=5))
+    assert writer.apply(deleted(a_pod(version=5))) is not None
+
+
+def test_a_late_event_raises_no_ghost_of_a_deleted_object() -> None:
+    writer = a_writer(a_pod(version=5))
+    writer.apply(deleted(a_pod(version=7)))
+    assert writer.apply(modified(a_pod(version=6))) is None
+    assert len(writer.store) == 0
+
+
+def test_a_successor_of_the_same_name_is_another_object() -> None:
+    writer = a_writer(a_pod(version=5, uid="u1"))
+    writer.apply(deleted(a_pod(version=7, uid="u1")))
+    successor = a_pod(version=8, uid="u2")
+    assert writer.apply(added(successor)) == Change(None, successor)
+    assert writer.apply(deleted(a_pod(version=7, uid="u1"))) is None
+
+
+def test_memory_of_deletions_is_bounded() -> None:
+    writer = a_writer()
+    for number in range(10_000):
+        writer.apply(deleted(a_pod(f"web-{number}", version=number)))
+    assert len(writer._deleted) <= 4096
+
+
+def test_a_namespace_leaves_nothing_behind() -> None:
+    writer = a_writer(a_pod(version=1))
+    writer.apply(deleted(a_pod(version=2)))
+    assert writer.store.by_namespace == {}
+
+
+class TestRelist:
+    def test_what_the_list_does_not_show_is_told(self) -> None:
+        writer = a_writer(a_pod("kept", 1), a_pod("gone", 1))
+        writer.begin_relist()
+        writer.apply(added(a_pod("kept", 1)))
+        writer.apply(added(a_pod("new", 2)))
+        assert unlisted(writer) == ["gone"]
+
+    def test_records_that_did_not_change_stay_the_same_objects(self) -> None:
+        kept = a_pod("kept", 1)
+        writer = a_writer(kept)
+        writer.begin_relist()
+        assert writer.apply(added(a_pod("kept", 1))) is None
+        assert writer.store.get("shop", "kept") is kept
+
+    def test_what_cannot_be_read_has_not_vanished(self) -> None:
+        writer = a_writer(a_pod("odd", 1))
+        writer.begin_relist()
+        writer.mark("shop", "odd")
+        assert unlisted(writer) == []
+
+    def test_a_deletion_during_the_list_is_not_told_twice(self) -> None:
+        writer = a_writer(a_pod("gone", 1))
+        writer.begin_relist()
+        assert writer.apply(deleted(a_pod("gone", 2))) is not None
+        assert unlisted(writer) == []
+
+    def test_what_one_list_forgot_the_next_may_show_as_it_was(self) -> None:
+        pod = a_pod("one", 1)
+        writer = a_writer(pod)
+        assert writer.forget(pod) == Change(pod, None)
+        assert writer.forget(pod) is None
+        assert writer.apply(added(pod)) == Change(None, pod)
+
+    def test_a_list_given_up_leaves_no_marks(self) -> None:
+        writer = a_writer(a_pod("one", 1), a_pod("two", 1))
+        writer.begin_relist()
+        writer.apply(added(a_pod("one", 1)))
+        writer.begin_relist()
+        writer.apply(added(a_pod("two", 1)))
+        assert unlisted(writer) == ["one"]
+
+    def test_the_store_is_synced_when_the_first_list_has_ended(self) -> None:
+        writer = a_writer()
+        writer.begin_relist()
+        assert not writer.store.synced
+        writer.end_relist()
+        assert writer.store.synced
+
+    def test_no_sign_of_life_counts_before_or_during_a_list(self) -> None:
+        writer = a_writer()
+        writer.heard(1.0)
+        assert writer.store.heard_at == float("-inf")
+        writer.begin_relist()
+        writer.end_relist()
+        writer.heard(2.0)
+        writer.begin_relist()
+        writer.heard(3.0)
+        assert writer.store.heard_at == 2.0
+
+    def test_a_restored_server_is_believed_when_told_so(self) -> None:
+        writer = a_writer(a_pod("one", 100))
+        writer.apply(deleted(a_pod("two", 99)))
+        writer.begin_relist(back_in_time=True)
+        assert writer.apply(added(a_pod("one", 50))) is not None
+        assert writer.apply(added(a_pod("two", 40))) is not None
+        writer.end_relist()
+        assert writer.apply(modified(a_pod("one", 49))) is None
+
+
+VERSIONS = st.integers(1, 30)
+EVENTS = st.lists(st.tuples(st.sampled_from(EventType), st.sampled_from("abc"), VERSIONS))
+
+
+@given(EVENTS)
+def test_any_order_of_events_ends_with_the_newest_of_each_object(
+    events: list[tuple[EventType, str, int]],
+) -> None:
+    """A version belongs to one event: what came twice counts once, and order does not matter."""
+    newest: dict[str, tuple[int, EventType]] = {}
+    said: dict[tuple[str, int], EventType] = {}
+    writer = a_writer()
+    for event_type, name, version in events:
+        event_type = said.setdefault((name, version), event_type)
+        writer.apply(Event(event_type, a_pod(name, version)))
+        newest[name] = max(newest.get(name, (0, event_type)), (version, event_type))
+    living = {name: v for name, (v, kind) in newest.items() if kind is not EventType.DELETED}
+    assert {pod.name: int(pod.resource_version) for pod in writer.store} == living

@@ -1,0 +1,612 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from spotalis.kube.client import Client
+from spotalis.kube.resources import PODS
+from spotalis.kube.store import Change, Store, StoreWriter
+from spotalis.kube.watch import Relist, WatchOptions, WatchReport, WatchSign, reflect
+from spotalis.model.objects import Pod
+from spotalis.model.transport import Request, Response, TransportError
+from tests.support.api_objects import (
+    a_bookmark,
+    a_list,
+    a_pod,
+    a_status,
+    event,
+    text,
+)
+from tests.support.loaded_dice import LoadedDice
+from tests.support.scripted_transport import Answer, ScriptedTransport, Stream
+from tests.support.virtual_time import LoopClock, in_virtual_time
+
+
+@dataclass
+class Story:
+    """A reflector, its server's script, and all that came of it."""
+
+    transport: ScriptedTransport
+    store: Store[Pod] = field(default_factory=Store)
+    changes: list[Change[Pod]] = field(default_factory=list)
+    relists: list[Relist[Pod]] = field(default_factory=list)
+    reports: list[WatchReport] = field(default_factory=list)
+    seconds: float = 0.0
+    """When the script was used up."""
+
+    @property
+    def requests(self) -> list[Request]:
+        return self.transport.requests
+
+    @property
+    def names(self) -> set[str]:
+        return {pod.name for pod in self.store}
+
+    @property
+    def signs(self) -> list[WatchSign]:
+        return [report.sign for report in self.reports]
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """The changes as (what, name)."""
+        return [
+            ("-", change.old.name)
+            if change.new is None and change.old is not None
+            else ("+" if change.old is None else "~", change.new.name if change.new else "")
+            for change in self.changes
+        ]
+
+    def kinds(self) -> list[str]:
+        """The requests in short: S for a streamed list, L for a list, W for a watch."""
+        return ["S" if asks_for_list(r) else "W" if is_watch(r) else "L" for r in self.requests]
+
+
+def is_watch(request: Request) -> bool:
+    return ("watch", "true") in request.query
+
+
+def asks_for_list(request: Request) -> bool:
+    return ("sendInitialEvents", "true") in request.query
+
+
+def follow(*answers: Answer, until: float | None = None, **options: Any) -> Story:
+    """Reflect until the script is used up, or for some seconds."""
+
+    async def run() -> Story:
+        story = Story(ScriptedTransport([*answers]))
+        task = start(story, **options)
+        if until is None:
+            await story.transport.used_up.wait()
+        else:
+            await asyncio.wait([task], timeout=until)
+        story.seconds = LoopClock().monotonic()
+        await stop(task)
+        return story
+
+    return in_virtual_time(run())
+
+
+def start(story: Story, **options: Any) -> asyncio.Task[Any]:
+    return asyncio.ensure_future(
+        reflect(
+            Client(story.transport, clock=LoopClock(), dice=LoadedDice()),
+            PODS,
+            StoreWriter(story.store),
+            on_change=story.changes.append,
+            on_relist=story.relists.append,
+            clock=LoopClock(),
+            dice=LoadedDice(),
+            options=WatchOptions(**options),
+            observe=story.reports.append,
+        )
+    )
+
+
+async def stop(task: asyncio.Task[Any]) -> None:
+    assert not task.done(), "the task must live for ever"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def added(name: str, version: int) -> bytes:
+    return event("ADDED", a_pod(name, version=version))
+
+
+def modified(name: str, version: int) -> bytes:
+    return event("MODIFIED", a_pod(name, version=version))
+
+
+def deleted(name: str, version: int) -> bytes:
+    return event("DELETED", a_pod(name, version=version))
+
+
+def end_of_list(version: int) -> bytes:
+    return a_bookmark(version, ends_list=True)
+
+
+def in_stream(code: int, reason: str = "", **fields: Any) -> bytes:
+    return event("ERROR", a_status(code, reason, **fields))
+
+
+def refusal(code: int, reason: str = "", **fields: Any) -> Response:
+    return Response(status=code, body=text(a_status(code, reason, **fields)))
+
+
+def a_page(*names: str, version: int = 10, continue_: str = "") -> Response:
+    pods = [a_pod(name, version=version) for name in names]
+    return Response(status=200, body=text(a_list(pods, version, continue_)))
+
+
+LISTED = Stream([added("one", 1), added("two", 2), end_of_list(10), 60.0])
+"""A streamed list that ends after a minute at version 10."""
+
+
+def listed() -> Stream:
+    return Stream(LISTED)
+
+
+class TestTheList:
+    def test_is_streamed_where_the_server_can(self) -> None:
+        story = follow(listed())
+        assert story.names == {"one", "two"}
+        assert story.store.synced
+        assert story.told == [("+", "one"), ("+", "two")]
+        assert story.kinds() == ["S", "W"]
+        assert story.requests[0].path == "/api/v1/pods"
+
+    def test_is_asked_for_in_the_words_of_the_api(self) -> None:
+        """Booleans in lower case, and no version: what comes is never older than now."""
+        query = dict(follow(listed()).requests[0].query)
+        assert 300 <= int(query.pop("timeoutSeconds")) <= 600
+        assert query == {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "sendInitialEvents": "true",
+            "resourceVersionMatch": "NotOlderThan",
+        }
+
+    def test_may_be_of_one_namespace(self) -> None:
+        async def run() -> str:
+            transport = ScriptedTransport([])
+            client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+            task = asyncio.ensure_future(
+                reflect(
+                    client,
+                    PODS,
+                    StoreWriter(Store()),
+                    namespace="shop",
+                    on_change=lambda change: None,
+                    clock=LoopClock(),
+                    dice=LoadedDice(),
+                )
+            )
+            await transport.used_up.wait()
+            await stop(task)
+            return transport.requests[0].path
+
+        assert in_virtual_time(run()) == "/api/v1/namespaces/shop/pods"
+
+    def test_is_not_synced_before_its_end(self) -> None:
+        story = follow(Stream([added("one", 1), 5.0]), until=4)
+        assert story.names == {"one"}
+        assert not story.store.synced
+        assert story.relists == []
+
+    def test_is_told_as_a_whole_at_its_end(self) -> None:
+        (relist,) = follow(listed()).relists
+        assert (relist.added, relist.changed, relist.vanished) == (2, 0, ())
+        assert (relist.total, relist.first) == (2, True)
+
+    @pytest.mark.parametrize("status", [400, 422])
+    def test_comes_in_pages_where_the_server_does_not_know_better(self, status: int) -> None:
+        story = follow(
+            refusal(status, "Invalid"),
+            a_page("one", continue_="next"),
+            a_page("two"),
+            Stream([60.0]),
+        )
+        assert story.names == {"one", "two"}
+        assert story.store.synced
+        assert story.kinds() == ["S", "L", "L", "W", "W"]
+        assert story.signs[0] is WatchSign.NO_WATCH_LIST
+        assert dict(story.requests[3].query)["resourceVersion"] == "10"
+
+    def test_comes_in_pages_where_a_plain_bookmark_shows_an_old_server(self) -> None:
+        """An old server does not know the parameter, sends what is there and goes on watching."""
+        story = follow(
+            Stream([added("one", 1), a_bookmark(10)]),
+            a_page("one"),
+            Stream([in_stream(410)]),
+            a_page(),
+        )
+        assert story.kinds() == ["S", "L", "W", "L", "W"]
+        assert story.signs[0] is WatchSign.NO_WATCH_LIST
+
+    def test_comes_in_pages_where_the_end_of_the_stream_never_comes(self) -> None:
+        pods = [step for n in range(99) for step in (added(f"pod-{n}", n + 1), 10.0)]
+        story = follow(Stream(pods), a_page("one"), until=200)
+        assert story.kinds() == ["S", "L", "W"]
+        assert story.store.synced
+
+    @pytest.mark.parametrize(
+        "end", [[], [TransportError("silent")], [b'{"type":']], ids=["ended", "cut", "in mid-line"]
+    )
+    def test_is_asked_for_in_pages_after_a_stream_that_broke(self, end: Sequence[Any]) -> None:
+        story = follow(Stream([added("one", 1), *end]), a_page("one", "two"))
+        assert story.kinds() == ["S", "L", "W"]
+        assert story.names == {"one", "two"}
+
+    def test_begins_again_whole_when_the_pages_expire(self) -> None:
+        story = follow(
+            a_page("one", continue_="next"),
+            refusal(410, "Expired"),
+            a_page("two"),
+            watch_list=False,
+        )
+        assert story.names == {"two"}
+        assert story.requests[2].query == ()
+        assert story.told == [("+", "one"), ("+", "two"), ("-", "one")]
+
+    def test_is_never_empty_because_it_failed(self) -> None:
+        """Row 30: a list that has not come is not an empty one."""
+        story = follow(*[TransportError("refused", committed=False)] * 30, until=300)
+        assert not story.store.synced
+        assert story.relists == []
+
+    def test_leaves_the_loop_to_others(self) -> None:
+        async def run() -> int:
+            pods = b"".join(added(f"pod-{n}", n + 1) for n in range(1000))
+            story = Story(ScriptedTransport([Stream([pods, end_of_list(2000)])]))
+            task = start(story)
+            turns = 0
+            while not story.store.synced:
+                await asyncio.sleep(0)
+                turns += 1
+            await stop(task)
+            return turns
+
+        assert in_virtual_time(run()) >= 1000 / 25
+
+
+class TestTheWatch:
+    def test_keeps_the_store_equal(self) -> None:
+        story = follow(
+            Stream([*LISTED[:3], modified("one", 11), added("three", 12), deleted("two", 13)])
+        )
+        assert story.names == {"one", "three"}
+        assert story.told[2:] == [("~", "one"), ("+", "three"), ("-", "two")]
+
+    def test_goes_on_where_it_ended(self) -> None:
+        story = follow(
+            listed(), Stream([modified("one", 15), 60.0]), Stream([a_bookmark(20), 60.0])
+        )
+        versions = [dict(request.query).get("resourceVersion") for request in story.requests]
+        assert versions == [None, "10", "15", "20"]
+
+    def test_is_not_delayed_after_a_clean_end(self) -> None:
+        assert follow(listed()).seconds == 60
+
+    def test_bounds_its_streams_and_their_silence(self) -> None:
+        request = follow(listed()).requests[-1]
+        assert request.timeout_seconds == 90
+        assert 300 <= int(dict(request.query)["timeoutSeconds"]) <= 600
+
+    def test_takes_a_duplicate_once(self) -> None:
+        story = follow(Stream([*LISTED[:3], modified("one", 11), modified("one", 11)]))
+        assert story.told[2:] == [("~", "one")]
+
+    def test_never_goes_back_in_time(self) -> None:
+        story = follow(Stream([*LISTED[:3], modified("one", 12), modified("one", 11), 1.0]))
+        assert story.told[2:] == [("~", "one")]
+        assert dict(story.requests[-1].query)["resourceVersion"] == "12"
+
+    def test_skips_what_it_cannot_read_and_says_so(self) -> None:
+        odd = event("MODIFIED", a_pod("one", version=11, labels={"a": 1}))
+        story = follow(Stream([*LISTED[:3], odd, modified("two", 12), 1.0]))
+        assert story.told[2:] == [("~", "two")]
+        assert story.signs[0] is WatchSign.UNDECODABLE
+        assert "shop/one" in story.reports[0].message
+
+    def test_goes_on_after_what_it_could_not_read(self) -> None:
+        odd = event("MODIFIED", a_pod("one", version=11, labels={"a": 1}))
+        story = follow(Stream([*LISTED[:3], odd, 1.0]))
+        assert dict(story.requests[-1].query)["resourceVersion"] == "11"
+
+    def test_skips_even_what_has_no_name(self) -> None:
+        odd = event("MODIFIED", {"metadata": 7})
+        story = follow(Stream([*LISTED[:3], odd, modified("two", 12), 1.0]))
+        assert story.told[2:] == [("~", "two")]
+
+    def test_ignores_kinds_of_events_that_are_yet_to_be_invented(self) -> None:
+        story = follow(Stream([*LISTED[:3], event("RENAMED", a_pod()), modified("one", 11), 1.0]))
+        assert story.told[2:] == [("~", "one")]
+
+    def test_tells_each_change_after_the_store_holds_it(self) -> None:
+        async def run() -> list[bool]:
+            story = Story(ScriptedTransport([Stream([*LISTED[:3], deleted("one", 11)])]))
+            seen: list[bool] = []
+
+            def look(change: Change[Pod]) -> None:
+                pod = change.new or change.old
+                assert pod is not None
+                seen.append(story.store.get("shop", pod.name) is change.new)
+
+            client = Client(story.transport, clock=LoopClock(), dice=LoadedDice())
+            writer = StoreWriter(story.store)
+            task = asyncio.ensure_future(
+                reflect(client, PODS, writer, on_change=look, clock=LoopClock(), dice=LoadedDice())
+            )
+            await story.transport.used_up.wait()
+            await stop(task)
+            return seen
+
+        assert in_virtual_time(run()) == [True, True, True]
+
+
+class TestTraps:
+    @pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\x1c"])
+    def test_a_line_separator_of_unicode_inside_an_annotation(self, separator: str) -> None:
+        pod = a_pod("one", version=11, annotations={"note": f"a{separator}b"})
+        story = follow(Stream([*LISTED[:3], event("MODIFIED", pod), 1.0]))
+        assert story.told[2:] == [("~", "one")]
+
+    def test_a_bookmark_with_nulls(self) -> None:
+        story = follow(Stream([*LISTED[:3], a_bookmark(30), 1.0]))
+        assert dict(story.requests[-1].query)["resourceVersion"] == "30"
+        assert WatchSign.UNDECODABLE not in story.signs
+
+    def test_an_event_of_300_kb_in_pieces(self) -> None:
+        line = event("MODIFIED", a_pod("one", version=11, annotations={"big": "x" * 300_000}))
+        pieces = [line[at : at + 7_001] for at in range(0, len(line), 7_001)]
+        story = follow(Stream([*LISTED[:3], *pieces, 1.0]))
+        assert story.told[2:] == [("~", "one")]
+
+    def test_a_line_that_never_ends(self) -> None:
+        story = follow(
+            Stream([*LISTED[:3], *[b"x" * 1000] * 20]),
+            Stream([modified("one", 11)]),
+            line_bytes=9000,
+        )
+        assert story.signs[0] is WatchSign.GARBLED
+        assert story.told[2:] == [("~", "one")]
+
+    def test_a_stream_cut_in_mid_line(self) -> None:
+        half = modified("one", 11)[:100]
+        story = follow(
+            Stream([*LISTED[:3], half, TransportError("cut")]), Stream([modified("one", 11), 1.0])
+        )
+        assert story.told[2:] == [("~", "one")]
+        assert story.signs[0] is WatchSign.CUT
+        assert dict(story.requests[1].query)["resourceVersion"] == "10"
+
+    def test_a_stream_that_ends_in_mid_line(self) -> None:
+        story = follow(
+            Stream([*LISTED[:3], modified("one", 11)[:100], 60.0]), Stream([modified("one", 11)])
+        )
+        assert story.told[2:] == [("~", "one")]
+
+    @pytest.mark.parametrize(
+        "garbage", [b"<html>\n", b"\xff\xfe\n", b"{}\n", b"\n", b'{"type":7}\n']
+    )
+    def test_what_is_no_event_restarts_the_stream_and_no_more(self, garbage: bytes) -> None:
+        story = follow(
+            Stream([*LISTED[:3], garbage, modified("two", 99)]), Stream([modified("one", 11)])
+        )
+        assert story.signs[0] is WatchSign.GARBLED
+        assert story.told[2:] == [("~", "one")]
+        assert dict(story.requests[1].query)["resourceVersion"] == "10"
+
+    def test_text_that_is_not_utf8_costs_one_object(self) -> None:
+        line = event("MODIFIED", a_pod("one", version=11, labels={"a": "@"})).replace(b"@", b"\xff")
+        story = follow(Stream([*LISTED[:3], line, modified("two", 12), 1.0]))
+        assert story.told[2:] == [("~", "two")]
+
+    def test_a_silent_stream(self) -> None:
+        story = follow(listed(), Stream([90.0, TransportError("silent for 90 s")]), Stream([]))
+        assert story.signs[0] is WatchSign.CUT
+        assert story.kinds()[:3] == ["S", "W", "W"]
+
+    @pytest.mark.parametrize(
+        "expired",
+        [
+            Stream([in_stream(410, "Expired")]),
+            Stream([in_stream(410, "Gone")]),
+            refusal(410, "Expired"),
+            refusal(410, "Gone"),
+            Response(status=410, body=b""),
+        ],
+        ids=["in stream, Expired", "in stream, Gone", "status, Expired", "status, Gone", "bare"],
+    )
+    def test_410_relists_and_tells_what_vanished(self, expired: Answer) -> None:
+        again = Stream([added("two", 2), added("three", 15), end_of_list(20), 60.0])
+        story = follow(listed(), expired, again)
+        assert story.kinds()[:3] == ["S", "W", "S"]
+        assert story.names == {"two", "three"}
+        assert story.told[2:] == [("+", "three"), ("-", "one")]
+        assert WatchSign.EXPIRED in story.signs
+        relist = story.relists[1]
+        assert (relist.added, relist.changed, relist.first) == (1, 0, False)
+        assert [pod.name for pod in relist.vanished] == ["one"]
+
+    def test_a_version_too_large_for_a_lagging_server_relists(self) -> None:
+        cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+        story = follow(listed(), refusal(504, "Timeout", causes=[cause]), listed())
+        assert story.kinds()[:3] == ["S", "W", "S"]
+
+    def test_an_error_inside_the_stream_that_is_no_410(self) -> None:
+        story = follow(Stream([*LISTED[:3], in_stream(500, "InternalError")]), Stream([]))
+        assert story.signs[0] is WatchSign.REFUSED
+        assert dict(story.requests[1].query)["resourceVersion"] == "10"
+
+    def test_a_stale_version_whose_stream_closes_at_once_for_ever(self) -> None:
+        """Row 7: no 410 ever comes, only an empty stream."""
+        story = follow(listed(), Stream([]), Stream([]), Stream([]), listed())
+        assert story.kinds()[:5] == ["S", "W", "W", "W", "S"]
+        assert story.signs[:3] == [WatchSign.CLOSED, WatchSign.CLOSED, WatchSign.STALLED]
+
+    def test_a_server_that_refuses_connections_for_long_costs_no_relist(self) -> None:
+        away = TransportError("connection refused", committed=False)
+        story = follow(listed(), *[away] * 10, Stream([modified("one", 11)]))
+        assert story.kinds() == ["S", *["W"] * 12]
+        assert story.told[2:] == [("~", "one")]
+
+    def test_a_bookmark_does_not_touch_what_is_held(self) -> None:
+        """Row 9: it may run ahead of events that are still to come."""
+        story = follow(Stream([*LISTED[:3], a_bookmark(50), modified("one", 40), 1.0]))
+        assert story.told[2:] == [("~", "one")]
+
+
+class TestRelists:
+    def test_an_object_that_cannot_be_read_has_not_vanished(self) -> None:
+        odd = event("ADDED", a_pod("one", version=12, labels={"a": 1}))
+        story = follow(
+            listed(), refusal(410), Stream([odd, added("two", 2), end_of_list(20), 60.0])
+        )
+        assert story.names == {"one", "two"}
+        assert story.relists[1].vanished == ()
+
+    def test_an_empty_world_is_told_before_anybody_hears_of_its_losses(self) -> None:
+        """Row 12: whoever doubts it must be able to before the changes come."""
+        order: list[str] = []
+
+        async def run() -> None:
+            script: list[Answer] = [listed(), refusal(410), Stream([end_of_list(20), 60.0])]
+            transport = ScriptedTransport(script)
+            client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+            task = asyncio.ensure_future(
+                reflect(
+                    client,
+                    PODS,
+                    StoreWriter(Store()),
+                    on_change=lambda change: order.append("change"),
+                    on_relist=lambda relist: order.append(f"{len(relist.vanished)} vanished"),
+                    clock=LoopClock(),
+                    dice=LoadedDice(),
+                )
+            )
+            await transport.used_up.wait()
+            await stop(task)
+
+        in_virtual_time(run())
+        assert order == ["change", "change", "0 vanished", "2 vanished", "change", "change"]
+
+    def test_a_relist_comes_now_and_then_of_itself(self) -> None:
+        """Row 8: a DELETED event may have been lost."""
+        story = follow(
+            Stream([*LISTED[:3], 400.0]),
+            Stream([a_bookmark(11), 400.0]),
+            Stream([added("two", 2), end_of_list(20), 60.0]),
+            relist_seconds=600,
+        )
+        assert story.kinds()[:3] == ["S", "W", "S"]
+        assert story.told[2:] == [("-", "one")]
+
+    def test_a_list_older_than_what_was_seen_is_not_believed(self) -> None:
+        """Row 3: a lagging server after a reconnect."""
+        old = Stream([added("one", 1), end_of_list(5), 60.0])
+        new = Stream([added("two", 12), end_of_list(20), 60.0])
+        story = follow(listed(), refusal(410), old, new)
+        assert WatchSign.BACK_IN_TIME in story.signs
+        assert [len(relist.vanished) for relist in story.relists] == [0, 1]
+        assert story.names == {"two"}
+
+    def test_a_server_restored_from_a_copy_is_believed_in_the_end(self) -> None:
+        restored = [Stream([added("one", 1), end_of_list(5), 60.0]) for _ in range(4)]
+        story = follow(listed(), refusal(410), *restored, believe_after=3)
+        assert story.signs.count(WatchSign.BACK_IN_TIME) == 3
+        assert story.names == {"one"}
+        assert dict(story.requests[-1].query)["resourceVersion"] == "5"
+
+
+class TestPatience:
+    @pytest.mark.parametrize(
+        "trouble",
+        [
+            refusal(401, "Unauthorized"),
+            refusal(403, "Forbidden"),
+            refusal(500),
+            refusal(503),
+            TransportError("connection refused", committed=False),
+            TransportError("timed out"),
+        ],
+        ids=["401", "403", "500", "503", "refused", "timed out"],
+    )
+    def test_no_failure_ends_it_and_delays_grow_to_half_a_minute(self, trouble: Answer) -> None:
+        story = follow(*[trouble] * 12, listed())
+        assert story.names == {"one", "two"}
+        delays = [report.retry_seconds for report in story.reports]
+        assert delays == sorted(delays)
+        assert 0.8 <= delays[0] <= 1.6
+        assert 15 <= delays[-1] <= 30
+
+    def test_the_servers_own_wish_for_patience_is_obeyed(self) -> None:
+        story = follow(refusal(429, "TooManyRequests", retry_after_seconds=45), listed())
+        assert story.reports[0].retry_seconds == 45
+        assert story.seconds == 45 + 60
+
+    def test_but_not_for_days(self) -> None:
+        story = follow(refusal(503, retry_after_seconds=86_400), listed())
+        assert story.seconds == 300 + 60
+
+    def test_success_makes_it_quick_again(self) -> None:
+        away = TransportError("refused", committed=False)
+        story = follow(*[away] * 6, listed(), away)
+        assert story.reports[5].retry_seconds > 10
+        assert story.reports[6].retry_seconds < 2
+
+    def test_a_server_that_ends_every_stream_at_once_is_not_asked_in_a_rush(self) -> None:
+        streams = [Stream([modified("one", 11 + n)]) for n in range(20)]
+        story = follow(listed(), *streams)
+        assert story.seconds > 60 + 20 * 0.8
+
+
+class TestSignsOfLife:
+    def heard_at(self, *answers: Answer, until: float) -> float:
+        return follow(*answers, until=until).store.heard_at
+
+    def test_every_event_and_bookmark_is_one(self) -> None:
+        stream = Stream([*LISTED[:3], 30.0, modified("one", 11), 30.0, a_bookmark(20), 300.0])
+        assert self.heard_at(Stream(stream), until=20) == 0
+        assert self.heard_at(Stream(stream), until=40) == 30
+        assert self.heard_at(Stream(stream), until=70) == 60
+
+    def test_silence_is_none(self) -> None:
+        """Row 1: dead, and no one says so."""
+        assert self.heard_at(Stream([*LISTED[:3], 500.0]), until=400) == 0
+
+    def test_a_relist_under_way_is_none(self) -> None:
+        relist = Stream([step for n in range(50) for step in (added(f"p{n}", 20 + n), 1.0)])
+        assert self.heard_at(listed(), refusal(410), relist, until=100) == 0
+
+    def test_nothing_is_before_the_first_list(self) -> None:
+        assert self.heard_at(Stream([added("one", 1), 9.0]), until=5) == float("-inf")
+
+
+def test_a_bug_of_the_listener_is_not_mistaken_for_a_bad_wire() -> None:
+    async def run() -> None:
+        def stumble(change: Change[Pod]) -> None:
+            raise ValueError("a bug")
+
+        transport = ScriptedTransport([listed()])
+        client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+        writer: StoreWriter[Pod] = StoreWriter(Store())
+        await reflect(client, PODS, writer, on_change=stumble, clock=LoopClock(), dice=LoadedDice())
+
+    with pytest.raises(ValueError, match="a bug"):
+        in_virtual_time(run())
+
+
+def test_cancelling_closes_the_stream() -> None:
+    story = follow(listed(), Stream([1000.0]), until=100)
+    assert story.transport.closed_streams == 2
+
+
+def test_a_stream_given_up_is_closed() -> None:
+    garbled = Stream([*LISTED[:3], b"x\n", 1000.0])
+    story = follow(garbled, Stream([]), until=2)
+    assert story.transport.closed_streams >= 1

@@ -1,0 +1,43 @@
+"""Which namespaces are ours to look at (behaviour.md 7)."""
+
+from __future__ import annotations
+
+import pytest
+
+from spotalis.model.objects import LabelSelector, Namespace, Requirement
+from spotalis.model.settings import NamespaceFilter
+from tests.support.builders import a_namespace, a_selector
+
+TEAMS = NamespaceFilter(
+    selector=LabelSelector(
+        (
+            Requirement(key="team", operator="In", values=("a", "b")),
+            Requirement(key="frozen", operator="DoesNotExist"),
+        )
+    ),
+    excluded=frozenset({"kube-system", "spotalis-system"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "admitted"),
+    [
+        pytest.param(a_namespace(labels={"team": "a"}), True, id="selected"),
+        pytest.param(a_namespace(labels={"team": "c"}), False, id="not selected"),
+        pytest.param(a_namespace(labels={"team": "a", "frozen": ""}), False, id="selected by half"),
+        pytest.param(a_namespace("kube-system", labels={"team": "a"}), False, id="excluded"),
+        pytest.param(a_namespace("spotalis-system", labels={"team": "a"}), False, id="our own"),
+        pytest.param(None, False, id="not known yet"),
+    ],
+)
+def test_a_namespace_is_looked_at_if_selected_and_not_excluded(
+    namespace: Namespace | None, admitted: bool
+) -> None:
+    assert TEAMS.admits(namespace) is admitted
+
+
+def test_without_a_selector_all_but_kube_system_are() -> None:
+    everywhere = NamespaceFilter()
+    assert everywhere.admits(a_namespace())
+    assert not everywhere.admits(a_namespace("kube-system"))
+    assert NamespaceFilter(selector=a_selector({})).admits(a_namespace())

@@ -1,0 +1,111 @@
+"""What PodDisruptionBudgets say before the API server is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from spotalis.model.objects import DisruptionBudget, LabelSelector, Pod
+from spotalis.planner.budget import Budgets
+from tests.support.builders import a_budget, a_pod
+
+EVERYTHING = LabelSelector()
+BOTH = [a_budget(9, name="b"), a_budget(9, name="a")]
+TWO = "pod api-0 is under more than one PodDisruptionBudget: a, b"
+
+
+@pytest.mark.parametrize(
+    ("pod", "budgets", "refusal"),
+    [
+        pytest.param(a_pod(), [], "", id="no budget"),
+        pytest.param(a_pod(), [a_budget(1)], "", id="one allowed"),
+        pytest.param(a_pod(), [a_budget(0)], "pdb/api allows 0 disruptions", id="none allowed"),
+        pytest.param(a_pod(), [a_budget(0, selects={"app": "web"})], "", id="another's budget"),
+        pytest.param(
+            a_pod(),
+            [a_budget(0, selector=EVERYTHING)],
+            "pdb/api allows 0 disruptions",
+            id="a budget over everything",
+        ),
+        pytest.param(a_pod(), [a_budget(0, selector=None)], "", id="a budget over nothing"),
+        pytest.param(a_pod(), BOTH, TWO, id="two"),
+        pytest.param(
+            a_pod(ready=False),
+            BOTH,
+            TWO,
+            id="two, unready",
+        ),
+        pytest.param(
+            a_pod(),
+            [a_budget(5, generation=2, observed_generation=1)],
+            "pdb/api has changed and is not counted anew yet",
+            id="changed since it was counted",
+        ),
+        pytest.param(
+            a_pod(ready=False), [a_budget(0)], "", id="an unready pod, the budget met without it"
+        ),
+        pytest.param(
+            a_pod(ready=False),
+            [a_budget(0, generation=2, observed_generation=1)],
+            "",
+            id="an unready pod passes before that is looked at",
+        ),
+        pytest.param(
+            a_pod(ready=False),
+            [a_budget(0, healthy=8, desired=9)],
+            "pdb/api allows 0 disruptions",
+            id="an unready pod, the budget not met",
+        ),
+        pytest.param(
+            a_pod(ready=False),
+            [a_budget(0, healthy=0, desired=0)],
+            "pdb/api allows 0 disruptions",
+            id="an unready pod, a budget that wants none healthy",
+        ),
+        pytest.param(
+            a_pod(ready=False),
+            [a_budget(0, healthy=8, desired=9, always_allow_unhealthy=True)],
+            "",
+            id="an unready pod under AlwaysAllow",
+        ),
+        pytest.param(
+            a_pod(),
+            [a_budget(0, always_allow_unhealthy=True)],
+            "pdb/api allows 0 disruptions",
+            id="a ready pod under AlwaysAllow",
+        ),
+        pytest.param(
+            a_pod(ready=False, phase="Pending"),
+            [a_budget(0, name="a"), a_budget(0, name="b")],
+            "",
+            id="a pending pod",
+        ),
+        pytest.param(a_pod(phase="Failed"), [a_budget(0)], "", id="a failed pod"),
+    ],
+)
+def test_a_budget_refuses_as_the_eviction_api_would(
+    pod: Pod, budgets: Sequence[DisruptionBudget], refusal: str
+) -> None:
+    assert Budgets(budgets).refuses(pod) == refusal
+
+
+def test_what_a_plan_spends_is_gone_for_the_rest_of_it() -> None:
+    budgets = Budgets([a_budget(2), a_budget(0, name="web", selects={"app": "web"})])
+    for name in ("api-0", "api-1"):
+        assert not budgets.refuses(a_pod(name))
+        budgets.spend(a_pod(name))
+    assert budgets.refuses(a_pod("api-2"))
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        pytest.param(a_pod(ready=False), id="an unready pod"),
+        pytest.param(a_pod(ready=False, phase="Pending"), id="a pending pod"),
+    ],
+)
+def test_who_passes_uncounted_spends_nothing(free: Pod) -> None:
+    budgets = Budgets([a_budget(1)])
+    budgets.spend(free)
+    assert not budgets.refuses(a_pod("api-1"))

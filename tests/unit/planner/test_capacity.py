@@ -1,0 +1,233 @@
+"""Whether a replacement could land (behaviour.md 5, Capacity)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotalis.model.nodes import Pin
+from spotalis.model.objects import Node, PodShape, Requirement, Taint, Toleration
+from spotalis.planner.capacity import accepts, room
+from tests.support.builders import LONG_AGO, a_node, a_shape
+
+GIB = 2**30
+SPOT_TAINT = Taint(key="spot", value="true", effect="NoSchedule")
+TOLERATES_SPOT = Toleration(key="spot", operator="Equal", value="true", effect="NoSchedule")
+GPU = "nvidia.com/gpu"
+NO_PIN = Pin()
+IN_ZONE_A = Requirement(key="zone", operator="In", values=("a",))
+
+
+@pytest.mark.parametrize(
+    ("node", "shape", "pin", "accepted"),
+    [
+        pytest.param(a_node(), a_shape(), NO_PIN, True, id="a Ready node"),
+        pytest.param(a_node(ready=False), a_shape(), NO_PIN, False, id="not Ready"),
+        pytest.param(a_node(cordoned=True), a_shape(), NO_PIN, False, id="cordoned"),
+        pytest.param(a_node(deleting_at=LONG_AGO), a_shape(), NO_PIN, False, id="being deleted"),
+        pytest.param(
+            a_node(taints=[Taint(key="ToBeDeletedByClusterAutoscaler", effect="NoSchedule")]),
+            a_shape(tolerations=(Toleration(operator="Exists"),)),
+            NO_PIN,
+            False,
+            id="leaving, whatever the pod tolerates",
+        ),
+        pytest.param(
+            a_node(taints=[SPOT_TAINT]), a_shape(), NO_PIN, False, id="a taint not tolerated"
+        ),
+        pytest.param(
+            a_node(taints=[SPOT_TAINT]),
+            a_shape(tolerations=(TOLERATES_SPOT,)),
+            NO_PIN,
+            True,
+            id="a taint that the template tolerates",
+        ),
+        pytest.param(
+            a_node(taints=[SPOT_TAINT]),
+            a_shape(),
+            Pin(tolerations=(TOLERATES_SPOT,)),
+            True,
+            id="a taint that the pin tolerates",
+        ),
+        pytest.param(
+            a_node(taints=[SPOT_TAINT, Taint(key="team", effect="NoExecute")]),
+            a_shape(),
+            Pin(tolerations=(TOLERATES_SPOT,)),
+            False,
+            id="one of two taints not tolerated",
+        ),
+        pytest.param(
+            a_node(taints=[Taint(key="team", effect="PreferNoSchedule")]),
+            a_shape(),
+            NO_PIN,
+            True,
+            id="a taint that is only a preference",
+        ),
+        pytest.param(
+            a_node(labels={"zone": "a"}),
+            a_shape(node_selector=(("zone", "a"),)),
+            NO_PIN,
+            True,
+            id="the selected label",
+        ),
+        pytest.param(
+            a_node(labels={"zone": "b"}),
+            a_shape(node_selector=(("zone", "a"),)),
+            NO_PIN,
+            False,
+            id="another value of the selected label",
+        ),
+        pytest.param(
+            a_node(labels={}),
+            a_shape(node_selector=(("zone", "a"),)),
+            NO_PIN,
+            False,
+            id="without the selected label",
+        ),
+        pytest.param(
+            a_node(labels={"zone": "b", "disk": "ssd"}),
+            a_shape(node_terms=((IN_ZONE_A,), (Requirement("disk", "Exists"),))),
+            NO_PIN,
+            True,
+            id="any one term",
+        ),
+        pytest.param(
+            a_node(labels={"zone": "a"}),
+            a_shape(node_terms=((IN_ZONE_A, Requirement("disk", "Exists")),)),
+            NO_PIN,
+            False,
+            id="half a term",
+        ),
+    ],
+)
+def test_a_node_accepts_a_pod_by_the_schedulers_rules(
+    node: Node, shape: PodShape, pin: Pin, accepted: bool
+) -> None:
+    assert accepts(node, shape, pin) is accepted
+
+
+def fits(
+    nodes: Sequence[Node],
+    *,
+    shape: PodShape | None = None,
+    bound: Mapping[str, Sequence[PodShape]] | None = None,
+    waiting: Sequence[PodShape] = (),
+    at_most: int = 99,
+    pin: Pin = NO_PIN,
+) -> int:
+    return room(nodes, bound or {}, waiting, shape or a_shape(), pin, at_most)
+
+
+@pytest.mark.parametrize(
+    ("asked", "pods"),
+    [
+        pytest.param({"nodes": [a_node()]}, 8, id="4 CPUs hold 8 halves"),
+        pytest.param({"nodes": []}, 0, id="no nodes, no room"),
+        pytest.param({"nodes": [a_node("one"), a_node("two")]}, 16, id="two nodes hold twice that"),
+        pytest.param({"nodes": [a_node(memory_bytes=3 * GIB)]}, 3, id="memory may be the bound"),
+        pytest.param({"nodes": [a_node(pods=2)]}, 2, id="so may the number of pods"),
+        pytest.param({"nodes": [a_node()], "shape": a_shape(0, 0)}, 58, id="even of empty ones"),
+        pytest.param(
+            {"nodes": [a_node(other=((GPU, 3),))], "shape": a_shape(other=((GPU, 2),))},
+            1,
+            id="and an extended resource",
+        ),
+        pytest.param(
+            {"nodes": [a_node()], "shape": a_shape(other=((GPU, 1),))},
+            0,
+            id="which other nodes do not have",
+        ),
+        pytest.param({"nodes": [a_node(ready=False), a_node("two")]}, 8, id="Ready nodes count"),
+        pytest.param({"nodes": [a_node()], "at_most": 3}, 3, id="no more are counted than asked"),
+        pytest.param({"nodes": [a_node()], "at_most": 0}, 0, id="not even one"),
+        pytest.param(
+            {"nodes": [a_node()], "bound": {"node-1": [a_shape(1000), a_shape(1000)]}},
+            4,
+            id="what runs there is taken off",
+        ),
+        pytest.param(
+            {"nodes": [a_node()], "bound": {"node-2": [a_shape(4000)]}},
+            8,
+            id="what runs elsewhere is not",
+        ),
+        pytest.param(
+            {"nodes": [a_node()], "bound": {"node-1": [a_shape(5000)]}},
+            0,
+            id="an overcommitted node has no room",
+        ),
+        pytest.param(
+            {"nodes": [a_node(pods=1)], "bound": {"node-1": [a_shape(0, 0)]}},
+            0,
+            id="its pods take places too",
+        ),
+        pytest.param(
+            {
+                "nodes": [a_node(other=((GPU, 1),))],
+                "bound": {"node-1": [a_shape(other=((GPU, 1),))]},
+                "shape": a_shape(other=((GPU, 1),)),
+            },
+            0,
+            id="and extended resources",
+        ),
+        pytest.param(
+            {"nodes": [a_node()], "waiting": [a_shape(1500), a_shape(1500)]},
+            2,
+            id="who waits comes first",
+        ),
+        pytest.param(
+            {"nodes": [a_node("one"), a_node("two")], "waiting": [a_shape(3000)]},
+            10,
+            id="and takes one place, on the first node that fits",
+        ),
+        pytest.param(
+            {"nodes": [a_node()], "waiting": [a_shape(9000)]},
+            8,
+            id="who fits nowhere is left out",
+        ),
+        pytest.param(
+            {"nodes": [a_node(labels={})], "waiting": [a_shape(4000, node_selector=(("z", "a"),))]},
+            8,
+            id="who wants another node takes nothing",
+        ),
+        pytest.param(
+            {"nodes": [a_node(taints=[SPOT_TAINT])], "waiting": [a_shape(4000)]},
+            0,
+            id="a taint that nobody tolerates",
+        ),
+        pytest.param(
+            {
+                "nodes": [a_node(taints=[SPOT_TAINT])],
+                "waiting": [a_shape(4000), a_shape(1000, tolerations=(TOLERATES_SPOT,))],
+                "pin": Pin(tolerations=(TOLERATES_SPOT,)),
+            },
+            6,
+            id="the pin's toleration is ours alone",
+        ),
+    ],
+)
+def test_room_is_counted_after_all_that_came_before(asked: dict[str, Any], pods: int) -> None:
+    assert fits(**asked) == pods
+
+
+SHAPES = st.builds(a_shape, st.integers(0, 3000), st.integers(0, 8 * GIB))
+
+
+@given(
+    bound=st.lists(SHAPES, max_size=4),
+    waiting=st.lists(SHAPES, max_size=4),
+    shape=st.builds(a_shape, st.integers(100, 3000), st.integers(0, 8 * GIB)),
+)
+def test_room_never_promises_more_than_there_is(
+    bound: list[PodShape], waiting: list[PodShape], shape: PodShape
+) -> None:
+    nodes = [a_node("one"), a_node("two", pods=3)]
+    pods = fits(nodes, shape=shape, bound={"one": bound}, waiting=waiting)
+    free_cpu = max(0, 4000 - sum(one.cpu_millis for one in bound))
+    free_memory = max(0, 16 * GIB - sum(one.memory_bytes for one in bound))
+    assert pods * shape.cpu_millis <= 4000 + free_cpu
+    assert pods * shape.memory_bytes <= 16 * GIB + free_memory
+    assert pods <= fits(nodes, shape=shape, bound={"one": bound}) <= fits(nodes, shape=shape)

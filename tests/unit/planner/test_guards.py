@@ -1,0 +1,322 @@
+"""What stops every move of a workload, and which reason is said first (behaviour.md 5)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from itertools import combinations
+from typing import Any, TypeAlias
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from spotalis.model.configuration import FOREVER, Problem
+from spotalis.model.decision import Defer, Evict, Hold, Reason
+from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow
+from spotalis.planner.guards import MOVING, STANDING, to_move
+from spotalis.planner.observed import Observed
+from spotalis.planner.plan import plan
+from tests.support.builders import (
+    DEPLOYMENT,
+    LONG_AGO,
+    NOW,
+    SPOT,
+    STATEFUL_SET,
+    a_budget,
+    a_workload,
+    with_configuration,
+    with_replicas,
+    with_workload,
+)
+
+PROBLEM = Problem(key="spot-percentage", value="7O", message="must be", source="annotation")
+CLOSED = DisruptionWindow(
+    schedule="0 2 * * *", duration=timedelta(hours=1), timezone=ZoneInfo("UTC")
+)
+OPEN = dataclasses.replace(CLOSED, schedule="30 9 * * *")
+MINUTE = timedelta(minutes=1)
+
+Change: TypeAlias = Callable[[Observed], Observed]
+
+
+def to_be_moved(**changes: Any) -> Observed:
+    """7 of 10 replicas are to move to spot, and nothing is in the way."""
+    return a_workload(**({"on_demand": 10, "moves": 20} | changes))
+
+
+def changed(**changes: Any) -> Change:
+    return lambda observed: dataclasses.replace(observed, **changes)
+
+
+def wishing(**changes: Any) -> Change:
+    return lambda observed: with_configuration(observed, **changes)
+
+
+def allowing(**changes: Any) -> Change:
+    def change(observed: Observed) -> Observed:
+        policy = dataclasses.replace(observed.configuration.disruption, **changes)
+        return with_configuration(observed, disruption=policy)
+
+    return change
+
+
+def being(**changes: Any) -> Change:
+    return lambda observed: with_workload(observed, **changes)
+
+
+def only_the_floor_is_ready(observed: Observed) -> Observed:
+    return with_replicas(observed, range(2, 10), ready=False, protected=True)
+
+
+IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
+    Reason.NOT_MANAGED: wishing(enabled=False),
+    # Before "no policy": what cannot be read may have been meant as one.
+    Reason.INVALID_POLICY: wishing(problems=(PROBLEM,)),
+    Reason.NO_POLICY: wishing(spot_percentage=None, min_on_demand=None),
+    Reason.READ_ONLY: changed(read_only=True),
+    Reason.PAUSED: allowing(paused_until=FOREVER),
+    Reason.CACHE_NOT_READY: changed(synced=False),
+    Reason.IMPLAUSIBLE_VIEW: changed(implausible="400 of 500 pods vanished from a list"),
+    Reason.ROLLOUT_IN_PROGRESS: being(observed_generation=0),
+    Reason.SCALING: being(status_replicas=9, updated_replicas=9),
+    Reason.NO_CLASSIFIER: changed(classified=False),
+    Reason.MOVES_IN_FLIGHT: changed(moves_free=0),
+    Reason.COOLDOWN: changed(cooldown_until=NOW + MINUTE),
+    Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
+    Reason.BLOCKED_BY_PDB: changed(budgets=(a_budget(0),)),
+    Reason.FLOOR_UNMET: only_the_floor_is_ready,
+    Reason.NO_CAPACITY: changed(room={SPOT: 0}),
+}
+
+
+def test_with_nothing_in_the_way_replicas_are_moved() -> None:
+    assert isinstance(plan(to_be_moved(), NOW), Evict)
+
+
+@pytest.mark.parametrize("reason", list(IN_THE_CONTRACTS_ORDER))
+def test_each_stops_alone_with_its_reason(reason: Reason) -> None:
+    decision = plan(IN_THE_CONTRACTS_ORDER[reason](to_be_moved()), NOW)
+    assert isinstance(decision, Defer)
+    assert decision.reason is reason
+    assert decision.message
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), list(combinations(IN_THE_CONTRACTS_ORDER, 2)), ids=str
+)
+def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second: Reason) -> None:
+    both = IN_THE_CONTRACTS_ORDER[second](IN_THE_CONTRACTS_ORDER[first](to_be_moved()))
+    decision = plan(both, NOW)
+    if (first, second) == (Reason.NOT_MANAGED, Reason.INVALID_POLICY):
+        first = second  # an unreadable ``enabled`` is a problem, and no answer
+    assert isinstance(decision, Defer)
+    assert decision.reason is first
+
+
+@pytest.mark.parametrize(
+    ("reason", "stops"),
+    [
+        pytest.param(Reason.NOT_MANAGED, True, id="not managed"),
+        pytest.param(Reason.INVALID_POLICY, True, id="invalid"),
+        pytest.param(Reason.NO_POLICY, True, id="no policy"),
+        pytest.param(Reason.READ_ONLY, False, id="read-only"),
+        pytest.param(Reason.PAUSED, True, id="paused"),
+        pytest.param(Reason.CACHE_NOT_READY, True, id="not synced"),
+        pytest.param(Reason.IMPLAUSIBLE_VIEW, True, id="implausible"),
+        pytest.param(Reason.ROLLOUT_IN_PROGRESS, True, id="rollout"),
+        pytest.param(Reason.SCALING, True, id="scaling"),
+        pytest.param(Reason.NO_CLASSIFIER, True, id="no classifier"),
+        pytest.param(Reason.MOVES_IN_FLIGHT, False, id="moves in flight"),
+        pytest.param(Reason.COOLDOWN, False, id="cooldown"),
+        pytest.param(Reason.OUTSIDE_WINDOW, False, id="window"),
+        pytest.param(Reason.BLOCKED_BY_PDB, False, id="budget"),
+        pytest.param(Reason.NO_CAPACITY, False, id="capacity"),
+    ],
+)
+def test_what_is_asked_although_nothing_is_to_be_moved(reason: Reason, stops: bool) -> None:
+    decision = plan(IN_THE_CONTRACTS_ORDER[reason](a_workload(spot=7, on_demand=3)), NOW)
+    assert isinstance(decision, Defer if stops else Hold)
+    assert decision.reason is (reason if stops else Reason.BALANCED)
+
+
+def test_problems_are_said_in_full() -> None:
+    two = (PROBLEM, dataclasses.replace(PROBLEM, key="min-on-demand"))
+    decision = plan(with_configuration(to_be_moved(), enabled=False, problems=two), NOW)
+    assert decision.reason is Reason.INVALID_POLICY
+    assert "spotalis.io/spot-percentage '7O' must be" in decision.message
+    assert "spotalis.io/min-on-demand '7O' must be" in decision.message
+
+
+@pytest.mark.parametrize(
+    ("change", "again_in"),
+    [
+        pytest.param(allowing(paused_until=NOW + MINUTE), MINUTE, id="a pause ends"),
+        pytest.param(allowing(paused_until=FOREVER), None, id="a pause without an end"),
+        pytest.param(changed(cooldown_until=NOW + MINUTE), MINUTE, id="a cooldown ends"),
+        pytest.param(allowing(window=CLOSED), timedelta(hours=16), id="a window opens"),
+        pytest.param(changed(moves_free=0), None, id="a move ends: an event tells"),
+    ],
+)
+def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
+    change: Change, again_in: timedelta | None
+) -> None:
+    decision = plan(change(to_be_moved()), NOW)
+    assert isinstance(decision, Defer)
+    assert decision.again_in == again_in
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(allowing(paused_until=NOW), id="the pause is over"),
+        pytest.param(changed(cooldown_until=NOW), id="the cooldown is over"),
+        pytest.param(allowing(window=OPEN), id="open"),
+    ],
+)
+def test_what_is_over_stops_nothing(change: Change) -> None:
+    assert isinstance(plan(change(to_be_moved()), NOW), Evict)
+
+
+# -- rollout and scaling -------------------------------------------------------------------------
+
+REVISION = "controller-revision-hash"
+
+
+def two_sets(observed: Observed) -> Observed:
+    """One pod is of another ReplicaSet."""
+    owner = observed.replicas[0].pod.owner
+    assert owner is not None
+    other = type(owner)(group="apps", kind="ReplicaSet", name="api-54bd9c", uid="another-uid")
+    return with_replicas(observed, 0, owner=other)
+
+
+def labelled(which: int, revision: str) -> Change:
+    return lambda observed: with_replicas(observed, which, labels={REVISION: revision})
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        pytest.param(DEPLOYMENT, being(), None, id="at rest"),
+        pytest.param(STATEFUL_SET, being(), None, id="a StatefulSet at rest"),
+        pytest.param(
+            DEPLOYMENT, being(generation=2), Reason.ROLLOUT_IN_PROGRESS, id="a change not seen"
+        ),
+        pytest.param(
+            STATEFUL_SET, being(generation=2), Reason.ROLLOUT_IN_PROGRESS, id="a set's change"
+        ),
+        pytest.param(
+            DEPLOYMENT,
+            being(updated_replicas=4),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="fewer updated than wanted",
+        ),
+        pytest.param(
+            DEPLOYMENT,
+            being(status_replicas=11),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="an old pod left beside all the new ones",
+        ),
+        pytest.param(
+            DEPLOYMENT, two_sets, Reason.ROLLOUT_IN_PROGRESS, id="an old pod that we still see"
+        ),
+        pytest.param(
+            DEPLOYMENT,
+            lambda o: with_replicas(two_sets(o), 0, deleting_at=LONG_AGO),
+            None,
+            id="the last old pod is terminating",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            being(update_revision="api-2", updated_replicas=4),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="a set's new revision is on its way",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            being(update_revision="api-2", updated_replicas=4, partition=6),
+            None,
+            id="it has come down to the partition",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            being(update_revision="api-2", updated_replicas=3, partition=6),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="it has not come down to the partition",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            being(update_revision="api-2", updated_replicas=10, on_delete=True),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="whoever evicts a pod of an OnDelete set updates it",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            labelled(4, "api-2"),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="a rollback leaves a pod of the revision that is taken back",
+        ),
+        pytest.param(STATEFUL_SET, labelled(4, "api-1"), None, id="a pod of the right revision"),
+        pytest.param(
+            STATEFUL_SET,
+            lambda o: being(update_revision="api-2", updated_replicas=4, partition=6)(
+                labelled(5, "api-1")(o)
+            ),
+            None,
+            id="a pod below the partition may keep its revision",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            lambda o: with_replicas(labelled(4, "api-2")(o), 4, evicted=True),
+            None,
+            id="a pod of another revision that is on its way out",
+        ),
+        pytest.param(
+            DEPLOYMENT, being(status_replicas=9, updated_replicas=9), Reason.SCALING, id="up"
+        ),
+        pytest.param(
+            DEPLOYMENT, being(status_replicas=11, updated_replicas=11), Reason.SCALING, id="down"
+        ),
+        pytest.param(STATEFUL_SET, being(status_replicas=9), Reason.SCALING, id="a set up"),
+        pytest.param(
+            DEPLOYMENT, being(available_replicas=0), None, id="ready or not is no question of scale"
+        ),
+    ],
+)
+def test_rollouts_and_scalings_come_first(kind: str, change: Change, reason: Reason | None) -> None:
+    decision = plan(change(to_be_moved(kind=kind)), NOW)
+    if reason is None:
+        assert isinstance(decision, Evict)
+    else:
+        assert isinstance(decision, Defer)
+        assert decision.reason is reason
+
+
+# -- words ---------------------------------------------------------------------------------------
+
+
+def test_it_says_what_would_be_moved() -> None:
+    assert to_move(to_be_moved()) == "7 replicas to move from on-demand to spot"
+    assert to_move(a_workload(spot=8, on_demand=2)) == "1 replica to move from spot to on-demand"
+    assert to_move(a_workload(spot=7, on_demand=3)) == ""
+
+
+def test_read_only_says_what_it_would_do() -> None:
+    decision = plan(to_be_moved(read_only=True), NOW)
+    assert decision.message == (
+        "7 replicas to move from on-demand to spot; the operator runs read-only"
+    )
+
+
+def test_every_guard_passes_when_nothing_is_in_the_way() -> None:
+    for guard in (*STANDING, *MOVING):
+        assert guard(to_be_moved(), NOW) is None
+
+
+def test_a_pause_is_measured_on_the_clock_it_is_given() -> None:
+    policy = DisruptionPolicy(paused_until=NOW)
+    observed = with_configuration(to_be_moved(), disruption=policy)
+    earlier: datetime = NOW - MINUTE
+    assert isinstance(plan(observed, earlier), Defer)
+    assert isinstance(plan(observed, NOW), Evict)

@@ -1,0 +1,266 @@
+"""Whatever happens to a workload: it ends in the exact split, and then stands still."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from spotalis.model.decision import Decision, Evict, Hold, Move, Reason
+from spotalis.model.nodes import NodeType
+from spotalis.model.replicas import slot_type, spot
+from spotalis.planner.observed import Observed
+from spotalis.planner.placement import NewPod, Placement, place
+from spotalis.planner.plan import plan
+from tests.support.builders import (
+    BOTH_KINDS,
+    DEPLOYMENT,
+    NOW,
+    ON_DEMAND,
+    SPOT,
+    STATEFUL_SET,
+    UNKNOWN,
+)
+from tests.support.histories import History, Step, StillMovingError, is_exact
+
+KINDS = st.sampled_from(BOTH_KINDS)
+PERCENTS = st.one_of(st.sampled_from((0, 30, 50, 60, 70, 73, 90, 100)), st.integers(0, 100))
+FLOORS = st.integers(0, 6)
+SIZES = st.integers(0, 16)
+CLASSES = st.lists(st.sampled_from((SPOT, ON_DEMAND)), max_size=16)
+POLICIES = st.fixed_dictionaries(
+    {"kind": KINDS, "percent": PERCENTS, "floor": FLOORS, "moves": st.integers(1, 4)}
+)
+
+
+def steps(*names: str) -> st.SearchStrategy[list[Step]]:
+    numbers = {"scale": SIZES, "percent": PERCENTS, "floor": FLOORS}
+    one = st.one_of(
+        *(st.tuples(st.just(name), numbers.get(name, st.integers(0, 15))) for name in names)
+    )
+    return st.lists(one, max_size=50)
+
+
+ANYTHING = steps(
+    "create", "create", "create", "refuse", "see", "see", "ready", "ready", "lose", "evict",
+    "evict", "scale", "percent", "floor",
+)  # fmt: skip
+
+
+@given(policy=POLICIES, adopted=CLASSES, story=ANYTHING)
+def test_after_any_story_the_split_becomes_exact_by_the_least_moves_and_stays(
+    policy: dict[str, Any], adopted: list[NodeType], story: list[Step]
+) -> None:
+    history = History(adopted=adopted, **policy)
+    history.play(story)
+    history.wait()
+    before = list(history.evicted)
+    # What is missing comes by itself, on the right side; only what is too much has to move.
+    on_spot, on_demand = (classes_of(history).count(one) for one in (SPOT, ON_DEMAND))
+    too_many_on_demand = on_demand - (history.wanted - wanted_on_spot(history))
+    wrong = max(0, on_spot - wanted_on_spot(history), too_many_on_demand)
+    decision = history.settle()
+    assert decision == Hold(Reason.BALANCED, decision.message)
+    assert classes_of(history).count(SPOT) == wanted_on_spot(history)
+    assert len(history.living) == history.wanted
+    assert len(history.evicted) - len(before) == wrong
+    # It stands still: looking again, and again, moves nothing.
+    assert history.decide() == history.decide() == decision
+
+
+@given(policy=POLICIES, adopted=CLASSES)
+def test_an_adoption_takes_as_many_evictions_as_replicas_are_on_the_wrong_class(
+    policy: dict[str, Any], adopted: list[NodeType]
+) -> None:
+    history = History(adopted=adopted, **policy)
+    assert is_exact(history.settle())
+    assert len(history.evicted) == abs(adopted.count(SPOT) - wanted_on_spot(history))
+
+
+@example(  # the two that are lost hold slots of either class
+    policy={"percent": 70, "floor": 2}, stages=[(10, [("lose", 6), ("lose", 2)]), (6, [])]
+)
+@given(
+    policy=POLICIES,
+    stages=st.lists(st.tuples(SIZES, steps("lose", "create", "see")), min_size=1, max_size=8),
+)
+def test_scaling_and_losses_alone_never_need_an_eviction(
+    policy: dict[str, Any], stages: list[tuple[int, list[Step]]]
+) -> None:
+    history = History(replicas=0, **policy)
+    for size, losses in stages:
+        history.scale(size)
+        assert is_exact(history.settle())
+        history.play(losses)
+        assert is_exact(history.settle())
+    assert history.evicted == []
+
+
+@given(
+    policy=POLICIES,
+    size=st.integers(1, 30),
+    seen=st.lists(st.tuples(st.just("see"), st.integers(0, 3)), max_size=30),
+)
+def test_a_burst_is_split_right_at_birth_however_late_pods_are_seen(
+    policy: dict[str, Any], size: int, seen: list[Step]
+) -> None:
+    history = History(replicas=size, **policy)
+    for number in range(size):
+        history.create()
+        history.play(seen[number : number + 1])
+    assert classes_of(history).count(SPOT) == wanted_on_spot(history)
+    assert is_exact(history.settle())
+    assert history.evicted == []
+
+
+@given(policy=POLICIES, size=st.integers(1, 16), refusals=st.integers(0, 3))
+def test_pods_that_others_refuse_do_not_bend_the_split(
+    policy: dict[str, Any], size: int, refusals: int
+) -> None:
+    history = History(replicas=size, refusals=refusals, **policy)
+    assert is_exact(history.settle())
+    assert classes_of(history).count(SPOT) == wanted_on_spot(history)
+
+
+@given(policy=POLICIES, adopted=CLASSES, unknown=st.integers(0, 4))
+def test_replicas_on_unknown_nodes_neither_bend_the_split_nor_keep_it_from_rest(
+    policy: dict[str, Any], adopted: list[NodeType], unknown: int
+) -> None:
+    history = History(adopted=[*adopted, *[UNKNOWN] * unknown], **policy)
+    assert is_exact(history.settle())
+    expected = spot(len(adopted), history.percent, history.floor)
+    assert classes_of(history).count(SPOT) == expected
+    assert classes_of(history).count(UNKNOWN) == unknown
+
+
+# -- the contract's own stories -------------------------------------------------------------------
+
+
+def test_adopting_20_spot_replicas_at_70_percent_and_floor_2_takes_6_evictions() -> None:
+    history = History(adopted=[SPOT] * 20)
+    assert is_exact(history.settle())
+    assert len(history.evicted) == 6
+
+
+@pytest.mark.parametrize("moves", [1, 2, 20])
+def test_of_a_statefulset_it_takes_these_ordinals_in_this_order(moves: int) -> None:
+    history = History(kind=STATEFUL_SET, adopted=[SPOT] * 20, moves=moves)
+    assert is_exact(history.settle())
+    assert history.evicted == [f"api-{ordinal}" for ordinal in (16, 13, 10, 6, 1, 0)]
+
+
+@pytest.mark.parametrize("kind", BOTH_KINDS)
+def test_from_0_to_70_to_30_percent_10_replicas_take_7_and_then_4_evictions(kind: str) -> None:
+    history = History(kind=kind, replicas=10, percent=0, floor=0)
+    assert is_exact(history.settle())
+    assert classes_of(history) == [ON_DEMAND] * 10
+    for percent, evictions in ((70, 7), (30, 4)):
+        before = len(history.evicted)
+        history.percent = percent
+        assert is_exact(history.settle())
+        assert len(history.evicted) - before == evictions
+
+
+@pytest.mark.parametrize("kind", BOTH_KINDS)
+@pytest.mark.parametrize("sizes", [(6, 2, 12), (1, 10), (5, 15, 8), (20, 0, 20)])
+def test_the_contracts_scalings_need_no_eviction(kind: str, sizes: tuple[int, ...]) -> None:
+    history = History(kind=kind, replicas=0, percent=80)
+    for size in sizes:
+        history.scale(size)
+        assert is_exact(history.settle())
+        assert classes_of(history).count(SPOT) == spot(size, 80, 2)
+    assert history.evicted == []
+
+
+# -- rules that were tried on paper and loop: why the real ones are as they are -------------------
+
+
+def highest_ordinal_first(observed: Observed, now: datetime) -> Decision:
+    """A planner that does not ask whose slot it is."""
+    decision = plan(observed, now)
+    if not isinstance(decision, Evict):
+        return decision
+    toward = decision.moves[0].toward
+    crowded = [r for r in observed.staying if r.node_type is toward.other]
+    highest = max(crowded, key=lambda r: int(r.pod.name.rpartition("-")[2]))
+    return dataclasses.replace(decision, moves=(Move(highest.pod, toward),))
+
+
+def class_of_the_ordinal(observed: Observed, pod: NewPod) -> Placement:
+    """A webhook that does not ask what the other replicas fill."""
+    placement = place(observed, pod)
+    percent, floor = observed.configuration.percent, observed.configuration.floor
+    return dataclasses.replace(placement, node_type=slot_type(placement.slot, percent, floor))
+
+
+def test_highest_ordinal_first_with_a_fixed_class_per_ordinal_moves_one_pod_for_ever() -> None:
+    history = History(
+        kind=STATEFUL_SET,
+        adopted=[SPOT] * 20,
+        plan=highest_ordinal_first,
+        place=class_of_the_ordinal,
+    )
+    with pytest.raises(StillMovingError):
+        history.settle()
+    assert set(history.evicted) == {"api-19"}
+
+
+def test_either_of_the_two_rules_alone_would_end() -> None:
+    for naive in ({"plan": highest_ordinal_first}, {"place": class_of_the_ordinal}):
+        history = History(kind=STATEFUL_SET, adopted=[SPOT] * 20, **naive)
+        assert is_exact(history.settle())
+        assert len(history.evicted) == 6
+
+
+def counting_the_unknown(observed: Observed, pod: NewPod) -> Placement:
+    """A webhook whose n is all replicas, whatever the planner's is."""
+    placement = place(observed, pod)
+    n = placement.have_spot + placement.have_on_demand + observed.state.unknown
+    is_spot = placement.have_spot < spot(
+        n + 1, observed.configuration.percent, observed.configuration.floor
+    )
+    return dataclasses.replace(placement, node_type=SPOT if is_spot else ON_DEMAND)
+
+
+def test_counting_unknown_replicas_on_one_side_only_moves_for_ever() -> None:
+    adopted = [*[SPOT] * 7, ON_DEMAND, UNKNOWN, UNKNOWN]
+    with pytest.raises(StillMovingError):
+        History(adopted=adopted, place=counting_the_unknown).settle()
+    history = History(adopted=adopted)
+    assert is_exact(history.settle())
+    assert len(history.evicted) == 2
+
+
+def test_reservations_that_nobody_gives_back_move_for_ever() -> None:
+    # One replica too many on on-demand, and a quota that refuses each pod once.
+    adopted = [*[SPOT] * 6, *[ON_DEMAND] * 4]
+    with pytest.raises(StillMovingError):
+        History(adopted=adopted, refusals=1, gives_back=False).settle()
+    history = History(adopted=adopted, refusals=1)
+    assert is_exact(history.settle())
+    assert len(history.evicted) == 1
+
+
+def classes_of(history: History) -> list[NodeType]:
+    return [replica.node_type for replica in history.living]
+
+
+def wanted_on_spot(history: History) -> int:
+    return spot(history.wanted, history.percent, history.floor)
+
+
+def test_a_history_deletes_as_a_replicaset_does() -> None:
+    history = History(kind=DEPLOYMENT, replicas=3, percent=0, floor=0)
+    history.settle()
+    history.scale(4)
+    history.create()
+    history.see(1)
+    history.scale(3)
+    assert sorted(replica.pod.slot or 0 for replica in history.living) == [0, 1, 2]
+    history.scale(2)
+    assert sorted(replica.pod.slot or 0 for replica in history.living) == [0, 1]
+    assert history.observed.missing(NOW) == 0

@@ -1,0 +1,131 @@
+"""The plain servers against callers that follow the rules, and callers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from spotalis.model.errors import PortTaken
+from spotalis.web.exposition import Snapshot, WorkloadRow
+from spotalis.web.metrics import Metrics
+from spotalis.web.server import PlainServer, metrics_server
+from tests.support.http_caller import Caller, ask
+from tests.support.manual_clock import ManualClock
+
+
+async def _page(request: web.BaseRequest) -> web.Response:
+    return web.Response(text="well")
+
+
+@asynccontextmanager
+async def serving(server: PlainServer) -> AsyncIterator[int]:
+    port = await server.start("127.0.0.1", 0)
+    try:
+        yield port
+    finally:
+        await server.stop()
+
+
+def a_server() -> PlainServer:
+    async def failing(request: web.BaseRequest) -> web.Response:
+        raise RuntimeError("a bug")
+
+    return PlainServer({"/page": _page, "/failing": failing}, clock=ManualClock())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        pytest.param("GET", "/", 404, "NOT_FOUND", id="another path"),
+        pytest.param("POST", "/page", 405, "METHOD_NOT_ALLOWED", id="POST"),
+        pytest.param("GET", "/failing", 500, "INTERNAL_ERROR", id="a page with a bug"),
+        pytest.param("G T", "/page", 400, "INVALID_REQUEST", id="no HTTP at all"),
+    ],
+)
+async def test_everything_else_gets_the_error_json(
+    method: str, path: str, status: int, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(a_server()) as port:
+        with caplog.at_level(logging.CRITICAL):
+            reply = await ask(port, method, path)
+    assert reply.status == status
+    assert reply.json()["error"]["code"] == code
+    assert reply.json()["timestamp"] == "2026-11-23T10:00:00Z"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_connection_serves_one_page_after_another() -> None:
+    async with serving(a_server()) as port, Caller(port) as caller:
+        assert [(await caller.ask("GET", "/page")).body for _ in range(3)] == [b"well"] * 3
+
+
+async def test_a_body_that_nobody_reads_ends_the_connection() -> None:
+    async with serving(a_server()) as port:
+        reply = await ask(port, "GET", "/page", b"unasked")
+    assert (reply.status, reply.headers["connection"]) == (200, "close")
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with serving(a_server()) as port:
+        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1"):
+            await a_server().start("127.0.0.1", port)
+
+
+async def test_stopping_ends_idle_connections_and_a_second_time_does_nothing() -> None:
+    server = a_server()
+    await server.stop()
+    port = await server.start("127.0.0.1", 0)
+    async with Caller(port) as idle:
+        await idle.ask("GET", "/page")
+        async with asyncio.timeout(1):
+            await server.stop()
+        assert await idle.closed()
+    await server.stop()
+
+
+async def test_a_scrape_whose_reader_leaves_does_not_harm_the_next() -> None:
+    metrics = Metrics(version="0")
+    server = metrics_server(metrics, Snapshot, clock=ManualClock())
+    async with serving(server) as port:
+        for _ in range(6):
+            async with Caller(port) as leaving:
+                await leaving.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await ask(port, "GET", "/metrics")).status == 200
+
+
+class _Broken(Sequence[WorkloadRow]):
+    """Rows of which the second cannot be had."""
+
+    def __getitem__(self, index: object) -> Any:
+        raise RuntimeError("a bug in the middle")
+
+    def __len__(self) -> int:
+        return 2
+
+
+async def test_a_scrape_that_fails_half_way_does_not_look_whole(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = metrics_server(
+        Metrics(version="0"), lambda: Snapshot(workloads=_Broken()), clock=ManualClock()
+    )
+    async with serving(server) as port:
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await ask(port, "GET", "/metrics")
+    assert "a bug in the middle" in caplog.text
+
+
+async def test_a_scrape_that_fails_at_once_is_a_500() -> None:
+    def failing() -> Snapshot:
+        raise RuntimeError("a bug")
+
+    async with serving(metrics_server(Metrics(version="0"), failing, clock=ManualClock())) as port:
+        reply = await ask(port, "GET", "/metrics")
+    assert (reply.status, reply.json()["error"]["code"]) == (500, "INTERNAL_ERROR")

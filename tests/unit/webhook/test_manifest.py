@@ -1,0 +1,26 @@
+"""The manifest in build/k8s is the configuration that the code means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from spotalis.webhook.registration import configuration
+
+MANIFEST = Path(__file__).parents[3] / "build" / "k8s" / "webhook.yaml"
+
+
+def test_the_webhook_manifest_is_what_the_code_would_register() -> None:
+    service = {
+        "namespace": "spotalis-system",
+        "name": "spotalis-webhook",
+        "path": "/mutate",
+        "port": 443,
+    }
+    meant = configuration(
+        name="spotalis",
+        client_config={"service": service},
+        excluded=["kube-system", "spotalis-system"],
+    )
+    assert yaml.safe_load(MANIFEST.read_text()) == meant

@@ -1,0 +1,420 @@
+"""The webhook server against callers that follow the rules, and callers that do not."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from spotalis.model.errors import PortTaken
+from spotalis.webhook import connections
+from spotalis.webhook.server import BadReview, WebhookServer
+from tests.support.http_caller import Caller, ask
+from tests.support.manual_clock import ManualClock
+
+MIB = 1024 * 1024
+
+
+async def _echo_length(body: bytes) -> bytes:
+    return b'{"length":%d}' % len(body)
+
+
+@dataclass
+class Served:
+    """A running server and what it observed."""
+
+    server: WebhookServer
+    port: int
+    observed: list[str] = field(default_factory=list)
+
+
+@asynccontextmanager
+async def serving(
+    answer: Callable[[bytes], Awaitable[bytes]] = _echo_length, **options: float
+) -> AsyncIterator[Served]:
+    observed: list[str] = []
+    server = WebhookServer(
+        answer,
+        clock=ManualClock(),
+        observe=lambda result, seconds: observed.append(result),
+        **options,  # type: ignore[arg-type]  # all of them are numbers
+    )
+    port = await server.start("127.0.0.1", 0, None)
+    try:
+        yield Served(server, port, observed)
+    finally:
+        await server.stop(grace_seconds=1)
+
+
+class Gate:
+    """An answer that waits until it is let through."""
+
+    def __init__(self) -> None:
+        self.entered = 0
+        self.most = 0
+        self._inside = 0
+        self.open = asyncio.Event()
+        self.someone_inside = asyncio.Event()
+
+    async def __call__(self, body: bytes) -> bytes:
+        self.entered += 1
+        self._inside += 1
+        self.most = max(self.most, self._inside)
+        self.someone_inside.set()
+        await self.open.wait()
+        self._inside -= 1
+        return b"{}"
+
+
+async def test_a_review_is_answered_with_what_the_answer_returns() -> None:
+    async with serving() as served:
+        reply = await ask(served.port, "POST", "/mutate?timeout=2s", b"12345")
+    assert (reply.status, reply.json()) == (200, {"length": 5})
+    assert reply.headers["content-type"] == "application/json"
+    assert served.observed == ["answered"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status", "code"),
+    [
+        pytest.param("POST", "/", {}, b"{}", 404, "NOT_FOUND", id="another path"),
+        pytest.param("POST", "/mutate/", {}, b"{}", 404, "NOT_FOUND", id="a slash too many"),
+        pytest.param("GET", "/mutate", {}, None, 405, "METHOD_NOT_ALLOWED", id="GET"),
+        pytest.param("PUT", "/mutate", {}, b"{}", 405, "METHOD_NOT_ALLOWED", id="PUT"),
+        pytest.param(
+            "POST",
+            "/mutate",
+            {"Content-Type": "text/plain"},
+            b"{}",
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            id="a content type that is not JSON",
+        ),
+        pytest.param(
+            "POST",
+            "/mutate",
+            {"Content-Type": "application/json-patch+json"},
+            b"{}",
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            id="a content type that only begins like JSON",
+        ),
+        pytest.param(
+            "POST",
+            "/mutate",
+            {"Content-Encoding": "gzip"},
+            b"\x1f\x8b",
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+            id="a compressed body",
+        ),
+        pytest.param(
+            "POST",
+            "/mutate",
+            {"Content-Length": str(8 * MIB)},
+            b"",
+            413,
+            "PAYLOAD_TOO_LARGE",
+            id="a length beyond the limit",
+        ),
+        pytest.param(
+            "POST", "/mutate", {"X-Much": "x" * 9000}, b"{}", 400, "INVALID_REQUEST", id="long head"
+        ),
+        pytest.param("PO ST", "/mutate", {}, b"{}", 400, "INVALID_REQUEST", id="no HTTP at all"),
+    ],
+)
+async def test_a_request_that_is_no_review_gets_the_error_json(
+    method: str, path: str, headers: dict[str, str], body: bytes | None, status: int, code: str
+) -> None:
+    async with serving() as served:
+        reply = await ask(served.port, method, path, body, headers=headers)
+    assert reply.status == status
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.json()["error"]["code"] == code
+    assert reply.json()["error"]["message"]
+    assert isinstance(reply.json()["error"]["details"], dict)
+    assert reply.json()["timestamp"] == "2026-11-23T10:00:00Z"
+    assert served.observed == [code.lower()]
+
+
+async def test_a_wrong_method_is_told_the_right_one() -> None:
+    async with serving() as served:
+        reply = await ask(served.port, "GET", "/mutate")
+    assert reply.headers["allow"] == "POST"
+
+
+async def test_a_bad_review_is_answered_with_400_and_its_details() -> None:
+    async def unreadable(body: bytes) -> bytes:
+        raise BadReview("not an AdmissionReview", {"at": "$.kind"})
+
+    async with serving(unreadable) as served:
+        reply = await ask(served.port, "POST", "/mutate", b"{}")
+    assert reply.status == 400
+    assert reply.json() == {
+        "error": {
+            "code": "INVALID_REQUEST",
+            "message": "not an AdmissionReview",
+            "details": {"at": "$.kind"},
+        },
+        "timestamp": "2026-11-23T10:00:00Z",
+    }
+
+
+async def test_a_failing_answer_is_a_logged_500_and_the_connection_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def picky(body: bytes) -> bytes:
+        if body == b"bad":
+            raise RuntimeError("a bug")
+        return b"{}"
+
+    async with serving(picky) as served, Caller(served.port) as caller:
+        with caplog.at_level(logging.ERROR):
+            failed = await caller.ask("POST", "/mutate", b"bad")
+        fine = await caller.ask("POST", "/mutate", b"good")
+    assert failed.status == 500
+    assert failed.json()["error"]["code"] == "INTERNAL_ERROR"
+    assert "a bug" not in failed.body.decode(), "what went wrong is for the log alone"
+    assert "a bug" in caplog.text
+    assert fine.status == 200
+    assert served.observed == ["internal_error", "answered"]
+
+
+async def test_seven_mebibytes_are_a_review_like_any_other() -> None:
+    async with serving() as served:
+        reply = await ask(served.port, "POST", "/mutate", b"x" * (7 * MIB))
+    assert (reply.status, reply.json()) == (200, {"length": 7 * MIB})
+
+
+async def test_a_body_without_a_length_is_cut_off_at_the_limit() -> None:
+    chunk = b"%x\r\n%s\r\n" % (MIB, b"x" * MIB)
+    async with serving() as served, Caller(served.port) as caller:
+        await caller.send(
+            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        for _ in range(8):
+            await caller.send(chunk)
+        reply = await caller.answer()
+    assert (reply.status, reply.json()["error"]["details"]) == (413, {"limit": 7 * MIB})
+    assert reply.headers["connection"] == "close"
+
+
+async def test_a_body_without_a_length_within_the_limit_is_answered() -> None:
+    async with serving() as served, Caller(served.port) as caller:
+        await caller.send(
+            b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+        )
+        reply = await caller.answer()
+    assert reply.json() == {"length": 3}
+
+
+async def test_a_caller_that_asks_first_is_told_to_go_on() -> None:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with serving() as served, Caller(served.port) as caller:
+        await caller.send(head + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        assert (await caller.answer()).status == 100
+        await caller.send(b"abc")
+        assert (await caller.answer()).json() == {"length": 3}
+
+
+async def test_a_body_that_does_not_come_is_a_408_and_disturbs_nobody() -> None:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with serving(read_timeout_seconds=0.2) as served, Caller(served.port) as slow:
+        await slow.send(head + b"Content-Length: 1000\r\n\r\n{")
+        other = await ask(served.port, "POST", "/mutate", b"12")
+        assert served.observed == ["answered"], "the slow one is not over yet"
+        cut = await slow.answer()
+    assert other.status == 200
+    assert (cut.status, cut.json()["error"]["code"]) == (408, "REQUEST_TIMEOUT")
+    assert cut.headers["connection"] == "close"
+
+
+async def test_a_connection_that_never_sends_a_whole_head_is_closed() -> None:
+    async with serving(read_timeout_seconds=0.1) as served, Caller(served.port) as slow:
+        await slow.send(b"POST /mutate HTTP/1.1\r\nX-Slow: ")
+        assert await slow.closed()
+
+
+async def test_a_caller_that_goes_away_leaves_the_server_well() -> None:
+    async with serving() as served:
+        async with Caller(served.port) as caller:
+            await caller.send(
+                b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"Content-Length: 1000\r\n\r\n{"
+            )
+        reply = await ask(served.port, "POST", "/mutate", b"{}")
+    assert reply.status == 200
+
+
+async def test_two_hundred_reviews_at_once_are_all_answered_so_many_at_a_time() -> None:
+    gate = Gate()
+    async with serving(gate, max_concurrent=16) as served:
+        asks = [asyncio.create_task(ask(served.port, "POST", "/mutate", b"{}")) for _ in range(200)]
+        await gate.someone_inside.wait()
+        gate.open.set()
+        replies = await asyncio.gather(*asks)
+    assert [reply.status for reply in replies] == [200] * 200
+    assert gate.entered == 200
+    assert gate.most <= 16
+
+
+async def test_an_answer_that_never_comes_is_a_504() -> None:
+    gate = Gate()
+    async with serving(gate, answer_timeout_seconds=0.05) as served:
+        reply = await ask(served.port, "POST", "/mutate", b"{}")
+    assert (reply.status, reply.json()["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
+
+
+async def test_large_bodies_that_do_not_come_hold_up_no_ordinary_review() -> None:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with serving(read_timeout_seconds=0.5) as served:
+        callers = [Caller(served.port) for _ in range(8)]
+        for caller in callers:
+            await caller.__aenter__()
+            await caller.send(head + b"Content-Length: %d\r\n\r\n{" % (7 * MIB))
+        ordinary = await ask(served.port, "POST", "/mutate", b"{}")
+        large = await asyncio.gather(*(caller.answer() for caller in callers))
+        for caller in callers:
+            await caller.__aexit__(None, None, None)
+    assert ordinary.status == 200
+    assert {reply.status for reply in large} <= {408, 503}
+
+
+async def test_a_large_body_that_finds_no_room_in_time_is_a_503_to_be_tried_again() -> None:
+    gate = Gate()
+    async with serving(gate, read_timeout_seconds=0.5) as served:
+        body = b"x" * 100_000
+        asks = [asyncio.create_task(ask(served.port, "POST", "/mutate", body)) for _ in range(5)]
+        done, held = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
+        gate.open.set()
+        assert [(await one).status for one in held] == [200] * 4
+        (refused,) = [await one for one in done]
+    assert (refused.status, refused.json()["error"]["code"]) == (503, "OVERLOADED")
+    assert refused.headers["retry-after"] == "1"
+
+
+async def test_large_bodies_one_after_the_other_are_all_answered() -> None:
+    async with serving(read_timeout_seconds=0.5) as served:
+        replies = [await ask(served.port, "POST", "/mutate", b"x" * 100_000) for _ in range(6)]
+    assert [reply.status for reply in replies] == [200] * 6
+
+
+async def test_when_full_a_connection_that_never_asked_makes_room_before_an_older_one_that_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "_STRANGER_SECONDS", 0.0)
+    async with serving(max_connections=2) as served, Caller(served.port) as kept:
+        assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+        async with Caller(served.port) as silent:
+            open_now = served.server._connections
+            assert open_now is not None
+            while len(open_now._open) < 2:
+                await asyncio.sleep(0)
+            assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
+            assert await silent.closed()
+            assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+
+
+async def test_when_full_a_connection_in_use_is_left_alone_for_a_second() -> None:
+    async with (
+        serving(max_connections=2) as served,
+        Caller(served.port) as kept,
+        Caller(served.port) as silent,
+    ):
+        assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+        assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
+        assert await silent.closed()
+        assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+
+
+async def test_when_full_a_body_that_does_not_come_makes_room_too() -> None:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with serving(max_connections=1) as served, Caller(served.port) as slow:
+        await slow.send(head + b"Content-Length: 1000\r\n\r\n{")
+        assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
+        assert await slow.closed()
+    assert served.observed == ["caller_gone", "answered"]
+
+
+async def test_when_full_a_review_being_answered_is_never_dropped() -> None:
+    gate = Gate()
+    async with serving(gate, max_connections=1) as served:
+        first = asyncio.create_task(ask(served.port, "POST", "/mutate", b"{}"))
+        await gate.someone_inside.wait()
+        second = asyncio.create_task(ask(served.port, "POST", "/mutate", b"{}"))
+        await asyncio.wait([first, second], timeout=0.5)  # twice what a stranger is given
+        assert not first.done()
+        assert not second.done()
+        gate.open.set()
+        assert [(await first).status, (await second).status] == [200, 200]
+
+
+async def test_what_is_refused_unread_never_gets_into_memory() -> None:
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    piece = bytes(MIB)
+    async with serving() as served, Caller(served.port) as caller:
+        tracemalloc.start()
+        await caller.send(head + b"Content-Length: %d\r\n\r\n" % (100 * MIB))
+        try:
+            for _ in range(32):
+                await caller.send(piece)
+        except ConnectionError:
+            pass  # cut off already
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert served.observed == ["payload_too_large"]
+    assert peak < 4 * MIB
+
+
+async def test_stopping_lets_reviews_in_flight_finish_and_ends_their_connections() -> None:
+    gate = Gate()
+    async with serving(gate) as served, Caller(served.port) as busy, Caller(served.port) as idle:
+        asked = asyncio.create_task(busy.ask("POST", "/mutate", b"{}"))
+        await gate.someone_inside.wait()
+        stopping = asyncio.create_task(served.server.stop(grace_seconds=5))
+        assert await idle.closed()
+        assert not served.server.running
+        with pytest.raises(ConnectionRefusedError):
+            await ask(served.port, "POST", "/mutate", b"{}")
+        assert not stopping.done()
+        gate.open.set()
+        reply = await asked
+        await stopping
+        assert await busy.closed()
+    assert (reply.status, reply.headers["connection"]) == (200, "close")
+
+
+async def test_stopping_cuts_off_what_outlasts_the_grace() -> None:
+    gate = Gate()
+    async with serving(gate) as served, Caller(served.port) as busy:
+        asked = asyncio.create_task(busy.ask("POST", "/mutate", b"{}"))
+        await gate.someone_inside.wait()
+        await served.server.stop(grace_seconds=0.05)
+        with pytest.raises(asyncio.IncompleteReadError):
+            await asked
+
+
+async def test_stopping_twice_or_before_starting_does_nothing() -> None:
+    server = WebhookServer(_echo_length, clock=ManualClock(), observe=lambda result, seconds: None)
+    await server.stop(1)
+    await server.start("127.0.0.1", 0, None)
+    assert server.running
+    await server.stop(1)
+    await server.stop(1)
+    assert not server.running
+
+
+async def test_a_port_in_use_is_named() -> None:
+    async with serving() as served:
+        other = WebhookServer(_echo_length, clock=ManualClock(), observe=lambda r, s: None)
+        with pytest.raises(PortTaken, match=f"port {served.port} on 127.0.0.1") as caught:
+            await other.start("127.0.0.1", served.port, None)
+        assert (caught.value.address, caught.value.port) == ("127.0.0.1", served.port)

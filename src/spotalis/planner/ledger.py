@@ -1,0 +1,103 @@
+"""Which evictions may be sent: design J, the protocol that keeps the floor through crashes.
+
+A turn that evicts goes like this, and no clock takes part in it:
+
+1. ``prepare`` the ledger as read: what is over goes, new intents come, orphans are taken over.
+2. Write it by compare and swap. Lost: nothing was sent, the next turn begins anew.
+3. Only then read the pods with quorum, and ``authorise`` against what both say together.
+4. Send what is authorised, by UID.
+5. ``withdraw`` what was certainly not carried out: one's own, in the turn that wrote it.
+
+Why the floor holds whatever is delayed, lost or doubled: order any two evictions by their writes.
+The ledger that the later one wrote names the earlier pod, unless that was already seen ending, in
+which case the later list shows it. So the later one never counts on it. Found broken by exhaustion
+(tests/model): no ledger, a list before the write, intents that expire, orphans sent again without
+a new list, refusals that remove what another has taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Set
+
+import msgspec
+
+from spotalis.model.ledger import Intent, Ledger
+
+
+def prepare(
+    ledger: Ledger,
+    *,
+    sender: str,
+    wanted: Sequence[Intent] = (),
+    over: Set[str] = frozenset(),
+    ended: Set[str] = frozenset(),
+) -> Ledger:
+    """The ledger to be written before anything is sent.
+
+    Args:
+        ledger: as read, however old: a stale one loses the compare and swap.
+        sender: this process.
+        wanted: new intents, of this sender.
+        over: UIDs of pods whose moves are over; only those among ``ended`` are struck.
+        ended: UIDs of pods that were seen ending or gone, by whomever: for good, since a UID
+            never comes back.
+    """
+    kept = [intent for intent in ledger.intents if intent.pod not in (over & ended)]
+    known = {intent.pod for intent in kept}
+    again = [intent if intent.pod in ended else _again(intent, sender) for intent in kept]
+    new = [intent for intent in wanted if intent.pod not in known]
+    return msgspec.structs.replace(ledger, intents=(*again, *new))
+
+
+def _again(intent: Intent, sender: str) -> Intent:
+    """One that may have to be sent (again) by us."""
+    taken = intent.taken or intent.sender != sender
+    return msgspec.structs.replace(intent, sender=sender, tries=intent.tries + 1, taken=taken)
+
+
+def authorise(
+    ledger: Ledger, *, living: Set[str], floor_pods: Set[str], floor: int
+) -> tuple[Intent, ...]:
+    """The intents that may be sent now, oldest first.
+
+    Args:
+        ledger: as just written, by us.
+        living: UIDs of the workload's pods that the quorum list shows, not terminating.
+        floor_pods: those among them that are ready on on-demand, and on no leaving node.
+        floor: the owner's, as last seen.
+
+    Every intent's pod counts as gone already, whoever sent it; of those to be sent now, each is
+    weighed in turn.
+    """
+    to_send = [intent for intent in ledger.intents if intent.pod in living]
+    meant = {intent.pod for intent in to_send}
+    sure = len(floor_pods - meant)
+    allowed: list[Intent] = []
+    # Sent by an earlier turn or another process, and perhaps on its way: spent, allowed or not.
+    waiting = [i.pod for i in to_send if i.tries == 1 and not i.taken and i.pod in floor_pods]
+    for intent in to_send:
+        if intent.pod not in floor_pods:
+            allowed.append(intent)
+            continue
+        fresh = intent.pod in waiting
+        left = sure + len(waiting) - fresh
+        if left >= floor:
+            allowed.append(intent)
+            if fresh:
+                waiting.remove(intent.pod)
+    return tuple(allowed)
+
+
+def withdraw(ledger: Ledger, *, sender: str, refused: Iterable[str]) -> Ledger:
+    """Strike out what was certainly not carried out, as far as that is ours to say.
+
+    Only an intent of our own, in the turn that wrote it: an older one, or one taken over, may
+    have been sent before by whoever had it, and stays until its pod is seen ending.
+    """
+    gone = set(refused)
+    kept = tuple(
+        intent
+        for intent in ledger.intents
+        if intent.pod not in gone or intent.sender != sender or intent.taken or intent.tries > 1
+    )
+    return msgspec.structs.replace(ledger, intents=kept)

@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from spotalis.kube.client import Client
+from spotalis.kube.client import ApiError, Client
 from spotalis.kube.limiter import Limiter
 from spotalis.kube.resources import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
+    LEDGERS,
     NAMESPACES,
     NODES,
     PODS,
@@ -26,13 +27,16 @@ from spotalis.kube.resources import (
 from spotalis.kube.store import Change, Record, Store, StoreWriter
 from spotalis.kube.watch import Relist, WatchReport, reflect
 from spotalis.model.clock import Clock
+from spotalis.model.decision import Reason
 from spotalis.model.dice import Dice
+from spotalis.model.ledger import LedgerObject
 from spotalis.model.settings import ControllerConfiguration
-from spotalis.model.transport import Transport
+from spotalis.model.transport import Transport, TransportError
 from spotalis.operator.cluster import Cluster, WorkloadKey
 from spotalis.operator.events import Herald
 from spotalis.operator.journal import Journal
 from spotalis.operator.leadership import Elector
+from spotalis.operator.ledger import Ledgers
 from spotalis.operator.observe import Observer
 from spotalis.operator.queue import Queue
 from spotalis.operator.reconcile import Reconciler, Turn
@@ -75,8 +79,9 @@ class Operator:
         self._reservations = Reservations(clock)
         self._queue = Queue(self._work, clock=clock, dice=dice)
         self.cluster = Cluster(settings, self._reservations, self._queue.add)
-        self._journal = Journal()
-        observer = Observer(self.cluster, self._journal, self._reservations)
+        journal = Journal()
+        self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
+        observer = Observer(self.cluster, self._ledgers, journal, self._reservations)
         self.elector = Elector(
             self.client,
             settings=settings.leader_election,
@@ -89,10 +94,14 @@ class Operator:
         self._reconciler = Reconciler(
             cluster=self.cluster,
             observer=observer,
-            journal=self._journal,
+            journal=journal,
+            ledgers=self._ledgers,
             client=self.client,
             clock=clock,
+            # Of this very process: what an earlier one of the same name meant is an orphan.
+            sender=f"{settings.identity}/{dice.getrandbits(48):012x}",
             may_move=self._may_move,
+            freed=self._look_at_who_waits,
         )
         self.admission = Admission(
             cluster=self.cluster,
@@ -123,6 +132,7 @@ class Operator:
             self._watch(group, REPLICASETS, cluster.replica_sets, cluster.replica_set_changed)
             self._watch(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.budget_changed)
             self._watch(group, PODS, cluster.pods, cluster.pod_changed)
+            self._watch_ledgers(group)
             group.create_task(self.elector.run(), name="elector")
             group.create_task(self._queue.run(), name="queue")
             group.create_task(self._resync(), name="resync")
@@ -138,11 +148,15 @@ class Operator:
         resource: Resource[T],
         store: Store[T],
         changed: Callable[[Change[T]], None],
+        *,
+        writer: StoreWriter[T] | None = None,
+        namespace: str = "",
     ) -> None:
         watching = reflect(
             self.client,
             resource,
-            StoreWriter(store),
+            writer or StoreWriter(store),
+            namespace=namespace,
             on_change=changed,
             on_relist=self._listed,
             clock=self._clock,
@@ -150,6 +164,24 @@ class Operator:
             observe=_log_watch,
         )
         group.create_task(watching, name=f"watch {resource.plural}")
+
+    def _watch_ledgers(self, group: asyncio.TaskGroup) -> None:
+        """What other replicas write; what this one writes it knows."""
+        self._watch(
+            group,
+            LEDGERS,
+            self.cluster.ledgers,
+            self._ledger_changed,
+            writer=self._ledgers.writer,
+            namespace=self.settings.namespace,
+        )
+
+    def _ledger_changed(self, change: Change[LedgerObject]) -> None:
+        latest = change.new or change.old
+        if latest is not None and latest.ledger is not None and latest.ledger.workload:
+            key = WorkloadKey(*latest.ledger.workload.split("/", 2))
+            if self.cluster.configuration(key) is not None:
+                self._queue.add(key)
 
     def _listed(self, relist: Relist[T]) -> None:
         if relist.first and self.cluster.synced:
@@ -162,10 +194,21 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.resync.total_seconds())
             self._look_at_everything()
+            if self._may_move() and self.cluster.synced and not self.settings.read_only:
+                try:
+                    await self._reconciler.sweep()
+                except (ApiError, TransportError) as error:
+                    logger.warning("ledgers not swept", extra={"fields": {"error": str(error)}})
 
     def _look_at_everything(self) -> None:
         for key in self.cluster.managed():
             self._queue.add(key)
+
+    def _look_at_who_waits(self) -> None:
+        """A move or a probe has ended: others may have waited for their turn."""
+        for key, turn in self.turns.items():
+            if turn.reason in _WAITS_FOR_OTHERS:
+                self._queue.add(key)
 
     def _leadership_changed(self, leads: bool) -> None:
         self._led(leads)
@@ -197,6 +240,9 @@ class Operator:
     def _forget(self, key: WorkloadKey) -> None:
         if self.turns.pop(key, None) is not None:
             self._herald.forget(key)
+
+
+_WAITS_FOR_OTHERS = frozenset({Reason.MOVES_IN_FLIGHT, Reason.NO_CAPACITY})
 
 
 def _log_watch(report: WatchReport) -> None:

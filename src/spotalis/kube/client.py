@@ -24,7 +24,7 @@ from spotalis.kube.errors import (
     error_from,
 )
 from spotalis.kube.eviction import Eviction, EvictionOutcome, eviction_body, outcome_of
-from spotalis.kube.exchange import Exchange, Observe
+from spotalis.kube.exchange import Exchange, NotSent, Observe
 from spotalis.kube.limiter import Limiter
 from spotalis.kube.resources import PODS, Resource
 from spotalis.model.clock import Clock
@@ -226,17 +226,30 @@ class Client:
         self._checked(response)
         return True
 
-    async def evict(self, pod: Pod, *, with_resource_version: bool = False) -> Eviction:
+    async def evict(
+        self,
+        pod: Pod,
+        *,
+        with_resource_version: bool = False,
+        still: Callable[[], bool] = lambda: True,
+    ) -> Eviction:
         """Ask once, by the Eviction API, for this very pod (by UID) to be evicted.
 
-        ``with_resource_version``: only as it was when ``pod`` was read.
+        Args:
+            pod: as read.
+            with_resource_version: only as it was when ``pod`` was read.
+            still: asked immediately before it is sent, after the rate limit has let it pass; on
+                False nothing is sent.
         """
         body = eviction_body(pod, with_resource_version=with_resource_version)
         path = PODS.path(pod.namespace, pod.name, "eviction")
         try:
-            response = await self._exchange.send(self._request("POST", path, body=body))
+            response = await self._exchange.send(self._request("POST", path, body=body), still)
+        except NotSent:
+            return Eviction(EvictionOutcome.NOT_SENT, "no longer authorised when its turn came")
         except TransportError as error:
-            return Eviction(EvictionOutcome.UNKNOWN, str(error))
+            lost = EvictionOutcome.UNKNOWN if error.committed else EvictionOutcome.NOT_SENT
+            return Eviction(lost, str(error))
         return outcome_of(response, self._clock.now())
 
     async def raw(

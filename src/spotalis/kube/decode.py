@@ -15,6 +15,7 @@ from spotalis.kube import wire
 from spotalis.kube.interner import Interner
 from spotalis.kube.shapes import amounts, other, requirement, shape_of
 from spotalis.model import objects
+from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
 from spotalis.model.objects import PREFIX
 
 UNDECODABLE = (ValueError, RecursionError)
@@ -56,6 +57,7 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         slot=_slot(annotations.slot),
         review=decision.id,
         rule=_text(decision.rule),
+        move=_text(decision.move),
         protected=annotations.do_not_disrupt == "true" or annotations.safe_to_evict == "false",
     )
 
@@ -170,6 +172,23 @@ def lease(raw: bytes | msgspec.Raw) -> objects.Lease:
         renewed_at=spec.renew_time or "",
         acquired_at=spec.acquire_time or "",
         annotations=meta.annotations or {},
+    )
+
+
+def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
+    """Decode a ledger's ConfigMap; one that another build wrote is kept without its content."""
+    seen = _LEDGER_MAP.decode(raw)
+    meta, data = seen.metadata, seen.data or wire.LedgerData()
+    try:
+        written = _LEDGER.decode(data.ledger)
+    except UNDECODABLE:
+        written = None
+    return LedgerObject(
+        namespace=_text(meta.namespace),
+        name=meta.name,
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        ledger=written if written is not None and written.schema == SCHEMA else None,
     )
 
 
@@ -306,6 +325,8 @@ _WORKLOAD = msgspec.json.Decoder(wire.Workload)
 _REPLICA_SET = msgspec.json.Decoder(wire.ReplicaSet)
 _BUDGET = msgspec.json.Decoder(wire.Budget)
 _LEASE = msgspec.json.Decoder(wire.Lease)
+_LEDGER_MAP = msgspec.json.Decoder(wire.LedgerMap)
+_LEDGER = msgspec.json.Decoder(Ledger)
 _IDENTIFIED = msgspec.json.Decoder(wire.Identified)
 _DECISION = msgspec.json.Decoder(wire.Decision)
 _LABELS = msgspec.json.Decoder(wire.Labels)

@@ -27,6 +27,8 @@ class EvictionOutcome(StrEnum):
     """More than one PodDisruptionBudget selects the pod: never allowed until that is mended."""
     FORBIDDEN = "forbidden"
     """Refused for good: by RBAC, by admission, or as a request that makes no sense."""
+    NOT_SENT = "not-sent"
+    """It certainly never left: no connection, or no longer authorised when its turn came."""
     UNKNOWN = "unknown"
     """No answer, or a failure inside the server: it may have been carried out, or still be."""
 

@@ -20,6 +20,10 @@ LONGEST_WAIT_SECONDS = 30.0
 _BUSY = frozenset({429, 500, 502, 503, 504})
 
 
+class NotSent(Exception):
+    """What a request was to be sent for does not hold any more."""
+
+
 class Exchange:
     """Sends requests through a transport, those for leases first."""
 
@@ -38,9 +42,16 @@ class Exchange:
         self._limiter = limiter
         self._observe = observe
 
-    async def send(self, request: Request) -> Response:
-        """Send once; the answer whatever its status."""
+    async def send(self, request: Request, still: Callable[[], bool] = lambda: True) -> Response:
+        """Send once; the answer whatever its status.
+
+        Raises:
+            NotSent: ``still`` said no when the rate limit had let the request pass.
+            TransportError: no answer came.
+        """
         await self._admit(request)
+        if not still():
+            raise NotSent
         started_at = self._clock.monotonic()
         try:
             response = await self._transport.send(request)

@@ -25,6 +25,8 @@ class Resource(Generic[T_co]):
     namespaced: bool
     decode: Callable[[bytes | msgspec.Raw], T_co]
     """Raises one of ``decode.UNDECODABLE`` for what is not an object of this kind."""
+    label_selector: str = ""
+    """What lists and watches of it are limited to."""
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The request path of the collection, of one namespace of it, or of one object."""
@@ -43,4 +45,9 @@ REPLICASETS = Resource("apps", "v1", "replicasets", "ReplicaSet", True, decode.r
 DISRUPTION_BUDGETS = Resource(
     "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, decode.disruption_budget
 )
+LEDGER_LABEL = "spotalis.io/ledger"
+LEDGERS = Resource(
+    "", "v1", "configmaps", "ConfigMap", True, decode.ledger, label_selector=f"{LEDGER_LABEL}=true"
+)
+"""The ConfigMaps that hold a ledger, and no others."""
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, decode.lease)

@@ -209,7 +209,9 @@ class _Follower(Generic[T]):
     async def _list_by(self, limit: int) -> None:
         self._begin_list()
         version = ""
-        pages = self._client.pages(self._resource, self._namespace, limit=limit)
+        pages = self._client.pages(
+            self._resource, self._namespace, query=self._selection(), limit=limit
+        )
         async with aclosing(pages):
             async for page in pages:
                 version = page.resource_version
@@ -253,12 +255,17 @@ class _Follower(Generic[T]):
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("timeoutSeconds", str(int(seconds))),
+            *self._selection(),
         ]
         if listing:
             query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
         else:
             query += [("resourceVersion", self._version)]
         return query
+
+    def _selection(self) -> list[tuple[str, str]]:
+        selector = self._resource.label_selector
+        return [("labelSelector", selector)] if selector else []
 
     async def _take_line(self, line: bytes) -> None:
         event = _readable(_EVENT.decode, line)

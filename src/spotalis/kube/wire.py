@@ -36,6 +36,7 @@ class Decision(Wire):
 
     id: str = ""
     rule: str = ""
+    move: str = ""
 
 
 class OwnerReference(Wire):
@@ -353,3 +354,16 @@ class Lease(Wire):
 
     metadata: Meta
     spec: LeaseSpec | None = None
+
+
+class LedgerData(Wire):
+    """``data`` of the ConfigMap that holds a ledger."""
+
+    ledger: str = ""
+
+
+class LedgerMap(Wire):
+    """That ConfigMap."""
+
+    metadata: Meta
+    data: LedgerData | None = None

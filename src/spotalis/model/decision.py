@@ -56,6 +56,10 @@ class Reason(StrEnum):
     """No node says which class it is."""
     WAITING_FOR_PODS = "WaitingForPods"
     """The wanted replicas are not all there yet, and none is on the wrong class."""
+    LEDGER_UNREADABLE = "LedgerUnreadable"
+    """Another build wrote the record of its moves, or it is damaged."""
+    WEBHOOK_NEVER_CALLED = "WebhookNeverCalled"
+    """Replicas appear that no review came for: the API server does not reach the webhook."""
     NO_CANDIDATE = "NoCandidate"
     """Every replica that should move is protected or pinned."""
 
@@ -84,6 +88,8 @@ class Move:
 
     pod: Pod
     toward: NodeType
+    probe: bool = False
+    """Made without evidence of room, to find out."""
 
 
 @dataclass(frozen=True, slots=True)

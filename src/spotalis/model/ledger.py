@@ -38,6 +38,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     toward: NodeType
     sender: str
     """The process that may send it; another must first take it over."""
+    at: datetime | None = None
+    """When it was meant, by its first sender's clock: tells new replicas from old, no more."""
     tries: int = 1
     """Turns in which it may have been sent."""
     taken: bool = False

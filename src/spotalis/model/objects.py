@@ -50,6 +50,16 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
                 return self._compares(value)
         return False
 
+    def __str__(self) -> str:
+        """As a part of a ``labelSelector`` parameter; ``Gt`` and ``Lt`` have no such form."""
+        match self.operator:
+            case "Exists":
+                return self.key
+            case "DoesNotExist":
+                return f"!{self.key}"
+        word = "notin" if self.operator == "NotIn" else "in"
+        return f"{self.key} {word} ({','.join(self.values)})"
+
     def _compares(self, value: str | None) -> bool:
         if value is None or len(self.values) != 1:
             return False
@@ -72,6 +82,10 @@ class LabelSelector(msgspec.Struct, frozen=True, gc=False):
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether every requirement holds."""
         return all(requirement.matches(labels) for requirement in self.requirements)
+
+    def __str__(self) -> str:
+        """As a ``labelSelector`` parameter of the API."""
+        return ",".join(map(str, self.requirements))
 
 
 class Toleration(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +160,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``id`` of annotation ``spotalis.io/decision``: the uid of the review that placed it."""
     rule: str = ""
     """``rule`` of that annotation; ``""`` for a pod that no webhook of ours has seen."""
+    move: str = ""
+    """``move`` of that annotation: the move whose replacement it is, if it is one's."""
     protected: bool = False
     """Carries ``karpenter.sh/do-not-disrupt: "true"``, or
     ``cluster-autoscaler.kubernetes.io/safe-to-evict: "false"``."""

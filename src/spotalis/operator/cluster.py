@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from spotalis.kube.store import Change, Store
 from spotalis.model.configuration import WorkloadConfiguration, configure
+from spotalis.model.ledger import LedgerObject
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import (
     DisruptionBudget,
@@ -73,6 +74,7 @@ class Cluster:
         self.deployments: Store[Workload] = Store()
         self.stateful_sets: Store[Workload] = Store()
         self.budgets: Store[DisruptionBudget] = Store()
+        self.ledgers: Store[LedgerObject] = Store()
         self._pods_by_owner: dict[str, dict[str, Pod]] = {}
         self._pods_by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
@@ -103,6 +105,7 @@ class Cluster:
             "deployments": self.deployments,
             "statefulsets": self.stateful_sets,
             "poddisruptionbudgets": self.budgets,
+            "configmaps": self.ledgers,
         }
 
     def workload(self, key: WorkloadKey) -> Workload | None:

@@ -1,59 +1,42 @@
-"""Evictions of ours that the watches have not shown yet, and what each workload still waits for.
-
-In memory: it bridges the time between the API server's answer and the event. The write-ahead
-ledger that survives a crash is a room of its own (SCOPE.md, "not yet").
-"""
+"""What this process alone has seen: pods that end, and pods that wait. Lost in a crash, and cheap
+to see again; what must not be lost is in the ledger (operator/ledger.py)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Pod
-from spotalis.operator.cluster import WorkloadKey
-
-
-@dataclass(slots=True)
-class OpenMove:
-    """An eviction that was sent."""
-
-    pod: Pod
-    toward: NodeType
-    sent_at: float
-    """Monotonic seconds."""
-    confirmed: bool = False
-    """The API server said yes; False while the answer is out, or was lost."""
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 
 class Journal:
-    """Open moves by workload, oldest first."""
+    """Sightings by pod UID."""
 
     def __init__(self) -> None:
-        self._moves: dict[WorkloadKey, dict[str, OpenMove]] = {}
+        self._ended: set[str] = set()
+        self._waiting: dict[str, dict[str, datetime]] = {}
 
-    def __len__(self) -> int:
-        return sum(len(moves) for moves in self._moves.values())
+    def __contains__(self, pod_uid: str) -> bool:
+        """Whether the pod was seen ending: its eviction was accepted, or it terminates or is gone.
 
-    def open(self, key: WorkloadKey, move: OpenMove) -> None:
-        """An eviction is about to be sent."""
-        self._moves.setdefault(key, {})[move.pod.uid] = move
+        True for good: a UID does not come back.
+        """
+        return pod_uid in self._ended
 
-    def close(self, key: WorkloadKey, pod_uid: str) -> None:
-        """It was refused, or is over."""
-        moves = self._moves.get(key)
-        if moves is not None:
-            moves.pop(pod_uid, None)
-            if not moves:
-                del self._moves[key]
+    def saw_end(self, pod_uid: str) -> None:
+        """The pod terminates, or is gone."""
+        self._ended.add(pod_uid)
 
-    def forget(self, key: WorkloadKey) -> None:
-        """The workload is gone, or no longer ours."""
-        self._moves.pop(key, None)
+    def forget(self, pod_uids: Iterable[str]) -> None:
+        """No ledger names these any more."""
+        self._ended.difference_update(pod_uids)
 
-    def of(self, key: WorkloadKey) -> dict[str, OpenMove]:
-        """Open moves of a workload by the evicted pod's UID."""
-        return self._moves.get(key, {})
-
-    def unsure(self, key: WorkloadKey) -> list[OpenMove]:
-        """Evictions whose answer was lost: to be sent again (the UID makes that harmless)."""
-        return [move for move in self.of(key).values() if not move.confirmed]
+    def sighted(
+        self, workload_uid: str, unschedulable: Iterable[str], now: datetime
+    ) -> Mapping[str, datetime]:
+        """When each of a workload's unschedulable pods was first seen so; drops the others."""
+        before = self._waiting.get(workload_uid, {})
+        found = {uid: before.get(uid, now) for uid in unschedulable}
+        if found:
+            self._waiting[workload_uid] = found
+        else:
+            self._waiting.pop(workload_uid, None)
+        return found

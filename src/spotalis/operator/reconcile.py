@@ -5,37 +5,55 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from spotalis.kube.client import Client, EvictionOutcome
+import msgspec
+
+from spotalis.kube.client import ApiError, Client, Conflict, EvictionOutcome
+from spotalis.kube.resources import PODS
 from spotalis.model.clock import Clock
+from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Decision, Defer, Evict, Move, Reason
+from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Pod
+from spotalis.model.objects import Pod, Workload
 from spotalis.model.replicas import ReplicaState
+from spotalis.model.transport import TransportError
+from spotalis.operator.autoscaler import promised
 from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.journal import Journal, OpenMove
+from spotalis.operator.journal import Journal
+from spotalis.operator.ledger import PREFIX, Ledgers
 from spotalis.operator.observe import Observer
-from spotalis.planner.observed import Observed
-from spotalis.planner.plan import plan
+from spotalis.planner.fallback import fallen_back, waiting
+from spotalis.planner.interruption import notice
+from spotalis.planner.ledger import authorise, prepare, withdraw
+from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.plan import hold_back, plan
+from spotalis.planner.settlement import Settlement, settle
 
 logger = logging.getLogger(__name__)
 
 BLOCKED_RETRY = timedelta(seconds=10)
 """After a refusal by a PodDisruptionBudget; its status change wakes the workload before that."""
 UNSURE_RETRY = timedelta(seconds=2)
-"""After an eviction whose answer was lost."""
+"""After an eviction whose answer was lost, or a ledger that another wrote first."""
+PROMISE_RETRY = timedelta(seconds=15)
+"""While an autoscaler has said that it is making room."""
+FRESH_SECONDS = 5.0
+"""The list that authorises an eviction is at most so old when that is sent (safety.md D.2, S1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eviction:
-    """What became of one move."""
+    """What became of one eviction."""
 
     move: Move
     outcome: EvictionOutcome
     message: str = ""
+    fallback: bool = False
+    """Of a replica that waited for spot in vain: nothing ready was lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +66,8 @@ class Turn:
     state: ReplicaState
     ready: Mapping[NodeType, int] = field(default_factory=dict)
     """Replicas that serve, per class."""
+    fallbacks: int = 0
+    """Replicas of spot slots that run on on-demand since spot was short."""
     evictions: tuple[Eviction, ...] = ()
     again_in: timedelta | None = None
     """When to look again at the latest."""
@@ -67,17 +87,33 @@ class Reconciler:
         cluster: Cluster,
         observer: Observer,
         journal: Journal,
+        ledgers: Ledgers,
         client: Client,
         clock: Clock,
+        sender: str,
         may_move: Callable[[], bool],
+        freed: Callable[[], None] = lambda: None,
     ) -> None:
+        """Nothing is done before :meth:`reconcile`.
+
+        Args:
+            cluster, observer, journal, ledgers, client, clock: what it sees and acts through.
+            sender: names this process in ledgers; never that of another, nor of an earlier one.
+            may_move: whether evictions may be sent at this very moment.
+            freed: called when something ended that other workloads may wait for: a move of those
+                that the cluster allows at once, or a probe.
+        """
         self._cluster = cluster
         self._observer = observer
         self._journal = journal
+        self._ledgers = ledgers
         self._client = client
         self._clock = clock
+        self._sender = sender
         self._may_move = may_move
+        self._freed = freed
         self._rests_until: dict[WorkloadKey, datetime] = {}
+        self._landed_at: datetime | None = None
 
     async def reconcile(self, key: WorkloadKey) -> Turn | None:
         """One turn; None for a workload that is gone or not ours (any more).
@@ -90,109 +126,300 @@ class Reconciler:
         configuration = self._cluster.configuration(key)
         if workload is None or configuration is None:
             self._rests_until.pop(key, None)
-            self._journal.forget(key)
             return None
-        observed = self._observer.observe(workload, configuration)
+        held = await self._ledgers.read(workload.uid)
+        if held is not None and held.ledger is None:
+            return self._unreadable(key, workload, configuration, held)
+        ledger = (held.ledger if held else None) or Ledger()
+        ended = await self._ended(workload.namespace, ledger)
+        # From here to the writing of the ledger nothing but an autoscaler's events is waited for.
         now = self._clock.now()
-        self._close_moves(key, observed, now)
-        observed = dataclasses.replace(
-            self._observer.with_room(observed), cooldown_until=self._rests_until.get(key)
+        observed = self._observer.for_plan(workload, configuration, ledger, now)
+        if observed.read_only:
+            return self._turn(key, now, observed, plan(observed, now))
+        settlement = settle(observed, ended, now)
+        observed = self._settled(key, observed, settlement, now)
+        waits = waiting(observed, now)
+        due, kept = await self._unpromised(workload.namespace, waits.due, now)
+        ledger = observed.ledger
+        decision: Decision
+        if due:
+            ledger = fallen_back(ledger, due, now)
+            count = f"{len(due)} spot {'replica' if len(due) == 1 else 'replicas'}"
+            decision = Defer(
+                Reason.NO_CAPACITY, f"{count} waited in vain and will start on on-demand"
+            )
+        else:
+            decision = plan(observed, now)
+        wanted = _intents(decision, self._sender, now)
+        unsent = any(intent.pod not in ended for intent in ledger.intents)
+        sends = self._may_move() and bool(
+            wanted or (unsent and not due and hold_back(observed, now) is None)
         )
-        decision = plan(observed, now)
-        again_in = decision.again_in if isinstance(decision, Defer) else None
+        if sends:
+            ledger = prepare(ledger, sender=self._sender, wanted=wanted, ended=ended)
+        try:
+            held = await self._write(workload, held, ledger)
+        except Conflict as lost:
+            logger.info("ledger lost", extra={"fields": {"workload": str(key), "why": str(lost)}})
+            return self._turn(key, now, observed, decision, again_in=UNSURE_RETRY)
+        if settlement.over:
+            self._freed()
+        done = [await self._fall_back(key, replica) for replica in due]
+        if sends and held is not None:
+            sent, held = await self._send(key, observed, held)
+            done += sent
+            decision = _outcome(decision, sent)
+        pauses = [waits.due_in, PROMISE_RETRY if kept else None]
+        if any(one.outcome is EvictionOutcome.UNKNOWN for one in done):
+            pauses.append(UNSURE_RETRY)
+        if any(one.outcome not in _GOES_ON for one in done):
+            pauses.append(BLOCKED_RETRY)
+        pauses.append(decision.again_in if isinstance(decision, Defer) else None)
+        soonest = min((pause for pause in pauses if pause is not None), default=None)
+        return self._turn(key, now, observed, decision, done, soonest)
+
+    async def sweep(self) -> None:
+        """Remove the ledgers of workloads that are gone, or that are ours no more.
+
+        Raises:
+            ApiError, TransportError: the rest is left for the next time.
+        """
+        living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
+        for held in list(self._ledgers.store):
+            workload = living.get(held.name.removeprefix(PREFIX))
+            if workload is None:
+                await self._ledgers.remove(held)
+                continue
+            key = WorkloadKey(workload.kind, workload.namespace, workload.name)
+            if self._cluster.configuration(key) is None and held.ledger is not None:
+                ended = await self._ended(workload.namespace, held.ledger)
+                if all(intent.pod in ended for intent in held.ledger.intents):
+                    await self._ledgers.remove(held)
+
+    # -- the ledger ------------------------------------------------------------------------------
+
+    def _unreadable(
+        self,
+        key: WorkloadKey,
+        workload: Workload,
+        configuration: WorkloadConfiguration,
+        held: LedgerObject,
+    ) -> Turn:
+        now = self._clock.now()
+        observed = self._observer.for_plan(workload, configuration, Ledger(), now)
+        words = (
+            f"configmap {held.namespace}/{held.name} was written by another version of Spotalis, "
+            "or is damaged; nothing is moved until that version has finished its moves, or "
+            "somebody who knows that none is under way deletes it"
+        )
+        return self._turn(key, now, observed, Defer(Reason.LEDGER_UNREADABLE, words))
+
+    async def _ended(self, namespace: str, ledger: Ledger) -> frozenset[str]:
+        """Which pods of its intents are known to end or to be gone, by a look if need be.
+
+        That a store does not show a pod proves nothing: its server may lag.
+        """
+        for intent in ledger.intents:
+            if intent.pod in self._journal:
+                continue
+            pod = self._cluster.pods.get(namespace, intent.name)
+            if pod is None or pod.uid != intent.pod:
+                pod = await self._client.get(PODS, namespace, intent.name)
+            if pod is None or pod.uid != intent.pod or pod.deleting_at is not None:
+                self._journal.saw_end(intent.pod)
+        return frozenset(i.pod for i in ledger.intents if i.pod in self._journal)
+
+    def _settled(
+        self, key: WorkloadKey, observed: Observed, settlement: Settlement, now: datetime
+    ) -> Observed:
+        """The same after its moves that are over, with what follows from them."""
+        over = settlement.over
+        if over and not settlement.ledger.intents:
+            self._rests_until[key] = now + self._cluster.settings.cooldown
+        if settlement.landed:
+            self._landed_at = now
+        return dataclasses.replace(
+            observed,
+            ledger=settlement.ledger,
+            moves_free=observed.moves_free + len(over),
+            probe_free=observed.probe_free or any(intent.probe for intent in over),
+            landed_at=self._landed_at,
+            cooldown_until=self._rests_until.get(key),
+        )
+
+    async def _write(
+        self, workload: Workload, held: LedgerObject | None, ledger: Ledger
+    ) -> LedgerObject | None:
+        before = (held.ledger if held else None) or Ledger()
+        if ledger == msgspec.structs.replace(before, workload=ledger.workload):
+            return held
+        written = await self._ledgers.write(workload, held, ledger)
+        gone = {intent.pod for intent in before.intents} - {i.pod for i in ledger.intents}
+        self._journal.forget(gone)
+        return written
+
+    # -- evictions -------------------------------------------------------------------------------
+
+    async def _unpromised(
+        self, namespace: str, due: Sequence[Replica], now: datetime
+    ) -> tuple[list[Replica], list[Replica]]:
+        """Those that no autoscaler is making room for, and those that one is."""
+        if not due:
+            return [], []
+        try:
+            coming = await promised(self._client, namespace, now)
+        except (ApiError, TransportError) as error:
+            logger.warning("events not read", extra={"fields": {"error": str(error)}})
+            coming = frozenset()
+        kept = [replica for replica in due if replica.pod.uid in coming]
+        return [replica for replica in due if replica.pod.uid not in coming], kept
+
+    async def _fall_back(self, key: WorkloadKey, replica: Replica) -> Eviction:
+        """Evict a pod that waits for a node, but not if it has just been bound after all."""
+        answer = await self._client.evict(
+            replica.pod, with_resource_version=True, still=self._may_move
+        )
+        move = Move(replica.pod, NodeType.ON_DEMAND)
+        _log(key, move, answer.outcome, answer.message, fallback=True)
+        return Eviction(move=move, outcome=answer.outcome, message=answer.message, fallback=True)
+
+    async def _send(
+        self, key: WorkloadKey, observed: Observed, held: LedgerObject
+    ) -> tuple[list[Eviction], LedgerObject | None]:
+        """Send what the ledger as just written and the pods as they are now allow together."""
+        assert held.ledger is not None
+        ledger, workload = held.ledger, observed.workload
+        asked_at = self._clock.monotonic()
+
+        def still() -> bool:
+            fresh = self._clock.monotonic() - asked_at < FRESH_SECONDS
+            return fresh and self._may_move()
+
+        pods = await self._client.list_all(
+            PODS, workload.namespace, quorum=True, label_selector=str(workload.selector)
+        )
+        living = {pod.uid: pod for pod in pods if pod.deleting_at is None}
+        for intent in ledger.intents:
+            if intent.pod not in living:
+                self._journal.saw_end(intent.pod)
+        allowed = authorise(
+            ledger,
+            living=living.keys() - {i.pod for i in ledger.intents if i.pod in self._journal},
+            floor_pods=self._floor_pods(observed, living.values()),
+            floor=observed.configuration.floor,
+        )
         done: list[Eviction] = []
-        if lost := self._journal.unsure(key):
-            # Nothing new before the evictions whose answer was lost are answered.
-            done = [await self._evict(key, Move(move.pod, move.toward)) for move in lost]
-            again_in = UNSURE_RETRY
-        elif isinstance(decision, Evict):
-            done = await self._carry_out(key, decision)
-            decision, again_in = _outcome(decision, done)
+        for intent in allowed:
+            pod = living[intent.pod]
+            answer = await self._client.evict(pod, still=still)
+            move = Move(pod, intent.toward, probe=intent.probe)
+            _log(key, move, answer.outcome, answer.message)
+            done.append(Eviction(move=move, outcome=answer.outcome, message=answer.message))
+            if answer.outcome in _ENDS:
+                self._journal.saw_end(intent.pod)
+            elif answer.outcome is not EvictionOutcome.UNKNOWN:
+                break
+        maybe = {one.move.pod.uid for one in done if one.outcome is EvictionOutcome.UNKNOWN}
+        refused = {
+            intent.pod
+            for intent in ledger.intents
+            if intent.pod not in self._journal and intent.pod not in maybe
+        }
+        rest = withdraw(ledger, sender=self._sender, refused=refused)
+        if rest == ledger:
+            return done, held
+        try:
+            return done, await self._write(workload, held, rest)
+        except Conflict:
+            return done, held  # whoever wrote it has taken them over
+
+    def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
+        """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""
+        cluster = self._cluster
+        owners = {r.pod.owner.uid for r in observed.replicas if r.pod.owner is not None}
+        found = set()
+        for pod in pods:
+            node = cluster.node(pod.node)
+            if (
+                pod.ready
+                and not pod.finished
+                and pod.owner is not None
+                and pod.owner.uid in owners
+                and node is not None
+                and cluster.node_type(node.name) is NodeType.ON_DEMAND
+                and not notice(node)
+            ):
+                found.add(pod.uid)
+        return frozenset(found)
+
+    # -- the record ------------------------------------------------------------------------------
+
+    def _turn(
+        self,
+        key: WorkloadKey,
+        now: datetime,
+        observed: Observed,
+        decision: Decision,
+        evictions: Sequence[Eviction] = (),
+        again_in: timedelta | None = None,
+    ) -> Turn:
+        if again_in is None and isinstance(decision, Defer):
+            again_in = decision.again_in
         return Turn(
             key=key,
             at=now,
             decision=decision,
             state=observed.state,
             ready=Counter(r.node_type for r in observed.replicas if r.ready),
-            evictions=tuple(done),
+            fallbacks=sum(1 for r in observed.staying if r.pod.rule == "fallback"),
+            evictions=tuple(evictions),
             again_in=again_in,
         )
 
-    def _close_moves(self, key: WorkloadKey, observed: Observed, now: datetime) -> None:
-        """A move is over when its pod is gone and its replacement serves.
 
-        Which replacement belongs to which move nobody can tell, and need not: a workload never
-        has more open moves than pods of it are missing. A pod that is still shown as living
-        although it was evicted keeps its move open: the event is yet to come.
-        """
-        moves = self._journal.of(key)
-        if not moves:
-            return
-        living = {r.pod.uid for r in observed.replicas if not (r.pod.deleting_at or r.pod.finished)}
-        gone = [uid for uid in moves if uid not in living]
-        over = len(gone) - observed.missing(now)
-        for uid in gone[: max(0, over)]:
-            self._journal.close(key, uid)
-        for uid in gone[max(0, over) :]:
-            moves[uid].confirmed = True
-        if not self._journal.of(key):
-            self._rests_until[key] = now + self._cluster.settings.cooldown
-
-    async def _carry_out(self, key: WorkloadKey, decision: Evict) -> list[Eviction]:
-        """Evict in order until one is refused, unanswered, or the lead is lost."""
-        done: list[Eviction] = []
-        for move in decision.moves:
-            if not self._may_move():
-                break
-            done.append(await self._evict(key, move))
-            if done[-1].outcome not in _GOES_ON:
-                break
-        return done
-
-    async def _evict(self, key: WorkloadKey, move: Move) -> Eviction:
-        """Ask the API server; the move is open from before the request until it is refused."""
-        pod = move.pod
-        entry = OpenMove(pod=pod, toward=move.toward, sent_at=self._clock.monotonic())
-        self._journal.open(key, entry)
-        answer = await self._client.evict(pod)
-        match answer.outcome:
-            case EvictionOutcome.EVICTED:
-                entry.confirmed = True
-            case EvictionOutcome.UNKNOWN:
-                pass
-            case _:
-                self._journal.close(key, pod.uid)
-        _log(key, pod, move, answer.outcome, answer.message)
-        return Eviction(move=move, outcome=answer.outcome, message=answer.message)
+_ENDS = frozenset({EvictionOutcome.EVICTED, EvictionOutcome.GONE})
+"""Answers that say that the pod ends."""
+_GOES_ON = _ENDS | {EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT}
 
 
-_GOES_ON = frozenset({EvictionOutcome.EVICTED, EvictionOutcome.GONE, EvictionOutcome.CONFLICT})
-"""Answers after which the next candidate may be asked for: the pod is gone, one way or another."""
+def _intents(decision: Decision, sender: str, now: datetime) -> list[Intent]:
+    if not isinstance(decision, Evict):
+        return []
+    return [
+        Intent(
+            pod=move.pod.uid,
+            name=move.pod.name,
+            toward=move.toward,
+            sender=sender,
+            at=now,
+            probe=move.probe,
+        )
+        for move in decision.moves
+    ]
 
 
-def _outcome(decision: Evict, done: list[Eviction]) -> tuple[Decision, timedelta | None]:
-    """What the turn came to, and when to look again at the latest."""
-    if not done or done[-1].outcome in _GOES_ON:
-        return decision, None
-    last = done[-1]
-    if last.outcome is EvictionOutcome.UNKNOWN:
-        return decision, UNSURE_RETRY
-    if any(eviction.outcome is EvictionOutcome.EVICTED for eviction in done):
-        return decision, BLOCKED_RETRY
-    return Defer(Reason.BLOCKED_BY_PDB, last.message, BLOCKED_RETRY), BLOCKED_RETRY
+def _outcome(decision: Decision, sent: Sequence[Eviction]) -> Decision:
+    """What the turn came to: nothing but a refusal is one."""
+    if not sent or any(one.outcome in _GOES_ON for one in sent):
+        return decision
+    return Defer(Reason.BLOCKED_BY_PDB, sent[-1].message, BLOCKED_RETRY)
 
 
-def _log(key: WorkloadKey, pod: Pod, move: Move, outcome: EvictionOutcome, message: str) -> None:
-    logger.info(
-        "eviction",
-        extra={
-            "fields": {
-                "workload": str(key),
-                "pod": pod.name,
-                "node": pod.node,
-                "toward": str(move.toward),
-                "outcome": str(outcome),
-                "message": message,
-            }
-        },
-    )
+def _log(
+    key: WorkloadKey,
+    move: Move,
+    outcome: EvictionOutcome,
+    message: str,
+    *,
+    fallback: bool = False,
+) -> None:
+    fields = {
+        "workload": str(key),
+        "pod": move.pod.name,
+        "node": move.pod.node,
+        "toward": str(move.toward),
+        "outcome": str(outcome),
+        "message": message,
+    }
+    logger.info("fallback" if fallback else "eviction", extra={"fields": fields})

@@ -38,7 +38,11 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
     eligible = [
         replica
         for replica in observed.staying
-        if replica.node_type is crowded and not replica.user_pinned and not replica.pod.protected
+        if replica.node_type is crowded
+        and not replica.user_pinned
+        and not replica.pod.protected
+        # It waits for an on-demand node: spot would not take it either.
+        and not (replica.pod.rule == "fallback" and not replica.pod.node)
     ]
     eligible.sort(key=order)
     if stateful:

@@ -159,6 +159,27 @@ def rested(observed: Observed, now: datetime) -> Defer | None:
     return Defer(Reason.COOLDOWN, f"{to_move(observed)}; the last move is recent", until - now)
 
 
+def useful(observed: Observed, now: datetime) -> Defer | None:
+    """Replacements have not kept landing in the class that they left."""
+    ledger, words = observed.ledger, to_move(observed)
+    until = ledger.futile_until
+    if until is None or now >= until or not words:
+        return None
+    again = f"next try at {until.isoformat(timespec='seconds')}"
+    if observed.unreviewed:
+        return Defer(
+            Reason.WEBHOOK_NEVER_CALLED,
+            f"{words}, but {observed.unreviewed} new replicas came and no review for any: the API "
+            f"server does not reach the webhook; {again}",
+            until - now,
+        )
+    return Defer(
+        Reason.FUTILE,
+        f"{words}; the last {ledger.futile} replacements landed in the class just left, {again}",
+        until - now,
+    )
+
+
 def window_open(observed: Observed, now: datetime) -> Defer | None:
     """Moves may happen now."""
     policy = observed.configuration.disruption
@@ -198,5 +219,5 @@ STANDING: tuple[Guard, ...] = (
 )
 """Asked whatever the split is: they say whether the question makes sense at all."""
 
-MOVING: tuple[Guard, ...] = (within_budget, rested, window_open)
+MOVING: tuple[Guard, ...] = (within_budget, rested, window_open, useful)
 """Asked once something is to be moved, before looking at single replicas."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget, Pod, Workload
 from spotalis.model.replicas import ReplicaState
@@ -23,7 +24,8 @@ class Replica:
     leaving: bool = False
     """Its node is being taken by the provider."""
     evicted: bool = False
-    """The API server has accepted our eviction, and no event has shown it yet."""
+    """To the planner: the ledger means it. To the webhook: the API server has accepted that, and
+    no event has shown it yet."""
     user_pinned: bool = False
     """The owner's template pins its class: counted, never moved."""
     neighbours: int = 0
@@ -60,6 +62,8 @@ class Reservation:
     node_type: NodeType
     name: str = ""
     """Only a StatefulSet's pods have a name before they exist."""
+    move: str = ""
+    """The move whose replacement it is, if it is one's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +88,22 @@ class Observed:
     moves_free: int = 20
     """Evictions that may still start in the whole cluster."""
     cooldown_until: datetime | None = None
+    ledger: Ledger = Ledger()
+    """What is remembered of the workload; pods of its intents are ``evicted`` above."""
+    probe_free: bool = True
+    """No probe is under way in the cluster."""
+    landed_at: datetime | None = None
+    """When a probe, anybody's, last found a spot node."""
+    provisioned: bool = False
+    """Somebody adds nodes for pods that wait: there are nodes of Karpenter's node pools."""
+    arriving: bool = False
+    """A spot node that fits has registered and is not yet Ready."""
+    on_demand_helps: bool = True
+    """Some on-demand node could hold a replica, or none is there to say otherwise."""
+    first_unschedulable: Mapping[str, datetime] = field(default_factory=dict)
+    """By pod UID: when a pod was first seen unschedulable, where the scheduler wrote no time."""
+    unreviewed: int = 0
+    """Replicas made since we watch that no webhook saw, while no review ever came."""
 
     @cached_property
     def staying(self) -> tuple[Replica, ...]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
+from spotalis.model.ledger import Market
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import slot_type, spot
 from spotalis.planner.candidates import ordinal, slot_of
@@ -29,7 +30,8 @@ class Placement:
     node_type: NodeType
     slot: int
     rule: str
-    """``share`` (Deployment), ``slot`` or ``share`` (StatefulSet)."""
+    """``share`` (Deployment), ``slot`` or ``share`` (StatefulSet); ``fallback`` for a replica of
+    a spot slot that starts on on-demand since spot is short."""
     have_on_demand: int
     have_spot: int
     """Replicas of its owner that hold a slot, per class, admitted and not yet seen included."""
@@ -38,6 +40,8 @@ class Placement:
     want_on_demand: int
     want_spot: int
     """The split of the workload's wanted replicas."""
+    move: str = ""
+    """The open move that it is the replacement of, if it is one's."""
 
 
 def place(observed: Observed, pod: NewPod) -> Placement:
@@ -52,6 +56,9 @@ def place(observed: Observed, pod: NewPod) -> Placement:
     else:
         slots = {slot_of(r, observed) for r in held} | {r.slot for r in reserved}
         node_type, slot, rule = _next_place(observed, have_spot, have_on_demand, slots)
+    move = _move_waiting(observed, pod, node_type)
+    if node_type is NodeType.SPOT and not move and observed.ledger.market is Market.SHORT:
+        node_type, rule = NodeType.ON_DEMAND, "fallback"
     return Placement(
         node_type=node_type,
         slot=slot,
@@ -61,7 +68,24 @@ def place(observed: Observed, pod: NewPod) -> Placement:
         reserved=len(reserved),
         want_on_demand=observed.state.desired_on_demand,
         want_spot=observed.state.desired_spot,
+        move=move,
     )
+
+
+def _move_waiting(observed: Observed, pod: NewPod, node_type: NodeType) -> str:
+    """The oldest open move to this class that has no replacement yet; empty if there is none.
+
+    The split alone sends a replacement where its move wants it; that it stands for a move matters
+    where spot is short: only the replicas that are meant to try spot do.
+    """
+    living = {replica.pod.uid for replica in observed.staying}
+    answered = {replica.pod.move for replica in observed.staying}
+    answered |= {reservation.move for reservation in observed.reservations}
+    for intent in observed.ledger.intents:
+        fits = intent.toward is node_type and (not pod.name or intent.name == pod.name)
+        if fits and intent.pod not in living and intent.move not in answered:
+            return intent.move
+    return ""
 
 
 def _awaited(observed: Observed, pod: NewPod, seen: Set[str]) -> list[Reservation]:

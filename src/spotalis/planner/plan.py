@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
+from spotalis.model.ledger import Market
 from spotalis.model.nodes import NodeType
 from spotalis.planner.budget import Budgets
 from spotalis.planner.candidates import candidates
+from spotalis.planner.fallback import Waiting, probe_due_in, waiting
 from spotalis.planner.guards import MOVING, STANDING, floor_met, to_move
 from spotalis.planner.observed import Observed, Replica
 
@@ -19,20 +23,49 @@ def plan(observed: Observed, now: datetime) -> Decision:
             return stop
     crowded = observed.state.crowded
     if crowded is None:
-        return _at_rest(observed)
+        return _at_rest(observed, now)
     for guard in MOVING:
         if (stop := guard(observed, now)) is not None:
             return stop
     return _choose(observed, crowded, now)
 
 
-def _at_rest(observed: Observed) -> Decision:
+def hold_back(observed: Observed, now: datetime) -> Defer | None:
+    """Why evictions that were meant before, and perhaps sent, are not sent again now.
+
+    Whether they are still wanted is no question: who may have been evicted is best evicted.
+    """
+    for guard in STANDING:
+        if (stop := guard(observed, now)) is not None:
+            return stop
+    if not observed.configuration.disruption.allows_moves(now):
+        return Defer(Reason.OUTSIDE_WINDOW, "moves begun before wait for the window")
+    return None
+
+
+def _at_rest(observed: Observed, now: datetime) -> Decision:
     state = observed.state
     have = f"{state.on_demand} on-demand and {state.spot} spot replicas"
+    if (waits := waiting(observed, now)).replicas:
+        return _wait_for_spot(waits)
     if state.balanced:
         return Hold(Reason.BALANCED, f"{have}, as wanted")
     want = f"{state.desired_on_demand} on-demand and {state.desired_spot} spot"
     return Defer(Reason.WAITING_FOR_PODS, f"{have}, wanted {want}; none is on the wrong class")
+
+
+def _wait_for_spot(waits: Waiting) -> Defer:
+    count = len(waits.replicas)
+    words = f"{count} spot {'replica waits' if count == 1 else 'replicas wait'} for a node"
+    if waits.due_in is not None:
+        words += f"; the next starts on on-demand in {_seconds(waits.due_in)} s"
+    elif waits.why:
+        words += f"; {waits.why}"
+    return Defer(Reason.NO_CAPACITY, words, waits.due_in)
+
+
+def _seconds(span: timedelta) -> int:
+    return math.ceil(span.total_seconds())
 
 
 def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
@@ -48,7 +81,7 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
     budgets = Budgets(observed.budgets)
     free = observed.moves_left(now)
     spare = observed.ready_on_demand - observed.configuration.floor
-    room = observed.room.get(toward)
+    supply = _supply(observed, toward, now)
     moves: list[Move] = []
     stop: Defer | None = None
     surplus = observed.state.surplus(crowded)
@@ -62,22 +95,59 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
         if ready and crowded is NodeType.ON_DEMAND and spare <= 0:
             stop = stop or floor_met(observed, now) or _floor_reached(observed)
             continue
-        if room is not None and len(moves) >= room:
-            stop = stop or _no_room(observed, toward)
+        if supply.most is not None and len(moves) >= supply.most:
+            stop = stop or supply.stop
             break
-        moves.append(Move(replica.pod, toward))
+        moves.append(Move(replica.pod, toward, probe=supply.probe))
         budgets.spend(replica.pod)
         if ready:
             free -= 1
             spare -= crowded is NodeType.ON_DEMAND
     if moves:
-        return Evict(tuple(moves), Reason.REBALANCING, to_move(observed))
+        words = to_move(observed) + ("; one goes to find out" if supply.probe else "")
+        return Evict(tuple(moves), Reason.REBALANCING, words)
     assert stop is not None
     return stop
 
 
-def _no_room(observed: Observed, toward: NodeType) -> Defer:
-    return Defer(Reason.NO_CAPACITY, f"{to_move(observed)}; no Ready {toward} node has room")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Supply:
+    """How many replacements may be sent to a class, and on what grounds."""
+
+    most: int | None = None
+    """None: as many as there are to move."""
+    probe: bool = False
+    """No evidence: one goes to find out."""
+    stop: Defer | None = None
+    """Why no more."""
+
+
+def _supply(observed: Observed, toward: NodeType, now: datetime) -> _Supply:
+    """Evidence that replacements can land: nodes with room, a provisioner, or a probe.
+
+    Towards on-demand a provisioner is assumed.
+    """
+    room = observed.room.get(toward)
+    if toward is NodeType.ON_DEMAND or room is None:
+        return _Supply()
+    market = observed.ledger.market
+    if market is Market.OPEN or (observed.provisioned and market is Market.UNTRIED):
+        return _Supply()
+    words = f"{to_move(observed)}; no Ready {toward} node has room"
+    if room:
+        return _Supply(most=room, stop=Defer(Reason.NO_CAPACITY, words))
+    if observed.configuration.spot_fallback == timedelta.max:
+        # A probe that fails could not come back: its replacement would wait for ever.
+        never = f"{words}, and spot-fallback is never"
+        return _Supply(most=0, stop=Defer(Reason.NO_CAPACITY, never))
+    due_in = probe_due_in(observed, now)
+    if due_in > timedelta(0):
+        words += f"; next try in {_seconds(due_in)} s"
+        return _Supply(most=0, stop=Defer(Reason.NO_CAPACITY, words, due_in))
+    if not observed.probe_free:
+        words += "; a replica is being tried, of this workload or of another"
+        return _Supply(most=0, stop=Defer(Reason.NO_CAPACITY, words))
+    return _Supply(most=1, probe=True, stop=Defer(Reason.NO_CAPACITY, words))
 
 
 def _floor_reached(observed: Observed) -> Defer:

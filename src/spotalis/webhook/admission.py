@@ -72,6 +72,7 @@ class Admission:
         request = review.read(body)
         if request.object is None:
             raise BadReview("request.object is missing")
+        self._observer.reviews_came = True
         verdict = await self._decide(request, request.object)
         self._decided(verdict.result)
         return review.answer(request.uid, patch=verdict.patch, audit={"decision": verdict.result})
@@ -180,7 +181,7 @@ class Admission:
         return Verdict(str(placement.node_type), tuple(patch))
 
     def _look(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
-        return self._observer.observe(workload, configuration)
+        return self._observer.for_placement(workload, configuration)
 
     def _reserve(self, request: AdmissionRequest, owner: Owner, placement: Placement) -> None:
         self._reservations.make(
@@ -190,6 +191,7 @@ class Admission:
                 slot=placement.slot,
                 node_type=placement.node_type,
                 name=request.name,
+                move=placement.move,
             )
         )
 

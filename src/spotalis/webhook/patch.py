@@ -32,6 +32,8 @@ def decision_text(review: str, placement: Placement, rule: str) -> str:
         "want": [placement.want_on_demand, placement.want_spot],
         "rule": rule,
     }
+    if placement.move:
+        fields["move"] = placement.move
     return msgspec.json.encode(fields).decode("ascii")
 
 

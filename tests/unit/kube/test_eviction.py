@@ -70,7 +70,7 @@ CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code"
         (refusal(504, "Timeout"), EvictionOutcome.UNKNOWN),
         (refusal(408, "Timeout"), EvictionOutcome.UNKNOWN),
         (TransportError("cut"), EvictionOutcome.UNKNOWN),
-        (TransportError("refused", committed=False), EvictionOutcome.UNKNOWN),
+        (TransportError("refused", committed=False), EvictionOutcome.NOT_SENT),
     ],
 )
 def test_each_answer_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
@@ -98,3 +98,13 @@ def test_it_may_ask_for_the_pod_as_it_was_read() -> None:
 def test_it_passes_on_what_the_server_says() -> None:
     blocked, _ = evict(refusal(429, "", "Cannot evict", causes=[BUDGET], retry_after_seconds=10))
     assert (blocked.message, blocked.retry_after_seconds) == ("Cannot evict", 10.0)
+
+
+def test_nothing_is_sent_once_it_is_no_longer_authorised() -> None:
+    async def story() -> tuple[EvictionOutcome, int]:
+        transport = ScriptedTransport([CREATED])
+        client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+        answer = await client.evict(POD, still=lambda: False)
+        return answer.outcome, len(transport.requests)
+
+    assert in_virtual_time(story()) == (EvictionOutcome.NOT_SENT, 0)

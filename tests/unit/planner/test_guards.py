@@ -86,7 +86,7 @@ IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
     Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
     Reason.BLOCKED_BY_PDB: changed(budgets=(a_budget(0),)),
     Reason.FLOOR_UNMET: only_the_floor_is_ready,
-    Reason.NO_CAPACITY: changed(room={SPOT: 0}),
+    Reason.NO_CAPACITY: changed(room={SPOT: 0}, probe_free=False),
 }
 
 

@@ -244,7 +244,8 @@ def test_as_many_go_as_the_tightest_bound_allows() -> None:
         )
         decision = plan(observed, NOW)
         count = len(decision.moves) if isinstance(decision, Evict) else 0
-        assert count == min(wrong, moves, free, space, allowed), (moves, free, space, allowed)
+        probed = max(1, space)  # without any room one goes to find out
+        assert count == min(wrong, moves, free, probed, allowed), (moves, free, space, allowed)
 
 
 def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
@@ -317,13 +318,13 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             id="an unready one blocked, and no ready one may go in its place",
         ),
         pytest.param(
-            a_workload(on_demand=10, room={SPOT: 0}),
+            a_workload(on_demand=10, room={SPOT: 0}, probe_free=False),
             Reason.NO_CAPACITY,
             "no Ready spot node has room",
             id="no room on spot",
         ),
         pytest.param(
-            with_replicas(a_workload(on_demand=10, room={SPOT: 0}), 0, ready=False),
+            with_replicas(a_workload(on_demand=10, room={SPOT: 0}, probe_free=False), 0, ready=False),
             Reason.NO_CAPACITY,
             "no Ready spot node has room",
             id="nor for an unready one",
@@ -460,7 +461,11 @@ def test_no_plan_breaks_a_bound(observed: Observed) -> None:
         assert not replica.pod.protected
     assert len(going) <= observed.state.surplus(crowded)
     assert len(going) <= observed.moves_free
-    assert len(going) <= observed.room.get(crowded.other, len(going))
+    if any(move.probe for move in decision.moves):
+        assert observed.room[crowded.other] == 0
+        assert len(going) == 1
+    else:
+        assert len(going) <= observed.room.get(crowded.other, len(going))
     assert not ready or len(ready) <= observed.moves_left(NOW)
     if crowded is ON_DEMAND and ready:
         assert observed.ready_on_demand - len(ready) >= observed.configuration.floor

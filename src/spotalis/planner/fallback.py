@@ -1,0 +1,167 @@
+"""Spot replicas that wait in vain, and what becomes known about spot by it (behaviour.md 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import msgspec
+
+from spotalis.model.ledger import Ledger, Market
+from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.objects import Node, PodShape
+from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
+from spotalis.planner.interruption import notice
+from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.settlement import lost_in_vain
+
+FIRST_PROBE_BACKOFF = timedelta(minutes=5)
+LONGEST_PROBE_BACKOFF = timedelta(hours=1)
+"""Between two probes that failed; doubled from the first to the longest (behaviour.md 6)."""
+REGISTRATION = timedelta(minutes=15)
+"""A node that has not become Ready within this will not: Karpenter's own limit
+(karpenter/pkg/controllers/nodeclaim/lifecycle/liveness.go, registrationTTL)."""
+
+GUARDS: tuple[Guard, ...] = (managed, valid, has_policy, not_paused, synced, plausible)
+"""All that can keep a replica from falling back: it is not a move, nothing ready is lost, and a
+rollout or a scale-up may be waiting for exactly these pods."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The replicas that wait for a spot node."""
+
+    replicas: tuple[Replica, ...] = ()
+    due: tuple[Replica, ...] = ()
+    """Those among them that have waited long enough to start on on-demand instead."""
+    due_in: timedelta | None = None
+    """Until the next one has; None: no clock runs."""
+    why: str = ""
+    """Why no clock runs although somebody waits; empty if one does."""
+
+
+def waiting(observed: Observed, now: datetime) -> Waiting:
+    """Who waits for a spot node, and whose time is up."""
+    replicas = tuple(
+        replica
+        for replica in observed.staying
+        if replica.node_type is NodeType.SPOT
+        and not replica.pod.node
+        and replica.pod.unschedulable
+        and not replica.user_pinned
+    )
+    if not replicas:
+        return Waiting()
+    patience = observed.configuration.spot_fallback
+    if observed.read_only or any(guard(observed, now) is not None for guard in GUARDS):
+        return Waiting(replicas=replicas, why="nothing may be changed")
+    if patience == timedelta.max:
+        return Waiting(replicas=replicas, why="spot-fallback is never")
+    if observed.arriving:
+        return Waiting(replicas=replicas, why="a spot node is on its way")
+    if not observed.on_demand_helps:
+        return Waiting(replicas=replicas, why="no on-demand node could ever hold it either")
+    left = {
+        replica.pod.uid: _since(observed, replica, now) + patience - now for replica in replicas
+    }
+    due = tuple(replica for replica in replicas if left[replica.pod.uid] <= timedelta(0))
+    later = [span for span in left.values() if span > timedelta(0)]
+    return Waiting(replicas=replicas, due=due, due_in=min(later, default=None))
+
+
+def _since(observed: Observed, replica: Replica, now: datetime) -> datetime:
+    """A null transition time counts from first sight."""
+    pod = replica.pod
+    return pod.unschedulable_since or observed.first_unschedulable.get(pod.uid, now)
+
+
+def fallen_back(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> Ledger:
+    """The ledger once these replicas are sent to on-demand: spot is short.
+
+    A replica that stood for a probe makes it a failed one; one that stood for a move with
+    evidence makes that move futile, for it ends on the class that it left.
+    """
+    moves = {replica.pod.move for replica in replicas} - {""}
+    failed = [intent for intent in ledger.intents if intent.move in moves]
+    ledger = msgspec.structs.replace(
+        ledger,
+        market=Market.SHORT,
+        intents=tuple(intent for intent in ledger.intents if intent not in failed),
+    )
+    for intent in failed:
+        if intent.probe:
+            count = ledger.probes_failed + 1
+            ledger = msgspec.structs.replace(
+                ledger, probes_failed=count, probe_at=now + probe_backoff(count)
+            )
+        else:
+            ledger = lost_in_vain(ledger, now)
+    return ledger
+
+
+def probe_backoff(failed: int) -> timedelta:
+    """How long to wait after the so-manieth failed probe in a row, 1 or more."""
+    doubled: int = 2 ** min(failed - 1, 10)
+    return min(FIRST_PROBE_BACKOFF * doubled, LONGEST_PROBE_BACKOFF)
+
+
+def probe_due_in(observed: Observed, now: datetime) -> timedelta:
+    """Until the workload may probe again; zero: now. A landing anywhere ends the wait."""
+    ledger = observed.ledger
+    if ledger.probe_at is None:
+        return timedelta(0)
+    failed_at = ledger.probe_at - probe_backoff(max(1, ledger.probes_failed))
+    if observed.landed_at is not None and observed.landed_at > failed_at:
+        return timedelta(0)
+    return max(timedelta(0), ledger.probe_at - now)
+
+
+def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:
+    """Whether one of these nodes has registered, is not Ready yet, and would fit then.
+
+    Args:
+        nodes: those of the wanted class.
+        shape: of the workload's template.
+        pin: what the webhook adds.
+        now: a node that is not Ready long after it came is broken, not on its way.
+    """
+    wanted = dict(shape.node_selector) | dict(pin.node_selector)
+    for node in nodes:
+        young = node.created_at is not None and now - node.created_at < REGISTRATION
+        if node.ready or node.cordoned or notice(node) or not young:
+            continue
+        if all(node.labels.get(key) == value for key, value in wanted.items()) and (
+            not node.cpu_millis or _holds(node, shape)
+        ):
+            return True
+    return False
+
+
+def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
+    """Whether any of these nodes could ever hold a pod, were it empty; True if there are none.
+
+    Where a class has no nodes, somebody is assumed to add what fits.
+    """
+    if not nodes:
+        return True
+    selector = dict(shape.node_selector) | dict(pin.node_selector)
+    tolerations = shape.tolerations + pin.tolerations
+    for node in nodes:
+        hard = [taint for taint in node.taints if taint.effect != "PreferNoSchedule"]
+        if (
+            _holds(node, shape)
+            and all(node.labels.get(key) == value for key, value in selector.items())
+            and all(any(t.tolerates(taint) for t in tolerations) for taint in hard)
+        ):
+            return True
+    return False
+
+
+def _holds(node: Node, shape: PodShape) -> bool:
+    other = dict(node.other)
+    return (
+        node.cpu_millis >= shape.cpu_millis
+        and node.memory_bytes >= shape.memory_bytes
+        and all(other.get(name, 0) >= amount for name, amount in shape.other)
+    )

@@ -12,6 +12,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from spotalis.kube.client import Client, PatchType
@@ -84,6 +85,10 @@ class Bed(ABC):
     @abstractmethod
     async def kill_operator(self) -> None:
         """End the running operator as a crash would, in mid-breath."""
+
+    @abstractmethod
+    async def now(self) -> datetime:
+        """What the cluster's clock shows."""
 
     # -- the cluster, in words -----------------------------------------------------------------
 

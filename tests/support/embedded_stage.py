@@ -7,6 +7,7 @@ import random  # noqa: TID251  # seeded
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from spotalis.app.operator import Operator
@@ -110,6 +111,10 @@ class OnEmbeddedCluster(Bed):
         return await self.cluster.fleet.add(
             spot=spot, on_demand=on_demand, cpu="32", memory="128Gi"
         )
+
+    async def now(self) -> datetime:
+        """Virtual time."""
+        return self._clock.now()
 
     async def reclaim(self, node: str) -> None:
         """Node and pods at once."""

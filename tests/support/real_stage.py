@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import yaml
@@ -112,6 +113,10 @@ class OnRealControlPlane(Bed):
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
         """Played by kwok."""
         return await asyncio.to_thread(self._bed.add_nodes, spot=spot, on_demand=on_demand)
+
+    async def now(self) -> datetime:
+        """The machine's: all its parts run here."""
+        return SystemClock().now()
 
     async def reclaim(self, node: str) -> None:
         """Node and pods at once."""

@@ -21,6 +21,10 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 """When virtual time begins, unless said otherwise: a Thursday."""
 
 
+_TICKS = 1_000_000
+"""Ticks of a virtual second."""
+
+
 class Deadlock(RuntimeError):
     """Every task waits for another: no timer is set and nothing can ever happen."""
 
@@ -39,6 +43,9 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._seconds = 0.0
         super().__init__(_JumpingSelector(self))
+        # Within this a timer counts as due. Timers lie on ticks, so that none is due before its
+        # time has come: whoever then waits for the rest of it would wait for ever.
+        self._clock_resolution = 0.5 / _TICKS
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -46,7 +53,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def jump(self, seconds: float) -> None:
         """Let time pass; called by the selector when nothing is ready."""
-        self._seconds += seconds
+        self._seconds = round((self._seconds + seconds) * _TICKS) / _TICKS
+
+    def call_at(  # type: ignore[override]  # the tuple of its arguments is passed on as it is
+        self, when: float, *args: Any, **kwargs: Any
+    ) -> asyncio.TimerHandle:
+        """As for every loop, but on the next tick."""
+        tick = round(when * _TICKS)
+        return super().call_at((tick + (tick / _TICKS < when)) / _TICKS, *args, **kwargs)
 
     def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
         """Refused: a thread takes real time."""

@@ -25,9 +25,9 @@ class Journal:
         """The pod terminates, or is gone."""
         self._ended.add(pod_uid)
 
-    def forget(self, pod_uids: Iterable[str]) -> None:
-        """No ledger names these any more."""
-        self._ended.difference_update(pod_uids)
+    def retain(self, pod_uids: Iterable[str]) -> None:
+        """Forget all but these: of no others will anybody ask again."""
+        self._ended.intersection_update(pod_uids)
 
     def sighted(
         self, workload_uid: str, unschedulable: Iterable[str], now: datetime

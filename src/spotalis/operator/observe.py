@@ -47,8 +47,7 @@ class Observer:
         """A workload as a new pod of it must see it: who was really evicted holds no slot."""
         held = self._ledgers.held(workload.uid)
         ledger = (held.ledger if held else None) or Ledger()
-        gone = {intent.pod for intent in ledger.intents if intent.pod in self._journal}
-        return self._observe(workload, configuration, ledger, gone)
+        return self._observe(workload, configuration, ledger, frozenset())
 
     def for_plan(
         self,
@@ -86,10 +85,10 @@ class Observer:
         workload: Workload,
         configuration: WorkloadConfiguration,
         ledger: Ledger,
-        evicted: Set[str],
+        meant: Set[str],
     ) -> Observed:
         cluster = self._cluster
-        replicas = tuple(self._replica(pod, evicted) for pod in cluster.pods_of(workload))
+        replicas = tuple(self._replica(pod, meant) for pod in cluster.pods_of(workload))
         owners = {r.pod.owner.uid for r in replicas if r.pod.owner is not None} | {workload.uid}
         return Observed(
             workload=workload,
@@ -160,7 +159,7 @@ class Observer:
             for _ in range(min(bound, max(0, workload.replicas - living))):
                 yield shape
 
-    def _replica(self, pod: Pod, evicted: Set[str]) -> Replica:
+    def _replica(self, pod: Pod, meant: Set[str]) -> Replica:
         cluster = self._cluster
         node = cluster.node(pod.node) if pod.node else None
         known = cluster.node_type(pod.node) if pod.node else None
@@ -169,7 +168,7 @@ class Observer:
             pod=pod,
             node_type=pinned(pod.shape) if known is None else known,
             leaving=node is not None and bool(notice(node)),
-            evicted=pod.uid in evicted,
+            evicted=pod.uid in meant or pod.uid in self._journal,
             # A pod that no webhook of ours has seen can be pinned only by its owner.
             user_pinned=pod.rule == "user-pinned"
             or (not pod.rule and pinned(pod.shape) is not NodeType.UNKNOWN),

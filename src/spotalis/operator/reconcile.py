@@ -180,11 +180,15 @@ class Reconciler:
         return self._turn(key, now, observed, decision, done, soonest)
 
     async def sweep(self) -> None:
-        """Remove the ledgers of workloads that are gone, or that are ours no more.
+        """Remove the ledgers of workloads that are gone, or that are ours no more; tidy up.
 
         Raises:
             ApiError, TransportError: the rest is left for the next time.
         """
+        intents = (
+            i.pod for held in self._ledgers.store if held.ledger for i in held.ledger.intents
+        )
+        self._journal.retain({*intents, *(pod.uid for pod in self._cluster.pods)})
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
             workload = living.get(held.name.removeprefix(PREFIX))
@@ -254,10 +258,7 @@ class Reconciler:
         before = (held.ledger if held else None) or Ledger()
         if ledger == msgspec.structs.replace(before, workload=ledger.workload):
             return held
-        written = await self._ledgers.write(workload, held, ledger)
-        gone = {intent.pod for intent in before.intents} - {i.pod for i in ledger.intents}
-        self._journal.forget(gone)
-        return written
+        return await self._ledgers.write(workload, held, ledger)
 
     # -- evictions -------------------------------------------------------------------------------
 
@@ -280,6 +281,8 @@ class Reconciler:
         answer = await self._client.evict(
             replica.pod, with_resource_version=True, still=self._may_move
         )
+        if answer.outcome in _ENDS:
+            self._journal.saw_end(replica.pod.uid)
         move = Move(replica.pod, NodeType.ON_DEMAND)
         _log(key, move, answer.outcome, answer.message, fallback=True)
         return Eviction(move=move, outcome=answer.outcome, message=answer.message, fallback=True)
@@ -300,9 +303,9 @@ class Reconciler:
             PODS, workload.namespace, quorum=True, label_selector=str(workload.selector)
         )
         living = {pod.uid: pod for pod in pods if pod.deleting_at is None}
-        for intent in ledger.intents:
-            if intent.pod not in living:
-                self._journal.saw_end(intent.pod)
+        for pod in pods:
+            if pod.deleting_at is not None:
+                self._journal.saw_end(pod.uid)
         allowed = authorise(
             ledger,
             living=living.keys() - {i.pod for i in ledger.intents if i.pod in self._journal},

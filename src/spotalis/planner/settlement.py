@@ -115,7 +115,7 @@ def _known(observed: Observed, ledger: Ledger) -> Ledger:
     surplus = observed.state.surplus(NodeType.ON_DEMAND)
     room = observed.room.get(NodeType.SPOT, 0)
     waits = any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.staying)
-    at_rest = not surplus and not waits and not ledger.intents
+    at_rest = observed.state.balanced and not waits and not ledger.intents
     enough = 0 < surplus <= room
     if at_rest or (enough and ledger.market is Market.SHORT):
         return msgspec.structs.replace(

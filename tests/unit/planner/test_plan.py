@@ -324,7 +324,9 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             id="no room on spot",
         ),
         pytest.param(
-            with_replicas(a_workload(on_demand=10, room={SPOT: 0}, probe_free=False), 0, ready=False),
+            with_replicas(
+                a_workload(on_demand=10, room={SPOT: 0}, probe_free=False), 0, ready=False
+            ),
             Reason.NO_CAPACITY,
             "no Ready spot node has room",
             id="nor for an unready one",

@@ -12,7 +12,8 @@ Why the floor holds whatever is delayed, lost or doubled: order any two eviction
 The ledger that the later one wrote names the earlier pod, unless that was already seen ending, in
 which case the later list shows it. So the later one never counts on it. Found broken by exhaustion
 (tests/model): no ledger, a list before the write, intents that expire, orphans sent again without
-a new list, refusals that remove what another has taken over.
+a new list, refusals that remove what another has taken over, pods that are not ready and therefore
+sent unweighed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Iterable, Sequence, Set
 import msgspec
 
 from spotalis.model.ledger import Intent, Ledger
+from spotalis.model.nodes import NodeType
 
 
 def prepare(
@@ -67,7 +69,8 @@ def authorise(
         floor: the owner's, as last seen.
 
     Every intent's pod counts as gone already, whoever sent it; of those to be sent now, each is
-    weighed in turn.
+    weighed in turn. A pod on on-demand is weighed whether it is ready or not: it may be ready, and
+    counted by another process, before the eviction arrives. A pod on spot never counts.
     """
     to_send = [intent for intent in ledger.intents if intent.pod in living]
     meant = {intent.pod for intent in to_send}
@@ -76,12 +79,9 @@ def authorise(
     # Sent by an earlier turn or another process, and perhaps on its way: spent, allowed or not.
     waiting = [i.pod for i in to_send if i.tries == 1 and not i.taken and i.pod in floor_pods]
     for intent in to_send:
-        if intent.pod not in floor_pods:
-            allowed.append(intent)
-            continue
         fresh = intent.pod in waiting
         left = sure + len(waiting) - fresh
-        if left >= floor:
+        if intent.toward is NodeType.ON_DEMAND or left >= floor:
             allowed.append(intent)
             if fresh:
                 waiting.remove(intent.pod)

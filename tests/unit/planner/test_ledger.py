@@ -1,0 +1,139 @@
+"""Which evictions may be written, sent and struck out (tests/model shows that it is enough)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spotalis.model.ledger import Intent, Ledger, Market
+from spotalis.planner.ledger import authorise, prepare, withdraw
+from tests.support.builders import ON_DEMAND, SPOT
+
+
+def intent(pod: str, sender: str = "us", **changes: Any) -> Intent:
+    return Intent(pod=pod, name=f"api-{pod}", sender=sender, **{"toward": SPOT, **changes})
+
+
+def ledger(*intents: Intent) -> Ledger:
+    return Ledger(workload="Deployment/shop/api", intents=intents)
+
+
+# What is written.
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(intent("a"), intent("a", tries=2), id="ours may be sent once more"),
+        pytest.param(intent("a", tries=2), intent("a", tries=3), id="and once more"),
+        pytest.param(
+            intent("a", "them"), intent("a", "us", tries=2, taken=True), id="theirs is taken over"
+        ),
+        pytest.param(
+            intent("a", "us", tries=2, taken=True),
+            intent("a", "us", tries=3, taken=True),
+            id="what was taken over stays so",
+        ),
+    ],
+)
+def test_an_intent_that_has_not_ended_is_taken_up_again(before: Intent, after: Intent) -> None:
+    assert prepare(ledger(before), sender="us") == ledger(after)
+
+
+@pytest.mark.parametrize(
+    ("over", "ended", "kept"),
+    [
+        pytest.param({"a"}, {"a"}, [], id="over, and its pod was seen ending: struck out"),
+        pytest.param({"a"}, set(), [intent("a", tries=2)], id="over, not seen ending: kept"),
+        pytest.param(set(), {"a"}, [intent("a")], id="ended, not over: kept as it is"),
+        pytest.param({"b"}, {"b"}, [intent("a", tries=2)], id="another's end says nothing"),
+    ],
+)
+def test_only_what_was_seen_ending_is_ever_struck_out(
+    over: set[str], ended: set[str], kept: list[Intent]
+) -> None:
+    assert prepare(ledger(intent("a")), sender="us", over=over, ended=ended) == ledger(*kept)
+
+
+def test_new_intents_follow_the_old_ones_and_a_pod_is_named_once() -> None:
+    wanted = [intent("b"), intent("a"), intent("c")]
+    after = prepare(ledger(intent("a", "them")), sender="us", wanted=wanted)
+    assert after == ledger(intent("a", tries=2, taken=True), intent("b"), intent("c"))
+
+
+def test_what_else_the_ledger_remembers_stays() -> None:
+    before = Ledger(market=Market.SHORT, probes_failed=2, futile=1, intents=(intent("a"),))
+    after = prepare(before, sender="us", over={"a"}, ended={"a"})
+    assert after == Ledger(market=Market.SHORT, probes_failed=2, futile=1)
+
+
+# What is sent. The pods a, b, c and d are living; which of them are ready on on-demand is said.
+
+
+@pytest.mark.parametrize(
+    ("intents", "floor_pods", "floor", "allowed"),
+    [
+        pytest.param([intent("a")], "abc", 2, "a", id="one above the floor may go"),
+        pytest.param([intent("a")], "abc", 3, "", id="none at the floor"),
+        pytest.param([intent("a")], "abc", 9, "", id="none below it"),
+        pytest.param([intent("a"), intent("b")], "abc", 1, "ab", id="two, if both may go"),
+        pytest.param([intent("a"), intent("b")], "abc", 2, "a", id="the first, if one may go"),
+        pytest.param(
+            [intent("a", tries=2), intent("b")], "abc", 2, "a",
+            id="one that may be on its way is spent already: again, and nothing new",
+        ),
+        pytest.param(
+            [intent("a", tries=2), intent("b", tries=2)], "abc", 2, "",
+            id="two that may be on their way: neither again, until one is seen ending",
+        ),
+        pytest.param(
+            [intent("a", taken=True), intent("b")], "abc", 2, "a", id="taken over is spent as well"
+        ),
+        pytest.param(
+            [intent("a", tries=2), intent("b")], "ab", 1, "a",
+            id="one that is not sent yet still counts for those before it",
+        ),
+        pytest.param([intent("x"), intent("a")], "abc", 2, "a", id="one that has ended is nothing"),
+        pytest.param([intent("d")], "abc", 3, "d", id="one that is not ready, at the floor"),
+        pytest.param(
+            [intent("d")], "abc", 4, "",
+            id="one that is not ready, below the floor: it may be ready when it arrives",
+        ),
+        pytest.param(
+            [intent("a", "us", tries=2, taken=True), intent("d")], "ab", 2, "",
+            id="one that is not ready, when another's eviction leaves less than the floor",
+        ),
+        pytest.param(
+            [intent("d", toward=ON_DEMAND)], "", 4, "d", id="one on spot may go whatever the floor"
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_sent_leaves_the_floor_whatever_else_is_on_its_way(
+    intents: list[Intent], floor_pods: str, floor: int, allowed: str
+) -> None:
+    answer = authorise(
+        ledger(*intents), living=set("abcd"), floor_pods=set(floor_pods), floor=floor
+    )
+    assert [one.pod for one in answer] == list(allowed)
+    assert set(answer) <= set(intents)
+
+
+# What is struck out after a refusal.
+
+
+@pytest.mark.parametrize(
+    ("refused", "stays"),
+    [
+        pytest.param(intent("a", "us"), False, id="ours, from this turn: struck out"),
+        pytest.param(intent("a", "us", tries=2), True, id="ours, perhaps sent in an earlier turn"),
+        pytest.param(intent("a", "us", taken=True), True, id="perhaps sent by whoever had it"),
+        pytest.param(intent("a", "them"), True, id="taken over by another meanwhile"),
+    ],
+)
+def test_a_refusal_strikes_out_only_what_nobody_else_can_have_sent(
+    refused: Intent, stays: bool
+) -> None:
+    other = intent("b")
+    after = withdraw(ledger(refused, other), sender="us", refused=["a", "x"])
+    assert after == ledger(*([refused] * stays), other)

@@ -10,7 +10,7 @@ import msgspec
 
 from spotalis.model.ledger import Ledger, Market
 from spotalis.model.nodes import NodeType, Pin
-from spotalis.model.objects import Node, PodShape
+from spotalis.model.objects import Node, PodShape, Taint
 from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
 from spotalis.planner.interruption import notice
 from spotalis.planner.observed import Observed, Replica
@@ -148,7 +148,7 @@ def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
     selector = dict(shape.node_selector) | dict(pin.node_selector)
     tolerations = shape.tolerations + pin.tolerations
     for node in nodes:
-        hard = [taint for taint in node.taints if taint.effect != "PreferNoSchedule"]
+        hard = [t for t in node.taints if t.effect != "PreferNoSchedule" and not _passing(t)]
         if (
             _holds(node, shape)
             and all(node.labels.get(key) == value for key, value in selector.items())
@@ -156,6 +156,11 @@ def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
         ):
             return True
     return False
+
+
+def _passing(taint: Taint) -> bool:
+    """Of a state that a node gets over: cordoned, not ready, under pressure."""
+    return taint.key.startswith("node.kubernetes.io/")
 
 
 def _holds(node: Node, shape: PodShape) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TypeVar
 
 from spotalis.kube.client import ApiError, Client
@@ -33,6 +34,7 @@ from spotalis.model.ledger import LedgerObject
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Transport, TransportError
 from spotalis.operator.cluster import Cluster, WorkloadKey
+from spotalis.operator.condition import ConditionWriter
 from spotalis.operator.events import Herald
 from spotalis.operator.journal import Journal
 from spotalis.operator.leadership import Elector
@@ -91,6 +93,7 @@ class Operator:
             changed=self._leadership_changed,
         )
         self._herald = Herald(self.client, clock, settings.identity)
+        self._conditions = ConditionWriter(self.client, clock)
         self._reconciler = Reconciler(
             cluster=self.cluster,
             observer=observer,
@@ -224,22 +227,39 @@ class Operator:
         began = self._clock.monotonic()
         turn = await self._reconciler.reconcile(key)
         if turn is None:
-            self._forget(key)
+            await self._take_leave(key)
             return None
         self.turns[key] = turn
         self._turned(turn, self._clock.monotonic() - began)
-        await self._tell(key, turn)
-        return None if turn.again_in is None else turn.again_in.total_seconds()
+        pauses = (turn.again_in, await self._tell(key, turn))
+        soonest = min((pause for pause in pauses if pause is not None), default=None)
+        return None if soonest is None else soonest.total_seconds()
 
-    async def _tell(self, key: WorkloadKey, turn: Turn) -> None:
+    async def _tell(self, key: WorkloadKey, turn: Turn) -> timedelta | None:
+        """Events and condition; when to look again on their account."""
         workload = self.cluster.workload(key)
         configuration = self.cluster.configuration(key)
-        if workload is not None and configuration is not None:
-            await self._herald.tell(workload, configuration, turn)
+        if workload is None or configuration is None:
+            return None
+        await self._herald.tell(workload, configuration, turn)
+        if self.settings.read_only or not self.settings.conditions:
+            return None
+        return await self._conditions.keep(workload, turn)
+
+    async def _take_leave(self, key: WorkloadKey) -> None:
+        """The workload is gone, or ours no more: one last write takes our condition away."""
+        self._forget(key)
+        workload = self.cluster.workload(key)
+        ours = not self.settings.read_only and self.settings.conditions
+        if workload is None or not ours:
+            return
+        if self.settings.namespaces.admits(self.cluster.namespaces.get("", key.namespace)):
+            await self._conditions.remove(workload)
 
     def _forget(self, key: WorkloadKey) -> None:
         if self.turns.pop(key, None) is not None:
             self._herald.forget(key)
+            self._conditions.forget(key)
 
 
 _WAITS_FOR_OTHERS = frozenset({Reason.MOVES_IN_FLIGHT, Reason.NO_CAPACITY})

@@ -16,7 +16,7 @@ from spotalis.kube.interner import Interner
 from spotalis.kube.shapes import amounts, other, requirement, shape_of
 from spotalis.model import objects
 from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
-from spotalis.model.objects import PREFIX
+from spotalis.model.objects import BALANCED, PREFIX
 
 UNDECODABLE = (ValueError, RecursionError)
 
@@ -234,7 +234,15 @@ def _workload(kind: str, seen: wire.Workload) -> objects.Workload:
         ordered=kind == "StatefulSet" and spec.pod_management_policy != "Parallel",
         first_ordinal=spec.ordinals.start if spec.ordinals else 0,
         deleting_at=meta.deletion_timestamp,
+        balanced=_balanced(status.conditions),
     )
+
+
+def _balanced(conditions: list[wire.Condition] | None) -> tuple[str, str] | None:
+    for condition in conditions or ():
+        if condition.type == BALANCED:
+            return condition.status, condition.reason or ""
+    return None
 
 
 _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"

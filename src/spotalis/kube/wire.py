@@ -94,7 +94,7 @@ class PodMeta(Wire, kw_only=True):
 
 
 class Condition(Wire):
-    """A condition of a pod or a node."""
+    """A condition of a pod, a node or a workload."""
 
     type: str = ""
     status: str = ""
@@ -248,6 +248,7 @@ class WorkloadStatus(Wire):
     available_replicas: int | None = None
     current_revision: str | None = None
     update_revision: str | None = None
+    conditions: list[Condition] | None = None
 
 
 class Workload(Wire):

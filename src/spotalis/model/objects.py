@@ -14,6 +14,8 @@ from datetime import datetime
 import msgspec
 
 PREFIX = "spotalis.io/"
+BALANCED = PREFIX + "Balanced"
+"""The type of our condition on Deployments."""
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):
@@ -215,6 +217,8 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     first_ordinal: int = 0
     """StatefulSet: ``spec.ordinals.start``."""
     deleting_at: datetime | None = None
+    balanced: tuple[str, str] | None = None
+    """(status, reason) of our condition; None where there is none."""
 
 
 class ReplicaSet(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -61,6 +61,8 @@ class ControllerConfiguration:
     """Rest of a workload after a move is over."""
     moves_in_flight: int = 20
     """Evictions in flight in the whole cluster."""
+    conditions: bool = True
+    """Keep condition ``spotalis.io/Balanced`` on Deployments (a right to patch their status)."""
     namespaces: NamespaceFilter = NamespaceFilter()
     defaults: Mapping[str, str] = field(default_factory=dict)
     """Values for enabled workloads that do not say; key without prefix to text."""

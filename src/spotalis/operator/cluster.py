@@ -326,6 +326,8 @@ class Cluster:
             self._dirty(key)
         else:
             self._forget(key)
+            if workload.balanced is not None:
+                self._dirty(key)  # our condition is still to be removed
 
     def _forget(self, key: WorkloadKey) -> None:
         if self._managed.pop(key, None) is not None:

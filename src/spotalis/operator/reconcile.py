@@ -66,6 +66,8 @@ class Turn:
     state: ReplicaState
     ready: Mapping[NodeType, int] = field(default_factory=dict)
     """Replicas that serve, per class."""
+    moving: bool = False
+    """Moves are open, or replicas are to be moved."""
     fallbacks: int = 0
     """Replicas of spot slots that run on on-demand since spot was short."""
     evictions: tuple[Eviction, ...] = ()
@@ -375,6 +377,7 @@ class Reconciler:
             decision=decision,
             state=observed.state,
             ready=Counter(r.node_type for r in observed.replicas if r.ready),
+            moving=bool(observed.ledger.intents) or observed.state.crowded is not None,
             fallbacks=sum(1 for r in observed.staying if r.pod.rule == "fallback"),
             evictions=tuple(evictions),
             again_in=again_in,

@@ -1,0 +1,144 @@
+"""The condition ``spotalis.io/Balanced`` on Deployments: ``kubectl wait`` and dashboards read it.
+
+Written on transitions only, and not for what passes by itself within moments. StatefulSets have
+none: their controller begins each status anew and would drop it
+(kubernetes/pkg/controller/statefulset/stateful_set_control.go).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spotalis.kube.client import ApiError, Client, PatchType
+from spotalis.kube.resources import DEPLOYMENTS
+from spotalis.kube.store import is_older
+from spotalis.model.clock import Clock
+from spotalis.model.decision import Reason
+from spotalis.model.objects import BALANCED, Workload
+from spotalis.model.transport import TransportError
+from spotalis.operator.cluster import WorkloadKey
+from spotalis.operator.reconcile import Turn
+
+logger = logging.getLogger(__name__)
+
+FIELD_MANAGER = "spotalis"
+LASTING = timedelta(seconds=10)
+"""How long a state that usually passes must last to be written."""
+
+_UNKNOWN = frozenset(
+    {
+        Reason.NO_POLICY,
+        Reason.INVALID_POLICY,
+        Reason.READ_ONLY,
+        Reason.PAUSED,
+        Reason.CACHE_NOT_READY,
+        Reason.IMPLAUSIBLE_VIEW,
+        Reason.ROLLOUT_IN_PROGRESS,
+        Reason.SCALING,
+        Reason.NO_CLASSIFIER,
+        Reason.LEDGER_UNREADABLE,
+    }
+)
+"""Whether the split is right is not looked at, or cannot be known."""
+_PASSING = frozenset(
+    {
+        Reason.CACHE_NOT_READY,
+        Reason.ROLLOUT_IN_PROGRESS,
+        Reason.SCALING,
+        Reason.WAITING_FOR_PODS,
+        Reason.MOVES_IN_FLIGHT,
+        Reason.COOLDOWN,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Balanced:
+    """The condition's content."""
+
+    status: str
+    """``True``, ``False`` or ``Unknown``."""
+    reason: Reason
+    message: str
+
+
+def balanced(turn: Turn) -> Balanced:
+    """What the condition of a workload is to say after a turn."""
+    reason, message = turn.reason, turn.decision.message
+    if reason is Reason.BALANCED:
+        return Balanced("True", reason, message)
+    if turn.moving and reason in _PASSING:
+        # Between two moves of one rebalance: the same state to whoever looks.
+        return Balanced("False", Reason.REBALANCING, "replicas are being moved")
+    return Balanced("Unknown" if reason in _UNKNOWN else "False", reason, message)
+
+
+class ConditionWriter:
+    """Keeps the conditions of Deployments; what could not be written is tried at the next turn."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._since: dict[WorkloadKey, tuple[Reason, datetime]] = {}
+        self._written: dict[WorkloadKey, Workload] = {}
+        """As our last write left it; the watch tells only later."""
+
+    async def keep(self, workload: Workload, turn: Turn) -> timedelta | None:
+        """Write the condition if it is another; when to look again if it may soon be."""
+        if workload.kind != "Deployment":
+            return None
+        wanted = balanced(turn)
+        written = self._written.get(turn.key)
+        if written is not None and is_older(workload.resource_version, written.resource_version):
+            workload = written
+        if workload.balanced == (wanted.status, str(wanted.reason)):
+            self._since.pop(turn.key, None)
+            return None
+        reason, since = self._since.get(turn.key, (None, turn.at))
+        if reason is not wanted.reason:
+            since = turn.at
+            self._since[turn.key] = (wanted.reason, since)
+        left = LASTING - (turn.at - since)
+        if wanted.reason in _PASSING and left > timedelta(0):
+            return left
+        now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        await self._patch(
+            workload,
+            {
+                "type": BALANCED,
+                "status": wanted.status,
+                "reason": str(wanted.reason),
+                "message": wanted.message,
+                "lastUpdateTime": now,
+                "lastTransitionTime": now,
+            },
+        )
+        return None
+
+    async def remove(self, workload: Workload) -> None:
+        """Take the condition off a Deployment that is ours no more."""
+        if workload.kind == "Deployment" and workload.balanced is not None:
+            await self._patch(workload, {"type": BALANCED, "$patch": "delete"})
+
+    def forget(self, key: WorkloadKey) -> None:
+        """The workload is gone or no longer ours."""
+        self._since.pop(key, None)
+        self._written.pop(key, None)
+
+    async def _patch(self, workload: Workload, condition: dict[str, str]) -> None:
+        try:
+            written = await self._client.patch(
+                DEPLOYMENTS,
+                workload.namespace,
+                workload.name,
+                {"metadata": {"uid": workload.uid}, "status": {"conditions": [condition]}},
+                patch_type=PatchType.STRATEGIC,
+                subresource="status",
+                field_manager=FIELD_MANAGER,
+            )
+            self._written[WorkloadKey(written.kind, written.namespace, written.name)] = written
+        except (ApiError, TransportError) as error:
+            fields = {"workload": f"{workload.namespace}/{workload.name}", "error": str(error)}
+            logger.warning("condition not written", extra={"fields": fields})

@@ -1,0 +1,64 @@
+"""Each contract of ``lint-imports`` is alive: it breaks on a planted violation."""
+
+from __future__ import annotations
+
+import os  # the environment of a child
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "line", "broken"),
+    [
+        pytest.param(
+            "model/clock.py",
+            "from spotalis.operator import cluster",
+            "who may import whom BROKEN",
+            id="a value that knows the shell",
+        ),
+        pytest.param(
+            "kube/lines.py",
+            "from spotalis.planner import plan",
+            "who may import whom BROKEN",
+            id="siblings",
+        ),
+        pytest.param(
+            "planner/plan.py",
+            "import time",
+            "what decides knows no input, output, clock or dice BROKEN",
+            id="a planner with a clock",
+        ),
+        pytest.param(
+            "operator/queue.py",
+            "import aiohttp",
+            "only the client and the servers speak HTTP BROKEN",
+            id="a shell that speaks HTTP",
+        ),
+        pytest.param(
+            "nowhere/__init__.py",
+            "",
+            "marked as 'exhaustive'",
+            id="a package without a place",
+        ),
+    ],
+)
+def test_a_violation_is_seen(tmp_path: Path, path: str, line: str, broken: str) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    planted = tmp_path / "src" / "spotalis" / path
+    planted.parent.mkdir(exist_ok=True)
+    with planted.open("a") as file:
+        file.write(f"\n{line}\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}  # noqa: TID251
+    program = Path(sys.executable).with_name("lint-imports")
+    found = subprocess.run(
+        [program, "--no-cache"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert found.returncode == 1, found.stdout
+    assert broken in found.stdout + found.stderr

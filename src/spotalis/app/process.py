@@ -8,9 +8,9 @@ import logging
 import random
 import signal
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 from spotalis import __version__
 from spotalis.app.clock import SystemClock
@@ -21,7 +21,7 @@ from spotalis.kube.config import ClusterAccess
 from spotalis.kube.errors import error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.model.clock import Clock
-from spotalis.model.settings import ControllerConfiguration
+from spotalis.model.settings import ControllerConfiguration, ServingOptions
 from spotalis.model.transport import TransportError
 from spotalis.web.health import Facts, LoopWatch
 from spotalis.web.metrics import Metrics
@@ -32,10 +32,6 @@ from spotalis.webhook.server import WebhookServer
 
 logger = logging.getLogger(__name__)
 
-CONFIGURATION = "spotalis"
-"""The MutatingWebhookConfiguration that the manifests create."""
-SERVICE = "spotalis-webhook"
-"""The Service in front of the webhook, in the operator's namespace."""
 CERTIFICATE_LIFE = timedelta(days=90)
 CA_LIFE = timedelta(days=365)
 REVIEW_GRACE_SECONDS = 5.0
@@ -43,26 +39,19 @@ REVIEW_GRACE_SECONDS = 5.0
 REGISTER_RETRY_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingOptions:
-    """Where the process listens."""
-
-    host: str = ""
-    """Empty: every address."""
-    webhook_port: int = 9443
-    metrics_port: int = 8080
-    health_port: int = 8081
-    certificate_file: Path | None = None
-    """With ``key_file``: bring your own; without: self-made at start, caBundle written."""
-    key_file: Path | None = None
-
-
 class Process:
     """One replica with its servers; :meth:`run` returns when it has ended in order."""
 
     def __init__(
-        self, access: ClusterAccess, settings: ControllerConfiguration, serving: ServingOptions
+        self,
+        access: ClusterAccess,
+        settings: ControllerConfiguration,
+        serving: ServingOptions,
+        *,
+        hung_up: Callable[[], None] = lambda: None,
     ) -> None:
+        """A process that is not started; ``hung_up`` is called at each SIGHUP."""
+        self._hung_up = hung_up
         self._access = access
         self._settings = settings
         self._serving = serving
@@ -164,9 +153,9 @@ class Process:
         if serving.certificate_file is not None and serving.key_file is not None:
             files = ServingCertificate.from_files(serving.certificate_file, serving.key_file)
             return files, None
-        namespace = self._settings.namespace
+        service = f"{serving.webhook_service}.{self._settings.namespace}.svc"
         made = await issue(
-            [f"{SERVICE}.{namespace}.svc", f"{SERVICE}.{namespace}.svc.cluster.local", "localhost"],
+            [service, f"{service}.cluster.local", "localhost"],
             ["127.0.0.1"],
             valid_for=CERTIFICATE_LIFE,
             ca_valid_for=CA_LIFE,
@@ -176,11 +165,12 @@ class Process:
 
     async def _keep_registered(self, operator: Operator, ca_pem: bytes) -> None:
         """Write caBundle, again and again: the configuration may be applied after we start."""
+        name = self._serving.webhook_configuration
         while True:
             try:
-                there = await write_ca_bundle(operator.client, self._clock, CONFIGURATION, ca_pem)
+                there = await write_ca_bundle(operator.client, self._clock, name, ca_pem)
                 if not there:
-                    fields = {"configuration": CONFIGURATION}
+                    fields = {"configuration": name}
                     logger.warning("webhook configuration not found", extra={"fields": fields})
             except (ApiError, TransportError) as error:
                 logger.warning("caBundle not written", extra={"fields": {"error": str(error)}})
@@ -205,6 +195,7 @@ class Process:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
 
     def _facts(self, operator: Operator, webhook: WebhookServer) -> Facts:
         election = self._settings.leader_election.enabled

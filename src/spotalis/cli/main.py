@@ -16,9 +16,13 @@ HELP = """Keep workloads split between spot and on-demand nodes.
 
   spotalis demo                see it work in 30 s, no cluster needed
   spotalis controller          run the operator against a cluster
+  spotalis config --show       every setting in force, and where it comes from
   spotalis version             print the version
 
 Run `spotalis COMMAND --help` for flags."""
+
+
+COMMANDS = ("config", "controller", "demo", "version")
 
 
 def application() -> App:
@@ -31,9 +35,8 @@ def application() -> App:
         version_flags=["--version"],
         help_flags=["--help", "-h"],
     )
-    app.command("spotalis.cli.controller:controller", name="controller")
-    app.command("spotalis.cli.demo:demo", name="demo")
-    app.command("spotalis.cli.version:version", name="version")
+    for name in COMMANDS:
+        app.command(f"spotalis.cli.{name}:{name}", name=name)
     return app
 
 
@@ -74,7 +77,7 @@ def _usage(app: App, error: CycloptsError) -> Fault:
         return _fault(what + (f"; did you mean {close[0]}?" if close else ""), fix)
     if isinstance(error, UnknownCommandError):
         word = error.unused_tokens[0] if error.unused_tokens else ""
-        close = difflib.get_close_matches(word, ["controller", "demo", "version"], n=1)
+        close = difflib.get_close_matches(word, COMMANDS, n=1)
         what = f"unknown command '{word}'" + (f"; did you mean '{close[0]}'?" if close else "")
         return _fault(what, fix)
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "bad usage")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spotalis.model.objects import LabelSelector, Namespace, Requirement
-from spotalis.model.settings import NamespaceFilter
+from spotalis.model.settings import ControllerConfiguration, NamespaceFilter
 from tests.support.builders import a_namespace, a_selector
 
 TEAMS = NamespaceFilter(
@@ -36,8 +36,9 @@ def test_a_namespace_is_looked_at_if_selected_and_not_excluded(
     assert TEAMS.admits(namespace) is admitted
 
 
-def test_without_a_selector_all_but_kube_system_are() -> None:
-    everywhere = NamespaceFilter()
+def test_without_a_selector_all_but_kube_system_and_our_own_are() -> None:
+    everywhere = ControllerConfiguration(namespace="ops").namespaces
     assert everywhere.admits(a_namespace())
     assert not everywhere.admits(a_namespace("kube-system"))
+    assert not everywhere.admits(a_namespace("ops"))
     assert NamespaceFilter(selector=a_selector({})).admits(a_namespace())

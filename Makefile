@@ -54,6 +54,10 @@ testbed: $(READY) ## build the real control plane's binaries from Go modules, on
 bench: $(READY) ## memory, webhook latency and watch events, measured
 	$(VENV)/bin/python -m benchmarks
 
+.PHONY: docs
+docs: $(READY) ## write the pages of docs/reference that are made from the code
+	$(VENV)/bin/spotalis config --reference > docs/reference/configuration.md
+
 .PHONY: pins
 pins: $(READY) ## compile requirements/ anew from pyproject.toml
 	$(VENV)/bin/pip install --quiet uv

@@ -1,0 +1,277 @@
+"""The operator as a process of its own, against an embedded cluster served on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import random  # noqa: TID251  # seeded
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from spotalis.app.clock import SystemClock
+from spotalis.embedded.audit import Entry
+from spotalis.embedded.cluster import EmbeddedCluster, Timing
+from spotalis.embedded.controllers.kubelet import KubeletTiming
+from spotalis.embedded.http import ADMIN, serve
+from spotalis.embedded.nodes import a_node
+from spotalis.webhook.registration import configuration
+from tests.support.bed import NO_WISHES, Wishes, workload_body
+from tests.support.metrics_text import families_of_text
+
+HOST = "127.0.0.1"
+_PATIENCE_SECONDS = 30.0
+_QUICK = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.02), stop=timedelta(seconds=0.02)))
+CHEAP = {"pool": "cheap"}
+"""The label of a node that no built-in group knows."""
+
+
+class Operator:
+    """One running process, and its cluster."""
+
+    def __init__(
+        self,
+        cluster: EmbeddedCluster,
+        process: asyncio.subprocess.Process,
+        ports: Sequence[int],
+        log: Path,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        self.cluster = cluster
+        self.process = process
+        self.ports = ports
+        """Webhook, metrics and health; those that the file names, whatever is stronger."""
+        self._log = log
+        self._session = session
+        self.memory: dict[str, Any] = {}
+        """For looks that take more than one."""
+
+    async def get(self, port: int, path: str, host: str = HOST) -> str | None:
+        """The body of an answer, whatever its status; None without one."""
+        try:
+            async with self._session.get(f"http://{host}:{port}{path}") as answer:
+                return await answer.text()
+        except aiohttp.ClientError:
+            return None
+
+    async def health(self, path: str) -> dict[str, Any]:
+        """What /healthz or /readyz says; nothing while nobody answers."""
+        text = await self.get(self.ports[2], path)
+        document: dict[str, Any] = json.loads(text) if text else {}
+        return document
+
+    async def metrics(self) -> list[tuple[str, dict[str, str], float]]:
+        """All samples: name, labels, value."""
+        text = await self.get(self.ports[1], "/metrics")
+        families = families_of_text(text or "")
+        return [(s.name, dict(s.labels), s.value) for f in families for s in f.samples]
+
+    async def reason(self, workload: str) -> str | None:
+        """The status word of a workload; None before its first turn."""
+        for name, labels, value in await self.metrics():
+            if name == "spotalis_workload_status" and labels["workload"] == workload and value:
+                return labels["reason"]
+        return None
+
+    async def replicas(self, workload: str, state: str) -> dict[str, int]:
+        """Replicas of a workload in a state, by class, without zeros."""
+        return {
+            labels["capacity_type"]: int(value)
+            for name, labels, value in await self.metrics()
+            if name == "spotalis_workload_replicas"
+            and (labels["workload"], labels["state"]) == (workload, state)
+            and value
+        }
+
+    def asked(self, verb: str, plural: str) -> list[Entry]:
+        """What the operator has asked of the API server."""
+        entries = self.cluster.audit.of(user=ADMIN, verb=verb)
+        return [entry for entry in entries if entry.plural == plural]
+
+    def evicted(self, workload: str) -> int:
+        """Evictions of a workload's pods."""
+        pods = self.cluster.evictions(ADMIN)
+        return sum(name.startswith(f"{workload}-") for _, name in pods)
+
+    def lease(self) -> dict[str, Any]:
+        """The spec of the first Lease there is; empty without one."""
+        leases = self.cluster.store.list("leases")
+        return dict(leases[0]["spec"]) if leases else {}
+
+    def log_text(self) -> str:
+        """Everything logged so far."""
+        return self._log.read_text()
+
+    def log_lines(self) -> Iterator[dict[str, Any]]:
+        """The log, where it is JSON."""
+        for line in self.log_text().splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                yield json.loads(line)
+
+    async def certificate(self) -> bytes:
+        """What the webhook shows, as DER; empty while nobody listens."""
+        try:
+            _, writer = await asyncio.open_connection(HOST, self.ports[0], ssl=_trusting())
+        except OSError:
+            return b""
+        shown: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        der = shown.getpeercert(binary_form=True)
+        writer.close()
+        return der or b""
+
+    async def review(self, workload: str) -> list[dict[str, Any]]:
+        """The patch for one more pod of a Deployment, by a dry run; empty while nobody answers."""
+        made_by = next(
+            one["metadata"]
+            for one in self.cluster.store.list("replicasets")
+            if one["metadata"]["name"].startswith(f"{workload}-")
+        )
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "controller": True}
+        owner |= {key: made_by[key] for key in ("name", "uid")}
+        request = {
+            "uid": "a-review",
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "operation": "CREATE",
+            "namespace": made_by["namespace"],
+            "dryRun": True,
+            "object": {"metadata": {"ownerReferences": [owner]}, "spec": {}},
+        }
+        body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+        url = f"https://{HOST}:{self.ports[0]}/mutate"
+        try:
+            async with self._session.post(url, json=body, ssl=_trusting()) as answer:
+                response = (await answer.json())["response"]
+        except aiohttp.ClientError:
+            return []
+        patch: list[dict[str, Any]] = json.loads(base64.b64decode(response.get("patch", "W10=")))
+        return patch
+
+    async def take_lease_away(self) -> None:
+        """Delete the Lease with its namespace, so that it cannot be written again."""
+        lease = self.cluster.store.list("leases")[0]["metadata"]
+        await self.cluster.api.delete("namespaces", "", lease["namespace"])
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        self.process.send_signal(signal.SIGHUP)
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@asynccontextmanager
+async def operator(
+    folder: Path,
+    ports: Sequence[int],
+    config: Mapping[str, object],
+    *,
+    flags: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    moving: bool = False,
+) -> AsyncIterator[Operator]:
+    """A cluster of its own, and a process against it, started; it may not be ready yet.
+
+    Args:
+        folder: for the settings file, a kubeconfig and the log.
+        ports: webhook, metrics and health, for looking; ``config`` says what the file says.
+        config: the settings file.
+        flags: of the process.
+        variables: of the process, besides none of ``SPOTALIS_...``.
+        moving: kubelets go on; by default pods neither begin nor end once the stage is set, so
+            that what was evicted stays a move in flight.
+    """
+    folder.mkdir(parents=True)  # noqa: ASYNC240  # nothing else runs yet
+    cluster = EmbeddedCluster(clock=SystemClock(), dice=random.Random(7), timing=_QUICK)
+    async with cluster, aiohttp.ClientSession() as session:
+        await _set_stage(cluster)
+        if not moving:
+            await cluster.stop_controller("kubelet")
+        served = await serve(cluster.api, HOST, 0)
+        kubeconfig, file, log = folder / "kubeconfig", folder / "spotalis.yaml", folder / "log"
+        kubeconfig.write_text(served.kubeconfig_text)
+        file.write_text(json.dumps(config, indent=1))  # JSON is YAML
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SPOTALIS_")}  # noqa: TID251  # a process needs its PATH
+        with log.open("wb") as stream:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "spotalis", "controller"),
+                *("--kubeconfig", str(kubeconfig), "--config", str(file), *flags),
+                env=environment | dict(variables or {}),
+                stdout=stream,
+                stderr=stream,
+            )
+        try:
+            yield Operator(cluster, process, ports, log, session)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            await asyncio.sleep(0.05)  # the ends of its connections are on the way
+            await served.stop()
+
+
+async def _set_stage(cluster: EmbeddedCluster) -> None:
+    """Two workloads of 4 that run on on-demand and want half on spot, and two more.
+
+    ``plain`` has no policy; ``odd`` runs on nodes of no known class.
+    """
+    namespaces = {"shop": {"team": "a"}, "data": {"team": "b"}, "spotalis-system": {}, "ops": {}}
+    for name, labels in namespaces.items():
+        await _create(cluster, "namespaces", "v1", "Namespace", {"name": name, "labels": labels})
+    for name in ("spotalis", "other"):
+        body = configuration(
+            name=name, client_config={"url": "https://127.0.0.1:1/mutate"}, excluded=[]
+        )
+        await cluster.api.create("mutatingwebhookconfigurations", body)
+    await cluster.fleet.add(on_demand=2)
+    await cluster.fleet.put(a_node("odd-1", labels=CHEAP, taints=[("odd", "", "NoSchedule")]))
+    half, nothing = Wishes(percent=50), Wishes(other={"enabled": "true"})
+    await _deploy(cluster, "shop", "api", 4, half)
+    await _deploy(cluster, "data", "db", 4, half)
+    await _deploy(cluster, "shop", "plain", 4, nothing)
+    await _deploy(cluster, "shop", "odd", 2, Wishes(percent=100), node_selector=CHEAP)
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        while not _all_ready(cluster, 14):
+            await asyncio.sleep(0.02)
+    await cluster.fleet.add(spot=2)
+
+
+async def _create(
+    cluster: EmbeddedCluster, plural: str, version: str, kind: str, metadata: Mapping[str, Any]
+) -> None:
+    body = {"apiVersion": version, "kind": kind, "metadata": dict(metadata)}
+    await cluster.api.create(plural, body)
+
+
+async def _deploy(
+    cluster: EmbeddedCluster,
+    namespace: str,
+    name: str,
+    replicas: int,
+    wishes: Wishes = NO_WISHES,
+    node_selector: Mapping[str, str] | None = None,
+) -> None:
+    body = workload_body("Deployment", name, replicas, wishes, node_selector)
+    body["metadata"]["namespace"] = namespace
+    if node_selector:
+        spec = body["spec"]["template"]["spec"]
+        spec["tolerations"] = [{"key": "odd", "operator": "Exists"}]
+    await cluster.api.create("deployments", body)
+
+
+def _all_ready(cluster: EmbeddedCluster, count: int) -> bool:
+    """As the Deployments say, so that the operator sees no rollout."""
+    statuses = [one.get("status", {}) for one in cluster.store.list("deployments")]
+    return sum(int(status.get("availableReplicas", 0)) for status in statuses) == count

@@ -1,0 +1,341 @@
+"""Settings from file, variables and flags: who wins, and what is refused (behaviour.md 7)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from spotalis.app.settings import DEFAULT, Loaded, Rereading, Sources
+from spotalis.model.kinds import Refused
+from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
+from spotalis.model.objects import Requirement, Toleration
+from spotalis.model.settings import Settings, declared
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "spotalis.yaml"
+
+
+def load(
+    text: str = "",
+    variables: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    *,
+    file: Path,
+) -> Loaded:
+    file.write_text(text)
+    return Sources(file=file, environment=variables or {}, flags=flags or {}).load()
+
+
+def refused(
+    text: str = "",
+    variables: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+    *,
+    file: Path,
+) -> list[str]:
+    """The problems as told, with the file's name instead of its path."""
+    with pytest.raises(Refused) as caught:
+        load(text, variables, flags, file=file)
+    return [str(problem).replace(str(file), file.name) for problem in caught.value.problems]
+
+
+def test_without_sources_every_value_is_the_default(file: Path) -> None:
+    loaded = load(file=file)
+    assert loaded.settings == Settings()
+    assert list(loaded.in_force) == list(declared())
+    assert {one.source for one in loaded.in_force.values()} == {DEFAULT}
+
+
+def test_a_variable_beats_the_file_and_a_flag_beats_both(file: Path) -> None:
+    text = "resync: 10s\ncooldown: 20s\nmovesInFlight: 30\n"
+    variables = {"SPOTALIS_COOLDOWN": "21s", "SPOTALIS_MOVES_IN_FLIGHT": "31"}
+    loaded = load(text, variables, {"movesInFlight": "32"}, file=file)
+    controller = loaded.settings.controller
+    assert controller.resync == timedelta(seconds=10)
+    assert controller.cooldown == timedelta(seconds=21)
+    assert controller.moves_in_flight == 32
+    sources = {
+        path: loaded.in_force[path].source for path in ("resync", "cooldown", "movesInFlight")
+    }
+    assert sources == {
+        "resync": f"{file}:1",
+        "cooldown": "$SPOTALIS_COOLDOWN",
+        "movesInFlight": "--moves-in-flight",
+    }
+
+
+def test_every_setting_has_a_variable_and_a_flag_of_its_own() -> None:
+    settings = declared().values()
+    assert len({setting.variable for setting in settings}) == len(settings)
+    assert len({setting.flag for setting in settings}) == len(settings)
+
+
+def test_names_follow_from_the_path() -> None:
+    setting = declared()["leaderElection.leaseDuration"]
+    assert setting.variable == "SPOTALIS_LEADER_ELECTION_LEASE_DURATION"
+    assert setting.flag == "leader-election-lease-duration"
+
+
+FULL = """
+namespaceSelector:
+  matchLabels: {team: shop}
+  matchExpressions:
+    - {key: frozen, operator: DoesNotExist}
+excludedNamespaces: [monitoring, monitoring]
+defaults:
+  spot-percentage: 50
+  min-on-demand: "2"
+  disruption-schedule: 0 2 * * 1-5
+  disruption-duration: 4h
+  paused-until: 2026-03-01T18:00:00Z
+nodeGroups:
+  - eks
+  - name: gke
+    marker: example.com/pool
+    rules:
+      - {class: spot, key: example.com/pool, values: [cheap, "on"]}
+      - {class: on-demand, key: example.com/paid, exists: true}
+      - {class: spot, key: example.com/paid, absent: true}
+    spotTolerations:
+      - {key: cheap, operator: Exists}
+spotTolerations:
+  - {key: gpu, value: "true", effect: NoSchedule}
+logging:
+  levels: {spotalis.kube: debug}
+serving:
+"""
+
+
+def test_structures_become_the_values_that_the_operator_uses(file: Path) -> None:
+    settings = load(FULL, file=file).settings
+    controller = settings.controller
+    assert controller.namespaces.selector.requirements == (
+        Requirement(key="team", operator="In", values=("shop",)),
+        Requirement(key="frozen", operator="DoesNotExist"),
+    )
+    assert controller.namespaces.excluded == {"monitoring", "kube-system", "spotalis-system"}
+    assert controller.defaults == {
+        "spot-percentage": "50",
+        "min-on-demand": "2",
+        "disruption-schedule": "0 2 * * 1-5",
+        "disruption-duration": "4h",
+        "paused-until": "2026-03-01T18:00:00Z",
+    }
+    eks, own = controller.node_groups
+    assert eks == next(group for group in BUILT_IN_GROUPS if group.name == "eks")
+    assert [rule.node_type for rule in own.rules] == ["spot", "on-demand", "spot"]
+    assert [rule.requirement.operator for rule in own.rules] == ["In", "Exists", "DoesNotExist"]
+    assert own.rules[0].requirement.values == ("cheap", "on")
+    assert own.spot_tolerations == (Toleration(key="cheap", operator="Exists"),)
+    assert settings.logging.levels == {"spotalis.kube": "debug"}
+
+
+def test_own_groups_are_asked_first_are_named_and_take_the_place_of_their_namesakes(
+    file: Path,
+) -> None:
+    classification = load(FULL, file=file).settings.controller.classification
+    names = [group.name for group in classification.groups]
+    assert names[:2] == ["eks", "gke"]
+    assert sorted(names) == sorted(group.name for group in BUILT_IN_GROUPS)
+    assert classification.named == {"eks", "gke"}
+    assert classification.classify({"example.com/pool": "cheap"}) is NodeType.SPOT
+    assert classification.classify({"cloud.google.com/gke-nodepool": "p"}) is NodeType.UNKNOWN
+    assert classification.extra_spot_tolerations == (
+        Toleration(key="gpu", value="true", effect="NoSchedule"),
+    )
+
+
+def test_without_the_built_in_groups_only_the_own_ones_are_asked(file: Path) -> None:
+    text = "builtInNodeGroups: false\nnodeGroups: [karpenter]"
+    groups = load(text, file=file).settings.controller.classification.groups
+    assert [group.name for group in groups] == ["karpenter"]
+
+
+def test_lists_and_mappings_in_variables_are_yaml_and_words_may_have_commas(file: Path) -> None:
+    variables = {
+        "SPOTALIS_EXCLUDED_NAMESPACES": "a, b",
+        "SPOTALIS_NAMESPACE_SELECTOR": "{matchLabels: {team: shop}}",
+    }
+    flags = {"logging.levels": "{spotalis.kube: debug}"}
+    settings = load("", variables, flags, file=file).settings
+    assert settings.controller.namespaces.excluded >= {"a", "b"}
+    assert settings.controller.namespaces.selector.matches({"team": "shop"})
+    assert settings.logging.levels == {"spotalis.kube": "debug"}
+    same = load("", {"SPOTALIS_EXCLUDED_NAMESPACES": "[a, b]"}, file=file).settings
+    listed = load("excludedNamespaces: [a, b]", file=file).settings
+    assert same.controller.namespaces == listed.controller.namespaces
+
+
+def test_variables_of_kubernetes_services_and_empty_ones_are_not_settings(file: Path) -> None:
+    variables = {
+        "SPOTALIS_WEBHOOK_SERVICE_HOST": "10.0.0.1",
+        "SPOTALIS_WEBHOOK_SERVICE_PORT": "443",
+        "SPOTALIS_WEBHOOK_SERVICE_PORT_HTTPS": "443",
+        "SPOTALIS_WEBHOOK_PORT": "tcp://10.0.0.1:443",
+        "SPOTALIS_WEBHOOK_PORT_443_TCP": "tcp://10.0.0.1:443",
+        "SPOTALIS_WEBHOOK_PORT_443_TCP_ADDR": "10.0.0.1",
+        "SPOTALIS_PORT": "tcp://10.0.0.1:443",
+        "SPOTALIS_CONFIG": "spotalis.yaml",
+        "SPOTALIS_RESYNC": "",
+        "PATH": "/bin",
+    }
+    assert load("", variables, file=file).settings == Settings()
+
+
+def test_no_setting_has_the_variable_of_a_kubernetes_service() -> None:
+    ends = ("_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_ADDR", "_PROTO")
+    assert not [s.path for s in declared().values() if s.variable.endswith(ends)]
+    ours = {"SPOTALIS_PORT", "SPOTALIS_WEBHOOK_PORT", "SPOTALIS_METRICS_PORT"}
+    assert not ours & {setting.variable for setting in declared().values()}
+
+
+ALL_TOLD = """\
+spotalis.yaml:1  `resync` must be at least 5s; it is '2s'
+spotalis.yaml:2  `read-only` is not a setting; did you mean `readOnly`?
+spotalis.yaml:5  `leaderElection.leaseDurtion` is not a setting; did you mean `leaderElection.leaseDuration`?
+spotalis.yaml:6  `leaderElection.retryPeriod` is written twice; first in line 4
+spotalis.yaml:7  `leaseDuration` is not a setting; did you mean `leaderElection.leaseDuration`?
+spotalis.yaml:8  `api` must be a mapping of settings
+$SPOTALIS_RESINC  `SPOTALIS_RESINC` is not a setting; did you mean `SPOTALIS_RESYNC`?
+$SPOTALIS_LOGGING_LEVEL  `logging.level` must be debug, info, warning or error; it is 'loud'
+--moves-in-flight  `movesInFlight` must be a whole number from 1 to 1000; it is '0'
+"""  # noqa: E501  # as it is told
+
+
+def test_every_problem_is_told_at_once_with_its_place(file: Path) -> None:
+    text = (
+        "resync: 2s\n"
+        "read-only: true\n"
+        "leaderElection:\n"
+        "  retryPeriod: 1s\n"
+        "  leaseDurtion: 9s\n"
+        "  retryPeriod: 2s\n"
+        "leaseDuration: 9s\n"
+        "api: 5\n"
+    )
+    variables = {"SPOTALIS_RESINC": "9s", "SPOTALIS_LOGGING_LEVEL": "loud"}
+    assert refused(text, variables, {"movesInFlight": "0"}, file=file) == ALL_TOLD.splitlines()
+
+
+def bad_lines() -> list[tuple[str, str]]:
+    """From bad_settings.txt, where long lines may be long."""
+    text = Path(__file__).with_name("bad_settings.txt").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return [(line, told.strip()) for line, told in zip(lines[::2], lines[1::2], strict=True)]
+
+
+@pytest.mark.parametrize(("line", "message"), bad_lines())
+def test_a_bad_line_is_refused_in_words(line: str, message: str, file: Path) -> None:
+    told = refused(line, file=file)[0]
+    assert message in told
+    assert told.startswith("spotalis.yaml:")
+
+
+def test_a_second_document_is_refused_at_its_line(file: Path) -> None:
+    told = refused("resync: 9s\n---\nresync: 8s\n", file=file)
+    assert told == [
+        "spotalis.yaml:2  `(the file)` must be one YAML document: a second document begins here"
+    ]
+
+
+def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(Refused, match="must be in UTF-8"):
+        Sources(file=file, environment={}, flags={}).load()
+
+
+CONTRADICTIONS = {
+    "leaderElection: {renewDeadline: 15s}": (
+        "`leaderElection.renewDeadline` must be shorter than `leaderElection.leaseDuration` "
+        "(15s); it is 15s"
+    ),
+    "leaderElection: {retryPeriod: 10s}": (
+        "`leaderElection.retryPeriod` must be shorter than `leaderElection.renewDeadline` "
+        "(10s); it is 10s"
+    ),
+    "serving: {certificateFile: a}": "`serving.certificateFile` needs `serving.keyFile` beside it",
+    "serving: {keyFile: a}": "`serving.keyFile` needs `serving.certificateFile` beside it",
+    "defaults: {disruption-duration: 1h}": (
+        "`defaults.disruption-duration` needs `defaults.disruption-schedule` beside it"
+    ),
+    "serving: {healthPort: 8080}": (
+        "`serving.healthPort` must not be the port of `serving.metricsPort`; both are 8080"
+    ),
+}
+
+
+@pytest.mark.parametrize("line", CONTRADICTIONS)
+def test_what_does_not_go_together_is_refused(line: str, file: Path) -> None:
+    assert refused(line, file=file) == [f"spotalis.yaml:1  {CONTRADICTIONS[line]}"]
+
+
+def test_a_contradiction_between_sources_names_both(file: Path) -> None:
+    told = refused(
+        "\nleaderElection: {leaseDuration: 8s}",
+        {"SPOTALIS_LEADER_ELECTION_RENEW_DEADLINE": "9s"},
+        file=file,
+    )
+    assert told[0].startswith("$SPOTALIS_LEADER_ELECTION_RENEW_DEADLINE and spotalis.yaml:2  ")
+
+
+def test_a_bad_value_is_no_contradiction_as_well(file: Path) -> None:
+    assert len(refused("leaderElection: {renewDeadline: 20}", file=file)) == 1
+
+
+def test_a_missing_file_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Sources(file=tmp_path / "none.yaml", environment={}, flags={}).load()
+
+
+@pytest.fixture
+def levels() -> Iterator[None]:
+    """Levels of loggers, put back afterwards."""
+    names = ("", "spotalis.kube", "spotalis.web")
+    before = {name: logging.getLogger(name).level for name in names}
+    yield
+    for name, level in before.items():
+        logging.getLogger(name).setLevel(level)
+
+
+@pytest.mark.usefixtures("levels")
+def test_reading_again_applies_levels_and_names_what_else_changed(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text("logging: {levels: {spotalis.kube: debug}}")
+    sources = Sources(file=file, environment={}, flags={})
+    logging.getLogger("spotalis.kube").setLevel("DEBUG")
+    again = Rereading(sources, sources.load())
+    file.write_text("resync: 9s\nlogging: {level: warning, levels: {spotalis.web: error}}")
+    caplog.set_level("WARNING", "spotalis.app.settings")
+    again()
+    assert logging.getLogger().level == logging.WARNING
+    assert logging.getLogger("spotalis.kube").level == logging.NOTSET
+    assert logging.getLogger("spotalis.web").level == logging.ERROR
+    assert [(r.message, r.__dict__["fields"]) for r in caplog.records] == [
+        ("changed settings need a restart", {"settings": ["resync"]})
+    ]
+
+
+@pytest.mark.usefixtures("levels")
+def test_reading_again_what_is_bad_changes_nothing(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = Sources(file=file, environment={}, flags={})
+    file.write_text("")
+    again = Rereading(sources, sources.load())
+    root = logging.getLogger().level
+    file.write_text("resnyc: 9s\nlogging: {level: error}")
+    again()
+    file.unlink()
+    again()
+    assert logging.getLogger().level == root
+    assert [r.message for r in caplog.records] == ["settings not read again"] * 2
+    problems = json.dumps(caplog.records[0].__dict__["fields"])
+    assert "did you mean `resync`?" in problems

@@ -1,0 +1,173 @@
+"""``spotalis config``, the pages made from the declarations, and how bad settings are told."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from spotalis.app.settings import Sources
+from spotalis.cli.main import run
+from spotalis.cli.reference import markdown, schema
+from spotalis.model.kinds import Truth
+from spotalis.model.settings import declared
+
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
+
+Command: TypeAlias = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def spotalis(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command line without variables of ours: exit code, stdout, stderr."""
+    monkeypatch.delenv("SPOTALIS_CONFIG", raising=False)
+
+    def command(*argv: str) -> tuple[int, str, str]:
+        code = run(["spotalis", *argv])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+def test_show_prints_every_value_with_its_source(
+    spotalis: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "spotalis.yaml"
+    file.write_text(
+        "resync: 40s\ndefaults:\n  disruption-schedule: 0 2 * * *\n  disruption-duration: 4h\n"
+    )
+    monkeypatch.setenv("SPOTALIS_EXCLUDED_NAMESPACES", "a,b")
+    code, out, _ = spotalis("config", "--show", "--config", str(file), "--no-leader-election")
+    rows = {line.split()[0]: re.split(r"  +", line)[1:] for line in out.splitlines()}
+    assert code == 0
+    assert list(rows) == ["SETTING", *declared()]
+    assert rows["SETTING"] == ["VALUE", "SOURCE"]
+    assert rows["resync"] == ["40s", f"{file}:1"]
+    assert rows["defaults.disruption-schedule"] == ['"0 2 * * *"', f"{file}:3"]
+    assert rows["excludedNamespaces"] == ['["a", "b"]', "$SPOTALIS_EXCLUDED_NAMESPACES"]
+    assert rows["leaderElection.enabled"] == ["false", "--leader-election"]
+    assert rows["cooldown"] == ["0s", "default"]
+
+
+def test_show_as_json_is_a_versioned_list(spotalis: Command) -> None:
+    code, out, _ = spotalis("config", "--show", "-o", "json", "--moves-in-flight", "7")
+    document = json.loads(out)
+    assert (code, document["kind"]) == (0, "SettingList")
+    by_path = {item["path"]: item for item in document["items"]}
+    assert by_path["movesInFlight"] == {
+        "path": "movesInFlight",
+        "value": "7",
+        "source": "--moves-in-flight",
+    }
+
+
+def test_the_file_can_be_named_by_a_variable(
+    spotalis: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "spotalis.yaml"
+    file.write_text("cooldown: 9s")
+    monkeypatch.setenv("SPOTALIS_CONFIG", str(file))
+    assert f"{file}:1" in spotalis("config", "--show")[1]
+
+
+@pytest.mark.parametrize("command", [("controller",), ("config", "--show")])
+def test_bad_settings_refuse_to_start_in_the_shape_of_every_error(
+    command: tuple[str, ...], spotalis: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "spotalis.yaml"
+    file.write_text("resync: 1s\ncoldown: 5s\n")
+    code, out, err = spotalis(*command, "--config", str(file), "--host", "a b")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error[SP023]: 3 settings cannot be used; nothing was started\n"
+        f"  {file}:1  `resync` must be at least 5s; it is '1s'\n"
+        f"  {file}:2  `coldown` is not a setting; did you mean `cooldown`?\n"
+        "  --host  `serving.host` must be an address or a host name; it is 'a b'\n"
+        "fix: correct the above; what may be written: spotalis config --schema\n"
+    )
+
+
+def test_a_settings_file_that_is_not_there_is_named(spotalis: Command, tmp_path: Path) -> None:
+    missing = tmp_path / "none.yaml"
+    code, _, err = spotalis("controller", "--config", str(missing))
+    assert code == 2
+    assert f"the settings file {missing} cannot be read: No such file or directory" in err
+
+
+def test_an_unknown_flag_is_refused_with_a_suggestion(spotalis: Command) -> None:
+    code, _, err = spotalis("controller", "--resinc", "9s")
+    assert code == 2
+    assert "did you mean --resync?" in err
+
+
+@pytest.mark.parametrize("flags", [(), ("--show", "--schema")])
+def test_config_wants_one_thing_to_print(flags: tuple[str, ...], spotalis: Command) -> None:
+    code, _, err = spotalis("config", *flags)
+    assert code == 2
+    assert "one of --show, --schema and --reference must be given" in err
+
+
+def test_controller_help_has_a_flag_for_every_setting(
+    spotalis: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, _ = spotalis("controller", "--help")
+    flags = set(re.findall(r"--[a-z-]+", out))
+    assert code == 0
+    for setting in declared().values():
+        assert f"--{setting.flag}" in flags
+        assert (f"--no-{setting.flag}" in flags) is isinstance(setting.kind, Truth)
+
+
+def test_the_reference_page_is_what_the_declarations_say() -> None:
+    assert PAGE.read_text() == markdown() + "\n", "run `make docs`"
+
+
+def test_the_pages_example_is_accepted(tmp_path: Path) -> None:
+    example = re.search(r"```yaml\n(.*?)```", markdown(), re.DOTALL)
+    assert example is not None
+    file = tmp_path / "spotalis.yaml"
+    file.write_text(example[1])
+    loaded = Sources(file=file, environment={}, flags={}).load()
+    assert loaded.settings.controller.defaults["spot-percentage"] == "50"
+
+
+def test_the_schema_describes_every_setting_and_nothing_else(spotalis: Command) -> None:
+    code, out, _ = spotalis("config", "--schema")
+    assert (code, json.loads(out)) == (0, json.loads(json.dumps(schema())))
+
+    def leaves(at: dict[str, Any], path: str) -> list[str]:
+        assert at["additionalProperties"] is False
+        found: list[str] = []
+        for name, below in at["properties"].items():
+            here = f"{path}.{name}" if path else name
+            found += [here] if here in declared() else leaves(below, here)
+        return found
+
+    assert leaves(schema(), "") == list(declared())
+
+
+def test_the_schema_takes_the_defaults() -> None:
+    duration = declared()["leaderElection.leaseDuration"].kind.schema["pattern"]
+    for text, taken in {"15s": True, "1h30m": True, "15": False, "": False, "5m1h": False}.items():
+        assert bool(re.search(duration, text)) is taken, text
+
+
+@pytest.mark.parametrize(
+    "argv", ["--help", "version", "config --show", "config --schema", "controller --help"]
+)
+def test_no_event_loop_is_loaded_to_print_something(argv: str) -> None:
+    program = (
+        "import sys; from spotalis.cli.main import run; "
+        f"assert run(['spotalis', *{argv.split()!r}]) == 0; "
+        "loaded = {'asyncio', 'aiohttp'} & set(sys.modules); assert not loaded, loaded"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, b"")

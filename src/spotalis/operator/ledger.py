@@ -12,7 +12,7 @@ import msgspec
 from spotalis.kube.client import Client, Conflict, NotFound
 from spotalis.kube.resources import LEDGER_LABEL, LEDGERS
 from spotalis.kube.store import Event, EventType, Store, StoreWriter
-from spotalis.model.ledger import Ledger, LedgerObject
+from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Workload
 
 PREFIX = "spotalis-ledger-"
@@ -28,10 +28,20 @@ class Ledgers:
         self._namespace = namespace
         self._doubtful: set[str] = set()
         """Names whose last write may or may not have been carried out, or lost to another."""
+        self._being_written: dict[str, Ledger] = {}
 
     def held(self, workload_uid: str) -> LedgerObject | None:
         """The ledger as last heard; it may lag, which is enough for placement."""
         return self.store.get(self._namespace, PREFIX + workload_uid)
+
+    def intents(self) -> list[Intent]:
+        """Every workload's, those included that are on their way into a ledger.
+
+        Limits over all workloads hold only with these: workers plan at the same time.
+        """
+        held = [one.ledger for one in self.store if one.ledger is not None]
+        ledgers = (*held, *self._being_written.values())
+        return list({i.pod: i for ledger in ledgers for i in ledger.intents}.values())
 
     async def read(self, workload_uid: str) -> LedgerObject | None:
         """The ledger to base a write on; None if there is none.
@@ -59,6 +69,15 @@ class Ledgers:
             ApiError, TransportError: it may have been written; the next ``read`` finds out.
         """
         name = PREFIX + workload.uid
+        self._being_written[name] = ledger
+        try:
+            return await self._put(name, workload, before, ledger)
+        finally:
+            del self._being_written[name]
+
+    async def _put(
+        self, name: str, workload: Workload, before: LedgerObject | None, ledger: Ledger
+    ) -> LedgerObject | None:
         self._doubtful.add(name)
         if ledger.empty:
             if before is not None:

@@ -60,12 +60,7 @@ class Observer:
         meant = {intent.pod for intent in ledger.intents}
         observed = self._observe(workload, configuration, ledger, meant)
         cluster = self._cluster
-        open_moves = [
-            intent
-            for held in self._ledgers.store
-            if held.ledger is not None
-            for intent in held.ledger.intents
-        ]
+        open_moves = self._ledgers.intents()
         observed = dataclasses.replace(
             observed,
             moves_free=cluster.settings.moves_in_flight - len(open_moves),

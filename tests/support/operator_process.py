@@ -22,7 +22,7 @@ from spotalis.app.clock import SystemClock
 from spotalis.embedded.audit import Entry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
-from spotalis.embedded.http import ADMIN, serve
+from spotalis.embedded.http import ADMIN, HttpsWebhookCaller, serve
 from spotalis.embedded.nodes import a_node
 from spotalis.webhook.registration import configuration
 from tests.support.bed import NO_WISHES, Wishes, workload_body
@@ -102,6 +102,21 @@ class Operator:
         pods = self.cluster.evictions(ADMIN)
         return sum(name.startswith(f"{workload}-") for _, name in pods)
 
+    async def deploy(
+        self, namespace: str, name: str, replicas: int, wishes: Wishes, cpu: str
+    ) -> None:
+        """Create a Deployment whose pods ask for so many CPUs each."""
+        await _deploy(self.cluster, namespace, name, replicas, wishes, cpu=cpu)
+
+    def unschedulable(self, workload: str) -> int:
+        """How many of a workload's pods no node has room for."""
+        return sum(
+            condition.get("reason") == "Unschedulable"
+            for pod in self.cluster.store.list("pods")
+            if pod["metadata"]["name"].startswith(f"{workload}-")
+            for condition in pod.get("status", {}).get("conditions") or ()
+        )
+
     def lease(self) -> dict[str, Any]:
         """The spec of the first Lease there is; empty without one."""
         leases = self.cluster.store.list("leases")
@@ -180,7 +195,7 @@ async def operator(
     *,
     flags: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
-    moving: bool = False,
+    webhook_ca: bytes | None = None,
 ) -> AsyncIterator[Operator]:
     """A cluster of its own, and a process against it, started; it may not be ready yet.
 
@@ -190,15 +205,20 @@ async def operator(
         config: the settings file.
         flags: of the process.
         variables: of the process, besides none of ``SPOTALIS_...``.
-        moving: kubelets go on; by default pods neither begin nor end once the stage is set, so
-            that what was evicted stays a move in flight.
+        webhook_ca: whom to trust when calling the process's webhook, in PEM. Without it nobody
+            calls, and pods neither begin nor end once the stage is set, so that what was evicted
+            stays a move in flight.
     """
     folder.mkdir(parents=True)  # noqa: ASYNC240  # nothing else runs yet
-    cluster = EmbeddedCluster(clock=SystemClock(), dice=random.Random(7), timing=_QUICK)
+    caller = HttpsWebhookCaller()
+    cluster = EmbeddedCluster(
+        clock=SystemClock(), dice=random.Random(7), timing=_QUICK, webhook=caller
+    )
     async with cluster, aiohttp.ClientSession() as session:
         await _set_stage(cluster)
-        if not moving:
+        if webhook_ca is None:
             await cluster.stop_controller("kubelet")
+        await _register(cluster, f"https://{HOST}:{ports[0]}/mutate", webhook_ca)
         served = await serve(cluster.api, HOST, 0)
         kubeconfig, file, log = folder / "kubeconfig", folder / "spotalis.yaml", folder / "log"
         kubeconfig.write_text(served.kubeconfig_text)
@@ -220,6 +240,20 @@ async def operator(
             await process.wait()
             await asyncio.sleep(0.05)  # the ends of its connections are on the way
             await served.stop()
+            await caller.close()
+
+
+async def _register(cluster: EmbeddedCluster, url: str, ca: bytes | None) -> None:
+    """Two webhook configurations; one that is called has a bundle, the others want one."""
+    for name in ("spotalis", "other"):
+        body = configuration(name=name, client_config={"url": url}, excluded=[])
+        if ca is not None and name == "spotalis":
+            bundle = base64.b64encode(ca).decode()
+            body["webhooks"][0]["clientConfig"]["caBundle"] = bundle
+        if ca is None:
+            body["webhooks"][0]["rules"] = []
+        if ca is None or name == "spotalis":
+            await cluster.api.create("mutatingwebhookconfigurations", body)
 
 
 async def _set_stage(cluster: EmbeddedCluster) -> None:
@@ -230,11 +264,6 @@ async def _set_stage(cluster: EmbeddedCluster) -> None:
     namespaces = {"shop": {"team": "a"}, "data": {"team": "b"}, "spotalis-system": {}, "ops": {}}
     for name, labels in namespaces.items():
         await _create(cluster, "namespaces", "v1", "Namespace", {"name": name, "labels": labels})
-    for name in ("spotalis", "other"):
-        body = configuration(
-            name=name, client_config={"url": "https://127.0.0.1:1/mutate"}, excluded=[]
-        )
-        await cluster.api.create("mutatingwebhookconfigurations", body)
     await cluster.fleet.add(on_demand=2)
     await cluster.fleet.put(a_node("odd-1", labels=CHEAP, taints=[("odd", "", "NoSchedule")]))
     half, nothing = Wishes(percent=50), Wishes(other={"enabled": "true"})
@@ -262,11 +291,13 @@ async def _deploy(
     replicas: int,
     wishes: Wishes = NO_WISHES,
     node_selector: Mapping[str, str] | None = None,
+    cpu: str = "100m",
 ) -> None:
     body = workload_body("Deployment", name, replicas, wishes, node_selector)
     body["metadata"]["namespace"] = namespace
+    spec = body["spec"]["template"]["spec"]
+    spec["containers"][0]["resources"]["requests"]["cpu"] = cpu
     if node_selector:
-        spec = body["spec"]["template"]["spec"]
         spec["tolerations"] = [{"key": "odd", "operator": "Exists"}]
     await cluster.api.create("deployments", body)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,8 @@ from spotalis.model.kinds import (
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeRule, NodeType, ProviderGroup
 from spotalis.model.objects import LabelSelector, Requirement, Toleration
 
-MOST_KEYS = 3
-"""Label keys of one group: a pin tries every combination of their values."""
+MOST_WORLDS = 1000
+"""Combinations of label values that one group may tell apart: a pin tries them all."""
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _KEY = Text("a label key", rf"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_NAME}", most=317)
@@ -72,8 +73,13 @@ def _group(given: Mapping[str, Any]) -> ProviderGroup:
     )
     if not group.rules:
         raise ValueError("must have at least one rule")
-    if len(group.keys) > MOST_KEYS:
-        raise ValueError(f"must not use more than {MOST_KEYS} label keys in its rules")
+    values = {key: {"none", "other"} for key in group.keys}
+    for rule in group.rules:
+        values[rule.requirement.key] |= set(rule.requirement.values)
+    if math.prod(map(len, values.values())) > MOST_WORLDS:
+        raise ValueError(
+            f"must not tell apart more than {MOST_WORLDS} combinations of label values"
+        )
     return group
 
 

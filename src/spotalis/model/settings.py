@@ -43,7 +43,7 @@ _DNS_LABEL = Text("a lower-case DNS label", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", mo
 _DNS_NAME = Text("a lower-case DNS name", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _LEVEL = Choice("debug", "info", "warning", "error")
 
-NOT_READ_YET = frozenset({"spot-fallback", "pdb-override"})
+NOT_READ_YET = frozenset({"pdb-override"})
 """Owners' keys without an effect so far: no default can be set for them."""
 
 

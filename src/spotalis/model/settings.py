@@ -161,7 +161,12 @@ class LeaderElection:
         "Compete for the Lease; off only for a single replica.",
         flag="leader-election",
     )
-    name: str = setting("leaderElection.leaseName", _DNS_NAME, "spotalis", "Name of the Lease.")
+    name: str = setting(
+        "leaderElection.leaseName",
+        _DNS_NAME,
+        "spotalis",
+        "Name of the Lease; the operator's Role names it too.",
+    )
     lease: timedelta = setting(
         "leaderElection.leaseDuration",
         Duration(_SECOND, whole_seconds=True),
@@ -302,7 +307,7 @@ class ServingOptions:
         "webhook.configurationName",
         _DNS_NAME,
         "spotalis",
-        "The MutatingWebhookConfiguration whose `caBundle` is written.",
+        "The MutatingWebhookConfiguration to write `caBundle` into; the ClusterRole names it too.",
     )
     webhook_service: str = setting(
         "webhook.serviceName",

@@ -136,9 +136,10 @@ def lease_says(key: str) -> Look:
     return look
 
 
-async def made_up_its_name(it: Operator) -> object:
+async def is_called_me(it: Operator) -> object:
+    """Its name in the Lease, which may have something of the process's own at its end."""
     holder = it.lease().get("holderIdentity")
-    return (holder or None) and (holder if holder == "me" else holder.startswith("spotalis-"))
+    return holder.partition("_")[0] == "me" if holder else None
 
 
 async def readyz_of_election(it: Operator) -> object:
@@ -283,7 +284,7 @@ ROWS = [
         before={("spotalis-system", "spotalis")},
         after={("ops", "spotalis")},
     ),
-    Row(change={"identity": "me"}, look=made_up_its_name, before=True, after="me"),
+    Row(change={"identity": "me"}, look=is_called_me, before=False, after=True),
     Row(change={"readOnly": True}, look=evicts_or_says, before="evicts", after="ReadOnly"),
     Row(
         change={"resync": "5s"},

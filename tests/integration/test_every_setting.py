@@ -87,6 +87,13 @@ async def waits_or_falls_back(it: Operator) -> object:
     return "waits" if it.unschedulable("late") else None
 
 
+async def has_our_condition(it: Operator) -> object:
+    """Whether api's status says whether it is balanced, once it has been looked at."""
+    if await it.reason("api") is None:
+        return None
+    return "spotalis.io/Balanced" in it.conditions("shop", "api")
+
+
 async def managed_namespaces(it: Operator) -> object:
     return {
         labels["namespace"]
@@ -301,6 +308,12 @@ ROWS = [
         after=(1, "Cooldown"),
     ),
     Row(change={"movesInFlight": 1}, look=evictions("api", "db"), before=2, after=1),
+    Row(
+        change={"status.conditions": False},
+        look=has_our_condition,
+        before=True,
+        after=False,
+    ),
     Row(
         change={"namespaceSelector": {"matchLabels": {"team": "a"}}},
         look=managed_namespaces,

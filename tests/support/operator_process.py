@@ -117,6 +117,11 @@ class Operator:
             for condition in pod.get("status", {}).get("conditions") or ()
         )
 
+    def conditions(self, namespace: str, name: str) -> set[str]:
+        """The types of a Deployment's conditions."""
+        status = self.cluster.api.get("deployments", namespace, name).get("status", {})
+        return {condition["type"] for condition in status.get("conditions") or ()}
+
     def lease(self) -> dict[str, Any]:
         """The spec of the first Lease there is; empty without one."""
         leases = self.cluster.store.list("leases")

@@ -73,7 +73,7 @@ async def _measure() -> list[Figure]:
     recorded = Recorded(initial, b"".join(changes), done)
     clock = SystemClock()
     dice = random.Random(0)
-    cluster = Cluster(ControllerConfiguration(), Reservations(clock), lambda key: None)
+    cluster = Cluster(ControllerConfiguration(), Reservations(clock), lambda key: None, clock)
     writer: StoreWriter[Pod] = StoreWriter(cluster.pods)
     client = Client(recorded, clock=clock, dice=dice)
     began = time.perf_counter()

@@ -80,7 +80,7 @@ class Operator:
         )
         self._reservations = Reservations(clock)
         self._queue = Queue(self._work, clock=clock, dice=dice)
-        self.cluster = Cluster(settings, self._reservations, self._queue.add)
+        self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
         journal = Journal()
         self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
         observer = Observer(self.cluster, self._ledgers, journal, self._reservations)

@@ -58,7 +58,9 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         review=decision.id,
         rule=_text(decision.rule),
         move=_text(decision.move),
-        protected=annotations.do_not_disrupt == "true" or annotations.safe_to_evict == "false",
+        protected=annotations.do_not_disrupt == "true"
+        or annotations.safe_to_evict == "false"
+        or annotations.prefer_no_eviction is not None,
     )
 
 
@@ -78,16 +80,21 @@ def node(raw: bytes | msgspec.Raw) -> objects.Node:
         resource_version=meta.resource_version,
         labels=meta.labels or {},
         taints=tuple(
-            objects.Taint(taint.key, taint.value or "", taint.effect) for taint in spec.taints or ()
+            objects.Taint(taint.key, taint.value or "", taint.effect, taint.time_added)
+            for taint in spec.taints or ()
         ),
         ready=any(seen.type == "Ready" and seen.status == "True" for seen in conditions),
         cordoned=bool(spec.unschedulable),
         conditions=tuple(
-            sorted(
-                (condition.type, condition.status, condition.reason or "")
-                for condition in conditions
-                if not _is_ordinary(condition)
+            objects.NodeCondition(
+                _text(condition.type),
+                _text(condition.status),
+                condition.reason or "",
+                condition.message or "",
+                condition.last_transition_time,
             )
+            for condition in sorted(conditions, key=lambda condition: condition.type)
+            if not _is_ordinary(condition)
         ),
         cpu_millis=allocatable.get("cpu", 0),
         memory_bytes=allocatable.get("memory", 0),
@@ -262,10 +269,13 @@ def _selector(seen: wire.Selector) -> objects.LabelSelector:
 
 
 def _is_ordinary(condition: wire.Condition) -> bool:
-    """Whether a node's condition is one of the kubelet's own and says nothing about its end."""
+    """Whether a node's condition says nothing about its end: all is well, or it is the kubelet's.
+
+    Problem detectors write a dozen that are always False: nothing to hold for each node.
+    """
     if condition.type == "Ready":
         return condition.status == "True"
-    return condition.type in _KUBELET_CONDITIONS
+    return condition.status != "True" or condition.type in _KUBELET_CONDITIONS
 
 
 _KUBELET_CONDITIONS = frozenset(

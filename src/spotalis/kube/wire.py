@@ -21,13 +21,16 @@ class Wire(msgspec.Struct, gc=False, rename="camel"):
 
 
 class PodAnnotations(Wire, rename=None):
-    """The four annotations of a pod that are read; the others are never made into text."""
+    """The annotations of a pod that are read; the others are never made into text."""
 
     slot: str | None = msgspec.field(name="spotalis.io/slot", default=None)
     decision: str | None = msgspec.field(name="spotalis.io/decision", default=None)
     do_not_disrupt: str | None = msgspec.field(name="karpenter.sh/do-not-disrupt", default=None)
     safe_to_evict: str | None = msgspec.field(
         name="cluster-autoscaler.kubernetes.io/safe-to-evict", default=None
+    )
+    prefer_no_eviction: str | None = msgspec.field(
+        name="descheduler.alpha.kubernetes.io/prefer-no-eviction", default=None
     )
 
 
@@ -94,12 +97,18 @@ class PodMeta(Wire, kw_only=True):
 
 
 class Condition(Wire):
-    """A condition of a pod, a node or a workload."""
+    """A condition of a pod or a workload."""
 
     type: str = ""
     status: str = ""
     reason: str | None = None
     last_transition_time: datetime | None = None
+
+
+class NodeCondition(Condition):
+    """A condition of a node, with its words."""
+
+    message: str | None = None
 
 
 class Resources(Wire):
@@ -285,6 +294,7 @@ class Taint(Wire):
     key: str
     value: str | None = None
     effect: str = ""
+    time_added: datetime | None = None
 
 
 class NodeSpec(Wire):
@@ -297,7 +307,7 @@ class NodeSpec(Wire):
 class NodeStatus(Wire):
     """``status`` of a node."""
 
-    conditions: list[Condition] | None = None
+    conditions: list[NodeCondition] | None = None
     allocatable: Quantities = None
 
 

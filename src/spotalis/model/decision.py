@@ -46,6 +46,8 @@ class Reason(StrEnum):
     """A PodDisruptionBudget allows no disruption."""
     FLOOR_UNMET = "FloorUnmet"
     """A move would leave fewer ready on-demand replicas than the floor."""
+    STORM_FROZEN = "StormFrozen"
+    """So many spot nodes are being taken that moves towards spot rest in the whole cluster."""
     NO_CAPACITY = "NoSpotCapacity"
     """No node of the wanted class has room for a replica."""
     FUTILE = "Futile"

@@ -116,6 +116,20 @@ class Taint(msgspec.Struct, frozen=True, gc=False):
     value: str = ""
     effect: str = ""
     """``NoSchedule``, ``PreferNoSchedule`` or ``NoExecute``."""
+    since: datetime | None = None
+    """``timeAdded``, which few write."""
+
+
+class NodeCondition(msgspec.Struct, frozen=True, gc=False):
+    """A node's condition."""
+
+    type: str
+    status: str
+    """``True``, ``False`` or ``Unknown``."""
+    reason: str = ""
+    message: str = ""
+    since: datetime | None = None
+    """``lastTransitionTime``."""
 
 
 class PodShape(msgspec.Struct, frozen=True, gc=False):
@@ -165,8 +179,9 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     move: str = ""
     """``move`` of that annotation: the move whose replacement it is, if it is one's."""
     protected: bool = False
-    """Carries ``karpenter.sh/do-not-disrupt: "true"``, or
-    ``cluster-autoscaler.kubernetes.io/safe-to-evict: "false"``."""
+    """Carries ``karpenter.sh/do-not-disrupt: "true"``,
+    ``cluster-autoscaler.kubernetes.io/safe-to-evict: "false"``, or
+    ``descheduler.alpha.kubernetes.io/prefer-no-eviction`` with any value."""
 
     @property
     def finished(self) -> bool:
@@ -245,9 +260,9 @@ class Node(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ready: bool = False
     cordoned: bool = False
     """``spec.unschedulable``."""
-    conditions: tuple[tuple[str, str, str], ...] = ()
-    """(type, status, reason) of the conditions that are not among the kubelet's own pressure
-    conditions, sorted: where providers announce that they take the node."""
+    conditions: tuple[NodeCondition, ...] = ()
+    """What is out of the ordinary, sorted by type: Ready while it is not True, and others while
+    they are, without the kubelet's own. There providers announce that they take the node."""
     cpu_millis: int = 0
     """Allocatable."""
     memory_bytes: int = 0

@@ -188,6 +188,20 @@ class LeaderElection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StormBreaker:
+    """When lost spot nodes stop moves towards spot in the whole cluster (behaviour.md 6)."""
+
+    percent: int = 30
+    """More than this share of the spot nodes lost ..."""
+    least: int = 3
+    """... and at least so many ..."""
+    within: timedelta = timedelta(minutes=5)
+    """... in so short a time are a storm."""
+    calm: timedelta = timedelta(minutes=10)
+    """It is over so long after the last loss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfiguration:
     """What decides how workloads are treated."""
 
@@ -243,6 +257,7 @@ class ControllerConfiguration:
     )
     rate: APIRateLimiter = APIRateLimiter()
     leader_election: LeaderElection = LeaderElection()
+    storm: StormBreaker = StormBreaker()
     classification: NodeClassification = field(init=False)
     """What the three settings about nodes come to."""
 

@@ -10,9 +10,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from spotalis.kube.store import Change, Store
+from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration, configure
 from spotalis.model.ledger import LedgerObject
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
@@ -28,7 +30,8 @@ from spotalis.model.objects import (
 )
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.operator.reservations import Reservations
-from spotalis.planner.interruption import notice
+from spotalis.planner.interruption import Standing, first_seen, notices, standing
+from spotalis.planner.storm import Weather, judge, lose
 
 
 class WorkloadKey(NamedTuple):
@@ -62,9 +65,14 @@ class Cluster:
     """Stores and indices; one writer (the watches), many readers."""
 
     def __init__(
-        self, settings: ControllerConfiguration, reservations: Reservations, dirty: Dirty
+        self,
+        settings: ControllerConfiguration,
+        reservations: Reservations,
+        dirty: Dirty,
+        clock: Clock,
     ) -> None:
         self.settings = settings
+        self._clock = clock
         self._reservations = reservations
         self._dirty = dirty
         self.pods: Store[Pod] = Store()
@@ -80,6 +88,10 @@ class Cluster:
         self._unbound: dict[str, Pod] = {}
         self._sets_by_workload: dict[str, dict[str, ReplicaSet]] = {}
         self._node_types: dict[str, NodeType] = {}
+        self._noticed: dict[str, dict[str, datetime]] = {}
+        self._lost: set[str] = set()
+        self._weather = Weather()
+        self._unjudged = False
         self._group_uses: Counter[str] = Counter()
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
@@ -148,6 +160,29 @@ class Cluster:
     def nodes_of(self, node_type: NodeType) -> list[Node]:
         """All nodes of a class."""
         return [n for n in self.nodes if self._node_types.get(n.name) is node_type]
+
+    def leaving(self, name: str) -> bool:
+        """Whether the provider is taking the node of this name; False for one not known."""
+        since = self._noticed.get(name)
+        node = self.nodes.get("", name) if since else None
+        if node is None or not since:
+            return False
+        return standing(node, since, self._clock.now()) is Standing.LEAVING
+
+    @property
+    def storm_until(self) -> datetime | None:
+        """Until when moves towards spot rest; None, or past: no storm."""
+        if self._unjudged and self.nodes.synced:  # of half a list nobody knows the share
+            left = sum(node.uid not in self._lost for node in self.nodes_of(NodeType.SPOT))
+            self._weather = judge(self._weather, left, self.settings.storm)
+            self._unjudged = False
+        return self._weather.frozen_until
+
+    @property
+    def storms(self) -> bool:
+        """Whether moves towards spot rest now."""
+        until = self.storm_until
+        return until is not None and self._clock.now() < until
 
     def groups_in_use(self) -> tuple[ProviderGroup, ...]:
         """The rule groups that at least one node matches or that the settings name."""
@@ -263,14 +298,31 @@ class Cluster:
             self._group_uses[group.name] -= 1
         if new is not None and (group := classification.group_of(new.labels)):
             self._group_uses[group.name] += 1
-        if new is None:
-            if old is not None:
-                self._node_types.pop(old.name, None)
-        else:
+        if old is not None and (new is None or new.uid != old.uid):
+            self._count_loss(old, self._clock.now())
+            self._lost.discard(old.uid)
+            self._noticed.pop(old.name, None)
+            self._node_types.pop(old.name, None)
+        if new is not None:
             self._node_types[new.name] = classification.classify(new.labels)
+            self._notice(new)
         if _offers(old) != _offers(new):
             for key in self._managed:
                 self._dirty(key)
+
+    def _notice(self, node: Node) -> None:
+        """Keep since when each notice of a node stands; one that begins to leave is lost."""
+        since = first_seen(node, self._noticed.get(node.name), self._clock.now())
+        self._noticed[node.name] = since
+        if self.leaving(node.name):
+            self._count_loss(node, max(since.values()))
+
+    def _count_loss(self, node: Node, at: datetime) -> None:
+        """A spot node is lost once, by its notice or with it gone."""
+        if self._node_types.get(node.name) is NodeType.SPOT and node.uid not in self._lost:
+            self._lost.add(node.uid)
+            self._weather = lose(self._weather, at, self.settings.storm)
+            self._unjudged = True
 
     def namespace_changed(self, change: Change[Namespace]) -> None:
         """Read the policies of every workload in it anew."""
@@ -371,7 +423,7 @@ def _offers(node: Node | None) -> tuple[object, ...] | None:
         node.taints,
         node.ready,
         node.cordoned,
-        notice(node),
+        tuple(notice.word for notice in notices(node)),
         node.cpu_millis,
         node.memory_bytes,
         node.pods,

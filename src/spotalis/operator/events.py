@@ -82,9 +82,31 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
     before = previous.reason if previous else None
     if turn.reason is before:
         return
+    if before is Reason.STORM_FROZEN and turn.reason in _AFTER_A_STORM:
+        yield Notice(
+            type="Normal",
+            reason="SpotStormOver",
+            action="Observe",
+            note="No more spot nodes are being lost: replicas may move to spot again",
+        )
     if turn.reason is Reason.BLOCKED_BY_PDB:
         yield Notice(
             type="Warning", reason="MoveBlocked", action="Evict", note=turn.decision.message
+        )
+    elif turn.reason is Reason.STORM_FROZEN:
+        yield Notice(
+            type="Warning",
+            reason="SpotStorm",
+            action="Observe",
+            # Without the instant, which every further loss shifts: one storm, one Event.
+            note="Spot nodes are being lost in numbers: no replica moves to spot until it is over",
+        )
+    elif turn.reason is Reason.PINNED:
+        yield Notice(
+            type="Warning",
+            reason="SplitUnreachable",
+            action="Observe",
+            note=turn.decision.message,
         )
     elif turn.reason is Reason.NO_CAPACITY:
         yield Notice(
@@ -108,6 +130,22 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
         yield Notice(
             type="Normal", reason="SplitReached", action="Rebalance", note=turn.decision.message
         )
+
+
+_AFTER_A_STORM = frozenset(
+    {
+        Reason.REBALANCING,
+        Reason.MOVES_IN_FLIGHT,
+        Reason.COOLDOWN,
+        Reason.OUTSIDE_WINDOW,
+        Reason.BLOCKED_BY_PDB,
+        Reason.FLOOR_UNMET,
+        Reason.NO_CAPACITY,
+        Reason.FUTILE,
+    }
+)
+"""Reasons that are reached only past the question for a storm: neither does a pause end one, nor
+that nothing is left to move."""
 
 
 class Herald:

@@ -18,7 +18,6 @@ from spotalis.operator.ledger import Ledgers
 from spotalis.operator.reservations import Reservations
 from spotalis.planner.capacity import room
 from spotalis.planner.fallback import could_hold, is_arriving
-from spotalis.planner.interruption import notice
 from spotalis.planner.observed import Observed, Replica, Reservation
 
 NODE_POOL = "karpenter.sh/nodepool"
@@ -95,6 +94,7 @@ class Observer:
             synced=cluster.synced,
             read_only=cluster.settings.read_only,
             ledger=ledger,
+            storm_until=cluster.storm_until,
         )
 
     def _unreviewed(self, observed: Observed, now: datetime) -> int:
@@ -156,13 +156,12 @@ class Observer:
 
     def _replica(self, pod: Pod, meant: Set[str]) -> Replica:
         cluster = self._cluster
-        node = cluster.node(pod.node) if pod.node else None
         known = cluster.node_type(pod.node) if pod.node else None
         pinned = cluster.settings.classification.pinned_to
         return Replica(
             pod=pod,
             node_type=pinned(pod.shape) if known is None else known,
-            leaving=node is not None and bool(notice(node)),
+            leaving=cluster.leaving(pod.node),
             evicted=pod.uid in meant or pod.uid in self._journal,
             # A pod that no webhook of ours has seen can be pinned only by its owner.
             user_pinned=pod.rule == "user-pinned"

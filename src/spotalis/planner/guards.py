@@ -151,6 +151,19 @@ def _in_flight(observed: Observed, why: str) -> Defer:
     return Defer(Reason.MOVES_IN_FLIGHT, f"{to_move(observed)}; {why}")
 
 
+def no_storm(observed: Observed, now: datetime) -> Defer | None:
+    """Spot nodes are not being lost in numbers; moves towards on-demand never wait for that."""
+    until = observed.storm_until
+    if until is None or now >= until or observed.state.crowded is not NodeType.ON_DEMAND:
+        return None
+    return Defer(
+        Reason.STORM_FROZEN,
+        f"{to_move(observed)}; spot nodes are being lost, moves to spot rest until "
+        f"{until.isoformat(timespec='seconds')} or longer",
+        until - now,
+    )
+
+
 def rested(observed: Observed, now: datetime) -> Defer | None:
     """The last move is long enough ago."""
     until = observed.cooldown_until
@@ -219,5 +232,5 @@ STANDING: tuple[Guard, ...] = (
 )
 """Asked whatever the split is: they say whether the question makes sense at all."""
 
-MOVING: tuple[Guard, ...] = (within_budget, rested, window_open, useful)
+MOVING: tuple[Guard, ...] = (no_storm, within_budget, rested, window_open, useful)
 """Asked once something is to be moved, before looking at single replicas."""

@@ -88,6 +88,8 @@ class Observed:
     moves_free: int = 20
     """Evictions that may still start in the whole cluster."""
     cooldown_until: datetime | None = None
+    storm_until: datetime | None = None
+    """Moves towards spot rest until then in the whole cluster; None, or past: no storm."""
     ledger: Ledger = Ledger()
     """What is remembered of the workload; pods of its intents are ``evicted`` above."""
     probe_free: bool = True

@@ -47,6 +47,8 @@ class Snapshot:
     workloads: Sequence[WorkloadRow] = ()
     cache_ages: Mapping[str, float] = field(default_factory=dict)
     """Seconds since each resource's watch last said something."""
+    storms: bool = False
+    """Moves towards spot rest in the whole cluster."""
 
 
 async def write(snapshot: Snapshot) -> AsyncIterator[bytes]:
@@ -94,6 +96,11 @@ def _families(snapshot: Snapshot) -> Iterator[Iterable[str]]:
         "spotalis_fallback_replicas",
         "Replicas of spot slots that run on on-demand nodes for want of spot.",
         [("", sum(row.fallback for row in workloads))],
+    )
+    yield _gauge(
+        "spotalis_storm_active",
+        "1 while spot nodes are being lost in numbers and no replica moves to spot.",
+        [("", int(snapshot.storms))],
     )
     yield _gauge(
         "spotalis_cache_age_seconds",

@@ -13,6 +13,7 @@ from spotalis.model.objects import (
     LabelSelector,
     Lease,
     Node,
+    NodeCondition,
     Owner,
     Pod,
     Requirement,
@@ -135,6 +136,8 @@ class TestPod:
             ({"karpenter.sh/do-not-disrupt": "false"}, False),
             ({"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}, True),
             ({"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}, False),
+            ({"descheduler.alpha.kubernetes.io/prefer-no-eviction": "true"}, True),
+            ({"descheduler.alpha.kubernetes.io/prefer-no-eviction": ""}, True),
             ({}, False),
         ],
     )
@@ -286,9 +289,12 @@ class TestNode:
         assert seen.labels == {"karpenter.sh/capacity-type": "spot"}
 
     def test_taints_and_cordon(self) -> None:
-        taints = [{"key": "spot", "value": "yes", "effect": "NoSchedule"}, {"key": "k"}]
+        taints = [
+            {"key": "spot", "value": "yes", "effect": "NoSchedule", "timeAdded": AT_NINE},
+            {"key": "k"},
+        ]
         seen = self.node(spec={"taints": taints, "unschedulable": True})
-        assert seen.taints == (Taint("spot", "yes", "NoSchedule"), Taint("k"))
+        assert seen.taints == (Taint("spot", "yes", "NoSchedule", NINE), Taint("k"))
         assert seen.cordoned
 
     def test_the_kubelets_own_conditions_are_left_out(self) -> None:
@@ -297,16 +303,24 @@ class TestNode:
         assert self.node(conditions=conditions).conditions == ()
 
     def test_what_providers_announce_is_kept(self) -> None:
-        conditions = [condition("VMEventScheduled", "True", "Preempt"), condition("Aaa", "False")]
+        event = condition("VMEventScheduled", "True", "VMEventScheduled", AT_NINE)
+        event["message"] = "Preempt Scheduled: soon"
+        conditions = [event, condition("Aaa", "True")]
         assert self.node(conditions=conditions).conditions == (
-            ("Aaa", "False", ""),
-            ("VMEventScheduled", "True", "Preempt"),
+            NodeCondition("Aaa", "True"),
+            NodeCondition(
+                "VMEventScheduled", "True", "VMEventScheduled", "Preempt Scheduled: soon", NINE
+            ),
         )
+
+    @pytest.mark.parametrize("status", ["False", "Unknown"])
+    def test_what_a_problem_detector_does_not_find_is_left_out(self, status: str) -> None:
+        assert self.node(conditions=[condition("VMEventScheduled", status)]).conditions == ()
 
     def test_why_it_is_not_ready_is_kept(self) -> None:
         seen = self.node(conditions=[condition("Ready", "Unknown", "NodeStatusUnknown")])
         assert not seen.ready
-        assert seen.conditions == (("Ready", "Unknown", "NodeStatusUnknown"),)
+        assert seen.conditions == (NodeCondition("Ready", "Unknown", "NodeStatusUnknown"),)
 
     def test_a_node_that_has_just_registered(self) -> None:
         seen = decode.node(text({"metadata": metadata("n1")}))

@@ -81,6 +81,7 @@ IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
     Reason.ROLLOUT_IN_PROGRESS: being(observed_generation=0),
     Reason.SCALING: being(status_replicas=9, updated_replicas=9),
     Reason.NO_CLASSIFIER: changed(classified=False),
+    Reason.STORM_FROZEN: changed(storm_until=NOW + MINUTE),
     Reason.MOVES_IN_FLIGHT: changed(moves_free=0),
     Reason.COOLDOWN: changed(cooldown_until=NOW + MINUTE),
     Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
@@ -127,6 +128,7 @@ def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second:
         pytest.param(Reason.ROLLOUT_IN_PROGRESS, True, id="rollout"),
         pytest.param(Reason.SCALING, True, id="scaling"),
         pytest.param(Reason.NO_CLASSIFIER, True, id="no classifier"),
+        pytest.param(Reason.STORM_FROZEN, False, id="a storm"),
         pytest.param(Reason.MOVES_IN_FLIGHT, False, id="moves in flight"),
         pytest.param(Reason.COOLDOWN, False, id="cooldown"),
         pytest.param(Reason.OUTSIDE_WINDOW, False, id="window"),
@@ -155,6 +157,7 @@ def test_problems_are_said_in_full() -> None:
         pytest.param(allowing(paused_until=FOREVER), None, id="a pause without an end"),
         pytest.param(changed(cooldown_until=NOW + MINUTE), MINUTE, id="a cooldown ends"),
         pytest.param(allowing(window=CLOSED), timedelta(hours=16), id="a window opens"),
+        pytest.param(changed(storm_until=NOW + MINUTE), MINUTE, id="a storm ends"),
         pytest.param(changed(moves_free=0), None, id="a move ends: an event tells"),
     ],
 )
@@ -170,12 +173,18 @@ def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
     "change",
     [
         pytest.param(allowing(paused_until=NOW), id="the pause is over"),
+        pytest.param(changed(storm_until=NOW), id="the storm is over"),
         pytest.param(changed(cooldown_until=NOW), id="the cooldown is over"),
         pytest.param(allowing(window=OPEN), id="open"),
     ],
 )
 def test_what_is_over_stops_nothing(change: Change) -> None:
     assert isinstance(plan(change(to_be_moved()), NOW), Evict)
+
+
+def test_a_storm_stops_no_move_towards_on_demand() -> None:
+    observed = a_workload(spot=10, moves=20, storm_until=NOW + MINUTE)
+    assert isinstance(plan(observed, NOW), Evict)
 
 
 # -- rollout and scaling -------------------------------------------------------------------------

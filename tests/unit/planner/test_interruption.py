@@ -1,82 +1,300 @@
-"""How providers say that they take a node (behaviour.md 6)."""
+"""How providers say that they take a node, each with the object as the provider writes it."""
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
 import pytest
 
-from spotalis.model.objects import Node, Taint
-from spotalis.planner.interruption import notice
-from tests.support.builders import LONG_AGO, a_node
+from spotalis.kube import decode
+from spotalis.model.objects import Node, NodeCondition, Taint
+from spotalis.planner.interruption import (
+    PATIENCE,
+    SIGNALS,
+    Standing,
+    first_seen,
+    is_target,
+    notices,
+    standing,
+)
+from tests.support.builders import LONG_AGO, NOW, a_node
+
+MINUTE = timedelta(minutes=1)
+STAMP = "2026-11-23T09:55:00Z"
+AT = datetime.fromisoformat(STAMP)
+PREEMPT = (
+    "Preempt Scheduled: Mon, 23 Nov 2026 09:55:45 GMT. For more information, see "
+    "https://aka.ms/aks/scheduledevents. EventId: 40B7BD88-C56E-44E4-93F6-75CEDACE2869"
+)
 
 
-def tainted(key: str, effect: str = "NoSchedule", value: str = "") -> Node:
-    return a_node(taints=[Taint(key="team", effect="NoSchedule"), Taint(key, value, effect)])
+def node(spec: dict[str, Any] | None = None, *conditions: dict[str, Any], **meta: Any) -> Node:
+    """A node as it comes from the API server, with what every kubelet writes beside."""
+    usual = [
+        {"type": kind, "status": "False", "reason": "Fine", "lastTransitionTime": STAMP}
+        for kind in ("MemoryPressure", "DiskPressure", "FrequentKubeletRestart", "VMEventOld")
+    ]
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady"}
+    if not any(one["type"] == "Ready" for one in conditions):
+        usual.append(ready)
+    document = {
+        "metadata": {"name": "n", "uid": "n", **meta},
+        "spec": spec or {},
+        "status": {"conditions": [*usual, *conditions]},
+    }
+    return decode.node(json.dumps(document).encode())
 
 
-def says(kind: str, reason: str, status: str = "True") -> Node:
-    return a_node(conditions=(("FrequentKubeletRestart", "False", "Fine"), (kind, status, reason)))
+def tainted(key: str, value: str = "", effect: str = "NoSchedule", **more: str) -> Node:
+    taint = {"key": key, "effect": effect, **({"value": value} if value else {}), **more}
+    return node({"taints": [{"key": "team", "value": "a", "effect": "NoSchedule"}, taint]})
+
+
+def says(
+    kind: str, reason: str, message: str = "", status: str = "True", stamp: str = STAMP
+) -> Node:
+    condition = {"type": kind, "status": status, "reason": reason, "message": message}
+    return node(None, {**condition, "lastTransitionTime": stamp, "lastHeartbeatTime": STAMP})
+
+
+SHUTTING_DOWN = "node is shutting down"
+
+AS_WRITTEN: list[Any] = [
+    pytest.param(
+        node(None, deletionTimestamp=STAMP, finalizers=["karpenter.sh/termination"]),
+        "deletion",
+        AT,
+        id="a node being deleted, held by Karpenter's finalizer",
+    ),
+    pytest.param(
+        tainted("karpenter.sh/disrupted", timeAdded=STAMP),
+        "karpenter.sh/disrupted",
+        AT,
+        id="Karpenter v1",
+    ),
+    pytest.param(
+        tainted("karpenter.sh/disruption", "disrupting"),
+        "karpenter.sh/disruption",
+        None,
+        id="Karpenter v1beta1",
+    ),
+    pytest.param(
+        tainted(
+            "aws-node-termination-handler/spot-itn",
+            "spot-itn-0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4",
+        ),
+        "aws-node-termination-handler/spot-itn",
+        None,
+        id="AWS's termination handler, spot interruption, PreferNoSchedule or NoSchedule",
+    ),
+    pytest.param(
+        tainted("aws-node-termination-handler/asg-lifecycle-termination", "asg-lifecycle-term-1"),
+        "aws-node-termination-handler/asg-lifecycle-termination",
+        None,
+        id="AWS's termination handler, scale-in of the group",
+    ),
+    pytest.param(
+        tainted("cloud.google.com/impending-node-termination"),
+        "cloud.google.com/impending-node-termination",
+        None,
+        id="GKE's maintenance handler",
+    ),
+    pytest.param(
+        says("Ready", "KubeletNotReady", SHUTTING_DOWN, "False"),
+        f"Ready: {SHUTTING_DOWN}",
+        AT,
+        id="graceful node shutdown",
+    ),
+    pytest.param(
+        says("Ready", "KubeletNotReady", f"[PLEG is not healthy, {SHUTTING_DOWN}]", "False"),
+        f"Ready: {SHUTTING_DOWN}",
+        AT,
+        id="graceful node shutdown among other troubles",
+    ),
+    pytest.param(
+        says("VMEventScheduled", "VMEventScheduled", PREEMPT),
+        "VMEventScheduled: Preempt",
+        AT,
+        id="AKS, the event in the message",
+    ),
+    pytest.param(
+        says("VMEventScheduled", "PreemptScheduled", "Preempt Scheduled"),
+        "VMEventScheduled: Preempt",
+        AT,
+        id="AKS preempts, the event in the reason",
+    ),
+    pytest.param(
+        says("VMEventScheduled", "TerminateScheduled"),
+        "VMEventScheduled: Terminate",
+        AT,
+        id="AKS terminates",
+    ),
+    pytest.param(
+        says("VMEventScheduled", "RedeployScheduled"),
+        "VMEventScheduled: Redeploy",
+        AT,
+        id="AKS redeploys",
+    ),
+    pytest.param(
+        says("PreemptionScheduled", "SpotEvictionIncoming", PREEMPT),
+        "PreemptionScheduled",
+        AT,
+        id="AKS, the condition that Karpenter on Azure reads",
+    ),
+    pytest.param(
+        tainted("remediator.kubernetes.azure.com/unschedulable"),
+        "remediator.kubernetes.azure.com/unschedulable",
+        None,
+        id="AKS's remediator",
+    ),
+    pytest.param(
+        tainted("remediator.aks.microsoft.com/unschedulable"),
+        "remediator.aks.microsoft.com/unschedulable",
+        None,
+        id="AKS's remediator under its older name",
+    ),
+    pytest.param(
+        says(
+            "Terminating",
+            "TerminationRequested",
+            "The cloud provider has marked this instance for termination",
+        ),
+        "Terminating",
+        AT,
+        id="OpenShift's termination handler",
+    ),
+    pytest.param(
+        tainted("ToBeDeletedByClusterAutoscaler", str(int(AT.timestamp()))),
+        "ToBeDeletedByClusterAutoscaler",
+        AT,
+        id="cluster-autoscaler, its value is when",
+    ),
+    pytest.param(
+        tainted("ToBeDeletedByClusterAutoscaler"),
+        "ToBeDeletedByClusterAutoscaler",
+        None,
+        id="cluster-autoscaler, without a value",
+    ),
+]
+
+NO_NOTICE: list[Any] = [
+    pytest.param(node(), id="nothing said"),
+    pytest.param(says("Ready", "KubeletNotReady", "PLEG is not healthy", "False"), id="not Ready"),
+    pytest.param(says("Ready", "NodeStatusUnknown", "", "Unknown"), id="a silent kubelet"),
+    pytest.param(node({"unschedulable": True}), id="a cordon"),
+    pytest.param(
+        tainted("DeletionCandidateOfClusterAutoscaler", "1700000000", "PreferNoSchedule"),
+        id="a candidate for deletion is only that",
+    ),
+    pytest.param(tainted("node.kubernetes.io/not-ready", effect="NoExecute"), id="a sick node"),
+    pytest.param(says("VMEventScheduled", "FreezeScheduled", "Freeze Scheduled"), id="a freeze"),
+    pytest.param(says("VMEventScheduled", "RebootScheduled", "Reboot Scheduled"), id="a reboot"),
+    pytest.param(
+        says("VMEventScheduled", "NoVMEventScheduled", "VM has no scheduled event", "False"),
+        id="AKS has nothing scheduled",
+    ),
+    pytest.param(says("VMEventScheduled", "PreemptScheduled", "", "Unknown"), id="AKS is not sure"),
+    pytest.param(says("Terminating", "TerminationRequested", "", "False"), id="withdrawn"),
+]
+
+
+@pytest.mark.parametrize(("node", "word", "since"), AS_WRITTEN)
+def test_a_node_is_leaving_when_its_provider_says_so(
+    node: Node, word: str, since: datetime | None
+) -> None:
+    (notice,) = notices(node)
+    assert (notice.word, notice.leaving, notice.since) == (word, True, since)
+    assert standing(node, first_seen(node, None, NOW), NOW) is Standing.LEAVING
+    assert not is_target(node)
+
+
+@pytest.mark.parametrize("node", NO_NOTICE)
+def test_what_only_looks_like_a_notice_is_none(node: Node) -> None:
+    assert list(notices(node)) == []
+    assert standing(node, {}, NOW) is Standing.ORDINARY
+    assert is_target(node)
+
+
+def test_a_rebalance_recommendation_only_makes_the_node_no_target() -> None:
+    warned = tainted("aws-node-termination-handler/rebalance-recommendation", "rebalance-1")
+    assert standing(warned, first_seen(warned, None, NOW), NOW) is Standing.NO_TARGET
+    assert not is_target(warned)
+
+
+def test_every_row_of_the_table_has_an_object_here_and_a_page() -> None:
+    written = [case.values[0] for case in AS_WRITTEN]
+    written.append(tainted("aws-node-termination-handler/rebalance-recommendation"))
+    for signal in SIGNALS:
+        assert any(signal.look(one) for one in written), signal
+        assert signal.provider
+        assert signal.says
+        assert "/" in signal.page
 
 
 @pytest.mark.parametrize(
-    ("node", "said"),
+    ("age", "expected"),
     [
-        pytest.param(a_node(), "", id="nothing said"),
-        pytest.param(a_node(ready=False), "", id="not Ready is not a notice"),
-        pytest.param(a_node(cordoned=True), "", id="nor is a cordon"),
-        pytest.param(a_node(deleting_at=LONG_AGO), "deletion", id="deletion"),
-        pytest.param(tainted("karpenter.sh/disrupted"), "karpenter.sh/disrupted", id="Karpenter"),
-        pytest.param(
-            tainted("aws-node-termination-handler/spot-itn", value="1700000000"),
-            "aws-node-termination-handler/spot-itn",
-            id="AWS's termination handler",
-        ),
-        pytest.param(
-            tainted("aws-node-termination-handler/rebalance-recommendation"),
-            "",
-            id="a rebalance recommendation is none",
-        ),
-        pytest.param(
-            tainted("cloud.google.com/impending-node-termination"),
-            "cloud.google.com/impending-node-termination",
-            id="GKE's graceful shutdown",
-        ),
-        pytest.param(
-            tainted("remediator.kubernetes.azure.com/unschedulable"),
-            "remediator.kubernetes.azure.com/unschedulable",
-            id="AKS's remediator",
-        ),
-        pytest.param(
-            tainted("ToBeDeletedByClusterAutoscaler", value="1700000000"),
-            "ToBeDeletedByClusterAutoscaler",
-            id="cluster-autoscaler",
-        ),
-        pytest.param(
-            tainted("DeletionCandidateOfClusterAutoscaler", "PreferNoSchedule"),
-            "",
-            id="a candidate for deletion is only that",
-        ),
-        pytest.param(
-            says("VMEventScheduled", "Preempt"), "VMEventScheduled/Preempt", id="AKS preempts"
-        ),
-        pytest.param(
-            says("VMEventScheduled", "PreemptScheduled"),
-            "VMEventScheduled/PreemptScheduled",
-            id="AKS preempts, in the longer word",
-        ),
-        pytest.param(
-            says("VMEventScheduled", "Terminate"), "VMEventScheduled/Terminate", id="AKS terminates"
-        ),
-        pytest.param(
-            says("VMEventScheduled", "Redeploy"), "VMEventScheduled/Redeploy", id="AKS redeploys"
-        ),
-        pytest.param(says("VMEventScheduled", "Freeze"), "", id="a freeze passes"),
-        pytest.param(says("VMEventScheduled", "Reboot"), "", id="so does a reboot"),
-        pytest.param(says("VMEventScheduled", "Preempt", "False"), "", id="withdrawn"),
-        pytest.param(says("VMEventScheduled", "Preempt", "Unknown"), "", id="not known"),
-        pytest.param(says("Terminating", "Requested"), "Terminating", id="OpenShift"),
-        pytest.param(says("Terminating", "Requested", "False"), "", id="OpenShift, withdrawn"),
-        pytest.param(tainted("node.kubernetes.io/not-ready", "NoExecute"), "", id="a sick node"),
+        (timedelta(0), Standing.LEAVING),
+        (PATIENCE - timedelta(seconds=1), Standing.LEAVING),
+        (PATIENCE, Standing.NO_TARGET),
+        (24 * PATIENCE, Standing.NO_TARGET),
     ],
 )
-def test_a_node_is_leaving_when_its_provider_says_so(node: Node, said: str) -> None:
-    assert notice(node) == said
+def test_a_notice_is_believed_for_15_minutes_and_keeps_the_node_from_being_a_target(
+    age: timedelta, expected: Standing
+) -> None:
+    leaving = tainted("karpenter.sh/disrupted")
+    since = first_seen(leaving, {}, NOW - age)
+    assert standing(leaving, since, NOW) is expected
+    assert not is_target(leaving)
+
+
+def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
+    draining = Taint("karpenter.sh/disrupted", effect="NoSchedule")
+    taken = Taint("aws-node-termination-handler/spot-itn", effect="NoSchedule")
+    since = first_seen(a_node(taints=[draining]), {}, NOW - 2 * PATIENCE)
+    both = a_node(taints=[draining, taken])
+    since = first_seen(both, since, NOW)
+    assert standing(both, since, NOW) is Standing.LEAVING
+
+
+def test_a_notice_that_was_taken_back_and_comes_again_starts_anew() -> None:
+    warned, calm = tainted("karpenter.sh/disrupted"), node()
+    since = first_seen(warned, {}, NOW - 2 * PATIENCE)
+    since = first_seen(calm, since, NOW - PATIENCE)
+    assert since == {}
+    assert standing(warned, first_seen(warned, since, NOW), NOW) is Standing.LEAVING
+
+
+class TestTheObjectsOwnStamp:
+    def test_it_counts_at_the_first_sight_of_the_node(self) -> None:
+        """A restart forgets when it saw the notice."""
+        old = says("Terminating", "TerminationRequested", stamp="2026-11-23T09:00:00Z")
+        assert first_seen(old, None, NOW) == {"Terminating": LONG_AGO}
+        assert standing(old, first_seen(old, None, NOW), NOW) is Standing.NO_TARGET
+
+    def test_it_does_not_for_a_node_that_is_known(self) -> None:
+        """AKS's condition keeps its stamp when a Freeze becomes a Preempt."""
+        freeze = NodeCondition("VMEventScheduled", "True", "FreezeScheduled", since=LONG_AGO)
+        preempt = msgspec.structs.replace(freeze, reason="PreemptScheduled")
+        since = first_seen(a_node(conditions=(freeze,)), None, LONG_AGO)
+        taken = a_node(conditions=(preempt,))
+        assert standing(taken, first_seen(taken, since, NOW), NOW) is Standing.LEAVING
+
+    def test_it_never_counts_from_the_future(self) -> None:
+        ahead = Taint("karpenter.sh/disrupted", since=NOW + 30 * MINUTE)
+        assert first_seen(a_node(taints=[ahead]), None, NOW) == {"karpenter.sh/disrupted": NOW}
+
+
+def test_a_value_that_is_no_time_is_none() -> None:
+    (notice,) = notices(tainted("ToBeDeletedByClusterAutoscaler", "soon"))
+    assert notice.since is None
+
+
+def test_a_value_of_too_many_digits_is_read_as_seconds() -> None:
+    milliseconds = str(int(AT.timestamp() * 1000))
+    (notice,) = notices(tainted("ToBeDeletedByClusterAutoscaler", milliseconds))
+    assert notice.since == AT.astimezone(UTC)

@@ -45,7 +45,7 @@ async def test_a_workload_has_its_replicas_its_status_and_its_place_in_the_sums(
               replicas=(), blocked=True, fallback=2),
         a_row(namespace="infra", reason="NoSpotCapacity", replicas=(), blocked=True, fallback=1),
     )  # fmt: skip
-    series = await _series(Snapshot(workloads=rows, cache_ages={"pods": 1.5}))
+    series = await _series(Snapshot(workloads=rows, cache_ages={"pods": 1.5}, storms=True))
     api = ("namespace=shop", "workload=api", "workload_type=Deployment")
     db = ("namespace=shop", "workload=db", "workload_type=StatefulSet")
     other = ("namespace=infra", "workload=api", "workload_type=Deployment")
@@ -61,12 +61,16 @@ async def test_a_workload_has_its_replicas_its_status_and_its_place_in_the_sums(
         ("spotalis_managed_workloads", "namespace=shop"): 2,
         ("spotalis_moves_blocked", "reason=NoSpotCapacity"): 2,
         ("spotalis_fallback_replicas",): 3,
+        ("spotalis_storm_active",): 1,
         ("spotalis_cache_age_seconds", "resource=pods"): 1.5,
     }
 
 
 async def test_without_workloads_the_families_are_there_all_the_same() -> None:
-    assert await _series(Snapshot()) == {("spotalis_fallback_replicas",): 0}
+    assert await _series(Snapshot()) == {
+        ("spotalis_fallback_replicas",): 0,
+        ("spotalis_storm_active",): 0,
+    }
     text = b"".join(await _written(Snapshot())).decode()
     assert {family.name for family in families_of_text(text)} >= {
         "spotalis_workload_replicas",

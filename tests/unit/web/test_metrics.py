@@ -63,6 +63,7 @@ CONTRACT = {
     "spotalis_evictions_total": {"namespace", "workload_type", "toward", "outcome"},
     "spotalis_moves_blocked": {"reason"},
     "spotalis_fallback_replicas": set(),
+    "spotalis_storm_active": set(),
     "spotalis_webhook_requests_total": {"operation", "result"},
     "spotalis_webhook_request_duration_seconds_bucket": {"le"},
     "spotalis_webhook_mutations_total": {"mutation_type"},

@@ -1,0 +1,49 @@
+"""Whether so many spot nodes are being lost that moving more replicas there is folly.
+
+Behaviour.md 6, Storm. Pure: the instants of losses go in, until when moves rest comes out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from spotalis.model.settings import StormBreaker
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """The losses of late, and what they came to."""
+
+    losses: tuple[datetime, ...] = ()
+    """When spot nodes vanished or began to leave, in order; each node once."""
+    frozen_until: datetime | None = None
+    """Moves towards spot rest until then; in the past, or None: there is no storm."""
+
+    def storms(self, now: datetime) -> bool:
+        """Whether moves towards spot rest now."""
+        return self.frozen_until is not None and now < self.frozen_until
+
+
+def lose(weather: Weather, at: datetime, breaker: StormBreaker) -> Weather:
+    """One more spot node is lost. In a storm every loss prolongs it, whatever their number."""
+    losses = tuple(sorted((*weather.losses, at)))
+    kept = tuple(loss for loss in losses if losses[-1] - loss < breaker.within)
+    if not weather.storms(at):
+        return replace(weather, losses=kept)
+    return Weather(kept, at + breaker.calm)
+
+
+def judge(weather: Weather, left: int, breaker: StormBreaker) -> Weather:
+    """Whether the losses of late are a storm; may be asked as often as one likes.
+
+    Args:
+        left: the spot nodes that are there and not leaving.
+    """
+    lost = len(weather.losses)
+    if lost < breaker.least or lost * 100 <= breaker.percent * (left + lost):
+        return weather
+    until = weather.losses[-1] + breaker.calm
+    if weather.frozen_until is not None and weather.frozen_until >= until:
+        return weather
+    return replace(weather, frozen_until=until)

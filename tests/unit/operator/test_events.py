@@ -1,0 +1,73 @@
+"""What an owner is told: what is new, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from spotalis.model.decision import Decision, Defer, Evict, Hold, Reason
+from spotalis.model.replicas import ReplicaState
+from spotalis.operator.cluster import WorkloadKey
+from spotalis.operator.events import notices
+from spotalis.operator.reconcile import Turn
+from tests.support.builders import NOW, a_configuration
+
+STATE = ReplicaState(desired=4, percent=50, floor=0, spot=0, on_demand=4)
+
+
+def turn(reason: Reason) -> Turn:
+    decision: Decision = Defer(reason, "why")
+    if reason is Reason.BALANCED:
+        decision = Hold(reason, "why")
+    elif reason is Reason.REBALANCING:
+        decision = Evict((), reason, "why")
+    return Turn(
+        key=WorkloadKey("Deployment", "shop", "api"), at=NOW, decision=decision, state=STATE
+    )
+
+
+def told(reasons: Sequence[Reason]) -> list[str]:
+    """The reasons of the Events of so many turns, one after the other."""
+    wishes = a_configuration()
+    said: list[str] = []
+    previous = None
+    for reason in reasons:
+        now = turn(reason)
+        said += [n.reason for n in notices(previous, now, wishes, wishes)]
+        previous = now
+    return said
+
+
+@pytest.mark.parametrize(
+    ("reasons", "events"),
+    [
+        pytest.param(
+            (Reason.STORM_FROZEN, Reason.STORM_FROZEN, Reason.REBALANCING),
+            ["SpotStorm", "SpotStormOver"],
+            id="a storm, and its end",
+        ),
+        pytest.param(
+            (Reason.STORM_FROZEN, Reason.NO_CAPACITY),
+            ["SpotStorm", "SpotStormOver", "SpotCapacityMissing"],
+            id="over, but no room",
+        ),
+        pytest.param(
+            (Reason.STORM_FROZEN, Reason.PAUSED),
+            ["SpotStorm", "RebalancingPaused"],
+            id="a pause does not end a storm",
+        ),
+        pytest.param(
+            (Reason.STORM_FROZEN, Reason.BALANCED),
+            ["SpotStorm", "SplitReached"],
+            id="nor does it that nothing is left to move",
+        ),
+        pytest.param(
+            (Reason.BALANCED, Reason.PINNED, Reason.PINNED),
+            ["SplitUnreachable"],
+            id="pins are said once",
+        ),
+    ],
+)
+def test_what_is_new_is_said_once(reasons: tuple[Reason, ...], events: list[str]) -> None:
+    assert told(reasons) == events

@@ -1,0 +1,99 @@
+"""When lost spot nodes are a storm, and when it is over (behaviour.md 6)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spotalis.model.settings import StormBreaker
+from spotalis.planner.storm import Weather, judge, lose
+from tests.support.builders import NOW
+
+BREAKER = StormBreaker()
+MINUTE = timedelta(minutes=1)
+
+
+def after(*minutes: float, of: int, breaker: StormBreaker = BREAKER) -> Weather:
+    """So many of ``of`` spot nodes were lost at these minutes; each loss is judged at once."""
+    weather = Weather()
+    for count, minute in enumerate(minutes, 1):
+        weather = lose(weather, NOW + minute * MINUTE, breaker)
+        weather = judge(weather, of - count, breaker)
+    return weather
+
+
+@pytest.mark.parametrize(
+    ("minutes", "of", "storm"),
+    [
+        pytest.param((0, 0, 0), 9, True, id="3 of 9 at once"),
+        pytest.param((0, 0, 0), 10, False, id="3 of 10 are not more than 30 %"),
+        pytest.param((0, 0, 0, 0), 10, True, id="4 of 10"),
+        pytest.param((0, 0), 2, False, id="both of two are fewer than 3"),
+        pytest.param((0, 0, 0), 3, True, id="all three"),
+        pytest.param((0, 2, 4.9), 9, True, id="3 of 9 within 5 min"),
+        pytest.param((0, 2, 5), 9, False, id="3 of 9 in 5 min and no less"),
+        pytest.param((0, 4, 8, 12, 16), 9, False, id="one by one"),
+        pytest.param((0,) * 31, 100, True, id="31 of 100"),
+        pytest.param((0,) * 30, 100, False, id="30 of 100"),
+    ],
+)
+def test_more_than_30_percent_and_at_least_3_within_5_minutes_are_a_storm(
+    minutes: tuple[float, ...], of: int, storm: bool
+) -> None:
+    weather = after(*minutes, of=of)
+    assert (weather.frozen_until is not None) is storm
+    assert weather.storms(NOW + minutes[-1] * MINUTE) is storm
+
+
+def test_it_is_over_10_minutes_after_the_last_loss() -> None:
+    weather = after(0, 0, 0, of=3)
+    assert weather.frozen_until == NOW + 10 * MINUTE
+    assert weather.storms(NOW + 10 * MINUTE - timedelta(seconds=1))
+    assert not weather.storms(NOW + 10 * MINUTE)
+
+
+def test_in_a_storm_a_single_loss_prolongs_it_and_after_it_no_more() -> None:
+    assert after(0, 0, 0, 9, of=9).frozen_until == NOW + 19 * MINUTE
+    assert after(0, 0, 0, 10, of=9).frozen_until == NOW + 10 * MINUTE
+
+
+def test_new_nodes_do_not_end_a_storm_that_has_begun() -> None:
+    weather = after(0, 0, 0, of=3)
+    assert judge(weather, 1000, BREAKER) == weather
+
+
+def test_it_may_be_judged_as_often_as_one_likes() -> None:
+    weather = after(0, 0, 0, of=9)
+    assert judge(judge(weather, 6, BREAKER), 6, BREAKER) == weather
+
+
+def test_losses_that_come_out_of_order_count_by_their_own_time() -> None:
+    """A list after a restart shows nodes in the order of their names."""
+    weather = Weather()
+    for minute in (3, 0, 2):
+        weather = lose(weather, NOW + minute * MINUTE, BREAKER)
+    assert judge(weather, 0, BREAKER).frozen_until == NOW + 13 * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("breaker", "storm"),
+    [
+        pytest.param(StormBreaker(percent=50), False, id="a larger share"),
+        pytest.param(StormBreaker(least=4), False, id="a larger number"),
+        pytest.param(StormBreaker(within=timedelta(seconds=30)), False, id="a shorter time"),
+        pytest.param(StormBreaker(calm=MINUTE), True, id="a shorter calm"),
+    ],
+)
+def test_each_of_the_four_numbers_counts(breaker: StormBreaker, storm: bool) -> None:
+    assert after(0, 1, 2, of=8).frozen_until == NOW + 12 * MINUTE
+    until = after(0, 1, 2, of=8, breaker=breaker).frozen_until
+    assert until == (NOW + 2 * MINUTE + breaker.calm if storm else None)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=60), min_size=1), st.integers(0, 40))
+def test_nothing_is_kept_longer_than_it_can_count(minutes: list[int], left: int) -> None:
+    weather = after(*sorted(minutes), of=len(minutes) + left)
+    assert all(weather.losses[-1] - loss < BREAKER.within for loss in weather.losses)

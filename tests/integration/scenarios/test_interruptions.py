@@ -1,0 +1,191 @@
+"""T011 and storms: providers take nodes, with a notice and without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from tests.support import incidents
+from tests.support.bed import Bed, Wishes
+from tests.support.incidents import AKS_PREEMPT, KARPENTER, REBALANCE, TOLERATES_ALL
+from tests.support.stage import Play, on_both_beds, only_embedded
+
+MINUTE = 60.0
+
+
+async def crowd(bed: Bed, name: str) -> Counter[str]:
+    """Pods of a workload by node."""
+    return Counter(pod.node for pod in await bed.pods(name))
+
+
+@on_both_beds
+def test_a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_spot(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        spot = await bed.add_nodes(spot=3, on_demand=2)
+        async with bed.operator():
+            await bed.deployment("web", 10, Wishes(70, 2))
+            await bed.budget("web", "web", minAvailable=8)
+            await bed.settled("web", 3, 7)
+            nodes = await crowd(bed, "web")
+            taken = max(spot[:3], key=lambda name: nodes[name])
+            assert nodes[taken] == 3
+            doomed = [pod for pod in await bed.pods("web") if pod.node == taken]
+            others = {pod.uid for pod in await bed.pods("web")} - {pod.uid for pod in doomed}
+
+            await incidents.warn(bed, taken, KARPENTER)
+            for pod in doomed[:2]:  # as far as the provider's drain gets in its two minutes
+
+                async def gone(pod: object = pod) -> bool:
+                    return await incidents.evict(bed, pod) in (201, 404)  # type: ignore[arg-type]
+
+                await bed.until(gone, "the budget lets one go")
+            await bed.reclaim(taken)
+
+            await bed.settled("web", 3, 7)
+            await bed.stands_still("web")
+            now = await bed.pods("web")
+            assert {pod.uid for pod in now} >= others
+            assert taken not in {pod.node for pod in now}
+        assert bed.evictions() == []
+
+    play(scenario)
+
+
+@on_both_beds
+@pytest.mark.parametrize("notice", [KARPENTER, AKS_PREEMPT], ids=["Karpenter", "AKS"])
+def test_pods_on_a_leaving_node_hold_no_slot_so_a_change_meanwhile_needs_no_eviction(
+    play: Play, notice: Mapping[str, str]
+) -> None:
+    """Both on-demand pods of the node that goes are replaced on spot, as the new share wants."""
+
+    async def scenario(bed: Bed) -> None:
+        first, _ = await bed.add_nodes(on_demand=2)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(0))
+            await bed.settled("web", 4, 0)
+            assert (await crowd(bed, "web"))[first] == 2
+            await incidents.warn(bed, first, notice)
+            await bed.add_nodes(spot=2)
+            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+            await bed.stands_still("web")
+            await bed.reclaim(first)
+            await bed.settled("web", 2, 2)
+            await bed.stands_still("web")
+        assert bed.evictions() == []
+
+    play(scenario)
+
+
+@only_embedded  # a quarter of an hour
+def test_a_notice_that_nothing_follows_for_15_minutes_is_not_believed_any_more(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        first, _ = await bed.add_nodes(on_demand=2)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(0))
+            await bed.settled("web", 4, 0)
+            await incidents.warn(bed, first, KARPENTER)
+            await bed.add_nodes(spot=2)
+            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+            await bed.stands_still("web", seconds=14 * MINUTE)
+            await bed.settled("web", 2, 2, within=3 * MINUTE)
+        assert len(bed.evictions()) == 2
+
+    play(scenario)
+
+
+@on_both_beds
+@pytest.mark.parametrize(
+    "notice", [KARPENTER, AKS_PREEMPT, REBALANCE], ids=["Karpenter", "AKS", "rebalance"]
+)
+def test_a_node_with_a_notice_is_no_target_whatever_the_pods_tolerate(
+    play: Play, notice: Mapping[str, str]
+) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(on_demand=2)
+        (only,) = await bed.add_nodes(spot=1)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(0))
+            await incidents.change(bed, "Deployment", "web", {"template": {"spec": TOLERATES_ALL}})
+            await incidents.rolled_out(bed, "Deployment", "web")
+            await incidents.warn(bed, only, notice)
+            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+            await incidents.told(bed, "web", "SpotCapacityMissing")
+            await bed.stands_still("web")
+            assert bed.evictions() == []
+            await incidents.withdraw(bed, only, notice)
+            await bed.settled("web", 2, 2)
+        assert len(bed.evictions()) == 2
+
+    play(scenario)
+
+
+@on_both_beds
+def test_a_rebalance_recommendation_moves_nobody(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        spot, *_ = await bed.add_nodes(spot=2, on_demand=2)
+        async with bed.operator():
+            await bed.deployment("web", 6, Wishes(50))
+            await bed.settled("web", 3, 3)
+            await incidents.warn(bed, spot, REBALANCE)
+            await bed.stands_still("web")
+            await bed.scale("Deployment", "web", 8)
+            await bed.settled("web", 4, 4)
+            await bed.stands_still("web")
+        assert bed.evictions() == []
+
+    play(scenario)
+
+
+@on_both_beds
+def test_in_a_storm_nobody_moves_to_spot_while_moves_to_on_demand_go_on(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        spot = await bed.add_nodes(spot=5)
+        await bed.add_nodes(on_demand=3)
+        async with bed.operator():
+            await bed.deployment("up", 4, Wishes(0))
+            await bed.deployment("down", 2, Wishes(100))
+            await bed.settled("up", 4, 0)
+            await bed.settled("down", 0, 2)
+            used = await crowd(bed, "down")
+            free = [name for name in spot if not used[name]]
+            assert len(free) >= 3
+            await incidents.warn(bed, free[0], AKS_PREEMPT)
+            await bed.reclaim(free[1])
+            await bed.reclaim(free[2])
+            await bed.annotate("Deployment", "up", {"spot-percentage": "50"})
+            await bed.annotate("Deployment", "down", {"spot-percentage": "0"})
+            await incidents.told(bed, "up", "SpotStorm")
+            await bed.settled("down", 2, 0)
+            await bed.stands_still("up", seconds=12)
+            assert len(bed.evictions()) == 2
+            assert (await incidents.events(bed, "up")).count("SpotStorm") == 1
+            assert "SpotStorm" not in await incidents.events(bed, "down")
+
+    play(scenario)
+
+
+@only_embedded  # ten minutes and more
+def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        spot = await bed.add_nodes(spot=5)
+        await bed.add_nodes(on_demand=3)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(0))
+            await bed.settled("web", 4, 0)
+            for name in spot[:3]:
+                await bed.reclaim(name)
+            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+            await bed.stands_still("web", seconds=9 * MINUTE)
+            await bed.reclaim(spot[3])  # one more, alone: it begins anew
+            await bed.stands_still("web", seconds=10 * MINUTE - 5)
+            assert bed.evictions() == []
+            await bed.settled("web", 2, 2, within=30)
+            said = await incidents.events(bed, "web")
+            assert (said.count("SpotStorm"), said.count("SpotStormOver")) == (1, 1)
+            await asyncio.sleep(MINUTE)
+        assert len(bed.evictions()) == 2
+
+    play(scenario)

@@ -12,7 +12,7 @@ from typing import Any
 
 from spotalis.app.operator import Operator
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.virtual_time import VirtualClock, run
+from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.webhook.registration import configuration
@@ -121,8 +121,8 @@ class OnEmbeddedCluster(Bed):
         await self.cluster.fleet.take(node)
 
 
-def playing(seed: int = 0) -> Iterator[Play]:
-    """A cluster of the scenario's own, in virtual time."""
+def playing(seed: int = 0, epoch: datetime = EPOCH) -> Iterator[Play]:
+    """A cluster of the scenario's own, in virtual time from ``epoch`` on."""
 
     def play(scenario: Scenario) -> None:
         async def on_stage(clock: VirtualClock) -> None:
@@ -130,6 +130,6 @@ def playing(seed: int = 0) -> Iterator[Play]:
             async with stage.cluster:
                 await scenario(stage)
 
-        run(on_stage)
+        run(on_stage, epoch=epoch)
 
     yield play

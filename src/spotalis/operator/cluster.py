@@ -89,6 +89,7 @@ class Cluster:
         self._sets_by_workload: dict[str, dict[str, ReplicaSet]] = {}
         self._node_types: dict[str, NodeType] = {}
         self._noticed: dict[str, dict[str, datetime]] = {}
+        self._gone: set[str] = set()
         self._lost: set[str] = set()
         self._weather = Weather()
         self._unjudged = False
@@ -162,11 +163,15 @@ class Cluster:
         return [n for n in self.nodes if self._node_types.get(n.name) is node_type]
 
     def leaving(self, name: str) -> bool:
-        """Whether the provider is taking the node of this name; False for one not known."""
+        """Whether the provider is taking the node of this name, or has taken it.
+
+        A node's pods outlive it by up to a minute, until the pod garbage collector finds them.
+        False for a node that we have not seen yet.
+        """
         since = self._noticed.get(name)
-        node = self.nodes.get("", name) if since else None
+        node = self.nodes.get("", name)
         if node is None or not since:
-            return False
+            return name in self._gone
         return standing(node, since, self._clock.now()) is Standing.LEAVING
 
     @property
@@ -276,6 +281,8 @@ class Cluster:
                 _index(self._pods_by_owner, pod.owner.uid, pod.uid, pod, present)
             if pod.node:
                 _index(self._pods_by_node, pod.node, pod.uid, pod, present)
+            if pod.node in self._gone and pod.node not in self._pods_by_node:
+                self._gone.discard(pod.node)
             if present and not pod.node:
                 self._unbound[pod.uid] = pod
             else:
@@ -303,8 +310,11 @@ class Cluster:
             self._lost.discard(old.uid)
             self._noticed.pop(old.name, None)
             self._node_types.pop(old.name, None)
+            if old.name in self._pods_by_node:
+                self._gone.add(old.name)
         if new is not None:
             self._node_types[new.name] = classification.classify(new.labels)
+            self._gone.discard(new.name)
             self._notice(new)
         if _offers(old) != _offers(new):
             for key in self._managed:

@@ -89,6 +89,13 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
             action="Observe",
             note="No more spot nodes are being lost: replicas may move to spot again",
         )
+    if before is Reason.PAUSED:
+        yield Notice(
+            type="Normal",
+            reason="RebalancingResumed",
+            action="Resume",
+            note="Not paused any more: replicas may move again",
+        )
     if turn.reason is Reason.BLOCKED_BY_PDB:
         yield Notice(
             type="Warning", reason="MoveBlocked", action="Evict", note=turn.decision.message

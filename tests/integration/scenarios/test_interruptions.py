@@ -110,6 +110,7 @@ def test_a_node_with_a_notice_is_no_target_whatever_the_pods_tolerate(
             await bed.deployment("web", 4, Wishes(0))
             await incidents.change(bed, "Deployment", "web", {"template": {"spec": TOLERATES_ALL}})
             await incidents.rolled_out(bed, "Deployment", "web")
+            await bed.settled("web", 4, 0)
             await incidents.warn(bed, only, notice)
             await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
             await incidents.told(bed, "web", "SpotCapacityMissing")

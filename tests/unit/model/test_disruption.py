@@ -135,6 +135,27 @@ def test_a_span_begins_with_its_first_instant_and_ends_before_its_last() -> None
             [],
             id="every half hour of an hour that does not exist means never",
         ),
+        pytest.param(
+            "0 23 31 12 *",
+            timedelta(hours=3),
+            "2026-12-31T12:00",
+            [("31 22:00", "01 01:00")],
+            id="over the end of a month and a year",
+        ),
+        pytest.param(
+            "30 23 L * *",
+            timedelta(hours=2),
+            "2028-02-29T12:00",
+            [("29 22:30", "01 00:30")],
+            id="over the last day of a February of 29 days",
+        ),
+        pytest.param(
+            "0 12,13 * * *",
+            timedelta(minutes=90),
+            "2026-11-23T10:00",
+            [("23 11:00", "23 13:30")],
+            id="spans that overlap are one",
+        ),
     ],
 )
 def test_a_window_in_berlin(
@@ -142,6 +163,13 @@ def test_a_window_in_berlin(
 ) -> None:
     start = utc(first)
     assert spans(a_window(schedule, duration), start, start + timedelta(days=1)) == open_from_to
+
+
+@pytest.mark.parametrize("first", ["2026-11-23T10:00", "2026-03-28T20:00", "2026-10-24T20:00"])
+def test_a_span_longer_than_its_period_is_always_open(first: str) -> None:
+    window = a_window("0 * * * *", timedelta(hours=2, minutes=30))
+    start = utc(first)
+    assert all(window.is_open(instant) for instant in minutes(start, start + timedelta(hours=12)))
 
 
 CHANGES = st.sampled_from((utc("2026-03-28T20:00"), utc("2026-10-24T20:00")))

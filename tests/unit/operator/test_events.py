@@ -63,6 +63,11 @@ def told(reasons: Sequence[Reason]) -> list[str]:
             id="nor does it that nothing is left to move",
         ),
         pytest.param(
+            (Reason.BALANCED, Reason.PAUSED, Reason.REBALANCING),
+            ["RebalancingPaused", "RebalancingResumed"],
+            id="a pause, and its end",
+        ),
+        pytest.param(
             (Reason.BALANCED, Reason.PINNED, Reason.PINNED),
             ["SplitUnreachable"],
             id="pins are said once",

@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from spotalis.kube.store import Event, EventType, StoreWriter
+from spotalis.kube.store import Change, Event, EventType, StoreWriter
 from spotalis.model.objects import Node, Taint
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.operator.cluster import Cluster
 from spotalis.operator.reservations import Reservations
-from tests.support.builders import ON_DEMAND, SPOT, a_node
+from tests.support.builders import ON_DEMAND, SPOT, a_node, a_pod
 from tests.support.manual_clock import ManualClock
 
 MINUTE = 60.0
@@ -95,6 +95,26 @@ def test_a_rebalance_recommendation_takes_no_slots(nodes: Nodes) -> None:
     nodes.taint("spot-0", REBALANCE)
     assert not nodes.cluster.leaving("spot-0")
     assert not nodes.cluster.leaving("never-seen")
+
+
+def test_a_node_that_is_gone_goes_on_leaving_until_its_last_pod_is_gone(nodes: Nodes) -> None:
+    nodes.list(spot_nodes(1))
+    pod = a_pod(node="spot-0")
+    nodes.cluster.pod_changed(Change(None, pod))
+    nodes.delete("spot-0")
+    assert nodes.cluster.leaving("spot-0")
+    nodes.clock.advance(60 * MINUTE)
+    assert nodes.cluster.leaving("spot-0")
+    nodes.cluster.pod_changed(Change(pod, None))
+    assert not nodes.cluster.leaving("spot-0")
+
+
+def test_a_node_that_comes_back_under_its_name_is_another(nodes: Nodes) -> None:
+    nodes.list(spot_nodes(1))
+    nodes.cluster.pod_changed(Change(None, a_pod(node="spot-0")))
+    nodes.delete("spot-0")
+    nodes.put(a_node("spot-0", uid="another"))
+    assert not nodes.cluster.leaving("spot-0")
 
 
 class TestStorm:

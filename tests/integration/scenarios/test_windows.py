@@ -1,0 +1,112 @@
+"""Windows: moves happen only inside, also where the clocks change (virtual time)."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support import embedded_stage, incidents
+from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster
+from tests.support.stage import Play, on_both_beds
+
+MINUTE = 60.0
+TO_70 = {"spot-percentage": "70"}
+
+
+def berlin(schedule: str, duration: str) -> dict[str, str]:
+    return {
+        "disruption-schedule": schedule,
+        "disruption-duration": duration,
+        "disruption-timezone": "Europe/Berlin",
+    }
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+NIGHT = berlin("30 2 * * *", "2m")
+MIDNIGHT = berlin("59 23 * * *", "2m")
+
+OVER_A_CHANGE = [
+    pytest.param(
+        "2026-03-28T22:30",
+        # 02:30 does not exist on the 29th: 03:00, which is 01:00 UTC, stands in for it.
+        [("2026-03-29T01:00", "2026-03-29T01:02"), ("2026-03-30T00:30", "2026-03-30T00:32")],
+        [("2026-03-28T22:59", "2026-03-28T23:01"), ("2026-03-29T21:59", "2026-03-29T22:01")],
+        id="in spring",
+    ),
+    pytest.param(
+        "2026-10-24T21:30",
+        # 02:30 comes twice on the 25th, at 00:30 and 01:30 UTC: only the first counts.
+        [("2026-10-25T00:30", "2026-10-25T00:32"), ("2026-10-26T01:30", "2026-10-26T01:32")],
+        [("2026-10-24T21:59", "2026-10-24T22:01"), ("2026-10-25T22:59", "2026-10-25T23:01")],
+        id="in autumn",
+    ),
+]
+
+
+@pytest.mark.parametrize(("epoch", "night", "midnight"), OVER_A_CHANGE)
+def test_over_a_change_of_clocks_every_move_is_inside_its_window(
+    epoch: str, night: list[tuple[str, str]], midnight: list[tuple[str, str]]
+) -> None:
+    """Embedded alone: a day and more. Slow pods make the rebalance last beyond one window."""
+
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        await bed.add_nodes(spot=4, on_demand=4)
+        slow = {"metadata": {"annotations": {"embedded.spotalis.io/start-seconds": "20"}}}
+        async with bed.operator():
+            for name, wishes in (("night", NIGHT), ("midnight", MIDNIGHT)):
+                await bed.deployment(name, 10, Wishes(0, other=wishes))
+                await incidents.change(bed, "Deployment", name, {"template": slow})
+                await incidents.rolled_out(bed, "Deployment", name, within=10 * MINUTE)
+                await bed.settled(name, 10, 0)
+                await bed.annotate("Deployment", name, TO_70)
+            await asyncio.sleep(28 * 60 * MINUTE)
+            await bed.settled("night", 3, 7)
+            await bed.settled("midnight", 3, 7)
+        for name, spans in (("night", night), ("midnight", midnight)):
+            moved = [
+                entry.at
+                for entry in bed.cluster.audit.of(user=bed.user)
+                if entry.subresource == "eviction" and entry.name.startswith(f"{name}-")
+            ]
+            inside = [[at for at in moved if utc(start) <= at < utc(end)] for start, end in spans]
+            # One after the other, 21 s each: 6 in the first 2 minutes, the last a day later.
+            assert [len(here) for here in inside] == [6, 1]
+            assert len(moved) == 7
+            for here, (start, _) in zip(inside, spans, strict=True):
+                # It does not wait for the resync: the first goes as soon as the window opens.
+                assert here[0] - utc(start) < timedelta(seconds=1)
+
+    for play in embedded_stage.playing(epoch=utc(epoch)):
+        play(scenario)
+
+
+@on_both_beds
+def test_outside_its_window_a_workload_rests_and_while_it_is_open_it_moves(play: Play) -> None:
+    """One window that never comes round while we look, one longer than its period."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(spot=3, on_demand=3)
+        never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
+        always = {"disruption-schedule": "*/5 * * * *", "disruption-duration": "10m"}
+        async with bed.operator():
+            await bed.deployment("rests", 4, Wishes(0, other=never))
+            await bed.deployment("moves", 4, Wishes(0, other=always))
+            await bed.settled("rests", 4, 0)
+            await bed.settled("moves", 4, 0)
+            await bed.annotate("Deployment", "rests", TO_70)
+            await bed.annotate("Deployment", "moves", TO_70)
+            await bed.settled("moves", 2, 2)
+            await bed.stands_still("rests")
+            assert len(bed.evictions()) == 2
+            await bed.annotate("Deployment", "rests", dict.fromkeys(never))
+            await bed.settled("rests", 2, 2)
+        assert len(bed.evictions()) == 4
+
+    play(scenario)

@@ -54,6 +54,13 @@ async def withdraw(bed: Bed, node: str, notice: Mapping[str, str]) -> None:
         await _change_node(bed, node, "/status", "conditions", "type", [calm])
 
 
+async def end_provisioning(bed: Bed) -> None:
+    """No node says any more that Karpenter adds nodes for pods that wait."""
+    for node in await bed.node_types():
+        body = {"metadata": {"labels": {"karpenter.sh/nodepool": None}}}
+        await _merge(bed, f"/api/v1/nodes/{node}", body)
+
+
 async def cordon(bed: Bed, *nodes: str, cordoned: bool = True) -> None:
     """Nothing more is scheduled there (or is again)."""
     for node in nodes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from spotalis.kube.client import ApiError, Client, EvictionOutcome
@@ -79,65 +79,39 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
                 note=f"Evicted {pod.name} from {where}; {more}",
                 related=pod,
             )
-    before = previous.reason if previous else None
-    if turn.reason is before:
-        return
-    if before is Reason.STORM_FROZEN and turn.reason in _AFTER_A_STORM:
-        yield Notice(
-            type="Normal",
-            reason="SpotStormOver",
-            action="Observe",
-            note="No more spot nodes are being lost: replicas may move to spot again",
-        )
-    if before is Reason.PAUSED:
-        yield Notice(
-            type="Normal",
-            reason="RebalancingResumed",
-            action="Resume",
-            note="Not paused any more: replicas may move again",
-        )
-    if turn.reason is Reason.BLOCKED_BY_PDB:
-        yield Notice(
-            type="Warning", reason="MoveBlocked", action="Evict", note=turn.decision.message
-        )
-    elif turn.reason is Reason.STORM_FROZEN:
-        yield Notice(
-            type="Warning",
-            reason="SpotStorm",
-            action="Observe",
-            # Without the instant, which every further loss shifts: one storm, one Event.
-            note="Spot nodes are being lost in numbers: no replica moves to spot until it is over",
-        )
-    elif turn.reason is Reason.PINNED:
-        yield Notice(
-            type="Warning",
-            reason="SplitUnreachable",
-            action="Observe",
-            note=turn.decision.message,
-        )
-    elif turn.reason is Reason.NO_CAPACITY:
-        yield Notice(
-            type="Warning",
-            reason="SpotCapacityMissing",
-            action="Observe",
-            note=turn.decision.message,
-        )
-    elif turn.reason is Reason.FLOOR_UNMET:
-        yield Notice(
-            type="Warning",
-            reason="OnDemandFloorUnmet",
-            action="Observe",
-            note=turn.decision.message,
-        )
-    elif turn.reason is Reason.PAUSED and before is not None:
-        yield Notice(
-            type="Normal", reason="RebalancingPaused", action="Pause", note=turn.decision.message
-        )
-    elif turn.reason is Reason.BALANCED and before is not None:
-        yield Notice(
-            type="Normal", reason="SplitReached", action="Rebalance", note=turn.decision.message
-        )
+    if turn.reason is not (before := previous.reason if previous else None):
+        yield from _of_change(before, turn)
 
+
+def _of_change(before: Reason | None, turn: Turn) -> Iterator[Notice]:
+    """What the reason of a turn says that the one of the turn before did not."""
+    if before is Reason.STORM_FROZEN and turn.reason in _AFTER_A_STORM:
+        note = "No more spot nodes are being lost: replicas may move to spot again"
+        yield Notice(type="Normal", reason="SpotStormOver", action="Observe", note=note)
+    if before is Reason.PAUSED:
+        note = "Not paused any more: replicas may move again"
+        yield Notice(type="Normal", reason="RebalancingResumed", action="Resume", note=note)
+    if turn.reason is Reason.STORM_FROZEN:
+        # Without the instant, which every further loss shifts: one storm, one Event.
+        note = "Spot nodes are being lost in numbers: no replica moves to spot until it is over"
+        yield Notice(type="Warning", reason="SpotStorm", action="Observe", note=note)
+    note = turn.decision.message
+    if turn.reason in _WARNED:
+        reason, action = _WARNED[turn.reason]
+        yield Notice(type="Warning", reason=reason, action=action, note=note)
+    elif turn.reason is Reason.PAUSED and before is not None:
+        yield Notice(type="Normal", reason="RebalancingPaused", action="Pause", note=note)
+    elif turn.reason is Reason.BALANCED and before is not None:
+        yield Notice(type="Normal", reason="SplitReached", action="Rebalance", note=note)
+
+
+_WARNED: Mapping[Reason, tuple[str, str]] = {
+    Reason.BLOCKED_BY_PDB: ("MoveBlocked", "Evict"),
+    Reason.PINNED: ("SplitUnreachable", "Observe"),
+    Reason.NO_CAPACITY: ("SpotCapacityMissing", "Observe"),
+    Reason.FLOOR_UNMET: ("OnDemandFloorUnmet", "Observe"),
+}
+"""Reasons that an owner is warned of: the Event's reason and action."""
 
 _AFTER_A_STORM = frozenset(
     {

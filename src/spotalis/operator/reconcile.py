@@ -27,7 +27,6 @@ from spotalis.operator.journal import Journal
 from spotalis.operator.ledger import PREFIX, Ledgers
 from spotalis.operator.observe import Observer
 from spotalis.planner.fallback import fallen_back, waiting
-from spotalis.planner.interruption import notice
 from spotalis.planner.ledger import authorise, prepare, withdraw
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.plan import hold_back, plan
@@ -353,7 +352,7 @@ class Reconciler:
                 and pod.owner.uid in owners
                 and node is not None
                 and cluster.node_type(node.name) is NodeType.ON_DEMAND
-                and not notice(node)
+                and not cluster.leaving(node.name)
             ):
                 found.add(pod.uid)
         return frozenset(found)

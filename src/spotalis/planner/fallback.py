@@ -12,7 +12,7 @@ from spotalis.model.ledger import Ledger, Market
 from spotalis.model.nodes import NodeType, Pin
 from spotalis.model.objects import Node, PodShape, Taint
 from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
-from spotalis.planner.interruption import notice
+from spotalis.planner.interruption import is_target
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.settlement import lost_in_vain
 
@@ -129,7 +129,7 @@ def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime)
     wanted = dict(shape.node_selector) | dict(pin.node_selector)
     for node in nodes:
         young = node.created_at is not None and now - node.created_at < REGISTRATION
-        if node.ready or node.cordoned or notice(node) or not young:
+        if node.ready or node.cordoned or not is_target(node) or not young:
             continue
         if all(node.labels.get(key) == value for key, value in wanted.items()) and (
             not node.cpu_millis or _holds(node, shape)

@@ -106,8 +106,10 @@ def test_a_node_with_a_notice_is_no_target_whatever_the_pods_tolerate(
     async def scenario(bed: Bed) -> None:
         await bed.add_nodes(on_demand=2)
         (only,) = await bed.add_nodes(spot=1)
+        await incidents.end_provisioning(bed)
         async with bed.operator():
-            await bed.deployment("web", 4, Wishes(0))
+            # Never, so that nobody is sent to find out.
+            await bed.deployment("web", 4, Wishes(0, other={"spot-fallback": "never"}))
             await incidents.change(bed, "Deployment", "web", {"template": {"spec": TOLERATES_ALL}})
             await incidents.rolled_out(bed, "Deployment", "web")
             await bed.settled("web", 4, 0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random  # noqa: TID251  # seeded
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -34,11 +35,15 @@ class OnEmbeddedCluster(Bed):
         self._replicas = 0
         self._operator: Operator | None = None
         self._running: asyncio.Task[None] | None = None
+        self.others: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
+        """Other webhooks, from an admission review to its answer, by URL."""
         self.cluster = EmbeddedCluster(clock=clock, dice=self._dice, webhook=self._review)
         self.api = Client(self.cluster.transport("admin"), clock=clock, dice=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
-        """What the API server reaches at the webhook's address: the operator, if one runs."""
+        """What the API server reaches at a webhook's address: the operator, if one runs."""
+        if (other := self.others.get(str(target.get("url")))) is not None:
+            return json.dumps(other(json.loads(body))).encode()
         if self._operator is None or not self._operator.synced.is_set():
             raise ConnectionRefusedError("no operator is running")
         return await self._operator.admission.answer(body)

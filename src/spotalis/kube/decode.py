@@ -13,7 +13,7 @@ import msgspec
 
 from spotalis.kube import wire
 from spotalis.kube.interner import Interner
-from spotalis.kube.shapes import amounts, other, requirement, shape_of
+from spotalis.kube.shapes import amounts, other, selector, shape_of
 from spotalis.model import objects
 from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
 from spotalis.model.objects import BALANCED, PREFIX
@@ -153,7 +153,7 @@ def disruption_budget(raw: bytes | msgspec.Raw) -> objects.DisruptionBudget:
         name=meta.name,
         uid=meta.uid,
         resource_version=meta.resource_version,
-        selector=_selector(spec.selector) if spec.selector else None,
+        selector=selector(spec.selector) if spec.selector else None,
         disruptions_allowed=status.disruptions_allowed or 0,
         current_healthy=status.current_healthy or 0,
         desired_healthy=status.desired_healthy or 0,
@@ -227,7 +227,7 @@ def _workload(kind: str, seen: wire.Workload) -> objects.Workload:
         template_labels=template_labels,
         template_sets_deletion_cost=_DELETION_COST in template_annotations,
         shape=shape_of(template.spec or wire.PodSpec()),
-        selector=_selector(spec.selector or wire.Selector()),
+        selector=selector(spec.selector or wire.Selector()),
         replicas=1 if spec.replicas is None else spec.replicas,
         status_replicas=status.replicas or 0,
         updated_replicas=status.updated_replicas or 0,
@@ -258,14 +258,6 @@ _DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 def _ours(keys: wire.Labels) -> dict[str, str]:
     """The entries whose keys are Spotalis' own."""
     return {key: value for key, value in (keys or {}).items() if key.startswith(PREFIX)}
-
-
-def _selector(seen: wire.Selector) -> objects.LabelSelector:
-    equal = (
-        objects.Requirement(key, "In", (value,))
-        for key, value in sorted((seen.match_labels or {}).items())
-    )
-    return objects.LabelSelector((*equal, *map(requirement, seen.match_expressions or ())))
 
 
 def _is_ordinary(condition: wire.Condition) -> bool:

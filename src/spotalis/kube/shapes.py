@@ -8,7 +8,7 @@ import msgspec
 
 from spotalis.kube import quantity, wire
 from spotalis.kube.interner import Interner
-from spotalis.model.objects import PodShape, Requirement, Toleration
+from spotalis.model.objects import LabelSelector, PodShape, Requirement, Toleration
 
 Amounts = dict[str, int]
 """Resource name to amount: millicores of ``cpu``, units (bytes) of everything else."""
@@ -34,6 +34,14 @@ def amounts(quantities: wire.Quantities) -> Amounts:
 def other(amounts: Amounts, *, besides: tuple[str, ...] = ("cpu", "memory")) -> _Sorted:
     """What is left besides these, sorted by name, without zeros."""
     return tuple(sorted((k, v) for k, v in amounts.items() if v and k not in besides))
+
+
+def selector(seen: wire.Selector) -> LabelSelector:
+    """A label selector as a record."""
+    equal = (
+        Requirement(key, "In", (value,)) for key, value in sorted((seen.match_labels or {}).items())
+    )
+    return LabelSelector((*equal, *map(requirement, seen.match_expressions or ())))
 
 
 def requirement(expression: wire.Expression) -> Requirement:
@@ -83,6 +91,7 @@ def _shape(spec: wire.PodSpec) -> PodShape:
             )
             for toleration in _TOLERATIONS.decode(spec.tolerations) or ()
         ),
+        apart=_apart(spec.affinity),
     )
 
 
@@ -126,6 +135,17 @@ def _node_terms(affinity: msgspec.Raw) -> tuple[tuple[Requirement, ...], ...]:
     node = (_AFFINITY.decode(affinity) or wire.Affinity()).node_affinity
     required = node and node.required_during_scheduling_ignored_during_execution
     return tuple(_term(term) for term in (required and required.node_selector_terms) or ())
+
+
+def _apart(affinity: msgspec.Raw) -> tuple[tuple[str, LabelSelector], ...]:
+    """Of the own namespace's pods: terms that name namespaces are read as if they did not."""
+    pods = (_AFFINITY.decode(affinity) or wire.Affinity()).pod_anti_affinity
+    terms = (pods and pods.required_during_scheduling_ignored_during_execution) or ()
+    return tuple(
+        (term.topology_key, selector(term.label_selector))
+        for term in terms
+        if term.label_selector is not None
+    )
 
 
 def _term(term: wire.NodeSelectorTerm) -> tuple[Requirement, ...]:

@@ -180,10 +180,24 @@ class NodeAffinity(Wire):
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
 
 
+class PodAffinityTerm(Wire):
+    """A term of required pod anti-affinity."""
+
+    topology_key: str = ""
+    label_selector: Selector | None = None
+
+
+class PodAntiAffinity(Wire):
+    """``spec.affinity.podAntiAffinity``."""
+
+    required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] | None = None
+
+
 class Affinity(Wire):
     """``spec.affinity``."""
 
     node_affinity: NodeAffinity | None = None
+    pod_anti_affinity: PodAntiAffinity | None = None
 
 
 class Toleration(Wire):

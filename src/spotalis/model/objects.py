@@ -144,6 +144,8 @@ class PodShape(msgspec.Struct, frozen=True, gc=False):
     node_terms: tuple[tuple[Requirement, ...], ...] = ()
     """Required node affinity: any term, all of its expressions. Empty: no requirement."""
     tolerations: tuple[Toleration, ...] = ()
+    apart: tuple[tuple[str, LabelSelector], ...] = ()
+    """Required pod anti-affinity: topology key, and what must not stand in the same domain."""
 
 
 class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):

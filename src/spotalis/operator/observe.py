@@ -16,7 +16,7 @@ from spotalis.operator.cluster import Cluster, WorkloadKey
 from spotalis.operator.journal import Journal
 from spotalis.operator.ledger import Ledgers
 from spotalis.operator.reservations import Reservations
-from spotalis.planner.capacity import room
+from spotalis.planner.capacity import TOGETHER, Separation, room, separation
 from spotalis.planner.fallback import could_hold, is_arriving
 from spotalis.planner.observed import Observed, Replica, Reservation
 
@@ -122,6 +122,7 @@ class Observer:
                 shape,
                 pin,
                 at_most=observed.state.surplus(NodeType.ON_DEMAND),
+                apart=self._separation(observed),
             )
             observed = dataclasses.replace(observed, room={NodeType.SPOT: free})
         if any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.staying):
@@ -133,6 +134,20 @@ class Observer:
                 observed, arriving=is_arriving(nodes, shape, pin, now), on_demand_helps=helps
             )
         return observed
+
+    def _separation(self, observed: Observed) -> Separation:
+        """What anti-affinity says of more replicas on spot; those on on-demand make way."""
+        workload = observed.workload
+        if not workload.shape.apart:
+            return TOGETHER
+        going = {r.pod.uid for r in observed.replicas if r.node_type is NodeType.ON_DEMAND}
+        standing = (
+            (node, pod.labels)
+            for pod in self._cluster.pods.within(workload.namespace)
+            if pod.uid not in going and not pod.finished
+            if (node := self._cluster.node(pod.node)) is not None
+        )
+        return separation(workload.shape, workload.template_labels, standing)
 
     def _awaited_shapes(self, pin: Pin) -> Iterator[PodShape]:
         """What open moves, of every workload, will bring to spot and has no pod yet."""

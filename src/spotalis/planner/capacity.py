@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from spotalis.model.nodes import Pin
@@ -55,6 +55,57 @@ def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
     return not terms or any(all(r.matches(node.labels) for r in term) for term in terms)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Separation:
+    """What a workload's required pod anti-affinity means for its next pods."""
+
+    taken: Set[tuple[str, str]] = frozenset()
+    """Topology domains (label and its value) in which none may go now."""
+    alone: tuple[str, ...] = ()
+    """Labels in whose domains no two of the workload may stand."""
+
+    def admits(self, node: Node) -> bool:
+        """Whether one more may go to this node. Nodes without the label are of no domain."""
+        return not any((key, node.labels.get(key)) in self.taken for key in self._keys)
+
+    def after(self, node: Node) -> Separation:
+        """The same once one of the workload has gone to this node."""
+        if not self.alone:
+            return self
+        more = {(key, node.labels[key]) for key in self.alone if key in node.labels}
+        return Separation(taken=self.taken | more, alone=self.alone)
+
+    @property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(key for key, _ in self.taken)
+
+
+TOGETHER = Separation()
+
+
+def separation(
+    shape: PodShape,
+    labels: Mapping[str, str],
+    standing: Iterable[tuple[Node, Mapping[str, str]]],
+) -> Separation:
+    """What keeps pods of ``shape`` apart from others and from each other.
+
+    Args:
+        labels: of the pods themselves.
+        standing: the other pods of the namespace: their nodes and labels.
+    """
+    if not shape.apart:
+        return TOGETHER
+    taken = {
+        (key, node.labels[key])
+        for node, others in standing
+        for key, selector in shape.apart
+        if key in node.labels and selector.matches(others)
+    }
+    alone = tuple(key for key, selector in shape.apart if selector.matches(labels))
+    return Separation(taken=frozenset(taken), alone=alone)
+
+
 def room(
     nodes: Iterable[Node],
     bound: Mapping[str, Sequence[PodShape]],
@@ -62,6 +113,7 @@ def room(
     shape: PodShape,
     pin: Pin,
     at_most: int,
+    apart: Separation = TOGETHER,
 ) -> int:
     """How many more pods of ``shape``, pinned by ``pin``, fit on ``nodes``.
 
@@ -73,16 +125,22 @@ def room(
         shape: of the workload's template.
         pin: what the webhook would add.
         at_most: stop counting here.
+        apart: what the workload's anti-affinity says.
     """
     free = [_free(node, bound.get(node.name, ())) for node in nodes if node.ready]
     for other in waiting:
         for node in free:
+            alike = bool(shape.apart) and other.apart == shape.apart
+            if alike and not apart.admits(node.node):
+                continue
             if accepts(node.node, other) and node.take(other):
+                apart = apart.after(node.node) if alike else apart
                 break
     count = 0
     for node in free:
         if accepts(node.node, shape, pin):
-            while count < at_most and node.take(shape):
+            while count < at_most and apart.admits(node.node) and node.take(shape):
+                apart = apart.after(node.node)
                 count += 1
     return count
 

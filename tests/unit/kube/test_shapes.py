@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from spotalis.kube import decode
-from spotalis.model.objects import PodShape, Requirement, Toleration
+from spotalis.model.objects import LabelSelector, PodShape, Requirement, Toleration
 from tests.support.api_objects import Json, a_pod, text
 
 
@@ -126,3 +126,13 @@ def test_a_container_and_an_init_container_of_the_same_size_are_different_shapes
     two = shape(containers=[asks("1"), asks("1")])
     one = shape(containers=[asks("1")], initContainers=[asks("1")])
     assert (two.cpu_millis, one.cpu_millis) == (2000, 1000)
+
+
+def test_required_pod_anti_affinity_is_kept_and_preferred_is_not() -> None:
+    labels = {"matchLabels": {"app": "api"}}
+    term = {"topologyKey": "kubernetes.io/hostname", "labelSelector": labels}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term, {"topologyKey": "zone"}]}
+    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": term}]}
+    app = LabelSelector((Requirement("app", "In", ("api",)),))
+    found = shape(affinity={"podAntiAffinity": {**required, **preferred}})
+    assert found.apart == (("kubernetes.io/hostname", app),)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Node, PodShape, Requirement, Taint, Toleration
-from spotalis.planner.capacity import accepts, room
-from tests.support.builders import LONG_AGO, a_node, a_shape
+from spotalis.planner.capacity import accepts, room, separation
+from tests.support.builders import LONG_AGO, a_node, a_selector, a_shape
 
 GIB = 2**30
 SPOT_TAINT = Taint(key="spot", value="true", effect="NoSchedule")
@@ -120,6 +120,45 @@ def fits(
     pin: Pin = NO_PIN,
 ) -> int:
     return room(nodes, bound or {}, waiting, shape or a_shape(), pin, at_most)
+
+
+HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+APART = a_shape(apart=((HOST, a_selector({"app": "api"})),))
+APART_IN_ZONES = a_shape(apart=((ZONE, a_selector({"app": "api"})),))
+
+
+def hosts(*names: str, zone: str = "a") -> list[Node]:
+    return [a_node(name, labels={HOST: name, ZONE: zone}) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "on", "waiting", "pods"),
+    [
+        pytest.param(APART, {"app": "api"}, (), (), 3, id="one on each of three"),
+        pytest.param(APART, {"app": "api"}, ("one",), (), 2, id="one stands there already"),
+        pytest.param(APART, {"app": "api"}, (), (APART,), 2, id="one waits for a node"),
+        pytest.param(APART, {"app": "web"}, ("one",), (), 16, id="apart from others only"),
+        pytest.param(APART_IN_ZONES, {"app": "api"}, (), (), 2, id="one in each of two zones"),
+        pytest.param(APART_IN_ZONES, {"app": "api"}, ("two",), (), 1, id="a zone is taken"),
+        pytest.param(a_shape(), {"app": "api"}, ("one",), (), 24, id="together"),
+    ],
+)
+def test_pods_that_must_stand_apart_need_nodes_of_their_own(
+    shape: PodShape,
+    labels: Mapping[str, str],
+    on: Sequence[str],
+    waiting: Sequence[PodShape],
+    pods: int,
+) -> None:
+    nodes = [*hosts("one", "two"), *hosts("three", zone="b")]
+    standing = [(node, {"app": "api"}) for node in nodes if node.name in on]
+    apart = separation(shape, labels, standing)
+    assert room(nodes, {}, waiting, shape, NO_PIN, 99, apart) == pods
+
+
+def test_a_node_that_is_in_no_domain_is_of_nobodys_concern() -> None:
+    apart = separation(APART, {"app": "api"}, [(a_node("old", labels={}), {"app": "api"})])
+    assert room([a_node("new", labels={})], {}, (), APART, NO_PIN, 99, apart) == 8
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,10 @@ def test_pausing_a_deployment_with_no_change_pending_does_not_stop_moves(play: P
 SETS = [
     pytest.param({"podManagementPolicy": "OrderedReady"}, id="ordered"),
     pytest.param({"podManagementPolicy": "Parallel"}, id="parallel"),
-    pytest.param({"ordinals": {"start": 5}}, id="ordinals start at 5"),
+    pytest.param({"ordinals": {"start": 3}}, id="ordinals start at 3"),
     pytest.param(
-        {"podManagementPolicy": "OrderedReady", "ordinals": {"start": 5}},
-        id="ordered, ordinals start at 5",
+        {"podManagementPolicy": "OrderedReady", "ordinals": {"start": 3}},
+        id="ordered, ordinals start at 3",
     ),
 ]
 

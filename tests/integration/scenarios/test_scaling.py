@@ -131,3 +131,23 @@ def test_a_scale_up_while_the_webhook_is_away_is_corrected_when_it_is_back(play:
         assert len(bed.evictions()) == 3
 
     play(scenario)
+
+
+@on_both_beds
+def test_scaled_down_one_by_one_it_is_split_right_at_every_step_with_no_eviction(
+    play: Play,
+) -> None:
+    """Which pod goes is the ReplicaSet controller's choice; deletion costs tell it which."""
+
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(spot=3, on_demand=3)
+        async with bed.operator():
+            await bed.deployment("web", 8, Wishes(50))
+            await bed.settled("web", 4, 4)
+            for replicas in range(7, 0, -1):
+                await bed.scale("Deployment", "web", replicas)
+                spot = replicas // 2
+                await bed.settled("web", replicas - spot, spot)
+        assert bed.evictions() == []
+
+    play(scenario)

@@ -35,6 +35,8 @@ class OnEmbeddedCluster(Bed):
         self._replicas = 0
         self._operator: Operator | None = None
         self._running: asyncio.Task[None] | None = None
+        self.settings: dict[str, Any] = {}
+        """Fields of ``ControllerConfiguration`` that differ from the defaults."""
         self.others: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
         """Other webhooks, from an admission review to its answer, by URL."""
         self.cluster = EmbeddedCluster(clock=clock, dice=self._dice, webhook=self._review)
@@ -56,6 +58,7 @@ class OnEmbeddedCluster(Bed):
         settings = ControllerConfiguration(identity=f"operator-{self._replicas}")
         excluded = settings.namespaces.excluded | {settings.namespace}
         settings = replace(settings, namespaces=replace(settings.namespaces, excluded=excluded))
+        settings = replace(settings, **self.settings)
         await self._register(sorted(excluded))
         operator = Operator(
             self.cluster.transport(self.user),

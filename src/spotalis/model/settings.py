@@ -191,14 +191,27 @@ class LeaderElection:
 class StormBreaker:
     """When lost spot nodes stop moves towards spot in the whole cluster (behaviour.md 6)."""
 
-    percent: int = 30
-    """More than this share of the spot nodes lost ..."""
-    least: int = 3
-    """... and at least so many ..."""
-    within: timedelta = timedelta(minutes=5)
-    """... in so short a time are a storm."""
-    calm: timedelta = timedelta(minutes=10)
-    """It is over so long after the last loss."""
+    percent: int = setting(
+        "storm.percent",
+        Whole(0, 100),
+        30,
+        "More than this share of the spot nodes, in percent, lost within `storm.within` is a storm.",
+    )
+    least: int = setting(
+        "storm.least", Whole(1, 10000), 3, "Fewer spot nodes lost than these are no storm."
+    )
+    within: timedelta = setting(
+        "storm.within",
+        Duration(_SECOND),
+        timedelta(minutes=5),
+        "Spot nodes lost within this time count together.",
+    )
+    calm: timedelta = setting(
+        "storm.calm",
+        Duration(_SECOND),
+        timedelta(minutes=10),
+        "How long after the last loss no replica moves to spot.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +271,12 @@ class ControllerConfiguration:
     rate: APIRateLimiter = APIRateLimiter()
     leader_election: LeaderElection = LeaderElection()
     storm: StormBreaker = StormBreaker()
+    evict_early: bool = setting(
+        "interruption.evictEarly",
+        Truth(),
+        False,
+        "Evict pods from a spot node as soon as its provider announces that it takes it.",
+    )
     classification: NodeClassification = field(init=False)
     """What the three settings about nodes come to."""
 

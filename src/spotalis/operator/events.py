@@ -68,8 +68,14 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
     surplus = turn.state.surplus(left) if left else 0
     for eviction in turn.evictions:
         if eviction.outcome is EvictionOutcome.EVICTED:
-            surplus -= 1
             pod = eviction.move.pod
+            if eviction.early:
+                note = f"Evicted {pod.name} from node {pod.node}, which is being taken"
+                yield Notice(
+                    type="Normal", reason="EvictedEarly", action="Evict", note=note, related=pod
+                )
+                continue
+            surplus -= 1
             where = f"{eviction.move.toward.other} node {pod.node}" if pod.node else "no node"
             more = f"{surplus} more to move" if surplus > 0 else "none left to move"
             yield Notice(

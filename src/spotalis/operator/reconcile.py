@@ -26,6 +26,7 @@ from spotalis.operator.cluster import Cluster, WorkloadKey
 from spotalis.operator.journal import Journal
 from spotalis.operator.ledger import PREFIX, Ledgers
 from spotalis.operator.observe import Observer
+from spotalis.planner.early import leaving_early
 from spotalis.planner.fallback import fallen_back, waiting
 from spotalis.planner.ledger import authorise, prepare, withdraw
 from spotalis.planner.observed import Observed, Replica
@@ -53,6 +54,8 @@ class Eviction:
     message: str = ""
     fallback: bool = False
     """Of a replica that waited for spot in vain: nothing ready was lost."""
+    early: bool = False
+    """Of a replica whose node is being taken: it would have gone with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ class Reconciler:
         self._freed = freed
         self._rests_until: dict[WorkloadKey, datetime] = {}
         self._landed_at: datetime | None = None
+        self._early: dict[WorkloadKey, frozenset[str]] = {}
 
     async def reconcile(self, key: WorkloadKey) -> Turn | None:
         """One turn; None for a workload that is gone or not ours (any more).
@@ -127,6 +131,7 @@ class Reconciler:
         configuration = self._cluster.configuration(key)
         if workload is None or configuration is None:
             self._rests_until.pop(key, None)
+            self._early.pop(key, None)
             return None
         held = await self._ledgers.read(workload.uid)
         if held is not None and held.ledger is None:
@@ -167,6 +172,8 @@ class Reconciler:
         if settlement.over:
             self._freed()
         done = [await self._fall_back(key, replica) for replica in due]
+        if self._cluster.settings.evict_early:
+            done += await self._evict_early(key, observed, now)
         if sends and held is not None:
             sent, held = await self._send(key, observed, held)
             done += sent
@@ -285,8 +292,27 @@ class Reconciler:
         if answer.outcome in _ENDS:
             self._journal.saw_end(replica.pod.uid)
         move = Move(replica.pod, NodeType.ON_DEMAND)
-        _log(key, move, answer.outcome, answer.message, fallback=True)
+        _log(key, move, answer.outcome, answer.message, kind="fallback")
         return Eviction(move=move, outcome=answer.outcome, message=answer.message, fallback=True)
+
+    async def _evict_early(
+        self, key: WorkloadKey, observed: Observed, now: datetime
+    ) -> list[Eviction]:
+        """Evict who stands on a node that is being taken, each once."""
+        before = self._early.get(key, frozenset())
+        going = [r for r in leaving_early(observed, now) if r.pod.uid not in before]
+        done = []
+        for replica in going:
+            answer = await self._client.evict(replica.pod, still=self._may_move)
+            move = Move(replica.pod, replica.node_type)
+            _log(key, move, answer.outcome, answer.message, kind="early")
+            done.append(
+                Eviction(move=move, outcome=answer.outcome, message=answer.message, early=True)
+            )
+        sent = {one.move.pod.uid for one in done if one.outcome in _ENDS}
+        here = {replica.pod.uid for replica in observed.replicas}
+        self._early[key] = (before | sent) & here
+        return done
 
     async def _send(
         self, key: WorkloadKey, observed: Observed, held: LedgerObject
@@ -417,7 +443,7 @@ def _log(
     outcome: EvictionOutcome,
     message: str,
     *,
-    fallback: bool = False,
+    kind: str = "eviction",
 ) -> None:
     fields = {
         "workload": str(key),
@@ -427,4 +453,4 @@ def _log(
         "outcome": str(outcome),
         "message": message,
     }
-    logger.info("fallback" if fallback else "eviction", extra={"fields": fields})
+    logger.info(kind, extra={"fields": fields})

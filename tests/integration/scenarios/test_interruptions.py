@@ -10,6 +10,7 @@ import pytest
 
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.incidents import AKS_PREEMPT, KARPENTER, REBALANCE, TOLERATES_ALL
 from tests.support.stage import Play, on_both_beds, only_embedded
 
@@ -190,5 +191,77 @@ def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: P
             assert (said.count("SpotStorm"), said.count("SpotStormOver")) == (1, 1)
             await asyncio.sleep(MINUTE)
         assert len(bed.evictions()) == 2
+
+    play(scenario)
+
+
+@only_embedded  # it is a setting; the real bed's operator is told by flags
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_lets_them(
+    play: Play, kind: str
+) -> None:
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        bed.settings["evict_early"] = True
+        spot = await bed.add_nodes(spot=3, on_demand=2)
+        async with bed.operator():
+            create = bed.deployment if kind == "Deployment" else bed.stateful_set
+            await create("web", 10, Wishes(70, 2))
+            await bed.budget("web", "web", minAvailable=9)
+            await bed.settled("web", 3, 7)
+            nodes = await crowd(bed, "web")
+            taken = max(spot, key=lambda name: nodes[name])
+            doomed = {pod.uid: pod.name for pod in await bed.pods("web") if pod.node == taken}
+            others = {pod.uid for pod in await bed.pods("web")} - doomed.keys()
+            await incidents.warn(bed, taken, KARPENTER)
+
+            async def empty() -> bool:
+                return taken not in {pod.node for pod in await bed.pods("web")}
+
+            await bed.until(empty, "nobody is left on the node", within=30)
+            await bed.settled("web", 3, 7)
+            assert sorted(bed.evictions()) == sorted(doomed.values())
+            assert {pod.uid for pod in await bed.pods("web")} >= others
+            assert (await incidents.events(bed, "web")).count("EvictedEarly") == len(doomed) == 3
+            await bed.reclaim(taken)
+            await bed.stands_still("web")
+        assert len(bed.evictions()) == 3
+
+    play(scenario)
+
+
+@only_embedded  # as above
+def test_without_early_eviction_pods_stay_until_their_node_goes(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        taken, *_ = await bed.add_nodes(spot=3, on_demand=2)
+        async with bed.operator():
+            await bed.deployment("web", 10, Wishes(70, 2))
+            await bed.settled("web", 3, 7)
+            await incidents.warn(bed, taken, KARPENTER)
+            await bed.stands_still("web", seconds=2 * MINUTE)
+        assert bed.evictions() == []
+
+    play(scenario)
+
+
+@only_embedded  # as above
+def test_an_early_eviction_waits_for_no_window_but_for_a_pause(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        bed.settings["evict_early"] = True
+        taken, *_ = await bed.add_nodes(spot=2, on_demand=2)
+        closed = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(50, other=closed))
+            await bed.deployment("rests", 4, Wishes(50, other={"paused-until": "forever"}))
+            await bed.settled("web", 2, 2)
+            await bed.settled("rests", 2, 2)
+            assert (await crowd(bed, "web"))[taken] == (await crowd(bed, "rests"))[taken] == 1
+            await incidents.warn(bed, taken, KARPENTER)
+            await incidents.told(bed, "web", "EvictedEarly")
+            await bed.settled("web", 2, 2)
+            await bed.stands_still("rests")
+        assert len(bed.evictions()) == 1
+        assert bed.evictions()[0].startswith("web-")
 
     play(scenario)

@@ -40,6 +40,8 @@ class OnEmbeddedCluster(Bed):
         self.others: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
         """Other webhooks, from an admission review to its answer, by URL."""
         self.cluster = EmbeddedCluster(clock=clock, dice=self._dice, webhook=self._review)
+        self.transport = self.cluster.transport(self.user)
+        """Of the operator that runs: faults can be ordered on it."""
         self.api = Client(self.cluster.transport("admin"), clock=clock, dice=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
@@ -60,8 +62,9 @@ class OnEmbeddedCluster(Bed):
         settings = replace(settings, namespaces=replace(settings.namespaces, excluded=excluded))
         settings = replace(settings, **self.settings)
         await self._register(sorted(excluded))
+        self.transport = self.cluster.transport(self.user)
         operator = Operator(
-            self.cluster.transport(self.user),
+            self.transport,
             settings=settings,
             clock=self._clock,
             dice=self._dice,

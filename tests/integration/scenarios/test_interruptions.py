@@ -265,3 +265,26 @@ def test_an_early_eviction_waits_for_no_window_but_for_a_pause(play: Play) -> No
         assert bed.evictions()[0].startswith("web-")
 
     play(scenario)
+
+
+@only_embedded  # the watch of pods is made to fall silent
+def test_an_early_eviction_is_sent_once_although_no_watch_has_shown_it_yet(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        bed.settings["evict_early"] = True
+        taken, *_ = await bed.add_nodes(spot=2, on_demand=2)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(50))
+            await bed.settled("web", 2, 2)
+            (pods,) = [s for s in bed.transport.streams if s.request.path == "/api/v1/pods"]
+            pods.silence()
+            await incidents.warn(bed, taken, KARPENTER)
+            await asyncio.sleep(0.3)
+            await incidents.cordon(bed, taken)  # the node changes: everybody is looked at again
+            await asyncio.sleep(1)
+            assert len(bed.evictions()) == 1
+            pods.cut()
+            await bed.settled("web", 2, 2)
+        assert len(bed.evictions()) == 1
+
+    play(scenario)

@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from spotalis.app.operator import Operator
+from spotalis.app.report import Report
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration
+from spotalis.web.exposition import Snapshot
 from spotalis.webhook.registration import configuration
 from tests.support.bed import Bed
 from tests.support.stage import Play, Scenario
@@ -80,6 +82,11 @@ class OnEmbeddedCluster(Bed):
             if not running.done():
                 await operator.stop_moving()
             await self._end(running)
+
+    def scraped(self) -> Snapshot:
+        """What a scrape of the running operator would read."""
+        assert self._operator is not None
+        return Report(self._operator, self._clock).snapshot()
 
     async def kill_operator(self) -> None:
         """Cancel everything it does, at once; nothing is released."""

@@ -85,6 +85,12 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
                 note=f"Evicted {pod.name} from {where}; {more}",
                 related=pod,
             )
+    if previous is not None:
+        for node in sorted(turn.leaving.keys() - previous.leaving.keys()):
+            count = turn.leaving[node]
+            noun = "replica" if count == 1 else "replicas"
+            note = f"Spot node {node} is being taken; {count} {noun} affected"
+            yield Notice(type="Normal", reason="SpotReclaimed", action="Observe", note=note)
     if turn.reason is not (before := previous.reason if previous else None):
         yield from _of_change(before, turn)
 

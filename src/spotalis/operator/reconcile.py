@@ -72,6 +72,8 @@ class Turn:
     """Moves are open, or replicas are to be moved."""
     fallbacks: int = 0
     """Replicas of spot slots that run on on-demand since spot was short."""
+    leaving: Mapping[str, int] = field(default_factory=dict)
+    """Spot nodes that are being taken, and replicas of the workload on each."""
     evictions: tuple[Eviction, ...] = ()
     again_in: timedelta | None = None
     """When to look again at the latest."""
@@ -292,7 +294,7 @@ class Reconciler:
         if answer.outcome in _ENDS:
             self._journal.saw_end(replica.pod.uid)
         move = Move(replica.pod, NodeType.ON_DEMAND)
-        _log(key, move, answer.outcome, answer.message, kind="fallback")
+        _log(key, move, answer.outcome, answer.message, fallback=True)
         return Eviction(move=move, outcome=answer.outcome, message=answer.message, fallback=True)
 
     async def _evict_early(
@@ -305,7 +307,7 @@ class Reconciler:
         for replica in going:
             answer = await self._client.evict(replica.pod, still=self._may_move)
             move = Move(replica.pod, replica.node_type)
-            _log(key, move, answer.outcome, answer.message, kind="early")
+            _log(key, move, answer.outcome, answer.message)
             done.append(
                 Eviction(move=move, outcome=answer.outcome, message=answer.message, early=True)
             )
@@ -404,6 +406,9 @@ class Reconciler:
             ready=Counter(r.node_type for r in observed.replicas if r.ready),
             moving=bool(observed.ledger.intents) or observed.state.crowded is not None,
             fallbacks=sum(1 for r in observed.staying if r.pod.rule == "fallback"),
+            leaving=Counter(
+                r.pod.node for r in observed.replicas if r.leaving and r.node_type is NodeType.SPOT
+            ),
             evictions=tuple(evictions),
             again_in=again_in,
         )
@@ -443,7 +448,7 @@ def _log(
     outcome: EvictionOutcome,
     message: str,
     *,
-    kind: str = "eviction",
+    fallback: bool = False,
 ) -> None:
     fields = {
         "workload": str(key),
@@ -453,4 +458,4 @@ def _log(
         "outcome": str(outcome),
         "message": message,
     }
-    logger.info(kind, extra={"fields": fields})
+    logger.info("fallback" if fallback else "eviction", extra={"fields": fields})

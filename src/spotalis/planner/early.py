@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from spotalis.model.nodes import NodeType
 from spotalis.planner.budget import Budgets
 from spotalis.planner.fallback import GUARDS
 from spotalis.planner.observed import Observed, Replica
 
 
 def leaving_early(observed: Observed, now: datetime) -> tuple[Replica, ...]:
-    """The replicas on leaving nodes that budgets let go now, in the order of their names.
+    """The replicas on leaving spot nodes that budgets let go now, in the order of their names.
 
     Not a move: they go anyway, and soon. So neither rollouts nor windows nor the limits of moves
-    keep them, and the floor does not count them. Who asks not to be disrupted is left to its node.
+    keep them. Only spot: the floor never counts those, so whatever our view misses (a notice that
+    was just withdrawn), an early eviction cannot break it; on-demand nodes are drained by whoever
+    takes them. Who asks not to be disrupted is left to its node.
     """
     if observed.read_only or any(guard(observed, now) is not None for guard in GUARDS):
         return ()
@@ -22,7 +25,8 @@ def leaving_early(observed: Observed, now: datetime) -> tuple[Replica, ...]:
     for replica in sorted(observed.replicas, key=lambda one: one.pod.name):
         pod = replica.pod
         over = pod.deleting_at is not None or pod.finished or replica.evicted
-        if not replica.leaving or over or pod.protected or budgets.refuses(pod):
+        stays = not replica.leaving or replica.node_type is not NodeType.SPOT
+        if stays or over or pod.protected or budgets.refuses(pod):
             continue
         budgets.spend(pod)
         going.append(replica)

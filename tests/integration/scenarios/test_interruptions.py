@@ -37,6 +37,7 @@ def test_a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_spot(pl
             others = {pod.uid for pod in await bed.pods("web")} - {pod.uid for pod in doomed}
 
             await incidents.warn(bed, taken, KARPENTER)
+            await incidents.told(bed, "web", "SpotReclaimed", within=5)  # before it is gone
             for pod in doomed[:2]:  # as far as the provider's drain gets in its two minutes
 
                 async def gone(pod: object = pod) -> bool:
@@ -174,6 +175,7 @@ def test_in_a_storm_nobody_moves_to_spot_while_moves_to_on_demand_go_on(play: Pl
 @only_embedded  # ten minutes and more
 def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: Play) -> None:
     async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
         spot = await bed.add_nodes(spot=5)
         await bed.add_nodes(on_demand=3)
         async with bed.operator():
@@ -182,11 +184,14 @@ def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: P
             for name in spot[:3]:
                 await bed.reclaim(name)
             await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
-            await bed.stands_still("web", seconds=9 * MINUTE)
+            await incidents.told(bed, "web", "SpotStorm")
+            assert bed.scraped().storms
+            await bed.stands_still("web", seconds=8 * MINUTE)
             await bed.reclaim(spot[3])  # one more, alone: it begins anew
             await bed.stands_still("web", seconds=10 * MINUTE - 5)
             assert bed.evictions() == []
             await bed.settled("web", 2, 2, within=30)
+            assert not bed.scraped().storms
             said = await incidents.events(bed, "web")
             assert (said.count("SpotStorm"), said.count("SpotStormOver")) == (1, 1)
             await asyncio.sleep(MINUTE)

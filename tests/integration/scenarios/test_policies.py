@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from spotalis.kube.client import PatchType
-from spotalis.model.objects import Pod
+from spotalis.model.objects import LabelSelector, Pod, Requirement
+from spotalis.model.settings import NamespaceFilter
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
-from tests.support.stage import Play, on_both_beds
+from tests.support.embedded_stage import OnEmbeddedCluster
+from tests.support.stage import Play, on_both_beds, only_embedded
 
 
 def ours(pod: Pod) -> list[str]:
@@ -210,5 +212,50 @@ def test_the_operators_own_namespace_is_never_touched(play: Play) -> None:
             await bed.stands_still("web", seconds=35)  # longer than the resync
             after = await bed.pods("web", "spotalis-system")
             assert {pod.uid for pod in after} == {pod.uid for pod in before}
+
+    play(scenario)
+
+
+@only_embedded  # it is a setting; the real bed's operator is told by flags
+def test_a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled(
+    play: Play,
+) -> None:
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        ours_only = LabelSelector(
+            (Requirement("team", "In", ("a", "b")), Requirement("frozen", "DoesNotExist"))
+        )
+        bed.settings["namespaces"] = NamespaceFilter(selector=ours_only)
+        path = "/api/v1/namespaces/default"
+
+        async def label(**labels: str | None) -> None:
+            body = {"metadata": {"labels": labels}}
+            answer = await bed.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
+            assert answer.status == 200
+
+        await label(team="c")
+        await bed.add_nodes(spot=2)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(50))
+            await bed.settled("web", 0, 4)
+            await bed.add_nodes(on_demand=2)
+            assert all(not ours(pod) for pod in await bed.pods("web"))
+            await bed.stands_still("web", seconds=95)  # three resyncs
+            await label(team="a")
+            await bed.settled("web", 2, 2, within=10)
+            assert len(bed.evictions()) == 2
+            await label(team="b", frozen="yes")
+            await bed.annotate("Deployment", "web", {"spot-percentage": "0"})
+            await bed.stands_still("web", seconds=95)
+            await bed.scale("Deployment", "web", 6)
+
+            async def scaled() -> bool:
+                return sum(pod.ready for pod in await bed.pods("web")) == 6
+
+            await bed.until(scaled, "6 pods serve")
+            assert sum(not ours(pod) for pod in await bed.pods("web")) == 4
+            assert len(bed.evictions()) == 2
+            await label(frozen=None)
+            await bed.settled("web", 6, 0)
 
     play(scenario)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 
@@ -16,14 +17,18 @@ from tests.support.builders import NOW, a_configuration
 STATE = ReplicaState(desired=4, percent=50, floor=0, spot=0, on_demand=4)
 
 
-def turn(reason: Reason) -> Turn:
+def turn(reason: Reason, **leaving: int) -> Turn:
     decision: Decision = Defer(reason, "why")
     if reason is Reason.BALANCED:
         decision = Hold(reason, "why")
     elif reason is Reason.REBALANCING:
         decision = Evict((), reason, "why")
     return Turn(
-        key=WorkloadKey("Deployment", "shop", "api"), at=NOW, decision=decision, state=STATE
+        key=WorkloadKey("Deployment", "shop", "api"),
+        at=NOW,
+        decision=decision,
+        state=STATE,
+        leaving=leaving,
     )
 
 
@@ -76,3 +81,20 @@ def told(reasons: Sequence[Reason]) -> list[str]:
 )
 def test_what_is_new_is_said_once(reasons: tuple[Reason, ...], events: list[str]) -> None:
     assert told(reasons) == events
+
+
+def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
+    wishes = a_configuration()
+    turns = [
+        turn(Reason.BALANCED),
+        turn(Reason.BALANCED, one=2),
+        turn(Reason.BALANCED, one=1, two=1),
+    ]
+    said = [
+        [notice.note for notice in notices(before, now, wishes, wishes)]
+        for before, now in pairwise(turns)
+    ]
+    assert said == [
+        ["Spot node one is being taken; 2 replicas affected"],
+        ["Spot node two is being taken; 1 replica affected"],
+    ]

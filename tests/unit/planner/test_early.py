@@ -9,12 +9,23 @@ import pytest
 from spotalis.model.configuration import FOREVER, Problem
 from spotalis.planner.early import leaving_early
 from spotalis.planner.observed import Observed
-from tests.support.builders import LONG_AGO, NOW, a_budget, a_workload, with_replicas, with_workload
+from tests.support.builders import (
+    LONG_AGO,
+    NOW,
+    a_budget,
+    a_workload,
+    is_on_demand,
+    is_spot,
+    with_replicas,
+    with_workload,
+)
 
 
 def on_a_leaving_node(**changes: object) -> Observed:
-    """Of 7 + 3 replicas the first three stand on a node that is being taken."""
-    return with_replicas(a_workload(spot=7, on_demand=3, **changes), range(3), leaving=True)  # type: ignore[arg-type]  # a builder
+    """Of 7 spot and 3 on-demand replicas three spot ones stand on a node that is being taken."""
+    observed = a_workload(spot=7, on_demand=3, **changes)  # type: ignore[arg-type]  # a builder
+    spot = [replica.pod.name for replica in observed.replicas if is_spot(replica)][:3]
+    return with_replicas(observed, lambda replica: replica.pod.name in spot, leaving=True)
 
 
 def names(observed: Observed) -> list[str]:
@@ -22,12 +33,17 @@ def names(observed: Observed) -> list[str]:
 
 
 def test_all_on_the_node_and_nobody_else() -> None:
-    assert names(on_a_leaving_node()) == ["api-0", "api-1", "api-2"]
+    assert names(on_a_leaving_node()) == ["api-2", "api-3", "api-4"]
     assert names(a_workload(spot=7, on_demand=3)) == []
 
 
+def test_on_demand_replicas_are_left_to_whoever_drains_them() -> None:
+    observed = with_replicas(a_workload(spot=7, on_demand=3), is_on_demand, leaving=True)
+    assert names(observed) == []
+
+
 def test_no_more_than_a_budget_allows() -> None:
-    assert names(on_a_leaving_node(budgets=(a_budget(2),))) == ["api-0", "api-1"]
+    assert names(on_a_leaving_node(budgets=(a_budget(2),))) == ["api-2", "api-3"]
     assert names(on_a_leaving_node(budgets=(a_budget(0),))) == []
 
 
@@ -35,7 +51,7 @@ def test_no_more_than_a_budget_allows() -> None:
     "over", [{"deleting_at": LONG_AGO}, {"phase": "Failed"}, {"evicted": True}, {"protected": True}]
 )
 def test_who_goes_already_or_asks_for_peace_is_left(over: dict[str, object]) -> None:
-    assert names(with_replicas(on_a_leaving_node(), 1, **over)) == ["api-0", "api-2"]
+    assert names(with_replicas(on_a_leaving_node(), 3, **over)) == ["api-2", "api-4"]
 
 
 def test_a_rollout_keeps_nobody_there() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from tests.support import incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.stage import Play, on_both_beds
 
@@ -65,5 +68,62 @@ def test_two_budgets_on_one_pod_block_it_by_name_and_nobody_else(play: Play) -> 
             await bed.delete_budget("two")
             await bed.settled("held", 2, 2)
         assert len(bed.evictions()) == 4
+
+    play(scenario)
+
+
+@on_both_beds
+def test_a_budget_of_20_percent_is_never_overdrawn(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(spot=4, on_demand=4)
+        async with bed.operator():
+            await bed.deployment("web", 10, Wishes(0, other={"max-moves-in-flight": "10"}))
+            await bed.budget("fifth", "web", maxUnavailable="20%")
+            await bed.settled("web", 10, 0)
+            fewest = 10
+
+            async def watch() -> None:
+                nonlocal fewest
+                while True:
+                    serving = [p for p in await bed.pods("web") if p.ready and not p.deleting_at]
+                    fewest = min(fewest, len(serving))
+                    await asyncio.sleep(0.1)
+
+            watching = asyncio.create_task(watch())
+            await bed.annotate("Deployment", "web", TO_70)
+            await bed.settled("web", 3, 7, within=90)
+            watching.cancel()
+            assert fewest == 8
+            await bed.stands_still("web")
+        assert len(bed.evictions()) == 7
+
+    play(scenario)
+
+
+@on_both_beds
+def test_a_budget_that_comes_in_the_middle_of_a_rebalance_stops_it_until_it_goes(
+    play: Play,
+) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(spot=4, on_demand=4)
+        async with bed.operator():
+            await bed.deployment("web", 10, Wishes(0))
+            await bed.settled("web", 10, 0)
+            await bed.annotate("Deployment", "web", TO_70)
+
+            async def two_moved() -> bool:
+                return len(bed.evictions()) == 2
+
+            await bed.until(two_moved, "two replicas are moved")
+            await bed.budget("late", "web", minAvailable=10)
+            await incidents.told(bed, "web", "MoveBlocked")
+            moved = len(bed.evictions())
+            assert moved <= 3  # one may have been on its way
+            await bed.settled("web", 10 - moved, moved)
+            await bed.stands_still("web", seconds=12)
+            assert len(bed.evictions()) == moved
+            await bed.delete_budget("late")
+            await bed.settled("web", 3, 7, within=90)
+        assert len(bed.evictions()) == 7
 
     play(scenario)

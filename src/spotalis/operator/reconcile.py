@@ -120,7 +120,6 @@ class Reconciler:
         self._freed = freed
         self._rests_until: dict[WorkloadKey, datetime] = {}
         self._landed_at: datetime | None = None
-        self._early: dict[WorkloadKey, frozenset[str]] = {}
 
     async def reconcile(self, key: WorkloadKey) -> Turn | None:
         """One turn; None for a workload that is gone or not ours (any more).
@@ -133,7 +132,6 @@ class Reconciler:
         configuration = self._cluster.configuration(key)
         if workload is None or configuration is None:
             self._rests_until.pop(key, None)
-            self._early.pop(key, None)
             return None
         held = await self._ledgers.read(workload.uid)
         if held is not None and held.ledger is None:
@@ -300,20 +298,17 @@ class Reconciler:
     async def _evict_early(
         self, key: WorkloadKey, observed: Observed, now: datetime
     ) -> list[Eviction]:
-        """Evict who stands on a node that is being taken, each once."""
-        before = self._early.get(key, frozenset())
-        going = [r for r in leaving_early(observed, now) if r.pod.uid not in before]
+        """Evict who stands on a spot node that is being taken."""
         done = []
-        for replica in going:
+        for replica in leaving_early(observed, now):
             answer = await self._client.evict(replica.pod, still=self._may_move)
+            if answer.outcome in _ENDS:
+                self._journal.saw_end(replica.pod.uid)
             move = Move(replica.pod, replica.node_type)
             _log(key, move, answer.outcome, answer.message)
             done.append(
                 Eviction(move=move, outcome=answer.outcome, message=answer.message, early=True)
             )
-        sent = {one.move.pod.uid for one in done if one.outcome in _ENDS}
-        here = {replica.pod.uid for replica in observed.replicas}
-        self._early[key] = (before | sent) & here
         return done
 
     async def _send(

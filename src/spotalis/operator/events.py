@@ -11,6 +11,7 @@ from spotalis.kube.client import ApiError, Client, EvictionOutcome
 from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
 from spotalis.model.transport import TransportError
 from spotalis.operator.cluster import WorkloadKey
@@ -91,15 +92,15 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
             noun = "replica" if count == 1 else "replicas"
             note = f"Spot node {node} is being taken; {count} {noun} affected"
             yield Notice(type="Normal", reason="SpotReclaimed", action="Observe", note=note)
+        if previous.storm and not turn.storm and left is NodeType.ON_DEMAND:
+            note = "No more spot nodes are being lost: replicas may move to spot again"
+            yield Notice(type="Normal", reason="SpotStormOver", action="Observe", note=note)
     if turn.reason is not (before := previous.reason if previous else None):
         yield from _of_change(before, turn)
 
 
 def _of_change(before: Reason | None, turn: Turn) -> Iterator[Notice]:
     """What the reason of a turn says that the one of the turn before did not."""
-    if before is Reason.STORM_FROZEN and turn.reason in _AFTER_A_STORM:
-        note = "No more spot nodes are being lost: replicas may move to spot again"
-        yield Notice(type="Normal", reason="SpotStormOver", action="Observe", note=note)
     if before is Reason.PAUSED:
         note = "Not paused any more: replicas may move again"
         yield Notice(type="Normal", reason="RebalancingResumed", action="Resume", note=note)
@@ -124,21 +125,6 @@ _WARNED: Mapping[Reason, tuple[str, str]] = {
     Reason.FLOOR_UNMET: ("OnDemandFloorUnmet", "Observe"),
 }
 """Reasons that an owner is warned of: the Event's reason and action."""
-
-_AFTER_A_STORM = frozenset(
-    {
-        Reason.REBALANCING,
-        Reason.MOVES_IN_FLIGHT,
-        Reason.COOLDOWN,
-        Reason.OUTSIDE_WINDOW,
-        Reason.BLOCKED_BY_PDB,
-        Reason.FLOOR_UNMET,
-        Reason.NO_CAPACITY,
-        Reason.FUTILE,
-    }
-)
-"""Reasons that are reached only past the question for a storm: neither does a pause end one, nor
-that nothing is left to move."""
 
 
 class Herald:

@@ -74,6 +74,8 @@ class Turn:
     """Replicas of spot slots that run on on-demand since spot was short."""
     leaving: Mapping[str, int] = field(default_factory=dict)
     """Spot nodes that are being taken, and replicas of the workload on each."""
+    storm: bool = False
+    """Moves towards spot rest in the whole cluster."""
     evictions: tuple[Eviction, ...] = ()
     again_in: timedelta | None = None
     """When to look again at the latest."""
@@ -404,6 +406,7 @@ class Reconciler:
             leaving=Counter(
                 r.pod.node for r in observed.replicas if r.leaving and r.node_type is NodeType.SPOT
             ),
+            storm=observed.storm_until is not None and now < observed.storm_until,
             evictions=tuple(evictions),
             again_in=again_in,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from tests.support.builders import NOW, a_configuration
 STATE = ReplicaState(desired=4, percent=50, floor=0, spot=0, on_demand=4)
 
 
-def turn(reason: Reason, **leaving: int) -> Turn:
+def turn(reason: Reason, *, storm: bool = False, **leaving: int) -> Turn:
     decision: Decision = Defer(reason, "why")
     if reason is Reason.BALANCED:
         decision = Hold(reason, "why")
@@ -29,6 +30,7 @@ def turn(reason: Reason, **leaving: int) -> Turn:
         decision=decision,
         state=STATE,
         leaving=leaving,
+        storm=storm,
     )
 
 
@@ -47,26 +49,6 @@ def told(reasons: Sequence[Reason]) -> list[str]:
 @pytest.mark.parametrize(
     ("reasons", "events"),
     [
-        pytest.param(
-            (Reason.STORM_FROZEN, Reason.STORM_FROZEN, Reason.REBALANCING),
-            ["SpotStorm", "SpotStormOver"],
-            id="a storm, and its end",
-        ),
-        pytest.param(
-            (Reason.STORM_FROZEN, Reason.NO_CAPACITY),
-            ["SpotStorm", "SpotStormOver", "SpotCapacityMissing"],
-            id="over, but no room",
-        ),
-        pytest.param(
-            (Reason.STORM_FROZEN, Reason.PAUSED),
-            ["SpotStorm", "RebalancingPaused"],
-            id="a pause does not end a storm",
-        ),
-        pytest.param(
-            (Reason.STORM_FROZEN, Reason.BALANCED),
-            ["SpotStorm", "SplitReached"],
-            id="nor does it that nothing is left to move",
-        ),
         pytest.param(
             (Reason.BALANCED, Reason.PAUSED, Reason.REBALANCING),
             ["RebalancingPaused", "RebalancingResumed"],
@@ -98,3 +80,35 @@ def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
         ["Spot node one is being taken; 2 replicas affected"],
         ["Spot node two is being taken; 1 replica affected"],
     ]
+
+
+def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
+    wishes = a_configuration()
+    turns = [
+        turn(Reason.BALANCED),
+        turn(Reason.STORM_FROZEN, storm=True),
+        # Its last spot node goes too: the reason changes, the storm does not end.
+        turn(Reason.NO_CAPACITY, storm=True),
+        turn(Reason.PAUSED, storm=True),
+        turn(Reason.REBALANCING),
+        turn(Reason.REBALANCING),
+    ]
+    said = [
+        [notice.reason for notice in notices(before, now, wishes, wishes)]
+        for before, now in pairwise(turns)
+    ]
+    assert said == [
+        ["SpotStorm"],
+        ["SpotCapacityMissing"],
+        ["RebalancingPaused"],
+        ["SpotStormOver", "RebalancingResumed"],
+        [],
+    ]
+
+
+def test_the_end_of_a_storm_is_no_news_to_who_has_nothing_to_move_to_spot() -> None:
+    wishes = a_configuration()
+    before = turn(Reason.BALANCED, storm=True)
+    at_rest = ReplicaState(desired=4, percent=50, floor=0, spot=2, on_demand=2)
+    now = dataclasses.replace(turn(Reason.BALANCED), state=at_rest)
+    assert list(notices(before, now, wishes, wishes)) == []

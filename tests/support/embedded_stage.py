@@ -13,7 +13,7 @@ from typing import Any
 
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report
-from spotalis.embedded.cluster import EmbeddedCluster
+from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration
@@ -31,7 +31,7 @@ class OnEmbeddedCluster(Bed):
     namespace = "default"
     user = "spotalis"
 
-    def __init__(self, clock: VirtualClock, seed: int) -> None:
+    def __init__(self, clock: VirtualClock, seed: int, timing: Timing | None = None) -> None:
         self._clock = clock
         self._dice = random.Random(seed)
         self._replicas = 0
@@ -41,7 +41,9 @@ class OnEmbeddedCluster(Bed):
         """Fields of ``ControllerConfiguration`` that differ from the defaults."""
         self.others: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
         """Other webhooks, from an admission review to its answer, by URL."""
-        self.cluster = EmbeddedCluster(clock=clock, dice=self._dice, webhook=self._review)
+        self.cluster = EmbeddedCluster(
+            clock=clock, dice=self._dice, webhook=self._review, timing=timing
+        )
         self.transport = self.cluster.transport(self.user)
         """Of the operator that runs: faults can be ordered on it."""
         self.api = Client(self.cluster.transport("admin"), clock=clock, dice=self._dice)
@@ -139,12 +141,12 @@ class OnEmbeddedCluster(Bed):
         await self.cluster.fleet.take(node)
 
 
-def playing(seed: int = 0, epoch: datetime = EPOCH) -> Iterator[Play]:
+def playing(seed: int = 0, epoch: datetime = EPOCH, timing: Timing | None = None) -> Iterator[Play]:
     """A cluster of the scenario's own, in virtual time from ``epoch`` on."""
 
     def play(scenario: Scenario) -> None:
         async def on_stage(clock: VirtualClock) -> None:
-            stage = OnEmbeddedCluster(clock, seed)
+            stage = OnEmbeddedCluster(clock, seed, timing)
             async with stage.cluster:
                 await scenario(stage)
 

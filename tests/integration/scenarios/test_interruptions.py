@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from datetime import timedelta
 
 import pytest
 
-from tests.support import incidents
+from spotalis.embedded.cluster import Timing
+from tests.support import embedded_stage, incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.incidents import AKS_PREEMPT, KARPENTER, REBALANCE, TOLERATES_ALL
-from tests.support.stage import Play, on_both_beds, only_embedded
+from tests.support.stage import Play, on_both_beds, only_embedded, only_real
 
 MINUTE = 60.0
 
@@ -79,6 +81,32 @@ def test_pods_on_a_leaving_node_hold_no_slot_so_a_change_meanwhile_needs_no_evic
         assert bed.evictions() == []
 
     play(scenario)
+
+
+async def a_node_goes_and_its_pods_stay_for_a_while(bed: Bed) -> None:
+    first, _ = await bed.add_nodes(on_demand=2)
+    async with bed.operator():
+        await bed.deployment("web", 4, Wishes(0))
+        await bed.settled("web", 4, 0)
+        assert (await crowd(bed, "web"))[first] == 2
+        await bed.add_nodes(spot=2)
+        await bed.api.raw("DELETE", f"/api/v1/nodes/{first}")
+        await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await bed.stands_still("web", seconds=30)
+        await bed.settled("web", 2, 2, within=120)
+        await bed.stands_still("web")
+    assert bed.evictions() == []
+
+
+@only_real
+def test_pods_whose_node_is_gone_hold_no_slot_until_they_are_collected(play: Play) -> None:
+    play(a_node_goes_and_its_pods_stay_for_a_while)
+
+
+def test_pods_whose_node_is_gone_hold_no_slot_embedded() -> None:
+    """With the collector's patience of a real cluster, which the embedded one has not by itself."""
+    for play in embedded_stage.playing(timing=Timing(lost_pods=timedelta(seconds=40))):
+        play(a_node_goes_and_its_pods_stay_for_a_while)
 
 
 @only_embedded  # a quarter of an hour

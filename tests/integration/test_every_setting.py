@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from spotalis.model.nodes import NodeType
 from spotalis.model.settings import declared
 from tests.support.bed import Wishes
 from tests.support.free_ports import claim_ports
@@ -92,6 +93,36 @@ async def has_our_condition(it: Operator) -> object:
     if await it.reason("api") is None:
         return None
     return "spotalis.io/Balanced" in it.conditions("shop", "api")
+
+
+async def storms(it: Operator) -> object:
+    """Whether moves to spot rest after 3 of 8 spot nodes were lost, 1.2 s apart."""
+    if (await it.health("/readyz")).get("status") != "ready":
+        return None
+    if "losing" not in it.memory:
+        it.memory["losing"] = asyncio.create_task(_lose_three_of_eight(it))
+    await asyncio.shield(it.memory["losing"])
+    return any(name == "spotalis_storm_active" and value for name, _, value in await it.metrics())
+
+
+async def _lose_three_of_eight(it: Operator) -> None:
+    spot = await it.cluster.fleet.add(spot=6)
+    await asyncio.sleep(0.5)
+    for name in spot[:3]:
+        await it.cluster.fleet.take(name)
+        await asyncio.sleep(1.2)
+
+
+async def evicts_at_a_notice(it: Operator) -> object:
+    """Whether api's spot pods are evicted once their nodes are announced to go."""
+    if "before" not in it.memory:
+        if await it.reason("api") != "Balanced":
+            return None
+        it.memory["before"] = it.evicted("api")
+        for name in it.cluster.fleet.names(NodeType.SPOT):
+            await it.cluster.fleet.warn(name)
+        await asyncio.sleep(1.5)
+    return it.evicted("api") > it.memory["before"]
 
 
 async def managed_namespaces(it: Operator) -> object:
@@ -267,6 +298,8 @@ FILES: Mapping[str, object] = {
 }
 SELF_MADE: Mapping[str, object] = dict.fromkeys(FILES)
 WATCHING: Mapping[str, object] = {"readOnly": True}
+IN_A_STORM: Mapping[str, object] = {"identity": "stormy"}
+"""For a process of its own: nodes are lost."""
 NEVER_OPEN: Mapping[str, object] = {
     "defaults.disruption-schedule": "0 0 29 2 *",
     "defaults.disruption-duration": "1m",
@@ -404,6 +437,23 @@ ROWS = [
         look=evictions("api"),
         before=1,
         after=2,
+    ),
+    *(
+        Row(change=change, look=storms, given=IN_A_STORM, before=True, after=False)
+        for change in (
+            {"storm.percent": 50},
+            {"storm.least": 4},
+            {"storm.within": "1s"},
+            {"storm.calm": "2s"},
+        )
+    ),
+    Row(
+        change={"interruption.evictEarly": True},
+        look=evicts_at_a_notice,
+        given={"identity": "early"},
+        moving=True,
+        before=False,
+        after=True,
     ),
     Row(
         change={"leaderElection.enabled": False},

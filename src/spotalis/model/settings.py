@@ -195,7 +195,7 @@ class StormBreaker:
         "storm.percent",
         Whole(0, 100),
         30,
-        "More than this share of the spot nodes, in percent, lost within `storm.within` is a storm.",
+        "More than this share of the spot nodes, in percent, lost at a time is a storm.",
     )
     least: int = setting(
         "storm.least", Whole(1, 10000), 3, "Fewer spot nodes lost than these are no storm."

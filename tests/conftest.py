@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--conformance-seeds",
+        type=int,
+        default=0,
+        help="random request scripts for both beds: so many, instead of a few, and the slow ones",
+    )
+    parser.addoption(
+        "--conformance-first-seed", type=int, default=0, help="the seed of the first of them"
+    )
+
 
 # The same examples in every run: what is red here is red everywhere. To look further:
 # pytest --hypothesis-profile=search

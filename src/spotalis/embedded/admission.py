@@ -139,13 +139,16 @@ class Admission:
         uid = self._new_uid()
         body = msgspec.json.encode({**_HEAD, "request": _request(review, uid)})
         seconds = float(webhook.get("timeoutSeconds") or 10)
+        config = webhook.get("clientConfig") or {}
+        post = f'failed to call webhook: Post "{config.get("url", "")}?timeout={seconds:g}s": '
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._caller(webhook.get("clientConfig") or {}, body, seconds)
+                answer = await self._caller(config, body, seconds)
         except TimeoutError:
-            why = "failed to call webhook: context deadline exceeded"
-            raise WebhookFailed(why) from None
-        except (WebhookFailed, OSError) as failed:
+            raise WebhookFailed(f"{post}context deadline exceeded") from None
+        except OSError as failed:
+            raise WebhookFailed(f"{post}{failed}") from None
+        except WebhookFailed as failed:
             raise WebhookFailed(f"failed to call webhook: {failed}") from None
         return _verified(answer, uid)
 
@@ -189,11 +192,12 @@ def _conditions_hold(webhook: Object, review: Review) -> bool:
             if cel.compiled(condition["expression"])(variables) is not True:
                 return False
         except cel.EvaluationFailed as failure:
-            failed.append(failure)
+            expression = condition["expression"]
+            failed.append(f"expression '{expression}' resulted in error: {failure}")
         except cel.UnsupportedExpression as unsupported:
             raise errors.internal(f'webhook "{webhook["name"]}": {unsupported}') from None
     if failed and webhook.get("failurePolicy", "Fail") == "Fail":
-        raise errors.forbidden(review.resource, _name(review.obj), str(failed[0]))
+        raise errors.forbidden(review.resource, _name(review.obj), failed[0])
     return not failed
 
 
@@ -252,7 +256,9 @@ def _verified(answer: bytes, uid: str) -> Object:
     """
     try:
         review = msgspec.json.decode(answer)
-        response = review["response"]
+        response = review.get("response")
+        if response is None:
+            raise WebhookFailed("received invalid webhook response: webhook response was absent")
         identified = {key: review.get(key) for key in _HEAD}, response.get("uid")
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
         raise WebhookFailed("received invalid webhook response: it is no AdmissionReview") from None

@@ -14,12 +14,13 @@ from spotalis.embedded.admission import Admission, Review, WebhookCaller
 from spotalis.embedded.apply import applied, disown_changed
 from spotalis.embedded.audit import Audit, Entry
 from spotalis.embedded.copies import deep_copy
-from spotalis.embedded.defaults import admit, set_defaults
+from spotalis.embedded.defaults import admit, date_conditions, set_defaults
 from spotalis.embedded.errors import ApiError
 from spotalis.embedded.events import to_stored
 from spotalis.embedded.patches import APPLY, patched
 from spotalis.embedded.resources import BY_PLURAL, Object, Resource
 from spotalis.embedded.store import ObjectStore
+from spotalis.embedded.validation import check_patched, check_uid
 from spotalis.embedded.writes import DeleteOptions, Writer, check_preconditions
 from spotalis.model.clock import Clock
 from spotalis.model.dice import Dice
@@ -28,6 +29,7 @@ __all__ = ["SYSTEM", "Api", "ApiError", "DeleteOptions", "WebhookCaller"]
 
 SYSTEM = "system:controller"
 """Who asks when nobody says."""
+_BINDING = Resource(plural="pods/binding", kind="Binding")
 _NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
@@ -130,8 +132,12 @@ class Api:
             if old is None:
                 if subresource or not resource.create_on_update:
                     raise errors.not_found(resource, name)
+                if metadata.get("uid"):
+                    raise errors.another_uid(resource, metadata, "", dry_run=dry_run)
                 entry.code = 201
-                return await self._create(resource, _own(resource, obj), entry, None)
+                created = _own(resource, obj)
+                created["metadata"].pop("resourceVersion", None)
+                return await self._create(resource, created, entry, None)
             if subresource == "scale":
                 new = _own(resource, scale.scaled(resource, old, obj))
                 subresource = ""
@@ -190,6 +196,8 @@ class Api:
             else:
                 new = patched(old, body, patch_type)
             _check_name(new, name)
+            check_patched(resource, new)
+            check_uid(resource, new, old)
             own = _own(resource, new)
             return self._replace(resource, own, old, subresource=subresource, dry_run=dry_run)
 
@@ -251,16 +259,19 @@ class Api:
         ) as entry:  # fmt: skip
             entry.request = body
             pod = self.get("pods", namespace, name)
+            now = self._writer.now()
+            # The real server, too, spends the budget before it looks at the preconditions, and for
+            # a pod that is not ready puts its own version in the place of the one asked for.
+            guarded = not eviction.needs_no_budget(pod)
+            if guarded and eviction.spend(self.store, pod, now, dry_run=dry_run):
+                resource_version = pod["metadata"]["resourceVersion"]
             options = DeleteOptions(
                 uid=uid, resource_version=resource_version, grace_seconds=grace_seconds
             )
-            now = self._writer.now()
-            if not eviction.needs_no_budget(pod):
-                # The real server, too, spends the budget before it looks at the preconditions.
-                eviction.spend(self.store, pod, now, dry_run=dry_run)
             check_preconditions(resource, pod, options)
-            if not dry_run:
-                pod = self.store.put("pods", eviction.disrupted(pod, now))
+            condemned = eviction.disrupted(pod, now)
+            if not dry_run and condemned != pod:
+                pod = self.store.put("pods", condemned)
             checked = DeleteOptions(grace_seconds=grace_seconds)
             self._writer.delete(resource, pod, checked, dry_run=dry_run)
 
@@ -270,7 +281,6 @@ class Api:
         Raises:
             ApiError: 404; 409 it is bound already, or on its way out.
         """
-        resource = BY_PLURAL["pods"]
         user = user or "system:kube-scheduler"
         with self.audit.entry(
             "create", "pods", namespace, name, user, subresource="binding", code=201
@@ -279,10 +289,10 @@ class Api:
             bound = (pod.get("spec") or {}).get("nodeName")
             if pod["metadata"].get("deletionTimestamp"):
                 why = f"pod {name} is being deleted, cannot be assigned to a host"
-                raise errors.conflict(resource, name, why)
+                raise errors.conflict(_BINDING, name, why)
             if bound:
                 why = f'pod {name} is already assigned to node "{bound}"'
-                raise errors.conflict(resource, name, why)
+                raise errors.conflict(_BINDING, name, why)
             at = self._writer.now()
             scheduled: Object = {"type": "PodScheduled", "status": "True"}
             scheduled |= {"lastProbeTime": None, "lastTransitionTime": at}
@@ -318,6 +328,7 @@ class Api:
         status = old.get("status")
         copy = {**old, "status": deep_copy(status or {})}
         change(copy)
+        date_conditions(plural, copy)
         if copy["status"] == (status or {}):
             return old
         with self.audit.entry("update", plural, namespace, name, user, subresource="status"):
@@ -333,7 +344,7 @@ class Api:
             admit(resource.plural, obj)
         if resource.plural == "pods":
             obj.pop("status", None)
-            for field in ("uid", "creationTimestamp", "resourceVersion"):
+            for field in ("uid", "creationTimestamp"):
                 obj["metadata"].pop(field, None)
             review = Review(
                 resource=resource,
@@ -395,15 +406,26 @@ class Api:
             cause = errors.required("fieldManager", "is required for apply patch")
             raise errors.invalid_kind("PatchOptions.meta.k8s.io", "", [cause])
         if not isinstance(wanted, dict):
-            raise errors.bad_request("error decoding YAML: it is no object")
+            why = (
+                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+                "unmarshal array into Go value of type map[string]interface {}"
+            )
+            raise errors.bad_request(why)
         if old is None and subresource:
             raise errors.not_found(resource, name)
         metadata = {**(wanted.get("metadata") or {}), "name": name}
         if namespace:
             metadata["namespace"] = namespace
+        named = wanted.get("apiVersion", ""), wanted.get("kind", "")
+        if named != (resource.api_version, resource.kind) and resource.plural != "events":
+            group, _, version = named[0].rpartition("/")
+            raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={named[1]}")
         wanted = to_stored({**wanted, "metadata": metadata})
         now = self._writer.now()
         result = applied(old, wanted, manager, now, force=force, subresource=subresource)
+        version = metadata.get("resourceVersion")
+        if old is not None and version and version != old["metadata"]["resourceVersion"]:
+            raise errors.conflict(resource, name, errors.MODIFIED)
         if old is None:
             entry.code = 201
             return await self._create(resource, _own(resource, result), entry, warnings)

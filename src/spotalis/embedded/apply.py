@@ -192,27 +192,44 @@ def _settle(
     for other in others:
         for path in leaves(other["fieldsV1"]):
             said = path in claimed and path[-1] != "."
-            if said and value_at(live, path) != value_at(wanted, path):
+            made = value_at(live, path) is None and any(
+                len(one) > len(path) and one[: len(path)] == path for one in claimed
+            )
+            if made or (said and _changes(value_at(live, path), value_at(wanted, path))):
                 clashes.append((other, path))
     if not clashes:
         return
     if not force:
-        raise _refusal([(other["manager"], path) for other, path in clashes])
+        raise _refusal([(_told(other), path) for other, path in clashes])
     for other, path in clashes:
         other["fieldsV1"] = _fields_without(other["fieldsV1"], path)
 
 
+def _changes(live: Any, wanted: Any) -> bool:
+    """Whether to apply ``wanted`` changes what is there; nothing at all changes no object."""
+    return live != wanted and not (wanted == {} and isinstance(live, dict))
+
+
+def _told(entry: Object) -> str:
+    """A manager as messages name it."""
+    name, subresource = f'"{entry["manager"]}"', entry.get("subresource")
+    return f'{name} with subresource "{subresource}"' if subresource else name
+
+
 def _refusal(clashes: list[tuple[str, Path]]) -> ApiError:
     causes = [
-        Cause("FieldManagerConflict", f'conflict with "{manager}"', shown(path))
+        Cause("FieldManagerConflict", f"conflict with {manager}", shown(path))
         for manager, path in clashes
     ]
-    first = causes[0]
-    said = f"{first.message}: {first.field}" if len(causes) == 1 else "conflicts"
-    if len(causes) > 1:
-        said = f"{first.message}:\n" + "\n".join(f"- {cause.field}" for cause in causes)
-    plural = "s" if len(causes) > 1 else ""
-    message = f"Apply failed with {len(causes)} conflict{plural}: {said}"
+    if len(causes) == 1:
+        said = f"1 conflict: {causes[0].message}: {causes[0].field}"
+    else:
+        said = f"{len(causes)} conflicts: "
+        for manager in sorted({manager for manager, _ in clashes}):
+            fields = [f"- {shown(path)}" for one, path in clashes if one == manager]
+            said += "\n".join([f"conflicts with {manager}:", *fields, ""])
+        said = said.rstrip("\n")
+    message = f"Apply failed with {said}"
     return ApiError(409, "Conflict", message, causes=causes, details={})
 
 

@@ -11,6 +11,8 @@ from spotalis.embedded.resources import Object
 
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _TOLERATED_SECONDS = 300
+_UNDATED = {"lastProbeTime": None, "lastTransitionTime": None}
+"""Of a pod's condition: null where it is not known."""
 
 
 def set_defaults(plural: str, obj: Object) -> None:
@@ -18,6 +20,13 @@ def set_defaults(plural: str, obj: Object) -> None:
     default = _DEFAULTS.get(plural)
     if default is not None:
         default(obj)
+
+
+def date_conditions(plural: str, obj: Object) -> None:
+    """Say of a pod's conditions what is not known of their times, in place."""
+    status = obj.get("status") or {}
+    if plural == "pods" and status.get("conditions"):
+        status["conditions"] = [{**_UNDATED, **one} for one in status["conditions"]]
 
 
 def admit(plural: str, obj: Object) -> None:
@@ -29,14 +38,15 @@ def admit(plural: str, obj: Object) -> None:
         spec = obj["spec"]
         spec.setdefault("priority", 0)
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-        _tolerate(spec)
+        tolerate(spec)
     elif plural == "nodes":
         taints = obj.setdefault("spec", {}).setdefault("taints", [])
         if not any(t.get("key") == _TAINTS[0] and t["effect"] == "NoSchedule" for t in taints):
             taints.append({"key": _TAINTS[0], "effect": "NoSchedule"})
 
 
-def _tolerate(spec: Object) -> None:
+def tolerate(spec: Object) -> None:
+    """Give a pod the tolerations that every pod has (DefaultTolerationSeconds), in place."""
     tolerations = spec.get("tolerations") or []
     for key in _TAINTS:
         if not any(
@@ -91,7 +101,10 @@ def _container(container: Object) -> None:
 
 def _template(spec: Object) -> None:
     template = spec.setdefault("template", {})
-    template.setdefault("metadata", {})
+    metadata = template.setdefault("metadata", {})
+    for field in ("labels", "annotations", "finalizers"):
+        if not metadata.get(field):
+            metadata.pop(field, None)
     _pod_spec(template.setdefault("spec", {}))
 
 
@@ -99,6 +112,8 @@ def _deployment(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     _absent(spec, "replicas", 1)
     _template(spec)
+    if not spec.get("paused"):
+        spec.pop("paused", None)
     strategy = spec.setdefault("strategy", {})
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
         rolling = strategy.get("rollingUpdate") or {}

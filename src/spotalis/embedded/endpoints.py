@@ -12,12 +12,13 @@ from spotalis.embedded import errors, openapi, tables
 from spotalis.embedded.api import Api, DeleteOptions
 from spotalis.embedded.discovery import document
 from spotalis.embedded.errors import ApiError
-from spotalis.embedded.events import to_core
+from spotalis.embedded.events import to_core, to_new
 from spotalis.embedded.listing import Show, encoded_list, options_from, page_of
 from spotalis.embedded.resources import CORE_EVENTS, Object, Resource
 from spotalis.embedded.routes import Route, route
 from spotalis.embedded.scale import scale_of
 from spotalis.embedded.store import Change
+from spotalis.embedded.validation import check_types
 from spotalis.embedded.watching import Stream, open_watch
 from spotalis.model.transport import Request
 
@@ -52,6 +53,9 @@ class Endpoints:
             headers = dict(_JSON)
             if refused.retry_after_seconds:
                 headers["retry-after"] = str(refused.retry_after_seconds)
+            if refused.plain_text:
+                text = {"content-type": "text/plain; charset=utf-8"}
+                return Answer(status=refused.status, body=refused.plain_text.encode(), headers=text)
             body = msgspec.json.encode(refused.to_status())
             return Answer(status=refused.status, body=body, headers=headers)
 
@@ -64,6 +68,7 @@ class Endpoints:
                 return _json(found)
         where = route(request.path)
         query = dict(request.query)
+        _check_dry_run(request.method, query)
         match request.method:
             case "GET" if where.name:
                 return self._get(where, user, accept)
@@ -190,6 +195,8 @@ class Endpoints:
         if where.subresource == "eviction":
             return await self._evict(where, body, query, user)
         if where.subresource == "binding":
+            if (body.get("metadata") or {}).get("name", where.name) != where.name:
+                raise errors.bad_request("name in URL does not match name in Binding object")
             node = (body.get("target") or {}).get("name") or ""
             self._api.bind(where.namespace, where.name, node, user=user)
             return _json(_success(201), 201)
@@ -218,6 +225,7 @@ class Endpoints:
         self, where: Route, request: Request, query: Mapping[str, str], user: str
     ) -> Answer:
         body = _delete_body(request)
+        query = {} if request.body else query  # options in a body make those in a query void
         wanted = _delete_options(body, query)
         dry_run = _dry_run(query) or bool(body.get("dryRun"))
         plural = where.resource.plural
@@ -233,11 +241,15 @@ class Endpoints:
             dry_run=dry_run,
         )
         resource = where.resource
-        gone = dry_run or self._api.store.get(plural, where.namespace, where.name) is not deleted
-        status = 202 if not gone and wanted.propagation == "Foreground" else 200
+        there = self._api.store.get(plural, where.namespace, where.name)
+        metadata = deleted["metadata"]
+        stays = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+        gone = there is None or there["metadata"]["uid"] != metadata["uid"]
+        gone = gone or (dry_run and not stays)
+        status = 202 if not gone and body.get("orphanDependents") is False else 200
         if resource.returns_deleted or not gone:
             return _shown(resource, deleted, status)
-        group = "" if plural == "events" else resource.group
+        group = resource.group
         details = {"name": where.name, "group": group, "kind": plural}
         details["uid"] = deleted["metadata"]["uid"]
         present = {key: value for key, value in details.items() if value}
@@ -265,9 +277,11 @@ class Endpoints:
 
 
 def _show(resource: Resource) -> Show:
-    """How objects of a kind are written; events of the core group have another form."""
+    """How objects of a kind are written; events have a form for each of their groups."""
     if resource is CORE_EVENTS:
         return lambda change: msgspec.json.encode(to_core(change.new))
+    if resource.plural == "events":
+        return lambda change: msgspec.json.encode(to_new(change.new))
     return lambda change: change.encoded
 
 
@@ -277,7 +291,9 @@ def _shown(
     headers = dict(_JSON)
     if warnings:
         headers["warning"] = ", ".join(f'299 - "{_quoted(text)}"' for text in warnings)
-    shown = to_core(obj) if resource is CORE_EVENTS else obj
+    shown = obj
+    if resource.plural == "events":
+        shown = to_core(obj) if resource is CORE_EVENTS else to_new(obj)
     return Answer(status=status, body=msgspec.json.encode(shown), headers=headers)
 
 
@@ -298,6 +314,14 @@ def _wants_table(where: Route, accept: str) -> bool:
     return "as=Table" in accept and not where.subresource
 
 
+def _check_dry_run(method: str, query: Mapping[str, str]) -> None:
+    options = {"POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
+    if method in options and query.get("dryRun", "All") != "All":
+        why = f'Unsupported value: ["{query["dryRun"]}"]: supported values: "All"'
+        cause = errors.Cause("FieldValueNotSupported", why, "dryRun")
+        raise errors.invalid_kind(f"{options[method]}Options.meta.k8s.io", "", [cause])
+
+
 def _dry_run(query: Mapping[str, str]) -> bool:
     return query.get("dryRun") == "All"
 
@@ -311,16 +335,21 @@ def _decoded(body: bytes) -> Any:
 
 def _object(where: Route, request: Request) -> Object:
     """The object in a body, with the namespace of the path."""
-    if "json" not in request.content_type:
-        raise errors.unsupported_media_type()
+    if "json" not in request.content_type or not request.body:
+        raise errors.unsupported_body()
     body = _decoded(request.body)
     if not isinstance(body, dict):
         raise errors.bad_request("the body is no object")
     kind = body.get("kind") or where.resource.kind
-    if where.subresource != "scale" and kind != where.resource.kind:
-        message = f'{kind} in version "{body.get("apiVersion", "")}" cannot be handled as a '
-        raise errors.bad_request(message + where.resource.kind)
-    body.setdefault("apiVersion", where.resource.api_version)
+    version = body.setdefault("apiVersion", where.resource.api_version)
+    if where.subresource != "scale":
+        message = f'{kind} in version "{version}" cannot be handled as a {where.resource.kind}'
+        if kind != where.resource.kind:
+            raise errors.bad_request(message)
+        if version != where.resource.api_version:
+            why = f'no kind "{kind}" is registered for version "{version}" in scheme '
+            raise errors.bad_request(f'{message}: {why}"pkg/runtime/scheme.go:111"')
+        check_types(where.resource, body)
     metadata = body.get("metadata") or {}
     body["metadata"] = metadata
     if where.namespace:
@@ -344,6 +373,10 @@ def _delete_options(body: Object, query: Mapping[str, str]) -> DeleteOptions:
     preconditions = body.get("preconditions") or {}
     grace: Any = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or ""
+    if "orphanDependents" in body and propagation:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        cause = errors.invalid_value("propagationPolicy", f'"{propagation}"', why)
+        raise errors.invalid_kind("DeleteOptions.meta.k8s.io", "", [cause])
     if body.get("orphanDependents"):
         propagation = "Orphan"
     if propagation not in _PROPAGATIONS:

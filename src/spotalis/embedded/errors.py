@@ -36,8 +36,11 @@ class ApiError(Exception):
         details: Mapping[str, Any] | None = None,
         retry_after_seconds: int | None = None,
         continue_token: str = "",
+        plain_text: str = "",
     ) -> None:
-        """``details`` are name, group, kind and so on; None leaves ``details`` out of the Status
+        """``plain_text`` is the body in place of a Status.
+
+        ``details`` are name, group, kind and so on; None leaves ``details`` out of the Status
         unless there are causes or a time to wait.
         """
         super().__init__(message)
@@ -48,6 +51,7 @@ class ApiError(Exception):
         self.details = details
         self.retry_after_seconds = retry_after_seconds
         self.continue_token = continue_token
+        self.plain_text = plain_text
         """For an expired list: where it can go on, inconsistently."""
 
     def to_status(self) -> Object:
@@ -104,15 +108,23 @@ def no_such_path() -> ApiError:
     return ApiError(404, "NotFound", message, details={})
 
 
+def no_such_group() -> ApiError:
+    """404: no such group or version; nobody is there who would write a Status."""
+    text = "404 page not found\n"
+    return ApiError(404, "NotFound", text, plain_text=text)
+
+
 def method_not_allowed() -> ApiError:
     """405."""
     message = "the server does not allow this method on the requested resource"
     return ApiError(405, "MethodNotAllowed", message, details={})
 
 
-def already_exists(resource: Resource, name: str) -> ApiError:
-    """409 on create."""
+def already_exists(resource: Resource, name: str, *, deleting: bool) -> ApiError:
+    """409 on create; ``deleting``: what exists is on its way out."""
     message = f'{_qualified(resource)} "{name}" already exists'
+    if deleting:
+        message = f"object is being deleted: {message}"
     return ApiError(409, "AlreadyExists", message, details=_named(resource, name))
 
 
@@ -138,6 +150,26 @@ MODIFIED = (
 )
 
 
+def another_uid(
+    resource: Resource, metadata: Mapping[str, Any], there: str, *, dry_run: bool
+) -> ApiError:
+    """409: ``metadata`` names another UID than that of the object that is there, if one is."""
+    given, name, namespace = metadata["uid"], metadata["name"], metadata.get("namespace", "")
+    steps = (resource.plural, namespace, name) if namespace else (resource.plural, name)
+    place = "/".join(("" if dry_run else "/registry", *steps))
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, "
+        f"UID in object meta: {there}"
+    )
+    return conflict(resource, name, why)
+
+
+def unparsed_version(text: str) -> ApiError:
+    """500: a resourceVersion that is no number."""
+    return ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
+
+
 def precondition_failed(resource: Resource, name: str, why: str) -> ApiError:
     """409 of a deletion: the messages name the kind where others name the resource."""
     message = f'Operation cannot be fulfilled on {_kind(resource)} "{name}": {why}'
@@ -151,9 +183,18 @@ def expired(message: str, continue_token: str = "") -> ApiError:
 
 
 def unsupported_media_type() -> ApiError:
-    """415."""
+    """415 of a patch."""
     message = "415: Unsupported Media Type"
     return ApiError(415, "UnsupportedMediaType", message, details={})
+
+
+def unsupported_body() -> ApiError:
+    """415 of an object."""
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: "
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    )
+    return ApiError(415, "UnsupportedMediaType", message)
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
@@ -163,7 +204,7 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
 
 def invalid_kind(kind: str, name: str, causes: Sequence[Cause]) -> ApiError:
     """422 of any kind: ``Pod`` or ``Deployment.apps``."""
-    said = [f"{cause.field}: {cause.message}" for cause in causes]
+    said = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     what = said[0] if len(said) == 1 else f"[{', '.join(said)}]"
     plain, _, group = kind.partition(".")
     details = {"name": name, "group": group, "kind": plain}
@@ -219,8 +260,15 @@ def required(field: str, why: str = "") -> Cause:
 
 
 def invalid_value(field: str, value: str, why: str) -> Cause:
-    """A field that must not have this value; ``value`` as the message shows it."""
+    """A field that must not have this value; ``value`` as the message shows it, in JSON."""
     return Cause("FieldValueInvalid", f"Invalid value: {value}: {why}", field)
+
+
+def unsupported_value(field: str, value: str, supported: Sequence[str]) -> Cause:
+    """A field whose value is none of those there are."""
+    listed = ", ".join(f'"{one}"' for one in supported)
+    message = f'Unsupported value: "{value}": supported values: {listed}'
+    return Cause("FieldValueNotSupported", message, field)
 
 
 def forbidden_value(field: str, why: str) -> Cause:

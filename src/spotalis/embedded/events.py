@@ -44,4 +44,16 @@ def to_core(obj: Object) -> Object:
     }
 
 
+def to_new(obj: Object) -> Object:
+    """A stored event as ``events.k8s.io`` shows it, which leaves nothing out."""
+    always: Object = {
+        "eventTime": None,
+        "deprecatedSource": {},
+        "deprecatedFirstTimestamp": None,
+        "deprecatedLastTimestamp": None,
+    }
+    rest = {k: v for k, v in {**always, **obj}.items() if k not in _HEAD}
+    return {"kind": "Event", "apiVersion": _API_VERSION, **rest}
+
+
 _HEAD = ("kind", "apiVersion")

@@ -39,10 +39,11 @@ def budgets_of(store: ObjectStore, pod: Object) -> list[Object]:
     return found
 
 
-def spend(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> None:
+def spend(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> bool:
     """Take one disruption from the budget of a pod that runs, if there is one.
 
-    A pod that is not ready costs nothing where its budget is met, or with ``AlwaysAllow``.
+    A pod that is not ready costs nothing where its budget is met, or with ``AlwaysAllow``. That is
+    what is returned: whether it goes because it is not ready, at exactly this version of it.
 
     Args:
         store: where the budgets are.
@@ -55,21 +56,22 @@ def spend(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> None:
     """
     found = budgets_of(store, pod)
     if not found:
-        return
+        return False
     if len(found) > 1:
         raise ApiError(500, "", _TWO_BUDGETS)
     (pdb,) = found
     if not _is_ready(pod) and _lets_unhealthy_go(pdb):
-        return
+        return True
     _check(pdb)
     if dry_run:
-        return
+        return False
     status = deep_copy(pdb.get("status") or {})
     status["disruptionsAllowed"] -= 1
     if status["disruptionsAllowed"] == 0:
         _say_insufficient(pdb, status, now)
     status["disruptedPods"] = {**(status.get("disruptedPods") or {}), pod["metadata"]["name"]: now}
     store.put("poddisruptionbudgets", {**pdb, "status": status})
+    return False
 
 
 def _lets_unhealthy_go(pdb: Object) -> bool:

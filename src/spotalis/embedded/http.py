@@ -146,7 +146,8 @@ class HttpsWebhookCaller:
         except aiohttp.ClientError as failed:
             raise WebhookFailed(f"Post {url}: {failed}") from None
         if answer.status != 200:
-            raise WebhookFailed(f"Post {url}: HTTP status {answer.status}")
+            why = 'an error on the server ("unknown") has prevented the request from succeeding'
+            raise WebhookFailed(why)
         return read
 
     async def close(self) -> None:

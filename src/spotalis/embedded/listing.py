@@ -101,7 +101,7 @@ def _number(given: Mapping[str, str], name: str) -> int | None:
     try:
         return int(text)
     except ValueError:
-        raise errors.bad_request(f'{name}: "{text}" is no whole number') from None
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool | None:
@@ -167,6 +167,9 @@ async def page_of(
     matches = from_query(resource, options.labels, options.fields)
     start, revision = ("", ""), _exact_revision(options)
     if options.token:
+        if options.version:
+            why = "specifying resource version is not allowed when using continue"
+            raise errors.bad_request(why)
         start, revision = _decoded(options.token, resource, namespace)
     await wait_for(store, revision or options.version or 0)
     try:

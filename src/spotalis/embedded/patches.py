@@ -43,7 +43,8 @@ def patched(document: Object, body: Json, patch_type: str) -> Object:
             raise errors.unprocessable() from None
         return result
     if not isinstance(body, dict):
-        raise errors.bad_request("error decoding patch: it is no JSON object")
+        why = "json: cannot unmarshal array into Go value of type map[string]interface {}"
+        raise errors.bad_request(f"error decoding patch: {why}")
     if patch_type == MERGE:
         merged: Object = merge(document, body)
         return merged
@@ -69,8 +70,8 @@ def strategic_merge(document: Object, patch: Object) -> Object:
     """A strategic merge patch: as a merge patch, but known lists merge item by item.
 
     Directives: ``$patch: delete`` and ``replace``, ``$retainKeys``,
-    ``$deleteFromPrimitiveList/...``. Simplified: ``$setElementOrder/...`` is accepted and ignored,
-    so merged lists keep the order in which they were.
+    ``$deleteFromPrimitiveList/...``. ``$setElementOrder/...`` counts only where the patch names
+    the list, too.
     """
     if patch.get("$patch") == "replace":
         return {key: deep_copy(value) for key, value in patch.items() if key != "$patch"}
@@ -89,7 +90,8 @@ def strategic_merge(document: Object, patch: Object) -> Object:
             old = result.get(key)
             result[key] = strategic_merge(old if isinstance(old, dict) else {}, value)
         elif isinstance(value, list):
-            result[key] = _merge_lists(key, result.get(key) or [], value)
+            order = patch.get(f"$setElementOrder/{key}")
+            result[key] = _merge_lists(key, result.get(key) or [], value, order)
         else:
             result[key] = value
     return result
@@ -101,19 +103,23 @@ def _direct(result: Object, directive: str, value: Json) -> None:
         result[field] = [one for one in result.get(field) or () if one not in value]
 
 
-def _merge_lists(field: str, old: list[Json], patch: list[Json]) -> list[Json]:
+def _merge_lists(
+    field: str, old: list[Json], patch: list[Json], order: list[Json] | None
+) -> list[Json]:
     if any(isinstance(one, dict) and one.get("$patch") == "replace" for one in patch):
         return [deep_copy(one) for one in patch if one.get("$patch") != "replace"]
     if field in SETS:
-        return [*old, *(one for one in patch if one not in old)]
+        union = [*old, *(one for one in patch if one not in old)]
+        return _ordered(union, patch if order is None else order, old, lambda one: one)
     key = strategic_key(field, patch)
     if not key:
         return [deep_copy(one) for one in patch]
     result = list(old)
     for one in patch:
         if key not in one:
-            message = f"map: {one} does not contain declared merge key: {key}"
-            raise errors.bad_request(message)
+            told = " ".join(f"{name}:{one[name]}" for name in sorted(one))
+            message = f"map: map[{told}] does not contain declared merge key: {key}"
+            raise errors.ApiError(500, "", message)
         place = next((at for at, item in enumerate(result) if item.get(key) == one[key]), None)
         if one.get("$patch") == "delete":
             result = [item for item in result if item.get(key) != one[key]]
@@ -121,7 +127,26 @@ def _merge_lists(field: str, old: list[Json], patch: list[Json]) -> list[Json]:
             result.append(strategic_merge({}, one))
         else:
             result[place] = strategic_merge(result[place], one)
-    return result
+    return _ordered(result, patch if order is None else order, old, lambda one: one.get(key))
+
+
+def _ordered(
+    merged: list[Json], wanted: list[Json], old: list[Json], key: Callable[[Json], Json]
+) -> list[Json]:
+    """The order of a merged list: as ``wanted``, and what that does not name where it was.
+
+    An item that is new comes before those that the patch does not name.
+    """
+    order, before = [key(one) for one in wanted], [key(one) for one in old]
+    named = sorted((o for o in merged if key(o) in order), key=lambda one: order.index(key(one)))
+    others = [one for one in merged if key(one) not in order]
+    result: list[Json] = []
+    while named and others:
+        one, other = key(named[0]), key(others[0])
+        was_before = one in before and other in before
+        other_first = was_before and before.index(other) < before.index(one)
+        result.append(others.pop(0) if other_first else named.pop(0))
+    return [*result, *named, *others]
 
 
 def json_patch(document: Json, operations: list[Object]) -> Json:
@@ -202,7 +227,14 @@ def _add(document: Json, operation: Object) -> Json:
 
 
 def _remove(document: Json, operation: Object) -> Json:
-    _take(document, _pointer(operation["path"]))
+    try:
+        _take(document, _pointer(operation["path"]))
+    except PatchFailed:
+        key = operation["path"].rpartition("/")[2]
+        raise PatchFailed(
+            f"error in remove for path: '{operation['path']}': Unable to remove nonexistent key: "
+            f"{key}: missing value"
+        ) from None
     return document
 
 
@@ -211,7 +243,8 @@ def _replace(document: Json, operation: Object) -> Json:
     if not steps:
         return _value(operation)
     parent, last = _read(document, steps[:-1]), steps[-1]
-    _read(parent, [last])
+    if not isinstance(parent, dict):  # of an object, the real server takes it for an "add"
+        _read(parent, [last])
     parent[int(last) if isinstance(parent, list) else last] = _value(operation)
     return document
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spotalis.embedded import errors
-from spotalis.embedded.discovery import SERVED
+from spotalis.embedded.discovery import GROUPS, SERVED
 from spotalis.embedded.resources import Resource
 
 _BY_PATH = {(one.group, one.version, one.plural): one for one in SERVED}
@@ -38,6 +38,8 @@ def route(path: str) -> Route:
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
         namespace, rest = rest[1], rest[2:]
+    if group and (group, version) not in GROUPS:
+        raise errors.no_such_group()
     resource = _BY_PATH.get((group, version, rest[0]))
     if resource is None or len(rest) > 3:
         raise errors.no_such_path()

@@ -75,7 +75,8 @@ def _by_key(requirement: Requirement) -> str:
     return requirement.key
 
 
-_NAME = r"[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?"
+_PART = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_NAME = rf"{_PART}(?:/{_PART})?"
 _VALUE = r"[A-Za-z0-9]?(?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _TERM = re.compile(
     rf"\s*(?:(?P<absent>!)\s*(?P<absent_key>{_NAME})"
@@ -111,6 +112,10 @@ def _requirement(found: re.Match[str]) -> Requirement:
         values = tuple(value.strip() for value in found["values"].split(","))
         return Requirement(found["key"], "In" if found["set"] == "in" else "NotIn", values)
     if found["operator"]:
+        if found["operator"] in "<>" and not found["value"].isdigit():
+            why = "for 'Gt', 'Lt' operators, the value must be an integer"
+            shown = f'values[0]: Invalid value: "{found["value"]}": {why}'
+            raise bad_request(f"unable to parse requirement: {shown}")
         return Requirement(found["key"], _OPERATORS[found["operator"]], (found["value"],))
     return Requirement(found["key"], "Exists")
 
@@ -125,7 +130,7 @@ def parse_fields(resource: Resource, text: str) -> tuple[Matches, ...]:
 
 
 def _field_test(resource: Resource, term: str) -> Matches:
-    found = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", term)
+    found = re.fullmatch(r"([^=!]*)(==|=|!=)(.*)", term)
     if found is None:
         raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
     path, operator, value = found.groups()
@@ -181,7 +186,6 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     ),
     "nodes": ("spec.unschedulable",),
     "namespaces": ("status.phase",),
-    "replicasets": ("status.replicas",),
     "secrets": ("type",),
     "jobs": ("status.successful",),
     "events": (),

@@ -12,7 +12,16 @@ from typing import Any
 import msgspec
 
 from spotalis.embedded.copies import deep_copy
-from spotalis.embedded.errors import Cause, forbidden_value, invalid, invalid_value, required
+from spotalis.embedded.errors import (
+    Cause,
+    bad_request,
+    forbidden_value,
+    invalid,
+    invalid_kind,
+    invalid_value,
+    required,
+    unsupported_value,
+)
 from spotalis.embedded.resources import Object, Resource
 from spotalis.embedded.selectors import from_object
 
@@ -22,7 +31,21 @@ _BAD_NAME = (
     "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
     "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _IMMUTABLE = "field is immutable"
+_NEGATIVE = "must be greater than or equal to 0"
+_POLICIES = ("AlwaysAllow", "IfHealthyBudget")
+_PERCENT = re.compile(r"\d+%")
+_BAD_PERCENT = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or "
+    "'93%', regex used for validation is '[0-9]+%')"
+)
+_BAD_QUALIFIED = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
+    "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
+    "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
 _STATEFULSET_MAY = (
     "replicas",
     "ordinals",
@@ -42,14 +65,63 @@ _POD_MAY = (
 
 def check_create(resource: Resource, obj: Object) -> None:
     """Raise ApiError 422 for what cannot be created."""
-    causes = [*_of_kind(resource, obj), *_metadata(obj)]
+    causes = [*_of_kind(resource, obj), *_metadata(obj), *_annotations(resource, obj)]
     if causes:
         raise invalid(resource, obj["metadata"].get("name", ""), causes)
 
 
+def check_types(resource: Resource, obj: Object) -> None:
+    """Raise ApiError 400 where text is required and something else is there.
+
+    Only of labels, annotations and the data of ConfigMaps: where a controller may slip.
+    """
+    for problem in _mistyped(resource, obj):
+        what = f'{resource.kind} in version "{resource.version}" cannot be handled as a '
+        raise bad_request(f"{what}{resource.kind}: {problem}")
+
+
+def check_patched(resource: Resource, obj: Object) -> None:
+    """Raise ApiError 422 where a patch has made something of text that is none."""
+    for problem in _mistyped(resource, obj):
+        cause = invalid_value("patch", shown(msgspec.json.encode(obj).decode()), problem)
+        raise invalid_kind("", "", [cause])
+
+
+def _mistyped(resource: Resource, obj: Object) -> Iterator[str]:
+    metadata = obj.get("metadata") or {}
+    places = [("ObjectMeta.metadata", name, metadata) for name in ("labels", "annotations")]
+    if resource.plural == "configmaps":
+        places.append((resource.kind, "data", obj))
+    for path, name, holder in places:
+        for value in (holder.get(name) or {}).values():
+            if not isinstance(value, str):
+                yield (
+                    f"json: cannot unmarshal {_go_kind(value)} into Go struct field "
+                    f"{path}.{name} of type string"
+                )
+
+
+def _go_kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    kinds = {int: "number", float: "number", dict: "object", list: "array"}
+    return kinds.get(type(value), "null")
+
+
+def check_uid(resource: Resource, new: Object, old: Object) -> None:
+    """Raise ApiError 422 for a patch that means another object."""
+    uid = new["metadata"].get("uid")
+    if uid != old["metadata"]["uid"]:
+        cause = invalid_value("metadata.uid", shown(uid), _IMMUTABLE)
+        raise invalid(resource, old["metadata"]["name"], [cause, cause])
+
+
 def check_update(resource: Resource, new: Object, old: Object) -> None:
     """Raise ApiError 422 for changes that are not allowed."""
-    causes = [*_of_metadata_change(new, old)]
+    # The real server, too, looks at metadata twice: once for all kinds, and once for each.
+    causes = [*_of_metadata_change(new, old)] * 2
+    if new["metadata"].get("annotations") != old["metadata"].get("annotations"):
+        causes += _annotations(resource, new)
     if new.get("spec") != old.get("spec"):
         causes += _of_change(resource, new, old)
         if not causes:
@@ -64,6 +136,41 @@ def _metadata(obj: Object) -> Iterator[Cause]:
         yield required("metadata.name", "name or generateName is required")
     elif len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
         yield invalid_value("metadata.name", shown(name), _BAD_NAME)
+    yield from _owners(obj["metadata"].get("ownerReferences") or [])
+    for number, finalizer in enumerate(obj["metadata"].get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
+            why = "name is neither a standard finalizer name nor is it fully qualified"
+            yield invalid_value(f"metadata.finalizers[{number}]", shown(finalizer), why)
+
+
+def _owners(references: list[Object]) -> Iterator[Cause]:
+    path, first = "metadata.ownerReferences", ""
+    for one in references:
+        if not one.get("apiVersion"):
+            yield invalid_value(f"{path}.apiVersion", '""', "version must not be empty")
+        for field in ("kind", "name", "uid"):
+            if not one.get(field):
+                yield invalid_value(f"{path}.{field}", '""', "must not be empty")
+        if one.get("controller"):
+            named = f"{one.get('kind', '')}/{one.get('name', '')}"
+            if first:
+                why = (
+                    'Only one reference can have Controller set to true. Found "true" in '
+                    f"references for {first} and {named}"
+                )
+                yield invalid_value(path, msgspec.json.encode(references).decode(), why)
+            first = first or named
+
+
+def _annotations(resource: Resource, obj: Object) -> Iterator[Cause]:
+    """What annotations of pods must be for controllers to read them."""
+    cost = (obj["metadata"].get("annotations") or {}).get(_DELETION_COST)
+    if resource.plural != "pods" or cost is None:
+        return
+    plain = re.fullmatch(r"0|-?[1-9]\d{0,9}", cost)
+    if plain is None or not -(2**31) <= int(cost) < 2**31:
+        field = f"metadata.annotations[{_DELETION_COST}]"
+        yield invalid_value(field, shown(cost), "must be a 32bit integer")
 
 
 def _of_metadata_change(new: Object, old: Object) -> Iterator[Cause]:
@@ -73,9 +180,12 @@ def _of_metadata_change(new: Object, old: Object) -> Iterator[Cause]:
         if added:
             why = (
                 "no new finalizers can be added if the object is being deleted, found new "
-                f"finalizers {shown(sorted(added))}"
+                f"finalizers []string{{{', '.join(shown(one) for one in sorted(added))}}}"
             )
             yield forbidden_value("metadata.finalizers", why)
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        if after.get(field) != before.get(field):
+            yield invalid_value(f"metadata.{field}", shown(after.get(field)), _IMMUTABLE)
 
 
 def _of_kind(resource: Resource, obj: Object) -> Iterator[Cause]:
@@ -86,12 +196,47 @@ def _of_kind(resource: Resource, obj: Object) -> Iterator[Cause]:
             yield from _workload(resource, obj["spec"])
         case "events":
             yield from _event(obj)
+        case "poddisruptionbudgets":
+            yield from _budget(obj.get("spec") or {})
+        case "leases":
+            yield from _lease(obj.get("spec") or {})
+
+
+def _budget(spec: Object) -> Iterator[Cause]:
+    rules = {field: spec.get(field) for field in ("minAvailable", "maxUnavailable")}
+    if None not in rules.values():
+        # The words are those of the server's own type.
+        told = {
+            "MinAvailable": spec["minAvailable"],
+            "Selector": spec.get("selector"),
+            "MaxUnavailable": spec["maxUnavailable"],
+            "UnhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy"),
+        }
+        why = "minAvailable and maxUnavailable cannot be both set"
+        yield invalid_value("spec", msgspec.json.encode(told).decode(), why)
+    for field, rule in rules.items():
+        if isinstance(rule, str) and not _PERCENT.fullmatch(rule):
+            yield invalid_value(f"spec.{field}", shown(rule), _BAD_PERCENT)
+        elif isinstance(rule, str) and int(rule[:-1]) > 100:
+            yield invalid_value(f"spec.{field}", shown(rule), "must not be greater than 100%")
+        elif isinstance(rule, int) and rule < 0:
+            yield invalid_value(f"spec.{field}", str(rule), _NEGATIVE)
+    policy = spec.get("unhealthyPodEvictionPolicy")
+    if policy is not None and policy not in _POLICIES:
+        yield unsupported_value("spec.unhealthyPodEvictionPolicy", policy, _POLICIES)
+
+
+def _lease(spec: Object) -> Iterator[Cause]:
+    seconds, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    if seconds is not None and seconds <= 0:
+        yield invalid_value("spec.leaseDurationSeconds", str(seconds), "must be greater than 0")
+    if transitions is not None and transitions < 0:
+        yield invalid_value("spec.leaseTransitions", str(transitions), _NEGATIVE)
 
 
 def _workload(resource: Resource, spec: Object) -> Iterator[Cause]:
     if (spec.get("replicas") or 0) < 0:
-        why = "must be greater than or equal to 0"
-        yield invalid_value("spec.replicas", str(spec["replicas"]), why)
+        yield invalid_value("spec.replicas", str(spec["replicas"]), _NEGATIVE)
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
     selector = from_object(spec.get("selector"))
     if selector is None:
@@ -125,11 +270,14 @@ def _event(obj: Object) -> Iterator[Cause]:
     for field in ("reportingController", "reportingInstance", "action", "reason"):
         if not obj.get(field):
             yield required(field)
+            if field == "reportingController":
+                yield invalid_value(field, '""', "name part must be non-empty")
+                yield invalid_value(field, '""', _BAD_QUALIFIED)
     if obj.get("type") not in ("Normal", "Warning"):
-        yield invalid_value("type", shown(obj.get("type", "")), "has invalid value: ")
-    for field, limit in (("reportingInstance", 128), ("note", 1024)):
+        yield invalid_value("type", '""', f"has invalid value: {obj.get('type', '')}")
+    for field, limit, told in (("reportingInstance", 128, ""), ("note", 1024, "message")):
         if len((obj.get(field) or "").encode()) > limit:
-            yield invalid_value(field, '""', f"can have at most {limit} characters")
+            yield invalid_value(told or field, '""', f"can have at most {limit} characters")
 
 
 def _of_change(resource: Resource, new: Object, old: Object) -> Iterator[Cause]:
@@ -148,21 +296,22 @@ def _of_change(resource: Resource, new: Object, old: Object) -> Iterator[Cause]:
                 )
                 yield forbidden_value("spec", why)
         case "pods":
-            if _frozen(after) != _frozen(before) or not _only_adds(after, before):
+            gated = bool(before.get("schedulingGates"))
+            if _frozen(after, gated) != _frozen(before, gated) or not _only_adds(after, before):
                 yield forbidden_value("spec", _POD_MAY)
 
 
-def _frozen(spec: Object) -> Object:
+def _frozen(spec: Object, gated: bool) -> Object:
     """The part of a pod's spec that never changes.
 
-    Scheduling gates, and the node selector of a pod that has some, may change; here always.
+    ``gated``: it has scheduling gates, and until it is scheduled its node selector may change.
     """
     free = ("activeDeadlineSeconds", "tolerations", "schedulingGates")
     kept = {key: value for key, value in spec.items() if key not in free}
     for field in ("containers", "initContainers"):
         if field in kept:
             kept[field] = [{**one, "image": ""} for one in deep_copy(kept[field])]
-    if spec.get("schedulingGates"):
+    if gated:
         kept.pop("nodeSelector", None)
         kept.pop("affinity", None)
     return kept

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.embedded import errors
-from spotalis.embedded.defaults import set_defaults
+from spotalis.embedded.defaults import date_conditions, set_defaults, tolerate
 from spotalis.embedded.resources import BY_PLURAL, Object, Resource
 from spotalis.embedded.store import ObjectStore
 from spotalis.embedded.validation import check_create, check_update
@@ -22,7 +22,15 @@ ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _NAME_TRIES = 8
 _LONGEST_BASE = 58
-_SYSTEM_FIELDS = ("uid", "creationTimestamp", "resourceVersion", "generation")
+_SYSTEM_FIELDS = (
+    "uid",
+    "creationTimestamp",
+    "resourceVersion",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+_OPTIONAL_FIELDS = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
+"""Of metadata: left out where they are empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +80,26 @@ class Writer:
         """
         metadata = obj["metadata"]
         self.name(resource, obj)
-        for field in (*_SYSTEM_FIELDS, "deletionTimestamp", "deletionGracePeriodSeconds"):
+        if metadata.get("resourceVersion"):
+            why = "resourceVersion should not be set on objects to be created"
+            raise errors.ApiError(500, "", why)
+        for field in _SYSTEM_FIELDS:
             metadata.pop(field, None)
+        for field in _OPTIONAL_FIELDS:
+            if not metadata.get(field):
+                metadata.pop(field, None)
         metadata["uid"] = self.uid()
         metadata["creationTimestamp"] = self.now()
         if resource.counts_generations:
             metadata["generation"] = 1
-        _initial_status(resource, obj)
+        _initial_status(resource, obj, self._clock.now())
         set_defaults(resource.plural, obj)
         check_create(resource, obj)
         namespace, name = metadata.get("namespace", ""), metadata["name"]
-        if self._store.get(resource.plural, namespace, name) is not None:
-            raise errors.already_exists(resource, name)
+        there = self._store.get(resource.plural, namespace, name)
+        if there is not None:
+            deleting = "deletionTimestamp" in there["metadata"]
+            raise errors.already_exists(resource, name, deleting=deleting)
         obj = _in_order(resource, obj)
         return obj if dry_run else self._store.put(resource.plural, obj)
 
@@ -104,7 +120,7 @@ class Writer:
         Raises:
             ApiError: 409 it is not what ``new`` was made from; 422 it may not change so.
         """
-        self._check_versions(resource, new, old)
+        self._check_versions(resource, new, old, dry_run=dry_run)
         _keep_metadata(new, old)
         if subresource == "status":
             _keep(new, old, "spec")
@@ -112,11 +128,14 @@ class Writer:
                 _keep_in(new["metadata"], old["metadata"], "labels")
             if resource.plural == "pods":
                 _keep_in(new["metadata"], old["metadata"], "ownerReferences")
+                date_conditions(resource.plural, new)
         else:
             if "status" in resource.subresources:
                 _keep(new, old, "status")
             if "spec" not in new or new["spec"] != old.get("spec"):
                 set_defaults(resource.plural, new)
+                if resource.plural == "pods":
+                    tolerate(new["spec"])
             if resource.counts_generations and _is_new_generation(resource, new, old):
                 new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         check_update(resource, new, old)
@@ -189,16 +208,17 @@ class Writer:
     def _suffix(self) -> str:
         return "".join(ALPHABET[self._dice.getrandbits(32) % len(ALPHABET)] for _ in range(5))
 
-    def _check_versions(self, resource: Resource, new: Object, old: Object) -> None:
+    def _check_versions(
+        self, resource: Resource, new: Object, old: Object, *, dry_run: bool
+    ) -> None:
         after, before = new["metadata"], old["metadata"]
         name = before["name"]
         if after.get("uid") and after["uid"] != before["uid"]:
-            why = (
-                f"Precondition failed: UID in precondition: {after['uid']}, "
-                f"UID in object meta: {before['uid']}"
-            )
-            raise errors.conflict(resource, name, why)
+            raise errors.another_uid(resource, after, before["uid"], dry_run=dry_run)
         version = after.get("resourceVersion")
+        version = "" if version == "0" else version
+        if version and not version.isdigit():
+            raise errors.unparsed_version(version)
         if not version:
             if not resource.unconditional_update:
                 why = "must be specified for an update"
@@ -321,7 +341,7 @@ def _finalizers(resource: Resource, have: Sequence[str], propagation: str) -> li
 _PROPAGATION = {ORPHAN: "Orphan", FOREGROUND: "Foreground"}
 
 
-def _initial_status(resource: Resource, obj: Object) -> None:
+def _initial_status(resource: Resource, obj: Object, now: datetime) -> None:
     """The status of a new object: writers of it come later, but for a node's kubelet."""
     match resource.plural:
         case "pods":
@@ -329,7 +349,8 @@ def _initial_status(resource: Resource, obj: Object) -> None:
             if (obj.get("spec") or {}).get("schedulingGates"):
                 gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
                 gated["message"] = "Scheduling is blocked due to non-empty scheduling gates"
-                obj["status"]["conditions"] = [{**gated, "lastTransitionTime": None}]
+                dated = {"lastProbeTime": None, "lastTransitionTime": stamp(now)}
+                obj["status"]["conditions"] = [{**gated, **dated}]
         case "namespaces":
             obj["status"] = {"phase": "Active"}
             obj["spec"] = {"finalizers": ["kubernetes"]}
@@ -371,13 +392,14 @@ def _keep_metadata(new: Object, old: Object) -> None:
         "resourceVersion",
         "generation",
         "creationTimestamp",
-        "deletionTimestamp",
         "generateName",
     ):
         _keep_in(after, before, field)
+    if "deletionTimestamp" in before:
+        after["deletionTimestamp"] = before["deletionTimestamp"]
     if "deletionGracePeriodSeconds" in before:
         after.setdefault("deletionGracePeriodSeconds", before["deletionGracePeriodSeconds"])
-    for field in ("labels", "annotations", "ownerReferences", "finalizers", "managedFields"):
+    for field in _OPTIONAL_FIELDS:
         if not after.get(field):
             after.pop(field, None)
 

@@ -1,5 +1,7 @@
 """PodDisruptionBudgets: how many pods may go (upstream: ``pkg/controller/disruption``).
 
+Where several budgets select a pod, each hears of its changes; upstream tells one of them.
+
 Left out: scale subresources of custom resources, ReplicationControllers, the clean-up of stale
 ``DisruptionTarget`` conditions, and events.
 """
@@ -86,12 +88,12 @@ class DisruptionController(Controller):
     user: ClassVar[str] = "system:serviceaccount:kube-system:disruption-controller"
 
     def listen(self) -> None:
-        """Budgets, pods that they match, and the scale of the pods' owners."""
+        """Budgets, and pods that they match; not the owners' scale, which upstream asks for only
+        when one of these changes.
+        """
         self._budgets: dict[str, dict[str, _Budget]] = {}
         self.on("poddisruptionbudgets", self._budget)
         self.on("pods", self._pod)
-        for plural in ("deployments", "replicasets", "statefulsets"):
-            self.on(plural, self._owner)
 
     def _budget(self, change: str, pdb: Object, old: Object | None) -> None:
         key = key_of(pdb)
@@ -111,16 +113,12 @@ class DisruptionController(Controller):
         for key, budget in self._budgets.get(pod["metadata"].get("namespace", ""), {}).items():
             was = budget.drop(pod)
             matched = change != "DELETED" and budget.put(pod)
+            if not matched and change != "DELETED":
+                continue  # upstream asks whose the pod's new labels are, and forgets the old
             if was is None and not matched:
                 continue
             if was is None or not matched or _facts(was) != _facts(pod):
                 self.queue.add(key)
-
-    def _owner(self, change: str, owner: Object, old: Object | None) -> None:
-        if old is not None and change == "MODIFIED" and replicas_of(old) == replicas_of(owner):
-            return
-        for key in self._budgets.get(owner["metadata"].get("namespace", ""), {}):
-            self.queue.add(key)
 
     async def sync(self, key: str) -> float | None:
         """Count, and write the status; look again when a disrupted pod ceases to count as gone."""

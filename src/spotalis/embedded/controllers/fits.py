@@ -21,7 +21,9 @@ SKEWED = "node(s) didn't match pod topology spread constraints"
 NO_DOMAIN = SKEWED + " (missing required label)"
 ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
-_NEVER = frozenset((CORDONED, TAINTED, OTHER_NODE, NO_DOMAIN))
+TOO_LARGE = ""
+"""Stands beside "Insufficient ..." where the empty node, too, would be too small."""
+_NEVER = frozenset((CORDONED, TAINTED, OTHER_NODE, NO_DOMAIN, TOO_LARGE))
 """Reasons that no preemption could remove."""
 _UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
@@ -139,6 +141,9 @@ def _missing(room: Room, wants: Wants) -> tuple[str, ...]:
         for name, amount in wants.other
         if amount > room.other.get(name, 0) - room.used_other[name]
     )
+    others = any(amount > room.other.get(name, 0) for name, amount in wants.other)
+    if wants.cpu > room.cpu or wants.memory > room.memory or others:
+        reasons.append(TOO_LARGE)
     return tuple(reasons)
 
 
@@ -154,7 +159,7 @@ def verdict(refusals: list[tuple[str, ...]]) -> str:
     preemption = Counter[str]()
     preemption["Preemption is not helpful for scheduling"] = hopeless
     preemption["No preemption victims found for incoming pod"] = len(refusals) - hopeless
-    why = Counter(reason for reasons in refusals for reason in reasons)
+    why = Counter(reason for reasons in refusals for reason in reasons if reason)
     nodes = f"0/{len(refusals)} nodes are available:"
     return (
         f"{nodes} {_histogram(why)}. no new claims to deallocate, "

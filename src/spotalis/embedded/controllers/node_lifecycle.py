@@ -53,7 +53,7 @@ class NodeLifecycleController(Controller):
         if node is None:
             return None
         have = (node.get("spec") or {}).get("taints") or []
-        wanted = _taints(node, have)
+        wanted = _taints(node, have, self.now())
         if wanted != have:
             spec = {**(node.get("spec") or {}), "taints": wanted}
             node = await self.api.update("nodes", {**node, "spec": spec}, user=self.user)
@@ -103,7 +103,7 @@ class NodeLifecycleController(Controller):
         self.set_status("pods", key_of(pod), lambda obj: put(obj, "Ready", "False", at))
 
 
-def _taints(node: Object, have: list[Object]) -> list[Object]:
+def _taints(node: Object, have: list[Object], now: str) -> list[Object]:
     """The taints a node should have: others' as they are, and ours by its state."""
     wanted: list[tuple[str, str]] = []
     status = (condition(node, "Ready") or {}).get("status", "Unknown")
@@ -114,7 +114,8 @@ def _taints(node: Object, have: list[Object]) -> list[Object]:
         wanted.append((_UNSCHEDULABLE, "NoSchedule"))
     kept = [t for t in have if t["key"] not in _OWN or (t["key"], t["effect"]) in wanted]
     there = {(t["key"], t["effect"]) for t in kept}
-    return kept + [{"key": k, "effect": e} for k, e in wanted if (k, e) not in there]
+    missing = [(key, effect) for key, effect in wanted if (key, effect) not in there]
+    return kept + [{"key": key, "effect": effect, "timeAdded": now} for key, effect in missing]
 
 
 def _executing(node: Object) -> list[Taint]:

@@ -11,6 +11,9 @@ from spotalis.embedded.controllers.owners import deleting, key_of, split, uid_of
 from spotalis.embedded.controllers.pods import is_finished, node_of
 from spotalis.embedded.resources import Object
 
+_PERIOD_SECONDS = 20.0
+"""Upstream looks so often (``gcCheckPeriod``)."""
+
 
 class PodGarbageCollector(Controller):
     """Force-deletes pods bound to a node that does not exist. Keys are ``/node``."""
@@ -44,7 +47,7 @@ class PodGarbageCollector(Controller):
             if self.store.get("nodes", "", name) is None:
                 self.queue.add_after(f"/{name}", self._quarantine_seconds)
         elif not name and deleting(pod):
-            self.queue.add("/")
+            self.queue.add_after("/", min(self._quarantine_seconds, _PERIOD_SECONDS))
 
     async def sync(self, key: str) -> float | None:
         """Mark the pods of a missing node failed, and delete them without grace."""

@@ -1,7 +1,7 @@
 """ReplicaSets: as many pods as wanted (upstream: ``pkg/controller/replicaset``).
 
-Left out: adoption of orphans and release of pods whose labels no longer match; a pod belongs to
-the ReplicaSet whose uid its controlling owner reference carries. No events are written.
+A pod belongs to the ReplicaSet whose uid its controlling owner reference carries; claims.py adopts
+and releases. No events are written.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from spotalis.embedded.controllers.claims import claim, claimants
 from spotalis.embedded.controllers.conditions import condition, drop, put
 from spotalis.embedded.controllers.controller import Controller
 from spotalis.embedded.controllers.owners import (
@@ -59,9 +60,13 @@ class ReplicaSetController(Controller):
         self.on("pods", self._pod)
 
     def _pod(self, change: str, pod: Object, old: Object | None) -> None:
-        owner = controller_of(pod)
-        if owner is not None and owner["kind"] == "ReplicaSet":
-            self.queue.add(f"{pod['metadata'].get('namespace', '')}/{owner['name']}")
+        namespace = pod["metadata"].get("namespace", "")
+        before = None if old is None else controller_of(old)
+        for owner in (controller_of(pod), before):
+            if owner is not None and owner["kind"] == "ReplicaSet":
+                self.queue.add(f"{namespace}/{owner['name']}")
+        for one in claimants(pod, self.store.list("replicasets", namespace)):
+            self.queue.add(key_of(one))
 
     async def sync(self, key: str) -> float | None:
         """One look at one ReplicaSet: manage its pods, then write what it saw before that."""
@@ -69,6 +74,7 @@ class ReplicaSetController(Controller):
         if replicaset is None:
             return None
         uid = uid_of(replicaset)
+        await claim(self.api, self.view, replicaset, user=self.user)
         seen = self._counted(replicaset)
         refused: ApiError | None = None
         if not deleting(replicaset):

@@ -136,6 +136,8 @@ class Scheduler(Controller):
 
         def change(obj: Object) -> None:
             put(obj, "PodScheduled", "False", self.now(), reason=reason, message=message)
+            written = condition(obj, "PodScheduled") or {}
+            written["observedGeneration"] = pod["metadata"].get("generation", 1)
 
         self.set_status("pods", key_of(pod), change)
 

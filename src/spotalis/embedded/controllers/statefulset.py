@@ -1,12 +1,13 @@
 """StatefulSets: numbered pods (upstream: ``pkg/controller/statefulset``).
 
-Left out: volume claims, adoption of orphans, repair of a pod's identity labels, and events.
+Left out: volume claims, repair of a pod's identity labels, and events.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from spotalis.embedded.controllers.claims import claim, claimants
 from spotalis.embedded.controllers.controller import Controller
 from spotalis.embedded.controllers.ordinals import Member, Wanted, next_step
 from spotalis.embedded.controllers.owners import (
@@ -33,7 +34,7 @@ from spotalis.embedded.controllers.statefulset_revisions import (
     template_in,
     to_forget,
 )
-from spotalis.embedded.controllers.template import pod_from
+from spotalis.embedded.controllers.template import name_prefix, pod_from
 from spotalis.embedded.errors import ApiError
 from spotalis.embedded.resources import Object
 
@@ -54,15 +55,20 @@ class StatefulSetController(Controller):
         self.on("pods", self._pod)
 
     def _pod(self, change: str, pod: Object, old: Object | None) -> None:
-        owner = controller_of(pod)
-        if owner is not None and owner["kind"] == "StatefulSet":
-            self.queue.add(f"{pod['metadata'].get('namespace', '')}/{owner['name']}")
+        namespace = pod["metadata"].get("namespace", "")
+        before = None if old is None else controller_of(old)
+        for owner in (controller_of(pod), before):
+            if owner is not None and owner["kind"] == "StatefulSet":
+                self.queue.add(f"{namespace}/{owner['name']}")
+        for one in claimants(pod, self.store.list("statefulsets", namespace)):
+            self.queue.add(key_of(one))
 
     async def sync(self, key: str) -> float | None:
         """One step of one StatefulSet, then its status as of before that step."""
         statefulset = self.store.get("statefulsets", *split(key))
         if statefulset is None:
             return None
+        await claim(self.api, self.view, statefulset, user=self.user)
         current, update, collisions = await self._revisions(statefulset)
         pods = self.view.pods_of(uid_of(statefulset))
         now, seconds = self.clock.now(), int(statefulset["spec"].get("minReadySeconds") or 0)
@@ -217,6 +223,7 @@ def _pod(statefulset: Object, template: Object, ordinal: int, revision: str) -> 
     pod = pod_from(template, metadata.get("namespace", ""), owner)
     name = f"{metadata['name']}-{ordinal}"
     pod["metadata"]["name"] = name
+    pod["metadata"]["generateName"] = name_prefix(metadata["name"])
     labels = pod["metadata"].setdefault("labels", {})
     labels.update({REVISION_LABEL: revision, NAME_LABEL: name, INDEX_LABEL: str(ordinal)})
     pod["spec"]["hostname"] = name

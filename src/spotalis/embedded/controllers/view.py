@@ -128,6 +128,7 @@ class View:
         self._store = store
         self._pods_by_owner = Index(store, "pods", controller_uid)
         self._pods_by_node = Index(store, "pods", _node)
+        self._orphans = Index(store, "pods", _orphaned_in)
         self._tallies = _Tallies(store)
         self._replicasets_by_owner = Index(store, "replicasets", controller_uid)
         self._revisions_by_owner = Index(store, "controllerrevisions", controller_uid)
@@ -135,6 +136,10 @@ class View:
     def pods_of(self, owner_uid: str) -> list[Object]:
         """Pods that this controller owns, terminating and finished ones too."""
         return self._pods_by_owner.of(owner_uid)
+
+    def orphans_in(self, namespace: str) -> list[Object]:
+        """Pods of a namespace that no controller owns."""
+        return self._orphans.of(namespace)
 
     def tally_of(self, owner_uid: str) -> Tally:
         """The pods of this controller in numbers."""
@@ -161,9 +166,14 @@ class View:
     def _indexes(self) -> Iterator[Index]:
         yield self._pods_by_owner
         yield self._pods_by_node
+        yield self._orphans
         yield self._replicasets_by_owner
         yield self._revisions_by_owner
 
 
 def _node(pod: Object) -> tuple[str]:
     return (node_of(pod),)
+
+
+def _orphaned_in(pod: Object) -> tuple[str, ...]:
+    return () if controller_uid(pod) else (pod["metadata"].get("namespace", ""),)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from spotalis.embedded.controllers.fits import Fitting, verdict
+from spotalis.embedded.controllers.fits import TOO_LARGE, Fitting, verdict
 from spotalis.embedded.controllers.room import Books
 from spotalis.embedded.controllers.scores import best
 from spotalis.embedded.controllers.wants import wants_of
@@ -83,14 +83,14 @@ def required(*expressions: Object) -> Object:
         pytest.param(
             {"cpu": "1", "memory": "1Gi"},
             {"requests": {"cpu": "1500m", "memory": "2Gi"}},
-            ("Insufficient cpu", "Insufficient memory"),
+            ("Insufficient cpu", "Insufficient memory", TOO_LARGE),
             id="too little of two",
         ),
         pytest.param({"pods": 0}, {}, ("Too many pods",), id="no place for a pod"),
         pytest.param(
             {},
             {"requests": {"nvidia.com/gpu": "1"}},
-            ("Insufficient nvidia.com/gpu",),
+            ("Insufficient nvidia.com/gpu", TOO_LARGE),
             id="an extended resource that is not there",
         ),
         pytest.param(
@@ -186,15 +186,24 @@ def test_required_anti_affinity_keeps_pods_of_a_kind_apart_both_ways() -> None:
 
 def test_the_message_counts_nodes_by_their_first_reason() -> None:
     books = books_of(
-        a_node("full", cpu="1"),
+        a_node("full", cpu="2"),
         a_node("tainted", taints=[("spot", "", "NoSchedule")]),
         a_node("tainted too", taints=[("spot", "", "NoSchedule")], cpu="1"),
     )
+    books.pod("ADDED", a_pod("1", node="full", requests={"cpu": "1"}))
     assert verdict(refusals(books, a_pod(requests={"cpu": "2"}))) == (
         "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). "
         "no new claims to deallocate, preemption: 0/3 nodes are available: "
         "1 No preemption victims found for incoming pod, "
         "2 Preemption is not helpful for scheduling."
+    )
+
+
+def test_preemption_helps_nobody_who_is_larger_than_a_node() -> None:
+    books = books_of(a_node("small", cpu="1"), a_node("smaller", cpu="500m"))
+    assert verdict(refusals(books, a_pod(requests={"cpu": "2"}))) == (
+        "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: "
+        "0/2 nodes are available: 2 Preemption is not helpful for scheduling."
     )
 
 

@@ -1,0 +1,176 @@
+"""The webhooks that scripts register: one small server whose paths say how it answers.
+
+The real API server reaches it over TLS on loopback, the embedded one in process. A URL is
+``.../HOW/NAMESPACE``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from spotalis.embedded.admission import WebhookFailed
+from tests.conformance.history import Json
+from tests.support.tls_pairs import Pair, a_pair
+
+NOWHERE = "nowhere"
+"""The path behind which nobody listens."""
+SLOW = "slow"
+"""The path that does not answer in time."""
+_SLOW_SECONDS = 1.5
+_IN_PROCESS = "https://hooks.invalid/"
+
+
+@dataclass
+class Hooks:
+    """Where the webhooks are, and what they were asked."""
+
+    base: str = _IN_PROCESS
+    authority: str = ""
+    """Base64 of the PEM to trust."""
+    reviews: list[Json] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+    def client_config(self, path: str) -> Json:
+        """The ``clientConfig`` for ``HOW/NAMESPACE``."""
+        base = self.base if not path.startswith(NOWHERE) else "https://127.0.0.1:1/"
+        found = {"url": base + path}
+        return {**found, "caBundle": self.authority} if self.authority else found
+
+    def answered(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer to one review."""
+        how, _, _ = path.strip("/").partition("/")
+        review = json.loads(body)
+        request = review["request"]
+        told = {key: value for key, value in request.items() if key not in ("uid", "userInfo")}
+        if request.get("name") == "probe":  # a script's question whether it is heeded
+            self.seen.add(path.strip("/"))
+            if how == "meter":
+                return 200, _review(review, {"allowed": True})
+        else:
+            self.reviews.append({"hook": how, "namespace": request["namespace"], "request": told})
+        if how == "broken":
+            return 500, b"it is broken"
+        if how == "nonsense":
+            return 200, b'{"this is": "no review"}'
+        if how == "another-uid":
+            review["request"]["uid"] = "another"
+        return 200, _review(review, _ANSWERS[how](request))
+
+    async def __call__(self, config: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
+        """The in-process way, as a WebhookCaller: it fails as the HTTPS one does."""
+        url = str(config["url"])
+        path = urlsplit(url).path.strip("/")
+        if not url.startswith(_IN_PROCESS):
+            raise ConnectionRefusedError("dial tcp 127.0.0.1:1: connect: connection refused")
+        if path.startswith(SLOW):
+            await asyncio.sleep(_SLOW_SECONDS)
+        status, answer = self.answered(path, body)
+        if status != 200:
+            why = 'an error on the server ("unknown") has prevented the request from succeeding'
+            raise WebhookFailed(why)
+        return answer
+
+
+def _review(review: Json, response: Json) -> bytes:
+    head = {"apiVersion": review["apiVersion"], "kind": review["kind"]}
+    return json.dumps({**head, "response": {"uid": review["request"]["uid"], **response}}).encode()
+
+
+def _patching(*operations: Json) -> Json:
+    patch = base64.b64encode(json.dumps(operations).encode()).decode()
+    return {"allowed": True, "patchType": "JSONPatch", "patch": patch}
+
+
+def _counts(request: Json) -> Json:
+    """One more in the label ``visits``."""
+    labels = request["object"]["metadata"].get("labels") or {}
+    visits = str(int(labels.get("visits", "0")) + 1)
+    if not labels:
+        return _patching({"op": "add", "path": "/metadata/labels", "value": {"visits": visits}})
+    return _patching({"op": "add", "path": "/metadata/labels/visits", "value": visits})
+
+
+def _labels(request: Json) -> Json:
+    if "hooked" in (request["object"]["metadata"].get("labels") or {}):
+        return {"allowed": True}
+    return _patching({"op": "add", "path": "/metadata/labels/hooked", "value": "yes"})
+
+
+_ANSWERS: dict[str, Callable[[Json], Json]] = {
+    "allow": lambda _: {"allowed": True},
+    "meter": lambda _: {"allowed": True},
+    SLOW: lambda _: {"allowed": True},
+    "another-uid": lambda _: {"allowed": True},
+    "counts": _counts,
+    "labels": _labels,
+    "deny": lambda _: {"allowed": False, "status": {"message": "not today", "code": 403}},
+    "deny-why": lambda _: {"allowed": False, "status": {"reason": "Forbidden", "message": "no"}},
+    "deny-plain": lambda _: {"allowed": False},
+    "warn": lambda _: {"allowed": True, "warnings": ["mind the gap"]},
+    "bad-patch": lambda _: _patching({"op": "remove", "path": "/metadata/labels/nothing"}),
+    "no-patch-type": lambda _: {"allowed": True, "patch": base64.b64encode(b"[]").decode()},
+}
+
+
+@contextmanager
+def served() -> Iterator[Hooks]:
+    """The webhooks on a port of loopback, as long as the block runs."""
+    pair = a_pair()
+    hooks = Hooks(authority=base64.b64encode(pair.authority.cert_pem.bytes()).decode())
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            path = urlsplit(self.path).path
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if path.strip("/").startswith(SLOW):
+                ended.wait(_SLOW_SECONDS)
+            status, answer = hooks.answered(path, body)
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A caller that has given up is no error here."""
+
+    ended = threading.Event()
+    server = Server(("127.0.0.1", 0), Handler)
+    server.socket = _context(pair).wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    hooks.base = f"https://127.0.0.1:{server.server_address[1]}/"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield hooks
+    finally:
+        ended.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _context(pair: Pair) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made = pair.authority.issue_cert("127.0.0.1")
+    made.configure_cert(context)
+    return context

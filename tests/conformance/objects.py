@@ -1,0 +1,127 @@
+"""What scripts create; each builder takes what a script is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.conformance.history import Json
+from tests.conformance.session import Session
+
+NOWHERE = "nowhere"
+"""A node that does not exist: a pod bound to it has no kubelet, and the script plays it."""
+NEVER_READY = {
+    "testbed.spotalis.io/health": "never-ready",  # kwok
+    "embedded.spotalis.io/ready": "never",
+}
+"""Annotations of a pod that runs and never gets ready, on either bed."""
+IMAGE = "registry.invalid/web:1"
+LABELS = {"app": "web"}
+
+
+def a_config_map(name: str, data: Mapping[str, str] | None = None, **metadata: Any) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": dict(LABELS), **metadata},
+        "data": dict(data or {"a": "1"}),
+    }
+
+
+def a_lease(name: str, **spec: Any) -> Json:
+    return {
+        "apiVersion": "coordination.k8s.io/v1",
+        "kind": "Lease",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def a_pod(name: str, *, node: str = "", spec: Json | None = None, **metadata: Any) -> Json:
+    """A pod that no scheduler looks at; bound to ``node`` if one is given."""
+    bound = {"nodeName": node} if node else {}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": dict(LABELS), **metadata},
+        "spec": {
+            "containers": [{"name": "main", "image": IMAGE}],
+            "schedulerName": "nobody",
+            **bound,
+            **(spec or {}),
+        },
+    }
+
+
+def a_budget(name: str, labels: Mapping[str, str] = LABELS, **spec: Any) -> Json:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": dict(labels)}, **spec},
+    }
+
+
+def a_workload(
+    kind: str,
+    name: str,
+    replicas: int,
+    *,
+    annotations: Mapping[str, str] | None = None,
+    pod: Json | None = None,
+    **spec: Any,
+) -> Json:
+    """A Deployment, ReplicaSet or StatefulSet; ``annotations`` and ``pod`` are its template's."""
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": kind,
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    **({"annotations": dict(annotations)} if annotations else {}),
+                },
+                "spec": {"containers": [{"name": "main", "image": IMAGE}], **(pod or {})},
+            },
+            **spec,
+        },
+    }
+
+
+async def a_running_pod(
+    session: Session, name: str, *, ready: bool = True, phase: str = "Running", **metadata: Any
+) -> Json:
+    """Create a pod on the node that does not exist, and say what its kubelet would."""
+    made = await session.quiet.post("pods", a_pod(name, node=NOWHERE, **metadata))
+    assert made.status == 201, made.body
+    conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
+    status = {"status": {"phase": phase, "conditions": conditions}}
+    said = await session.quiet.patch(f"pods/{name}/status", status)
+    assert said.status == 200, said.body
+    found: Json = said.body
+    return found
+
+
+async def a_counted_budget(session: Session, budget: Json, expected: int, healthy: int) -> None:
+    """Create a budget and wait until the disruption controller has counted its pods."""
+    made = await session.quiet.post("poddisruptionbudgets", budget)
+    assert made.status == 201, made.body
+    await counted(session, budget["metadata"]["name"], expected, healthy)
+
+
+async def counted(session: Session, name: str, expected: int, healthy: int) -> Json:
+    """Wait until a budget's status knows so many pods, so many of them healthy."""
+    found: Json = await session.until(
+        f"poddisruptionbudgets/{name}",
+        lambda budget: (
+            budget["status"]["expectedPods"] == expected
+            and budget["status"]["currentHealthy"] == healthy
+            and budget["status"].get("observedGeneration") == budget["metadata"]["generation"]
+        ),
+        f"budget {name} counts {healthy} of {expected}",
+    )
+    return found

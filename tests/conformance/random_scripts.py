@@ -1,0 +1,282 @@
+"""Scripts made by dice: requests over few objects and all verbs, the same for the same seed.
+
+A script knows only what it has been answered, so it makes the same choices on both beds as long as
+their answers are the same. Which version or UID it names is chosen as "the one seen so many
+requests ago", never as a number.
+"""
+
+from __future__ import annotations
+
+import random  # noqa: TID251  # seeded
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from tests.conformance.beds import Script
+from tests.conformance.history import Json
+from tests.conformance.objects import NOWHERE, a_budget, a_config_map, a_lease, a_pod
+from tests.conformance.session import JSON_PATCH, STRATEGIC, Answer, Session
+
+NAMES = ("a", "b", "c")
+FEWEST, MOST = 10, 30
+"""Requests of one script."""
+WRONG_UID = "00000000-0000-4000-8000-000000000000"
+KINDS = ("configmaps", "leases", "pods", "poddisruptionbudgets")
+BUDGETS = {"a": {"app": "web"}, "b": {"app": "api"}, "c": {"app": "nobody"}}
+"""By name what a budget selects. Never two for one pod: the controller would heed either."""
+Step: TypeAlias = Callable[[], Awaitable[None]]
+
+
+def a_random_script(seed: int) -> Script:
+    """The script of a seed."""
+
+    async def script(s: Session) -> None:
+        await _Story(s, random.Random(seed)).tell()
+
+    return script
+
+
+class _Story:
+    """One run of a random script on one bed."""
+
+    def __init__(self, s: Session, dice: random.Random) -> None:
+        self._s = s
+        self._dice = dice
+        self._seen: dict[str, list[Json]] = {}
+        """By path: every state that was answered, oldest first."""
+
+    async def tell(self) -> None:
+        steps: list[tuple[int, Step]] = [
+            (6, self._create),
+            (2, self._get),
+            (2, self._list),
+            (5, self._update),
+            (5, self._patch),
+            (4, self._delete),
+            (3, self._evict),
+            (3, self._pod_status),
+            (1, self._watch),
+        ]
+        weights = [weight for weight, _ in steps]
+        for _ in range(self._dice.randint(FEWEST, MOST)):
+            (_, step), *_ = self._dice.choices(steps, weights)
+            await step()
+            for name in NAMES:
+                await _settled(self._s, name)
+        await self._end()
+
+    async def _create(self) -> None:
+        kind, name = self._kind(), self._dice.choice(NAMES)
+        answer = await self._s.post(kind, self._object(kind, name), **self._maybe_dry())
+        self._remember(f"{kind}/{name}", answer)
+
+    async def _get(self) -> None:
+        where = self._where()
+        self._remember(where, await self._s.get(where))
+
+    async def _list(self) -> None:
+        kind = self._kind()
+        query: dict[str, str] = dict(self._dice.choice([{}, {"labelSelector": "app=web"}]))
+        if kind == "configmaps":
+            query.setdefault("labelSelector", "app")
+        if kind != "configmaps" and self._dice.random() < 0.4:
+            query["limit"] = "1"
+        await self._s.get(kind, **query)
+
+    async def _update(self) -> None:
+        """Put a state that was seen before, changed; often an old one, at times without version."""
+        where = self._where()
+        states = self._seen.get(where)
+        kind, _, name = where.partition("/")
+        if not states:
+            await self._s.put(where, self._object(kind, name))
+            return
+        body = self._changed(kind, self._dice.choice(states[-3:]))
+        how = self._dice.random()
+        if how < 0.15:
+            body["metadata"].pop("resourceVersion", None)
+        elif how < 0.2:
+            body["metadata"]["uid"] = WRONG_UID
+        self._remember(where, await self._s.put(where, body, **self._maybe_dry()))
+
+    async def _patch(self) -> None:
+        where = self._where()
+        value = str(self._dice.randint(0, 2))
+        metadata: Json = {"annotations": {"spotalis.io/x": value}}
+        states = self._seen.get(where)
+        how = self._dice.random()
+        if states and how < 0.3:
+            metadata["resourceVersion"] = self._dice.choice(states)["metadata"]["resourceVersion"]
+        elif how < 0.4:
+            metadata = {"labels": {"app": self._dice.choice(["web", "api"])}}
+        elif how < 0.5 and not where.startswith("pods"):
+            metadata = {"finalizers": self._dice.choice([None, ["spotalis.io/x"]])}
+        elif how < 0.6:
+            add = [{"op": "add", "path": "/metadata/labels/more", "value": value}]
+            self._remember(where, await self._s.patch(where, add, JSON_PATCH))
+            return
+        content_type = self._dice.choice([STRATEGIC, "application/merge-patch+json"])
+        answer = await self._s.patch(
+            where, {"metadata": metadata}, content_type, **self._maybe_dry()
+        )
+        self._remember(where, answer)
+
+    async def _delete(self) -> None:
+        where = self._where()
+        options: Json = {}
+        preconditions = self._preconditions(where)
+        if preconditions:
+            options["preconditions"] = preconditions
+        if self._dice.random() < 0.3:
+            options["gracePeriodSeconds"] = self._dice.choice([0, 1, 30])
+        if self._dice.random() < 0.15:
+            options["propagationPolicy"] = "Background"
+        answer = await self._s.delete(where, options or None, **self._maybe_dry())
+        self._remember(where, answer)
+
+    async def _evict(self) -> None:
+        name = self._dice.choice(NAMES)
+        options: Json = {}
+        preconditions = self._preconditions(f"pods/{name}")
+        if preconditions:
+            options["preconditions"] = preconditions
+        if self._dice.random() < 0.1:
+            options["dryRun"] = ["All"]
+        await self._s.evict(name, **options)
+
+    async def _pod_status(self) -> None:
+        """Play the kubelet of a pod."""
+        name = self._dice.choice(NAMES)
+        ready = self._dice.choice(["True", "False"])
+        phase = self._dice.choice(["Running", "Running", "Running", "Succeeded"])
+        status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
+        answer = await self._s.patch(f"pods/{name}/status", {"status": status})
+        self._remember(f"pods/{name}", answer)
+
+    async def _watch(self) -> None:
+        """Watch a kind from the first state of it that was seen, to what it is now."""
+        kind = self._dice.choice(("leases", "pods"))
+        versions = [
+            state["metadata"]["resourceVersion"]
+            for where, states in self._seen.items()
+            if where.startswith(kind)
+            for state in states[:1]
+        ]
+        if versions:
+            since = min(versions, key=int)
+            marker = await self._s.quiet.post(kind, self._marker(kind))
+            await self._s.watch_until(kind, marker.version, resourceVersion=since)
+            await self._s.quiet.delete(f"{kind}/marker", {"gracePeriodSeconds": 0})
+
+    async def _end(self) -> None:
+        """What is left, in full."""
+        for kind in KINDS:
+            await self._s.get(kind, labelSelector="marker!=yes" if kind != "configmaps" else "app")
+
+    def _kind(self) -> str:
+        return self._dice.choices(KINDS, (3, 2, 4, 1))[0]
+
+    def _where(self) -> str:
+        """An object; mostly one that was seen."""
+        if self._seen and self._dice.random() < 0.8:
+            return self._dice.choice(sorted(self._seen))
+        return f"{self._kind()}/{self._dice.choice(NAMES)}"
+
+    def _maybe_dry(self) -> dict[str, str]:
+        return {"dryRun": "All"} if self._dice.random() < 0.1 else {}
+
+    def _object(self, kind: str, name: str) -> Json:
+        match kind:
+            case "configmaps":
+                return a_config_map(name, {"a": str(self._dice.randint(0, 2))})
+            case "leases":
+                lease = a_lease(name, holderIdentity=self._dice.choice(["one", "two"]))
+                lease["metadata"]["labels"] = {"app": "web"}
+                return lease
+            case "pods":
+                bound = self._dice.random() < 0.7
+                pod = a_pod(name, node=NOWHERE if bound else "")
+                if bound and self._dice.random() < 0.2:
+                    # Unbound it would be the pod garbage collector's, which comes every 20 s.
+                    pod["metadata"]["finalizers"] = ["spotalis.io/x"]
+                return pod
+            case _:
+                return a_budget(name, BUDGETS[name], minAvailable=self._dice.randint(0, 2))
+
+    def _marker(self, kind: str) -> Json:
+        """An object that nothing else touches: it says where a watch may end."""
+        body = a_lease("marker") if kind == "leases" else a_pod("marker")
+        body["metadata"]["labels"] = {"own": "marker"}
+        return body
+
+    def _changed(self, kind: str, state: Json) -> Json:
+        metadata = {key: one for key, one in state["metadata"].items() if key != "managedFields"}
+        value = str(self._dice.randint(0, 2))
+        body = {**state, "metadata": metadata}
+        if kind == "configmaps" and self._dice.random() < 0.7:
+            body["data"] = {"a": value}
+        elif kind == "leases" and self._dice.random() < 0.7:
+            body["spec"] = {**state["spec"], "holderIdentity": value}
+        else:
+            metadata["annotations"] = {"spotalis.io/y": value}
+        return body
+
+    def _preconditions(self, where: str) -> dict[str, str]:
+        states, how = self._seen.get(where), self._dice.random()
+        if how < 0.1:
+            return {"uid": WRONG_UID}
+        if not states or how < 0.5:
+            return {}
+        metadata = self._dice.choice(states[-3:])["metadata"]
+        if how < 0.7:
+            return {"uid": metadata["uid"]}
+        return {"resourceVersion": metadata["resourceVersion"]}
+
+    def _remember(self, where: str, answer: Answer) -> None:
+        body = answer.body
+        # A dry run of a creation has no version.
+        if body.get("kind") != "Status" and body["metadata"].get("resourceVersion"):
+            self._seen.setdefault(where, []).append(body)
+
+
+async def _settled(s: Session, name: str) -> None:
+    """Have the disruption controller look at a budget, and wait until it has.
+
+    What comes next must not depend on how quick it is. It is poked, because it does not hear of a
+    pod that leaves a budget by its labels.
+    """
+    where = f"poddisruptionbudgets/{name}"
+    poke = {"metadata": {"annotations": {"poked": str(len(s.history))}}}
+    budget = (await s.quiet.patch(where, poke)).body
+    if budget["kind"] == "Status":
+        return
+    labels = budget["spec"]["selector"]["matchLabels"]
+    found = [(await s.quiet.get(f"pods/{pod}")).body for pod in NAMES]
+    pods = [
+        pod
+        for pod in found
+        if pod["kind"] == "Pod" and pod["metadata"]["labels"].items() >= labels.items()
+    ]
+    staying = {
+        pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]
+    }
+
+    def counted(now: Json) -> bool:
+        status = now["status"]
+        disrupted = set(status.get("disruptedPods") or ())
+        healthy = [pod for pod in pods if _is_ready(pod) and pod["metadata"]["name"] in staying]
+        left = [pod for pod in healthy if pod["metadata"]["name"] not in disrupted]
+        return (
+            disrupted <= staying
+            and status["currentHealthy"] == len(left)
+            and status["expectedPods"] == len(pods)
+            and status.get("observedGeneration") == now["metadata"]["generation"]
+        )
+
+    await s.until(where, counted, f"budget {name} is counted: {len(pods)} pods, {staying} stay")
+
+
+def _is_ready(pod: Json) -> bool:
+    return any(
+        one["type"] == "Ready" and one["status"] == "True"
+        for one in pod["status"].get("conditions") or ()
+    )

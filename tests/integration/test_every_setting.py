@@ -125,6 +125,24 @@ async def evicts_at_a_notice(it: Operator) -> object:
     return it.evicted("api") > it.memory["before"]
 
 
+async def deletes_what_a_budget_blocks(it: Operator) -> object:
+    """What becomes of a replica that is to move, under a budget that allows nothing."""
+    if "late" not in it.memory:
+        if (await it.health("/readyz")).get("status") != "ready":
+            return None
+        it.memory["late"] = True
+        wishes = Wishes(percent=0, other={"pdb-override": "true"})
+        await it.deploy("data", "late", 2, wishes, cpu="100m")
+        await it.budget("data", "late", 2)
+    if "moves" not in it.memory and await it.reason("late") == "Balanced":
+        it.memory["moves"] = True
+        await it.wish("data", "late", "spot-percentage", "100")
+        return None
+    if any(entry.name.startswith("late-") for entry in it.asked("delete", "pods")):
+        return "deletes"
+    return "waits" if await it.reason("late") == "BlockedByPDB" else None
+
+
 async def managed_namespaces(it: Operator) -> object:
     return {
         labels["namespace"]
@@ -454,6 +472,14 @@ ROWS = [
         moving=True,
         before=False,
         after=True,
+    ),
+    Row(
+        change={"pdbOverride": True},
+        look=deletes_what_a_budget_blocks,
+        given={"identity": "override"},
+        moving=True,
+        before="waits",
+        after="deletes",
     ),
     Row(
         change={"leaderElection.enabled": False},

@@ -108,6 +108,24 @@ class Operator:
         """Create a Deployment whose pods ask for so many CPUs each."""
         await _deploy(self.cluster, namespace, name, replicas, wishes, cpu=cpu)
 
+    async def budget(self, namespace: str, name: str, min_available: int) -> None:
+        """Create a PodDisruptionBudget over a workload."""
+        body = {
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "minAvailable": min_available,
+                "selector": {"matchLabels": {"app": name}},
+            },
+        }
+        await self.cluster.api.create("poddisruptionbudgets", body)
+
+    async def wish(self, namespace: str, name: str, key: str, value: str) -> None:
+        """Set one of our annotations of a Deployment."""
+        body = {"metadata": {"annotations": {f"spotalis.io/{key}": value}}}
+        await self.cluster.api.patch(
+            "deployments", namespace, name, body, patch_type="application/merge-patch+json"
+        )
+
     def unschedulable(self, workload: str) -> int:
         """How many of a workload's pods no node has room for."""
         return sum(

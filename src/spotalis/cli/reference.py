@@ -9,7 +9,7 @@ from typing import Any
 from spotalis.model.configuration import KEYS
 from spotalis.model.kinds import Truth
 from spotalis.model.nodes import BUILT_IN_GROUPS
-from spotalis.model.settings import NOT_READ_YET, Setting, declared
+from spotalis.model.settings import OWNERS_ALONE, Setting, declared
 
 
 def schema() -> dict[str, Any]:
@@ -100,9 +100,8 @@ def markdown() -> str:
         parts.append(f"\n## {section}\n" if section else "\n## Top level\n")
         parts += [_entry(setting) for setting in settings]
         if section == "defaults":
-            missing = ", ".join(f"`{key}`" for key in KEYS if key in NOT_READ_YET)
-            if missing:
-                parts.append(f"\nNo defaults can be set yet for {missing}.\n")
+            alone = ", ".join(f"`{key}`" for key in KEYS if key in OWNERS_ALONE)
+            parts.append(f"\nThere is no default for {alone}: only an owner can ask for it.\n")
     names = ", ".join(f"`{group.name}`" for group in BUILT_IN_GROUPS)
     parts.append(f"{_NODE_GROUPS}\nBuilt in, in order: {names}.\n")
     parts.append(_EXAMPLE)

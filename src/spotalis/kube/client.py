@@ -243,8 +243,20 @@ class Client:
         """
         body = eviction_body(pod, with_resource_version=with_resource_version)
         path = PODS.path(pod.namespace, pod.name, "eviction")
+        return await self._end(self._request("POST", path, body=body), still)
+
+    async def delete_pod(self, pod: Pod, *, still: Callable[[], bool]) -> Eviction:
+        """Ask once for this very pod (by UID) to be deleted, whatever budgets say; with its grace.
+
+        ``still``: as for :meth:`evict`.
+        """
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
+        path = PODS.path(pod.namespace, pod.name)
+        return await self._end(self._request("DELETE", path, body=body), still)
+
+    async def _end(self, request: Request, still: Callable[[], bool]) -> Eviction:
         try:
-            response = await self._exchange.send(self._request("POST", path, body=body), still)
+            response = await self._exchange.send(request, still)
         except NotSent:
             return Eviction(EvictionOutcome.NOT_SENT, "no longer authorised when its turn came")
         except TransportError as error:

@@ -43,8 +43,8 @@ _DNS_LABEL = Text("a lower-case DNS label", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", mo
 _DNS_NAME = Text("a lower-case DNS name", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 _LEVEL = Choice("debug", "info", "warning", "error")
 
-NOT_READ_YET = frozenset({"pdb-override"})
-"""Owners' keys without an effect so far: no default can be set for them."""
+OWNERS_ALONE = frozenset({"pdb-override"})
+"""Keys that only owners may set: an operator allows it, and must not ask for it as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +93,7 @@ def policy_defaults() -> Mapping[str, str]:
             item=key,
         )
         for key in KEYS
-        if key not in NOT_READ_YET
+        if key not in OWNERS_ALONE
     )
     made: Mapping[str, str] = field(default_factory=dict, metadata={_SETTING: declarations})
     return made
@@ -276,6 +276,13 @@ class ControllerConfiguration:
         Truth(),
         False,
         "Evict pods from a spot node as soon as its provider announces that it takes it.",
+    )
+    pdb_override: bool = setting(
+        "pdbOverride",
+        Truth(),
+        False,
+        "Delete a pod whose move a PodDisruptionBudget blocks, where its owner asks for it "
+        "(`pdb-override`); takes the right to delete pods.",
     )
     classification: NodeClassification = field(init=False)
     """What the three settings about nodes come to."""

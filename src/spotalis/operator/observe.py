@@ -93,6 +93,8 @@ class Observer:
             classified=bool(cluster.groups_in_use()),
             synced=cluster.synced,
             read_only=cluster.settings.read_only,
+            overrides_budgets=cluster.settings.pdb_override
+            and configuration.disruption.pdb_override,
             ledger=ledger,
             storm_until=cluster.storm_until,
         )

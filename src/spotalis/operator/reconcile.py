@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from spotalis.kube.client import ApiError, Client, Conflict, EvictionOutcome
-from spotalis.kube.resources import PODS
+from spotalis.kube.resources import DEPLOYMENTS, PODS, STATEFULSETS
 from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Decision, Defer, Evict, Move, Reason
@@ -203,13 +203,21 @@ class Reconciler:
         for held in list(self._ledgers.store):
             workload = living.get(held.name.removeprefix(PREFIX))
             if workload is None:
-                await self._ledgers.remove(held)
+                if held.ledger is not None and await self._is_gone(held.name, held.ledger):
+                    await self._ledgers.remove(held)
                 continue
             key = WorkloadKey(workload.kind, workload.namespace, workload.name)
             if self._cluster.configuration(key) is None and held.ledger is not None:
                 ended = await self._ended(workload.namespace, held.ledger)
                 if all(intent.pod in ended for intent in held.ledger.intents):
                     await self._ledgers.remove(held)
+
+    async def _is_gone(self, name: str, ledger: Ledger) -> bool:
+        """Whether a ledger's workload has been deleted: that our view lacks it is no proof."""
+        key = WorkloadKey(*ledger.workload.split("/", 2))
+        resource = DEPLOYMENTS if key.kind == "Deployment" else STATEFULSETS
+        found = await self._client.get(resource, key.namespace, key.name)
+        return found is None or PREFIX + found.uid != name
 
     # -- the ledger ------------------------------------------------------------------------------
 
@@ -342,6 +350,8 @@ class Reconciler:
         for intent in allowed:
             pod = living[intent.pod]
             answer = await self._client.evict(pod, still=still)
+            if answer.outcome in _BY_BUDGET and observed.overrides_budgets:
+                answer = await self._client.delete_pod(pod, still=still)
             move = Move(pod, intent.toward, probe=intent.probe)
             _log(key, move, answer.outcome, answer.message)
             done.append(Eviction(move=move, outcome=answer.outcome, message=answer.message))
@@ -415,6 +425,9 @@ class Reconciler:
 _ENDS = frozenset({EvictionOutcome.EVICTED, EvictionOutcome.GONE})
 """Answers that say that the pod ends."""
 _GOES_ON = _ENDS | {EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT}
+
+
+_BY_BUDGET = frozenset({EvictionOutcome.BLOCKED, EvictionOutcome.MISCONFIGURED})
 
 
 def _intents(decision: Decision, sender: str, now: datetime) -> list[Intent]:

@@ -85,6 +85,8 @@ class Observed:
     implausible: str = ""
     """Why the view is not to be trusted; empty if it is."""
     read_only: bool = False
+    overrides_budgets: bool = False
+    """Owner and operator both allow that a pod is deleted where a budget blocks its move."""
     moves_free: int = 20
     """Evictions that may still start in the whole cluster."""
     cooldown_until: datetime | None = None

@@ -89,7 +89,7 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
         ready = replica.pod.ready
         if len(moves) >= min(surplus, observed.moves_free) or (ready and free <= 0):
             break  # whoever is not ready has been asked before
-        if refusal := budgets.refuses(replica.pod):
+        if not observed.overrides_budgets and (refusal := budgets.refuses(replica.pod)):
             stop = stop or Defer(Reason.BLOCKED_BY_PDB, f"{refusal}; {to_move(observed)}")
             continue
         if ready and crowded is NodeType.ON_DEMAND and spare <= 0:

@@ -6,7 +6,8 @@ import asyncio
 
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
-from tests.support.stage import Play, on_both_beds
+from tests.support.embedded_stage import OnEmbeddedCluster
+from tests.support.stage import Play, on_both_beds, only_embedded
 
 TO_70 = {"spot-percentage": "70"}
 
@@ -125,5 +126,28 @@ def test_a_budget_that_comes_in_the_middle_of_a_rebalance_stops_it_until_it_goes
             await bed.delete_budget("late")
             await bed.settled("web", 3, 7, within=90)
         assert len(bed.evictions()) == 7
+
+    play(scenario)
+
+
+@only_embedded
+def test_an_override_deletes_where_a_budget_blocks_and_the_floor_still_holds(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        bed.settings["pdb_override"] = True
+        await bed.add_nodes(spot=2, on_demand=3)
+        async with bed.operator():
+            wishes = Wishes(0, 2, {"pdb-override": "true", "max-moves-in-flight": "10"})
+            await bed.deployment("web", 10, wishes)
+            await bed.settled("web", 10, 0)
+            await bed.budget("web", "web", minAvailable=10)
+            await bed.annotate("Deployment", "web", {"spot-percentage": "100"})
+            least = 10
+            while await bed.split("web") != (2, 8):
+                least = min(least, (await bed.split("web"))[0])
+                await asyncio.sleep(0.05)
+            assert least == 2
+            assert bed.evictions() == []
+            assert bed.writes().count(("delete", "pods")) == 8
 
     play(scenario)

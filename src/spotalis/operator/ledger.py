@@ -93,13 +93,13 @@ class Ledgers:
             return None
         label = f"{workload.kind}/{workload.namespace}/{workload.name}"
         body = self._body(name, before, msgspec.structs.replace(ledger, workload=label))
-        try:
-            if before is None:
-                written = await self._client.create(LEDGERS, self._namespace, body)
-            else:
+        if before is None:
+            written = await self._client.create(LEDGERS, self._namespace, body)
+        else:
+            try:
                 written = await self._client.replace(LEDGERS, self._namespace, name, body)
-        except NotFound as gone:  # deleted under us: somebody else's write, all the same
-            raise Conflict(409, "Conflict", gone.message) from gone
+            except NotFound as gone:  # deleted under us: somebody else's write, all the same
+                raise Conflict(409, "Conflict", gone.message) from gone
         self.writer.apply(Event(EventType.MODIFIED, written))
         self._doubtful.discard(name)
         return written

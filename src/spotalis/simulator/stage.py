@@ -26,6 +26,7 @@ from spotalis.webhook.server import PATH, WebhookServer
 
 CONFIGURATION = "spotalis"
 HOST = "127.0.0.1"
+SETTINGS = ControllerConfiguration(identity="demo", leader_election=LeaderElection(enabled=False))
 QUICK = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.8), stop=timedelta(seconds=0.8)))
 """A story should be short; a real kubelet takes a few seconds more."""
 
@@ -97,14 +98,13 @@ async def stage(*, clock: Clock, dice: Dice, spot: int, on_demand: int) -> Async
     caller = HttpsWebhookCaller()
     cluster = EmbeddedCluster(clock=clock, dice=dice, timing=QUICK, webhook=caller)
     async with cluster:
+        await cluster.api.create("namespaces", {"metadata": {"name": SETTINGS.namespace}})
         served = await serve(cluster.api, HOST, 0)
         await cluster.fleet.add(spot=spot, on_demand=on_demand)
         transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
         operator = Operator(
             transport,
-            settings=ControllerConfiguration(
-                identity="demo", leader_election=LeaderElection(enabled=False)
-            ),
+            settings=SETTINGS,
             clock=clock,
             dice=dice,
         )

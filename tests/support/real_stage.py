@@ -172,6 +172,7 @@ class RealReplica(Replica):
     def __init__(
         self, kubeconfig: Path, ports: Sequence[int], log: Path, flags: Sequence[str]
     ) -> None:
+        self._started_with = (kubeconfig, ports, log, flags)
         webhook, self._metrics, self._health = ports[:3]
         self.log = log
         command = [sys.executable, "-m", "spotalis", "controller"]
@@ -220,6 +221,10 @@ class RealReplica(Replica):
     async def asked(self) -> bool:
         """Whether it has answered a review."""
         return sum((await self.samples("spotalis_webhook_requests_total")).values()) > 0
+
+    def successor(self) -> RealReplica:
+        """A new process in its place, once it has ended."""
+        return RealReplica(*self._started_with)
 
     async def terminate(self) -> None:
         """SIGTERM, if it still runs."""

@@ -135,6 +135,36 @@ def test_a_leader_that_is_frozen_for_20_seconds_wakes_up_as_a_standby(play: Play
     play(scenario)
 
 
+@only_real
+def test_ten_leaders_in_a_row_hand_over_within_3_seconds_each(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        async with bed.crew(2) as crew:
+            await bed.add_nodes(spot=3, on_demand=3)
+            await bed.deployment("web", 200, Wishes(0, other={"max-moves-in-flight": "2"}))
+            await bed.settled("web", 200, 0, within=120)
+            await bed.annotate("Deployment", "web", {"spot-percentage": "100"})
+            took, order = [], []
+            for _ in range(10):
+                leader = await crew.leader()
+                await evictions_by(bed, crew, leader, least=1, within=30)
+                order.append(leader.identity)
+                left_at = await bed.now()
+                leaving = asyncio.create_task(leader.terminate())
+                other = await crew.leader(other_than=leader)
+                first = await evictions_by(bed, crew, other, least=1, within=30)
+                took.append((first.received - left_at).total_seconds())
+                await leaving
+                successor = leader.successor()  # type: ignore[attr-defined]
+                crew.replicas[crew.replicas.index(leader)] = successor  # type: ignore[index]
+                await bed.until(successor.is_ready, "the next standby is ready", within=30)
+            print("hand-overs:", sorted(round(seconds, 2) for seconds in took))
+            assert max(took) < CLEAN.total_seconds()
+            assert takeovers(crew.moved())[:10] == order
+            assert crew.unanswered() == []
+
+    play(scenario)
+
+
 def test_two_movers_at_a_time_would_be_noticed() -> None:
     at = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
     second = timedelta(seconds=1)

@@ -8,19 +8,23 @@ run side by side; the tests then look at what came of it. A declared setting wit
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from spotalis.model.leadership import ADDRESS
 from spotalis.model.nodes import NodeType
 from spotalis.model.settings import declared
+from spotalis.webhook.pem import BACKDATED, outline
 from tests.support.bed import Wishes
 from tests.support.free_ports import claim_ports
 from tests.support.operator_process import CHEAP, HOST, Operator, operator
@@ -258,6 +262,44 @@ def listens(number: int) -> Look:
     return look
 
 
+async def address_in_the_lease(it: Operator) -> object:
+    lease = it.cluster.store.get("leases", "spotalis-system", "spotalis")
+    said = ((lease or {}).get("metadata", {}).get("annotations") or {}).get(ADDRESS, "")
+    return said.rpartition(":")[0] or None
+
+
+async def answer_to_who_shows_nothing(it: Operator) -> object:
+    """The status of what is no review: 400, if its sender may ask at all."""
+    return await it.status_of_nonsense()
+
+
+async def lets_a_stranger_in(it: Operator) -> object:
+    """Who shows a certificate of an authority that nobody has named, which is then looked at."""
+    if not await it.certificate():
+        return None
+    return await it.status_of_nonsense(STRANGER.cert_pem + STRANGER.key_pem) == 400
+
+
+async def life_of_the_certificate(it: Operator) -> object:
+    shown = await it.certificate()
+    return _life(ssl.DER_cert_to_PEM_cert(shown).encode()) if shown else None
+
+
+async def life_of_the_authority(it: Operator) -> object:
+    secret = it.cluster.store.get("secrets", "spotalis-system", "spotalis-webhook-tls") or {}
+    bundle = base64.b64decode((secret.get("data") or {}).get("ca.crt", ""))
+    return _life(bundle) if bundle else None
+
+
+def _life(cert_pem: bytes) -> timedelta:
+    found = outline(cert_pem)
+    return found.until - found.since - BACKDATED
+
+
+async def secrets_filled(it: Operator) -> object:
+    return {one["metadata"]["name"] for one in it.cluster.store.list("secrets") if one.get("data")}
+
+
 async def certificate_is_ours(it: Operator) -> object:
     shown = await it.certificate()
     return (shown == OURS.der) if shown else None
@@ -301,8 +343,6 @@ class OurCertificate:
     """A pair in files, made once."""
 
     def __init__(self) -> None:
-        import ssl
-
         self.pair = a_pair()
         self.ca_pem = self.pair.authority.cert_pem.bytes()
         first = self.pair.cert_pem.decode().partition("-----END CERTIFICATE-----")
@@ -310,6 +350,7 @@ class OurCertificate:
 
 
 OURS = OurCertificate()
+STRANGER = a_pair()
 FILES: Mapping[str, object] = {
     "serving.certificateFile": "FOLDER/tls.crt",
     "serving.keyFile": "FOLDER/tls.key",
@@ -557,6 +598,45 @@ ROWS = [
         after={"hook.spotalis-system.svc"},
     ),
     Row(
+        change={"webhook.certificates.secretName": "other"},
+        look=secrets_filled,
+        given=SELF_MADE,
+        before={"spotalis-webhook-tls"},
+        after={"other"},
+    ),
+    Row(
+        change={"webhook.certificates.duration": "30d"},
+        look=life_of_the_certificate,
+        given=SELF_MADE,
+        before=timedelta(days=90),
+        after=timedelta(days=30),
+    ),
+    Row(
+        change={"webhook.certificates.caDuration": "200d"},
+        look=life_of_the_authority,
+        given=SELF_MADE,
+        before=timedelta(days=365),
+        after=timedelta(days=200),
+    ),
+    Row(
+        change={"serving.advertiseAddress": "10.1.2.3"},
+        look=address_in_the_lease,
+        before="127.0.0.1",
+        after="10.1.2.3",
+    ),
+    Row(
+        change={"serving.caFile": "FOLDER/ca.crt"},
+        look=lets_a_stranger_in,
+        before=True,
+        after=False,
+    ),
+    Row(
+        change={"serving.clientCAFile": "FOLDER/ca.crt", "serving.clientName": "kube-apiserver"},
+        look=answer_to_who_shows_nothing,
+        before=400,
+        after=403,
+    ),
+    Row(
         change={"logging.level": "debug"},
         look=loggers_that_debug,
         before=set(),
@@ -590,6 +670,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Mapping[int, Seen]:
     folder = tmp_path_factory.mktemp("settings")
     (folder / "tls.crt").write_bytes(OURS.pair.cert_pem)
     (folder / "tls.key").write_bytes(OURS.pair.key_pem)
+    (folder / "ca.crt").write_bytes(OURS.ca_pem)
     return asyncio.run(_all_seen(folder))
 
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from spotalis.kube.client import Client, PatchType
 from spotalis.kube.resources import DEPLOYMENTS, PODS, STATEFULSETS, Resource
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
+from tests.support.crew import Crew
 
 POLL_SECONDS = 0.2
 CLASS_LABEL = "karpenter.sh/capacity-type"
@@ -65,6 +67,10 @@ class Bed(ABC):
     @abstractmethod
     def operator(self, *flags: str) -> Any:
         """``async with bed.operator():`` runs one replica, ready when the block begins."""
+
+    @abstractmethod
+    def crew(self, count: int, *flags: str) -> AbstractAsyncContextManager[Crew]:
+        """``async with bed.crew(3) as crew:`` runs so many replicas, all ready."""
 
     @abstractmethod
     def evictions(self) -> list[str]:

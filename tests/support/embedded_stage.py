@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import random  # noqa: TID251  # seeded
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -13,15 +14,21 @@ from typing import Any
 
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report
+from spotalis.embedded.audit import Entry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.web.exposition import Snapshot
+from spotalis.webhook.errors import Misdirected
+from spotalis.webhook.forward import Refusal, Unreachable
 from spotalis.webhook.registration import configuration
 from tests.support.bed import Bed
+from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
 from tests.support.stage import Play, Scenario
 
+NETWORK_SECONDS = 0.0005
+"""One way between two replicas."""
 WRITE_VERBS = frozenset({"create", "update", "patch", "delete"})
 
 
@@ -34,9 +41,9 @@ class OnEmbeddedCluster(Bed):
     def __init__(self, clock: VirtualClock, seed: int, timing: Timing | None = None) -> None:
         self._clock = clock
         self._dice = random.Random(seed)
-        self._replicas = 0
-        self._operator: Operator | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._started = 0
+        self._replicas: list[EmbeddedReplica] = []
+        self._reviews = 0
         self.settings: dict[str, Any] = {}
         """Fields of ``ControllerConfiguration`` that differ from the defaults."""
         self.others: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
@@ -45,62 +52,77 @@ class OnEmbeddedCluster(Bed):
             clock=clock, dice=self._dice, webhook=self._review, timing=timing
         )
         self.transport = self.cluster.transport(self.user)
-        """Of the operator that runs: faults can be ordered on it."""
+        """Of the operator that was started last: faults can be ordered on it."""
         self.api = Client(self.cluster.transport("admin"), clock=clock, dice=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
-        """What the API server reaches at a webhook's address: the operator, if one runs."""
+        """What the API server reaches at a webhook's address: the replicas, in turn."""
         if (other := self.others.get(str(target.get("url")))) is not None:
             return json.dumps(other(json.loads(body))).encode()
-        if self._operator is None or not self._operator.synced.is_set():
+        serving = [replica for replica in self._replicas if replica.operator.synced.is_set()]
+        if not serving:
             raise ConnectionRefusedError("no operator is running")
-        return await self._operator.admission.answer(body)
+        self._reviews += 1
+        replica = serving[self._reviews % len(serving)]
+        return await replica.serve(replica.operator.admission.answer, body)
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:
         """One replica, ready when the block begins."""
+        async with self.crew(1, *flags):
+            yield
+
+    @asynccontextmanager
+    async def crew(self, count: int, *flags: str) -> AsyncIterator[EmbeddedCrew]:
+        """So many replicas, all ready when the block begins, one of them leading."""
         assert not flags, "flags are for processes"
-        self._replicas += 1
-        settings = ControllerConfiguration(identity=f"operator-{self._replicas}")
+        crew = EmbeddedCrew(self)
+        for _ in range(count):
+            replica = await self._start(alone=count == 1)
+            crew.replicas.append(replica)
+        try:
+            yield crew
+            for replica in crew.replicas:
+                if replica.running.done() and not replica.running.cancelled():
+                    await replica.running
+        finally:
+            for replica in crew.replicas:
+                if not replica.running.done():
+                    await replica.terminate()
+
+    async def _start(self, *, alone: bool) -> EmbeddedReplica:
+        self._started += 1
+        settings = ControllerConfiguration(identity=f"operator-{self._started}_0")
         excluded = settings.namespaces.excluded | {settings.namespace}
         settings = replace(settings, namespaces=replace(settings.namespaces, excluded=excluded))
         settings = replace(settings, **self.settings)
         await self._register(sorted(excluded))
-        self.transport = self.cluster.transport(self.user)
-        operator = Operator(
-            self.transport,
-            settings=settings,
-            clock=self._clock,
-            dice=self._dice,
-        )
-        running = asyncio.create_task(operator.run())
-        self._operator, self._running = operator, running
-        await operator.synced.wait()
-        try:
-            yield
-            if running.done() and not running.cancelled():
-                await running
-        finally:
-            if not running.done():
-                await operator.stop_moving()
-            await self._end(running)
+        user = self.user if alone else f"{self.user}/{settings.identity}"
+        replica = EmbeddedReplica(self, settings, user, self._clock, self._dice)
+        self.transport = replica.transport
+        await replica.operator.synced.wait()
+        self._replicas.append(replica)
+        return replica
 
     def scraped(self) -> Snapshot:
         """What a scrape of the running operator would read."""
-        assert self._operator is not None
-        return Report(self._operator, self._clock).snapshot()
+        return Report(self._replicas[0].operator, self._clock).snapshot()
 
     async def kill_operator(self) -> None:
         """Cancel everything it does, at once; nothing is released."""
-        assert self._running is not None
-        await self._end(self._running)
-        lease = "/apis/coordination.k8s.io/v1/namespaces/spotalis-system/leases/spotalis"
-        await self.api.raw("DELETE", lease)
+        await self._replicas[0].kill()
+        await self.api.raw("DELETE", LEASE_PATH)
 
-    async def _end(self, running: asyncio.Task[None]) -> None:
-        self._operator = None
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+    def at(self, address: str) -> EmbeddedReplica | None:
+        """The replica that listens there."""
+        return next(
+            (one for one in self._replicas if one.operator.elector.address == address), None
+        )
+
+    def gone(self, replica: EmbeddedReplica) -> None:
+        """It does not serve any more."""
+        if replica in self._replicas:
+            self._replicas.remove(replica)
 
     async def _register(self, excluded: list[str]) -> None:
         registered = configuration(
@@ -115,14 +137,19 @@ class OnEmbeddedCluster(Bed):
 
     def evictions(self) -> list[str]:
         """From the audit log."""
-        found = self.cluster.evictions(self.user)
-        return [name for namespace, name in found if namespace == self.namespace]
+        found = self.cluster.audit.evictions()
+        return [e.name for e in found if self._is_ours(e) and e.namespace == self.namespace]
+
+    def _is_ours(self, entry: Entry) -> bool:
+        """Each replica of several is a user of its own, so that the audit log tells them apart."""
+        return entry.user == self.user or entry.user.startswith(f"{self.user}/")
 
     def writes(self) -> list[tuple[str, str]]:
         """From the audit log."""
         return [
             (entry.verb, entry.plural + (f"/{entry.subresource}" if entry.subresource else ""))
-            for entry in self.cluster.audit.of(user=self.user)
+            for entry in self.cluster.audit.of()
+            if self._is_ours(entry)
             if entry.verb in WRITE_VERBS and entry.plural != "leases"
         ]
 
@@ -139,6 +166,117 @@ class OnEmbeddedCluster(Bed):
     async def reclaim(self, node: str) -> None:
         """Node and pods at once."""
         await self.cluster.fleet.take(node)
+
+
+class EmbeddedReplica(Replica):
+    """An :class:`Operator` with what a process has around it."""
+
+    def __init__(
+        self,
+        stage: OnEmbeddedCluster,
+        settings: ControllerConfiguration,
+        user: str,
+        clock: VirtualClock,
+        dice: random.Random,
+    ) -> None:
+        self.identity = settings.identity
+        self.ways: Counter[str] = Counter()
+        self.dead_to: set[str] = set()
+        """Addresses that it gets no answer from."""
+        self._stage = stage
+        self._serving: set[asyncio.Task[bytes]] = set()
+        self.transport = stage.cluster.transport(user)
+        self.operator = Operator(
+            self.transport,
+            settings=settings,
+            clock=clock,
+            dice=dice,
+            carrier=self,
+            went=lambda way: self.ways.update([way]),
+        )
+        self.operator.elector.address = f"{settings.identity}:9443"
+        self.running = asyncio.create_task(self.operator.run())
+
+    async def carry(self, address: str, body: bytes) -> bytes:
+        """What the network does with a review for the leader (:class:`webhook.forward.Carrier`)."""
+        if address in self.dead_to:
+            await asyncio.sleep(3600)
+        leader = self._stage.at(address)
+        if leader is None:
+            raise Unreachable("connection refused")
+        await asyncio.sleep(NETWORK_SECONDS)
+        try:
+            answer = await leader.serve(leader.operator.admission.answer_forwarded, body)
+        except Misdirected:
+            raise Refusal("HTTP 421") from None
+        except ConnectionResetError as error:
+            raise Unreachable(str(error)) from None
+        await asyncio.sleep(NETWORK_SECONDS)
+        return answer
+
+    async def serve(
+        self, answer: Callable[[bytes], Coroutine[Any, Any, bytes]], body: bytes
+    ) -> bytes:
+        """Answer as the server would, unless it dies meanwhile."""
+        task = asyncio.create_task(answer(body))
+        self._serving.add(task)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if task.cancelled() and self.running.done():
+                raise ConnectionResetError("the operator died") from None
+            task.cancel()
+            raise
+        finally:
+            self._serving.discard(task)
+
+    async def terminate(self) -> None:
+        """In the order of :class:`spotalis.app.process.Process`."""
+        await self.operator.stop_moving()
+        self._stage.gone(self)
+        if self._serving:
+            await asyncio.wait(self._serving)
+        await self.operator.release()
+        await self._end()
+
+    async def kill(self) -> None:
+        """Cancel everything it does, at once; nothing is released."""
+        self._stage.gone(self)
+        await self._end()
+
+    async def _end(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+        for task in list(self._serving):
+            task.cancel()
+
+
+class EmbeddedCrew(Crew):
+    """Replicas in this process."""
+
+    def __init__(self, stage: OnEmbeddedCluster) -> None:
+        self.api = stage.api
+        self._stage = stage
+        self.replicas: list[EmbeddedReplica] = []
+
+    def moved(self) -> list[Moved]:
+        """From the audit log."""
+        return [
+            Moved(entry.at, entry.at, entry.user.partition("/")[2])
+            for entry in self._stage.cluster.audit.evictions()
+        ]
+
+    async def ways(self) -> Counter[str]:
+        """As counted by the production code."""
+        return sum((replica.ways for replica in self.replicas), Counter())
+
+    def unanswered(self) -> list[str]:
+        """From the audit log's annotations."""
+        return [
+            entry.name
+            for entry in self._stage.cluster.audit.of(verb="create", kind="pods")
+            if any(key.startswith(FAILED_OPEN) for key in entry.annotations)
+        ]
 
 
 def playing(seed: int = 0, epoch: datetime = EPOCH, timing: Timing | None = None) -> Iterator[Play]:

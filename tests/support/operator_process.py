@@ -166,6 +166,18 @@ class Operator:
         writer.close()
         return der or b""
 
+    async def status_of_nonsense(self, shown_pem: bytes = b"") -> int | None:
+        """What the webhook answers to a body that is no review; None if it does not at all."""
+        context = _trusting()
+        if shown_pem:
+            context.load_cert_chain(_file(self._log.parent, shown_pem))
+        url = f"https://{HOST}:{self.ports[0]}/mutate"
+        try:
+            async with self._session.post(url, json={}, ssl=context) as answer:
+                return answer.status
+        except (aiohttp.ClientError, OSError):
+            return None
+
     async def review(self, workload: str) -> list[dict[str, Any]]:
         """The patch for one more pod of a Deployment, by a dry run; empty while nobody answers."""
         made_by = next(
@@ -287,6 +299,9 @@ async def _set_stage(cluster: EmbeddedCluster) -> None:
     namespaces = {"shop": {"team": "a"}, "data": {"team": "b"}, "spotalis-system": {}, "ops": {}}
     for name, labels in namespaces.items():
         await _create(cluster, "namespaces", "v1", "Namespace", {"name": name, "labels": labels})
+    for name in ("spotalis-webhook-tls", "other"):
+        home = {"name": name, "namespace": "spotalis-system"}
+        await _create(cluster, "secrets", "v1", "Secret", home)
     await cluster.fleet.add(on_demand=2)
     await cluster.fleet.put(a_node("odd-1", labels=CHEAP, taints=[("odd", "", "NoSchedule")]))
     half, nothing = Wishes(percent=50), Wishes(other={"enabled": "true"})
@@ -329,3 +344,9 @@ def _all_ready(cluster: EmbeddedCluster, count: int) -> bool:
     """As the Deployments say, so that the operator sees no rollout."""
     statuses = [one.get("status", {}) for one in cluster.store.list("deployments")]
     return sum(int(status.get("availableReplicas", 0)) for status in statuses) == count
+
+
+def _file(folder: Path, content: bytes) -> Path:
+    path = folder / "shown.pem"
+    path.write_bytes(content)
+    return path

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +23,10 @@ from spotalis.kube.client import Client
 from spotalis.kube.config import load
 from spotalis.kube.http import HttpTransport
 from tests.support.bed import Bed
+from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
 from tests.support.free_ports import PortClaim, claim_ports
 from tests.support.real_bed import BedConfig, RealBed, binaries_or_skip
+from tests.support.spreader import spreading
 from tests.support.stage import Play, Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +47,7 @@ class OnRealControlPlane(Bed):
         self._bed = bed
         self._folder = folder
         self._ports = ports
-        self._process: subprocess.Popen[bytes] | None = None
+        self._crew: RealCrew | None = None
         self._transport: HttpTransport | None = None
 
     async def open(self) -> None:
@@ -62,43 +65,60 @@ class OnRealControlPlane(Bed):
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:
         """One replica, ready and heeded by the API server when the block begins."""
-        webhook, metrics, health = self._ports.ports[:3]
+        async with self._running(self._ports.ports[0], [self._ports], flags):
+            yield
+
+    @asynccontextmanager
+    async def crew(self, count: int, *flags: str) -> AsyncIterator[RealCrew]:
+        """So many replicas behind one address, ready and heeded when the block begins."""
+        claims = [claim_ports() for _ in range(count)]
+        front = self._ports.ports[3]
+        try:
+            async with (
+                spreading(front, [claim.ports[0] for claim in claims]),
+                self._running(front, claims, flags) as crew,
+            ):
+                yield crew
+        finally:
+            for claim in claims:
+                claim.release()
+
+    @asynccontextmanager
+    async def _running(
+        self, webhook: int, claims: Sequence[PortClaim], flags: tuple[str, ...]
+    ) -> AsyncIterator[RealCrew]:
         configuration = yaml.safe_load(WEBHOOK.read_text())
         for entry in configuration["webhooks"]:
             entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
         self._bed.apply([configuration])
-        log = (self._folder / "operator.log").open("ab")
-        command = [sys.executable, "-m", "spotalis", "controller"]
-        command += ["--kubeconfig", str(self._bed.kubeconfig("spotalis"))]
-        command += ["--host", "127.0.0.1", "--webhook-port", str(webhook)]
-        command += ["--metrics-port", str(metrics), "--health-port", str(health), *flags]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._process = process
+        kubeconfig = self._bed.kubeconfig("spotalis")
+        self._crew = crew = RealCrew(self.api, self._bed, self.user)
         try:
+            for number, claim in enumerate(claims):
+                log = self._folder / f"operator-{number}.log"
+                crew.replicas.append(RealReplica(kubeconfig, claim.ports, log, flags))
+            for replica in crew.replicas:
+                await self.until(
+                    replica.is_ready,
+                    f"the operator is ready (log: {replica.log})",
+                    within=READY_SECONDS,
+                )
             await self.until(
-                lambda: _answers(process, f"http://127.0.0.1:{health}/readyz"),
-                f"the operator is ready (log: {log.name})",
-                within=READY_SECONDS,
+                lambda: self._heeded(crew), "the API server calls the webhook", within=10
             )
-            await self.until(
-                lambda: self._heeded(metrics), "the API server calls the webhook", within=10
-            )
-            yield
+            yield crew
         finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                await asyncio.to_thread(process.wait, 20)
-            log.close()
-        assert process.returncode in (0, -signal.SIGKILL), f"operator exited {process.returncode}"
+            for replica in crew.replicas:
+                await replica.terminate()
+        for replica in crew.replicas:
+            assert replica.exit_code in (0, -signal.SIGKILL), f"exited with {replica.exit_code}"
 
     async def kill_operator(self) -> None:
         """SIGKILL."""
-        assert self._process is not None
-        self._process.kill()
-        await asyncio.to_thread(self._process.wait, 10)
+        assert self._crew is not None
+        await self._crew.replicas[0].kill()
         # Its successor has to wait out the Lease; a crash is not what this figure is about.
-        path = "/apis/coordination.k8s.io/v1/namespaces/spotalis-system/leases/spotalis"
-        await self.api.raw("DELETE", path)
+        await self.api.raw("DELETE", LEASE_PATH)
 
     def evictions(self) -> list[str]:
         """From the audit log."""
@@ -122,7 +142,7 @@ class OnRealControlPlane(Bed):
         """Node and pods at once."""
         await asyncio.to_thread(self._bed.remove_nodes, node)
 
-    async def _heeded(self, metrics: int) -> bool:
+    async def _heeded(self, crew: RealCrew) -> bool:
         """Let the API server admit a pod that will never be, until our webhook has been asked."""
         pod = {
             "apiVersion": "v1",
@@ -143,16 +163,122 @@ class OnRealControlPlane(Bed):
         }
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         await self.api.raw("POST", path, pod, query=(("dryRun", "All"),))
-        text = await asyncio.to_thread(_read, f"http://127.0.0.1:{metrics}/metrics")
-        return any(
-            line.startswith("spotalis_webhook_requests_total{") and not line.endswith(" 0.0")
-            for line in text.splitlines()
-        )
+        return any([await replica.asked() for replica in crew.replicas])
 
 
-async def _answers(process: subprocess.Popen[bytes], url: str) -> bool:
-    assert process.poll() is None, f"the operator ended with {process.returncode}"
-    return bool(await asyncio.to_thread(_read, url))
+class RealReplica(Replica):
+    """``python -m spotalis controller`` as a process of its own."""
+
+    def __init__(
+        self, kubeconfig: Path, ports: Sequence[int], log: Path, flags: Sequence[str]
+    ) -> None:
+        self._started_with = (kubeconfig, ports, log, flags)
+        webhook, self._metrics, self._health = ports[:3]
+        self.log = log
+        command = [sys.executable, "-m", "spotalis", "controller"]
+        command += ["--kubeconfig", str(kubeconfig)]
+        command += ["--host", "127.0.0.1", "--webhook-port", str(webhook)]
+        command += [
+            "--metrics-port",
+            str(self._metrics),
+            "--health-port",
+            str(self._health),
+            *flags,
+        ]
+        self._begins_at = log.stat().st_size if log.exists() else 0
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+        self.identity = ""
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative: the signal that ended it."""
+        return self._process.poll()
+
+    async def is_ready(self) -> bool:
+        """Whether /readyz says so; from then on its identity is known."""
+        code = self._process.poll()
+        assert code is None, f"the operator ended with {code} (log: {self.log})"
+        if not await asyncio.to_thread(_read, f"http://127.0.0.1:{self._health}/readyz"):
+            return False
+        lines = self.log.read_bytes()[self._begins_at :].splitlines()
+        said = [json.loads(line) for line in lines if line.startswith(b"{")]
+        self.identity = next(line["identity"] for line in said if "identity" in line)
+        return True
+
+    async def samples(self, family: str) -> dict[str, float]:
+        """The counts of a metric by what stands between its braces."""
+        text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self._metrics}/metrics")
+        found = {}
+        for line in text.splitlines():
+            if line.startswith(family + "{"):
+                labels, _, value = line.removeprefix(family + "{").rpartition("} ")
+                found[labels] = float(value)
+            elif line.startswith(family + " "):
+                found[""] = float(line.rpartition(" ")[2])
+        return found
+
+    async def asked(self) -> bool:
+        """Whether it has answered a review."""
+        return sum((await self.samples("spotalis_webhook_requests_total")).values()) > 0
+
+    def successor(self) -> RealReplica:
+        """A new process in its place, once it has ended."""
+        return RealReplica(*self._started_with)
+
+    async def terminate(self) -> None:
+        """SIGTERM, if it still runs."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(self._process.wait, 20)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait, 10)
+
+    def freeze(self) -> None:
+        """SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
+
+class RealCrew(Crew):
+    """Processes behind one address."""
+
+    def __init__(self, api: Client, bed: RealBed, user: str) -> None:
+        self.api = api
+        self._bed = bed
+        self._user = user
+        self.replicas: list[RealReplica] = []
+
+    def moved(self) -> list[Moved]:
+        """From the audit log; the User-Agent names the replica."""
+        return [
+            Moved(e.received, e.timestamp, e.user_agent.partition("(")[2].rstrip(")"))
+            for e in self._bed.evictions(self._user)
+        ]
+
+    async def ways(self) -> Counter[str]:
+        """From /metrics of those that run."""
+        ways: Counter[str] = Counter()
+        for replica in self.replicas:
+            for labels, count in (
+                await replica.samples("spotalis_webhook_forwarded_total")
+            ).items():
+                ways[labels.removeprefix('result="').rstrip('"')] += int(count)
+        return ways
+
+    def unanswered(self) -> list[str]:
+        """From the audit log's annotations."""
+        return [
+            event.name or event.namespace
+            for event in self._bed.audit(verb="create", kind="pods")
+            if any(key.startswith(FAILED_OPEN) for key in event.annotations)
+        ]
 
 
 def _read(url: str) -> str:

@@ -44,6 +44,7 @@ from spotalis.operator.queue import Queue
 from spotalis.operator.reconcile import Reconciler, Turn
 from spotalis.operator.reservations import Reservations
 from spotalis.webhook.admission import Admission
+from spotalis.webhook.forward import Carrier, Forwarder
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Operator:
         decided: Callable[[str], None] = lambda result: None,
         requested: Callable[[str, str, int, float], None] | None = None,
         led: Callable[[bool], None] = lambda leads: None,
+        carrier: Carrier | None = None,
+        went: Callable[[str], None] = lambda way: None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -90,6 +93,7 @@ class Operator:
             namespace=settings.namespace,
             identity=settings.identity,
             clock=clock,
+            dice=dice,
             changed=self._leadership_changed,
         )
         self._herald = Herald(self.client, clock, settings.identity)
@@ -111,11 +115,14 @@ class Operator:
             observer=observer,
             reservations=self._reservations,
             client=self.client,
+            forwarder=Forwarder(self.elector, carrier, clock=clock, went=went),
             decided=decided,
         )
         self.turns: dict[WorkloadKey, Turn] = {}
         """The last turn of each managed workload."""
         self._stopping = False
+        self._under_way: set[WorkloadKey] = set()
+        self._at_rest = asyncio.Event()
         self.synced = asyncio.Event()
         """Set once the first list of every kind is in."""
 
@@ -140,9 +147,22 @@ class Operator:
             group.create_task(self._queue.run(), name="queue")
             group.create_task(self._resync(), name="resync")
 
-    async def stop_moving(self) -> None:
-        """From now on no eviction starts; then give the Lease back."""
+    async def stop_moving(self, grace_seconds: float = 3.0) -> None:
+        """From now on no eviction starts; wait for those that are being answered.
+
+        What is not answered within ``grace_seconds`` stays open, as in a crash.
+        """
         self._stopping = True
+        if self._under_way:
+            self._at_rest.clear()
+            try:
+                async with asyncio.timeout(grace_seconds):
+                    await self._at_rest.wait()
+            except TimeoutError:
+                logger.warning("moves unanswered", extra={"fields": {"n": len(self._under_way)}})
+
+    async def release(self) -> None:
+        """Give the Lease back: the last thing that a replica does."""
         await self.elector.release()
 
     def _watch(
@@ -217,6 +237,8 @@ class Operator:
         self._led(leads)
         if leads:
             self._look_at_everything()
+        else:
+            self.turns.clear()  # from now on the new leader's metrics tell of the workloads
 
     def _may_move(self) -> bool:
         return self.elector.leads and not self._stopping
@@ -224,6 +246,15 @@ class Operator:
     async def _work(self, key: WorkloadKey) -> float | None:
         if not self._may_move() or not self.cluster.synced:
             return None  # looked at again when we lead, and when the lists are in
+        self._under_way.add(key)
+        try:
+            return await self._turn(key)
+        finally:
+            self._under_way.discard(key)
+            if not self._under_way:
+                self._at_rest.set()
+
+    async def _turn(self, key: WorkloadKey) -> float | None:
         began = self._clock.monotonic()
         turn = await self._reconciler.reconcile(key)
         if turn is None:

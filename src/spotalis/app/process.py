@@ -7,36 +7,41 @@ import gc
 import logging
 import random
 import signal
+import socket
+import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 from spotalis import __version__
 from spotalis.app.clock import SystemClock
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report, count
-from spotalis.kube.client import ApiError
 from spotalis.kube.config import ClusterAccess
-from spotalis.kube.errors import error_from
+from spotalis.kube.errors import Forbidden, NotFound, error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.model.clock import Clock
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
-from spotalis.model.transport import TransportError
 from spotalis.web.health import Facts, LoopWatch
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
+from spotalis.webhook.callers import Callers
 from spotalis.webhook.certificate import ServingCertificate, issue
-from spotalis.webhook.registration import write_ca_bundle
+from spotalis.webhook.forward import HttpsCarrier
+from spotalis.webhook.keeper import Keeper
+from spotalis.webhook.rotation import Lifetimes
 from spotalis.webhook.server import WebhookServer
 
 logger = logging.getLogger(__name__)
 
-CERTIFICATE_LIFE = timedelta(days=90)
-CA_LIFE = timedelta(days=365)
+MOVE_GRACE_SECONDS = 3.0
+"""For evictions that the API server is answering when the process is asked to end."""
+ROUTED_SECONDS = 1.0
+"""Still taking reviews after ``/readyz`` says no: endpoints and proxies take a moment to hear of
+it, and a refused connection is a pod that nobody places."""
 REVIEW_GRACE_SECONDS = 5.0
-"""For reviews in flight when the process is asked to end."""
-REGISTER_RETRY_SECONDS = 10.0
+"""For reviews in flight when the process is asked to end. Together with releasing the Lease an
+orderly end takes at most 15 s, half of Kubernetes' default grace."""
 
 
 class Process:
@@ -53,14 +58,18 @@ class Process:
         """A process that is not started; ``hung_up`` is called at each SIGHUP."""
         self._hung_up = hung_up
         self._access = access
-        self._settings = settings
+        # The nonce: a process started with a copied name is another one (safety.md row 26).
+        name = settings.identity or socket.gethostname()
+        self._settings = replace(settings, identity=f"{name}_{uuid.uuid4().hex[:16]}")
         self._serving = serving
+        self._replica_name = f"{serving.webhook_service}.{settings.namespace}.svc"
         self._clock: Clock = SystemClock()
+        self._dice = random.Random()  # noqa: S311  # jitter, no secret
         self._metrics = Metrics(version=__version__)
         self._loop_watch = LoopWatch(self._clock, report=self._metrics.event_loop_lag)
         self._stopping = asyncio.Event()
-        self._task_ended = False
         self._certificate: ServingCertificate | None = None
+        self._keeper: Keeper | None = None
         self._ready = False
 
     async def run(self) -> None:
@@ -71,29 +80,27 @@ class Process:
             CertificateMismatch, IssueFailed, OSError: no certificate to serve with.
             ApiError, TransportError: the API server did not answer at the start.
         """
-        transport = HttpTransport(self._access, clock=self._clock)
-        operator = self._operator(transport)
+        replica = self._settings.identity
+        transport = HttpTransport(self._access, clock=self._clock, replica=replica)
+        carrier = HttpsCarrier(self._client_context, self._replica_name)
+        operator = self._operator(transport, carrier)
         report = Report(operator, self._clock)
-        webhook = WebhookServer(
-            operator.admission.answer,
-            clock=self._clock,
-            observe=lambda result, seconds: self._metrics.webhook_request(
-                "create", result, seconds
-            ),
-        )
+        webhook = self._webhook(operator)
         health = health_server(lambda: self._facts(operator, webhook), clock=self._clock)
         metrics = metrics_server(self._metrics, report.snapshot, clock=self._clock)
         serving = self._serving
         try:
             await self._greet(operator)
-            self._certificate, ca_pem = await self._obtain_certificate()
+            self._certificate = await self._obtain_certificate(operator)
             await health.start(serving.host, serving.health_port)
             await metrics.start(serving.host, serving.metrics_port)
-            await webhook.start(serving.host, serving.webhook_port, self._certificate)
+            port = await webhook.start(serving.host, serving.webhook_port, self._certificate)
+            operator.elector.address = self._address(port)
             self._listen_to_signals()
-            await self._serve(operator, webhook, ca_pem)
+            await self._serve(operator, webhook)
         finally:
             await webhook.stop(REVIEW_GRACE_SECONDS)
+            await carrier.close()
             await metrics.stop()
             await health.stop()
             await transport.close()
@@ -103,78 +110,128 @@ class Process:
         answer = await operator.client.raw("GET", "/version")
         if answer.status >= 300:
             raise error_from(answer, self._clock.now())
-        logger.info("connected", extra={"fields": {"server": self._access.server}})
+        fields = {"server": self._access.server, "identity": self._settings.identity}
+        logger.info("connected", extra={"fields": fields})
 
-    async def _serve(
-        self, operator: Operator, webhook: WebhookServer, ca_pem: bytes | None
-    ) -> None:
+    async def _serve(self, operator: Operator, webhook: WebhookServer) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(operator.run(), name="operator"),
                 group.create_task(self._loop_watch.run(), name="loop watch"),
                 group.create_task(self._freeze_when_synced(operator), name="freeze"),
+                group.create_task(self._keep_certificate(), name="certificate"),
             ]
-            if ca_pem is not None:
-                registering = self._keep_registered(operator, ca_pem)
-                tasks.append(group.create_task(registering, name="registration"))
-            elif self._certificate is not None:
-                following = self._certificate.watch_files()
-                tasks.append(group.create_task(following, name="certificate"))
-            await self._stopping.wait()
-            logger.info("stopping")
-            await operator.stop_moving()
-            await webhook.stop(REVIEW_GRACE_SECONDS)
+            await self._stopping.wait()  # from here on /readyz says no
+            await self._end(operator, webhook)
             for task in tasks:
                 task.cancel()
         logger.info("stopped")
 
-    def _operator(self, transport: HttpTransport) -> Operator:
+    async def _end(self, operator: Operator, webhook: WebhookServer) -> None:
+        """Moves, then reviews, then the Lease: who leads next finds nothing half done."""
+        logger.info("stopping")
+        routed_until = self._clock.monotonic() + ROUTED_SECONDS
+        webhook.drain()
+        await operator.stop_moving(MOVE_GRACE_SECONDS)
+        await asyncio.sleep(max(0.0, routed_until - self._clock.monotonic()))
+        await webhook.stop(REVIEW_GRACE_SECONDS)
+        await operator.release()
+
+    def _operator(self, transport: HttpTransport, carrier: HttpsCarrier) -> Operator:
         metrics = self._metrics
-        settings = replace(
-            self._settings,
-            identity=self._settings.identity or f"spotalis-{uuid.uuid4().hex[:8]}",
-        )
         return Operator(
             transport,
-            settings=settings,
+            settings=self._settings,
             clock=self._clock,
-            dice=random.Random(),  # noqa: S311  # jitter, no secret
+            dice=self._dice,
             turned=lambda turn, seconds: count(metrics, turn, seconds),
             decided=metrics.mutation,
             requested=lambda verb, resource, status, seconds: metrics.api_request(
                 verb, resource, str(status or "none"), seconds
             ),
             led=metrics.leader,
+            carrier=carrier,
+            went=metrics.forwarded,
         )
 
-    async def _obtain_certificate(self) -> tuple[ServingCertificate, bytes | None]:
-        """From files, or self-made; then with the CA to be written into caBundle."""
+    def _webhook(self, operator: Operator) -> WebhookServer:
+        metrics = self._metrics
+        return WebhookServer(
+            operator.admission.answer,
+            clock=self._clock,
+            observe=lambda result, seconds: metrics.webhook_request("create", result, seconds),
+            forwarded=operator.admission.answer_forwarded,
+            observe_forwarded=lambda result, seconds: metrics.webhook_request(
+                "forward", result, seconds
+            ),
+            callers=Callers(
+                replica_name=self._replica_name, api_server_name=self._serving.client_name
+            ),
+        )
+
+    def _address(self, port: int) -> str:
+        """``ip:port`` for the Lease; empty if we cannot know where we are reached."""
+        address = self._serving.advertise_address or self._serving.host
+        if address in ("", "::", "0.0.0.0"):  # noqa: S104  # compared, not bound
+            logger.warning("no address to advertise: reviews are not forwarded to this replica")
+            return ""
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+    def _client_context(self) -> ssl.SSLContext | None:
+        return self._certificate.client_context if self._certificate else None
+
+    async def _obtain_certificate(self, operator: Operator) -> ServingCertificate:
+        """From files, or the shared one."""
         serving = self._serving
+        callers_ca = serving.client_ca_file.read_bytes() if serving.client_ca_file else b""
         if serving.certificate_file is not None and serving.key_file is not None:
-            files = ServingCertificate.from_files(serving.certificate_file, serving.key_file)
-            return files, None
-        service = f"{serving.webhook_service}.{self._settings.namespace}.svc"
+            certificate = ServingCertificate.from_files(
+                serving.certificate_file,
+                serving.key_file,
+                replicas_ca=serving.ca_file,
+                callers_ca=callers_ca,
+            )
+            self._metrics.certificate_expires(certificate.expires_at)
+            return certificate
+        self._keeper = Keeper(
+            operator.client,
+            namespace=self._settings.namespace,
+            secret=serving.certificate_secret,
+            configuration=serving.webhook_configuration,
+            dns_names=(self._replica_name, f"{self._replica_name}.cluster.local", "localhost"),
+            ip_addresses=("127.0.0.1",),
+            lifetimes=Lifetimes(
+                certificate=serving.certificate_life, authority=serving.authority_life
+            ),
+            clock=self._clock,
+            dice=self._dice,
+            adopted=lambda certificate: self._metrics.certificate_expires(certificate.expires_at),
+        )
+        try:
+            return await self._keeper.obtain(callers_ca)
+        except (NotFound, Forbidden) as error:
+            if not self._settings.read_only:
+                raise
+            # To look at a cluster takes no installation, and nobody calls the webhook then.
+            fields = {"error": str(error)}
+            logger.warning("no shared certificate; nobody trusts ours", extra={"fields": fields})
+        self._keeper = None
         made = await issue(
-            [service, f"{service}.cluster.local", "localhost"],
-            ["127.0.0.1"],
-            valid_for=CERTIFICATE_LIFE,
-            ca_valid_for=CA_LIFE,
+            [self._replica_name],
+            valid_for=serving.certificate_life,
+            ca_valid_for=serving.authority_life,
             now=self._clock.now(),
         )
-        return ServingCertificate.from_pem(made.cert_pem, made.key_pem), made.ca_pem
+        return ServingCertificate.from_pem(made.cert_pem, made.key_pem, callers_ca=callers_ca)
 
-    async def _keep_registered(self, operator: Operator, ca_pem: bytes) -> None:
-        """Write caBundle, again and again: the configuration may be applied after we start."""
-        name = self._serving.webhook_configuration
-        while True:
-            try:
-                there = await write_ca_bundle(operator.client, self._clock, name, ca_pem)
-                if not there:
-                    fields = {"configuration": name}
-                    logger.warning("webhook configuration not found", extra={"fields": fields})
-            except (ApiError, TransportError) as error:
-                logger.warning("caBundle not written", extra={"fields": {"error": str(error)}})
-            await asyncio.sleep(REGISTER_RETRY_SECONDS)
+    async def _keep_certificate(self) -> None:
+        if self._keeper is not None:
+            await self._keeper.run()
+        elif self._certificate is not None:
+            shown = self._certificate
+            await shown.watch_files(
+                changed=lambda: self._metrics.certificate_expires(shown.expires_at)
+            )
 
     async def _freeze_when_synced(self, operator: Operator) -> None:
         """Take what the first lists made out of the collector's sight: it would scan it in vain."""

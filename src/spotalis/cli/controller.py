@@ -20,6 +20,9 @@ def controller(
     """Run the operator until SIGTERM or SIGINT; SIGHUP reads log levels again.
 
     Every setting is also a key of the settings file and a variable: `spotalis config --show`.
+    The first signal ends it in order, within 15 s: moves, then reviews, then the Lease; exit code
+    0. A second one ends it at once, as the signal's own default does (143 for SIGTERM in a shell).
+    1: it could not start, or a bug ended it. 2: the command line or a setting is wrong.
 
     Parameters
     ----------

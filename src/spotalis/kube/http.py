@@ -26,7 +26,9 @@ SEND_SECONDS = 30.0
 class HttpTransport:
     """One server, one session of kept-alive connections, credentials that stay fresh."""
 
-    def __init__(self, access: ClusterAccess, *, clock: Clock) -> None:
+    def __init__(self, access: ClusterAccess, *, clock: Clock, replica: str = "") -> None:
+        """``replica`` is named in the User-Agent: the audit log tells replicas apart by it."""
+        self._agent = f"spotalis/{__version__}" + (f" ({replica})" if replica else "")
         self._access = access
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
@@ -103,7 +105,7 @@ class HttpTransport:
         headers = [
             ("Accept", "application/json"),
             ("Accept-Encoding", "gzip" if compress else "identity"),
-            ("User-Agent", f"spotalis/{__version__}"),
+            ("User-Agent", self._agent),
             *credential.headers,
         ]
         if request.body:

@@ -344,6 +344,32 @@ class ServingOptions:
     key_file: Path | None = setting(  # noqa: RUF009  # it declares a field
         "serving.keyFile", File(), None, "The key of the certificate file.", flag="key-file"
     )
+    ca_file: Path | None = setting(  # noqa: RUF009  # it declares a field
+        "serving.caFile",
+        File(),
+        None,
+        "Who vouches for the certificate files of all replicas; without it they forward no reviews "
+        "to the leader. The names in them must include that of the Service.",
+    )
+    advertise_address: str = setting(
+        "serving.advertiseAddress",
+        Text("an address", r"[0-9A-Za-z.:]+"),
+        "",
+        "Where other replicas reach this one's webhook, without port: the pod's IP. Empty: "
+        "`serving.host`, if that is one address; a leader without an address gets no reviews.",
+    )
+    client_ca_file: Path | None = setting(  # noqa: RUF009  # it declares a field
+        "serving.clientCAFile",
+        File(),
+        None,
+        "Who vouches for the API server's own certificate, if it shows one to webhooks.",
+    )
+    client_name: str = setting(
+        "serving.clientName",
+        Text("a common name", r"[0-9A-Za-z.:@_-]+"),
+        "",
+        "The common name in that certificate: who shows no such one may not ask.",
+    )
     webhook_configuration: str = setting(
         "webhook.configurationName",
         _DNS_NAME,
@@ -355,6 +381,25 @@ class ServingOptions:
         _DNS_LABEL,
         "spotalis-webhook",
         "The Service in front of the webhook: a self-made certificate is for its name.",
+    )
+    certificate_secret: str = setting(
+        "webhook.certificates.secretName",
+        _DNS_NAME,
+        "spotalis-webhook-tls",
+        "The Secret with the self-made certificate that all replicas share; the manifests create "
+        "it empty, and the Role names it too.",
+    )
+    certificate_life: timedelta = setting(
+        "webhook.certificates.duration",
+        Duration(timedelta(seconds=6)),
+        timedelta(days=90),
+        "How long a self-made certificate is valid; renewed when two thirds of it are over.",
+    )
+    authority_life: timedelta = setting(
+        "webhook.certificates.caDuration",
+        Duration(timedelta(seconds=12)),
+        timedelta(days=365),
+        "The same for the authority that signs it.",
     )
 
 
@@ -457,7 +502,12 @@ def contradictions(settings: Settings) -> list[tuple[str, str, str]]:
         found.append((renew, lease, shorter(lease, long, middle)))
     if election.retry >= election.renew_deadline:
         found.append((retry, renew, shorter(renew, middle, short)))
+    if serving.authority_life < 2 * serving.certificate_life:
+        ca, leaf = "webhook.certificates.caDuration", "webhook.certificates.duration"
+        lives = map(format_duration, (serving.certificate_life, serving.authority_life))
+        found.append((ca, leaf, "must be at least twice `{}` ({}); it is {}".format(leaf, *lives)))
     for one, has_one, other, has_other in (
+        ("serving.clientCAFile", serving.client_ca_file, "serving.clientName", serving.client_name),
         (certificate, serving.certificate_file, key, serving.key_file),
         (schedule, "disruption-schedule" in defaults, duration, "disruption-duration" in defaults),
     ):

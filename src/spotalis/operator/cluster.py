@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -134,13 +134,20 @@ class Cluster:
         """Every opted-in workload (those with an unusable policy included), in no order."""
         return tuple(self._managed)
 
+    def makers_of(self, workload: Workload) -> Set[str]:
+        """UIDs of what makes the workload's pods: its ReplicaSets, or the StatefulSet itself."""
+        if workload.kind == "StatefulSet":
+            return {workload.uid}
+        return self._sets_by_workload.get(workload.uid, {}).keys()
+
+    def pods_made_by(self, uid: str) -> Collection[Pod]:
+        """The pods whose controlling owner has this UID."""
+        return self._pods_by_owner.get(uid, {}).values()
+
     def pods_of(self, workload: Workload) -> Iterator[Pod]:
         """The pods whose controlling owner leads to the workload."""
-        if workload.kind == "StatefulSet":
-            yield from self._pods_by_owner.get(workload.uid, {}).values()
-            return
-        for uid in self._sets_by_workload.get(workload.uid, ()):
-            yield from self._pods_by_owner.get(uid, {}).values()
+        for uid in self.makers_of(workload):
+            yield from self.pods_made_by(uid)
 
     def neighbours(self, node: str) -> int:
         """Pods on a node."""

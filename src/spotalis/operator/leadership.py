@@ -2,7 +2,9 @@
 
 A Lease is an efficiency device, not a fence: a request that a former leader has sent may still
 arrive (client-go's package comment says the same). Time is this process's monotonic clock only;
-the stamps in the Lease are compared for change, never against a clock.
+the stamps in the Lease are compared for change, never against a clock. The Lease is watched, so
+that a release is noticed at once and a standby at rest asks nothing; a watch that says nothing
+for two retry periods, although its holder writes every one, is helped out by reading.
 """
 
 from __future__ import annotations
@@ -11,13 +13,18 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from spotalis.kube.client import ApiError, Client, Conflict
+from spotalis.kube.client import ApiError, Client, Conflict, NotFound
+from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.follow import follow
 from spotalis.kube.resources import LEASES
+from spotalis.kube.store import is_older
 from spotalis.model.clock import Clock
-from spotalis.model.leadership import LeadershipState
+from spotalis.model.dice import Dice
+from spotalis.model.leadership import ADDRESS, LeadershipState
 from spotalis.model.objects import Lease
 from spotalis.model.settings import LeaderElection
 from spotalis.model.transport import TransportError
@@ -44,6 +51,12 @@ class Stand:
 
 NextMove: TypeAlias = Acquire | Renew | Stand
 
+_LEAST_PAUSE_SECONDS = 0.05
+"""After which a holder's time is surely up."""
+
+_TICK = 0.001
+"""Seconds: timers are not finer, and what is left of one is no reason to wait once more."""
+
 
 def next_move(lease: Lease | None, state: LeadershipState, now: float) -> NextMove:
     """What to do about the Lease as just read.
@@ -53,32 +66,35 @@ def next_move(lease: Lease | None, state: LeadershipState, now: float) -> NextMo
         state: ours, after :func:`saw` has taken note of ``lease``.
         now: monotonic seconds.
     """
-    if lease is None:
-        return Acquire(transitions=0)
-    if lease.holder == state.identity:
+    if lease is not None and lease.holder == state.identity:
         return Renew()
-    if not lease.holder:
-        return Acquire(lease.transitions + 1)
-    if now - state.seen_at > lease.duration_seconds:
-        return Acquire(lease.transitions + 1)
-    return Stand()
+    if state.alive_elsewhere(now):
+        return Stand()
+    return Acquire(state.transitions + (state.holder != state.identity and bool(state.seen)))
 
 
 def saw(lease: Lease | None, state: LeadershipState, now: float) -> LeadershipState:
-    """Take note of the Lease as read; a holder's time counts from when we saw it change."""
-    seen = "" if lease is None else f"{lease.uid}/{lease.resource_version}"
-    changed = seen != state.seen
+    """Take note of the Lease as read; a holder's time counts from when we saw it change.
+
+    A Lease that is gone was deleted by somebody; who held it may act on it for as long as it was
+    given, and is the first to notice.
+    """
+    if lease is None:
+        return dataclasses.replace(state, address="")
+    seen = f"{lease.uid}/{lease.resource_version}"
     return dataclasses.replace(
         state,
-        holder="" if lease is None else lease.holder,
+        holder=lease.holder,
+        address=lease.annotations.get(ADDRESS, ""),
+        lease_seconds=float(lease.duration_seconds),
         seen=seen,
-        seen_at=now if changed else state.seen_at,
-        transitions=state.transitions if lease is None else lease.transitions,
+        seen_at=now if seen != state.seen else state.seen_at,
+        transitions=lease.transitions,
     )
 
 
 class Elector:
-    """Competes for the Lease and keeps it; tells when it leads and when it no longer does."""
+    """Keeps the Lease, or waits for it."""
 
     def __init__(
         self,
@@ -88,15 +104,26 @@ class Elector:
         namespace: str,
         identity: str,
         clock: Clock,
+        dice: Dice,
         changed: Callable[[bool], None],
     ) -> None:
+        """``changed`` is told whenever this replica begins or ceases to lead."""
         self._client = client
         self._settings = settings
         self._namespace = namespace
         self._clock = clock
+        self._dice = dice
         self._changed = changed
         self._lease: Lease | None = None
+        self._heard: Lease | None = None
+        self._heard_at = float("-inf")
+        self._news = asyncio.Event()
+        self._turning = asyncio.Lock()
+        self._releasing = False
+        self._namesake = ""
         self.state = LeadershipState(identity=identity)
+        self.address = ""
+        """``ip:port`` of this replica's webhook, written into the Lease while it leads."""
 
     @property
     def leads(self) -> bool:
@@ -105,47 +132,140 @@ class Elector:
             return True
         return self.state.leading and self._clock.monotonic() < self.state.leads_until
 
+    @property
+    def leader_address(self) -> str:
+        """``ip:port`` of another replica that leads; empty where none is known to."""
+        if not self.state.alive_elsewhere(self._clock.monotonic()):
+            return ""
+        return self.state.address
+
     async def run(self) -> None:
         """Compete until cancelled. Errors of the API cost the lead once the deadline passes."""
         if not self._settings.enabled:
             self._changed(True)
             return
-        while True:
-            try:
-                async with asyncio.timeout(self._settings.renew_deadline.total_seconds()):
-                    await self._turn()
-            except (TransportError, ApiError, TimeoutError) as error:
-                self._lease = None
-                logger.warning("lease not written", extra={"fields": {"error": str(error)}})
-            if self.state.leading and not self.leads:
-                self._step_down("the renewal deadline has passed")
-            await asyncio.sleep(self._settings.retry.total_seconds())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(), name="watch lease")
+            group.create_task(self._compete(), name="lease")
 
     async def release(self) -> None:
-        """Give the Lease back if it is still ours, so that another replica need not wait."""
-        if not self._settings.enabled or not self.state.leading:
-            return
-        self._step_down("shutting down")
-        try:
-            lease = await self._read()
-            if lease is not None and lease.holder == self.state.identity:
-                await self._write(lease, holder="", transitions=lease.transitions)
-        except (TransportError, ApiError) as error:
-            logger.warning("lease not released", extra={"fields": {"error": str(error)}})
+        """Compete no more, and give the Lease back if it is still ours.
 
-    async def _turn(self) -> None:
+        A renewal in flight ends before that, or it would take the Lease back. A Lease that
+        another holds by now is not touched.
+        """
+        self._releasing = True
+        if not self._settings.enabled:
+            return
+        async with self._turning:
+            if not self.state.leading:
+                return
+            self._step_down("shutting down")
+            try:
+                async with asyncio.timeout(self._settings.renew_deadline.total_seconds() / 2):
+                    lease = await self._read()
+                    if lease is not None and lease.holder == self.state.identity:
+                        await self._write(lease, holder="", transitions=lease.transitions)
+            except (TransportError, ApiError, TimeoutError) as error:
+                logger.warning("lease not released", extra={"fields": {"error": str(error)}})
+
+    async def _follow(self) -> None:
+        collection = LEASES.path(self._namespace)
+        name = self._settings.name
+        versions = follow(self._client, collection, name, clock=self._clock, dice=self._dice)
+        async with aclosing(versions):
+            async for version in versions:
+                try:
+                    lease = None if version is None else LEASES.decode(version)
+                except UNDECODABLE:
+                    continue  # reading it will tell
+                self._hear(lease)
+
+    def _hear(self, lease: Lease | None) -> None:
+        """What a watch has shown; it may be behind what we have written ourselves."""
+        known = self._lease
+        if lease and known and is_older(lease.resource_version, known.resource_version):
+            return
+        now = self._clock.monotonic()
+        self._heard_at = now
+        self._heard = lease
+        self.state = saw(lease, self.state, now)
+        if self.state.leading:
+            if lease is None:
+                self._lease = None  # deleted: write it again before anybody else does
+                self._news.set()
+            elif lease.holder != self.state.identity:
+                self._step_down(f"{lease.holder or 'nobody'} holds the lease")
+                self._news.set()
+            else:
+                self._lease = lease
+        elif not isinstance(next_move(lease, self.state, now), Stand):
+            self._news.set()
+
+    async def _compete(self) -> None:
+        while not self._releasing:
+            self._news.clear()
+            async with self._turning:
+                if not self._releasing:
+                    await self._attempt()
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """Until the next attempt is due; what is heard meanwhile may put it off.
+
+        Retries are jittered by up to a fifth, as client-go's, so that replicas do not march in
+        step.
+        """
+        retry = self._settings.retry.total_seconds() * (1 + self._dice.random() / 5)
+        since = now = self._clock.monotonic()
+        while not self._news.is_set() and (left := self._due_at(since, retry) - now) > _TICK:
+            try:
+                # Not wait_for: before Python 3.12 it loses a cancellation that comes with the news.
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+            except TimeoutError:
+                pass  # unless it has been put off
+            now = self._clock.monotonic()
+
+    def _due_at(self, since: float, retry: float) -> float:
+        """When to try again after the attempt at ``since``, by what is known now."""
+        state = self.state
+        if state.leading:
+            return min(since + retry, state.leads_until)
+        if not state.alive_elsewhere(self._clock.monotonic()):
+            return since + retry
+        silent_at = max(self._heard_at, state.seen_at, since) + 2 * retry
+        return min(silent_at, state.seen_at + state.lease_seconds + _LEAST_PAUSE_SECONDS)
+
+    async def _attempt(self) -> None:
+        """Renew, acquire or look; half the deadline, so that a renewal can be tried twice."""
+        seconds = self._settings.renew_deadline.total_seconds() / 2
+        try:
+            async with asyncio.timeout(seconds):
+                # What we held may be out of date: then it is read and decided anew, once.
+                if not await self._turn():
+                    await self._turn()
+        except (TransportError, ApiError, TimeoutError) as error:
+            self._lease = None
+            logger.warning("lease not written", extra={"fields": {"error": str(error)}})
+        if self.state.leading and not self.leads:
+            self._step_down("the renewal deadline has passed")
+
+    async def _turn(self) -> bool:
+        """One look at the Lease, and the write that it calls for; False if that came too late."""
         started = self._clock.monotonic()
-        lease = self._lease if self.state.leading and self._lease is not None else None
+        lease = self._lease if self.state.leading else None
         if lease is None:
             lease = await self._read()
             self.state = saw(lease, self.state, self._clock.monotonic())
+            self._warn_of_namesake()
         move = next_move(lease, self.state, self._clock.monotonic())
         try:
             match move:
                 case Stand():
                     if self.state.leading:
                         self._step_down(f"{self.state.holder} holds the lease")
-                    return
+                    return True
                 case Acquire(transitions):
                     self._lease = await self._write(
                         lease, holder=self.state.identity, transitions=transitions
@@ -155,10 +275,13 @@ class Elector:
                     self._lease = await self._write(
                         lease, holder=self.state.identity, transitions=lease.transitions
                     )
-        except Conflict:
-            # Somebody wrote it: what we held is out of date; read it again at the next turn.
+        except (Conflict, NotFound):
             self._lease = None
-            return
+            return False
+        heard = self._heard
+        if heard is not None and is_older(self._lease.resource_version, heard.resource_version):
+            self._lease = None  # overwritten before its answer reached us
+            return False
         self.state = saw(self._lease, self.state, self._clock.monotonic())
         deadline = self._settings.renew_deadline.total_seconds()
         led = self.state.leading
@@ -166,6 +289,19 @@ class Elector:
         if not led:
             logger.info("leading", extra={"fields": {"identity": self.state.identity}})
             self._changed(True)
+        return True
+
+    def _warn_of_namesake(self) -> None:
+        """Another process goes by our name: the one before us in this pod, or a copy."""
+        holder = self.state.holder
+        if holder in (self.state.identity, self._namesake) or not self.state.name:
+            return
+        if holder.rpartition("_")[0] == self.state.name:
+            self._namesake = holder
+            fields = {"holder": holder, "identity": self.state.identity}
+            logger.warning(
+                "the lease is held under our name; waiting for it", extra={"fields": fields}
+            )
 
     def _step_down(self, why: str) -> None:
         self.state = dataclasses.replace(self.state, leading=False, leads_until=0.0)
@@ -179,10 +315,17 @@ class Elector:
     async def _write(self, lease: Lease | None, *, holder: str, transitions: int) -> Lease:
         now = self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
         ours = lease is not None and lease.holder == holder
-        metadata: dict[str, object] = {"name": self._settings.name, "namespace": self._namespace}
+        annotations = {} if lease is None else dict(lease.annotations)
+        annotations.pop(ADDRESS, None)
+        if holder and self.address:
+            annotations[ADDRESS] = self.address
+        metadata: dict[str, object] = {
+            "name": self._settings.name,
+            "namespace": self._namespace,
+            "annotations": annotations,
+        }
         if lease is not None:
             metadata["resourceVersion"] = lease.resource_version
-            metadata["annotations"] = dict(lease.annotations)
         seconds = round(self._settings.lease.total_seconds()) if holder else 1
         body: dict[str, object] = {
             "apiVersion": "coordination.k8s.io/v1",

@@ -42,11 +42,17 @@ class Observer:
         self.reviews_came = False
         """Some review has come, to this replica of the operator or to another."""
 
-    def for_placement(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
-        """A workload as a new pod of it must see it: who was really evicted holds no slot."""
+    def for_placement(
+        self, workload: Workload, configuration: WorkloadConfiguration, maker: str
+    ) -> Observed:
+        """A workload as a new pod of it must see it: who was really evicted holds no slot.
+
+        ``maker`` is the UID of the ReplicaSet or StatefulSet that makes the pod: what it has made
+        counts although no watch has shown the ReplicaSet itself yet.
+        """
         held = self._ledgers.held(workload.uid)
         ledger = (held.ledger if held else None) or Ledger()
-        return self._observe(workload, configuration, ledger, frozenset())
+        return self._observe(workload, configuration, ledger, frozenset(), maker)
 
     def for_plan(
         self,
@@ -80,16 +86,19 @@ class Observer:
         configuration: WorkloadConfiguration,
         ledger: Ledger,
         meant: Set[str],
+        maker: str = "",
     ) -> Observed:
         cluster = self._cluster
-        replicas = tuple(self._replica(pod, meant) for pod in cluster.pods_of(workload))
-        owners = {r.pod.owner.uid for r in replicas if r.pod.owner is not None} | {workload.uid}
+        makers = cluster.makers_of(workload) | {maker}
+        replicas = tuple(
+            self._replica(pod, meant) for uid in makers for pod in cluster.pods_made_by(uid)
+        )
         return Observed(
             workload=workload,
             configuration=configuration,
             replicas=replicas,
             budgets=cluster.budgets_in(workload.namespace),
-            reservations=self._reserved(owners),
+            reservations=self._reserved(makers),
             classified=bool(cluster.groups_in_use()),
             synced=cluster.synced,
             read_only=cluster.settings.read_only,
@@ -186,5 +195,5 @@ class Observer:
             neighbours=cluster.neighbours(pod.node) - 1 if pod.node else 0,
         )
 
-    def _reserved(self, owners: set[str]) -> tuple[Reservation, ...]:
+    def _reserved(self, owners: Set[str]) -> tuple[Reservation, ...]:
         return tuple(r for owner in owners for r in self._reservations.of(owner))

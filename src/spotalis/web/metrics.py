@@ -124,6 +124,15 @@ class Metrics:
                 registry=r,
             )
         )
+        self._forwarded = _Children(
+            Counter(
+                "spotalis_webhook_forwarded",
+                "Reviews of managed pods, by how this replica came to a decision: led, forwarded "
+                "to the leader, or decided alone, and why.",
+                ("result",),
+                registry=r,
+            )
+        )
         self._leader = Gauge(
             "spotalis_leader_election_status", "1 while this replica leads.", registry=r
         )
@@ -190,6 +199,10 @@ class Metrics:
     def mutation(self, kind: str) -> None:
         """A pod was patched."""
         self._mutations[(kind,)].inc()
+
+    def forwarded(self, way: str) -> None:
+        """A review was decided, by the leader or without it."""
+        self._forwarded[(way,)].inc()
 
     def leader(self, leading: bool) -> None:
         """Whether this replica leads now; may be told as often as one likes."""

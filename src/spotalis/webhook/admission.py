@@ -21,7 +21,8 @@ from spotalis.operator.reservations import Reservations
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
 from spotalis.webhook import review
-from spotalis.webhook.errors import BadReview
+from spotalis.webhook.errors import BadReview, Misdirected
+from spotalis.webhook.forward import Forwarder
 from spotalis.webhook.patch import Operation, pod_patch
 from spotalis.webhook.review import AdmissionRequest, PodObject
 
@@ -42,11 +43,13 @@ class Verdict:
     result: str
     """``spot``, ``on-demand``, or why the pod was left alone; a metric's label."""
     patch: tuple[Operation, ...] = ()
+    answer: bytes = b""
+    """The whole answer, if the leader has given it."""
 
 
 class Admission:
     """Answers reviews; never denies. Decisions of one workload follow each other without a pause
-    between looking and reserving, so a burst is split exactly."""
+    between looking and reserving, and one replica makes them all, so a burst is split exactly."""
 
     def __init__(
         self,
@@ -55,8 +58,10 @@ class Admission:
         observer: Observer,
         reservations: Reservations,
         client: Client,
+        forwarder: Forwarder,
         decided: Callable[[str], None] = lambda result: None,
     ) -> None:
+        self._forwarder = forwarder
         self._cluster = cluster
         self._observer = observer
         self._reservations = reservations
@@ -69,20 +74,36 @@ class Admission:
         Raises:
             BadReview: the body is no AdmissionReview v1.
         """
+        return await self._answer(body, forwarded=False)
+
+    async def answer_forwarded(self, body: bytes) -> bytes:
+        """The same for another replica, which takes us for the leader; never sent on.
+
+        Raises:
+            BadReview: the body is no AdmissionReview v1.
+            Misdirected: we do not lead, or know nothing yet.
+        """
+        if not (self._forwarder.leads and self._cluster.synced):
+            raise Misdirected
+        return await self._answer(body, forwarded=True)
+
+    async def _answer(self, body: bytes, *, forwarded: bool) -> bytes:
         request = review.read(body)
         if request.object is None:
             raise BadReview("request.object is missing")
         self._observer.reviews_came = True
-        verdict = await self._decide(request, request.object)
+        verdict = await self._decide(request, request.object, None if forwarded else body)
+        if verdict.answer:
+            return verdict.answer
         self._decided(verdict.result)
         return review.answer(request.uid, patch=verdict.patch, audit={"decision": verdict.result})
 
-    async def _decide(self, request: AdmissionRequest, pod: PodObject) -> Verdict:
-        resource = request.resource
-        if (resource.group, resource.resource) != ("", "pods") or request.sub_resource:
-            return Verdict("not-a-pod")
-        if request.operation != "CREATE":
-            return Verdict("not-a-creation")
+    async def _decide(
+        self, request: AdmissionRequest, pod: PodObject, body: bytes | None
+    ) -> Verdict:
+        """``body`` is the review as it came, if it may be sent on to the leader."""
+        if not_ours := _not_ours(request):
+            return Verdict(not_ours)
         owner = review.controlling_owner(pod)
         if owner is None or owner.group != "apps" or owner.kind not in _KINDS:
             return Verdict("no-owner")
@@ -106,6 +127,9 @@ class Admission:
             return Verdict("no-classifier")
         if self._is_placed(pod, owner):
             return Verdict("placed-already")
+        answer = None if body is None else await self._forwarder.ask(body)
+        if answer is not None:
+            return Verdict("forwarded", answer=answer)
         return await self._place(request, pod, owner, found, configuration)
 
     async def _find(self, namespace: str, owner: Owner) -> Found | None:
@@ -158,16 +182,16 @@ class Admission:
         found: Found,
         configuration: WorkloadConfiguration,
     ) -> Verdict:
-        observed = self._look(found.workload, configuration)
+        observed = self._look(found.workload, configuration, owner)
         if _seen(observed, owner, request.name) >= found.owner_replicas:
             await self._cluster.news(owner.uid, NEWS_WAIT_SECONDS)
             found = self._cluster.find(request.namespace, owner) or found
-            observed = self._look(found.workload, configuration)
+            observed = self._look(found.workload, configuration, owner)
         # From here to the reservation nothing waits: the next review sees this one's pod.
         at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)
         if len(self._reservations.of(owner.uid)) > max(0, at_most):
             self._reservations.keep(owner.uid, at_most)
-            observed = self._look(found.workload, configuration)
+            observed = self._look(found.workload, configuration, owner)
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
         classification = self._cluster.settings.classification
         pinned = classification.pinned_to(review.required_nodes(pod))
@@ -180,8 +204,10 @@ class Admission:
         patch = pod_patch(pod, placement, review=request.uid, rule=rule, pin=pin)
         return Verdict(str(placement.node_type), tuple(patch))
 
-    def _look(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
-        return self._observer.for_placement(workload, configuration)
+    def _look(
+        self, workload: Workload, configuration: WorkloadConfiguration, owner: Owner
+    ) -> Observed:
+        return self._observer.for_placement(workload, configuration, owner.uid)
 
     def _reserve(self, request: AdmissionRequest, owner: Owner, placement: Placement) -> None:
         self._reservations.make(
@@ -197,6 +223,14 @@ class Admission:
 
 
 _KINDS = frozenset({"ReplicaSet", "StatefulSet"})
+
+
+def _not_ours(request: AdmissionRequest) -> str:
+    """Why a review is none of our business whatever the cluster holds; empty if it may be."""
+    resource = request.resource
+    if (resource.group, resource.resource) != ("", "pods") or request.sub_resource:
+        return "not-a-pod"
+    return "" if request.operation == "CREATE" else "not-a-creation"
 
 
 class _Decision(msgspec.Struct):

@@ -13,13 +13,15 @@ import asyncio
 import logging
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
+from spotalis.webhook.callers import Name
 from spotalis.webhook.pem import expiry, load_pair
 
 logger = logging.getLogger(__name__)
@@ -43,26 +45,44 @@ class Issued:
     """A new certificate, its key, and the authority that vouches for it."""
 
     ca_pem: bytes
+    ca_key_pem: bytes
     cert_pem: bytes
     key_pem: bytes
     expires_at: datetime
 
 
 class ServingCertificate:
-    """The certificate in use, and the TLS context of a listener that always shows it."""
+    """The certificate in use, and the TLS context of a listener that always shows it.
+
+    Callers may show a certificate of their own; one that no trusted authority vouches for ends
+    the handshake, none at all is fine. Who may ask for what is decided per request
+    (:mod:`spotalis.webhook.callers`).
+    """
 
     def __init__(
         self,
         cert_pem: bytes,
         key_pem: bytes,
         *,
+        replicas_ca: bytes = b"",
+        callers_ca: bytes = b"",
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> None:
-        """Load the pair; see :meth:`replace` for the errors."""
-        self._files: tuple[Path, Path] | None = None
-        self._seen: tuple[bytes, bytes] = (cert_pem, key_pem)
-        self._current, self._expires_at = _load(cert_pem, key_pem)
+        """Load the pair; see :meth:`replace` for the errors.
+
+        Args:
+            cert_pem: see :meth:`replace`.
+            key_pem: see :meth:`replace`.
+            replicas_ca: see :meth:`replace`.
+            callers_ca: authorities that vouch for the API server's own certificate, if it is
+                asked for one; PEM.
+            minimum_version: of TLS.
+        """
+        self._files: tuple[Path, Path, Path | None] | None = None
+        self._seen: tuple[bytes, bytes, bytes] = (cert_pem, key_pem, replicas_ca)
+        self._callers_ca = callers_ca
         self.context = _front(minimum_version)
+        self.replace(cert_pem, key_pem, replicas_ca)
         self.context.sni_callback = self._choose
 
     @classmethod
@@ -71,6 +91,8 @@ class ServingCertificate:
         cert_pem: bytes,
         key_pem: bytes,
         *,
+        replicas_ca: bytes = b"",
+        callers_ca: bytes = b"",
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> ServingCertificate:
         """From PEM texts, such as the data of a Secret.
@@ -78,7 +100,13 @@ class ServingCertificate:
         Raises:
             CertificateMismatch: see :meth:`replace`.
         """
-        return cls(cert_pem, key_pem, minimum_version=minimum_version)
+        return cls(
+            cert_pem,
+            key_pem,
+            replicas_ca=replicas_ca,
+            callers_ca=callers_ca,
+            minimum_version=minimum_version,
+        )
 
     @classmethod
     def from_files(
@@ -86,16 +114,24 @@ class ServingCertificate:
         cert: Path,
         key: Path,
         *,
+        replicas_ca: Path | None = None,
+        callers_ca: bytes = b"",
         minimum_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
     ) -> ServingCertificate:
-        """From two files, such as a mounted Secret's; :meth:`watch_files` follows them.
+        """From files, such as a mounted Secret's; :meth:`watch_files` follows them.
 
         Raises:
             CertificateMismatch: see :meth:`replace`.
             OSError: a file cannot be read.
         """
-        certificate = cls(cert.read_bytes(), key.read_bytes(), minimum_version=minimum_version)
-        certificate._files = (cert, key)
+        certificate = cls(
+            cert.read_bytes(),
+            key.read_bytes(),
+            replicas_ca=replicas_ca.read_bytes() if replicas_ca else b"",
+            callers_ca=callers_ca,
+            minimum_version=minimum_version,
+        )
+        certificate._files = (cert, key, replicas_ca)
         return certificate
 
     @property
@@ -103,17 +139,42 @@ class ServingCertificate:
         """When the certificate shown now stops being valid."""
         return self._expires_at
 
-    def replace(self, cert_pem: bytes, key_pem: bytes) -> None:
+    @property
+    def client_context(self) -> ssl.SSLContext | None:
+        """To ask another replica with; None if no authority vouches for replicas."""
+        return self._client
+
+    @property
+    def replicas_authorities(self) -> frozenset[Name]:
+        """The names of those who vouch for replicas."""
+        return self._replicas_authorities
+
+    def replace(self, cert_pem: bytes, key_pem: bytes, replicas_ca: bytes = b"") -> None:
         """Show another certificate from the next handshake on; open connections live on.
 
         Args:
             cert_pem: the certificate, followed by intermediate ones if there are any.
             key_pem: its private key, not encrypted.
+            replicas_ca: authorities that vouch for this certificate and those of other replicas,
+                PEM; without it no replica is believed, and none can be asked.
 
         Raises:
             CertificateMismatch: the pair is of no use; the old one stays in use.
         """
-        self._current, self._expires_at = _load(cert_pem, key_pem)
+        try:
+            current = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            load_pair(current, cert_pem, key_pem)
+            until = expiry(cert_pem)
+            client = _client(cert_pem, key_pem, replicas_ca) if replicas_ca else None
+            if trusted := self._callers_ca + replicas_ca:
+                current.load_verify_locations(cadata=trusted.decode("ascii"))
+                current.verify_mode = ssl.CERT_OPTIONAL  # or a caller's is not told of
+        except (ssl.SSLError, ValueError) as error:
+            raise CertificateMismatch(f"certificate and key cannot be used: {error}") from None
+        self._current, self._client, self._expires_at = current, client, until
+        self._replicas_authorities = _subjects(client)
+        # The mode of a handshake is the front's, the authorities are the current context's.
+        self.context.verify_mode = ssl.CERT_OPTIONAL if trusted else ssl.CERT_NONE
 
     def reload(self) -> bool:
         """Read the files of :meth:`from_files` again; whether another certificate is shown now.
@@ -122,11 +183,16 @@ class ServingCertificate:
         """
         if self._files is None:
             return False
+        cert, key, replicas_ca = self._files
         try:
-            pair = (self._files[0].read_bytes(), self._files[1].read_bytes())
+            pair = (
+                cert.read_bytes(),
+                key.read_bytes(),
+                replicas_ca.read_bytes() if replicas_ca else b"",
+            )
         except OSError as error:
-            if self._seen != (b"", b""):
-                self._seen = (b"", b"")
+            if self._seen != (b"", b"", b""):
+                self._seen = (b"", b"", b"")
                 logger.warning(
                     "certificate files unreadable", extra={"fields": {"error": str(error)}}
                 )
@@ -146,11 +212,17 @@ class ServingCertificate:
         )
         return True
 
-    async def watch_files(self, *, interval_seconds: float = 10.0) -> None:
+    async def watch_files(
+        self,
+        *,
+        interval_seconds: float = 10.0,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         """Reload for ever. Polls, as kubelet swaps a directory link that inotify follows badly."""
         while True:
             await asyncio.sleep(interval_seconds)
-            self.reload()
+            if self.reload():
+                changed()
 
     def _choose(
         self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, front: ssl.SSLContext
@@ -166,8 +238,9 @@ async def issue(
     valid_for: timedelta,
     ca_valid_for: timedelta,
     now: datetime,
+    authority: tuple[bytes, bytes] | None = None,
 ) -> Issued:
-    """Make an authority and a certificate for these names, in a process of their own.
+    """Make a certificate for these names, and an authority, in a process of their own.
 
     Args:
         dns_names: of the webhook's Service.
@@ -175,6 +248,7 @@ async def issue(
         valid_for: of the certificate, from ``now``; never beyond ``ca_valid_for``.
         ca_valid_for: of the authority, from ``now``.
         now: an aware datetime.
+        authority: certificate and key of the one that is to sign; None makes a new one.
 
     Raises:
         IssueFailed: no process could be started, or it refused (bad names), or took too long.
@@ -186,12 +260,15 @@ async def issue(
         "valid_for_seconds": valid_for.total_seconds(),
         "ca_valid_for_seconds": ca_valid_for.total_seconds(),
     }
+    if authority is not None:
+        wanted |= {"ca_pem": authority[0].decode(), "ca_key_pem": authority[1].decode()}
     said = await _child(msgspec.json.encode(wanted))
     try:
         made = msgspec.json.decode(said, type=dict[str, str])
         cert_pem = made["cert_pem"].encode()
         return Issued(
             ca_pem=made["ca_pem"].encode(),
+            ca_key_pem=made["ca_key_pem"].encode(),
             cert_pem=cert_pem,
             key_pem=made["key_pem"].encode(),
             expires_at=expiry(cert_pem),
@@ -231,10 +308,16 @@ def _front(minimum_version: ssl.TLSVersion) -> ssl.SSLContext:
     return context
 
 
-def _load(cert_pem: bytes, key_pem: bytes) -> tuple[ssl.SSLContext, datetime]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        load_pair(context, cert_pem, key_pem)
-        return context, expiry(cert_pem)
-    except (ssl.SSLError, ValueError) as error:
-        raise CertificateMismatch(f"certificate and key cannot be used: {error}") from None
+def _client(cert_pem: bytes, key_pem: bytes, replicas_ca: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3  # the other end is one of us
+    context.load_verify_locations(cadata=replicas_ca.decode("ascii"))
+    load_pair(context, cert_pem, key_pem)
+    return context
+
+
+def _subjects(context: ssl.SSLContext | None) -> frozenset[Name]:
+    if context is None:
+        return frozenset()
+    subjects = (cast("Name", ca["subject"]) for ca in context.get_ca_certs())
+    return frozenset(subjects)

@@ -204,7 +204,8 @@ class Connections:
         while len(self) >= self._most and not self._drop_idle(loop.time()):
             self._departure.clear()
             try:
-                await asyncio.wait_for(self._departure.wait(), _FULL_POLL_SECONDS)
+                async with asyncio.timeout(_FULL_POLL_SECONDS):
+                    await self._departure.wait()
             except TimeoutError:
                 pass  # perhaps one has been idle for long enough by now
 

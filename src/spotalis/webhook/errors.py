@@ -39,3 +39,10 @@ class BadReview(Refused):
 
     def __init__(self, message: str, details: Mapping[str, object] | None = None) -> None:
         super().__init__(400, "INVALID_REQUEST", message, details=details)
+
+
+class Misdirected(Refused):
+    """Another replica takes us for the leader, and we are not: HTTP 421."""
+
+    def __init__(self) -> None:
+        super().__init__(421, "NOT_THE_LEADER", "this replica does not lead")

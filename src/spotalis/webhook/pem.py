@@ -1,16 +1,21 @@
-"""What the standard library lacks for certificates: from memory, and their end of validity."""
+"""What the standard library lacks for certificates: from memory, and what stands in them."""
 
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+BACKDATED = timedelta(minutes=5)
+"""What we issue is valid from so long before, for callers whose clocks are behind ours."""
 
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
-_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+_CERTIFICATE = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def load_pair(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
@@ -24,27 +29,53 @@ def load_pair(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
         context.load_cert_chain(path, password=_no_password)
 
 
-def expiry(cert_pem: bytes) -> datetime:
-    """The ``notAfter`` of the first certificate.
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What is read of a certificate."""
+
+    issuer: bytes
+    """The DER form of a name: equal bytes are equal names for what we issue ourselves."""
+    subject: bytes
+    since: datetime
+    until: datetime
+
+
+def outline(cert_pem: bytes) -> Outline:
+    """Who issued the first certificate to whom, and for how long.
 
     ``ssl`` tells it of a verified peer or of an authority only, so it is read from the DER form:
-    Certificate > tbsCertificate > [version], serial, signature, issuer, validity (RFC 5280 4.1).
+    Certificate > tbsCertificate > [version], serial, signature, issuer, validity, subject
+    (RFC 5280 4.1).
 
     Raises:
         ValueError: that is no certificate.
     """
-    start, end = cert_pem.find(_BEGIN), cert_pem.find(_END)
-    if start < 0 or end < start:
+    first = next(iter(split(cert_pem)), None)
+    if first is None:
         raise ValueError("no certificate in the PEM text")
-    der = ssl.PEM_cert_to_DER_cert(cert_pem[start : end + len(_END)].decode("ascii"))
+    der = ssl.PEM_cert_to_DER_cert(first.decode("ascii"))
     tbs = _inside(_inside(der, _SEQUENCE), _SEQUENCE)
     fields = [element for element in _elements(tbs) if element[0] != _VERSION]
-    if len(fields) < 4 or fields[3][0] != _SEQUENCE:
+    if len(fields) < 5 or fields[3][0] != _SEQUENCE:
         raise ValueError("the certificate has no validity")
     times = list(_elements(fields[3][1]))
     if len(times) != 2:
         raise ValueError("the certificate's validity has no end")
-    return _time(*times[1])
+    return Outline(fields[2][1], fields[4][1], _time(*times[0]), _time(*times[1]))
+
+
+def expiry(cert_pem: bytes) -> datetime:
+    """The ``notAfter`` of the first certificate.
+
+    Raises:
+        ValueError: that is no certificate.
+    """
+    return outline(cert_pem).until
+
+
+def split(bundle_pem: bytes) -> list[bytes]:
+    """The certificates of a bundle, each as a PEM text of its own."""
+    return [match.group() + b"\n" for match in _CERTIFICATE.finditer(bundle_pem)]
 
 
 def _time(tag: int, value: bytes) -> datetime:

@@ -91,6 +91,11 @@ class _Configuration(msgspec.Struct):
     webhooks: list[_Webhook] | None = None
 
 
+def bundle_missing(body: bytes, ca_pem: bytes) -> bool:
+    """Whether a webhook of this configuration (as JSON) trusts anything but ``ca_pem``."""
+    return bool(_patch(body, ca_pem))
+
+
 async def write_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes) -> bool:
     """Make every webhook of the named configuration trust ``ca_pem``; False if it is not there.
 
@@ -105,7 +110,16 @@ async def write_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes
         return False
     if answer.status >= 300:
         raise error_from(answer, clock.now())
-    webhooks = msgspec.json.decode(answer.body, type=_Configuration).webhooks or []
+    if patch := _patch(answer.body, ca_pem):
+        answer = await client.raw("PATCH", path, patch, content_type=PatchType.JSON.value)
+        if answer.status >= 300:
+            raise error_from(answer, clock.now())
+        logger.info("caBundle written", extra={"fields": {"configuration": name}})
+    return True
+
+
+def _patch(body: bytes, ca_pem: bytes) -> list[dict[str, object]]:
+    webhooks = msgspec.json.decode(body, type=_Configuration).webhooks or []
     bundle = base64.b64encode(ca_pem).decode("ascii")
     patch: list[dict[str, object]] = []
     for index, webhook in enumerate(webhooks):
@@ -114,9 +128,4 @@ async def write_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes
             patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook.name})
             where = f"/webhooks/{index}/clientConfig/caBundle"
             patch.append({"op": "add", "path": where, "value": bundle})
-    if patch:
-        answer = await client.raw("PATCH", path, patch, content_type=PatchType.JSON.value)
-        if answer.status >= 300:
-            raise error_from(answer, clock.now())
-        logger.info("caBundle written", extra={"fields": {"configuration": name}})
-    return True
+    return patch

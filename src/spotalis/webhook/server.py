@@ -11,6 +11,8 @@ What an admission server must get right, and where the figures come from:
   Only ``_LARGE_BODIES`` bodies above ``_LARGE_BYTES`` are in memory at once; a review of a pod
   has 10 kB, so ordinary ones never wait for a large one.
 * Reading has a deadline, and so has answering; no caller can hold anything for longer.
+* ``/forward`` is for other replicas alone, which show a certificate of our own authority; the
+  API server shows none, or one that it is asked for (:mod:`spotalis.webhook.callers`).
 * TLS 1.3 by default (:mod:`spotalis.webhook.certificate`); a new certificate needs no restart.
 """
 
@@ -26,16 +28,18 @@ from aiohttp import web
 
 from spotalis.model.clock import Clock
 from spotalis.model.errors import error_json
+from spotalis.webhook.callers import Callers
 from spotalis.webhook.certificate import ServingCertificate
 from spotalis.webhook.connections import Connection, Connections
 from spotalis.webhook.errors import BadReview, Refused
+from spotalis.webhook.forward import FORWARD_PATH
 
 logger = logging.getLogger(__name__)
 
 Answer: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """From the body of an AdmissionReview to that of its answer; raises :class:`BadReview`."""
 Observe: TypeAlias = Callable[[str, float], None]
-"""Told of every request: how it ended (``answered`` or an error's code), and the seconds."""
+"""Told of every review: how it ended (``answered`` or an error's code), and the seconds."""
 
 PATH = "/mutate"
 _LARGE_BYTES = 64 * 1024
@@ -43,7 +47,7 @@ _LARGE_BODIES = 4
 
 
 class WebhookServer:
-    """Serves ``POST /mutate`` until it is stopped."""
+    """Serves ``POST /mutate``, and ``/forward`` for other replicas, until it is stopped."""
 
     def __init__(
         self,
@@ -51,6 +55,9 @@ class WebhookServer:
         *,
         clock: Clock,
         observe: Observe,
+        forwarded: Answer | None = None,
+        observe_forwarded: Observe = lambda result, seconds: None,
+        callers: Callers | None = None,
         max_body_bytes: int = 7 * 1024 * 1024,
         max_connections: int = 128,
         max_concurrent: int = 64,
@@ -63,6 +70,10 @@ class WebhookServer:
             answer: called for each review, ``max_concurrent`` at a time.
             clock: for the stamps of errors.
             observe: must not raise.
+            forwarded: called for the reviews that other replicas send; None: there is no such
+                path.
+            observe_forwarded: the same as ``observe``, for these.
+            callers: whom the two paths are for; None: for anybody, without ``/forward``.
             max_body_bytes: a larger body is refused with 413.
             max_connections: further ones wait unaccepted. With TLS an idle one costs 0.3 MB, and
                 one of a hostile caller up to 0.65 MB (measured): 83 MB at the worst.
@@ -72,7 +83,12 @@ class WebhookServer:
             answer_timeout_seconds: for waiting in line plus answering. The caller gives up
                 after 2 s (our webhook configuration); this is for what would never end.
         """
-        self._answer = answer
+        self._answers = {PATH: answer}
+        self._observers = {PATH: observe}
+        if forwarded is not None and callers is not None:
+            self._answers[FORWARD_PATH] = forwarded
+            self._observers[FORWARD_PATH] = observe_forwarded
+        self._callers = callers
         self._clock = clock
         self._observe = observe
         self._max_body_bytes = max_body_bytes
@@ -84,6 +100,8 @@ class WebhookServer:
         self._reviews: set[asyncio.Task[object]] = set()
         self._http: web.Server | None = None
         self._connections: Connections | None = None
+        self._certificate: ServingCertificate | None = None
+        self._draining = False
         self._stopping = False
 
     @property
@@ -103,6 +121,7 @@ class WebhookServer:
             PortTaken: somebody else listens there.
             OSError: the address is not ours, or the port is privileged.
         """
+        self._certificate = certificate
         self._http = web.Server(self._handle)
         connections = Connections(
             self._http,
@@ -113,6 +132,11 @@ class WebhookServer:
         bound = connections.listen(host, port, certificate.context if certificate else None)
         self._connections = connections
         return bound
+
+    def drain(self) -> None:
+        """From now on each answer ends its connection, so that its caller looks for another
+        replica; new connections are still taken, for not everybody knows yet that we go."""
+        self._draining = True
 
     async def stop(self, grace_seconds: float) -> None:
         """Accept nobody any more and let the reviews in flight finish; a second call does nothing.
@@ -153,9 +177,10 @@ class WebhookServer:
         finally:
             connection.ended()
             self._reviews.discard(task)
-        if self._stopping:
+        if self._stopping or self._draining:
             response.force_close()
-        self._observe(result, perf_counter() - began)
+        observe = self._observers.get(request.path, self._observe)
+        observe(result, perf_counter() - began)
         return response
 
     async def _review(self, request: web.BaseRequest, connection: Connection) -> bytes:
@@ -165,7 +190,7 @@ class WebhookServer:
         if length is not None and length <= _LARGE_BYTES:
             body = await self._read(request, deadline)
             connection.answers()
-            return await self._in_turn(body)
+            return await self._in_turn(self._answers[request.path], body)
         try:
             async with asyncio.timeout_at(deadline):
                 await self._large.acquire()
@@ -175,7 +200,7 @@ class WebhookServer:
         try:
             body = await self._read(request, deadline)
             connection.answers()
-            return await self._in_turn(body)
+            return await self._in_turn(self._answers[request.path], body)
         finally:
             self._large.release()
 
@@ -183,7 +208,7 @@ class WebhookServer:
         """Refuse whatever the head alone gives away."""
         length, most = request.content_length, self._max_body_bytes
         unread = request.can_read_body
-        if request.path != PATH:
+        if request.path not in self._answers:
             raise Refused(404, "NOT_FOUND", f"there is only {PATH}", close=unread)
         if request.method != "POST":
             allow = {"Allow": "POST"}
@@ -196,6 +221,20 @@ class WebhookServer:
             raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", message, close=unread)
         if length is not None and length > most:
             raise _too_large(most)
+        if not self._may_ask(request):
+            message = f"{request.path} is not for this caller: another certificate is needed"
+            raise Refused(403, "FORBIDDEN", message, close=unread)
+
+    def _may_ask(self, request: web.BaseRequest) -> bool:
+        """Whether the path is for who asks, by the certificate shown in the handshake."""
+        if self._callers is None:
+            return True
+        transport = request.transport
+        shown = transport.get_extra_info("peercert") if transport is not None else None
+        ours = self._certificate.replicas_authorities if self._certificate else frozenset()
+        if request.path == FORWARD_PATH:
+            return self._callers.is_replica(shown, ours)
+        return self._callers.may_mutate(shown, ours)
 
     async def _read(self, request: web.BaseRequest, deadline: float) -> bytes:
         """The whole body; whoever breaks the rules on the way is cut off."""
@@ -221,12 +260,12 @@ class WebhookServer:
             raise Refused(400, "INVALID_REQUEST", message, close=True) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _in_turn(self, body: bytes) -> bytes:
+    async def _in_turn(self, answer: Answer, body: bytes) -> bytes:
         """The answer, with no more than so many being worked on."""
         deadline = asyncio.timeout(self._answer_timeout_seconds)
         try:
             async with deadline, self._answering:
-                return await self._answer(body)
+                return await answer(body)
         except TimeoutError:
             if deadline.expired():
                 message = f"no answer within {self._answer_timeout_seconds:g} s"

@@ -29,6 +29,7 @@ def used_metrics() -> Metrics:
     metrics.eviction("shop", "Deployment", "spot", "evicted")
     metrics.webhook_request("CREATE", "answered", 0.0004)
     metrics.mutation("placement")
+    metrics.forwarded("forwarded")
     metrics.leader(True)
     metrics.api_request("create", "pods/eviction", "201", 0.01)
     metrics.watch_restarted("pods")
@@ -67,6 +68,7 @@ CONTRACT = {
     "spotalis_webhook_requests_total": {"operation", "result"},
     "spotalis_webhook_request_duration_seconds_bucket": {"le"},
     "spotalis_webhook_mutations_total": {"mutation_type"},
+    "spotalis_webhook_forwarded_total": {"result"},
     "spotalis_leader_election_status": set(),
     "spotalis_leadership_changes_total": set(),
     "spotalis_api_requests_total": {"verb", "resource", "code"},

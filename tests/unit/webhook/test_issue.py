@@ -31,7 +31,7 @@ async def _issued() -> certificates.Issued:
     )
 
 
-async def test_an_issued_certificate_names_its_service_and_serves_only() -> None:
+async def test_an_issued_certificate_names_its_service_and_serves_and_asks() -> None:
     issued = await _issued()
     leaf = x509.load_pem_x509_certificate(issued.cert_pem)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -41,7 +41,7 @@ async def test_an_issued_certificate_names_its_service_and_serves_only() -> None
         ipaddress.ip_address("fd00::1"),
     ]
     usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
+    assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     key = leaf.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert key.curve.name == "secp256r1"

@@ -1,0 +1,150 @@
+"""How the process begins and ends: what is said and done in which order, with which exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random  # noqa: TID251  # names in the embedded cluster
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from spotalis.app.clock import SystemClock
+from spotalis.embedded.cluster import EmbeddedCluster
+from spotalis.embedded.http import serve
+from tests.support.free_ports import claim_ports
+from tests.support.http_caller import Caller, Reply, ask
+
+HOME = "spotalis-system"
+
+
+@dataclass
+class Running:
+    """``spotalis controller`` against an embedded API server."""
+
+    cluster: EmbeddedCluster
+    process: asyncio.subprocess.Process
+    webhook: int
+    health: int
+
+    async def readyz(self) -> Reply | None:
+        try:
+            return await ask(self.health, "GET", "/readyz")
+        except OSError:
+            return None
+
+    def holder(self) -> str:
+        lease = self.cluster.store.get("leases", HOME, "spotalis")
+        return str(lease["spec"].get("holderIdentity", "")) if lease is not None else ""
+
+    def tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+    async def leads(self) -> None:
+        async with asyncio.timeout(30):
+            while not (self.holder() and (said := await self.readyz()) and said.status == 200):
+                assert self.process.returncode is None
+                await asyncio.sleep(0.05)
+
+    async def exit_code(self) -> int:
+        async with asyncio.timeout(20):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def starting(folder: Path, *flags: str, secret: bool = True) -> AsyncIterator[Running]:
+    cluster = EmbeddedCluster(clock=SystemClock(), dice=random.Random(1))
+    ports = claim_ports()
+    async with cluster:
+        await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
+        if secret:
+            empty = {"metadata": {"name": "spotalis-webhook-tls", "namespace": HOME}}
+            await cluster.api.create("secrets", empty)
+        served = await serve(cluster.api, "127.0.0.1", 0)
+        kubeconfig = folder / "kubeconfig"
+        kubeconfig.write_text(served.kubeconfig_text)
+        webhook, metrics, health = ports.ports[:3]
+        command = [sys.executable, "-m", "spotalis", "controller"]
+        command += ["--kubeconfig", str(kubeconfig), "--host", "127.0.0.1"]
+        command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
+        command += ["--health-port", str(health), *flags]
+        with (folder / "log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
+        it = Running(cluster, process, webhook, health)
+        try:
+            yield it
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await served.stop()
+            ports.release()
+
+
+@asynccontextmanager
+async def running(folder: Path) -> AsyncIterator[Running]:
+    async with starting(folder) as it:
+        await it.leads()
+        yield it
+
+
+async def test_without_the_manifests_it_says_what_is_missing(tmp_path: Path) -> None:
+    async with starting(tmp_path, secret=False) as it:
+        assert await it.exit_code() == 1
+    said = (tmp_path / "log").read_text()
+    assert "error[SP003]" in said
+    assert 'secrets "spotalis-webhook-tls" not found' in said
+    assert "fix: apply build/k8s/rbac.yaml" in said
+
+
+async def test_to_look_at_a_cluster_takes_no_manifests(tmp_path: Path) -> None:
+    async with starting(tmp_path, "--read-only", secret=False) as it:
+        await it.leads()
+        assert (await ask(it.webhook, "POST", "/mutate", b"{}", tls=it.tls())).status == 400
+        it.process.send_signal(signal.SIGTERM)
+        assert await it.exit_code() == 0
+        assert {e.plural for e in it.cluster.audit.entries if e.verb == "update"} == {"leases"}
+
+
+async def test_the_first_signal_ends_it_in_order_and_the_lease_goes_last(tmp_path: Path) -> None:
+    async with running(tmp_path) as it, Caller(it.webhook, it.tls()) as before:
+        assert (await before.ask("POST", "/mutate", b"{}")).status == 400
+        it.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            while (said := await it.readyz()) is None or said.status == 200:
+                await asyncio.sleep(0.005)
+        assert (said.status, said.json()["not_ready_because"]) == (503, ["ShuttingDown"])
+        assert it.holder(), "not ready any more, and still the leader"
+        known = await before.ask("POST", "/mutate", b"{}")
+        new = await ask(it.webhook, "POST", "/mutate", b"{}", tls=it.tls())
+        assert (known.status, known.headers["connection"]) == (400, "close"), "look elsewhere"
+        assert new.status == 400, "who has not heard of it yet is still answered"
+        assert it.holder(), "reviews are answered by a leader to the end"
+        assert await it.exit_code() == 0
+        assert it.holder() == ""
+        writes = [(e.verb, e.plural) for e in it.cluster.audit.entries if e.verb != "watch"]
+        assert writes[-1] == ("update", "leases")
+    said_last = [
+        json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()
+    ]
+    assert said_last[-1] == "stopped"
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path, second: signal.Signals) -> None:
+    async with running(tmp_path) as it:
+        it.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(5):
+            while (said := await it.readyz()) is None or said.status == 200:
+                await asyncio.sleep(0.005)
+        it.process.send_signal(second)
+        assert await it.exit_code() == -signal.SIGTERM
+        assert it.holder(), "nothing was released: the Lease runs out"

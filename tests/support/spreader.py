@@ -1,0 +1,74 @@
+"""A tiny TCP load balancer on loopback: one connection here, the next there, as kube-proxy does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+
+@asynccontextmanager
+async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[None]:
+    """Listen on ``port`` and hand connections round; a backend that refuses is passed over."""
+    taken = 0
+    pipes: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal taken
+        task = asyncio.current_task()
+        assert task is not None
+        pipes.add(task)
+        try:
+            for _ in backends:
+                taken += 1
+                try:
+                    there = await asyncio.open_connection(
+                        "127.0.0.1", backends[taken % len(backends)]
+                    )
+                except OSError:
+                    continue
+                await _both_ways((reader, writer), there)
+                return
+        except asyncio.CancelledError:
+            pass  # the end of the test
+        finally:
+            writer.close()
+            pipes.discard(task)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port, backlog=1024)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in list(pipes):
+            task.cancel()
+        if pipes:
+            await asyncio.wait(pipes)
+        await server.wait_closed()
+
+
+_End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def _both_ways(one: _End, other: _End) -> None:
+    """Copy until either side ends; then end both, as a broken connection does."""
+    copies = [
+        asyncio.create_task(_copy(one[0], other[1])),
+        asyncio.create_task(_copy(other[0], one[1])),
+    ]
+    try:
+        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for copy in copies:
+            copy.cancel()
+        await asyncio.gather(*copies, return_exceptions=True)
+        other[1].close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(64 * 1024):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass  # it ends all the same

@@ -1,0 +1,338 @@
+"""Who leads: the decision as a table, and electors against an API server with faults to order."""
+
+from __future__ import annotations
+
+import asyncio
+import random  # noqa: TID251  # seeded
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from spotalis.embedded.cluster import EmbeddedCluster
+from spotalis.embedded.transport import DELIVER, DROP, LOSE_ANSWER, InProcessTransport
+from spotalis.embedded.virtual_time import VirtualClock, run
+from spotalis.kube.client import Client
+from spotalis.kube.resources import LEASES
+from spotalis.model.leadership import ADDRESS, LeadershipState
+from spotalis.model.objects import Lease
+from spotalis.model.settings import LeaderElection
+from spotalis.model.transport import Request
+from spotalis.operator.leadership import Acquire, Elector, NextMove, Renew, Stand, next_move, saw
+
+HOME = "spotalis-system"
+US, THEM = "pod-a_1", "pod-b_2"
+
+
+def a_lease(holder: str, version: str = "7", **other: object) -> Lease:
+    return Lease(
+        namespace=HOME,
+        name="spotalis",
+        uid="u",
+        resource_version=version,
+        holder=holder,
+        duration_seconds=15,
+        transitions=4,
+        **other,  # type: ignore[arg-type]
+    )
+
+
+def standing(seconds_ago: float, holder: str = THEM) -> LeadershipState:
+    """A standby at second 100 that saw the Lease change so long ago."""
+    return saw(a_lease(holder), LeadershipState(identity=US), 100 - seconds_ago)
+
+
+@pytest.mark.parametrize(
+    ("lease", "state", "move"),
+    [
+        pytest.param(None, LeadershipState(identity=US), Acquire(0), id="there never was one"),
+        pytest.param(a_lease(US), standing(1, US), Renew(), id="ours is renewed"),
+        pytest.param(a_lease(THEM), standing(15), Stand(), id="theirs is theirs for 15 s"),
+        pytest.param(a_lease(THEM), standing(15.1), Acquire(5), id="and no longer"),
+        pytest.param(a_lease(""), standing(0, ""), Acquire(5), id="a released one is taken"),
+        pytest.param(None, standing(15), Stand(), id="a deleted one is still its holder's"),
+        pytest.param(None, standing(15.1), Acquire(5), id="until the holder's time is up"),
+        pytest.param(None, standing(1, US), Acquire(4), id="our own is written again at once"),
+        pytest.param(
+            a_lease("pod-a_0"), standing(1, "pod-a_0"), Stand(), id="a namesake is somebody else"
+        ),
+    ],
+)
+def test_the_next_move(lease: Lease | None, state: LeadershipState, move: NextMove) -> None:
+    assert next_move(lease, saw(lease, state, 100.0), 100.0) == move
+
+
+def test_a_lease_that_somebody_writes_is_given_its_time_anew() -> None:
+    state = saw(a_lease(THEM, "8"), standing(14), 100.0)
+    assert state.alive_elsewhere(115.0)
+    assert not state.alive_elsewhere(115.1)
+    assert saw(a_lease(THEM, "8"), state, 110.0) == state, "the same again says nothing"
+
+
+class Candidate:
+    """An elector, its way to the API server, and what it said."""
+
+    def __init__(self, cluster: EmbeddedCluster, clock: VirtualClock, identity: str) -> None:
+        self.transport: InProcessTransport = cluster.transport(identity)
+        dice = random.Random(identity)
+        self.said: list[tuple[float, bool]] = []
+        self._clock = clock
+        self.elector = Elector(
+            Client(self.transport, clock=clock, dice=dice),
+            settings=LeaderElection(),
+            namespace=HOME,
+            identity=identity,
+            clock=clock,
+            dice=dice,
+            changed=lambda leads: self.said.append((round(clock.monotonic(), 2), leads)),
+        )
+        self.elector.address = f"{identity}:9443"
+        self.running = asyncio.create_task(self.elector.run())
+
+    async def kill(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+    def cut_off(self) -> None:
+        """Neither requests nor watches get through any more."""
+        self.transport.on_request = lambda request: DROP
+        for stream in self.transport.streams:
+            stream.silence()
+
+
+class Election:
+    """Two candidates, the first of which leads."""
+
+    def __init__(self, cluster: EmbeddedCluster, clock: VirtualClock) -> None:
+        self.cluster = cluster
+        self.clock = clock
+        self.admin = Client(cluster.transport("admin"), clock=clock, dice=random.Random(0))
+        self.first = Candidate(cluster, clock, US)
+
+    async def begin(self) -> None:
+        await self.until(lambda: self.first.elector.leads)
+        self.second = Candidate(self.cluster, self.clock, THEM)
+        await asyncio.sleep(5)
+        assert not self.second.elector.leads
+
+    async def until(self, condition: Callable[[], bool], *, within: float = 60) -> float:
+        """Wait in steps of 10 ms, watching that there are never two; how long it took."""
+        began = self.clock.monotonic()
+        while not condition():
+            assert self.clock.monotonic() - began < within
+            await asyncio.sleep(0.01)
+            leading = [one for one in (self.first, getattr(self, "second", None)) if one]
+            assert sum(one.elector.leads for one in leading) <= 1, "two leaders"
+        return self.clock.monotonic() - began
+
+    async def lease(self) -> Lease:
+        found = await self.admin.get(LEASES, HOME, "spotalis")
+        assert found is not None
+        return found
+
+    def requests(self, user: str) -> list[str]:
+        return [entry.verb for entry in self.cluster.audit.of(user=user)]
+
+
+def election(story: Callable[[Election], Awaitable[None]]) -> None:
+    async def main(clock: VirtualClock) -> None:
+        cluster = EmbeddedCluster(clock=clock, dice=random.Random(0))
+        async with cluster:
+            await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
+            it = Election(cluster, clock)
+            await it.begin()
+            try:
+                await story(it)
+            finally:
+                await it.first.kill()
+                await it.second.kill()
+
+    run(main)
+
+
+def test_a_standby_at_rest_asks_nothing() -> None:
+    async def story(it: Election) -> None:
+        before = len(it.requests(THEM))
+        await asyncio.sleep(60)
+        assert it.requests(THEM)[before:] == []
+        assert it.first.said == [(it.first.said[0][0], True)]
+
+    election(story)
+
+
+def test_a_leader_says_where_it_can_be_asked_and_takes_that_back() -> None:
+    async def story(it: Election) -> None:
+        assert (await it.lease()).annotations[ADDRESS] == f"{US}:9443"
+        assert it.second.elector.leader_address == f"{US}:9443"
+        assert it.first.elector.leader_address == ""
+        it.second.elector.address = ""
+        await it.first.elector.release()
+        await it.until(lambda: it.second.elector.leads)
+        assert ADDRESS not in (await it.lease()).annotations
+        await asyncio.sleep(0.01)
+        assert it.first.elector.leader_address == ""
+
+    election(story)
+
+
+def test_a_released_lease_is_taken_at_once() -> None:
+    async def story(it: Election) -> None:
+        await it.first.elector.release()
+        assert await it.until(lambda: it.second.elector.leads) < 0.1
+        assert [leads for _, leads in it.first.said] == [True, False]
+        assert (await it.lease()).transitions == 1
+        await asyncio.sleep(30)
+        assert not it.first.elector.leads, "who releases does not compete any more"
+
+    election(story)
+
+
+def test_a_crashed_leader_is_succeeded_when_its_time_is_up() -> None:
+    async def story(it: Election) -> None:
+        await it.first.kill()
+        took = await it.until(lambda: it.second.elector.leads and not it.first.elector.leads)
+        assert 12.5 < took < 18
+
+    election(story)
+
+
+def test_a_leader_that_is_cut_off_steps_down_before_anybody_may_succeed_it() -> None:
+    async def story(it: Election) -> None:
+        it.first.cut_off()
+        down = await it.until(lambda: not it.first.elector.leads)
+        up = await it.until(lambda: it.second.elector.leads)
+        assert down < 10.1
+        assert down + up < 18
+        assert [leads for _, leads in it.first.said] == [True, False]
+        assert it.first.elector.leader_address == ""
+
+    election(story)
+
+
+def test_a_leader_that_was_stopped_for_20_s_wakes_up_as_a_standby() -> None:
+    async def story(it: Election) -> None:
+        state = it.first.elector.state
+        await it.first.kill()
+        await asyncio.sleep(20)
+        # As a thawed process finds itself: with its state of old, and nothing run since.
+        assert state.leading
+        it.first.elector.state = state
+        assert not it.first.elector.leads
+        it.first.running = asyncio.create_task(it.first.elector.run())
+        await asyncio.sleep(5)
+        assert it.second.elector.leads
+        assert (it.first.elector.leads, it.first.elector.state.leading) == (False, False)
+
+    election(story)
+
+
+def test_a_thawed_leader_with_its_end_pending_leaves_the_others_lease_alone() -> None:
+    async def story(it: Election) -> None:
+        state = it.first.elector.state
+        await it.first.kill()
+        await it.until(lambda: it.second.elector.leads)
+        it.first.elector.state = state
+        await it.first.elector.release()
+        assert (await it.lease()).holder == THEM
+
+    election(story)
+
+
+def test_a_deleted_lease_comes_back_with_its_holder() -> None:
+    async def story(it: Election) -> None:
+        for _ in range(5):
+            await asyncio.sleep(1.3)
+            await it.admin.raw("DELETE", LEASES.path(HOME, "spotalis"))
+            await it.until(lambda: True)
+            await asyncio.sleep(0.1)
+            assert (await it.lease()).holder == US
+        assert [leads for _, leads in it.first.said] == [True]
+        assert it.second.said == []
+
+    election(story)
+
+
+def test_a_lease_that_is_given_to_another_by_hand_is_given_up_at_once() -> None:
+    async def story(it: Election) -> None:
+        lease = await it.lease()
+        body = {
+            "metadata": {"name": "spotalis", "resourceVersion": lease.resource_version},
+            "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 15},
+        }
+        await it.admin.replace(LEASES, HOME, "spotalis", body)
+        assert await it.until(lambda: not it.first.elector.leads) < 0.1
+        took = await it.until(lambda: it.first.elector.leads or it.second.elector.leads)
+        assert 15 <= took < 18
+
+    election(story)
+
+
+def test_a_renewal_whose_answer_is_lost_costs_nothing() -> None:
+    async def story(it: Election) -> None:
+        lost = 0
+
+        def judge(request: Request) -> object:
+            nonlocal lost
+            if request.method == "PUT" and lost == 0:
+                lost += 1
+                return LOSE_ANSWER
+            return DELIVER
+
+        it.first.transport.on_request = judge  # type: ignore[assignment]
+        await asyncio.sleep(30)
+        assert lost == 1
+        assert [leads for _, leads in it.first.said] == [True]
+        assert it.first.elector.leads
+
+    election(story)
+
+
+def test_a_watch_that_says_nothing_is_helped_out_by_reading() -> None:
+    async def story(it: Election) -> None:
+        for stream in it.second.transport.streams:
+            stream.silence()
+        await asyncio.sleep(40)
+        assert it.second.said == []
+        await it.first.elector.release()
+        assert await it.until(lambda: it.second.elector.leads) < 5.5
+
+    election(story)
+
+
+def test_a_process_with_our_name_and_another_nonce_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(it: Election) -> None:
+        await it.second.kill()
+        it.second = Candidate(it.cluster, it.clock, "pod-a_9")
+        await asyncio.sleep(60)
+        assert it.second.said == []
+        assert it.first.elector.leads
+
+    election(story)
+    said = [r.message for r in caplog.records if "under our name" in r.message]
+    assert len(said) == 1, "said once"
+
+
+@asynccontextmanager
+async def without_election() -> AsyncIterator[tuple[Elector, list[bool]]]:
+    said: list[bool] = []
+    yield (
+        Elector(
+            None,  # type: ignore[arg-type]  # never asked
+            settings=LeaderElection(enabled=False),
+            namespace=HOME,
+            identity=US,
+            clock=None,  # type: ignore[arg-type]
+            dice=random.Random(0),
+            changed=said.append,
+        ),
+        said,
+    )
+
+
+async def test_without_election_a_single_replica_leads_and_asks_nobody() -> None:
+    async with without_election() as (elector, said):
+        await elector.run()
+        assert (elector.leads, said) == (True, [True])
+        await elector.release()

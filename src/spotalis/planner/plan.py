@@ -48,6 +48,8 @@ def _at_rest(observed: Observed, now: datetime) -> Decision:
     have = f"{state.on_demand} on-demand and {state.spot} spot replicas"
     if (waits := waiting(observed, now)).replicas:
         return _wait_for_spot(waits)
+    if state.balanced and observed.ledger.intents:
+        return Defer(Reason.REBALANCING, f"{have}, as wanted; the last moves are not over yet")
     if state.balanced:
         return Hold(Reason.BALANCED, f"{have}, as wanted")
     want = f"{state.desired_on_demand} on-demand and {state.desired_spot} spot"

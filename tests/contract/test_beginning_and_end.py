@@ -60,12 +60,15 @@ class Running:
 
 
 @asynccontextmanager
-async def starting(folder: Path, *flags: str, secret: bool = True) -> AsyncIterator[Running]:
+async def starting(
+    folder: Path, *flags: str, home: bool = True, secret: bool = True
+) -> AsyncIterator[Running]:
     cluster = EmbeddedCluster(clock=SystemClock(), dice=random.Random(1))
     ports = claim_ports()
     async with cluster:
-        await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
-        if secret:
+        if home:
+            await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
+        if home and secret:
             empty = {"metadata": {"name": "spotalis-webhook-tls", "namespace": HOME}}
             await cluster.api.create("secrets", empty)
         served = await serve(cluster.api, "127.0.0.1", 0)
@@ -103,6 +106,23 @@ async def test_without_the_manifests_it_says_what_is_missing(tmp_path: Path) -> 
     assert "error[SP003]" in said
     assert 'secrets "spotalis-webhook-tls" not found' in said
     assert "fix: apply build/k8s/rbac.yaml" in said
+
+
+async def test_without_its_namespace_it_says_how_to_make_it(tmp_path: Path) -> None:
+    async with starting(tmp_path, home=False) as it:
+        assert await it.exit_code() == 1
+        assert it.cluster.audit.of(user="admin", verb="create") == []
+    assert (
+        (tmp_path / "log")
+        .read_text()
+        .endswith(
+            "error[SP008]: namespace spotalis-system does not exist\n"
+            "  the operator keeps its Lease and its ledgers there\n"
+            "  nothing was started\n"
+            "fix: kubectl create namespace spotalis-system     or only look: "
+            "--read-only --no-leader-election\n"
+        )
+    )
 
 
 async def test_to_look_at_a_cluster_takes_no_manifests(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ from spotalis.app.report import Report, count
 from spotalis.kube.config import ClusterAccess
 from spotalis.kube.errors import Forbidden, NotFound, error_from
 from spotalis.kube.http import HttpTransport
+from spotalis.kube.resources import NAMESPACES
 from spotalis.model.clock import Clock
+from spotalis.model.errors import NoHome
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
 from spotalis.web.health import Facts, LoopWatch
 from spotalis.web.metrics import Metrics
@@ -106,10 +108,14 @@ class Process:
             await transport.close()
 
     async def _greet(self, operator: Operator) -> None:
-        """One request before anything is opened: is there an API server that lets us in?"""
+        """Before anything is opened: is there an API server that lets us in, and a place for us?"""
         answer = await operator.client.raw("GET", "/version")
         if answer.status >= 300:
             raise error_from(answer, self._clock.now())
+        settings = self._settings
+        if not settings.read_only or settings.leader_election.enabled:
+            if await operator.client.get(NAMESPACES, "", settings.namespace) is None:
+                raise NoHome(settings.namespace)
         fields = {"server": self._access.server, "identity": self._settings.identity}
         logger.info("connected", extra={"fields": fields})
 

@@ -9,7 +9,7 @@ from spotalis.cli.faults import Fault
 from spotalis.kube.config import ClusterAccess, load
 from spotalis.kube.config_error import ConfigError
 from spotalis.kube.errors import ApiError
-from spotalis.model.errors import PortTaken
+from spotalis.model.errors import NoHome, PortTaken
 from spotalis.model.transport import TransportError
 from spotalis.webhook.certificate import CertificateMismatch, IssueFailed
 
@@ -49,6 +49,14 @@ def refused_start(server: str) -> Iterator[None]:
             code="SP003",
             what=f"{server} refused: {error.message or error}",
             fix="apply build/k8s/rbac.yaml, or use an account that is allowed to",
+        ) from None
+    except NoHome as error:
+        raise Fault(
+            code="SP008",
+            what=str(error),
+            detail=("the operator keeps its Lease and its ledgers there", "nothing was started"),
+            fix=f"kubectl create namespace {error.namespace}     or only look: "
+            "--read-only --no-leader-election",
         ) from None
     except PortTaken as error:
         raise Fault(

@@ -35,3 +35,11 @@ def error_json(
 def rfc3339(at: datetime) -> str:
     """An aware datetime as Kubernetes writes it: UTC, whole seconds, ``Z``."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class NoHome(Exception):
+    """The operator's own namespace, where its Lease and its ledgers are, does not exist."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(f"namespace {namespace} does not exist")
+        self.namespace = namespace

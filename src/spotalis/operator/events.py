@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from spotalis.kube.client import ApiError, Client, EvictionOutcome
 from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
+from spotalis.model.durations import format_duration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
 from spotalis.model.transport import TransportError
@@ -22,6 +25,13 @@ logger = logging.getLogger(__name__)
 CONTROLLER = "spotalis.io/controller"
 LONGEST_NOTE = 1024
 """Bytes the API server takes for an Event's note."""
+
+
+MOST_EVENTS = 25.0
+"""Of one workload in a row, as client-go's spam filter has it for one object
+(client-go/tools/record/events_cache.go, defaultSpamBurst)."""
+EVENT_SECONDS = 30.0
+"""After that, one in so many seconds; client-go's 300 would hide most of a long rebalance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +46,30 @@ class Notice:
     related: Pod | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """The moves of a workload since its split was last reached."""
+
+    moves: int
+    since: datetime
+    """When the first of them was made."""
+
+
+def advanced(progress: Progress | None, turn: Turn) -> Progress | None:
+    """The progress after a turn; it begins with a move."""
+    evicted = [one for one in turn.evictions if one.outcome is EvictionOutcome.EVICTED]
+    moves = sum(1 for one in evicted if not one.fallback and not one.early)
+    if progress is None:
+        return Progress(moves=moves, since=turn.at) if moves else None
+    return dataclasses.replace(progress, moves=progress.moves + moves)
+
+
 def notices(
     previous: Turn | None,
     turn: Turn,
     told: WorkloadConfiguration | None,
     configuration: WorkloadConfiguration,
+    progress: Progress | None = None,
 ) -> Iterator[Notice]:
     """What is new in ``turn``; nothing for what is still so.
 
@@ -49,6 +78,7 @@ def notices(
         turn: the turn just made.
         told: the wishes of the owner as of ``previous``.
         configuration: as of ``turn``.
+        progress: the moves since the split was last reached, those of ``turn`` included.
     """
     if told is None or told.problems != configuration.problems:
         for problem in configuration.problems:
@@ -61,14 +91,49 @@ def notices(
             unknown = "is not read" in warning.message
             reason = "UnknownPolicyKey" if unknown else "SplitPolicyWarning"
             yield Notice(type="Warning", reason=reason, action="Parse", note=note)
+    if told is not None and previous is not None:
+        yield from _of_target(previous, turn, told, configuration)
     yield from _of_moves(previous, turn)
+    reached = turn.reason is Reason.BALANCED and previous is not None
+    if reached and progress is not None and progress.moves:
+        count = f"{progress.moves} {'move' if progress.moves == 1 else 'moves'}"
+        spent = format_duration(timedelta(seconds=int((turn.at - progress.since).total_seconds())))
+        note = f"Balanced after {count} in {spent}"
+        yield Notice(type="Normal", reason="SplitReached", action="Rebalance", note=note)
+
+
+def _of_target(
+    previous: Turn, turn: Turn, told: WorkloadConfiguration, configuration: WorkloadConfiguration
+) -> Iterator[Notice]:
+    """Another share or floor, and what it makes of the target."""
+    changes = [
+        f"{key} {'none' if old is None else old} -> {'none' if new is None else new}"
+        for key, old, new in (
+            ("spot-percentage", told.spot_percentage, configuration.spot_percentage),
+            ("min-on-demand", told.min_on_demand, configuration.min_on_demand),
+        )
+        if old != new
+    ]
+    if not changes or configuration.problems or told.problems:
+        return
+    was, now = previous.state, turn.state
+    note = (
+        f"Target is now {now.desired_on_demand} on-demand + {now.desired_spot} spot "
+        f"(was {was.desired_on_demand} + {was.desired_spot}): {', '.join(changes)}"
+    )
+    yield Notice(type="Normal", reason="SplitTargetChanged", action="Recompute", note=note)
 
 
 def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
     left = turn.state.crowded
     surplus = turn.state.surplus(left) if left else 0
+    fell = [e for e in turn.evictions if e.fallback and e.outcome is EvictionOutcome.EVICTED]
+    if fell:
+        count = f"{len(fell)} spot {'replica' if len(fell) == 1 else 'replicas'}"
+        note = f"{count} waited for a spot node in vain; they start on on-demand now"
+        yield Notice(type="Warning", reason="SpotCapacityMissing", action="Evict", note=note)
     for eviction in turn.evictions:
-        if eviction.outcome is EvictionOutcome.EVICTED:
+        if eviction.outcome is EvictionOutcome.EVICTED and not eviction.fallback:
             pod = eviction.move.pod
             if eviction.early:
                 note = f"Evicted {pod.name} from node {pod.node}, which is being taken"
@@ -79,6 +144,8 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
             surplus -= 1
             where = f"{eviction.move.toward.other} node {pod.node}" if pod.node else "no node"
             more = f"{surplus} more to move" if surplus > 0 else "none left to move"
+            if eviction.move.probe:
+                more = "one goes to find out whether spot nodes are to be had"
             yield Notice(
                 type="Normal",
                 reason="ReplicaMoved",
@@ -88,9 +155,9 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
             )
     if previous is not None:
         for node in sorted(turn.leaving.keys() - previous.leaving.keys()):
-            count = turn.leaving[node]
-            noun = "replica" if count == 1 else "replicas"
-            note = f"Spot node {node} is being taken; {count} {noun} affected"
+            here = turn.leaving[node]
+            noun = "replica" if here == 1 else "replicas"
+            note = f"Spot node {node} is being taken; {here} {noun} affected"
             yield Notice(type="Normal", reason="SpotReclaimed", action="Observe", note=note)
         if previous.storm and not turn.storm and left is NodeType.ON_DEMAND:
             note = "No more spot nodes are being lost: replicas may move to spot again"
@@ -114,8 +181,6 @@ def _of_change(before: Reason | None, turn: Turn) -> Iterator[Notice]:
         yield Notice(type="Warning", reason=reason, action=action, note=note)
     elif turn.reason is Reason.PAUSED and before is not None:
         yield Notice(type="Normal", reason="RebalancingPaused", action="Pause", note=note)
-    elif turn.reason is Reason.BALANCED and before is not None:
-        yield Notice(type="Normal", reason="SplitReached", action="Rebalance", note=note)
 
 
 _WARNED: Mapping[Reason, tuple[str, str]] = {
@@ -123,6 +188,10 @@ _WARNED: Mapping[Reason, tuple[str, str]] = {
     Reason.PINNED: ("SplitUnreachable", "Observe"),
     Reason.NO_CAPACITY: ("SpotCapacityMissing", "Observe"),
     Reason.FLOOR_UNMET: ("OnDemandFloorUnmet", "Observe"),
+    Reason.FUTILE: ("MovesFutile", "Observe"),
+    Reason.WEBHOOK_NEVER_CALLED: ("AdmissionBypassed", "Observe"),
+    Reason.LEDGER_UNREADABLE: ("LedgerUnreadable", "Observe"),
+    Reason.NO_CLASSIFIER: ("NodesUnknown", "Observe"),
 }
 """Reasons that an owner is warned of: the Event's reason and action."""
 
@@ -135,6 +204,8 @@ class Herald:
         self._clock = clock
         self._instance = instance
         self._last: dict[WorkloadKey, tuple[Turn, WorkloadConfiguration]] = {}
+        self._progress: dict[WorkloadKey, Progress | None] = {}
+        self._allowed: dict[WorkloadKey, tuple[float, float]] = {}
 
     async def tell(
         self, workload: Workload, configuration: WorkloadConfiguration, turn: Turn
@@ -143,12 +214,25 @@ class Herald:
         last = self._last.get(turn.key)
         self._last[turn.key] = (turn, configuration)
         previous, told = last or (None, None)
-        for notice in notices(previous, turn, told, configuration):
-            await self._write(workload, notice)
+        progress = advanced(self._progress.get(turn.key), turn)
+        for notice in notices(previous, turn, told, configuration, progress):
+            if self._may_say(turn.key):
+                await self._write(workload, notice)
+        self._progress[turn.key] = None if turn.reason is Reason.BALANCED else progress
+
+    def _may_say(self, key: WorkloadKey) -> bool:
+        """Whether the workload has not been talked about too much: a token bucket each."""
+        now = self._clock.monotonic()
+        tokens, filled_at = self._allowed.get(key, (MOST_EVENTS, now))
+        tokens = min(MOST_EVENTS, tokens + (now - filled_at) / EVENT_SECONDS)
+        self._allowed[key] = (max(0.0, tokens - 1), now)
+        return tokens >= 1
 
     def forget(self, key: WorkloadKey) -> None:
         """The workload is gone or no longer ours."""
         self._last.pop(key, None)
+        self._progress.pop(key, None)
+        self._allowed.pop(key, None)
 
     async def _write(self, workload: Workload, notice: Notice) -> None:
         body = self._event(workload, notice)

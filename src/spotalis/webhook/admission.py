@@ -117,20 +117,26 @@ class Admission:
         if found is None:
             return Verdict("owner-unknown")
         configuration = configure(found.workload, namespace, cluster.settings.defaults)
-        if configuration.problems:
-            return Verdict("invalid-policy")
-        if not configuration.enabled:
-            return Verdict("not-managed")
-        if not configuration.has_policy:
-            return Verdict("no-policy")
-        if not cluster.groups_in_use():
-            return Verdict("no-classifier")
+        if why := self._why_left_alone(configuration):
+            return Verdict(why)
         if self._is_placed(pod, owner):
             return Verdict("placed-already")
         answer = None if body is None else await self._forwarder.ask(body)
         if answer is not None:
             return Verdict("forwarded", answer=answer)
         return await self._place(request, pod, owner, found, configuration)
+
+    def _why_left_alone(self, configuration: WorkloadConfiguration) -> str:
+        """Why the pods of a workload are not placed; empty if they are."""
+        if configuration.problems:
+            return "invalid-policy"
+        if not configuration.enabled:
+            return "not-managed"
+        if not configuration.has_policy:
+            return "no-policy"
+        if not self._cluster.groups_in_use():
+            return "no-classifier"
+        return "read-only" if self._cluster.settings.read_only else ""
 
     async def _find(self, namespace: str, owner: Owner) -> Found | None:
         """The workload behind the owner: from the stores, soon from a watch, or by one look."""

@@ -1,24 +1,153 @@
-"""What an owner is told: what is new, once."""
+"""What the owner of a workload is told: once per change, and nothing for what is still so."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
-from spotalis.model.decision import Decision, Defer, Evict, Hold, Reason
+from spotalis.kube.client import EvictionOutcome
+from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
 from spotalis.model.replicas import ReplicaState
 from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.events import notices
-from spotalis.operator.reconcile import Turn
-from tests.support.builders import NOW, a_configuration
+from spotalis.operator.events import Notice, Progress, advanced, notices
+from spotalis.operator.reconcile import Eviction, Turn
+from tests.support.builders import NOW, ON_DEMAND, SPOT, a_configuration, a_pod, a_workload
+
+KEY = WorkloadKey("Deployment", "shop", "api")
+BALANCED = Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as wanted")
+
+
+def a_turn(
+    decision: Decision = BALANCED,
+    evictions: Sequence[Eviction] = (),
+    spot: int = 7,
+    on_demand: int = 3,
+    percent: int = 70,
+    **changes: object,
+) -> Turn:
+    state = a_workload(spot=spot, on_demand=on_demand, percent=percent).state
+    turn = Turn(key=KEY, at=NOW, decision=decision, state=state, evictions=tuple(evictions))
+    return dataclasses.replace(turn, **changes)  # type: ignore[arg-type]
+
+
+def an_eviction(
+    outcome: EvictionOutcome = EvictionOutcome.EVICTED,
+    *,
+    probe: bool = False,
+    fallback: bool = False,
+) -> Eviction:
+    return Eviction(move=Move(a_pod(), SPOT, probe=probe), outcome=outcome, fallback=fallback)
+
+
+def told(
+    turn: Turn,
+    previous: Turn | None = None,
+    before: object = None,
+    after: object = None,
+    progress: Progress | None = None,
+) -> list[Notice]:
+    wishes = a_configuration()
+    return list(
+        notices(previous or a_turn(), turn, before or wishes, after or wishes, progress)  # type: ignore[arg-type]
+    )
+
+
+def test_what_is_still_so_is_not_told() -> None:
+    assert told(a_turn()) == []
+
+
+def test_nor_that_a_workload_is_born_right() -> None:
+    assert list(notices(None, a_turn(), None, a_configuration())) == []
+
+
+def test_a_move_is_told_with_what_is_left_to_do() -> None:
+    moving = a_turn(
+        Evict((Move(a_pod(), SPOT),), Reason.REBALANCING, ""), [an_eviction()], spot=5, on_demand=5
+    )
+    (notice,) = told(moving)
+    assert (notice.type, notice.reason, notice.action) == ("Normal", "ReplicaMoved", "Evict")
+    assert notice.note == "Evicted api-0 from on-demand node node-of-api-0; 1 more to move"
+    assert notice.related == a_pod()
+
+
+def test_a_probe_says_what_it_is_for() -> None:
+    (notice,) = told(a_turn(evictions=[an_eviction(probe=True)]))
+    assert "to find out whether spot nodes are to be had" in notice.note
+
+
+def test_what_was_refused_has_not_moved() -> None:
+    assert told(a_turn(evictions=[an_eviction(EvictionOutcome.BLOCKED)])) == []
+
+
+def test_replicas_that_fall_back_are_told_together() -> None:
+    (notice,) = told(a_turn(evictions=[an_eviction(fallback=True)] * 4))
+    assert (notice.type, notice.reason) == ("Warning", "SpotCapacityMissing")
+    assert (
+        notice.note == "4 spot replicas waited for a spot node in vain; they start on on-demand now"
+    )
+
+
+def test_the_end_of_a_rebalance_is_told_with_its_moves_and_its_time() -> None:
+    progress = Progress(moves=2, since=NOW - timedelta(seconds=124))
+    moving = a_turn(Evict((), Reason.REBALANCING, ""))
+    (notice,) = told(a_turn(), moving, progress=progress)
+    assert (notice.reason, notice.note) == ("SplitReached", "Balanced after 2 moves in 2m4s")
+
+
+def test_progress_begins_with_a_move_and_counts_neither_fallbacks_nor_refusals() -> None:
+    assert advanced(None, a_turn(evictions=[an_eviction(fallback=True)])) is None
+    begun = advanced(None, a_turn(evictions=[an_eviction(), an_eviction(EvictionOutcome.BLOCKED)]))
+    assert begun == Progress(moves=1, since=NOW)
+    later = a_turn(evictions=[an_eviction()] * 2, at=NOW + timedelta(minutes=1))
+    assert advanced(begun, later) == Progress(moves=3, since=NOW)
+
+
+def test_another_share_is_told_with_the_target_that_it_makes() -> None:
+    (notice,) = told(
+        a_turn(percent=30, spot=7, on_demand=3),
+        before=a_configuration(percent=70),
+        after=a_configuration(percent=30),
+    )
+    assert notice.reason == "SplitTargetChanged"
+    assert notice.note == (
+        "Target is now 7 on-demand + 3 spot (was 3 + 7): spot-percentage 70 -> 30"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "event"),
+    [
+        (Reason.BLOCKED_BY_PDB, "MoveBlocked"),
+        (Reason.NO_CAPACITY, "SpotCapacityMissing"),
+        (Reason.FLOOR_UNMET, "OnDemandFloorUnmet"),
+        (Reason.PINNED, "SplitUnreachable"),
+        (Reason.FUTILE, "MovesFutile"),
+        (Reason.WEBHOOK_NEVER_CALLED, "AdmissionBypassed"),
+        (Reason.LEDGER_UNREADABLE, "LedgerUnreadable"),
+        (Reason.NO_CLASSIFIER, "NodesUnknown"),
+    ],
+)
+def test_what_an_owner_can_act_on_is_a_warning_once(reason: Reason, event: str) -> None:
+    stopped = a_turn(Defer(reason, "why"), spot=5, on_demand=5)
+    (notice,) = told(stopped)
+    assert (notice.type, notice.reason, notice.note) == ("Warning", event, "why")
+    assert told(stopped, previous=stopped) == []
+
+
+def test_on_demand_moves_name_the_spot_node_that_is_left() -> None:
+    eviction = Eviction(move=Move(a_pod(), ON_DEMAND), outcome=EvictionOutcome.EVICTED)
+    (notice,) = told(a_turn(evictions=[eviction]))
+    assert notice.note.startswith("Evicted api-0 from spot node")
+
 
 STATE = ReplicaState(desired=4, percent=50, floor=0, spot=0, on_demand=4)
 
 
-def turn(reason: Reason, *, storm: bool = False, **leaving: int) -> Turn:
+def a_turn_with(reason: Reason, *, storm: bool = False, **leaving: int) -> Turn:
     decision: Decision = Defer(reason, "why")
     if reason is Reason.BALANCED:
         decision = Hold(reason, "why")
@@ -34,13 +163,13 @@ def turn(reason: Reason, *, storm: bool = False, **leaving: int) -> Turn:
     )
 
 
-def told(reasons: Sequence[Reason]) -> list[str]:
+def events_of(reasons: Sequence[Reason]) -> list[str]:
     """The reasons of the Events of so many turns, one after the other."""
     wishes = a_configuration()
     said: list[str] = []
     previous = None
     for reason in reasons:
-        now = turn(reason)
+        now = a_turn_with(reason)
         said += [n.reason for n in notices(previous, now, wishes, wishes)]
         previous = now
     return said
@@ -62,15 +191,15 @@ def told(reasons: Sequence[Reason]) -> list[str]:
     ],
 )
 def test_what_is_new_is_said_once(reasons: tuple[Reason, ...], events: list[str]) -> None:
-    assert told(reasons) == events
+    assert events_of(reasons) == events
 
 
 def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
     wishes = a_configuration()
     turns = [
-        turn(Reason.BALANCED),
-        turn(Reason.BALANCED, one=2),
-        turn(Reason.BALANCED, one=1, two=1),
+        a_turn_with(Reason.BALANCED),
+        a_turn_with(Reason.BALANCED, one=2),
+        a_turn_with(Reason.BALANCED, one=1, two=1),
     ]
     said = [
         [notice.note for notice in notices(before, now, wishes, wishes)]
@@ -85,13 +214,13 @@ def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
 def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
     wishes = a_configuration()
     turns = [
-        turn(Reason.BALANCED),
-        turn(Reason.STORM_FROZEN, storm=True),
+        a_turn_with(Reason.BALANCED),
+        a_turn_with(Reason.STORM_FROZEN, storm=True),
         # Its last spot node goes too: the reason changes, the storm does not end.
-        turn(Reason.NO_CAPACITY, storm=True),
-        turn(Reason.PAUSED, storm=True),
-        turn(Reason.REBALANCING),
-        turn(Reason.REBALANCING),
+        a_turn_with(Reason.NO_CAPACITY, storm=True),
+        a_turn_with(Reason.PAUSED, storm=True),
+        a_turn_with(Reason.REBALANCING),
+        a_turn_with(Reason.REBALANCING),
     ]
     said = [
         [notice.reason for notice in notices(before, now, wishes, wishes)]
@@ -108,7 +237,7 @@ def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
 
 def test_the_end_of_a_storm_is_no_news_to_who_has_nothing_to_move_to_spot() -> None:
     wishes = a_configuration()
-    before = turn(Reason.BALANCED, storm=True)
+    before = a_turn_with(Reason.BALANCED, storm=True)
     at_rest = ReplicaState(desired=4, percent=50, floor=0, spot=2, on_demand=2)
-    now = dataclasses.replace(turn(Reason.BALANCED), state=at_rest)
+    now = dataclasses.replace(a_turn_with(Reason.BALANCED), state=at_rest)
     assert list(notices(before, now, wishes, wishes)) == []

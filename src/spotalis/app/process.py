@@ -113,9 +113,9 @@ class Process:
         if answer.status >= 300:
             raise error_from(answer, self._clock.now())
         settings = self._settings
-        if not settings.read_only or settings.leader_election.enabled:
-            if await operator.client.get(NAMESPACES, "", settings.namespace) is None:
-                raise NoHome(settings.namespace)
+        writes_there = not settings.read_only or settings.leader_election.enabled
+        if writes_there and not await operator.client.get(NAMESPACES, "", settings.namespace):
+            raise NoHome(settings.namespace)
         fields = {"server": self._access.server, "identity": self._settings.identity}
         logger.info("connected", extra={"fields": fields})
 

@@ -65,6 +65,8 @@ class Operator:
         decided: Callable[[str], None] = lambda result: None,
         requested: Callable[[str, str, int, float], None] | None = None,
         led: Callable[[bool], None] = lambda leads: None,
+        failed: Callable[[WorkloadKey, Exception], None] = lambda key, error: None,
+        watched: Callable[[WatchReport], None] = lambda report: None,
         carrier: Carrier | None = None,
         went: Callable[[str], None] = lambda way: None,
     ) -> None:
@@ -82,7 +84,8 @@ class Operator:
             observe=requested,
         )
         self._reservations = Reservations(clock)
-        self._queue = Queue(self._work, clock=clock, dice=dice)
+        self._queue = Queue(self._work, clock=clock, dice=dice, failed=failed)
+        self._watched = watched
         self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
         journal = Journal()
         self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
@@ -184,7 +187,7 @@ class Operator:
             on_relist=self._listed,
             clock=self._clock,
             dice=self._dice,
-            observe=_log_watch,
+            observe=self._watch_reports,
         )
         group.create_task(watching, name=f"watch {resource.plural}")
 
@@ -211,6 +214,10 @@ class Operator:
             self.synced.set()
             logger.info("synced", extra={"fields": {"workloads": len(self.cluster.managed())}})
             self._look_at_everything()
+
+    def _watch_reports(self, report: WatchReport) -> None:
+        _log_watch(report)
+        self._watched(report)
 
     async def _resync(self) -> None:
         """The net under the watches."""

@@ -156,6 +156,12 @@ class Process:
                 verb, resource, str(status or "none"), seconds
             ),
             led=metrics.leader,
+            failed=lambda key, error: metrics.reconciliation_error(
+                key.kind.lower(), type(error).__name__
+            ),
+            watched=lambda report: (
+                metrics.watch_restarted(report.resource) if report.retry_seconds else None
+            ),
             carrier=carrier,
             went=metrics.forwarded,
         )

@@ -9,8 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from spotalis.kube.backoff import Backoff
+from spotalis.kube.errors import ApiError
 from spotalis.model.clock import Clock
 from spotalis.model.dice import Dice
+from spotalis.model.transport import TransportError
 from spotalis.operator.cluster import WorkloadKey
 
 logger = logging.getLogger(__name__)
@@ -26,8 +28,17 @@ LONGEST_RETRY_SECONDS = 300.0
 class Queue:
     """Deduplicated and delayed; a key that changes while it is worked on is worked on again."""
 
-    def __init__(self, work: Work, *, clock: Clock, dice: Dice, workers: int = 4) -> None:
+    def __init__(
+        self,
+        work: Work,
+        *,
+        clock: Clock,
+        dice: Dice,
+        workers: int = 4,
+        failed: Callable[[WorkloadKey, Exception], None] = lambda key, error: None,
+    ) -> None:
         self._work = work
+        self._failed = failed
         self._clock = clock
         self._dice = dice
         self._workers = workers
@@ -70,8 +81,13 @@ class Queue:
             self._working.add(key)
             try:
                 again_in = await self._work(key)
-            except Exception:
-                logger.exception("reconcile failed", extra={"fields": {"workload": str(key)}})
+            except Exception as error:
+                fields = {"workload": str(key), "error": str(error)}
+                if isinstance(error, (ApiError, TransportError)):  # the wire, no bug of ours
+                    logger.warning("reconcile failed", extra={"fields": fields})
+                else:
+                    logger.exception("reconcile failed", extra={"fields": fields})
+                self._failed(key, error)
                 again_in = self._patience(key)
             else:
                 self._failing.pop(key, None)

@@ -1,4 +1,4 @@
-"""A queue that is told to end does, whatever comes at the same moment."""
+"""The queue ends when it is told to, keeps a failure to its key, and tells of it."""
 
 from __future__ import annotations
 
@@ -30,3 +30,35 @@ def test_an_end_that_comes_with_news_is_heeded() -> None:
         assert running in done
 
     in_virtual_time(story())
+
+
+def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
+    other = WorkloadKey("Deployment", "shop", "other")
+    worked: list[tuple[WorkloadKey, float]] = []
+    failures: list[str] = []
+
+    async def work(key: WorkloadKey) -> float | None:
+        worked.append((key, round(LoopClock().monotonic())))
+        if key is KEY:
+            raise RuntimeError("a bug")
+        return None
+
+    async def story() -> None:
+        queue = Queue(
+            work,
+            clock=LoopClock(),
+            dice=random.Random(0),
+            workers=1,
+            failed=lambda key, error: failures.append(f"{key}: {error}"),
+        )
+        running = asyncio.create_task(queue.run())
+        queue.add(KEY)
+        queue.add(other)
+        await asyncio.sleep(5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    in_virtual_time(story())
+    # Tried again after about 1 and 2 more seconds.
+    assert [key for key, _ in worked] == [KEY, other, KEY, KEY]
+    assert failures == ["shop/deploy/api: a bug"] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.model.elector_designs import CASES, Case
-from tests.model.elector_world import search
+from tests.model.elector_world import Bounds, Design, search
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,11 @@ def test_outside_of_what_is_promised_two_do(case: Case) -> None:
     print(f"{case.name}: broken in {case.steps} steps, {explored.states:,} states seen")
     print("\n".join(f"  {step}" for step in explored.trace))
     assert len(explored.trace) == case.steps
+
+
+def test_a_lease_that_somebody_deletes_is_outside_of_it() -> None:
+    """Nobody is there to say how long its holder may still lead; the ledger keeps the floor."""
+    bounds = Bounds(clocks=(1, 1), known=True, deletions=1)
+    trace = search(Design(), bounds).trace
+    assert "somebody deletes the Lease" in trace
+    assert trace[-1].endswith("two lead at once")

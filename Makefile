@@ -34,6 +34,15 @@ test-newer: ## the unit tests on Python 3.13, where it is installed
 test-integration: $(READY) ## the scenarios alone, on both beds
 	$(VENV)/bin/python -m pytest tests/integration
 
+.PHONY: mutants
+mutants: $(READY) ## plant each known bug in a copy of the tree; a test must find it
+	$(VENV)/bin/python -m tests.mutants
+
+.PHONY: test-long
+test-long: mutants ## what takes hours: mutants, large models, long searches for a counterexample
+	$(VENV)/bin/python -m tests.model --long
+	$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile=search
+
 .PHONY: lint
 lint: $(READY) ## ruff, mypy strict, who may import whom
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,407 @@
+"""Bugs to plant, each with the tests of which at least one must fail for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path("src/spotalis")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit:
+    """A text that stands exactly once in a file, and what takes its place."""
+
+    file: str
+    """Below ``src/spotalis``."""
+    before: str
+    after: str
+
+    def applied(self, text: str) -> str:
+        """The file's text with the bug in it.
+
+        Raises:
+            StaleMutantError: the text is not there, or not once only.
+        """
+        found = text.count(self.before)
+        if found != 1:
+            raise StaleMutantError(f"{self.file}: {found} times, not once: {self.before!r}")
+        return text.replace(self.before, self.after)
+
+
+class StaleMutantError(AssertionError):
+    """The code has moved on: write the mutant anew, or drop it with what it was about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One bug."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+    """Arguments of pytest, the likeliest to fail first."""
+
+
+WIRE = "tests/integration/test_write_ahead.py"
+LEDGER = "tests/unit/planner/test_ledger.py"
+GUARDS = "tests/unit/planner/test_guards.py"
+FALLBACK = "tests/unit/planner/test_fallback.py"
+ELECTOR = "tests/model/test_elector_designs.py"
+
+
+def _mutant(name: str, file: str, before: str, after: str, *tests: str) -> Mutant:
+    return Mutant(name=name, edits=(Edit(file=file, before=before, after=after),), tests=tests)
+
+
+MUTANTS = (
+    # The ledger.
+    _mutant(
+        "nothing is written before an eviction",
+        "operator/reconcile.py",
+        "            held = await self._write(workload, held, ledger)\n        except",
+        '            held = LedgerObject(namespace="", name="", ledger=ledger)\n        except',
+        WIRE,
+    ),
+    _mutant(
+        "ledgers are named by the workload's name",
+        "operator/ledger.py",
+        "name = PREFIX + workload.uid\n        self._being_written",
+        "name = PREFIX + workload.name\n        self._being_written",
+        WIRE,
+    ),
+    Mutant(
+        name="the list comes before the write",
+        edits=(
+            Edit(
+                file="operator/reconcile.py",
+                before=(
+                    "        try:\n            held = await self._write(workload, held, ledger)\n"
+                ),
+                after=(
+                    "        self._listed = await self._client.list_all(\n"
+                    "            PODS, workload.namespace, quorum=True\n"
+                    "        )\n"
+                    "        try:\n            held = await self._write(workload, held, ledger)\n"
+                ),
+            ),
+            Edit(
+                file="operator/reconcile.py",
+                before=(
+                    "        pods = await self._client.list_all(\n            PODS, "
+                    "workload.namespace, quorum=True, label_selector=str(workload.selector)\n"
+                    "        )\n"
+                ),
+                after="        pods = self._listed\n",
+            ),
+        ),
+        tests=(WIRE,),
+    ),
+    _mutant(
+        "the list is the server's cache's",
+        "operator/reconcile.py",
+        "PODS, workload.namespace, quorum=True, label_selector",
+        "PODS, workload.namespace, quorum=False, label_selector",
+        WIRE,
+    ),
+    _mutant(
+        "the floor is counted from our cache",
+        "operator/reconcile.py",
+        "floor_pods=self._floor_pods(observed, living.values()),",
+        "floor_pods=self._floor_pods(observed, (r.pod for r in observed.replicas)),",
+        WIRE,
+    ),
+    _mutant(
+        "who terminates counts as living",
+        "operator/reconcile.py",
+        "living = {pod.uid: pod for pod in pods if pod.deleting_at is None}",
+        "living = {pod.uid: pod for pod in pods}",
+        WIRE,
+    ),
+    _mutant(
+        "intents are forgotten after a while",
+        "planner/ledger.py",
+        "if intent.pod not in (over & ended)]",
+        "if intent.pod not in (over & ended) and intent.tries < 2]",
+        LEDGER,
+    ),
+    _mutant(
+        "moves are over after five minutes",
+        "planner/settlement.py",
+        "    done = [intent for intent in observed.ledger.intents if intent.pod in ended]\n",
+        "    done = [\n"
+        "        intent\n"
+        "        for intent in observed.ledger.intents\n"
+        "        if intent.pod in ended\n"
+        "        or (intent.at is not None and now - intent.at > timedelta(minutes=5))\n"
+        "    ]\n",
+        FALLBACK,
+    ),
+    _mutant(
+        "orphans are sent again without a takeover",
+        "planner/ledger.py",
+        "taken = intent.taken or intent.sender != sender",
+        "taken = intent.taken",
+        LEDGER,
+    ),
+    _mutant(
+        "what was taken over may be withdrawn",
+        "planner/ledger.py",
+        " or intent.taken or intent.tries > 1\n",
+        "\n",
+        LEDGER,
+    ),
+    _mutant(
+        "who is not ready is sent unweighed",
+        "planner/ledger.py",
+        "intent.toward is NodeType.ON_DEMAND or left >= floor",
+        "intent.toward is NodeType.ON_DEMAND or intent.pod not in floor_pods or left >= floor",
+        LEDGER,
+    ),
+    _mutant(
+        "a lost answer counts as a refusal",
+        "operator/reconcile.py",
+        "if intent.pod not in self._journal and intent.pod not in maybe",
+        "if intent.pod not in self._journal",
+        WIRE,
+    ),
+    _mutant(
+        "a list is good for ever",
+        "operator/reconcile.py",
+        "return fresh and self._may_move()",
+        "return self._may_move()",
+        WIRE,
+    ),
+    _mutant(
+        "a ledger that cannot be read is none",
+        "operator/reconcile.py",
+        "if held is not None and held.ledger is None:\n            return self._unreadable",
+        "if held is not None and held.name == held.uid:\n            return self._unreadable",
+        WIRE,
+    ),
+    _mutant(
+        "that spot is short is forgotten in a restart",
+        "model/ledger.py",
+        'return msgspec.structs.replace(self, schema=SCHEMA, workload="") == Ledger()',
+        "return not self.intents",
+        "tests/integration/scenarios/test_fallback.py",
+    ),
+    # Evictions.
+    _mutant(
+        "evictions name no UID",
+        "kube/eviction.py",
+        'preconditions = {"uid": pod.uid}',
+        "preconditions: dict[str, str] = {}",
+        "tests/unit/kube/test_eviction.py",
+        WIRE,
+    ),
+    _mutant(
+        "a fallback evicts a pod that has just been bound",
+        "operator/reconcile.py",
+        "replica.pod, with_resource_version=True, still",
+        "replica.pod, with_resource_version=False, still",
+        WIRE,
+    ),
+    _mutant(
+        "who no longer leads sends what it has begun",
+        "kube/exchange.py",
+        "        if not still():\n            raise NotSent\n",
+        "",
+        "tests/unit/kube/test_eviction.py",
+    ),
+    _mutant(
+        "Retry-After is not obeyed",
+        "kube/exchange.py",
+        "delay = max(delay, asked or 0.0)",
+        "delay = max(delay, 0.0)",
+        "tests/unit/kube/test_client.py",
+    ),
+    _mutant(
+        "leases wait in line like everything else",
+        "kube/exchange.py",
+        "priority=_LEASES in request.path",
+        "priority=False",
+        "tests/unit/kube/test_client.py",
+    ),
+    _mutant(
+        "a store goes back in time",
+        "kube/store.py",
+        "if not self._back_in_time and is_older(",
+        "if self._back_in_time and is_older(",
+        "tests/unit/kube/test_store.py",
+    ),
+    # The planner.
+    _mutant(
+        "unknown counts as on-demand",
+        "planner/observed.py",
+        "if r.ready and r.node_type is NodeType.ON_DEMAND)",
+        "if r.ready and r.node_type is not NodeType.SPOT)",
+        "tests/unit/planner/test_observed.py",
+    ),
+    _mutant(
+        "pods that terminate hold their slots",
+        "planner/observed.py",
+        "return not (pod.deleting_at or pod.finished",
+        "return not (pod.finished",
+        "tests/unit/planner/test_observed.py",
+    ),
+    _mutant(
+        "pods on leaving nodes hold their slots",
+        "planner/observed.py",
+        "or pod.finished or self.leaving or self.evicted)",
+        "or pod.finished or self.evicted)",
+        "tests/unit/planner/test_observed.py",
+    ),
+    _mutant(
+        "a rollout is no reason to wait",
+        "planner/guards.py",
+        "    plausible,\n    no_rollout,\n",
+        "    plausible,\n",
+        GUARDS,
+    ),
+    _mutant(
+        "a pause is no reason to wait",
+        "planner/guards.py",
+        "    writable,\n    not_paused,\n",
+        "    writable,\n",
+        GUARDS,
+    ),
+    _mutant(
+        "an implausible view is believed",
+        "planner/guards.py",
+        "    if observed.implausible:\n",
+        "    if observed.implausible and not observed.synced:\n",
+        GUARDS,
+    ),
+    _mutant(
+        "one too many is planned away",
+        "planner/plan.py",
+        "crowded is NodeType.ON_DEMAND and spare <= 0",
+        "crowded is NodeType.ON_DEMAND and spare < 0",
+        "tests/unit/planner/test_plan.py",
+    ),
+    _mutant(
+        "spot rounds up",
+        "model/replicas.py",
+        "min(n * percent // 100, max",
+        "min(-(-n * percent // 100), max",
+        "tests/unit/model/test_replicas.py",
+    ),
+    _mutant(
+        "two budgets on one pod are as good as one",
+        "planner/budget.py",
+        "if len(matching) > 1:",
+        "if len(matching) > 2:",
+        "tests/unit/planner/test_budget.py",
+    ),
+    _mutant(
+        "a StatefulSet's ordinals start at 0",
+        "planner/candidates.py",
+        "return int(digits) - first if",
+        "return int(digits) if",
+        "tests/unit/planner/test_placement.py",
+    ),
+    # Spot that is short.
+    _mutant(
+        "a probe sends all that there is to move",
+        "planner/plan.py",
+        "_Supply(most=1, probe=True",
+        "_Supply(most=None, probe=True",
+        FALLBACK,
+        "tests/unit/planner/test_plan.py",
+    ),
+    _mutant(
+        "everybody probes at once",
+        "planner/plan.py",
+        "if not observed.probe_free:",
+        "if not observed.synced:",
+        FALLBACK,
+        "tests/unit/planner/test_plan.py",
+    ),
+    _mutant(
+        "futile moves are not counted",
+        "planner/settlement.py",
+        "elif not intent.probe:",
+        "elif not intent.probe and not found.stays:",
+        FALLBACK,
+    ),
+    _mutant(
+        "spot stays short for ever",
+        "planner/settlement.py",
+        "if at_rest or (enough and ledger.market is Market.SHORT):",
+        "if at_rest and enough:",
+        FALLBACK,
+    ),
+    # The webhook.
+    _mutant(
+        "the webhook denies",
+        "webhook/review.py",
+        '{"uid": uid, "allowed": True}',
+        '{"uid": uid, "allowed": bool(patch)}',
+        "tests/integration/scenarios/test_basic.py",
+    ),
+    _mutant(
+        "the API server may fail pods without us",
+        "webhook/registration.py",
+        '"failurePolicy": "Ignore"',
+        '"failurePolicy": "Fail"',
+        "tests/unit/webhook/test_manifest.py",
+    ),
+    _mutant(
+        "a patch takes the place of what is there",
+        "webhook/patch.py",
+        '    if present is None:\n        return [{"op": "add", "path": path, "value": dict',
+        '    if present != wanted:\n        return [{"op": "add", "path": path, "value": dict',
+        "tests/integration/scenarios/test_basic.py",
+    ),
+    _mutant(
+        "a dry run reserves",
+        "webhook/admission.py",
+        "        if not request.dry_run:\n            self._reserve",
+        "        if request.uid:\n            self._reserve",
+        "tests/integration/test_dry_runs.py",
+    ),
+    _mutant(
+        "reservations stay when their pods have come",
+        "operator/reservations.py",
+        'from now on its own event counts it."""\n        self._drop(owner, review)',
+        'from now on its own event counts it."""\n        self.find(owner, review)',
+        "tests/integration/test_dry_runs.py",
+    ),
+    _mutant(
+        "the lowest slot is deleted first",
+        "webhook/patch.py",
+        "str(COST_OF_SLOT_0 - placement.slot)",
+        "str(COST_OF_SLOT_0 + placement.slot)",
+        "tests/integration/scenarios/test_scaling.py",
+    ),
+    _mutant(
+        "TLS 1.2 will do",
+        "webhook/certificate.py",
+        "        self.context = _front(minimum_version)",
+        "        self.context = _front(ssl.TLSVersion.TLSv1_2)",
+        "tests/unit/webhook/test_certificate.py",
+    ),
+    # Who leads.
+    _mutant(
+        "whoever holds the Lease, we renew it",
+        "operator/leadership.py",
+        "lease.holder == state.identity:\n        return Renew()",
+        "lease.holder:\n        return Renew()",
+        ELECTOR,
+    ),
+    _mutant(
+        "a holder's time does not count anew when it writes",
+        "operator/leadership.py",
+        "seen_at=now if ",
+        "seen_at=state.seen_at if ",
+        ELECTOR,
+    ),
+    _mutant(
+        "the Lease is given back by one who leads",
+        "operator/leadership.py",
+        'self._step_down("shutting down")',
+        'logger.info("shutting down")',
+        "tests/unit/operator/test_release.py",
+    ),
+)

@@ -1,0 +1,46 @@
+"""Giving the Lease back: the next holder may begin at once, so the last one has ended by then."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random  # noqa: TID251  # seeded
+
+from spotalis.app.operator import Operator
+from spotalis.embedded.cluster import EmbeddedCluster
+from spotalis.embedded.transport import DELIVER, Verdict
+from spotalis.embedded.virtual_time import VirtualClock, run
+from spotalis.kube.client import Client
+from spotalis.model.settings import ControllerConfiguration
+from spotalis.model.transport import Request
+
+
+def test_nobody_leads_any_more_when_the_lease_is_given_back() -> None:
+    assert run(_led_at_each_release) == [False]
+
+
+async def _led_at_each_release(clock: VirtualClock) -> list[bool]:
+    led: list[bool] = []
+    dice = random.Random(0)
+
+    def note(request: Request) -> Verdict:
+        if request.method == "PUT" and "/leases/" in request.path:
+            holder = json.loads(request.body or b"{}")["spec"]["holderIdentity"]
+            if not holder:
+                led.append(operator.elector.leads)
+        return DELIVER
+
+    async with EmbeddedCluster(clock=clock, dice=dice) as cluster:
+        admin = Client(cluster.transport("admin"), clock=clock, dice=dice)
+        await admin.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "spotalis-system"}})
+        transport = cluster.transport("spotalis")
+        transport.on_request = note
+        settings = ControllerConfiguration(identity="operator-1")
+        operator = Operator(transport, settings=settings, clock=clock, dice=dice)
+        running = asyncio.create_task(operator.run())
+        while not operator.elector.leads:
+            await asyncio.sleep(0.1)
+        await operator.elector.release()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    return led

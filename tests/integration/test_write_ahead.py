@@ -17,9 +17,10 @@ from spotalis.embedded.transport import DELIVER, DROP, InProcessTransport, Judge
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import LEDGER_LABEL
 from spotalis.model.nodes import NodeType
-from spotalis.model.transport import Request
+from spotalis.model.transport import Request, Response
 from spotalis.operator.ledger import PREFIX
 from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.stage import Play, only_embedded
 
 HOME = "/api/v1/namespaces/spotalis-system/configmaps"
@@ -239,5 +240,44 @@ def test_who_waits_for_spot_in_vain_is_evicted_only_as_it_was_seen(play: Play, w
         # What follows are probes: those are ready, and sent by UID alone.
         falling = wire.evictions()[:2]
         assert ["resourceVersion" in asked for _, asked in falling] == [True, True]
+
+    play(scenario)
+
+
+_BLOCKED = Response(
+    status=429,
+    body=json.dumps(
+        {
+            "kind": "Status",
+            "code": 429,
+            "details": {"causes": [{"reason": "DisruptionBudget", "message": "needs 6"}]},
+        }
+    ).encode(),
+)
+
+
+@only_embedded
+@pytest.mark.parametrize(
+    ("operator", "owner"),
+    [
+        pytest.param(True, "false", id="the operator alone"),
+        pytest.param(False, "true", id="the owner alone"),
+    ],
+)
+def test_no_pod_is_deleted_unless_operator_and_owner_both_say_so(
+    play: Play, wire: Wire, operator: bool, owner: str
+) -> None:
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        bed.settings["pdb_override"] = operator
+        await bed.add_nodes(spot=4, on_demand=4)
+        async with bed.operator():
+            await bed.deployment("web", 6, Wishes(0, 1, {"pdb-override": owner}))
+            await bed.settled("web", 6, 0)
+            wire.judge = lambda request: Verdict(answer=_BLOCKED) if _evicts(request) else DELIVER
+            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+            await asyncio.sleep(30)
+        assert len(wire.evictions()) > 1
+        assert ("delete", "pods") not in bed.writes()
 
     play(scenario)

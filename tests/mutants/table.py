@@ -230,6 +230,20 @@ MUTANTS = (
         "if self._back_in_time and is_older(",
         "tests/unit/kube/test_store.py",
     ),
+    _mutant(
+        "a pod whose budget blocks it is deleted without anybody's wish",
+        "operator/reconcile.py",
+        "if answer.outcome in _BY_BUDGET and observed.overrides_budgets:",
+        "if answer.outcome in _BY_BUDGET:",
+        WIRE,
+    ),
+    _mutant(
+        "the operator's switch alone overrides every owner's budget",
+        "operator/observe.py",
+        "cluster.settings.pdb_override\n            and configuration.disruption.pdb_override,",
+        "cluster.settings.pdb_override,",
+        WIRE,
+    ),
     # The planner.
     _mutant(
         "unknown counts as on-demand",
@@ -300,6 +314,13 @@ MUTANTS = (
         "return int(digits) - first if",
         "return int(digits) if",
         "tests/unit/planner/test_placement.py",
+    ),
+    _mutant(
+        "moves towards spot go on in a storm",
+        "planner/guards.py",
+        "= (no_storm, within_budget",
+        "= (within_budget",
+        GUARDS,
     ),
     # Spot that is short.
     _mutant(

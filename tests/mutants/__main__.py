@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.mutants.table import MUTANTS, SOURCE, Mutant, StaleMutantError
 
 COPIED = ("src", "tests", "build", "testbed", "benchmarks", "docs", "pyproject.toml", "README.md")
-LONGEST_SECONDS = 600
+LONGEST_SECONDS = 120
 """A bug that keeps its tests from ending is found."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+(?: \S+)*?)(?: - .*)?$", re.MULTILINE)
 

@@ -373,7 +373,7 @@ MUTANTS = (
         "webhook/patch.py",
         '    if present is None:\n        return [{"op": "add", "path": path, "value": dict',
         '    if present != wanted:\n        return [{"op": "add", "path": path, "value": dict',
-        "tests/integration/scenarios/test_basic.py",
+        "tests/unit/webhook/test_patch.py",
     ),
     _mutant(
         "a dry run reserves",

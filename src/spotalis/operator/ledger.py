@@ -54,7 +54,9 @@ class Ledgers:
             found = await self._client.get(LEDGERS, self._namespace, name)
             self._doubtful.discard(name)
             if found is None:
-                self._forget(name)
+                # The answer may be older than what the watch has shown: no tombstone.
+                if (held := self.held(workload_uid)) is not None:
+                    self.writer.forget(held)
             else:
                 self.writer.apply(Event(EventType.MODIFIED, found))
         return self.held(workload_uid)

@@ -12,6 +12,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._ended: set[str] = set()
+        self.sent: set[str] = set()
+        """Pods whose evictions this process has sent, or may have."""
         self._waiting: dict[str, dict[str, datetime]] = {}
 
     def __contains__(self, pod_uid: str) -> bool:
@@ -27,7 +29,9 @@ class Journal:
 
     def retain(self, pod_uids: Iterable[str]) -> None:
         """Forget all but these: of no others will anybody ask again."""
-        self._ended.intersection_update(pod_uids)
+        kept = set(pod_uids)
+        self._ended &= kept
+        self.sent &= kept
 
     def sighted(
         self, workload_uid: str, unschedulable: Iterable[str], now: datetime

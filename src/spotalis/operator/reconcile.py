@@ -28,7 +28,7 @@ from spotalis.operator.ledger import PREFIX, Ledgers
 from spotalis.operator.observe import Observer
 from spotalis.planner.early import leaving_early
 from spotalis.planner.fallback import fallen_back, waiting
-from spotalis.planner.ledger import authorise, prepare, withdraw
+from spotalis.planner.ledger import authorise, prepare, withdraw, without_unsent
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.plan import hold_back, plan
 from spotalis.planner.settlement import Settlement, settle
@@ -139,6 +139,7 @@ class Reconciler:
         if held is not None and held.ledger is None:
             return self._unreadable(key, workload, configuration, held)
         ledger = (held.ledger if held else None) or Ledger()
+        ledger = without_unsent(ledger, sender=self._sender, sent=self._journal.sent)
         ended = await self._ended(workload.namespace, ledger)
         # From here to the writing of the ledger nothing but an autoscaler's events is waited for.
         now = self._clock.now()
@@ -328,10 +329,11 @@ class Reconciler:
         assert held.ledger is not None
         ledger, workload = held.ledger, observed.workload
         asked_at = self._clock.monotonic()
+        wishes = self._cluster.configuration(key)
 
         def still() -> bool:
             fresh = self._clock.monotonic() - asked_at < FRESH_SECONDS
-            return fresh and self._may_move()
+            return fresh and self._may_move() and self._cluster.configuration(key) == wishes
 
         pods = await self._client.list_all(
             PODS, workload.namespace, quorum=True, label_selector=str(workload.selector)
@@ -340,15 +342,19 @@ class Reconciler:
         for pod in pods:
             if pod.deleting_at is not None:
                 self._journal.saw_end(pod.uid)
-        allowed = authorise(
-            ledger,
-            living=living.keys() - {i.pod for i in ledger.intents if i.pod in self._journal},
-            floor_pods=self._floor_pods(observed, living.values()),
-            floor=observed.configuration.floor,
-        )
+        allowed: tuple[Intent, ...] = ()
+        # The ledger may have been long in writing: what the owner says is asked anew.
+        if wishes is not None and self._goes_on(key, observed, wishes):
+            allowed = authorise(
+                ledger,
+                living=living.keys() - {i.pod for i in ledger.intents if i.pod in self._journal},
+                floor_pods=self._floor_pods(observed, living.values()),
+                floor=wishes.floor,
+            )
         done: list[Eviction] = []
         for intent in allowed:
             pod = living[intent.pod]
+            self._journal.sent.add(pod.uid)
             answer = await self._client.evict(pod, still=still)
             if answer.outcome in _BY_BUDGET and observed.overrides_budgets:
                 answer = await self._client.delete_pod(pod, still=still)
@@ -372,6 +378,16 @@ class Reconciler:
             return done, await self._write(workload, held, rest)
         except Conflict:
             return done, held  # whoever wrote it has taken them over
+
+    def _goes_on(
+        self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration
+    ) -> bool:
+        """Nothing has come up since ``observed`` that keeps evictions back."""
+        workload = self._cluster.workload(key)
+        if workload is None or workload.uid != observed.workload.uid:
+            return False
+        latest = dataclasses.replace(observed, workload=workload, configuration=wishes)
+        return hold_back(latest, self._clock.now()) is None
 
     def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
         """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""

@@ -2,7 +2,8 @@
 
 A turn that evicts goes like this, and no clock takes part in it:
 
-1. ``prepare`` the ledger as read: what is over goes, new intents come, orphans are taken over.
+1. ``prepare`` the ledger as read (``without_unsent``): what is over goes, new intents come,
+   orphans are taken over.
 2. Write it by compare and swap. Lost: nothing was sent, the next turn begins anew.
 3. Only then read the pods with quorum, and ``authorise`` against what both say together.
 4. Send what is authorised, by UID.
@@ -24,6 +25,26 @@ import msgspec
 
 from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.nodes import NodeType
+
+
+def without_unsent(ledger: Ledger, *, sender: str, sent: Set[str]) -> Ledger:
+    """Strike what this process has written and never sent: it is as if it had not been meant.
+
+    So it is when a write was answered late or never, or the turn was stopped between write and
+    sending. Nobody else can have sent it: who wants to must first take it over, and then our
+    write is lost.
+
+    Args:
+        ledger: as read.
+        sender: this process.
+        sent: UIDs of pods whose evictions this process may have sent.
+    """
+    kept = tuple(
+        intent
+        for intent in ledger.intents
+        if intent.sender != sender or intent.taken or intent.pod in sent
+    )
+    return msgspec.structs.replace(ledger, intents=kept)
 
 
 def prepare(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spotalis.model.ledger import Intent, Ledger, Market
-from spotalis.planner.ledger import authorise, prepare, withdraw
+from spotalis.planner.ledger import authorise, prepare, withdraw, without_unsent
 from tests.support.builders import ON_DEMAND, SPOT
 
 
@@ -137,3 +137,18 @@ def test_a_refusal_strikes_out_only_what_nobody_else_can_have_sent(
     other = intent("b")
     after = withdraw(ledger(refused, other), sender="us", refused=["a", "x"])
     assert after == ledger(*([refused] * stays), other)
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"),
+    [
+        pytest.param(intent("a"), False, id="ours, written and never sent, goes"),
+        pytest.param(intent("a", tries=2), False, id="however often it was written"),
+        pytest.param(intent("sent"), True, id="what may have been sent stays"),
+        pytest.param(intent("a", "them"), True, id="theirs stays: they may have sent it"),
+        pytest.param(intent("a", taken=True), True, id="so does what was once theirs"),
+    ],
+)
+def test_only_what_nobody_can_have_sent_is_as_if_never_meant(before: Intent, kept: bool) -> None:
+    after = without_unsent(ledger(before), sender="us", sent={"sent"})
+    assert after == (ledger(before) if kept else ledger())

@@ -1,0 +1,124 @@
+"""A stage for single faults: a workload that is all on on-demand, operators, and their lines.
+
+The simulation's oracle watches every one of these stories too: floor, evict-only, allowed writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from spotalis.embedded.transport import Verdict
+from spotalis.model.decision import Reason
+from spotalis.model.transport import Request, Response
+from spotalis.operator.cluster import WorkloadKey
+from tests.simulation.network import Line
+from tests.simulation.story import Owned, Story
+from tests.simulation.world import Outcome, Process, World, enact
+
+Order = Callable[[Request], Verdict | None]
+Applies = Callable[[Request], bool]
+
+
+def owned(**changes: Any) -> Owned:
+    """Five replicas, all on on-demand, floor 2, two moves at once."""
+    usual: dict[str, Any] = {
+        "kind": "Deployment", "name": "w0", "replicas": 5, "percent": 0, "floor": 2, "moves": 2,
+        "patience": 10,
+    }  # fmt: skip
+    return Owned(**{**usual, **changes})
+
+
+def story(operators: int = 1, *, elect: bool = True, **changes: Any) -> Story:
+    """Two nodes of each class and one workload."""
+    return Story(
+        seed=1, spot=2, on_demand=2, workloads=(owned(**changes),), operators=operators, elect=elect
+    )
+
+
+def enacted(script: Callable[[World], Awaitable[None]], **changes: Any) -> Outcome:
+    """Play a script; nothing that must always hold may have been broken."""
+    outcome = enact(story(**changes), script)
+    assert not outcome.broken, "\n".join([*outcome.trace, *outcome.broken])
+    return outcome
+
+
+async def settled(world: World, evictions: int, *, within: float = 120.0) -> None:
+    """The split is exact, and it took so many evictions; then it lasts."""
+    until = world.clock.monotonic() + within
+    while why := world.unsettled():
+        assert world.clock.monotonic() < until, f"{why}\n" + "\n".join(world.oracle.trace)
+        await asyncio.sleep(0.5)
+    await asyncio.sleep(40)
+    assert not world.unsettled()
+    assert evicted(world) == evictions, "\n".join(world.oracle.trace)
+
+
+def evicted(world: World) -> int:
+    """Evictions so far."""
+    return world.oracle.evicted.total()
+
+
+def the_leader(world: World) -> Process:
+    """Who leads."""
+    (leader,) = [one for one in world.living if one.operator.elector.leads]
+    return leader
+
+
+def line_of(world: World) -> Line:
+    """Of the only operator."""
+    (process,) = world.living
+    return process.line
+
+
+def reason(world: World, name: str = "w0") -> Reason:
+    """What the last turn of the only operator says."""
+    (process,) = world.living
+    kind = next(one.kind for one in world.story.workloads if one.name == name)
+    return process.operator.turns[WorkloadKey(kind, "default", name)].reason
+
+
+def is_eviction(request: Request) -> bool:
+    """``pods/eviction``."""
+    return request.path.endswith("/eviction")
+
+
+def is_ledger_write(request: Request) -> bool:
+    """Of a ConfigMap."""
+    return request.method != "GET" and "/configmaps" in request.path
+
+
+def is_list(request: Request, plural: str) -> bool:
+    """A list or a watch of a kind."""
+    return request.method == "GET" and request.path.endswith(f"/{plural}")
+
+
+def once(applies: Applies, verdict: Verdict, times: int = 1) -> Order:
+    """This fate for the first so many requests that it applies to."""
+    left = [times]
+
+    def order(request: Request) -> Verdict | None:
+        if left[0] and applies(request):
+            left[0] -= 1
+            return verdict
+        return None
+
+    return order
+
+
+def always(applies: Applies, verdict: Verdict) -> Order:
+    """This fate for every request that it applies to."""
+    return lambda request: verdict if applies(request) else None
+
+
+def answered(status: int, message: str = "", **headers: str) -> Verdict:
+    """An answer that the server never gave."""
+    body = f'{{"kind":"Status","status":"Failure","message":"{message}","code":{status}}}'
+    return Verdict(
+        answer=Response(
+            status=status,
+            body=body.encode(),
+            headers={key.replace("_", "-"): value for key, value in headers.items()},
+        )
+    )

@@ -1,0 +1,166 @@
+"""Wrong twins of the ledger's protocol: the simulation must find each of them out.
+
+Each is the production operator but for one function of ``operator/reconcile.py`` or one object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from spotalis.app.operator import Operator
+from spotalis.kube.resources import PODS
+from spotalis.model.ledger import Intent, Ledger, LedgerObject
+from spotalis.model.objects import Pod, Workload
+from spotalis.operator import reconcile
+from spotalis.operator.ledger import Ledgers
+from spotalis.planner import ledger as protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """A fault, and what finds it."""
+
+    name: str
+    accused: str
+    """How the accusation begins."""
+    operator: Callable[[Operator], None] = lambda operator: None
+    functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    """Put in the place of what ``operator/reconcile.py`` imports by these names."""
+
+    @contextmanager
+    def grown(self) -> Iterator[None]:
+        """While the block runs, the fault is in the code."""
+        before = {name: getattr(reconcile, name) for name in self.functions}
+        for name, function in self.functions.items():
+            setattr(reconcile, name, function)
+        try:
+            yield
+        finally:
+            for name, function in before.items():
+                setattr(reconcile, name, function)
+
+
+class Forgetful(Ledgers):
+    """Says that it has written, and remembers nothing."""
+
+    def held(self, workload_uid: str) -> LedgerObject | None:
+        return None
+
+    async def write(
+        self, workload: Workload, before: LedgerObject | None, ledger: Ledger
+    ) -> LedgerObject | None:
+        return LedgerObject(namespace="", name=workload.uid, ledger=ledger)
+
+
+def _forget(operator: Operator) -> None:
+    store = operator.cluster.ledgers
+    operator._reconciler._ledgers = Forgetful(operator.client, store, "spotalis-system")
+
+
+def _all_of_it(ledger: Ledger, *, living: set[str], **_: Any) -> tuple[Intent, ...]:
+    return tuple(intent for intent in ledger.intents if intent.pod in living)
+
+
+def _ended_by_the_cache(operator: Operator) -> None:
+    """That the cache does not show a pod is taken for its end."""
+    reconciler = operator._reconciler
+
+    async def ended(namespace: str, ledger: Ledger) -> frozenset[str]:
+        found = {intent.pod: operator.cluster.pods.get(namespace, intent.name) for intent in ledger.intents}
+        return frozenset(
+            uid for uid, pod in found.items() if pod is None or pod.uid != uid or pod.deleting_at
+        )
+
+    reconciler._ended = ended  # type: ignore[method-assign]
+
+
+def _list_from_the_cache(operator: Operator) -> None:
+    """What authorises is what the watch has shown, not a list of its own."""
+    true = operator.client.list_all
+
+    async def list_all(resource: Any, namespace: str = "", **options: Any) -> list[Any]:
+        found: list[Any] = await true(resource, namespace, **options)
+        if resource is not PODS or not options.get("quorum"):
+            return found
+        named = {pod.name for pod in found}
+        held: list[Pod] = list(operator.cluster.pods.within(namespace))
+        return [pod for pod in held if pod.labels.get("app") in _apps(found) or pod.name in named]
+
+    operator.client.list_all = list_all  # type: ignore[method-assign, assignment]
+
+
+def _apps(pods: Sequence[Pod]) -> set[str]:
+    return {pod.labels.get("app", "") for pod in pods}
+
+
+def _in_another_order(operator: Operator) -> None:
+    """The list is asked for before the ledger is written."""
+    reconciler = operator._reconciler
+    write, true = reconciler._write, operator.client.list_all
+    early: dict[str, list[Any]] = {}
+
+    async def listed_first(workload: Workload, held: Any, ledger: Ledger) -> Any:
+        selector = str(workload.selector)
+        early[selector] = await true(
+            PODS, workload.namespace, quorum=True, label_selector=selector
+        )
+        return await write(workload, held, ledger)
+
+    async def list_all(resource: Any, namespace: str = "", **options: Any) -> list[Any]:
+        found = early.pop(options.get("label_selector", ""), None)
+        return await true(resource, namespace, **options) if found is None else found
+
+    reconciler._write = listed_first  # type: ignore[method-assign]
+    operator.client.list_all = list_all  # type: ignore[method-assign, assignment]
+
+
+def _give_up(ledger: Ledger, **_: Any) -> Ledger:
+    """Strikes every intent as soon as its turn is over."""
+    return msgspec.structs.replace(ledger, intents=())
+
+
+def _expire(operator: Operator) -> None:
+    """Intents are forgotten after five seconds, as expectations with a time limit are."""
+    reconciler, loop = operator._reconciler, asyncio.get_running_loop()
+    ended, seen = reconciler._ended, dict[str, float]()
+
+    async def or_old(namespace: str, ledger: Ledger) -> frozenset[str]:
+        for intent in ledger.intents:
+            seen.setdefault(intent.pod, loop.time())
+        old = {uid for uid, at in seen.items() if loop.time() - at > 5}  # noqa: PLR2004
+        return await ended(namespace, ledger) | frozenset(old & {i.pod for i in ledger.intents})
+
+    reconciler._ended = or_old  # type: ignore[method-assign]
+
+
+def _take_nothing_over(ledger: Ledger, **options: Any) -> Ledger:
+    """Another process's intents are passed by, and weighed by nobody."""
+    sender = options["sender"]
+    mine = msgspec.structs.replace(
+        ledger, intents=tuple(i for i in ledger.intents if i.sender == sender)
+    )
+    return protocol.prepare(mine, **options)
+
+
+PLANTED = (
+    Planted(name="the ledger forgets", accused="S1", operator=_forget),
+    Planted(
+        name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}
+    ),
+    Planted(name="the cache says who has ended", accused="S1", operator=_ended_by_the_cache),
+    Planted(name="the cache authorises", accused="S1", operator=_list_from_the_cache),
+    Planted(name="the list comes before the write", accused="S1", operator=_in_another_order),
+    Planted(name="intents go with their turn", accused="S1", functions={"withdraw": _give_up}),
+    Planted(name="intents expire", accused="S1", operator=_expire),
+    Planted(
+        name="a dead process's intents are dropped",
+        accused="S1",
+        functions={"prepare": _take_nothing_over},
+    ),
+)

@@ -111,7 +111,9 @@ class Queue:
             self._news.clear()
             timeout = self._delayed[0][0] - self._clock.monotonic() if self._delayed else None
             try:
-                await asyncio.wait_for(self._news.wait(), timeout)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that meets the news.
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
             except TimeoutError:
                 pass  # an appointment is due
             task = asyncio.current_task()

@@ -174,7 +174,7 @@ class Reconciler:
             return self._turn(key, now, observed, decision, again_in=UNSURE_RETRY)
         if settlement.over:
             self._freed()
-        done = [await self._fall_back(key, replica) for replica in due]
+        done = [await self._fall_back(key, observed, replica) for replica in due]
         if self._cluster.settings.evict_early:
             done += await self._evict_early(key, observed, now)
         if sends and held is not None:
@@ -295,10 +295,12 @@ class Reconciler:
         kept = [replica for replica in due if replica.pod.uid in coming]
         return [replica for replica in due if replica.pod.uid not in coming], kept
 
-    async def _fall_back(self, key: WorkloadKey, replica: Replica) -> Eviction:
+    async def _fall_back(
+        self, key: WorkloadKey, observed: Observed, replica: Replica
+    ) -> Eviction:
         """Evict a pod that waits for a node, but not if it has just been bound after all."""
         answer = await self._client.evict(
-            replica.pod, with_resource_version=True, still=self._may_move
+            replica.pod, with_resource_version=True, still=self._still_wished(key, observed)
         )
         if answer.outcome in _ENDS:
             self._journal.saw_end(replica.pod.uid)
@@ -306,13 +308,20 @@ class Reconciler:
         _log(key, move, answer.outcome, answer.message, fallback=True)
         return Eviction(move=move, outcome=answer.outcome, message=answer.message, fallback=True)
 
+    def _still_wished(self, key: WorkloadKey, observed: Observed) -> Callable[[], bool]:
+        """We lead, and the owner has said nothing new: writing a ledger may have taken long."""
+        return lambda: (
+            self._may_move() and self._cluster.configuration(key) == observed.configuration
+        )
+
     async def _evict_early(
         self, key: WorkloadKey, observed: Observed, now: datetime
     ) -> list[Eviction]:
         """Evict who stands on a spot node that is being taken."""
         done = []
         for replica in leaving_early(observed, now):
-            answer = await self._client.evict(replica.pod, still=self._may_move)
+            still = self._still_wished(key, observed)
+            answer = await self._client.evict(replica.pod, still=still)
             if answer.outcome in _ENDS:
                 self._journal.saw_end(replica.pod.uid)
             move = Move(replica.pod, replica.node_type)
@@ -463,8 +472,10 @@ def _intents(decision: Decision, sender: str, now: datetime) -> list[Intent]:
 
 
 def _outcome(decision: Decision, sent: Sequence[Eviction]) -> Decision:
-    """What the turn came to: nothing but a refusal is one."""
+    """What the turn came to: nothing but a refusal is one; what never left was not refused."""
     if not sent or any(one.outcome in _GOES_ON for one in sent):
+        return decision
+    if sent[-1].outcome is EvictionOutcome.NOT_SENT:
         return decision
     return Defer(Reason.BLOCKED_BY_PDB, sent[-1].message, BLOCKED_RETRY)
 

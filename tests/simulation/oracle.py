@@ -25,7 +25,6 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import spot
 from spotalis.model.transport import Request
 from spotalis.operator.cluster import WorkloadKey
-from spotalis.planner.interruption import notice
 from tests.simulation.story import Owned, Story
 
 HOME = "spotalis-system"
@@ -36,6 +35,7 @@ ALLOWED = re.compile(
     r"(POST|PUT) /apis/coordination\.k8s\.io/v1/namespaces/spotalis-system/leases(/spotalis)?"
     r"|(POST|PUT|DELETE) /api/v1/namespaces/spotalis-system/configmaps(/spotalis-ledger-[0-9a-f-]+)?"
     r"|(POST|PATCH) /apis/events\.k8s\.io/v1/namespaces/default/events(/[^/]+)?"
+    r"|PATCH /apis/apps/v1/namespaces/default/deployments/[^/]+/status"
     r"|POST /api/v1/namespaces/default/pods/[^/]+/eviction"
 )
 """All that a running operator may write (behaviour.md 9); certificates are the process's."""
@@ -126,7 +126,7 @@ class Oracle:
         elif wishes.disruption.paused_until is not None:
             self.accuse(f"S7: {process} evicts {name} of a paused workload")
         number = str(len(self._sent))
-        nodes = (n for n in view.nodes_of(NodeType.ON_DEMAND) if not notice(n))
+        nodes = (n for n in view.nodes_of(NodeType.ON_DEMAND) if not view.leaving(n.name))
         self._sent[number] = Sent(
             process=process,
             workload=workload,

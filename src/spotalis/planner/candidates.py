@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.nodes import NodeType
@@ -35,6 +35,7 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
             replica.pod.uid,
         )
 
+    moves = {intent.move for intent in observed.ledger.intents}
     eligible = [
         replica
         for replica in observed.staying
@@ -43,12 +44,22 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
         and not replica.pod.protected
         # It waits for an on-demand node: spot would not take it either.
         and not (replica.pod.rule == "fallback" and not replica.pod.node)
+        and not _is_awaited(replica, moves)
     ]
     eligible.sort(key=order)
     if stateful:
         return eligible
     going = (r.pod.node for r in observed.replicas if r.evicted or r.pod.deleting_at)
     return _one_per_node_first(eligible, going)
+
+
+def _is_awaited(replica: Replica, moves: Set[str]) -> bool:
+    """It starts in the place of one that we have moved: where it landed counts once it serves.
+
+    To move it before that would go on for ever where no webhook of ours sees new pods.
+    """
+    pod = replica.pod
+    return bool(moves) and not pod.ready and (pod.move in moves or not pod.rule)
 
 
 def slot_of(replica: Replica, observed: Observed) -> int | None:

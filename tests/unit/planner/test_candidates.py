@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotalis.model.ledger import Intent, Ledger
 from spotalis.planner.candidates import candidates, ordinal
 from spotalis.planner.observed import Observed, Replica
 from tests.support.builders import (
@@ -183,3 +184,24 @@ def test_an_ordinal_is_counted_from_the_first() -> None:
     observed = with_workload(a_workload(kind=STATEFUL_SET, spot=20), first_ordinal=100)
     shifted = of(observed, *(a_spot(f"api-{100 + n}") for n in range(20)))
     assert order(shifted)[:3] == ["api-116", "api-113", "api-110"]
+
+
+@pytest.mark.parametrize(
+    ("replica", "goes"),
+    [
+        pytest.param(a_spot("a", ready=False, rule=""), False, id="nobody placed it"),
+        pytest.param(
+            a_spot("a", ready=False, rule="share", move="12345678"), False, id="it names our move"
+        ),
+        pytest.param(
+            a_spot("a", ready=False, rule="share", move="other"), True, id="of a move that is over"
+        ),
+        pytest.param(a_spot("a", rule=""), True, id="it serves: where it landed counts"),
+    ],
+)
+def test_a_replacement_that_is_awaited_is_not_moved_on(replica: Replica, goes: bool) -> None:
+    intent = Intent(pod="123456789", name="api-9", toward=ON_DEMAND, sender="me")
+    observed = of(a_workload(spot=1), replica)
+    assert order(observed) == ["a"]
+    waiting = dataclasses.replace(observed, ledger=Ledger(intents=(intent,)))
+    assert order(waiting) == (["a"] if goes else [])

@@ -47,7 +47,8 @@ class Replica:
         if not self.ready:
             return False
         since = self.pod.ready_at
-        return since is None or now - since >= min_ready
+        # Without minReadySeconds no clock is asked: ours may be behind the kubelet's.
+        return not min_ready or since is None or now - since >= min_ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,8 @@ class Observed:
     classified: bool = True
     """At least one node says which class it is, or the settings name a rule group."""
     synced: bool = True
+    unheard: str = ""
+    """Which kind's watch has said nothing for too long; empty if none."""
     implausible: str = ""
     """Why the view is not to be trusted; empty if it is."""
     read_only: bool = False

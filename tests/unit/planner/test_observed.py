@@ -101,3 +101,9 @@ def test_so_many_ready_replicas_may_still_be_moved(workload: dict[str, Any], lef
 def test_a_pod_seen_ready_counts_for_its_class() -> None:
     assert a_workload(spot=1, on_demand=2).ready_on_demand == 2
     assert a_replica(node_type=ON_DEMAND).ready
+
+
+def test_without_min_ready_seconds_a_clock_that_is_behind_hides_no_replica() -> None:
+    replica = a_replica(ready_at=NOW + timedelta(hours=1))
+    assert replica.available(timedelta(0), NOW)
+    assert not replica.available(timedelta(seconds=1), NOW)

@@ -184,7 +184,7 @@ class Operator:
             writer or StoreWriter(store),
             namespace=namespace,
             on_change=changed,
-            on_relist=self._listed,
+            on_relist=lambda relist: self._listed(resource.plural, relist),
             clock=self._clock,
             dice=self._dice,
             observe=self._watch_reports,
@@ -209,7 +209,8 @@ class Operator:
             if self.cluster.configuration(key) is not None:
                 self._queue.add(key)
 
-    def _listed(self, relist: Relist[T]) -> None:
+    def _listed(self, plural: str, relist: Relist[T]) -> None:
+        self.cluster.doubts.listed(plural, relist, self._clock.monotonic())
         if relist.first and self.cluster.synced:
             self.synced.set()
             logger.info("synced", extra={"fields": {"workloads": len(self.cluster.managed())}})

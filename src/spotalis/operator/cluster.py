@@ -29,6 +29,7 @@ from spotalis.model.objects import (
     Workload,
 )
 from spotalis.model.settings import ControllerConfiguration
+from spotalis.operator.doubt import Doubts
 from spotalis.operator.reservations import Reservations
 from spotalis.planner.interruption import Standing, first_seen, notices, standing
 from spotalis.planner.storm import Weather, judge, lose
@@ -83,6 +84,7 @@ class Cluster:
         self.stateful_sets: Store[Workload] = Store()
         self.budgets: Store[DisruptionBudget] = Store()
         self.ledgers: Store[LedgerObject] = Store()
+        self.doubts = Doubts()
         self._pods_by_owner: dict[str, dict[str, Pod]] = {}
         self._pods_by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}

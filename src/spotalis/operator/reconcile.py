@@ -23,6 +23,7 @@ from spotalis.model.replicas import ReplicaState
 from spotalis.model.transport import TransportError
 from spotalis.operator.autoscaler import promised
 from spotalis.operator.cluster import Cluster, WorkloadKey
+from spotalis.operator.doubt import unheard
 from spotalis.operator.journal import Journal
 from spotalis.operator.ledger import PREFIX, Ledgers
 from spotalis.operator.observe import Observer
@@ -143,7 +144,7 @@ class Reconciler:
         ended = await self._ended(workload.namespace, ledger)
         # From here to the writing of the ledger nothing but an autoscaler's events is waited for.
         now = self._clock.now()
-        observed = self._observer.for_plan(workload, configuration, ledger, now)
+        observed = self._trusted(self._observer.for_plan(workload, configuration, ledger, now))
         if observed.read_only:
             return self._turn(key, now, observed, plan(observed, now))
         settlement = settle(observed, ended, now)
@@ -253,6 +254,15 @@ class Reconciler:
                 self._journal.saw_end(intent.pod)
         return frozenset(i.pod for i in ledger.intents if i.pod in self._journal)
 
+    def _trusted(self, observed: Observed) -> Observed:
+        """The same with what speaks against acting on the stores at this moment."""
+        cluster, at = self._cluster, self._clock.monotonic()
+        return dataclasses.replace(
+            observed,
+            unheard=unheard(cluster.stores(), at),
+            implausible=cluster.doubts.words(at),
+        )
+
     def _settled(
         self, key: WorkloadKey, observed: Observed, settlement: Settlement, now: datetime
     ) -> Observed:
@@ -295,9 +305,7 @@ class Reconciler:
         kept = [replica for replica in due if replica.pod.uid in coming]
         return [replica for replica in due if replica.pod.uid not in coming], kept
 
-    async def _fall_back(
-        self, key: WorkloadKey, observed: Observed, replica: Replica
-    ) -> Eviction:
+    async def _fall_back(self, key: WorkloadKey, observed: Observed, replica: Replica) -> Eviction:
         """Evict a pod that waits for a node, but not if it has just been bound after all."""
         answer = await self._client.evict(
             replica.pod, with_resource_version=True, still=self._still_wished(key, observed)
@@ -388,15 +396,13 @@ class Reconciler:
         except Conflict:
             return done, held  # whoever wrote it has taken them over
 
-    def _goes_on(
-        self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration
-    ) -> bool:
+    def _goes_on(self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration) -> bool:
         """Nothing has come up since ``observed`` that keeps evictions back."""
         workload = self._cluster.workload(key)
         if workload is None or workload.uid != observed.workload.uid:
             return False
         latest = dataclasses.replace(observed, workload=workload, configuration=wishes)
-        return hold_back(latest, self._clock.now()) is None
+        return hold_back(self._trusted(latest), self._clock.now()) is None
 
     def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
         """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""

@@ -68,8 +68,12 @@ def not_paused(observed: Observed, now: datetime) -> Defer | None:
 
 
 def synced(observed: Observed, now: datetime) -> Defer | None:
-    """The first lists are in."""
-    return None if observed.synced else Defer(Reason.CACHE_NOT_READY, "the first lists are not in")
+    """The first lists are in, and the watches have said something not long ago."""
+    if not observed.synced:
+        return Defer(Reason.CACHE_NOT_READY, "the first lists are not in")
+    if observed.unheard:
+        return Defer(Reason.CACHE_NOT_READY, observed.unheard)
+    return None
 
 
 def plausible(observed: Observed, now: datetime) -> Defer | None:

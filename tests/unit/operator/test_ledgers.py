@@ -33,7 +33,8 @@ ABSENT = Response(status=404, body=b'{"kind":"Status","reason":"NotFound","code"
 
 async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_came() -> None:
     there = Response(status=200, body=BODY)
-    transport = ScriptedTransport([TransportError("no answer"), ABSENT, TransportError("no"), there])
+    lost = TransportError("no answer")
+    transport = ScriptedTransport([lost, ABSENT, lost, there])
     client = Client(transport, clock=ManualClock(), dice=LoadedDice())
     store: Store[LedgerObject] = Store()
     ledgers = Ledgers(client, store, "home")

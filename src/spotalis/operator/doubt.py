@@ -1,0 +1,73 @@
+"""When what the stores show is not to be acted on: long unheard of, or half of it gone at once.
+
+A list from the wrong server, one that was cut off between pages, or one made with fewer rights
+shows fewer objects than there are. Whoever acts on it moves replicas because of losses that never
+happened (Mutiny, DSN 2024: a quarter of its faults ended in wrong numbers of replicas).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from spotalis.kube.store import Store
+from spotalis.kube.watch import Relist
+
+logger = logging.getLogger(__name__)
+
+SILENCE = timedelta(seconds=90)
+"""So long a kind may go unheard of: one and a half times the period of bookmarks, which is also
+when its watch gives its stream up (kube/watch.py)."""
+FEW = 3
+SHARE = 0.1
+"""What a list no longer shows, and no event deleted, is in bulk beyond so many and such a share."""
+DOUBTED_FOR = timedelta(minutes=5)
+"""A loss that no later list has taken back by then is believed."""
+
+
+def unheard(stores: Mapping[str, Store[Any]], at: float) -> str:
+    """Which kind has not been heard of for too long, in words; empty if none.
+
+    Args:
+        stores: by plural name; those never listed are another question's.
+        at: monotonic seconds.
+    """
+    ages = {plural: at - store.heard_at for plural, store in stores.items() if store.synced}
+    if not ages:
+        return ""
+    plural = max(ages, key=lambda kind: ages[kind])
+    if ages[plural] <= SILENCE.total_seconds():
+        return ""
+    return f"nothing has been heard of {plural} for {ages[plural]:.0f} s"
+
+
+class Doubts:
+    """Lists that lost much at once, until a later one or time confirms them."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, tuple[float, str]] = {}
+
+    def listed(self, plural: str, relist: Relist[Any], at: float) -> None:
+        """Take note of a list at monotonic second ``at``; it settles what was doubted before."""
+        lost = len(relist.vanished)
+        before = relist.total - relist.added + lost
+        if relist.first or lost <= max(FEW, SHARE * before):
+            if self._until.pop(plural, None) is not None:
+                logger.info("a doubted list was confirmed", extra={"fields": {"resource": plural}})
+            return
+        words = (
+            f"a list of {plural} shows {relist.total} of {before}, and no event has told that the "
+            f"other {lost} were deleted; nothing is moved until a later list agrees"
+        )
+        logger.warning("implausible list", extra={"fields": {"resource": plural, "why": words}})
+        self._until[plural] = (at + DOUBTED_FOR.total_seconds(), words)
+
+    def words(self, at: float) -> str:
+        """What is doubted now; empty if nothing is."""
+        for plural, (until, words) in tuple(self._until.items()):
+            if at < until:
+                return words
+            del self._until[plural]
+        return ""

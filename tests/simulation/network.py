@@ -41,6 +41,8 @@ class Line:
         self.weather = weather
         self.order: Callable[[Request], Verdict | None] = lambda request: None
         """Asked before the dice; None leaves it to them."""
+        self.spoil: Callable[[bytes], bytes] = lambda chunk: chunk
+        """What becomes of each chunk of a stream."""
         self.isolated = False
         """Nothing gets through, in either direction."""
         self.lag_seconds = 0.0
@@ -70,7 +72,7 @@ class Line:
                 if self.garbled:
                     self.garbled = False
                     chunk = b'{"type":"MODIFIED","object":{"metad\n' + chunk
-                yield chunk
+                yield self.spoil(chunk)
 
     async def close(self) -> None:
         """The process is gone; what it has sent still arrives."""
@@ -108,7 +110,7 @@ class Line:
         # Where it hurts most, a crash is likeliest.
         if dice.random() < weather.crash * (5 if _matters(request) else 1):
             self._crash(f"{request.method} {request.path}")
-            verdict = replace(usual, lost=dice.random() < 0.3)  # noqa: PLR2004
+            verdict = replace(usual, lost=dice.random() < 0.3)
             if _matters(request) and dice.random() < weather.held:
                 verdict = self._held(LONGEST_HELD_SECONDS)
         return verdict

@@ -33,7 +33,8 @@ _NUMBER = "simulation/send"
 
 ALLOWED = re.compile(
     r"(POST|PUT) /apis/coordination\.k8s\.io/v1/namespaces/spotalis-system/leases(/spotalis)?"
-    r"|(POST|PUT|DELETE) /api/v1/namespaces/spotalis-system/configmaps(/spotalis-ledger-[0-9a-f-]+)?"
+    r"|(POST|PUT|DELETE) /api/v1/namespaces/spotalis-system/configmaps"
+    r"(/spotalis-ledger-[0-9a-f-]+)?"
     r"|(POST|PATCH) /apis/events\.k8s\.io/v1/namespaces/default/events(/[^/]+)?"
     r"|PATCH /apis/apps/v1/namespaces/default/deployments/[^/]+/status"
     r"|POST /api/v1/namespaces/default/pods/[^/]+/eviction"
@@ -57,7 +58,9 @@ class Sent:
 class Oracle:
     """Follows one history; ``broken`` says what did not hold."""
 
-    def __init__(self, story: Story, cluster: EmbeddedCluster, seconds: Callable[[], float]) -> None:
+    def __init__(
+        self, story: Story, cluster: EmbeddedCluster, seconds: Callable[[], float]
+    ) -> None:
         self.broken: list[str] = []
         self.trace: list[str] = []
         self.evicted: Counter[str] = Counter()

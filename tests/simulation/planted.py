@@ -67,19 +67,6 @@ def _all_of_it(ledger: Ledger, *, living: set[str], **_: Any) -> tuple[Intent, .
     return tuple(intent for intent in ledger.intents if intent.pod in living)
 
 
-def _ended_by_the_cache(operator: Operator) -> None:
-    """That the cache does not show a pod is taken for its end."""
-    reconciler = operator._reconciler
-
-    async def ended(namespace: str, ledger: Ledger) -> frozenset[str]:
-        found = {intent.pod: operator.cluster.pods.get(namespace, intent.name) for intent in ledger.intents}
-        return frozenset(
-            uid for uid, pod in found.items() if pod is None or pod.uid != uid or pod.deleting_at
-        )
-
-    reconciler._ended = ended  # type: ignore[method-assign]
-
-
 def _list_from_the_cache(operator: Operator) -> None:
     """What authorises is what the watch has shown, not a list of its own."""
     true = operator.client.list_all
@@ -92,7 +79,7 @@ def _list_from_the_cache(operator: Operator) -> None:
         held: list[Pod] = list(operator.cluster.pods.within(namespace))
         return [pod for pod in held if pod.labels.get("app") in _apps(found) or pod.name in named]
 
-    operator.client.list_all = list_all  # type: ignore[method-assign, assignment]
+    operator.client.list_all = list_all  # type: ignore[method-assign]
 
 
 def _apps(pods: Sequence[Pod]) -> set[str]:
@@ -107,9 +94,7 @@ def _in_another_order(operator: Operator) -> None:
 
     async def listed_first(workload: Workload, held: Any, ledger: Ledger) -> Any:
         selector = str(workload.selector)
-        early[selector] = await true(
-            PODS, workload.namespace, quorum=True, label_selector=selector
-        )
+        early[selector] = await true(PODS, workload.namespace, quorum=True, label_selector=selector)
         return await write(workload, held, ledger)
 
     async def list_all(resource: Any, namespace: str = "", **options: Any) -> list[Any]:
@@ -117,7 +102,7 @@ def _in_another_order(operator: Operator) -> None:
         return await true(resource, namespace, **options) if found is None else found
 
     reconciler._write = listed_first  # type: ignore[method-assign]
-    operator.client.list_all = list_all  # type: ignore[method-assign, assignment]
+    operator.client.list_all = list_all  # type: ignore[method-assign]
 
 
 def _give_up(ledger: Ledger, **_: Any) -> Ledger:
@@ -133,7 +118,7 @@ def _expire(operator: Operator) -> None:
     async def or_old(namespace: str, ledger: Ledger) -> frozenset[str]:
         for intent in ledger.intents:
             seen.setdefault(intent.pod, loop.time())
-        old = {uid for uid, at in seen.items() if loop.time() - at > 5}  # noqa: PLR2004
+        old = {uid for uid, at in seen.items() if loop.time() - at > 5}
         return await ended(namespace, ledger) | frozenset(old & {i.pod for i in ledger.intents})
 
     reconciler._ended = or_old  # type: ignore[method-assign]
@@ -150,10 +135,7 @@ def _take_nothing_over(ledger: Ledger, **options: Any) -> Ledger:
 
 PLANTED = (
     Planted(name="the ledger forgets", accused="S1", operator=_forget),
-    Planted(
-        name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}
-    ),
-    Planted(name="the cache says who has ended", accused="S1", operator=_ended_by_the_cache),
+    Planted(name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}),
     Planted(name="the cache authorises", accused="S1", operator=_list_from_the_cache),
     Planted(name="the list comes before the write", accused="S1", operator=_in_another_order),
     Planted(name="intents go with their turn", accused="S1", functions={"withdraw": _give_up}),

@@ -106,10 +106,13 @@ class Story:
             for one in fields(Weather)
             if getattr(self.weather, one.name)
         )
-        lines = [
+        head = (
             f"seed {self.seed}: {self.spot} spot and {self.on_demand} on-demand nodes, "
             f"{self.operators} operators{'' if self.elect else ', all leading'}, "
-            f"clocks {self.clocks}, {self.in_flight} evictions at once, {self.seconds:g} s",
+            f"clocks {self.clocks}, {self.in_flight} evictions at once, {self.seconds:g} s"
+        )
+        lines = [
+            head,
             *(f"  {owned}" for owned in self.workloads),
             f"  weather: {weather or 'calm'}",
             *(f"  {step}" for step in self.steps),
@@ -129,11 +132,14 @@ OWNERS_WISHES = ("percent", "percent", "floor", "scale", "rollout")
 
 def chaos(seed: int) -> Story:
     """A short history: two in three press the floor, one has a little of everything."""
-    return pressed(seed) if seed % 3 else everything(seed)
+    return pressed(seed, wavering=seed % 3 == 1) if seed % 3 else everything(seed)
 
 
-def pressed(seed: int) -> Story:
-    """All replicas are to leave on-demand but for the floor, and messages take their time."""
+def pressed(seed: int, *, wavering: bool) -> Story:
+    """All replicas are to leave on-demand but for the floor, and messages take their time.
+
+    With ``wavering`` the owner changes the percentage again and again: other slots are to go.
+    """
     dice = random.Random(seed)
     operators = dice.choice((1, 2, 2))
     seconds = 25.0
@@ -147,9 +153,13 @@ def pressed(seed: int) -> Story:
         moves=dice.choice((2, 4)),
         patience=10,
     )
-    steps = [Step(at=1.0, what="percent", value=100)]
-    for what in dice.choices(("lag", "crash", "isolate", "silence"), k=dice.randint(0, 3)):
-        steps.append(_step(dice, what, seconds))
+    shares = dice.sample((20, 34, 50, 70, 100), k=3) if wavering else [100]
+    steps = [
+        Step(at=1.0 + number * dice.choice((5.0, 9.0)), what="percent", value=share)
+        for number, share in enumerate(shares)
+    ]
+    whats = dice.choices(("lag", "crash", "isolate", "silence"), k=dice.randint(0, 3))
+    steps += [_step(dice, what, seconds) for what in whats]
     if dice.random() < 0.3:
         steps.append(_step(dice, dice.choice(WORLD), seconds))
     return Story(
@@ -163,9 +173,9 @@ def pressed(seed: int) -> Story:
         weather=Weather(
             latency=dice.choice((0.01, 0.2)),
             held=dice.choice((0.2, 0.5, 0.8)),
-            late=dice.choice((0.0, 0.05)),
+            late=dice.choice((0.0, 0.05, 0.3 if wavering else 0.05)),
             unanswered=dice.choice((0.0, 0.2)),
-            slept=dice.choice((0.0, 0.05)),
+            slept=dice.choice((0.0, 0.05, 0.3 if wavering else 0.05)),
             crash=dice.choice((0.0, 0.02, 0.05)),
             away=dice.choice((0.0, 0.0, 0.3)),
         ),
@@ -266,23 +276,35 @@ def _step(dice: random.Random, what: str, seconds: float) -> Step:
 
 def smaller(story: Story) -> Iterator[Story]:
     """Stories with less in them, the boldest first."""
+    yield from _with_fewer_steps(story)
+    yield from _with_fewer_faults(story)
+    yield from _with_less_of_the_cluster(story)
+
+
+def _with_fewer_steps(story: Story) -> Iterator[Story]:
     steps = story.steps
     size = len(steps)
     while size:
         for start in range(0, len(steps), size):
             yield replace(story, steps=steps[:start] + steps[start + size :])
         size //= 2
+
+
+def _with_fewer_faults(story: Story) -> Iterator[Story]:
     for one in fields(Weather):
         if getattr(story.weather, one.name):
             yield replace(story, weather=replace(story.weather, **{one.name: 0.0}))
-    if len(story.workloads) > 1:
-        for number in range(len(story.workloads)):
-            rest = story.workloads[:number] + story.workloads[number + 1 :]
-            yield replace(story, workloads=rest)
     if story.operators > 1:
         yield replace(story, operators=story.operators - 1)
     if any(clock != (0.0, 1.0) for clock in story.clocks):
         yield replace(story, clocks=((0.0, 1.0),) * len(story.clocks))
+
+
+def _with_less_of_the_cluster(story: Story) -> Iterator[Story]:
+    if len(story.workloads) > 1:
+        for number in range(len(story.workloads)):
+            rest = story.workloads[:number] + story.workloads[number + 1 :]
+            yield replace(story, workloads=rest)
     for number, owned in enumerate(story.workloads):
         for less in _simpler(owned):
             workloads = (*story.workloads[:number], less, *story.workloads[number + 1 :])

@@ -303,13 +303,11 @@ class World:
         return settled - began
 
     def _is_held(self) -> bool:
-        """An eviction that a process now dead may have sent, and that the floor forbids to send
-        again, can neither be recalled nor forgotten: it keeps its place until its pod goes
-        (safety.md D.4, the price of design J)."""
+        """An eviction that may have been sent, and that the floor forbids to send again, can
+        neither be recalled nor forgotten: it keeps its place until its pod goes (safety.md D.4,
+        the price of design J)."""
         return any(
-            intent.taken and intent.tries > 2  # noqa: PLR2004
-            for ledger in self.oracle.ledgers.values()
-            for intent in ledger.intents
+            intent.tries > 2 for ledger in self.oracle.ledgers.values() for intent in ledger.intents
         )
 
     def _put_off(self) -> float:
@@ -493,8 +491,11 @@ class World:
         if pod is None:
             return
         metadata = pod["metadata"]
-        annotations = {**(metadata.get("annotations") or {}), READY: value}
-        self.cluster.store.put("pods", {**pod, "metadata": {**metadata, "annotations": annotations}})
+        metadata = {
+            **metadata,
+            "annotations": {**(metadata.get("annotations") or {}), READY: value},
+        }
+        self.cluster.store.put("pods", {**pod, "metadata": metadata})
 
     def _heal(self, namespace: str, name: str) -> None:
         self._sick.discard((namespace, name))

@@ -26,7 +26,9 @@ from tests.simulation.world import World
 
 
 @pytest.mark.parametrize("what", [is_eviction, is_ledger_write], ids=["eviction", "ledger"])
-@pytest.mark.parametrize("verdict", [LOSE_ANSWER, DROP, REFUSE], ids=["unanswered", "lost", "refused"])
+@pytest.mark.parametrize(
+    "verdict", [LOSE_ANSWER, DROP, REFUSE], ids=["unanswered", "lost", "refused"]
+)
 def test_row_18_a_write_of_unknown_outcome_costs_no_eviction(
     what: Applies, verdict: Verdict
 ) -> None:

@@ -1,0 +1,247 @@
+"""Processes that stop, stall, flap or meet each other (safety.md B.1: 21 to 28, 54, 55)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from spotalis.app.operator import Operator
+from spotalis.embedded.transport import Verdict
+from spotalis.embedded.virtual_time import VirtualTimeLoop
+from spotalis.model.decision import Reason
+from spotalis.model.transport import Request
+from tests.integration.faults.stage import (
+    answered,
+    enacted,
+    evicted,
+    line_of,
+    once,
+    owned,
+    reason,
+    settled,
+    story,
+    the_leader,
+)
+from tests.simulation.story import Story
+from tests.simulation.world import World, enact
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/spotalis-system/leases"
+
+
+def is_authorising(request: Request) -> bool:
+    """The list that comes between ledger and eviction."""
+    return request.method == "GET" and request.path.endswith("/default/pods")
+
+
+def leading(world: World) -> int:
+    return sum(one.operator.elector.leads for one in world.living)
+
+
+async def never_two(world: World, seconds: int) -> None:
+    for _ in range(seconds):
+        await asyncio.sleep(1)
+        assert leading(world) <= 1
+
+
+@pytest.mark.parametrize("seconds", [6.0, 20.0])
+def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_when_it_wakes(
+    seconds: float,
+) -> None:
+    async def script(world: World) -> None:
+        leader = the_leader(world)
+        listed = once(is_authorising, Verdict(delay_seconds=seconds))
+        asleep: list[float] = []
+
+        def stopped(request: Request) -> Verdict | None:
+            now = asyncio.get_running_loop().time()
+            if (verdict := listed(request)) is not None:
+                asleep.append(now + seconds)
+                return verdict
+            if asleep and now < asleep[0]:
+                return Verdict(delay_seconds=asleep[0] - now)
+            return None
+
+        leader.line.order = stopped
+        await world.take("percent", value=100)
+        await never_two(world, 40)
+        await settled(world, 3)
+
+    enacted(script, operators=2)
+
+
+def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds() -> None:
+    async def script(world: World) -> None:
+        first = the_leader(world)
+        first.line.isolated = True
+        await asyncio.sleep(20)
+        second = the_leader(world)
+        assert second is not first
+        first.line.isolated = False
+        await first.operator.stop_moving()
+        for _ in range(20):
+            await asyncio.sleep(0.5)
+            assert second.operator.elector.leads
+
+    enacted(script, operators=2)
+
+
+@pytest.mark.parametrize("seconds", [3.0, 12.0, 40.0])
+def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_list(
+    seconds: float,
+) -> None:
+    async def script(world: World) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualTimeLoop)
+        seen = [0]
+
+        def stall(request: Request) -> Verdict | None:
+            if is_authorising(request) and not seen[0]:
+                seen[0] = 1
+                loop.call_soon(loop.jump, seconds)
+            return None
+
+        line_of(world).order = stall
+        await world.take("percent", value=100)
+        await settled(world, 3)
+
+    enacted(script)
+
+
+@pytest.mark.parametrize(
+    "clocks",
+    [
+        ((3600.0, 1.0), (0.0, 1.0)),
+        ((-3600.0, 1.0), (3600.0, 1.0)),
+        ((0.0, 0.85), (0.0, 1.2)),
+    ],
+    ids=["an hour ahead", "hours apart", "at different rates"],
+)
+def test_row_24_clocks_that_differ_change_neither_lead_nor_cost(
+    clocks: tuple[tuple[float, float], ...],
+) -> None:
+    async def script(world: World) -> None:
+        await world.take("percent", value=100)
+        await never_two(world, 60)
+        await settled(world, 3)
+
+    outcome = enact(replace(story(2), clocks=clocks), script)
+    assert not outcome.broken, outcome.broken
+
+
+@pytest.mark.parametrize("edit", ["delete", "take"])
+def test_row_25_a_lease_that_somebody_deletes_or_takes_is_noticed_at_the_next_turn(
+    edit: str,
+) -> None:
+    async def script(world: World) -> None:
+        if edit == "delete":
+            await world.api.delete("leases", "spotalis-system", "spotalis", user="somebody")
+        else:
+            lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
+            assert lease is not None
+            spec = {**lease["spec"], "holderIdentity": "somebody"}
+            await world.api.update("leases", {**lease, "spec": spec}, user="somebody")
+            await asyncio.sleep(4.5)
+            assert leading(world) == 0
+        await never_two(world, 30)
+        await world.take("percent", value=100)
+        await settled(world, 3)
+
+    enacted(script, operators=2)
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3, 1.5])
+def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_the_next(
+    after: float,
+) -> None:
+    async def script(world: World) -> None:
+        leader = the_leader(world)
+        leader.line.weather = leader.line.weather.__class__(latency=0.5)
+        await world.take("percent", value=100)
+        await asyncio.sleep(after)
+        await leader.operator.stop_moving()
+        lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
+        assert lease is not None
+        assert not lease["spec"]["holderIdentity"]
+        await world.kill(int(leader.name[2]))
+        await settled(world, 3)
+
+    enacted(script, operators=2)
+
+
+def test_row_28_leaders_that_change_every_few_seconds_cost_no_eviction() -> None:
+    async def script(world: World) -> None:
+        await world.take("percent", value=100)
+        for number in range(8):
+            await asyncio.sleep(1.7)
+            await world.kill(number % 2)
+        await settled(world, 3, within=200)
+
+    enacted(script, operators=2, moves=1)
+
+
+def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
+    two = Story(
+        seed=1, spot=2, on_demand=2, workloads=(owned(), owned(name="w1", kind="StatefulSet"))
+    )
+
+    def break_w0(operator: Operator) -> None:
+        observe = operator._reconciler._observer.for_plan
+
+        def failing(workload, *rest):  # type: ignore[no-untyped-def]
+            if workload.name == "w0":
+                raise RuntimeError("planted")
+            return observe(workload, *rest)
+
+        operator._reconciler._observer.for_plan = failing  # type: ignore[method-assign]
+
+    async def script(world: World) -> None:
+        await world.take("percent", who=0, value=100)
+        await world.take("percent", who=1, value=100)
+        await asyncio.sleep(60)
+        assert evicted(world) == 3
+        assert reason(world, "w1") is Reason.BALANCED
+
+    outcome = enact(two, script, break_w0)
+    assert {words.split(":")[2].strip() for words in outcome.broken} == {"RuntimeError('planted')"}
+
+
+def test_row_55_a_ledger_of_another_build_stops_its_workload_and_no_other() -> None:
+    two = Story(seed=1, spot=2, on_demand=2, workloads=(owned(), owned(name="w1")))
+
+    async def script(world: World) -> None:
+        uid = world.workload("w0")["metadata"]["uid"]
+        body = {
+            "metadata": {
+                "name": f"spotalis-ledger-{uid}",
+                "namespace": "spotalis-system",
+                "labels": {"spotalis.io/ledger": "true"},
+            },
+            "data": {"ledger": '{"schema":99,"workload":"Deployment/default/w0"}'},
+        }
+        await world.api.create("configmaps", body)
+        await world.take("percent", who=0, value=100)
+        await world.take("percent", who=1, value=100)
+        await asyncio.sleep(60)
+        assert evicted(world) == 3
+        assert (reason(world), reason(world, "w1")) == (Reason.LEDGER_UNREADABLE, Reason.BALANCED)
+
+    outcome = enact(two, script)
+    assert not outcome.broken, outcome.broken
+
+
+@pytest.mark.parametrize("status", [500, 429, 403])
+def test_a_lease_that_cannot_be_written_for_a_while_is_kept_or_given_up_never_shared(
+    status: int,
+) -> None:
+    async def script(world: World) -> None:
+        line = the_leader(world).line
+        writes: Callable[[Request], bool] = lambda r: r.method == "PUT" and LEASE in r.path  # noqa: E731
+        line.order = once(writes, answered(status, "no", retry_after="1"), times=4)
+        await never_two(world, 40)
+        await world.take("percent", value=100)
+        await settled(world, 3)
+
+    enacted(script, operators=2)

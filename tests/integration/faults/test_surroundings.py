@@ -1,0 +1,249 @@
+"""What owners, other controllers and the webhook's absence can do (safety.md B.1: 31 to 48)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from spotalis.embedded.transport import Verdict
+from spotalis.model.decision import Reason
+from tests.integration.faults.stage import (
+    enacted,
+    evicted,
+    is_eviction,
+    line_of,
+    once,
+    owned,
+    reason,
+    settled,
+    the_leader,
+)
+from tests.simulation.story import Story, Weather
+from tests.simulation.world import World, enact
+
+
+def two_workloads(**changes: int | str | None) -> Story:
+    return Story(seed=1, spot=2, on_demand=2, workloads=(owned(**changes), owned(name="w1")))
+
+
+def never(world: World) -> None:
+    """From now on no new replica becomes ready."""
+
+    def seen(kind: str, pod: dict[str, object], old: object) -> None:
+        if kind == "ADDED":
+            world._mark("default", pod["metadata"]["name"], "never")  # type: ignore[index]
+
+    world.cluster.store.subscribe("pods", seen)
+
+
+def test_row_31_a_budget_that_nobody_counts_anew_is_no_licence() -> None:
+    async def script(world: World) -> None:
+        await world.cluster.stop_controller("disruption")
+        await world.take("percent", value=100)
+        await asyncio.sleep(60)
+        assert evicted(world) == 1  # all that was allowed when counting stopped
+        await world.cluster.start_controller("disruption")
+        await settled(world, 3, within=300)
+
+    enacted(script, budget=1)
+
+
+def test_row_32_two_budgets_on_one_pod_block_that_workload_by_name_and_no_other() -> None:
+    async def script(world: World) -> None:
+        spec = {"selector": {"matchLabels": {"app": "w0"}}, "maxUnavailable": 1}
+        body = {"metadata": {"name": "another", "namespace": "default"}, "spec": spec}
+        await world.api.create("poddisruptionbudgets", body)
+        await world.take("percent", who=0, value=100)
+        await world.take("percent", who=1, value=100)
+        await asyncio.sleep(60)
+        assert evicted(world) == 3
+        assert (reason(world), reason(world, "w1")) == (Reason.BLOCKED_BY_PDB, Reason.BALANCED)
+
+    outcome = enact(two_workloads(budget=1), script)
+    assert not outcome.broken, outcome.broken
+
+
+def test_row_33_a_budget_that_never_opens_blocks_its_workload_and_no_other() -> None:
+    async def script(world: World) -> None:
+        await world.take("percent", who=0, value=100)
+        await world.take("percent", who=1, value=100)
+        await asyncio.sleep(600)
+        assert evicted(world) == 3
+        assert (reason(world), reason(world, "w1")) == (Reason.BLOCKED_BY_PDB, Reason.BALANCED)
+        posted = [e for e in world.cluster.audit.of(kind="pods/eviction") if e.code == 429]
+        assert len(posted) <= 60  # at most one attempt in ten seconds
+        await world.take("budget", who=0, value=2)
+        await settled(world, 6)
+
+    outcome = enact(two_workloads(budget=0), script)
+    assert not outcome.broken, outcome.broken
+
+
+def test_row_34_a_victim_that_ends_before_the_eviction_comes_is_counted_once() -> None:
+    async def script(world: World) -> None:
+        line_of(world).order = once(is_eviction, Verdict(delay_seconds=4))
+        await world.take("percent", value=100)
+        await asyncio.sleep(1)
+        victim = world.oracle.trace[-1].split()[-1]
+        await world.api.delete("pods", "default", victim, user="somebody")
+        await settled(world, 2)
+
+    enacted(script)
+
+
+def test_row_35_a_pod_that_came_under_the_same_name_is_not_evicted_for_the_old_one() -> None:
+    async def script(world: World) -> None:
+        line_of(world).order = once(is_eviction, Verdict(delay_seconds=8))
+        await world.take("percent", value=100)
+        await asyncio.sleep(1)
+        await world.api.delete("pods", "default", "w0-4", user="somebody")
+        await asyncio.sleep(9)
+        held = [line for line in world.oracle.trace if "refuses eviction 0 of w0-4: 409" in line]
+        assert held
+        await settled(world, 2)
+
+    enacted(script, kind="StatefulSet", moves=1)
+
+
+def test_row_37_who_evicts_beside_us_shares_the_floor_by_the_published_bound() -> None:
+    async def script(world: World) -> None:
+        await world.take("percent", value=100)
+        for number in range(6):
+            await asyncio.sleep(0.7)
+            await world.take("evict-pod", who=number)
+        # The oracle has held every eviction of ours against the floor less what others took.
+        await settled(world, evicted(world), within=200)
+
+    enacted(script, moves=4)
+
+
+def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_three() -> None:
+    async def script(world: World) -> None:
+        for node in world.cluster.fleet.names():
+            if node.startswith("spot"):
+                await world.cluster.fleet.taint(node, "somebody", "else")
+        await world.take("percent", value=100)
+        await asyncio.sleep(240)
+        assert (evicted(world), reason(world)) == (3, Reason.FUTILE)
+        assert len(world.oracle.pods_of("w0")) == 5
+
+    lost = Story(
+        seed=1, spot=2, on_demand=2, workloads=(owned(moves=1),), weather=Weather(away=1.0)
+    )
+    outcome = enact(lost, script)
+    assert not outcome.broken, outcome.broken
+
+
+def test_row_39_while_replacements_do_not_become_ready_no_more_is_moved() -> None:
+    async def script(world: World) -> None:
+        never(world)
+        await world.take("percent", value=100)
+        await asyncio.sleep(300)
+        assert evicted(world) == 2  # max-moves-in-flight
+
+    enacted(script)
+
+
+def test_row_40_lost_spot_falls_back_and_comes_back_and_nothing_goes_round() -> None:
+    async def script(world: World) -> None:
+        await world.take("percent", value=100)
+        await settled(world, 3)
+        for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
+            await world.cluster.fleet.take(node)
+        await asyncio.sleep(60)
+        # Three wait in vain and start on on-demand; one goes back to find out, in vain.
+        assert evicted(world) == 3 + 3 + 2
+        await asyncio.sleep(120)
+        assert evicted(world) == 3 + 3 + 2
+
+    enacted(script)
+
+
+def test_row_41_a_node_that_no_longer_says_its_class_counts_for_nothing() -> None:
+    async def script(world: World) -> None:
+        await world.take("percent", value=100)
+        await settled(world, 3)
+        for name in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
+            node = world.cluster.store.get("nodes", "", name)
+            assert node is not None
+            labels = {k: v for k, v in node["metadata"]["labels"].items() if "karpenter" not in k}
+            metadata = {**node["metadata"], "labels": labels}
+            world.cluster.store.put("nodes", {**node, "metadata": metadata})
+        await world.take("percent", value=0)
+        await asyncio.sleep(60)
+        assert evicted(world) == 3
+
+    enacted(script)
+
+
+@pytest.mark.parametrize("nonsense", ["150", "7O", "-1", ""])
+def test_row_42_a_policy_edited_to_nonsense_leaves_everything_as_it_is(nonsense: str) -> None:
+    async def script(world: World) -> None:
+        await world._annotate("w0", "spot-percentage", nonsense)
+        await asyncio.sleep(40)
+        assert (evicted(world), reason(world)) == (0, Reason.INVALID_POLICY)
+        await world.take("percent", value=100)
+        await settled(world, 3)
+
+    enacted(script)
+
+
+def test_row_43_a_workload_made_anew_under_its_name_inherits_no_intents() -> None:
+    async def script(world: World) -> None:
+        line_of(world).order = once(is_eviction, Verdict(delay_seconds=30), times=9)
+        await world.take("percent", value=100)
+        await asyncio.sleep(2)
+        assert world.oracle.ledgers
+        old = world.workload("w0")
+        await world.api.delete("deployments", "default", "w0", user="somebody")
+        await asyncio.sleep(5)
+        keep = ("name", "namespace", "annotations")
+        metadata = {key: old["metadata"][key] for key in keep}
+        await world.api.create("deployments", {"metadata": metadata, "spec": old["spec"]})
+        await asyncio.sleep(60)
+        assert not world.oracle.ledgers
+        await settled(world, 0)
+
+    enacted(script)
+
+
+@pytest.mark.parametrize(
+    "weather",
+    [Weather(away=1.0), Weather(slow=1.0), Weather(away=0.5, slow=0.3)],
+    ids=["away", "slow", "now and then"],
+)
+def test_rows_44_46_pods_come_whatever_becomes_of_the_webhook_and_are_put_right(
+    weather: Weather,
+) -> None:
+    async def script(world: World) -> None:
+        await world.take("scale", value=9)
+        await asyncio.sleep(15)
+        assert len(world.oracle.pods_of("w0")) == 9
+        world._weather = Weather()
+        await settled(world, evicted(world), within=900)
+
+    outcome = enact(
+        Story(seed=1, spot=2, on_demand=2, workloads=(owned(percent=60),), weather=weather), script
+    )
+    assert not outcome.broken, outcome.broken
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_row_53_a_corrupted_replica_idles_its_workload_or_costs_nothing(number: int) -> None:
+    async def script(world: World) -> None:
+        pods = world.oracle.pods_of("w0")
+        pod = pods[number]
+        metadata = dict(pod["metadata"])
+        if number == 0:
+            metadata["ownerReferences"] = [{**metadata["ownerReferences"][0], "uid": "flipped"}]
+        elif number == 1:
+            metadata["labels"] = {}
+        spec = {**pod["spec"], "nodeName": "nowhere"} if number > 1 else pod["spec"]
+        world.cluster.store.put("pods", {**pod, "metadata": metadata, "spec": spec})
+        await world.take("percent", value=100)
+        await asyncio.sleep(60)
+        assert evicted(world) <= 3
+        assert the_leader(world).operator.elector.leads
+
+    enacted(script)

@@ -1,0 +1,253 @@
+"""Watches and lists that fall silent, lie, or come from the past (safety.md B.1: 1 to 13, 30)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from spotalis.embedded.transport import DROP, REFUSE, Verdict
+from spotalis.model.decision import Reason
+from spotalis.model.transport import Request, Response
+from tests.integration.faults.stage import (
+    always,
+    answered,
+    enacted,
+    evicted,
+    line_of,
+    once,
+    reason,
+    settled,
+)
+from tests.simulation.world import World
+
+ALL_PODS = "/api/v1/pods"
+
+
+def follows(path: str) -> Callable[[Request], bool]:
+    """The list or the watch of a kind, all namespaces; not the list that authorises."""
+    return lambda request: request.method == "GET" and request.path == path
+
+
+def refused_streamed_list(request: Request) -> bool:
+    """WatchList, which an old server does not know: pages are asked for instead."""
+    return request.path == ALL_PODS and ("sendInitialEvents", "true") in request.query
+
+
+async def list_of(world: World, path: str = ALL_PODS) -> dict[str, object]:
+    """A list as the server gives it now."""
+    request = Request(method="GET", path=path, timeout_seconds=10)
+    answer = await world.cluster.transport("admin").send(request)
+    found: dict[str, object] = json.loads(answer.body)
+    return found
+
+
+def cut_everything(world: World) -> None:
+    for stream in tuple(line_of(world)._inner.streams):
+        stream.cut()
+
+
+def is_paged_list(request: Request) -> bool:
+    return follows(ALL_PODS)(request) and ("watch", "true") not in request.query
+
+
+@pytest.mark.parametrize(
+    ("path", "number"),
+    [(ALL_PODS, 0), ("/api/v1/nodes", 1), ("/apis/apps/v1/deployments", 2)],
+)
+def test_row_1_once_a_watch_has_said_nothing_for_90_s_nothing_moves(path: str, number: int) -> None:
+    async def script(world: World) -> None:
+        line = line_of(world)
+        for stream in line._inner.streams:
+            if stream.request.path == path:
+                stream.silence()
+        line.order = always(follows(path), DROP)
+        await asyncio.sleep(95)
+        await world.take("percent", value=100)
+        await asyncio.sleep(65)
+        assert reason(world) is Reason.CACHE_NOT_READY
+        assert evicted(world) == 0
+        line.order = lambda request: None
+        await settled(world, 3)
+
+    enacted(script)
+
+
+def test_row_2_a_frozen_api_server_costs_the_lead_before_the_lease_and_nobody_leads_twice() -> None:
+    async def script(world: World) -> None:
+        leader = next(p for p in world.living if p.operator.elector.leads)
+        leader.line.isolated = True
+        changed = False
+        for _ in range(40):
+            await asyncio.sleep(1)
+            leading = [p for p in world.living if p.operator.elector.leads]
+            assert len(leading) <= 1
+            changed = changed or bool(leading and leading != [leader])
+        assert changed
+        await world.take("percent", value=100)
+        await settled(world, 3)
+        leader.line.clear()
+        await asyncio.sleep(60)
+        assert evicted(world) == 3
+
+    enacted(script, operators=2)
+
+
+def test_row_3_a_list_from_the_past_is_not_believed() -> None:
+    async def script(world: World) -> None:
+        before = json.dumps(await list_of(world)).encode()
+        await world.take("percent", value=100)
+        await settled(world, 3)
+        old = once(is_paged_list, Verdict(answer=Response(status=200, body=before)), times=4)
+        line_of(world).order = lambda request: (
+            answered(422, "no") if refused_streamed_list(request) else old(request)
+        )
+        cut_everything(world)
+        world.cluster.store.compact()
+        await asyncio.sleep(60)
+        assert evicted(world) == 3
+        await settled(world, 3)
+
+    enacted(script)
+
+
+@pytest.mark.parametrize("status", [403, 410, 504, 429, 500])
+def test_rows_4_6_13_16_17_a_watch_that_is_refused_comes_back(status: int) -> None:
+    async def script(world: World) -> None:
+        line_of(world).order = once(follows(ALL_PODS), answered(status, "no"), times=5)
+        cut_everything(world)
+        await world.take("percent", value=100)
+        await settled(world, 3, within=200)
+
+    enacted(script)
+
+
+def test_row_13_while_pods_may_not_be_read_nothing_moves() -> None:
+    async def script(world: World) -> None:
+        line = line_of(world)
+        line.order = always(lambda request: "pods" in request.path, answered(403, "forbidden"))
+        cut_everything(world)
+        await asyncio.sleep(95)
+        await world.take("percent", value=100)
+        await asyncio.sleep(35)
+        assert (evicted(world), reason(world)) == (0, Reason.CACHE_NOT_READY)
+        line.order = lambda request: None
+        await settled(world, 3)
+
+    enacted(script)
+
+
+def test_row_5_after_a_410_within_the_stream_what_went_meanwhile_is_gone() -> None:
+    async def script(world: World) -> None:
+        line_of(world).order = always(follows(ALL_PODS), REFUSE)
+        cut_everything(world)
+        await world.take("delete-pod", who=0)
+        await world.take("delete-pod", who=1)
+        await asyncio.sleep(5)
+        world.cluster.store.compact()
+        line_of(world).order = lambda request: None
+        await asyncio.sleep(40)
+        await world.take("percent", value=100)
+        await settled(world, 3)
+
+    enacted(script)
+
+
+def test_row_8_a_lost_deletion_makes_nobody_bolder() -> None:
+    async def script(world: World) -> None:
+        line_of(world).spoil = lambda chunk: b"".join(
+            line for line in chunk.splitlines(keepends=True) if b'"DELETED"' not in line[:40]
+        )
+        await world.take("percent", value=100)
+        await asyncio.sleep(60)
+        assert 1 <= evicted(world) <= 3
+        line_of(world).spoil = lambda chunk: chunk
+        cut_everything(world)
+        world.cluster.store.compact()
+        await settled(world, 3, within=400)
+
+    enacted(script)
+
+
+def test_row_10_events_that_come_twice_count_once() -> None:
+    async def script(world: World) -> None:
+        line_of(world).spoil = lambda chunk: chunk + chunk
+        await world.take("percent", value=100)
+        await settled(world, 3)
+
+    enacted(script)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"{]\n", b"\xff\xfe\n", b'{"type":"MODIFIED","object":{"a":\n', b"\n\n"]
+)
+def test_row_11_garbage_on_a_stream_ends_the_stream_and_nothing_else(garbage: bytes) -> None:
+    async def script(world: World) -> None:
+        line_of(world).spoil = lambda chunk: chunk + garbage
+        await world.take("percent", value=100)
+        await asyncio.sleep(20)
+        line_of(world).spoil = lambda chunk: chunk
+        await settled(world, 3, within=200)
+
+    enacted(script)
+
+
+def test_row_12_half_a_world_is_not_acted_on_until_a_list_agrees() -> None:
+    async def script(world: World) -> None:
+        await world.take("scale", value=10)
+        await asyncio.sleep(5)
+        half = await list_of(world)
+        items = half["items"]
+        assert isinstance(items, list)
+        assert len(items) == 10
+        half["items"] = items[:5]
+        body = json.dumps(half).encode()
+        shown = once(is_paged_list, Verdict(answer=Response(status=200, body=body)))
+        line_of(world).order = lambda request: (
+            answered(422, "no") if refused_streamed_list(request) else shown(request)
+        )
+        world.cluster.store.compact()
+        cut_everything(world)
+        await asyncio.sleep(20)
+        await world.take("percent", value=100)
+        await asyncio.sleep(40)
+        assert (evicted(world), reason(world)) == (0, Reason.IMPLAUSIBLE_VIEW)
+        world.cluster.store.compact()
+        cut_everything(world)  # the next list shows all of them
+        await settled(world, 8, within=200)
+
+    enacted(script)
+
+
+def test_row_12_a_loss_that_nothing_contradicts_is_believed_after_five_minutes() -> None:
+    async def script(world: World) -> None:
+        await world.take("scale", value=10)
+        await asyncio.sleep(5)
+        line_of(world).order = always(follows(ALL_PODS), REFUSE)
+        cut_everything(world)
+        await world.take("scale", value=5)
+        await asyncio.sleep(20)
+        world.cluster.store.compact()
+        line_of(world).order = lambda request: None
+        await asyncio.sleep(60)
+        await world.take("percent", value=100)
+        await asyncio.sleep(60)
+        assert (evicted(world), reason(world)) == (0, Reason.IMPLAUSIBLE_VIEW)
+        await settled(world, 3, within=300)
+
+    enacted(script)
+
+
+def test_row_30_a_first_list_that_is_slow_is_no_empty_world() -> None:
+    async def script(world: World) -> None:
+        await world.kill(0)
+        await world.take("percent", value=100)
+        world.start(0)
+        line_of(world).order = once(follows(ALL_PODS), Verdict(delay_seconds=30))
+        await asyncio.sleep(29)
+        assert evicted(world) == 0
+        await settled(world, 3)
+
+    enacted(script)

@@ -1,0 +1,63 @@
+"""Thousands of histories under seeds: with faults, without them, and with faults in the code."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.planted import PLANTED, Planted
+from tests.simulation.search import Tally, report, search, shrunk
+from tests.simulation.story import calm, chaos
+from tests.simulation.world import play
+
+WITH_FAULTS = 3000
+WITHOUT_FAULTS = 2000
+PARTS = 10
+ENOUGH = 600
+"""Histories within which every planted fault must show."""
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(part: int) -> None:
+    size = WITH_FAULTS // PARTS
+    tally, failed = search(chaos, range(part * size, (part + 1) * size))
+    assert failed is None, report(shrunk(failed))
+    print(tally)
+    # The runs are worth something only if the floor was pressed and processes died.
+    assert tally.pressed > size / 4
+    assert tally.crashes > size / 4
+    assert tally.held < size / 20
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_undisturbed_every_eviction_brings_the_split_nearer(part: int) -> None:
+    size = WITHOUT_FAULTS // PARTS
+    tally, failed = search(calm, range(part * size, (part + 1) * size))
+    assert failed is None, report(shrunk(failed))
+    print(tally)
+    assert tally.evicted["useless"] == 0
+    assert tally.evicted["move"] > size / 2
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
+def test_a_planted_fault_is_found(planted: Planted) -> None:
+    with planted.grown():
+        for seed in range(ENOUGH):
+            outcome = play(chaos(seed), planted.operator)
+            if any(words.startswith(planted.accused) for words in outcome.broken):
+                return
+    pytest.fail(f"{planted.name}: not found in {ENOUGH} histories")
+
+
+def test_a_seed_decides_everything() -> None:
+    assert play(chaos(4)).trace == play(chaos(4)).trace
+
+
+def test_a_failure_is_made_smaller_and_stays_the_same_failure() -> None:
+    planted = next(one for one in PLANTED if one.functions)
+    with planted.grown():
+        tally, failed = search(chaos, range(ENOUGH), planted.operator)
+        assert failed is not None
+        less = shrunk(failed, planted.operator)
+    assert less.broken[0].split(":")[0] == failed.broken[0].split(":")[0]
+    assert len(str(less.story)) < len(str(failed.story))
+    assert isinstance(tally, Tally)

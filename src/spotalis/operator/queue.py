@@ -116,11 +116,6 @@ class Queue:
                     await self._news.wait()
             except TimeoutError:
                 pass  # an appointment is due
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                # Before Python 3.12 wait_for loses a cancellation that comes with the news, and
-                # the process would never end.
-                raise asyncio.CancelledError
 
     def _promote(self) -> None:
         now = self._clock.monotonic()

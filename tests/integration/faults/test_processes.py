@@ -81,6 +81,7 @@ def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds() -> None
         assert second is not first
         first.line.isolated = False
         await first.operator.stop_moving()
+        await first.operator.release()
         for _ in range(20):
             await asyncio.sleep(0.5)
             assert second.operator.elector.leads
@@ -162,6 +163,7 @@ def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_the_nex
         await world.take("percent", value=100)
         await asyncio.sleep(after)
         await leader.operator.stop_moving()
+        await leader.operator.release()
         lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
         assert lease is not None
         assert not lease["spec"]["holderIdentity"]

@@ -103,6 +103,16 @@ CASES = (  # some 60 s of one core
         design=Design(), bounds=ONE_BATCH, states=21_702,
     ),
     Case(
+        name="J-unsent", says="J, and what was written and never sent is struck at the next look",
+        design=Design(drops_unsent=True), bounds=Bounds(crashes=0, births=0, events=0, batch=1),
+        states=94_361,
+    ),
+    Case(
+        name="J-unsent-1", says="the same, alone, any number of crashes",
+        design=Design(drops_unsent=True), bounds=Bounds(processes=1, births=0, events=0),
+        states=2_368,
+    ),
+    Case(
         name="J-open", says="what is built: two leaders, one pod lost to others",
         design=Design(), bounds=Bounds(crashes=0, births=0, batch=1), states=107_881,
     ),
@@ -131,6 +141,11 @@ LONG = (  # on demand: python -m tests.model --long
     Case(
         name="J-long-1", says="two leaders, a replacement, any crashes",
         design=Design(), bounds=Bounds(events=0), states=0,
+    ),
+    Case(
+        name="J-long-unsent", says="J-unsent, two intents a turn, one crash",
+        design=Design(drops_unsent=True), bounds=Bounds(births=0, events=0, crashes=1),
+        states=461_445,
     ),
     Case(
         name="J-long-2", says="two leaders, one pod lost to others, any crashes",

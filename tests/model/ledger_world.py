@@ -1,6 +1,6 @@
 """A workload, its ledger, and processes that evict: everything that can happen, step by step.
 
-What decides is production code: ``prepare``, ``authorise`` and ``withdraw`` of
+What decides is production code: ``without_unsent``, ``prepare``, ``authorise`` and ``withdraw`` of
 ``spotalis.planner.ledger``. What is modelled here is what surrounds it: pods, requests that travel
 for as long as they like, processes that stop at the worst moment, and the designs that were not
 built (:class:`Design`), so that one sees what each rule is there for.
@@ -141,6 +141,8 @@ class Design:
     """Send what was taken over without a new list."""
     reads_again: bool = False
     """Read the ledger once more after the list, and send nothing if another has written it."""
+    drops_unsent: bool = False
+    """Remember what was sent, and strike what was written and never sent on the next look."""
     prepare: Prepare = production.prepare
     authorise: Authorise = production.authorise
     withdraw: Withdraw = production.withdraw
@@ -270,7 +272,11 @@ class _Rules:
             refused = tuple(
                 after._replace(
                     refused=tuple(sorted((*after.refused, request.pod))),
-                    sent=tuple(sent for sent in after.sent if sent != request.pod),
+                    sent=tuple(
+                        sent
+                        for sent in after.sent
+                        if sent != request.pod or self._design.drops_unsent
+                    ),
                 )
                 if after.name == request.waits
                 else after
@@ -287,9 +293,11 @@ class _Rules:
         ended = frozenset(p for p, status in enumerate(world.pods) if status is Status.ENDED)
         decided: set[tuple[Marks, Pods]] = set()
         for ledger in {world.ledger, ()} if self._design.expires else {world.ledger}:
+            if self._design.drops_unsent:
+                ledger = _without_unsent(ledger, process.name, process.sent)
             named = frozenset(mark.pod for mark in ledger)
             new = [pod for pod in _living(world.pods) if pod not in named]
-            for size in range(0 if ledger else 1, self._bounds.batch + 1):
+            for size in range(0 if world.ledger else 1, self._bounds.batch + 1):
                 for wanted in combinations(new, size):
                     # Its caches show what has ended, or not yet; and whatever it takes to be over,
                     # only what has ended may be struck out.
@@ -347,7 +355,8 @@ class _Rules:
         elif len(world.requests) < self._bounds.in_flight:
             pod, *queue = process.queue
             request = Request(pod, process.name, process.foreign)
-            sent = tuple(sorted({*process.sent, pod})) if self._design.remembers else ()
+            remembers = self._design.remembers or self._design.drops_unsent
+            sent = tuple(sorted({*process.sent, pod})) if remembers else ()
             waiting = process._replace(
                 phase=Phase.WAITING, asked=pod, queue=tuple(queue), sent=sent
             )
@@ -502,6 +511,13 @@ def _prepared(
             over=set(map(str, over)),
             ended=set(map(str, ended)),
         )
+    )
+
+
+@cache
+def _without_unsent(marks: Marks, sender: int, sent: Pods) -> Marks:
+    return _marks(
+        production.without_unsent(_ledger(marks), sender=str(sender), sent=set(map(str, sent)))
     )
 
 

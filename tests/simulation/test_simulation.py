@@ -12,7 +12,7 @@ from tests.simulation.world import play
 WITH_FAULTS = 3000
 WITHOUT_FAULTS = 2000
 PARTS = 10
-ENOUGH = 600
+ENOUGH = 400
 """Histories within which every planted fault must show."""
 
 

@@ -180,16 +180,24 @@ class Oracle:
         self._count_in_flight(sent.workload)
 
     def _count_in_flight(self, workload: str) -> None:
-        """S3: evicted when ready, and the ledger has not seen their replacements serve."""
-        open_moves = [
-            intent.pod
+        """S3: evicted when ready, and the ledger has not seen their replacements serve.
+
+        The cluster's own limit is asked of a single undisturbed operator only: two that believe
+        that they lead, each with ledgers of its own to write, may each use it up.
+        """
+        open_moves = {
+            ledger.workload.split("/")[-1]: sum(
+                intent.pod in self._gone and self._was_ready[intent.pod]
+                for intent in ledger.intents
+            )
             for ledger in self.ledgers.values()
-            if ledger.workload.split("/")[-1] == workload
-            for intent in ledger.intents
-            if intent.pod in self._gone and self._was_ready[intent.pod]
-        ]
-        if len(open_moves) > self._owned[workload].moves:
-            self.accuse(f"S3: {len(open_moves)} ready replicas of {workload} in flight at once")
+        }
+        count = open_moves.get(workload, 0)
+        if count > self._owned[workload].moves:
+            self.accuse(f"S3: {count} ready replicas of {workload} in flight at once")
+        everywhere = sum(open_moves.values())
+        if not self._story.disturbed and everywhere > self._story.in_flight:
+            self.accuse(f"S3: {everywhere} ready replicas in flight at once")
 
     def _weigh(self, sent: Sent, name: str, left: int) -> None:
         """S1: what is left against the floor, less what others took since the list."""

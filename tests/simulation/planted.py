@@ -1,8 +1,8 @@
 """Wrong twins of the ledger's protocol: the simulation must find each of them out.
 
-Each is the production operator but for one function of ``operator/reconcile.py`` or one object. Twins
-that need rarer meetings (a list before the write, intents that expire) are found by exhaustion, in
-``tests/model``, and not by the dice.
+Each is the production operator but for one function of ``operator/reconcile.py`` or one object.
+Twins that need rarer meetings (a list before the write, intents that expire) are found by
+exhaustion, in ``tests/model``, and not by the dice.
 """
 
 from __future__ import annotations

@@ -369,8 +369,12 @@ class Reconciler:
                 floor=wishes.floor,
             )
         done: list[Eviction] = []
+        unready = {replica.pod.uid for replica in observed.replicas if not replica.pod.ready}
         for intent in allowed:
             pod = living[intent.pod]
+            new = intent.tries == 1 and not intent.taken
+            if new and pod.ready and pod.uid in unready:
+                continue  # meant as one that costs nothing, and now it serves: planned anew
             self._journal.sent.add(pod.uid)
             answer = await self._client.evict(pod, still=still)
             if answer.outcome in _BY_BUDGET and observed.overrides_budgets:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.nodes import NodeType
@@ -35,7 +36,7 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
             replica.pod.uid,
         )
 
-    moves = {intent.move for intent in observed.ledger.intents}
+    awaited = _awaited(observed)
     eligible = [
         replica
         for replica in observed.staying
@@ -44,7 +45,7 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
         and not replica.pod.protected
         # It waits for an on-demand node: spot would not take it either.
         and not (replica.pod.rule == "fallback" and not replica.pod.node)
-        and not _is_awaited(replica, moves)
+        and replica.pod.uid not in awaited
     ]
     eligible.sort(key=order)
     if stateful:
@@ -53,13 +54,19 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
     return _one_per_node_first(eligible, going)
 
 
-def _is_awaited(replica: Replica, moves: Set[str]) -> bool:
-    """It starts in the place of one that we have moved: where it landed counts once it serves.
+def _awaited(observed: Observed) -> frozenset[str]:
+    """UIDs of those that start in the place of ones that we have moved: the youngest, one a move.
 
-    To move it before that would go on for ever where no webhook of ours sees new pods.
+    Where they landed counts once they serve. To move them on before that would go on for ever
+    where no webhook of ours sees new pods, or one that has not heard the owner's last word. They
+    are told by their age among each other: the operator's clock takes no part in it.
     """
-    pod = replica.pod
-    return bool(moves) and not pod.ready and (pod.move in moves or not pod.rule)
+    starting = [replica for replica in observed.staying if not replica.pod.ready]
+    starting.sort(key=lambda replica: replica.pod.created_at or _LONG_AGO, reverse=True)
+    return frozenset(r.pod.uid for r in starting[: len(observed.ledger.intents)])
+
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def slot_of(replica: Replica, observed: Observed) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -186,22 +187,12 @@ def test_an_ordinal_is_counted_from_the_first() -> None:
     assert order(shifted)[:3] == ["api-116", "api-113", "api-110"]
 
 
-@pytest.mark.parametrize(
-    ("replica", "goes"),
-    [
-        pytest.param(a_spot("a", ready=False, rule=""), False, id="nobody placed it"),
-        pytest.param(
-            a_spot("a", ready=False, rule="share", move="12345678"), False, id="it names our move"
-        ),
-        pytest.param(
-            a_spot("a", ready=False, rule="share", move="other"), True, id="of a move that is over"
-        ),
-        pytest.param(a_spot("a", rule=""), True, id="it serves: where it landed counts"),
-    ],
-)
-def test_a_replacement_that_is_awaited_is_not_moved_on(replica: Replica, goes: bool) -> None:
+def test_replacements_that_are_awaited_are_not_moved_on_and_they_are_the_youngest() -> None:
     intent = Intent(pod="123456789", name="api-9", toward=ON_DEMAND, sender="me")
-    observed = of(a_workload(spot=1), replica)
-    assert order(observed) == ["a"]
+    older = a_spot("older", ready=False, created_at=LONG_AGO)
+    newer = a_spot("newer", ready=False, created_at=LONG_AGO + timedelta(hours=1))
+    serves = a_spot("serves", created_at=LONG_AGO + timedelta(hours=2))
+    observed = of(a_workload(spot=1), older, newer, serves)
+    assert sorted(order(observed)) == ["newer", "older", "serves"]
     waiting = dataclasses.replace(observed, ledger=Ledger(intents=(intent,)))
-    assert order(waiting) == (["a"] if goes else [])
+    assert order(waiting) == ["older", "serves"]

@@ -37,8 +37,9 @@ from tests.simulation.oracle import (
 from tests.simulation.story import Step, Story, Weather
 from tests.support.bed import Wishes, workload_body
 
-SETTLES_WITHIN = 420.0
-"""Virtual seconds from the end of the faults to the exact split; what a ledger itself puts off
+SETTLES_WITHIN = 780.0
+"""Virtual seconds from the end of the faults to the exact split: the ten minutes that moves to spot
+rest after a storm, and three; what a ledger itself puts off
 (futile moves, probes) comes on top."""
 HELD_AFTER = 100.0
 RECOVERS_WITHIN = 40.0

@@ -66,12 +66,22 @@ bench: $(READY) ## memory, webhook latency and watch events, measured
 .PHONY: docs
 docs: $(READY) ## write the pages of docs/reference that are made from the code
 	$(VENV)/bin/spotalis config --reference > docs/reference/configuration.md
+	$(VENV)/bin/python -m scripts.reference
+
+.PHONY: manifests
+manifests: $(READY) ## put the files of build/k8s together that people apply
+	$(VENV)/bin/python -m scripts.manifests
+
+.PHONY: docker-build
+docker-build: ## the image, for both platforms: needs Docker with buildx, and PYTHON_DIGEST (build/docker/README.md)
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) docker buildx bake --file build/docker/docker-bake.hcl
 
 .PHONY: pins
 pins: $(READY) ## compile requirements/ anew from pyproject.toml
 	$(VENV)/bin/pip install --quiet uv
 	$(VENV)/bin/uv pip compile $(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(VENV)/bin/uv pip compile $(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	echo 'hatchling>=1.27' | $(VENV)/bin/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
 
 COMPILE := --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 

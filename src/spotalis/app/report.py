@@ -52,6 +52,7 @@ def _row(turn: Turn) -> WorkloadRow:
         reason=str(turn.reason),
         replicas=replicas,
         blocked=turn.reason in _BLOCKED and state.crowded is not None,
+        fallback=turn.fallbacks,
     )
 
 

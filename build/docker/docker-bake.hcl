@@ -1,0 +1,35 @@
+# `make docker-build`; see README.md beside this file.
+
+variable "VERSION" {
+  default = "0.1.0"
+}
+
+variable "IMAGE" {
+  default = "spotalis"
+}
+
+# Of python:3.13-slim, as sha256:...; there is no default, so that nothing is built on what happens to be there.
+variable "PYTHON_DIGEST" {
+}
+
+variable "SOURCE_DATE_EPOCH" {
+  default = "0"
+}
+
+group "default" {
+  targets = ["spotalis"]
+}
+
+target "spotalis" {
+  context    = "."
+  dockerfile = "build/docker/Dockerfile"
+  platforms  = ["linux/amd64", "linux/arm64"]
+  tags       = ["${IMAGE}:${VERSION}"]
+  args = {
+    VERSION           = VERSION
+    PYTHON_DIGEST     = PYTHON_DIGEST
+    SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
+  }
+  attest = ["type=provenance,mode=max", "type=sbom"]
+  output = ["type=image,push=false,rewrite-timestamp=true"]
+}

@@ -1,0 +1,33 @@
+"""What a turn becomes in the metrics."""
+
+from __future__ import annotations
+
+from spotalis.app.report import _row
+from spotalis.model.decision import Defer, Reason
+from spotalis.model.nodes import NodeType
+from spotalis.model.replicas import ReplicaState
+from spotalis.operator.cluster import WorkloadKey
+from spotalis.operator.reconcile import Turn
+from tests.support.builders import NOW
+
+
+def test_a_row_has_the_counts_of_its_turn() -> None:
+    turn = Turn(
+        key=WorkloadKey("Deployment", "shop", "api"),
+        at=NOW,
+        decision=Defer(Reason.NO_CAPACITY, "why"),
+        state=ReplicaState(desired=10, percent=70, floor=2, spot=4, on_demand=6),
+        ready={NodeType.SPOT: 3, NodeType.ON_DEMAND: 6},
+        fallbacks=3,
+    )
+    row = _row(turn)
+    assert (row.namespace, row.workload, row.workload_type) == ("shop", "api", "deployment")
+    assert (row.reason, row.blocked, row.fallback) == ("NoSpotCapacity", True, 3)
+    assert set(row.replicas) >= {
+        ("spot", "ready", 3),
+        ("spot", "pending", 1),
+        ("spot", "desired", 7),
+        ("on-demand", "ready", 6),
+        ("on-demand", "pending", 0),
+        ("on-demand", "desired", 3),
+    }

@@ -22,12 +22,13 @@ run: $(READY) ## run the operator against the cluster of your kubeconfig
 
 .PHONY: test
 test: lint test-newer ## everything: lint, unit, contract, scenarios on both beds
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not real"
+	$(VENV)/bin/python -m pytest -n 2 -m real
 
 .PHONY: test-newer
 test-newer: ## the unit tests on Python 3.13, where it is installed
 	@if [ -n "$(NEWER_PYTHON)" ]; then $(MAKE) --no-print-directory $(NEWER_READY) && \
-	    $(NEWER_VENV)/bin/python -m pytest -q tests/unit; \
+	    $(NEWER_VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/unit; \
 	else echo "Python 3.13 is not installed: its run is skipped"; fi
 
 .PHONY: test-integration

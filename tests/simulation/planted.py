@@ -30,6 +30,9 @@ class Planted:
     name: str
     accused: str
     """How the accusation begins."""
+    first_seed: int = 0
+    """Where to begin to look: well within the size of the runs without a fault, which all of
+    these are to show that they would have found it."""
     operator: Callable[[Operator], None] = lambda operator: None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     """Put in the place of what ``operator/reconcile.py`` imports by these names."""
@@ -105,10 +108,16 @@ PLANTED = (
     Planted(name="the ledger forgets", accused="S1", operator=_forget),
     Planted(name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}),
     Planted(name="the cache authorises", accused="S1", operator=_list_from_the_cache),
-    Planted(name="intents go with their turn", accused="S1", functions={"withdraw": _give_up}),
+    Planted(
+        name="intents go with their turn",
+        accused="S1",
+        functions={"withdraw": _give_up},
+        first_seed=500,
+    ),
     Planted(
         name="a dead process's intents are dropped",
         accused="S1",
         functions={"prepare": _take_nothing_over},
+        first_seed=1200,
     ),
 )

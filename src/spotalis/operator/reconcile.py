@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -182,12 +182,7 @@ class Reconciler:
             sent, held = await self._send(key, observed, held)
             done += sent
             decision = _outcome(decision, sent)
-        pauses = [waits.due_in, PROMISE_RETRY if kept else None]
-        if any(one.outcome is EvictionOutcome.UNKNOWN for one in done):
-            pauses.append(UNSURE_RETRY)
-        if any(one.outcome not in _GOES_ON for one in done):
-            pauses.append(BLOCKED_RETRY)
-        pauses.append(decision.again_in if isinstance(decision, Defer) else None)
+        pauses = [waits.due_in, PROMISE_RETRY if kept else None, *_pauses(decision, done)]
         soonest = min((pause for pause in pauses if pause is not None), default=None)
         return self._turn(key, now, observed, decision, done, soonest)
 
@@ -197,10 +192,8 @@ class Reconciler:
         Raises:
             ApiError, TransportError: the rest is left for the next time.
         """
-        intents = (
-            i.pod for held in self._ledgers.store if held.ledger for i in held.ledger.intents
-        )
-        self._journal.retain({*intents, *(pod.uid for pod in self._cluster.pods)})
+        meant = (intent.pod for intent in self._ledgers.intents())
+        self._journal.retain({*meant, *(pod.uid for pod in self._cluster.pods)})
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
             workload = living.get(held.name.removeprefix(PREFIX))
@@ -479,6 +472,16 @@ def _intents(decision: Decision, sender: str, now: datetime) -> list[Intent]:
         )
         for move in decision.moves
     ]
+
+
+def _pauses(decision: Decision, done: Sequence[Eviction]) -> Iterator[timedelta | None]:
+    """When to look again on account of what was decided, and of what became of it."""
+    if isinstance(decision, Defer):
+        yield decision.again_in
+    if any(one.outcome is EvictionOutcome.UNKNOWN for one in done):
+        yield UNSURE_RETRY
+    if any(one.outcome not in _GOES_ON for one in done):
+        yield BLOCKED_RETRY
 
 
 def _outcome(decision: Decision, sent: Sequence[Eviction]) -> Decision:

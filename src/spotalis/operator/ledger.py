@@ -51,12 +51,14 @@ class Ledgers:
         """
         name = PREFIX + workload_uid
         if name in self._doubtful:
+            before = self.held(workload_uid)
             found = await self._client.get(LEDGERS, self._namespace, name)
             self._doubtful.discard(name)
             if found is None:
-                # The answer may be older than what the watch has shown: no tombstone.
-                if (held := self.held(workload_uid)) is not None:
-                    self.writer.forget(held)
+                # The answer may be older than what the watch has shown: no tombstone, and nothing
+                # that came while it was on its way is forgotten.
+                if before is not None and self.held(workload_uid) is before:
+                    self.writer.forget(before)
             else:
                 self.writer.apply(Event(EventType.MODIFIED, found))
         return self.held(workload_uid)
@@ -83,14 +85,7 @@ class Ledgers:
         self._doubtful.add(name)
         if ledger.empty:
             if before is not None:
-                await self._client.delete(
-                    LEDGERS,
-                    self._namespace,
-                    name,
-                    uid=before.uid,
-                    resource_version=before.resource_version,
-                )
-                self._forget(name)
+                await self._delete(before)
             self._doubtful.discard(name)
             return None
         label = f"{workload.kind}/{workload.namespace}/{workload.name}"
@@ -110,21 +105,22 @@ class Ledgers:
         """Delete a ledger whose workload is gone; harmless if somebody else was faster."""
         self._doubtful.add(found.name)
         try:
-            await self._client.delete(
-                LEDGERS,
-                self._namespace,
-                found.name,
-                uid=found.uid,
-                resource_version=found.resource_version,
-            )
+            await self._delete(found)
         except Conflict:
             return
-        self._forget(found.name)
         self._doubtful.discard(found.name)
 
-    def _forget(self, name: str) -> None:
-        held = self.store.get(self._namespace, name)
-        if held is not None:
+    async def _delete(self, found: LedgerObject) -> None:
+        """Delete this very object, and forget it; not one that has its name by now."""
+        await self._client.delete(
+            LEDGERS,
+            self._namespace,
+            found.name,
+            uid=found.uid,
+            resource_version=found.resource_version,
+        )
+        held = self.store.get(self._namespace, found.name)
+        if held is not None and held.uid == found.uid:
             self.writer.apply(Event(EventType.DELETED, held))
 
     def _body(self, name: str, before: LedgerObject | None, ledger: Ledger) -> dict[str, object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -9,12 +11,12 @@ from spotalis.kube import decode
 from spotalis.kube.client import Client
 from spotalis.kube.store import Event, EventType, Store
 from spotalis.model.ledger import Ledger, LedgerObject
-from spotalis.model.transport import Response, TransportError
+from spotalis.model.transport import Request, Response, TransportError
 from spotalis.operator.ledger import Ledgers
 from tests.support.builders import a_workload
 from tests.support.loaded_dice import LoadedDice
 from tests.support.manual_clock import ManualClock
-from tests.support.scripted_transport import ScriptedTransport
+from tests.support.scripted_transport import Answer, ScriptedTransport
 
 WORKLOAD = a_workload().workload
 NAME = f"spotalis-ledger-{WORKLOAD.uid}"
@@ -48,3 +50,42 @@ async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_
     found = await ledgers.read(WORKLOAD.uid)
     assert found is not None
     assert found.resource_version == "47"
+
+
+class Crossed(ScriptedTransport):
+    """Something happens while a request is on its way."""
+
+    def __init__(self, answers: list[Answer], meanwhile: Callable[[], object]) -> None:
+        super().__init__(answers)
+        self._meanwhile = meanwhile
+
+    async def send(self, request: Request) -> Response:
+        self._meanwhile()
+        return await super().send(request)
+
+
+async def test_a_late_answer_to_a_deletion_forgets_that_ledger_and_not_the_next_of_its_name() -> (
+    None
+):
+    """Seed 1934 of the simulation: nobody looked at the new ledger ever again."""
+    old = decode.ledger(BODY)
+    new = msgspec.structs.replace(old, uid="another", resource_version="66")
+    store: Store[LedgerObject] = Store()
+    transport = Crossed([ABSENT], lambda: ledgers.writer.apply(Event(EventType.ADDED, new)))
+    ledgers = Ledgers(Client(transport, clock=ManualClock(), dice=LoadedDice()), store, "home")
+    ledgers.writer.apply(Event(EventType.ADDED, old))
+    assert await ledgers.write(WORKLOAD, old, Ledger()) is None
+    assert ledgers.held(WORKLOAD.uid) == new
+
+
+async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() -> None:
+    new = decode.ledger(BODY)
+    store: Store[LedgerObject] = Store()
+    transport = Crossed(
+        [TransportError("no answer"), ABSENT],
+        lambda: len(transport.requests) and ledgers.writer.apply(Event(EventType.ADDED, new)),
+    )
+    ledgers = Ledgers(Client(transport, clock=ManualClock(), dice=LoadedDice()), store, "home")
+    with pytest.raises(TransportError):
+        await ledgers.write(WORKLOAD, None, Ledger(futile=1))
+    assert await ledgers.read(WORKLOAD.uid) == new

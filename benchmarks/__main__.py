@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import events, process
+from benchmarks import events, outage, process
 from benchmarks.figure import Figure
 
 BENCHMARKS: dict[str, Callable[[], list[Figure]]] = {
     "events": events.measure,
+    "outage": outage.measure,
     "process": process.measure,
 }
 

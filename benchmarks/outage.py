@@ -1,0 +1,134 @@
+"""A lost spot pool in virtual time: 100 nodes and 1,000 pods, gone at once, back after an hour."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from benchmarks.figure import Figure
+from spotalis.model.nodes import NodeType
+from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster, playing
+
+WORKLOADS = 50
+REPLICAS = 20
+PERCENT, FLOOR = 70, 2
+SPOT_NODES = 100
+ON_DEMAND_NODES = 40
+"""Of 32 CPUs each: there is room for all."""
+AWAY_SECONDS = 3600
+LOOK_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Seen:
+    """One look at all pods."""
+
+    ready: int
+    spot: int
+    floor_broken: int
+    """Workloads with fewer ready on-demand replicas than their floor."""
+
+
+def look(bed: OnEmbeddedCluster) -> Seen:
+    """Count from the API server's own store."""
+    fleet = bed.cluster.fleet
+    types = {
+        node["metadata"]["name"]: fleet.type_of(node) for node in bed.cluster.store.list("nodes")
+    }
+    ready = spot = 0
+    on_demand = dict.fromkeys(range(WORKLOADS), 0)
+    for pod in bed.cluster.store.list("pods"):
+        conditions = pod.get("status", {}).get("conditions") or ()
+        serves = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        node_type = types.get(pod["spec"].get("nodeName", ""))
+        if not serves or pod["metadata"].get("deletionTimestamp") or node_type is None:
+            continue
+        ready += 1
+        if node_type is NodeType.SPOT:
+            spot += 1
+        else:
+            on_demand[int(pod["metadata"]["labels"]["app"].removeprefix("web-"))] += 1
+    return Seen(ready, spot, sum(count < FLOOR for count in on_demand.values()))
+
+
+def measure() -> list[Figure]:
+    """Play the outage once; every figure is of virtual time, and the same at every run."""
+    figures: list[Figure] = []
+
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        await bed.add_nodes(spot=SPOT_NODES, on_demand=ON_DEMAND_NODES)
+        async with bed.operator():
+            for number in range(WORKLOADS):
+                await bed.deployment(f"web-{number}", REPLICAS, Wishes(PERCENT, FLOOR))
+            total = WORKLOADS * REPLICAS
+            on_spot = total * PERCENT // 100
+            loop = asyncio.get_running_loop()
+            broken_seconds, least = 0.0, total
+
+            async def until(ready: int, spot: int, within: float) -> float:
+                """Seconds until it is so, looking each second."""
+                nonlocal broken_seconds, least
+                began = loop.time()
+                for _ in range(int(within / LOOK_SECONDS)):
+                    now = look(bed)
+                    broken_seconds += now.floor_broken * LOOK_SECONDS
+                    least = min(least, now.ready)
+                    if now.ready >= ready and now.spot == spot:
+                        return loop.time() - began
+                    await asyncio.sleep(LOOK_SECONDS)
+                raise AssertionError(f"not within {within} s: {ready} ready, {spot} on spot")
+
+            await until(total, on_spot, 600)
+            assert bed.evictions() == []
+            broken_seconds, least = 0.0, total
+            began = loop.time()
+            for node in bed.cluster.fleet.names(NodeType.SPOT):
+                await bed.reclaim(node)
+            # One replica may be away to find out whether spot is back.
+            served = await until(total - 1, 0, 1200)
+            lost = total - least
+            fell = len(bed.evictions())
+            await asyncio.sleep(max(0.0, AWAY_SECONDS - (loop.time() - began)))
+            probed = len(bed.evictions()) - fell
+            before = len(bed.evictions())
+            least = total
+            await bed.add_nodes(spot=SPOT_NODES)
+            back = await until(total, on_spot, 3600)
+            returned = len(bed.evictions()) - before
+            figures.extend(
+                (
+                    Figure(name="pods lost at once", value=lost, unit="pods"),
+                    Figure(
+                        name="from the loss to full service",
+                        value=served,
+                        unit="s",
+                        how="spot-fallback is the built-in 120 s",
+                    ),
+                    Figure(
+                        name="replicas that waited, and fell back",
+                        value=fell,
+                        unit="evictions",
+                        how="of Pending pods: nothing ready was lost",
+                    ),
+                    Figure(
+                        name="evictions by probes in that hour",
+                        value=probed,
+                        unit="evictions",
+                        how="one replica away and back again for each",
+                    ),
+                    Figure(name="from the return to the exact split", value=back, unit="s"),
+                    Figure(name="moves of the return", value=returned, unit="evictions"),
+                    Figure(
+                        name="fewest ready meanwhile",
+                        value=least,
+                        unit="pods",
+                        how=f"of {total}; 20 moves at once in the cluster, 2 in each workload",
+                    ),
+                    Figure(name="workload-seconds below the floor", value=broken_seconds, unit="s"),
+                )
+            )
+
+    next(playing())(scenario)
+    return figures

@@ -44,7 +44,8 @@ class OnRealControlPlane(Bed):
     user = "spotalis"
 
     def __init__(self, bed: RealBed, folder: Path, ports: PortClaim) -> None:
-        self._bed = bed
+        self.plane = bed
+        """The control plane itself: to be disturbed."""
         self._folder = folder
         self._ports = ports
         self._crew: RealCrew | None = None
@@ -53,7 +54,7 @@ class OnRealControlPlane(Bed):
     async def open(self) -> None:
         """Connect as an administrator."""
         clock = SystemClock()
-        access = load({}, kubeconfig=str(self._bed.kubeconfig("admin")))
+        access = load({}, kubeconfig=str(self.plane.kubeconfig("admin")))
         self._transport = HttpTransport(access, clock=clock)
         self.api = Client(self._transport, clock=clock, dice=random.Random(0))
 
@@ -90,9 +91,9 @@ class OnRealControlPlane(Bed):
         configuration = yaml.safe_load(WEBHOOK.read_text())
         for entry in configuration["webhooks"]:
             entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
-        self._bed.apply([configuration])
-        kubeconfig = self._bed.kubeconfig("spotalis")
-        self._crew = crew = RealCrew(self.api, self._bed, self.user)
+        self.plane.apply([configuration])
+        kubeconfig = self.plane.kubeconfig("spotalis")
+        self._crew = crew = RealCrew(self.api, self.plane, self.user)
         try:
             for number, claim in enumerate(claims):
                 log = self._folder / f"operator-{number}.log"
@@ -122,17 +123,17 @@ class OnRealControlPlane(Bed):
 
     def evictions(self) -> list[str]:
         """From the audit log."""
-        return [e.name for e in self._bed.evictions(self.user) if e.namespace == self.namespace]
+        return [e.name for e in self.plane.evictions(self.user) if e.namespace == self.namespace]
 
     def writes(self) -> list[tuple[str, str]]:
         """From the audit log."""
-        events = self._bed.audit(user=self.user)
+        events = self.plane.audit(user=self.user)
         reads = {"get", "list", "watch"}
         return [(e.verb, e.kind) for e in events if e.verb not in reads and e.kind != "leases"]
 
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
         """Played by kwok."""
-        return await asyncio.to_thread(self._bed.add_nodes, spot=spot, on_demand=on_demand)
+        return await asyncio.to_thread(self.plane.add_nodes, spot=spot, on_demand=on_demand)
 
     async def now(self) -> datetime:
         """The machine's: all its parts run here."""
@@ -140,7 +141,7 @@ class OnRealControlPlane(Bed):
 
     async def reclaim(self, node: str) -> None:
         """Node and pods at once."""
-        await asyncio.to_thread(self._bed.remove_nodes, node)
+        await asyncio.to_thread(self.plane.remove_nodes, node)
 
     async def _heeded(self, crew: RealCrew) -> bool:
         """Let the API server admit a pod that will never be, until our webhook has been asked."""
@@ -251,7 +252,7 @@ class RealCrew(Crew):
 
     def __init__(self, api: Client, bed: RealBed, user: str) -> None:
         self.api = api
-        self._bed = bed
+        self.plane = bed
         self._user = user
         self.replicas: list[RealReplica] = []
 
@@ -259,7 +260,7 @@ class RealCrew(Crew):
         """From the audit log; the User-Agent names the replica."""
         return [
             Moved(e.received, e.timestamp, e.user_agent.partition("(")[2].rstrip(")"))
-            for e in self._bed.evictions(self._user)
+            for e in self.plane.evictions(self._user)
         ]
 
     async def ways(self) -> Counter[str]:
@@ -276,7 +277,7 @@ class RealCrew(Crew):
         """From the audit log's annotations."""
         return [
             event.name or event.namespace
-            for event in self._bed.audit(verb="create", kind="pods")
+            for event in self.plane.audit(verb="create", kind="pods")
             if any(key.startswith(FAILED_OPEN) for key in event.annotations)
         ]
 

@@ -362,12 +362,12 @@ class Reconciler:
                 floor=wishes.floor,
             )
         done: list[Eviction] = []
-        unready = {replica.pod.uid for replica in observed.replicas if not replica.pod.ready}
+        may_go = _may_go(observed, ledger, living.values())
         for intent in allowed:
             pod = living[intent.pod]
-            new = intent.tries == 1 and not intent.taken
-            if new and pod.ready and pod.uid in unready:
-                continue  # meant as one that costs nothing, and now it serves: planned anew
+            if pod.ready and may_go <= 0:
+                continue  # meant while it did not serve, or while more did
+            may_go -= pod.ready
             self._journal.sent.add(pod.uid)
             answer = await self._client.evict(pod, still=still)
             if answer.outcome in _BY_BUDGET and observed.overrides_budgets:
@@ -404,16 +404,11 @@ class Reconciler:
     def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
         """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""
         cluster = self._cluster
-        owners = {r.pod.owner.uid for r in observed.replicas if r.pod.owner is not None}
         found = set()
-        for pod in pods:
+        for pod in _serving(observed, pods):
             node = cluster.node(pod.node)
             if (
-                pod.ready
-                and not pod.finished
-                and pod.owner is not None
-                and pod.owner.uid in owners
-                and node is not None
+                node is not None
                 and cluster.node_type(node.name) is NodeType.ON_DEMAND
                 and not cluster.leaving(node.name)
             ):
@@ -448,6 +443,27 @@ class Reconciler:
             evictions=tuple(evictions),
             again_in=again_in,
         )
+
+
+def _serving(observed: Observed, pods: Iterable[Pod]) -> Iterator[Pod]:
+    """The workload's own pods among these that are ready."""
+    owners = {r.pod.owner.uid for r in observed.replicas if r.pod.owner is not None}
+    for pod in pods:
+        if pod.ready and not pod.finished and pod.owner is not None and pod.owner.uid in owners:
+            yield pod
+
+
+def _may_go(observed: Observed, ledger: Ledger, pods: Iterable[Pod]) -> int:
+    """Replicas that serve and may go at once, by what the list that authorises shows.
+
+    In flight are the missing ones, and those whose replacement serves and is not yet available
+    for as long as the workload asks: their moves are not over.
+    """
+    serving = list(_serving(observed, pods))
+    missing = max(0, observed.workload.replicas - len(serving))
+    moves = {intent.move for intent in ledger.intents}
+    young = sum(1 for pod in serving if pod.move in moves)
+    return observed.move_limit - missing - young
 
 
 _ENDS = frozenset({EvictionOutcome.EVICTED, EvictionOutcome.GONE})

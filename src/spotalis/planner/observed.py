@@ -140,10 +140,14 @@ class Observed:
 
     def moves_left(self, now: datetime) -> int:
         """Ready replicas that may be moved now; 0 or less: as many are missing as may be."""
+        return self.move_limit - self.missing(now)
+
+    @property
+    def move_limit(self) -> int:
+        """Replicas that may be missing or on the move at once; one of an ordered StatefulSet."""
         if self.workload.ordered:
-            return 1 - self.missing(now)
-        limit = self.configuration.disruption.moves_in_flight
-        return limit.of(self.workload.replicas) - self.missing(now)
+            return 1
+        return self.configuration.disruption.moves_in_flight.of(self.workload.replicas)
 
     @cached_property
     def ready_on_demand(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from spotalis.model.settings import NamespaceFilter
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster
-from tests.support.stage import Play, on_both_beds, only_embedded
+from tests.support.stage import Play, on_both_beds
 
 
 def ours(pod: Pod) -> list[str]:
@@ -216,16 +217,28 @@ def test_the_operators_own_namespace_is_never_touched(play: Play) -> None:
     play(scenario)
 
 
-@only_embedded  # it is a setting; the real bed's operator is told by flags
+SELECTOR = (
+    "{matchLabels: {}, matchExpressions: [{key: team, operator: In, values: [a, b]}, "
+    "{key: frozen, operator: DoesNotExist}]}"
+)
+
+
+@on_both_beds
 def test_a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled(
     play: Play,
 ) -> None:
     async def scenario(bed: Bed) -> None:
-        assert isinstance(bed, OnEmbeddedCluster)
-        ours_only = LabelSelector(
-            (Requirement("team", "In", ("a", "b")), Requirement("frozen", "DoesNotExist"))
-        )
-        bed.settings["namespaces"] = NamespaceFilter(selector=ours_only)
+        flags = [f"--namespace-selector={SELECTOR}"]
+        resyncs = 12.0  # two of them, of the shortest there may be
+        if isinstance(bed, OnEmbeddedCluster):
+            ours_only = LabelSelector(
+                (Requirement("team", "In", ("a", "b")), Requirement("frozen", "DoesNotExist"))
+            )
+            bed.settings["namespaces"] = NamespaceFilter(selector=ours_only)
+            bed.settings["resync"] = timedelta(seconds=5)
+            flags = []
+        else:
+            flags.append("--resync=5s")
         path = "/api/v1/namespaces/default"
 
         async def label(**labels: str | None) -> None:
@@ -235,18 +248,18 @@ def test_a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled(
 
         await label(team="c")
         await bed.add_nodes(spot=2)
-        async with bed.operator():
+        async with bed.operator(*flags):
             await bed.deployment("web", 4, Wishes(50))
             await bed.settled("web", 0, 4)
             await bed.add_nodes(on_demand=2)
             assert all(not ours(pod) for pod in await bed.pods("web"))
-            await bed.stands_still("web", seconds=95)  # three resyncs
+            await bed.stands_still("web", seconds=resyncs)
             await label(team="a")
             await bed.settled("web", 2, 2, within=10)
             assert len(bed.evictions()) == 2
             await label(team="b", frozen="yes")
             await bed.annotate("Deployment", "web", {"spot-percentage": "0"})
-            await bed.stands_still("web", seconds=95)
+            await bed.stands_still("web", seconds=resyncs)
             await bed.scale("Deployment", "web", 6)
 
             async def scaled() -> bool:

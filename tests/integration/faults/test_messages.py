@@ -111,21 +111,6 @@ def test_row_17_the_list_that_authorises_may_fail() -> None:
     enacted(script)
 
 
-def test_row_29_replicas_that_serve_again_do_not_go_as_ones_that_do_not() -> None:
-    """Seeds 1429 and 4161: a cache that lagged let more go than may be in flight."""
-
-    async def script(world: World) -> None:
-        line_of(world).lag_seconds = 20
-        await world.take("sick-pod", who=0, value=5)
-        await world.take("sick-pod", who=1, value=5)
-        await world.take("percent", value=100)
-        await asyncio.sleep(22)
-        assert evicted(world) == 1
-        await settled(world, 3, within=300)
-
-    enacted(script, moves=1)
-
-
 # What the owner says while a ledger is long in writing counts when that is done.
 
 

@@ -15,7 +15,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,19 +43,25 @@ INSTALL = K8S / "install.yaml"
 OWN = "spotalis-system"
 IN_OWN = {"leases", "configmaps", "secrets"}
 """What the operator's Role is about; the rest is the ClusterRole's."""
+WITHOUT_NAMESPACE = {"nodes", "namespaces", "mutatingwebhookconfigurations"}
 DEADLINE = 40.0
 _CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
 
 
-@pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
-    """A cluster where nobody has been given any right yet."""
-    folder = tmp_path_factory.mktemp("install")
+@contextmanager
+def _bed_without_rights(folder: Path) -> Iterator[RealBed]:
     nothing = folder / "nothing.yaml"
     nothing.write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OWN}}}\n")
     config = BedConfig(rbac=nothing)
     with RealBed.boot(folder / "bed", config, binaries=binaries_or_skip()) as bed:
         bed.add_nodes(spot=2, on_demand=3)
+        yield bed
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
+    """A cluster where nobody has been given any right yet."""
+    with _bed_without_rights(tmp_path_factory.mktemp("install")) as bed:
         yield bed
 
 
@@ -156,6 +162,40 @@ def test_with_cert_manager_it_needs_neither_secrets_nor_webhook_configurations(
     assert not {"secrets", "mutatingwebhookconfigurations"} & {e.resource for e in asked}
 
 
+def test_with_rights_in_one_namespace_it_splits_and_moves_there_and_asks_about_no_other(
+    tmp_path: Path,
+) -> None:
+    with _bed_without_rights(tmp_path) as bed:
+        bed.kubectl("create", "namespace", "shop")
+        bed.kubectl("apply", "-f", str(K8S / "install-namespaced.yaml"))
+        assert bed.kubectl("diff", "-f", str(K8S / "install-namespaced.yaml")) == ""
+        further = ("apply", "--dry-run=server", "-f", str(K8S / "managed-namespace.yaml"))
+        assert bed.kubectl("-n", "default", *further).count("created") == 2
+        elsewhere = workload_body("Deployment", "elsewhere", 5, Wishes(100))
+        _create(bed, elsewhere, "default")
+        _settled(bed, "elsewhere", "default", on_demand=3, spot=2)  # as the scheduler spreads them
+        before = {pod["metadata"]["uid"] for pod in bed.ready_pods("default")}
+        with _operator(bed, tmp_path):
+            _play(bed, "shop", before_spot_is_lost=lambda: _are(bed, "default", before))
+            _create(bed, workload_body("Deployment", "later", 5, Wishes(100)), "default")
+            _settled(bed, "later", "default", on_demand=5, spot=0)
+        asked = [event for event in bed.audit(user="spotalis", stage=None) if event.resource]
+        unplaced = [pod["metadata"] for pod in bed.ready_pods("default")]
+
+    assert _refused(asked) == {}
+    assert {event.namespace for event in asked if event.resource not in WITHOUT_NAMESPACE} == {
+        "shop",
+        OWN,
+    }
+    assert [m for m in unplaced if "spotalis.io/" in json.dumps(m)] == []
+    used = {(e.api_group or "core", e.kind, e.verb) for e in asked}
+    assert {right[1:] for right in in_every_run()} - used == set()
+
+
+def _are(bed: RealBed, namespace: str, uids: set[str]) -> None:
+    assert {pod["metadata"]["uid"] for pod in bed.ready_pods(namespace)} == uids
+
+
 def _refused(asked: Sequence[AuditEvent]) -> Counter[tuple[str, str, int]]:
     return Counter((e.verb, e.kind, e.code) for e in asked if e.code in (401, 403))
 
@@ -176,27 +216,37 @@ def _apply_again_and_lose_nothing(bed: RealBed) -> None:
     assert bed.request("GET", secret)["data"] == held
 
 
-def _play(bed: RealBed) -> None:
+def _play(
+    bed: RealBed,
+    namespace: str = "default",
+    *,
+    before_spot_is_lost: Callable[[], None] = lambda: None,
+) -> None:
     """Born right, changed, spot lost, fallen back: everything that a run ordinarily comes to."""
     wishes = Wishes(50, 1, {"spot-fallback": "2s", "max-moves-in-flight": "4"})
-    _create(bed, workload_body("Deployment", "web", 6, wishes))
-    _create(bed, workload_body("StatefulSet", "db", 2, Wishes(50)))
-    _settled(bed, "web", on_demand=3, spot=3)
-    _settled(bed, "db", on_demand=1, spot=1)
+    _create(bed, workload_body("Deployment", "web", 6, wishes), namespace)
+    _create(bed, workload_body("StatefulSet", "db", 2, Wishes(50)), namespace)
+    _settled(bed, "web", namespace, on_demand=3, spot=3)
+    _settled(bed, "db", namespace, on_demand=1, spot=1)
     assert bed.evictions("spotalis") == []
 
-    _wish(bed, "web", {"spot-percentage": "0"})
-    _settled(bed, "web", on_demand=6, spot=0)
+    _wish(bed, "web", namespace, {"spot-percentage": "0"})
+    _settled(bed, "web", namespace, on_demand=6, spot=0)
     assert len(bed.evictions("spotalis")) == 3
-    eventually(lambda: _condition(bed, "web") == "True", within=DEADLINE, what="Balanced")
-
-    _wish(bed, "web", {"spot-percentage": "50"})
-    _settled(bed, "web", on_demand=3, spot=3)
-    bed.remove_nodes("spot-1", "spot-2")
-    _settled(bed, "web", on_demand=6, spot=0)
-    _wish(bed, "web", {"spot-percentage": "0"})
     eventually(
-        lambda: _condition(bed, "web") == "True", within=DEADLINE, what="Balanced without spot"
+        lambda: _condition(bed, "web", namespace) == "True", within=DEADLINE, what="Balanced"
+    )
+
+    _wish(bed, "web", namespace, {"spot-percentage": "50"})
+    _settled(bed, "web", namespace, on_demand=3, spot=3)
+    before_spot_is_lost()
+    bed.remove_nodes("spot-1", "spot-2")
+    _settled(bed, "web", namespace, on_demand=6, spot=0)
+    _wish(bed, "web", namespace, {"spot-percentage": "0"})
+    eventually(
+        lambda: _condition(bed, "web", namespace) == "True",
+        within=DEADLINE,
+        what="Balanced without spot",
     )
     eventually(
         lambda: bed.audit(user="spotalis", verb="delete", kind="configmaps"),
@@ -205,22 +255,24 @@ def _play(bed: RealBed) -> None:
     )
 
 
-def _create(bed: RealBed, body: Json) -> None:
-    path = f"/apis/apps/v1/namespaces/default/{body['kind'].lower()}s"
+def _create(bed: RealBed, body: Json, namespace: str = "default") -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/{body['kind'].lower()}s"
     bed.request("POST", path, body)
 
 
-def _wish(bed: RealBed, name: str, wishes: dict[str, str]) -> None:
+def _wish(bed: RealBed, name: str, namespace: str, wishes: dict[str, str]) -> None:
     annotations = {f"spotalis.io/{key}": value for key, value in wishes.items()}
     bed.request(
         "PATCH",
-        f"/apis/apps/v1/namespaces/default/deployments/{name}",
+        f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
         {"metadata": {"annotations": annotations}},
         content_type="application/merge-patch+json",
     )
 
 
-def _settled(bed: RealBed, name: str, *, on_demand: int, spot: int) -> None:
+def _settled(
+    bed: RealBed, name: str, namespace: str = "default", *, on_demand: int, spot: int
+) -> None:
     wanted = {"on-demand": on_demand, "spot": spot}
 
     def split() -> bool:
@@ -228,15 +280,16 @@ def _settled(bed: RealBed, name: str, *, on_demand: int, spot: int) -> None:
         classes = {
             n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes
         }
-        pods = bed.ready_pods("default", f"app={name}")
+        pods = bed.ready_pods(namespace, f"app={name}")
         found = Counter(classes.get(pod["spec"]["nodeName"], "gone") for pod in pods)
         return {key: found[key] for key in wanted} == wanted and found.total() == on_demand + spot
 
     eventually(split, within=DEADLINE, what=f"{name} is {on_demand} + {spot}")
 
 
-def _condition(bed: RealBed, name: str) -> str:
-    status = bed.request("GET", f"/apis/apps/v1/namespaces/default/deployments/{name}")["status"]
+def _condition(bed: RealBed, name: str, namespace: str) -> str:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
+    status = bed.request("GET", path)["status"]
     found = [c for c in status.get("conditions", ()) if c["type"] == "spotalis.io/Balanced"]
     return str(found[0]["status"]) if found else ""
 

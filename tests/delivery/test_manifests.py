@@ -16,7 +16,7 @@ from spotalis.model.objects import Requirement
 from spotalis.model.settings import Settings, declared
 from tests.delivery.rights import granted, in_every_run, in_reserve
 
-INSTALLS = ("install.yaml", "install-cert-manager.yaml")
+INSTALLS = ("install.yaml", "install-cert-manager.yaml", "install-namespaced.yaml")
 DESTRUCTIVE = {"delete", "deletecollection", "update", "patch", "*"}
 
 
@@ -37,8 +37,13 @@ def pod(install: str) -> dict[str, Any]:
     return spec
 
 
-def test_the_made_files_are_up_to_date(install: str) -> None:
-    assert (K8S / install).read_text() == rendered()[install], "run `make manifests`"
+@pytest.mark.parametrize("name", rendered())
+def test_the_made_files_are_up_to_date(name: str) -> None:
+    assert (K8S / name).read_text() == rendered()[name], "run `make manifests`"
+
+
+def test_every_installation_is_made() -> None:
+    assert rendered().keys() - set(INSTALLS) == {"managed-namespace.yaml"}
 
 
 def test_two_renderings_are_the_same_bytes() -> None:
@@ -74,6 +79,8 @@ def test_the_settings_file_is_one_that_the_operator_takes(install: str, tmp_path
     loaded = Sources(file=file, environment={}, flags={}).load()
     if install == "install.yaml":
         assert loaded.settings == Settings()
+    watched = {"shop"} if install == "install-namespaced.yaml" else set()
+    assert loaded.settings.controller.namespaces.watched == watched
 
 
 def test_every_variable_of_the_container_is_a_setting(pod: dict[str, Any]) -> None:
@@ -137,6 +144,66 @@ def test_the_only_destructive_right_in_the_cluster_is_to_ask_for_an_eviction() -
         "events",
         "pods/eviction",
     }
+
+
+def rights(role: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {
+        (group or "core", resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_with_rights_in_a_namespace_the_cluster_role_only_reads_nodes_and_namespaces() -> None:
+    [role] = objects("install-namespaced.yaml", "ClusterRole")
+    assert rights(role) == {
+        ("core", "nodes", "list"),
+        ("core", "nodes", "watch"),
+        ("core", "namespaces", "get"),
+        ("core", "namespaces", "list"),
+        ("core", "namespaces", "watch"),
+        *(
+            ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", verb)
+            for verb in ("get", "watch", "patch")
+        ),
+    }
+    [webhooks] = [rule for rule in role["rules"] if "patch" in rule["verbs"]]
+    assert webhooks["resourceNames"] == ["spotalis"]
+
+
+def test_the_rights_in_a_namespace_and_in_the_cluster_are_together_those_of_install() -> None:
+    [everywhere] = objects("install.yaml", "ClusterRole")
+    [cluster] = objects("install-namespaced.yaml", "ClusterRole")
+    roles = objects("install-namespaced.yaml", "Role")
+    [shop] = [role for role in roles if role["metadata"]["namespace"] == "shop"]
+    assert rights(shop) | rights(cluster) == rights(everywhere)
+    assert rights(shop) & rights(cluster) == set()
+
+
+def test_the_only_binding_outside_its_own_namespace_is_in_the_managed_one() -> None:
+    bindings = objects("install-namespaced.yaml", "RoleBinding")
+    assert [
+        (one["metadata"]["namespace"], one["roleRef"]["kind"], one["roleRef"]["name"])
+        for one in bindings
+    ] == [("spotalis-system", "Role", "spotalis"), ("shop", "Role", "spotalis-managed")]
+    account = {"kind": "ServiceAccount", "name": "spotalis", "namespace": "spotalis-system"}
+    assert [one["subjects"] for one in bindings] == [[account]] * 2
+
+
+def test_only_pods_of_the_managed_namespace_are_sent_for_review() -> None:
+    [configuration] = objects("install-namespaced.yaml", "MutatingWebhookConfiguration")
+    [webhook] = configuration["webhooks"]
+    name = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop"]}
+    assert webhook["namespaceSelector"] == {"matchExpressions": [name]}
+
+
+@pytest.mark.parametrize("kind", ["Role", "RoleBinding"])
+def test_a_further_namespace_gets_the_same_rights_by_a_file_that_names_none(kind: str) -> None:
+    installed = objects("install-namespaced.yaml", kind)
+    [shop] = [one for one in installed if one["metadata"].pop("namespace") == "shop"]
+    assert objects("managed-namespace.yaml", kind) == [shop]
 
 
 def test_with_cert_manager_no_secret_and_no_webhook_configuration_can_be_touched() -> None:

@@ -429,6 +429,12 @@ ROWS = [
         after={"shop"},
     ),
     Row(
+        change={"watchNamespaces": ["shop"]},
+        look=managed_namespaces,
+        before={"shop", "data"},
+        after={"shop"},
+    ),
+    Row(
         change={"nodeGroups": [GROUP]},
         look=replicas("odd", "ready"),
         before={"unknown": 2},

@@ -140,11 +140,11 @@ class Operator:
             # Owners before pods: a pod finds its workload when it comes.
             self._watch(group, NAMESPACES, cluster.namespaces, cluster.namespace_changed)
             self._watch(group, NODES, cluster.nodes, cluster.node_changed)
-            self._watch(group, DEPLOYMENTS, cluster.deployments, cluster.workload_changed)
-            self._watch(group, STATEFULSETS, cluster.stateful_sets, cluster.workload_changed)
-            self._watch(group, REPLICASETS, cluster.replica_sets, cluster.replica_set_changed)
-            self._watch(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.budget_changed)
-            self._watch(group, PODS, cluster.pods, cluster.pod_changed)
+            self._watch_each(group, DEPLOYMENTS, cluster.deployments, cluster.workload_changed)
+            self._watch_each(group, STATEFULSETS, cluster.stateful_sets, cluster.workload_changed)
+            self._watch_each(group, REPLICASETS, cluster.replica_sets, cluster.replica_set_changed)
+            self._watch_each(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.budget_changed)
+            self._watch_each(group, PODS, cluster.pods, cluster.pod_changed)
             self._watch_ledgers(group)
             group.create_task(self.elector.run(), name="elector")
             group.create_task(self._queue.run(), name="queue")
@@ -168,6 +168,18 @@ class Operator:
         """Give the Lease back: the last thing that a replica does."""
         await self.elector.release()
 
+    def _watch_each(
+        self,
+        group: asyncio.TaskGroup,
+        resource: Resource[T],
+        store: Store[T],
+        changed: Callable[[Change[T]], None],
+    ) -> None:
+        """Watch the whole cluster, or each of ``watchNamespaces`` by itself."""
+        for namespace in sorted(self.settings.namespaces.watched) or [""]:
+            writer = StoreWriter(store, namespace)
+            self._watch(group, resource, store, changed, writer=writer, namespace=namespace)
+
     def _watch(
         self,
         group: asyncio.TaskGroup,
@@ -178,18 +190,20 @@ class Operator:
         writer: StoreWriter[T] | None = None,
         namespace: str = "",
     ) -> None:
+        writer = writer or StoreWriter(store)
+        what = f"{resource.plural} in {writer.scope}" if writer.scope else resource.plural
         watching = reflect(
             self.client,
             resource,
-            writer or StoreWriter(store),
+            writer,
             namespace=namespace,
             on_change=changed,
-            on_relist=lambda relist: self._listed(resource.plural, relist),
+            on_relist=lambda relist: self._listed(what, relist),
             clock=self._clock,
             dice=self._dice,
             observe=self._watch_reports,
         )
-        group.create_task(watching, name=f"watch {resource.plural}")
+        group.create_task(watching, name=f"watch {what}")
 
     def _watch_ledgers(self, group: asyncio.TaskGroup) -> None:
         """What other replicas write; what this one writes it knows."""
@@ -209,8 +223,8 @@ class Operator:
             if self.cluster.configuration(key) is not None:
                 self._queue.add(key)
 
-    def _listed(self, plural: str, relist: Relist[T]) -> None:
-        self.cluster.doubts.listed(plural, relist, self._clock.monotonic())
+    def _listed(self, what: str, relist: Relist[T]) -> None:
+        self.cluster.doubts.listed(what, relist, self._clock.monotonic())
         if relist.first and self.cluster.synced:
             self.synced.set()
             logger.info("synced", extra={"fields": {"workloads": len(self.cluster.managed())}})

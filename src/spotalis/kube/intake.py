@@ -24,9 +24,9 @@ class Relist(Generic[T]):
     vanished: tuple[T, ...]
     """What the store held and the list did not show, though no event had told of its deletion."""
     total: int
-    """How many objects the store holds now."""
+    """How many objects the store holds now, of what is listed: of all, or of one namespace."""
     first: bool
-    """The first list of all."""
+    """The first list of all, or of that namespace."""
 
 
 class Intake(Generic[T]):
@@ -81,8 +81,7 @@ class Intake(Generic[T]):
             vanished += unlisted
             await breathe()
         changes = [change for gone in vanished if (change := self._writer.forget(gone))]
-        store = self._writer.store
-        first = not store.synced
+        first = not self._writer.synced
         self._writer.end_relist()
         self._writer.heard(at)
         self.listing = False
@@ -91,7 +90,7 @@ class Intake(Generic[T]):
                 added=self._added,
                 changed=self._changed,
                 vanished=tuple(vanished),
-                total=len(store),
+                total=self._writer.total,
                 first=first,
             )
             self._on_relist(relist)

@@ -1,8 +1,8 @@
-"""The read cache of one kind: one writer, many readers."""
+"""The read cache of one kind: one writer, or one for each namespace; many readers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
@@ -58,14 +58,19 @@ class Store(Generic[T]):
 
     def __init__(self) -> None:
         self.synced = False
-        """The first list is in; it stays so for good."""
+        """The first list of every writer is in; it stays so for good."""
         self.heard_at = float("-inf")
         """Monotonic time of the last sign of life while the store followed its server.
 
-        It stands still during a relist, when what is held is neither the old nor the new view.
+        Of several writers, that of the one which has been silent for longest. It stands still
+        during a relist, when what is held is neither the old nor the new view.
         """
+        self.heard: dict[str, float] = {}
+        """The same of each writer, by its scope. Only the StoreWriters write here."""
+        self.awaited: set[str] = set()
+        """Scopes of the writers whose first list is not in yet; theirs too."""
         self.by_namespace: dict[str, dict[str, T]] = {}
-        """Namespace, then name. Only the StoreWriter writes here."""
+        """Namespace, then name. Only the StoreWriters write here."""
 
     def get(self, namespace: str, name: str) -> T | None:
         """The object, or None. Objects without namespaces are under ``""``."""
@@ -84,10 +89,18 @@ class Store(Generic[T]):
 
 
 class StoreWriter(Generic[T]):
-    """The one hand that writes a store; idempotent, and it never goes back in time."""
+    """The one hand that writes a store; idempotent, and it never goes back in time.
 
-    def __init__(self, store: Store[T]) -> None:
+    With a ``scope``, the one hand that writes one namespace of it: its lists show nothing of the
+    others and take nothing away there. All writers of a store are made before any of them writes.
+    """
+
+    def __init__(self, store: Store[T], scope: str = "") -> None:
         self.store = store
+        self.scope = scope
+        """The one namespace that is written; empty: all of the store."""
+        store.awaited.add(scope)
+        store.heard[scope] = float("-inf")
         self.refused = 0
         """Events that were older than what the store holds, and therefore not applied."""
         self._seen: dict[str, set[str]] | None = None
@@ -125,31 +138,48 @@ class StoreWriter(Generic[T]):
         if self._seen is not None:
             self._seen.setdefault(namespace, set()).add(name)
 
+    @property
+    def synced(self) -> bool:
+        """The first list of this writer is in."""
+        return self.scope not in self.store.awaited
+
+    @property
+    def total(self) -> int:
+        """How many objects are held of what this writer writes."""
+        return sum(len(objects) for _, objects in self._written())
+
     def unlisted(self) -> Iterator[list[T]]:
         """What is held and the relist has not shown, namespace by namespace.
 
-        Nothing may be applied or dropped until it is through.
+        Nothing may be applied or dropped until it is through; other namespaces' writers may.
         """
         seen = self._seen or {}
-        for namespace, objects in self.store.by_namespace.items():
+        for namespace, objects in self._written():
             here = seen.get(namespace, set())
             yield [held for name, held in objects.items() if name not in here]
 
     def end_relist(self) -> None:
-        """Stop counting, and call the store synced."""
+        """Stop counting, and call the store synced if no other writer's first list is awaited."""
         self._seen = None
         self._back_in_time = False
-        self.store.synced = True
+        self.store.awaited.discard(self.scope)
+        self.store.synced = not self.store.awaited
 
     def heard(self, at: float) -> None:
         """Note a sign of life at this monotonic time; not during a relist."""
-        if self._seen is None and self.store.synced:
-            self.store.heard_at = at
+        if self._seen is None and self.synced:
+            self.store.heard[self.scope] = at
+            self.store.heard_at = min(self.store.heard.values())
 
     def forget(self, gone: T) -> Change[T] | None:
         """Drop an object that a relist does not show; it may come back as it was."""
         held = self.store.get(*key(gone))
         return None if held is None else self._drop(held)
+
+    def _written(self) -> Iterable[tuple[str, dict[str, T]]]:
+        if not self.scope:
+            return self.store.by_namespace.items()
+        return [(self.scope, self.store.by_namespace.get(self.scope, {}))]
 
     def _is_past(self, event: Event[T], old: T | None) -> bool:
         """Whether the store already knows what came of this version."""

@@ -126,10 +126,24 @@ class NamespaceFilter:
         frozenset(),
         "Namespaces never touched whatever their labels say, besides `kube-system` and our own.",
     )
+    watched: frozenset[str] = setting(
+        "watchNamespaces",
+        Names("names of namespaces", _DNS_LABEL),
+        frozenset(),
+        "The only namespaces whose pods and workloads are read, one watch each, for rights in "
+        "these alone; empty: the whole cluster. What else runs on a node is then unknown, so that "
+        "room on spot is found out by sending one replica first.",
+    )
+
+    def watches(self, namespace: str) -> bool:
+        """Whether pods and workloads of the namespace of this name are read at all."""
+        return not self.watched or namespace in self.watched
 
     def admits(self, namespace: Namespace | None) -> bool:
         """Whether workloads of this namespace are ours to look at; an unknown one is not."""
         if namespace is None or namespace.name in self.excluded:
+            return False
+        if not self.watches(namespace.name):
             return False
         return self.selector.matches(namespace.labels)
 

@@ -49,25 +49,29 @@ class Doubts:
     def __init__(self) -> None:
         self._until: dict[str, tuple[float, str]] = {}
 
-    def listed(self, plural: str, relist: Relist[Any], at: float) -> None:
-        """Take note of a list at monotonic second ``at``; it settles what was doubted before."""
+    def listed(self, what: str, relist: Relist[Any], at: float) -> None:
+        """Take note of a list at monotonic second ``at``; it settles what was doubted before.
+
+        Args:
+            what: was listed, in words: a kind, or a kind in one namespace. Each settles its own.
+        """
         lost = len(relist.vanished)
         before = relist.total - relist.added + lost
         if relist.first or lost <= max(FEW, SHARE * before):
-            if self._until.pop(plural, None) is not None:
-                logger.info("a doubted list was confirmed", extra={"fields": {"resource": plural}})
+            if self._until.pop(what, None) is not None:
+                logger.info("a doubted list was confirmed", extra={"fields": {"resource": what}})
             return
         words = (
-            f"a list of {plural} shows {relist.total} of {before}, and no event has told that the "
+            f"a list of {what} shows {relist.total} of {before}, and no event has told that the "
             f"other {lost} were deleted; nothing is moved until a later list agrees"
         )
-        logger.warning("implausible list", extra={"fields": {"resource": plural, "why": words}})
-        self._until[plural] = (at + DOUBTED_FOR.total_seconds(), words)
+        logger.warning("implausible list", extra={"fields": {"resource": what, "why": words}})
+        self._until[what] = (at + DOUBTED_FOR.total_seconds(), words)
 
     def words(self, at: float) -> str:
         """What is doubted now; empty if nothing is."""
-        for plural, (until, words) in tuple(self._until.items()):
+        for what, (until, words) in tuple(self._until.items()):
             if at < until:
                 return words
-            del self._until[plural]
+            del self._until[what]
         return ""

@@ -125,7 +125,10 @@ class Observer:
         if pin is None:
             return observed
         nodes = cluster.nodes_of(NodeType.SPOT)
-        if observed.state.crowded is NodeType.ON_DEMAND:
+        if cluster.settings.namespaces.watched:
+            # Others' pods are not seen: a node that looks empty may be full.
+            observed = dataclasses.replace(observed, room={NodeType.SPOT: 0}, room_known=False)
+        elif observed.state.crowded is NodeType.ON_DEMAND:
             free = room(
                 nodes,
                 cluster.bound_shapes(nodes),

@@ -196,6 +196,9 @@ class Reconciler:
         self._journal.retain({*meant, *(pod.uid for pod in self._cluster.pods)})
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
+            if self._is_out_of_sight(held):
+                await self._ledgers.remove(held)
+                continue
             workload = living.get(held.name.removeprefix(PREFIX))
             if workload is None:
                 if held.ledger is not None and await self._is_gone(held.name, held.ledger):
@@ -206,6 +209,16 @@ class Reconciler:
                 ended = await self._ended(workload.namespace, held.ledger)
                 if all(intent.pod in ended for intent in held.ledger.intents):
                     await self._ledgers.remove(held)
+
+    def _is_out_of_sight(self, held: LedgerObject) -> bool:
+        """Whether a ledger is of a namespace that is watched no more: nobody can end its moves.
+
+        Left there, they would hold places in the budget of moves for ever.
+        """
+        if held.ledger is None or not held.ledger.workload:
+            return False
+        namespace = WorkloadKey(*held.ledger.workload.split("/", 2)).namespace
+        return not self._cluster.settings.namespaces.watches(namespace)
 
     async def _is_gone(self, name: str, ledger: Ledger) -> bool:
         """Whether a ledger's workload has been deleted: that our view lacks it is no proof."""

@@ -80,6 +80,8 @@ class Observed:
     room: Mapping[NodeType, int] = field(default_factory=dict)
     """How many more of its pods fit on the nodes of a class; a class that is absent has no bound
     (towards on-demand a provisioner is assumed)."""
+    room_known: bool = True
+    """False: not all pods are watched, so only a probe tells whether there is room."""
     classified: bool = True
     """At least one node says which class it is, or the settings name a rule group."""
     synced: bool = True

@@ -135,7 +135,11 @@ def _supply(observed: Observed, toward: NodeType, now: datetime) -> _Supply:
     market = observed.ledger.market
     if market is Market.OPEN or (observed.provisioned and market is Market.UNTRIED):
         return _Supply()
-    words = f"{to_move(observed)}; no Ready {toward} node has room"
+    words = f"{to_move(observed)}; "
+    if observed.room_known:
+        words += f"no Ready {toward} node has room"
+    else:
+        words += f"whether {toward} nodes have room is not known where not all pods are watched"
     if room:
         return _Supply(most=room, stop=Defer(Reason.NO_CAPACITY, words))
     if observed.configuration.spot_fallback == timedelta.max:

@@ -195,6 +195,88 @@ class TestRelist:
         assert writer.apply(modified(a_pod("one", 49))) is None
 
 
+def a_pod_in(namespace: str, name: str, version: int = 1) -> Pod:
+    return Pod(
+        namespace=namespace, name=name, uid=f"{namespace}/{name}", resource_version=str(version)
+    )
+
+
+def writers_of(*namespaces: str) -> list[StoreWriter[Pod]]:
+    store: Store[Pod] = Store()
+    return [StoreWriter(store, namespace) for namespace in namespaces]
+
+
+def list_of(writer: StoreWriter[Pod], *pods: Pod, at: float = 0.0) -> list[str]:
+    """A whole list; the names of what it made vanish."""
+    writer.begin_relist()
+    for pod in pods:
+        writer.apply(added(pod))
+    gone = [pod for held in writer.unlisted() for pod in held]
+    for pod in gone:
+        writer.forget(pod)
+    writer.end_relist()
+    writer.heard(at)
+    return [f"{pod.namespace}/{pod.name}" for pod in gone]
+
+
+class TestAWriterForEachNamespace:
+    def test_a_list_takes_nothing_away_from_the_other_namespaces(self) -> None:
+        shop, data = writers_of("shop", "data")
+        list_of(shop, a_pod_in("shop", "one"), a_pod_in("shop", "two"))
+        list_of(data, a_pod_in("data", "one"))
+        assert list_of(shop, a_pod_in("shop", "two")) == ["shop/one"]
+        assert [pod.uid for pod in shop.store] == ["shop/two", "data/one"]
+        assert list_of(shop) == ["shop/two"]
+        assert [pod.uid for pod in shop.store] == ["data/one"]
+
+    def test_lists_under_way_at_once_do_not_mix(self) -> None:
+        shop, data = writers_of("shop", "data")
+        list_of(shop, a_pod_in("shop", "one"))
+        list_of(data, a_pod_in("data", "one"))
+        shop.begin_relist()
+        data.begin_relist()
+        data.apply(added(a_pod_in("data", "two")))
+        assert unlisted(shop) == unlisted(data) == ["one"]
+        data.end_relist()
+        assert unlisted(shop) == ["one"]
+
+    def test_a_server_that_went_back_is_believed_only_where_it_is_listed(self) -> None:
+        shop, data = writers_of("shop", "data")
+        list_of(shop, a_pod_in("shop", "one", 100))
+        list_of(data, a_pod_in("data", "one", 100))
+        shop.begin_relist(back_in_time=True)
+        assert shop.apply(added(a_pod_in("shop", "one", 50))) is not None
+        assert data.apply(modified(a_pod_in("data", "one", 50))) is None
+
+    def test_each_counts_what_it_writes(self) -> None:
+        shop, data = writers_of("shop", "data")
+        list_of(shop, a_pod_in("shop", "one"), a_pod_in("shop", "two"))
+        assert (shop.total, data.total) == (2, 0)
+        assert a_writer(a_pod_in("shop", "one"), a_pod_in("data", "one")).total == 2
+
+    def test_the_store_is_synced_when_every_first_list_has_ended(self) -> None:
+        shop, data = writers_of("shop", "data")
+        list_of(shop)
+        list_of(shop)
+        assert (shop.synced, data.synced, shop.store.synced) == (True, False, False)
+        list_of(data)
+        assert data.synced
+        assert shop.store.synced
+
+    def test_the_store_has_been_heard_of_as_long_ago_as_the_most_silent_of_them(self) -> None:
+        shop, data = writers_of("shop", "data")
+        list_of(shop, at=1.0)
+        assert shop.store.heard_at == float("-inf")
+        list_of(data, at=2.0)
+        assert shop.store.heard_at == 1.0
+        shop.heard(9.0)
+        assert shop.store.heard_at == 2.0
+        data.begin_relist()
+        data.heard(8.0)
+        shop.heard(10.0)
+        assert shop.store.heard_at == 2.0
+
+
 VERSIONS = st.integers(1, 30)
 EVENTS = st.lists(st.tuples(st.sampled_from(EventType), st.sampled_from("abc"), VERSIONS))
 

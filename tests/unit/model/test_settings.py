@@ -42,3 +42,15 @@ def test_without_a_selector_all_but_kube_system_and_our_own_are() -> None:
     assert not everywhere.admits(a_namespace("kube-system"))
     assert not everywhere.admits(a_namespace("ops"))
     assert NamespaceFilter(selector=a_selector({})).admits(a_namespace())
+
+
+def test_only_watched_namespaces_are_admitted_and_of_them_only_those_that_the_rest_admits() -> None:
+    some = NamespaceFilter(
+        selector=a_selector({"team": "a"}),
+        excluded=frozenset({"frozen"}),
+        watched=frozenset({"shop", "frozen"}),
+    )
+    assert some.admits(a_namespace("shop", labels={"team": "a"}))
+    assert not some.admits(a_namespace("shop", labels={"team": "b"}))
+    assert not some.admits(a_namespace("frozen", labels={"team": "a"}))
+    assert not some.admits(a_namespace("data", labels={"team": "a"}))

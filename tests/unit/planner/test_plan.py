@@ -332,6 +332,12 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             id="nor for an unready one",
         ),
         pytest.param(
+            a_workload(on_demand=10, room={SPOT: 0}, room_known=False, probe_free=False),
+            Reason.NO_CAPACITY,
+            "whether spot nodes have room is not known where not all pods are watched",
+            id="room on spot is unknown",
+        ),
+        pytest.param(
             with_replicas(a_workload(spot=10), is_spot, user_pinned=True),
             Reason.PINNED,
             "the template pins its pods to spot",

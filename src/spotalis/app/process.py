@@ -24,6 +24,7 @@ from spotalis.kube.resources import NAMESPACES
 from spotalis.model.clock import Clock
 from spotalis.model.errors import NoHome
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
+from spotalis.operator.doubt import unheard
 from spotalis.web.health import Facts, LoopWatch
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
@@ -56,8 +57,16 @@ class Process:
         serving: ServingOptions,
         *,
         hung_up: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
     ) -> None:
-        """A process that is not started; ``hung_up`` is called at each SIGHUP."""
+        """A process that is not started.
+
+        Args:
+            access: to the API server.
+            settings, serving: what it does, and where it listens.
+            hung_up: called at each SIGHUP.
+            clock: the system's by default.
+        """
         self._hung_up = hung_up
         self._access = access
         # The nonce: a process started with a copied name is another one (safety.md row 26).
@@ -65,7 +74,7 @@ class Process:
         self._settings = replace(settings, identity=f"{name}_{uuid.uuid4().hex[:16]}")
         self._serving = serving
         self._replica_name = f"{serving.webhook_service}.{settings.namespace}.svc"
-        self._clock: Clock = SystemClock()
+        self._clock: Clock = clock or SystemClock()
         self._dice = random.Random()  # noqa: S311  # jitter, no secret
         self._metrics = Metrics(version=__version__)
         self._loop_watch = LoopWatch(self._clock, report=self._metrics.event_loop_lag)
@@ -277,6 +286,7 @@ class Process:
             webhook_server="running" if webhook.running else "waiting",
             controllers="started" if self._ready else "waiting",
             caches="missing " + ", ".join(missing) if missing else "synced",
+            api_reachable=not unheard(operator.cluster.stores(), self._clock.monotonic()),
             stalled=self._loop_watch.stalled(),
             certificate_expired=certificate is not None
             and certificate.expires_at <= self._clock.now(),

@@ -1,0 +1,29 @@
+"""What the process says of itself."""
+
+from __future__ import annotations
+
+from spotalis.app.process import Process
+from spotalis.kube.config import ClusterAccess
+from spotalis.kube.http import HttpTransport
+from spotalis.model.settings import ControllerConfiguration, ServingOptions
+from spotalis.web.health import readyz
+from spotalis.webhook.forward import HttpsCarrier
+from tests.support.manual_clock import ManualClock
+
+
+async def test_an_api_server_that_falls_silent_shows_in_readiness_and_not_in_health() -> None:
+    clock = ManualClock()
+    access = ClusterAccess(server="http://127.0.0.1:1")
+    process = Process(access, ControllerConfiguration(), ServingOptions(), clock=clock)
+    carrier = HttpsCarrier(lambda: None, "spotalis-webhook")
+    operator = process._operator(HttpTransport(access, clock=clock), carrier)
+    webhook = process._webhook(operator)
+    for store in operator.cluster.stores().values():
+        store.synced = True
+        store.heard_at = clock.monotonic()
+    clock.advance(90)
+    assert process._facts(operator, webhook).api_reachable
+    clock.advance(1)
+    facts = process._facts(operator, webhook)
+    assert not facts.api_reachable
+    assert b"APIServerUnreachable" in readyz(facts)[1]

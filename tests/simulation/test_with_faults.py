@@ -1,0 +1,26 @@
+"""Thousands of histories under seeds, with faults: messages, crashes, clocks, nodes, owners.
+
+In a file of its own, so that it runs beside the others where there are two cores.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.search import report, search, shrunk
+from tests.simulation.story import chaos
+
+WITH_FAULTS = 5000
+PARTS = 10
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(part: int) -> None:
+    size = WITH_FAULTS // PARTS
+    tally, failed = search(chaos, range(part * size, (part + 1) * size))
+    assert failed is None, report(shrunk(failed))
+    print(tally)
+    # The runs are worth something only if the floor was pressed and processes died.
+    assert tally.pressed > size / 4
+    assert tally.crashes > size / 4
+    assert tally.held < size / 20

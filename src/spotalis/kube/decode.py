@@ -183,7 +183,8 @@ def lease(raw: bytes | msgspec.Raw) -> objects.Lease:
 
 
 def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
-    """Decode a ledger's ConfigMap; one that another build wrote is kept without its content."""
+    """Decode a ledger's ConfigMap; what another build wrote, or what names no workload, is kept
+    without its content."""
     seen = _LEDGER_MAP.decode(raw)
     meta, data = seen.metadata, seen.data or wire.LedgerData()
     try:
@@ -195,8 +196,12 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
         name=meta.name,
         uid=meta.uid,
         resource_version=meta.resource_version,
-        ledger=written if written is not None and written.schema == SCHEMA else None,
+        ledger=written if written is not None and _is_ours(written) else None,
     )
+
+
+def _is_ours(ledger: Ledger) -> bool:
+    return ledger.schema == SCHEMA and ledger.workload.count("/") == 2
 
 
 def identity(raw: bytes | msgspec.Raw) -> wire.Identity:

@@ -27,7 +27,7 @@ BODY = msgspec.json.encode(
         "metadata": {
             "name": NAME, "namespace": "home", "uid": "u", "resourceVersion": "47",
         },
-        "data": {"ledger": '{"futile":1}'},
+        "data": {"ledger": '{"workload":"Deployment/shop/api","futile":1}'},
     }
 )  # fmt: skip
 ABSENT = Response(status=404, body=b'{"kind":"Status","reason":"NotFound","code":404}')
@@ -89,3 +89,22 @@ async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() 
     with pytest.raises(TransportError):
         await ledgers.write(WORKLOAD, None, Ledger(futile=1))
     assert await ledgers.read(WORKLOAD.uid) == new
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param('{"schema":2,"workload":"Deployment/shop/api"}', id="of a later build"),
+        pytest.param('{"futile":1}', id="of no workload"),
+        pytest.param('{"workload":"api"}', id="of a workload that cannot be"),
+        pytest.param("{", id="torn"),
+        pytest.param("", id="empty"),
+        pytest.param('{"workload":"Deployment/shop/api","intents":[{}]}', id="of a half intent"),
+    ],
+)
+def test_what_is_no_ledger_of_ours_is_there_and_says_nothing(written: str) -> None:
+    body = msgspec.json.encode(
+        {"metadata": {"name": NAME, "namespace": "home"}, "data": {"ledger": written}}
+    )
+    found = decode.ledger(body)
+    assert (found.name, found.ledger) == (NAME, None)

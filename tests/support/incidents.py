@@ -120,9 +120,12 @@ async def roll_out(
 async def scale_as_an_autoscaler(bed: Bed, kind: str, name: str, replicas: int) -> None:
     """Through the scale subresource, as the HorizontalPodAutoscaler's controller does."""
     path = _RESOURCES[kind].path(bed.namespace, name) + "/scale"
-    scale = json.loads((await bed.api.raw("GET", path)).body)
-    scale["spec"]["replicas"] = replicas
-    answer = await bed.api.raw("PUT", path, scale)
+    while True:
+        scale = json.loads((await bed.api.raw("GET", path)).body)
+        scale["spec"]["replicas"] = replicas
+        answer = await bed.api.raw("PUT", path, scale)
+        if answer.status != 409:  # whoever wrote it meanwhile: an autoscaler tries again too
+            break
     assert answer.status == 200, answer.body
 
 

@@ -125,3 +125,15 @@ async def counted(session: Session, name: str, expected: int, healthy: int) -> J
         f"budget {name} counts {healthy} of {expected}",
     )
     return found
+
+
+async def struck(session: Session, name: str) -> None:
+    """Wait until no pod stands in a budget's status as evicted and not yet seen to go.
+
+    The disruption controller may count once before it strikes it, and once after.
+    """
+    await session.until(
+        f"poddisruptionbudgets/{name}",
+        lambda budget: not budget["status"].get("disruptedPods"),
+        f"budget {name} awaits nobody's end",
+    )

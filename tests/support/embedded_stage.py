@@ -181,6 +181,8 @@ class EmbeddedReplica(Replica):
     ) -> None:
         self.identity = settings.identity
         self.ways: Counter[str] = Counter()
+        self.verdicts: Counter[str] = Counter()
+        """What its answers to reviews were."""
         self.dead_to: set[str] = set()
         """Addresses that it gets no answer from."""
         self._stage = stage
@@ -193,6 +195,7 @@ class EmbeddedReplica(Replica):
             dice=dice,
             carrier=self,
             went=lambda way: self.ways.update([way]),
+            decided=lambda result: self.verdicts.update([result]),
         )
         self.operator.elector.address = f"{settings.identity}:9443"
         self.running = asyncio.create_task(self.operator.run())

@@ -15,14 +15,6 @@ class ConfigError(Exception):
         """What was looked at, and what was found there."""
         self.fix = fix
 
-    def render(self) -> str:
-        """As it is shown to the user."""
-        lines = [f"error[{self.code}]: {self.what}"]
-        lines += [f"  {line}" for line in self.lines]
-        if self.fix:
-            lines.append(f"fix: {self.fix}")
-        return "\n".join(lines)
-
 
 NO_CLUSTER = "SP001"
 BAD_KUBECONFIG = "SP004"

@@ -230,7 +230,6 @@ def _workload(kind: str, seen: wire.Workload) -> objects.Workload:
         annotations=_ours(meta.annotations),
         template_keys=tuple(sorted({*_ours(template_labels), *_ours(template_annotations)})),
         template_labels=template_labels,
-        template_sets_deletion_cost=_DELETION_COST in template_annotations,
         shape=shape_of(template.spec or wire.PodSpec()),
         selector=selector(spec.selector or wire.Selector()),
         replicas=1 if spec.replicas is None else spec.replicas,
@@ -255,9 +254,6 @@ def _balanced(conditions: list[wire.Condition] | None) -> tuple[str, str] | None
         if condition.type == BALANCED:
             return condition.status, condition.reason or ""
     return None
-
-
-_DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 
 def _ours(keys: wire.Labels) -> dict[str, str]:

@@ -209,7 +209,6 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     template_keys: tuple[str, ...] = ()
     """Keys under ``spotalis.io/`` that stand in the pod template (labels and annotations)."""
     template_labels: Mapping[str, str] = {}
-    template_sets_deletion_cost: bool = False
     shape: PodShape = PodShape()
     """Of its pod template."""
     selector: LabelSelector = LabelSelector()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
@@ -33,7 +34,7 @@ OWNER_WAIT_SECONDS = 0.2
 NEWS_WAIT_SECONDS = 0.1
 """When the pods we see are already as many as wanted, our view is behind."""
 FETCH_SECONDS = 0.5
-"""For the one GET of an owner that no watch has shown."""
+"""To GET an owner that no watch has shown: the API server's patience is 2 s in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,28 +144,30 @@ class Admission:
         found = self._cluster.find(namespace, owner)
         if found is None and await self._cluster.news(owner.uid, OWNER_WAIT_SECONDS):
             found = self._cluster.find(namespace, owner)
-        return found or await self._fetch(namespace, owner)
+        if found is None:
+            try:
+                async with asyncio.timeout(FETCH_SECONDS):
+                    found = await self._fetch(namespace, owner)
+            except (ApiError, TransportError, TimeoutError) as error:
+                logger.warning("owner not read", extra={"fields": {"error": repr(error)}})
+        return found
 
     async def _fetch(self, namespace: str, owner: Owner) -> Found | None:
-        try:
-            if owner.kind == "StatefulSet":
-                workload = await self._client.get(STATEFULSETS, namespace, owner.name)
-                if workload is None or workload.uid != owner.uid:
-                    return None
-                return Found(workload, workload.uid, workload.replicas)
-            made_by = await self._client.get(REPLICASETS, namespace, owner.name)
-            if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
+        if owner.kind == "StatefulSet":
+            workload = await self._client.get(STATEFULSETS, namespace, owner.name)
+            if workload is None or workload.uid != owner.uid:
                 return None
-            parent = made_by.owner
-            if (parent.group, parent.kind) != ("apps", "Deployment"):
-                return None
-            deployment = await self._client.get(DEPLOYMENTS, namespace, parent.name)
-            if deployment is None or deployment.uid != parent.uid:
-                return None
-            return Found(deployment, made_by.uid, made_by.replicas)
-        except (ApiError, TransportError) as error:
-            logger.warning("owner not read", extra={"fields": {"error": str(error)}})
+            return Found(workload, workload.uid, workload.replicas)
+        made_by = await self._client.get(REPLICASETS, namespace, owner.name)
+        if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
             return None
+        parent = made_by.owner
+        if (parent.group, parent.kind) != ("apps", "Deployment"):
+            return None
+        deployment = await self._client.get(DEPLOYMENTS, namespace, parent.name)
+        if deployment is None or deployment.uid != parent.uid:
+            return None
+        return Found(deployment, made_by.uid, made_by.replicas)
 
     def _is_placed(self, pod: PodObject, owner: Owner) -> bool:
         """A second call for a pod that we have just placed (reinvocation): nothing to add.

@@ -7,8 +7,10 @@ from collections import Counter
 
 import pytest
 
+from spotalis.embedded.transport import DELIVER, DROP
 from tests.support.bed import Bed, Wishes
 from tests.support.crew import Crew
+from tests.support.embedded_stage import EmbeddedReplica, OnEmbeddedCluster
 from tests.support.real_stage import OnRealControlPlane
 from tests.support.stage import Play, Scenario, only_embedded, only_real
 
@@ -167,6 +169,32 @@ def test_a_burst_is_split_at_birth_although_watches_show(
             await bed.deployment("web", 20, Wishes(70, 2))
             await bed.settled("web", 6, 14)
             assert await crew.ways() == {"led": 20}
+
+    play(scenario)
+
+
+@only_embedded
+def test_pods_whose_owner_nothing_shows_and_no_answer_names_are_let_through_in_time(
+    play: Play,
+) -> None:
+    """The API server, which waits 2 s, is told so; what it counts as failed is another matter."""
+
+    async def scenario(bed: Bed) -> None:
+        assert isinstance(bed, OnEmbeddedCluster)
+        await bed.add_nodes(spot=4, on_demand=4)
+        async with bed.crew(1) as crew:
+            (replica,) = crew.replicas
+            assert isinstance(replica, EmbeddedReplica)
+            for stream in bed.transport.streams:
+                if stream.request.path.endswith("/replicasets"):
+                    stream.silence()
+            bed.transport.on_request = lambda request: (
+                DROP if "/replicasets/" in request.path else DELIVER
+            )
+            await bed.deployment("web", 5, Wishes(60, 1))
+            await asyncio.sleep(30)
+            assert replica.verdicts == {"owner-unknown": 5}
+            assert len(await bed.pods("web")) == 5
 
     play(scenario)
 

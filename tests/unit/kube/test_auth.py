@@ -195,12 +195,10 @@ class TestPlugins:
     async def test_a_missing_plugin_comes_with_its_install_hint(self, tmp_path: Path) -> None:
         plugin = Plugin(FileNotFoundError())
         error = await refusal(with_plugin(tmp_path, plugin, installHint="brew install\nlogin"))
-        assert error.render() == (
-            "error[SP006]: the credential plugin `login` is not installed\n"
-            "  brew install\n"
-            "  login\n"
-            "fix: run `login` by hand and mend what it says"
-        )
+        assert error.code == "SP006"
+        assert error.what == "the credential plugin `login` is not installed"
+        assert error.lines == ("brew install", "login")
+        assert error.fix == "run `login` by hand and mend what it says"
 
     @pytest.mark.parametrize(
         ("answer", "what"),

@@ -253,19 +253,22 @@ class TestUsers:
 class TestErrors:
     def test_no_cluster_at_all(self, tmp_path: Path) -> None:
         error = refusal({"HOME": str(tmp_path)})
-        assert error.render() == (
-            "error[SP001]: no cluster to talk to: there is no kubeconfig\n"
-            "  looked at: $KUBECONFIG (unset), ~/.kube/config (missing)\n"
-            "  not inside a pod: $KUBERNETES_SERVICE_HOST is unset\n"
-            "fix: name one with --kubeconfig     or try: spotalis demo"
+        assert error.code == "SP001"
+        assert error.what == "no cluster to talk to: there is no kubeconfig"
+        assert error.lines == (
+            "looked at: $KUBECONFIG (unset), ~/.kube/config (missing)",
+            "not inside a pod: $KUBERNETES_SERVICE_HOST is unset",
         )
+        assert error.fix == "name one with --kubeconfig     or try: spotalis demo"
 
     def test_no_current_context(self, tmp_path: Path) -> None:
         file = write(tmp_path / "config", a_kubeconfig("prod-eu", "kind-dev", current=""))
-        assert refusal({"KUBECONFIG": file}).render() == (
-            "error[SP001]: no cluster to talk to: the kubeconfig has no current context\n"
-            f"  looked at: {file} (2 contexts: prod-eu, kind-dev)\n"
-            "fix: kubectl config use-context prod-eu     or add --context prod-eu     "
+        error = refusal({"KUBECONFIG": file})
+        assert error.code == "SP001"
+        assert error.what == "no cluster to talk to: the kubeconfig has no current context"
+        assert error.lines == (f"looked at: {file} (2 contexts: prod-eu, kind-dev)",)
+        assert error.fix == (
+            "kubectl config use-context prod-eu     or add --context prod-eu     "
             "or try: spotalis demo"
         )
 
@@ -312,10 +315,9 @@ class TestErrors:
     def test_certificates_that_are_no_base64(self, tmp_path: Path) -> None:
         fields = {"certificate-authority-data": "%%%"}
         error = refusal(kubeconfig=write(tmp_path / "config", a_kubeconfig(**fields)))
-        assert error.render() == (
-            'error[SP007]: the certificate-authority of cluster "prod" is not base64\n'
-            'fix: mend the certificate-authority of cluster "prod" in the kubeconfig'
-        )
+        assert error.code == "SP007"
+        assert error.what == 'the certificate-authority of cluster "prod" is not base64'
+        assert error.fix == 'mend the certificate-authority of cluster "prod" in the kubeconfig'
 
     def test_certificates_that_are_missing(self, tmp_path: Path) -> None:
         fields = {"certificate-authority": "ca.crt"}

@@ -234,12 +234,6 @@ class TestWorkload:
         assert seen.template_keys == ("spotalis.io/capacity-type", "spotalis.io/slot")
         assert seen.template_labels == meta["labels"]
         assert seen.shape.cpu_millis == 1000
-        assert not seen.template_sets_deletion_cost
-
-    def test_a_template_that_sets_the_deletion_cost(self) -> None:
-        annotations = {"controller.kubernetes.io/pod-deletion-cost": "5"}
-        template = {"metadata": {"annotations": annotations}, "spec": {}}
-        assert deployment(spec={"template": template}).template_sets_deletion_cost
 
     def test_selector(self) -> None:
         expression = {"key": "tier", "operator": "NotIn", "values": ["x"]}

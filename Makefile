@@ -6,6 +6,7 @@ VENV := .venv
 NEWER_VENV := .venv-3.13
 READY := $(VENV)/.ready
 NEWER_READY := $(NEWER_VENV)/.ready
+MINUTES ?= 60
 PINS := requirements/dev.txt pyproject.toml
 
 .PHONY: help
@@ -40,9 +41,10 @@ mutants: $(READY) ## plant each known bug in a copy of the tree; a test must fin
 	$(VENV)/bin/python -m tests.mutants
 
 .PHONY: test-long
-test-long: mutants ## what takes hours: mutants, large models, long searches for a counterexample
+test-long: mutants ## what takes hours: mutants, large models, and MINUTES=60 of histories nobody has seen
 	$(VENV)/bin/python -m tests.model --long
 	$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile=search
+	$(VENV)/bin/python -m tests.simulation --minutes $(MINUTES) --seed $$(date +%s)
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy strict, who may import whom

@@ -30,6 +30,8 @@ from tests.simulation.story import Owned, Story
 HOME = "spotalis-system"
 NAMESPACE = "default"
 _NUMBER = "simulation/send"
+STAMPS_SECONDS = 1.0
+"""The API server's stamps have no fractions: what came at 9.9 s is stamped 9."""
 
 ALLOWED = re.compile(
     r"(POST|PUT) /apis/coordination\.k8s\.io/v1/namespaces/spotalis-system/leases(/spotalis)?"
@@ -53,6 +55,8 @@ class Sent:
     on_demand_nodes: frozenset[str]
     listed: int | None
     """Revision of the last list of the workload's pods that the process had read."""
+    falls_back: bool
+    """No ledger means it: its pod waits for a node."""
 
 
 class Oracle:
@@ -77,6 +81,8 @@ class Oracle:
         self._listed: dict[tuple[str, str], int] = {}
         self._reduced: defaultdict[str, list[int]] = defaultdict(list)
         self._was_ready: dict[str, bool] = {}
+        self._came: dict[str, float] = {}
+        """When each pod was created, by UID."""
         self._gone: set[str] = set()
         """UIDs that we have evicted."""
         self._evicting = False
@@ -137,6 +143,9 @@ class Oracle:
             floor=0 if wishes is None else wishes.floor,
             on_demand_nodes=frozenset(node.name for node in nodes),
             listed=self._listed.get((process, workload)),
+            falls_back=not any(
+                intent.pod == uid for ledger in self.ledgers.values() for intent in ledger.intents
+            ),
         )
         self.say(f"{process}: sends eviction {number} of {name}")
         body["metadata"]["annotations"] = {_NUMBER: number}
@@ -174,10 +183,24 @@ class Oracle:
         self.evicted_at = self._seconds()
         self.say(f"api: eviction {number} of {name} ({sort}); {len(serving)} on-demand served")
         uid = pod["metadata"]["uid"]
+        if sent.falls_back:
+            self._question(sent, pod)
         if uid in serving:
             self._weigh(sent, name, len(serving) - 1)
         self._gone.add(uid)
         self._count_in_flight(sent.workload)
+
+    def _question(self, sent: Sent, pod: Object) -> None:
+        """S9: a replica falls back only while it has no node, and after the owner's patience."""
+        name = pod["metadata"]["name"]
+        if pod["spec"].get("nodeName"):
+            self.accuse(f"S9: {sent.process} let {name} fall back, which has a node")
+        if any(ahead for ahead, _ in self._story.clocks):
+            return  # by a wrong clock anybody has waited long enough
+        waited = self._seconds() - self._came[pod["metadata"]["uid"]]
+        patience = self._owned[sent.workload].patience
+        if waited < patience - STAMPS_SECONDS:
+            self.accuse(f"S9: {sent.process} let {name} wait {waited:.1f} of {patience} s")
 
     def _count_in_flight(self, workload: str) -> None:
         """S3: evicted when ready, and the ledger has not seen their replacements serve.
@@ -250,6 +273,8 @@ class Oracle:
 
     def _pod_changed(self, change: Change) -> None:
         self._tell_of(change)
+        if change.old is None:
+            self._came[change.new["metadata"]["uid"]] = self._seconds()
         if self._evicting or change.old is None or not _counts(change.old):
             return
         if change.type == "DELETED" or not _counts(change.new):

@@ -7,9 +7,11 @@ exhaustion, in ``tests/model``, and not by the dice.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -20,7 +22,11 @@ from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Pod, Workload
 from spotalis.operator import reconcile
 from spotalis.operator.ledger import Ledgers
+from spotalis.planner import fallback
 from spotalis.planner import ledger as protocol
+from spotalis.planner.fallback import Waiting
+from spotalis.planner.observed import Observed
+from tests.simulation.story import Story, chaos, taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +39,8 @@ class Planted:
     first_seed: int = 0
     """Where to begin to look: well within the size of the runs without a fault, which all of
     these are to show that they would have found it."""
+    tell: Callable[[int], Story] = chaos
+    """The stories that find it."""
     operator: Callable[[Operator], None] = lambda operator: None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     """Put in the place of what ``operator/reconcile.py`` imports by these names."""
@@ -104,6 +112,21 @@ def _take_nothing_over(ledger: Ledger, **options: Any) -> Ledger:
     return protocol.prepare(mine, **options)
 
 
+def _evict_whatever_it_became(operator: Operator) -> None:
+    """A pod that was bound a moment ago is lost with its node."""
+    true = operator.client.evict
+
+    async def evict(pod: Pod, **options: Any) -> Any:
+        return await true(pod, **{**options, "with_resource_version": False})
+
+    operator.client.evict = evict  # type: ignore[method-assign]
+
+
+def _impatient(observed: Observed, now: datetime) -> Waiting:
+    hasty = dataclasses.replace(observed.configuration, spot_fallback=timedelta(0))
+    return fallback.waiting(dataclasses.replace(observed, configuration=hasty), now)
+
+
 PLANTED = (
     Planted(name="the ledger forgets", accused="S1", operator=_forget),
     Planted(name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}),
@@ -119,5 +142,17 @@ PLANTED = (
         accused="S1",
         functions={"prepare": _take_nothing_over},
         first_seed=1200,
+    ),
+    Planted(
+        name="who falls back may have a node by now",
+        accused="S9",
+        tell=taken,
+        operator=_evict_whatever_it_became,
+    ),
+    Planted(
+        name="nobody waits for spot",
+        accused="S9",
+        tell=taken,
+        functions={"waiting": _impatient},
     ),
 )

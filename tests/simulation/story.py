@@ -184,6 +184,52 @@ def pressed(seed: int, *, wavering: bool) -> Story:
     )
 
 
+def taken(seed: int) -> Story:
+    """All of spot goes, and comes back or not: fallbacks and probes, while messages go astray."""
+    dice = random.Random(seed)
+    operators = dice.choice((1, 2, 2))
+    seconds = 50.0
+    workloads = tuple(
+        replace(
+            _workload(dice, f"w{number}"),
+            percent=dice.choice((50, 70, 100)),
+            floor=dice.randint(0, 2),
+            patience=dice.choice((5, 10)),
+        )
+        for number in range(dice.choice((1, 1, 2)))
+    )
+    steps = [Step(at=dice.choice((1.0, 4.0)), what="lose-spot")]
+    if dice.random() < 0.7:
+        steps.append(Step(at=dice.choice((14.0, 25.0)), what="add-node", value=1))
+        if dice.random() < 0.4:
+            steps.append(Step(at=dice.choice((30.0, 38.0)), what="lose-spot"))
+    whats = dice.choices(("lag", "crash", "isolate", "silence", "cut"), k=dice.randint(0, 3))
+    steps += [_step(dice, what, seconds) for what in whats]
+    if dice.random() < 0.4:
+        steps.append(_step(dice, dice.choice(WORLD), seconds))
+    return Story(
+        seed=seed,
+        spot=dice.choice((1, 2)),
+        on_demand=2,
+        workloads=workloads,
+        operators=operators,
+        elect=operators == 1 or dice.random() < 0.6,
+        clocks=((0.0, dice.choice((1.0, 0.85))), (0.0, dice.choice((1.0, 1.2)))),
+        weather=Weather(
+            latency=dice.choice((0.01, 0.2)),
+            held=dice.choice((0.0, 0.2, 0.5)),
+            late=dice.choice((0.0, 0.05)),
+            lost=dice.choice((0.0, 0.05)),
+            unanswered=dice.choice((0.0, 0.2)),
+            slept=dice.choice((0.0, 0.05)),
+            crash=dice.choice((0.0, 0.02, 0.05)),
+            away=dice.choice((0.0, 0.0, 0.3)),
+        ),
+        steps=tuple(sorted(steps, key=lambda step: step.at)),
+        seconds=seconds,
+    )
+
+
 def everything(seed: int) -> Story:
     """A short history with everything in it."""
     dice = random.Random(seed)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.search import report, search, shrunk
-from tests.simulation.story import chaos
+from tests.simulation.story import chaos, taken
 
 WITH_FAULTS = 5000
+WITH_SPOT_TAKEN = 1000
 PARTS = 10
 
 
@@ -24,3 +25,13 @@ def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(
     assert tally.pressed > size / 4
     assert tally.crashes > size / 4
     assert tally.held < size / 20
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_spot_that_goes_and_comes_back_costs_no_floor_and_nobody_who_has_a_node(part: int) -> None:
+    size = WITH_SPOT_TAKEN // PARTS
+    tally, failed = search(taken, range(part * size, (part + 1) * size))
+    assert failed is None, report(shrunk(failed))
+    print(tally)
+    assert tally.evicted["fallback"] > size
+    assert tally.crashes > size

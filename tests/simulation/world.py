@@ -360,6 +360,10 @@ class World:
         if name := self._pick(self.cluster.fleet.names(), step):
             await self.cluster.fleet.take(name)
 
+    async def _lose_spot(self, step: Step) -> None:
+        for name in self.cluster.fleet.names(NodeType.SPOT):
+            await self.cluster.fleet.take(name)
+
     async def _add_node(self, step: Step) -> None:
         await self._add_nodes(step.value, 1 - step.value)
 

@@ -280,13 +280,14 @@ class World:
 
     async def settle(self) -> float:
         """Wait until all is as it should be; accuse if it does not come to that."""
-        began = self.clock.monotonic()
+        began = since = self.clock.monotonic()
         while why := self.unsettled():
-            waited = self.clock.monotonic() - max(began, self._put_off())
+            since = max(since, self._put_off())
+            waited = self.clock.monotonic() - since
             if waited > HELD_AFTER and not self.held and self._is_held():
                 self.oracle.say("world: the owner rolls out, to free what the ledger holds")
                 self.held = True
-                began = self.clock.monotonic()
+                began = since = self.clock.monotonic()
                 for number in range(len(self.story.workloads)):
                     await self._rollout(Step(at=0.0, what="rollout", who=number))
             if waited > SETTLES_WITHIN:

@@ -113,6 +113,7 @@ class OnRealControlPlane(Bed):
                 await replica.terminate()
         for replica in crew.replicas:
             assert replica.exit_code in (0, -signal.SIGKILL), f"exited with {replica.exit_code}"
+        assert not self.refused(), "the rights of build/k8s/rbac.yaml do not suffice"
 
     async def kill_operator(self) -> None:
         """SIGKILL."""
@@ -130,6 +131,11 @@ class OnRealControlPlane(Bed):
         events = self.plane.audit(user=self.user)
         reads = {"get", "list", "watch"}
         return [(e.verb, e.kind) for e in events if e.verb not in reads and e.kind != "leases"]
+
+    def refused(self) -> Counter[tuple[str, str]]:
+        """What the operator has asked for and was not allowed to, from the audit log."""
+        asked = self.plane.audit(user=self.user, stage=None)
+        return Counter((e.verb, e.kind) for e in asked if e.code in (401, 403))
 
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
         """Played by kwok."""

@@ -69,7 +69,13 @@ def settle(observed: Observed, ended: Set[str], now: datetime) -> Settlement:
 
 
 def lost_in_vain(ledger: Ledger, now: datetime, most: int = FUTILE_MOVES) -> Ledger:
-    """Count a move whose replacement landed in the class just left; after ``most``, rest."""
+    """Count a move whose replacement landed in the class just left; after ``most``, rest.
+
+    Moves that were under way when the rest began tell nothing new, and make it no longer: else
+    seven that went with one node would rest for as long as seven attempts.
+    """
+    if ledger.futile_until is not None and now < ledger.futile_until:
+        return ledger
     futile = ledger.futile + 1
     until = ledger.futile_until
     if futile >= most:

@@ -162,12 +162,20 @@ def test_the_wait_between_probes(failed: int, minutes: int) -> None:
     assert probe_backoff(failed) == timedelta(minutes=minutes)
 
 
-def test_three_futile_moves_rest_and_each_further_one_doubles_it() -> None:
-    ledger, rests = Ledger(), []
+def test_three_futile_moves_rest_and_each_further_attempt_doubles_it() -> None:
+    ledger, now, rests = Ledger(), NOW, []
     for _ in range(11):
-        ledger = lost_in_vain(ledger, NOW)
-        rests.append(ledger.futile_until and (ledger.futile_until - NOW) // timedelta(minutes=1))
+        ledger = lost_in_vain(ledger, now)
+        rests.append(ledger.futile_until and (ledger.futile_until - now) // timedelta(minutes=1))
+        now = ledger.futile_until or now
     assert rests == [None, None, 5, 10, 20, 40, 80, 160, 320, 360, 360]
+
+
+def test_moves_that_were_under_way_when_the_rest_began_make_it_no_longer() -> None:
+    ledger = Ledger()
+    for _ in range(7):
+        ledger = lost_in_vain(ledger, NOW)
+    assert (ledger.futile, ledger.futile_until) == (3, NOW + timedelta(minutes=5))
 
 
 # -- where new replicas go -----------------------------------------------------------------------

@@ -140,7 +140,7 @@ LONG = (  # on demand: python -m tests.model --long
 
     Case(
         name="J-long-1", says="two leaders, a replacement, any crashes",
-        design=Design(), bounds=Bounds(events=0), states=0,
+        design=Design(), bounds=Bounds(events=0), states=633_636,
     ),
     Case(
         name="J-long-unsent", says="J-unsent, two intents a turn, one crash",
@@ -149,10 +149,11 @@ LONG = (  # on demand: python -m tests.model --long
     ),
     Case(
         name="J-long-2", says="two leaders, one pod lost to others, any crashes",
-        design=Design(), bounds=Bounds(births=0), states=0,
+        design=Design(), bounds=Bounds(births=0), states=238_322,
     ),
     Case(
         name="J-long-3", says="four pods, floor two, two leaders, any crashes",
-        design=Design(), bounds=Bounds(pods=4, floor=2, births=0, events=0), states=0,
+        design=Design(), bounds=Bounds(pods=4, floor=2, births=0, events=0),
+        states=53_901,
     ),
 )  # fmt: skip

@@ -255,10 +255,15 @@ class Reconciler:
                 continue
             pod = self._cluster.pods.get(namespace, intent.name)
             if pod is None or pod.uid != intent.pod:
-                pod = await self._client.get(PODS, namespace, intent.name)
-            if pod is None or pod.uid != intent.pod or pod.deleting_at is not None:
+                await self._look_at(namespace, intent)
+            elif pod.deleting_at is not None:
                 self._journal.saw_end(intent.pod)
         return frozenset(i.pod for i in ledger.intents if i.pod in self._journal)
+
+    async def _look_at(self, namespace: str, intent: Intent) -> None:
+        pod = await self._client.get(PODS, namespace, intent.name)
+        if pod is None or pod.uid != intent.pod or pod.deleting_at is not None:
+            self._journal.saw_end(intent.pod)
 
     def _trusted(self, observed: Observed) -> Observed:
         """The same with what speaks against acting on the stores at this moment."""
@@ -358,13 +363,7 @@ class Reconciler:
             fresh = self._clock.monotonic() - asked_at < FRESH_SECONDS
             return fresh and self._may_move() and self._cluster.configuration(key) == wishes
 
-        pods = await self._client.list_all(
-            PODS, workload.namespace, quorum=True, label_selector=str(workload.selector)
-        )
-        living = {pod.uid: pod for pod in pods if pod.deleting_at is None}
-        for pod in pods:
-            if pod.deleting_at is not None:
-                self._journal.saw_end(pod.uid)
+        living = await self._living(workload, ledger)
         allowed: tuple[Intent, ...] = ()
         # The ledger may have been long in writing: what the owner says is asked anew.
         if wishes is not None and self._goes_on(key, observed, wishes):
@@ -405,6 +404,21 @@ class Reconciler:
             return done, await self._write(workload, held, rest)
         except Conflict:
             return done, held  # whoever wrote it has taken them over
+
+    async def _living(self, workload: Workload, ledger: Ledger) -> dict[str, Pod]:
+        """The workload's pods as they are now, by UID, but for those that end."""
+        pods = await self._client.list_all(
+            PODS, workload.namespace, quorum=True, label_selector=str(workload.selector)
+        )
+        for pod in pods:
+            if pod.deleting_at is not None:
+                self._journal.saw_end(pod.uid)
+        shown = {pod.uid for pod in pods}
+        for intent in ledger.intents:
+            if intent.pod not in shown and intent.pod not in self._journal:
+                # Our view is behind. Unless that is learned, the next turn means it again.
+                await self._look_at(workload.namespace, intent)
+        return {pod.uid: pod for pod in pods if pod.deleting_at is None}
 
     def _goes_on(self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration) -> bool:
         """Nothing has come up since ``observed`` that keeps evictions back."""

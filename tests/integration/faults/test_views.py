@@ -16,6 +16,7 @@ from tests.integration.faults.stage import (
     answered,
     enacted,
     evicted,
+    is_ledger_write,
     line_of,
     once,
     reason,
@@ -73,6 +74,34 @@ def test_row_1_once_a_watch_has_said_nothing_for_90_s_nothing_moves(path: str, n
         await settled(world, 3)
 
     enacted(script)
+
+
+def test_a_pod_that_only_a_silent_watch_still_shows_is_meant_once() -> None:
+    """Its lack in the list that authorises is learned, or ledger writes would go on and on."""
+    writes = []
+
+    async def script(world: World) -> None:
+        line = line_of(world)
+        for stream in line._inner.streams:
+            if stream.request.path == ALL_PODS:
+                stream.silence()
+
+        def order(request: Request) -> Verdict | None:
+            if is_ledger_write(request):
+                writes.append(request.method)
+            return DROP if follows(ALL_PODS)(request) else None
+
+        line.order = order
+        for number in range(5):
+            await world.take("delete-pod", who=number)
+        await asyncio.sleep(10)
+        await world.take("percent", value=100)
+        await asyncio.sleep(60)
+        assert evicted(world) == 0
+        line.order = lambda request: None
+
+    enacted(script, moves=2)
+    assert writes == ["POST", "DELETE"]
 
 
 def test_row_2_a_frozen_api_server_costs_the_lead_before_the_lease_and_nobody_leads_twice() -> None:

@@ -299,12 +299,11 @@ class _Rules:
             new = [pod for pod in _living(world.pods) if pod not in named]
             for size in range(0 if world.ledger else 1, self._bounds.batch + 1):
                 for wanted in combinations(new, size):
-                    # Its caches show what has ended, or not yet; and whatever it takes to be over,
-                    # only what has ended may be struck out.
+                    # Its caches show what has ended, or not yet; and it may take everything to be
+                    # over that has (planner/settlement.py strikes nothing else).
                     for known in {ended, frozenset[int]()}:
-                        marks = _prepared(
-                            self._design.prepare, ledger, process.name, wanted, named, known
-                        )
+                        left = tuple(mark for mark in ledger if mark.pod not in known)
+                        marks = _prepared(self._design.prepare, left, process.name, wanted)
                         decided.add((marks, wanted))
         for marks, wanted in decided:
             read = process._replace(phase=Phase.READ, marks=marks, read_empty=not world.ledger)
@@ -499,17 +498,12 @@ def _marks(ledger: Ledger) -> Marks:
 
 
 @cache
-def _prepared(
-    prepare: Prepare, marks: Marks, sender: int, wanted: Pods, over: frozenset[int],
-    ended: frozenset[int],
-) -> Marks:  # fmt: skip
+def _prepared(prepare: Prepare, marks: Marks, sender: int, wanted: Pods) -> Marks:
     return _marks(
         prepare(
             _ledger(marks),
             sender=str(sender),
             wanted=[_intent(Mark(pod, sender)) for pod in wanted],
-            over=set(map(str, over)),
-            ended=set(map(str, ended)),
         )
     )
 

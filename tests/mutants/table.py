@@ -121,8 +121,8 @@ MUTANTS = (
     _mutant(
         "intents are forgotten after a while",
         "planner/ledger.py",
-        "if intent.pod not in (over & ended)]",
-        "if intent.pod not in (over & ended) and intent.tries < 2]",
+        "    old = ledger.intents\n",
+        "    old = [intent for intent in ledger.intents if intent.tries < 2]\n",
         LEDGER,
     ),
     _mutant(

@@ -2,8 +2,8 @@
 
 A turn that evicts goes like this, and no clock takes part in it:
 
-1. ``prepare`` the ledger as read (``without_unsent``): what is over goes, new intents come,
-   orphans are taken over.
+1. ``prepare`` the ledger as read, without what was never sent (``without_unsent``) and what is
+   over (:func:`spotalis.planner.settlement.settle`): new intents come, orphans are taken over.
 2. Write it by compare and swap. Lost: nothing was sent, the next turn begins anew.
 3. Only then read the pods with quorum, and ``authorise`` against what both say together.
 4. Send what is authorised, by UID.
@@ -52,7 +52,6 @@ def prepare(
     *,
     sender: str,
     wanted: Sequence[Intent] = (),
-    over: Set[str] = frozenset(),
     ended: Set[str] = frozenset(),
 ) -> Ledger:
     """The ledger to be written before anything is sent.
@@ -61,13 +60,12 @@ def prepare(
         ledger: as read, however old: a stale one loses the compare and swap.
         sender: this process.
         wanted: new intents, of this sender.
-        over: UIDs of pods whose moves are over; only those among ``ended`` are struck.
         ended: UIDs of pods that were seen ending or gone, by whomever: for good, since a UID
-            never comes back.
+            never comes back. Nothing of theirs is sent again.
     """
-    kept = [intent for intent in ledger.intents if intent.pod not in (over & ended)]
-    known = {intent.pod for intent in kept}
-    again = [intent if intent.pod in ended else _again(intent, sender) for intent in kept]
+    old = ledger.intents
+    known = {intent.pod for intent in old}
+    again = [intent if intent.pod in ended else _again(intent, sender) for intent in old]
     new = [intent for intent in wanted if intent.pod not in known]
     return msgspec.structs.replace(ledger, intents=(*again, *new))
 

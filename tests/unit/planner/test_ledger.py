@@ -41,19 +41,10 @@ def test_an_intent_that_has_not_ended_is_taken_up_again(before: Intent, after: I
     assert prepare(ledger(before), sender="us") == ledger(after)
 
 
-@pytest.mark.parametrize(
-    ("over", "ended", "kept"),
-    [
-        pytest.param({"a"}, {"a"}, [], id="over, and its pod was seen ending: struck out"),
-        pytest.param({"a"}, set(), [intent("a", tries=2)], id="over, not seen ending: kept"),
-        pytest.param(set(), {"a"}, [intent("a")], id="ended, not over: kept as it is"),
-        pytest.param({"b"}, {"b"}, [intent("a", tries=2)], id="another's end says nothing"),
-    ],
-)
-def test_only_what_was_seen_ending_is_ever_struck_out(
-    over: set[str], ended: set[str], kept: list[Intent]
-) -> None:
-    assert prepare(ledger(intent("a")), sender="us", over=over, ended=ended) == ledger(*kept)
+def test_whose_pod_was_seen_ending_stays_as_it_is_and_is_not_sent_again() -> None:
+    before = ledger(intent("a", "them"), intent("b"))
+    after = prepare(before, sender="us", ended={"a", "c"})
+    assert after == ledger(intent("a", "them"), intent("b", tries=2))
 
 
 def test_new_intents_follow_the_old_ones_and_a_pod_is_named_once() -> None:
@@ -64,8 +55,8 @@ def test_new_intents_follow_the_old_ones_and_a_pod_is_named_once() -> None:
 
 def test_what_else_the_ledger_remembers_stays() -> None:
     before = Ledger(market=Market.SHORT, probes_failed=2, futile=1, intents=(intent("a"),))
-    after = prepare(before, sender="us", over={"a"}, ended={"a"})
-    assert after == Ledger(market=Market.SHORT, probes_failed=2, futile=1)
+    after = prepare(before, sender="us", ended={"a"})
+    assert after == before
 
 
 # What is sent. The pods a, b, c and d are living; which of them are ready on on-demand is said.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -61,6 +61,8 @@ class Bed(ABC):
     namespace: str
     user: str
     """The operator's user in the audit log."""
+    webhook_away: bool = False
+    """Set before the operator starts: the API server cannot reach its webhook."""
 
     # -- what the two beds do differently ------------------------------------------------------
 
@@ -75,6 +77,22 @@ class Bed(ABC):
     @abstractmethod
     def evictions(self) -> list[str]:
         """Names of the pods that the operator has evicted in this namespace, in order."""
+
+    @abstractmethod
+    def evicted_at(self) -> list[datetime]:
+        """When the API server got these evictions, in order."""
+
+    @abstractmethod
+    def refused(self) -> int:
+        """How many evictions the operator has asked for in this namespace in vain."""
+
+    @abstractmethod
+    async def status_word(self, name: str) -> str:
+        """What the metric ``spotalis_workload_status`` says of a workload; empty: nothing."""
+
+    @abstractmethod
+    async def webhook_back(self) -> None:
+        """From now on the API server reaches the webhook of the operator that runs."""
 
     @abstractmethod
     def writes(self) -> list[tuple[str, str]]:
@@ -201,6 +219,14 @@ class Bed(ABC):
 
         await self.until(so, f"{name} is {on_demand} + {spot}", within=within, instead=found)
 
+    async def says(self, name: str, word: str) -> None:
+        """Wait until the operator's status word of a workload is this one."""
+
+        async def so() -> bool:
+            return await self.status_word(name) == word
+
+        await self.until(so, f"{name} is {word}", instead=lambda: self.status_word(name))
+
     async def stands_still(self, name: str, *, seconds: float = 8.0) -> None:
         """Nothing about the workload's pods changes, and no eviction happens, for so long."""
         before = {pod.uid for pod in await self.pods(name)}
@@ -208,6 +234,31 @@ class Bed(ABC):
         await asyncio.sleep(seconds)
         assert {pod.uid for pod in await self.pods(name)} == before
         assert self.evictions() == evicted
+
+    @asynccontextmanager
+    async def fewest(
+        self, name: str, node_type: NodeType | None = None
+    ) -> AsyncIterator[Callable[[], int]]:
+        """``async with bed.fewest("web") as fewest:`` and then ``fewest()`` says how few replicas
+        served (on nodes of that class) at any look during the block."""
+        found: list[int] = []
+
+        async def look() -> None:
+            on_demand, spot = await self.split(name)
+            counts = {None: on_demand + spot, NodeType.ON_DEMAND: on_demand, NodeType.SPOT: spot}
+            found.append(counts[node_type])
+
+        async def watch() -> None:
+            while True:
+                await look()
+                await asyncio.sleep(POLL_SECONDS / 2)
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield lambda: min(found)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
     async def until(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random  # noqa: TID251  # seeded
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,11 +14,12 @@ from typing import Any
 
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report
+from spotalis.app.settings import Sources
 from spotalis.embedded.audit import Entry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
-from spotalis.model.settings import ControllerConfiguration
+from spotalis.model.settings import ControllerConfiguration, declared
 from spotalis.web.exposition import Snapshot
 from spotalis.webhook.errors import Misdirected
 from spotalis.webhook.forward import Refusal, Unreachable
@@ -59,6 +60,8 @@ class OnEmbeddedCluster(Bed):
         """What the API server reaches at a webhook's address: the replicas, in turn."""
         if (other := self.others.get(str(target.get("url")))) is not None:
             return json.dumps(other(json.loads(body))).encode()
+        if self.webhook_away:
+            raise ConnectionRefusedError("nobody listens there")
         serving = [replica for replica in self._replicas if replica.operator.synced.is_set()]
         if not serving:
             raise ConnectionRefusedError("no operator is running")
@@ -75,10 +78,9 @@ class OnEmbeddedCluster(Bed):
     @asynccontextmanager
     async def crew(self, count: int, *flags: str) -> AsyncIterator[EmbeddedCrew]:
         """So many replicas, all ready when the block begins, one of them leading."""
-        assert not flags, "flags are for processes"
         crew = EmbeddedCrew(self)
         for _ in range(count):
-            replica = await self._start(alone=count == 1)
+            replica = await self._start(flags, alone=count == 1)
             crew.replicas.append(replica)
         try:
             yield crew
@@ -90,9 +92,9 @@ class OnEmbeddedCluster(Bed):
                 if not replica.running.done():
                     await replica.terminate()
 
-    async def _start(self, *, alone: bool) -> EmbeddedReplica:
+    async def _start(self, flags: Sequence[str], *, alone: bool) -> EmbeddedReplica:
         self._started += 1
-        settings = ControllerConfiguration(identity=f"operator-{self._started}_0")
+        settings = replace(_set_by(flags), identity=f"operator-{self._started}_0")
         excluded = settings.namespaces.excluded | {settings.namespace}
         settings = replace(settings, namespaces=replace(settings.namespaces, excluded=excluded))
         settings = replace(settings, **self.settings)
@@ -140,6 +142,31 @@ class OnEmbeddedCluster(Bed):
         found = self.cluster.audit.evictions()
         return [e.name for e in found if self._is_ours(e) and e.namespace == self.namespace]
 
+    def evicted_at(self) -> list[datetime]:
+        """From the audit log."""
+        found = self.cluster.audit.evictions()
+        return [e.at for e in found if self._is_ours(e) and e.namespace == self.namespace]
+
+    def refused(self) -> int:
+        """From the audit log."""
+        return sum(
+            entry.code >= 300
+            for entry in self.cluster.audit.of(verb="create", kind="pods/eviction")
+            if self._is_ours(entry) and entry.namespace == self.namespace
+        )
+
+    async def status_word(self, name: str) -> str:
+        """From what a scrape would read."""
+        for replica in self._replicas:
+            for row in Report(replica.operator, self._clock).snapshot().workloads:
+                if (row.namespace, row.workload) == (self.namespace, name):
+                    return row.reason
+        return ""
+
+    async def webhook_back(self) -> None:
+        """The way to it is free."""
+        self.webhook_away = False
+
     def _is_ours(self, entry: Entry) -> bool:
         """Each replica of several is a user of its own, so that the audit log tells them apart."""
         return entry.user == self.user or entry.user.startswith(f"{self.user}/")
@@ -166,6 +193,16 @@ class OnEmbeddedCluster(Bed):
     async def reclaim(self, node: str) -> None:
         """Node and pods at once."""
         await self.cluster.fleet.take(node)
+
+
+def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
+    """What ``spotalis controller`` would make of its flags: ``--storm-calm=20s``."""
+    by_flag = {setting.flag: setting.path for setting in declared().values()}
+    given = {}
+    for flag in flags:
+        name, _, text = flag.removeprefix("--").partition("=")
+        given[by_flag[name]] = text or "true"
+    return Sources(environment={}, flags=given).load().settings.controller
 
 
 class EmbeddedReplica(Replica):

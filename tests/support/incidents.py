@@ -163,16 +163,25 @@ async def rolled_out(bed: Bed, kind: str, name: str, *, within: float = 120) -> 
 
 async def events(bed: Bed, name: str) -> list[str]:
     """Reasons of the Events that Spotalis wrote about a workload, in no order."""
+    return [str(event["reason"]) for event in await _events(bed, name)]
+
+
+async def notes(bed: Bed, name: str, reason: str) -> list[str]:
+    """What those of one reason say."""
+    return [str(event["note"]) for event in await _events(bed, name) if event["reason"] == reason]
+
+
+async def _events(bed: Bed, name: str) -> list[dict[str, Any]]:
     answer = await bed.api.raw("GET", f"/apis/events.k8s.io/v1/namespaces/{bed.namespace}/events")
     return [
-        event["reason"]
+        event
         for event in json.loads(answer.body)["items"]
         if event.get("reportingController") == "spotalis.io/controller"
         and event["regarding"]["name"] == name
     ]
 
 
-async def told(bed: Bed, name: str, reason: str, *, within: float = 40) -> None:
+async def told(bed: Bed, name: str, reason: str, *, within: float = 60) -> None:
     """Wait until Spotalis has said something about a workload."""
 
     async def said() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random  # noqa: TID251  # jitter of the administrator's client
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,10 @@ from tests.support.stage import Play, Scenario
 ROOT = Path(__file__).parents[2]
 RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
 WEBHOOK = ROOT / "build" / "k8s" / "webhook.yaml"
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
+"""For a process that needs 2 s on an idle machine."""
+NOBODY = 3
+"""Number of the port of a scenario's claim where nobody listens, unless several replicas do."""
 BED_CONFIG = BedConfig(ready_after=1.0, gone_after=1.0, rbac=RBAC)
 """Kubelets that need 1 s to Ready and 1 s to go, as performance.md measures with."""
 
@@ -50,6 +54,7 @@ class OnRealControlPlane(Bed):
         self._ports = ports
         self._crew: RealCrew | None = None
         self._transport: HttpTransport | None = None
+        self._webhook = 0
 
     async def open(self) -> None:
         """Connect as an administrator."""
@@ -88,10 +93,8 @@ class OnRealControlPlane(Bed):
     async def _running(
         self, webhook: int, claims: Sequence[PortClaim], flags: tuple[str, ...]
     ) -> AsyncIterator[RealCrew]:
-        configuration = yaml.safe_load(WEBHOOK.read_text())
-        for entry in configuration["webhooks"]:
-            entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
-        self.plane.apply([configuration])
+        self._webhook = webhook
+        self._register(self._ports.ports[NOBODY] if self.webhook_away else webhook)
         kubeconfig = self.plane.kubeconfig("spotalis")
         self._crew = crew = RealCrew(self.api, self.plane, self.user)
         try:
@@ -104,9 +107,8 @@ class OnRealControlPlane(Bed):
                     f"the operator is ready (log: {replica.log})",
                     within=READY_SECONDS,
                 )
-            await self.until(
-                lambda: self._heeded(crew), "the API server calls the webhook", within=10
-            )
+            if not self.webhook_away:
+                await self._until_heeded()
             yield crew
         finally:
             for replica in crew.replicas:
@@ -114,6 +116,23 @@ class OnRealControlPlane(Bed):
         for replica in crew.replicas:
             assert replica.exit_code in (0, -signal.SIGKILL), f"exited with {replica.exit_code}"
         assert not self.refused(), "the rights of build/k8s/rbac.yaml do not suffice"
+
+    def _register(self, port: int) -> None:
+        configuration = yaml.safe_load(WEBHOOK.read_text())
+        for entry in configuration["webhooks"]:
+            entry["clientConfig"] = {"url": f"https://127.0.0.1:{port}/mutate"}
+        self.plane.apply([configuration])
+
+    async def webhook_back(self) -> None:
+        """Its address is put right."""
+        self.webhook_away = False
+        self._register(self._webhook)
+        await self._until_heeded()
+
+    async def _until_heeded(self) -> None:
+        crew = self._crew
+        assert crew is not None
+        await self.until(lambda: self._heeded(crew), "the API server calls the webhook")
 
     async def kill_operator(self) -> None:
         """SIGKILL."""
@@ -125,6 +144,26 @@ class OnRealControlPlane(Bed):
     def evictions(self) -> list[str]:
         """From the audit log."""
         return [e.name for e in self.plane.evictions(self.user) if e.namespace == self.namespace]
+
+    def evicted_at(self) -> list[datetime]:
+        """From the audit log."""
+        events = self.plane.evictions(self.user)
+        return [e.received for e in events if e.namespace == self.namespace]
+
+    def refused(self) -> int:
+        """From the audit log."""
+        asked = self.plane.audit(user=self.user, verb="create", kind="pods/eviction")
+        return sum(e.code >= 300 for e in asked if e.namespace == self.namespace)
+
+    async def status_word(self, name: str) -> str:
+        """From /metrics of those that run."""
+        assert self._crew is not None
+        for replica in self._crew.replicas:
+            for labels, value in (await replica.samples("spotalis_workload_status")).items():
+                said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+                if value and (said["namespace"], said["workload"]) == (self.namespace, name):
+                    return str(said["reason"])
+        return ""
 
     def writes(self) -> list[tuple[str, str]]:
         """From the audit log."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from spotalis.kube.client import PatchType
 from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.stage import Play, on_both_beds
 
 BURSTS = [
@@ -76,14 +81,8 @@ def test_what_is_not_opted_in_is_untouched(play: Play) -> None:
         async with bed.operator():
             await bed.deployment("plain", 4)
             await bed.deployment("idle", 4, Wishes(other={"enabled": "false"}))
-            bare = {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "metadata": {"name": "bare", "labels": {"app": "bare"}},
-                "spec": {"containers": [{"name": "main", "image": "registry.example/main:1"}]},
-            }
-            answer = await bed.api.raw("POST", f"/api/v1/namespaces/{bed.namespace}/pods", bare)
-            assert answer.status == 201
+            metadata = {"name": "bare", "labels": {"app": "bare"}}
+            await start(bed, {"metadata": metadata, "spec": {"containers": CONTAINERS}})
 
             async def all_ready() -> bool:
                 return all(
@@ -98,6 +97,74 @@ def test_what_is_not_opted_in_is_untouched(play: Play) -> None:
                 for pod in await bed.pods(name):
                     assert (pod.rule, pod.slot) == ("", None)
                     assert not [key for key in pod.labels if key.startswith("spotalis.io/")]
+        assert bed.evictions() == []
+
+    play(scenario)
+
+
+CONTAINERS = [{"name": "main", "image": "registry.example/main:1"}]
+
+
+async def create(bed: Bed, kind: str, name: str) -> None:
+    """A Job or a DaemonSet with a pod; the embedded cluster has no controller that makes it."""
+    group = "batch" if kind == "Job" else "apps"
+    labels = {"app": name}
+    spec: dict[str, Any] = {"containers": CONTAINERS}
+    if kind == "Job":
+        spec["restartPolicy"] = "Never"
+    wanted: dict[str, Any] = {"template": {"metadata": {"labels": labels}, "spec": spec}}
+    if kind == "DaemonSet":
+        wanted["selector"] = {"matchLabels": labels}
+    owner = {"apiVersion": f"{group}/v1", "kind": kind}
+    path = f"/apis/{group}/v1/namespaces/{bed.namespace}/{kind.lower()}s"
+    answer = await bed.api.raw("POST", path, {**owner, "metadata": {"name": name}, "spec": wanted})
+    assert answer.status == 201, answer.body
+    if isinstance(bed, OnEmbeddedCluster):
+        uid = json.loads(answer.body)["metadata"]["uid"]
+        reference = {**owner, "name": name, "uid": uid, "controller": True}
+        metadata = {"name": f"{name}-1", "labels": labels, "ownerReferences": [reference]}
+        await start(bed, {"metadata": metadata, "spec": spec})
+
+
+async def start(bed: Bed, pod: Mapping[str, Any]) -> None:
+    answer = await bed.api.raw("POST", f"/api/v1/namespaces/{bed.namespace}/pods", pod)
+    assert answer.status == 201, answer.body
+
+
+@on_both_beds
+def test_in_an_opted_in_namespace_bare_pods_jobs_and_daemon_sets_are_untouched(play: Play) -> None:
+    """They run on spot, where the namespace wants none of its replicas."""
+
+    async def scenario(bed: Bed) -> None:
+        opted_in = {
+            "labels": {"spotalis.io/enabled": "true"},
+            "annotations": {"spotalis.io/spot-percentage": "0"},
+        }
+        answer = await bed.api.raw(
+            "PATCH",
+            f"/api/v1/namespaces/{bed.namespace}",
+            {"metadata": opted_in},
+            content_type=PatchType.MERGE.value,
+        )
+        assert answer.status == 200, answer.body
+        await bed.add_nodes(spot=1)
+        async with bed.operator():
+            metadata = {"name": "bare", "labels": {"app": "bare"}}
+            await start(bed, {"metadata": metadata, "spec": {"containers": CONTAINERS}})
+            await create(bed, "Job", "once")
+            await create(bed, "DaemonSet", "each")
+            names = ("bare", "once", "each")
+            for name in names:
+                await bed.settled(name, 0, 1)
+            before = {pod.uid for name in names for pod in await bed.pods(name)}
+            # One that the namespace's wishes are for shows that the operator heeds them.
+            await bed.deployment("web", 2)
+            await bed.add_nodes(on_demand=1)
+            await bed.settled("web", 2, 0)
+            await bed.stands_still("once")
+            now = [pod for name in names for pod in await bed.pods(name)]
+            assert {pod.uid for pod in now} >= before  # a DaemonSet has one more on the new node
+            assert [key for pod in now for key in pod.labels if "spotalis" in key] == []
         assert bed.evictions() == []
 
     play(scenario)

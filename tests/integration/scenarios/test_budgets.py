@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
+from pathlib import Path
 
+from spotalis.model.nodes import NodeType
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
-from tests.support.embedded_stage import OnEmbeddedCluster
-from tests.support.stage import Play, on_both_beds, only_embedded
+from tests.support.real_stage import OnRealControlPlane
+from tests.support.stage import Play, on_both_beds
 
 TO_70 = {"spot-percentage": "70"}
+K8S = Path(__file__).parents[3] / "build" / "k8s"
+RIGHT_TO_DELETE = K8S / "optional" / "pdb-override.yaml"
 
 
 @on_both_beds
@@ -25,8 +28,11 @@ def test_a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens(pl
             await bed.annotate("Deployment", "held", TO_70)
             await bed.annotate("Deployment", "free", TO_70)
             await bed.settled("free", 2, 2)
+            await bed.says("held", "BlockedByPDB")
             await bed.stands_still("held", seconds=12)
             assert len(bed.evictions()) == 2
+            assert bed.refused() == 0  # it looks at the budget, and asks nothing in vain
+            assert (await incidents.events(bed, "held")).count("MoveBlocked") == 1
             await bed.delete_budget("held")
             await bed.settled("held", 2, 2)
         assert len(bed.evictions()) == 4
@@ -43,7 +49,7 @@ def test_a_budget_of_one_lets_replicas_go_one_by_one(play: Play) -> None:
             await bed.budget("one", "web", maxUnavailable=1)
             await bed.settled("web", 6, 0)
             await bed.annotate("Deployment", "web", TO_70)
-            await bed.settled("web", 2, 4, within=90)
+            await bed.settled("web", 2, 4, within=120)
             await bed.stands_still("web")
         assert len(bed.evictions()) == 4
 
@@ -64,8 +70,12 @@ def test_two_budgets_on_one_pod_block_it_by_name_and_nobody_else(play: Play) -> 
             await bed.annotate("Deployment", "held", TO_70)
             await bed.annotate("Deployment", "free", TO_70)
             await bed.settled("free", 2, 2)
+            await bed.says("held", "BlockedByPDB")
             await bed.stands_still("held")
             assert len(bed.evictions()) == 2
+            assert bed.refused() == 0
+            [note] = await incidents.notes(bed, "held", "MoveBlocked")
+            assert "more than one PodDisruptionBudget: one, two" in note
             await bed.delete_budget("two")
             await bed.settled("held", 2, 2)
         assert len(bed.evictions()) == 4
@@ -81,20 +91,10 @@ def test_a_budget_of_20_percent_is_never_overdrawn(play: Play) -> None:
             await bed.deployment("web", 10, Wishes(0, other={"max-moves-in-flight": "10"}))
             await bed.budget("fifth", "web", maxUnavailable="20%")
             await bed.settled("web", 10, 0)
-            fewest = 10
-
-            async def watch() -> None:
-                nonlocal fewest
-                while True:
-                    serving = [p for p in await bed.pods("web") if p.ready and not p.deleting_at]
-                    fewest = min(fewest, len(serving))
-                    await asyncio.sleep(0.1)
-
-            watching = asyncio.create_task(watch())
-            await bed.annotate("Deployment", "web", TO_70)
-            await bed.settled("web", 3, 7, within=90)
-            watching.cancel()
-            assert fewest == 8
+            async with bed.fewest("web") as fewest:
+                await bed.annotate("Deployment", "web", TO_70)
+                await bed.settled("web", 3, 7, within=120)
+            assert fewest() == 8
             await bed.stands_still("web")
         assert len(bed.evictions()) == 7
 
@@ -124,29 +124,27 @@ def test_a_budget_that_comes_in_the_middle_of_a_rebalance_stops_it_until_it_goes
             await bed.stands_still("web", seconds=12)
             assert len(bed.evictions()) == moved
             await bed.delete_budget("late")
-            await bed.settled("web", 3, 7, within=90)
+            await bed.settled("web", 3, 7, within=120)
         assert len(bed.evictions()) == 7
 
     play(scenario)
 
 
-@only_embedded
+@on_both_beds
 def test_an_override_deletes_where_a_budget_blocks_and_the_floor_still_holds(play: Play) -> None:
     async def scenario(bed: Bed) -> None:
-        assert isinstance(bed, OnEmbeddedCluster)
-        bed.settings["pdb_override"] = True
+        if isinstance(bed, OnRealControlPlane):
+            bed.plane.apply(RIGHT_TO_DELETE.read_text())
         await bed.add_nodes(spot=2, on_demand=3)
-        async with bed.operator():
+        async with bed.operator("--pdb-override"):
             wishes = Wishes(0, 2, {"pdb-override": "true", "max-moves-in-flight": "10"})
             await bed.deployment("web", 10, wishes)
             await bed.settled("web", 10, 0)
             await bed.budget("web", "web", minAvailable=10)
             await bed.annotate("Deployment", "web", {"spot-percentage": "100"})
-            least = 10
-            while await bed.split("web") != (2, 8):
-                least = min(least, (await bed.split("web"))[0])
-                await asyncio.sleep(0.05)
-            assert least == 2
+            async with bed.fewest("web", NodeType.ON_DEMAND) as least:
+                await bed.settled("web", 2, 8, within=120)
+            assert least() == 2
             assert bed.evictions() == []
             assert bed.writes().count(("delete", "pods")) == 8
 

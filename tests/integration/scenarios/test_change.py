@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.support import incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.stage import Play, on_both_beds
 
 MOVES_AT_ONCE = "3"
+REVISION = "deployment.kubernetes.io/revision"
 
 
 @on_both_beds
@@ -23,8 +25,9 @@ def test_0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions(
         async with bed.operator():
             create = bed.deployment if kind == "Deployment" else bed.stateful_set
             await create("web", 10, wishes)
-            await bed.settled("web", 10, 0)
+            await incidents.rolled_out(bed, kind, "web")
             before = owners_part(await bed.raw_object(kind, "web"))
+            assert before["revision"] or REVISION in before["annotations"]
             first = {pod.uid for pod in await bed.pods("web")}
 
             await bed.annotate(kind, "web", {"spot-percentage": "70"})
@@ -88,7 +91,10 @@ ADOPTED = {"enabled": "true", "spot-percentage": "70", "min-on-demand": "2"}
 
 
 def owners_part(document: dict[str, Any]) -> dict[str, Any]:
-    """What an owner wrote, without what a Deployment's own controller stamps on it."""
-    annotations = dict(document["metadata"]["annotations"])
-    annotations.pop("deployment.kubernetes.io/revision", None)
-    return {"annotations": annotations, "spec": document["spec"]}
+    """What must not change: what an owner wrote, and the revision of the template."""
+    status = document["status"]
+    return {
+        "annotations": document["metadata"]["annotations"],  # a Deployment's revision among them
+        "spec": document["spec"],
+        "revision": status.get("updateRevision"),
+    }

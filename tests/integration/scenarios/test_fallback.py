@@ -78,17 +78,25 @@ async def fallen_back(bed: Bed, count: int) -> None:
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 def test_lost_spot_falls_back_and_returns_by_the_fewest_evictions(play: Play, kind: str) -> None:
     async def scenario(bed: Bed) -> None:
+        async def all_serve_but_one() -> bool:
+            return await bed.split("web") == (9, 0)
+
         await bed.add_nodes(spot=2, on_demand=3)
         async with bed.operator():
             await (bed.deployment if kind == "Deployment" else bed.stateful_set)(
                 "web", 10, wishes()
             )
             await bed.settled("web", 3, 7)
-            await spot_ends(bed)
-            await fallen_back(bed, 7)  # at once one of them goes to find out, and waits
-            await count_waiting(bed, 1)
-            await bed.add_nodes(spot=2)
-            await bed.settled("web", 3, 7)
+            async with bed.fewest("web", NodeType.ON_DEMAND) as fewest:
+                await spot_ends(bed)
+                await fallen_back(bed, 7)  # at once one of them goes to find out, and waits
+                await count_waiting(bed, 1)
+                await bed.until(all_serve_but_one, "9 serve")
+                await bed.add_nodes(spot=2)
+                async with bed.fewest("web") as serving:
+                    await bed.settled("web", 3, 7)
+            assert fewest() == 3  # never at the floor, let alone below
+            assert 6 <= serving() < 10  # back at the pace of max-moves-in-flight
             await bed.stands_still("web")
             # 7 start on on-demand, 7 come back: nobody has waited twice.
             assert len(bed.evictions()) == 14
@@ -108,7 +116,8 @@ def test_while_spot_is_short_new_replicas_start_on_on_demand_at_once(play: Play)
             async def all_but_the_probe_serve() -> bool:
                 return await bed.split("web") == (15, 0)
 
-            await bed.until(all_but_the_probe_serve, "15 serve", within=10)
+            # Before anybody's 15 s are over on an idle machine; that it is so, evictions tell.
+            await bed.until(all_but_the_probe_serve, "15 serve")
             assert len(await waiting(bed)) == 1
 
     play(scenario)

@@ -17,6 +17,7 @@ from tests.support.incidents import AKS_PREEMPT, KARPENTER, REBALANCE, TOLERATES
 from tests.support.stage import Play, on_both_beds, only_embedded, only_real
 
 MINUTE = 60.0
+EARLY = "--interruption-evict-early"
 
 
 async def crowd(bed: Bed, name: str) -> Counter[str]:
@@ -39,7 +40,7 @@ def test_a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_spot(pl
             others = {pod.uid for pod in await bed.pods("web")} - {pod.uid for pod in doomed}
 
             await incidents.warn(bed, taken, KARPENTER)
-            await incidents.told(bed, "web", "SpotReclaimed", within=5)  # before it is gone
+            await incidents.told(bed, "web", "SpotReclaimed")  # before it is gone
             for pod in doomed[:2]:  # as far as the provider's drain gets in its two minutes
 
                 async def gone(pod: object = pod) -> bool:
@@ -200,6 +201,32 @@ def test_in_a_storm_nobody_moves_to_spot_while_moves_to_on_demand_go_on(play: Pl
     play(scenario)
 
 
+@on_both_beds
+def test_a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        spot = await bed.add_nodes(spot=5)
+        await bed.add_nodes(on_demand=3)
+        calm = timedelta(seconds=25)
+        async with bed.operator("--storm-calm=25s", "--storm-least=2", "--storm-percent=20"):
+            await bed.deployment("web", 4, Wishes(0))
+            await bed.settled("web", 4, 0)
+            await bed.reclaim(spot[0])
+            last = await bed.now()
+            await bed.reclaim(spot[1])
+            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
+            await bed.says("web", "StormFrozen")
+            await incidents.told(bed, "web", "SpotStorm")
+            assert bed.evictions() == []
+            await bed.settled("web", 2, 2, within=120)
+            await incidents.told(bed, "web", "SpotStormOver")
+            said = await incidents.events(bed, "web")
+            assert (said.count("SpotStorm"), said.count("SpotStormOver")) == (1, 1)
+        first, _ = bed.evicted_at()
+        assert first - last >= calm
+
+    play(scenario)
+
+
 @only_embedded  # ten minutes and more
 def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: Play) -> None:
     async def scenario(bed: Bed) -> None:
@@ -228,16 +255,14 @@ def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: P
     play(scenario)
 
 
-@only_embedded  # it is a setting; the real bed's operator is told by flags
+@on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_lets_them(
     play: Play, kind: str
 ) -> None:
     async def scenario(bed: Bed) -> None:
-        assert isinstance(bed, OnEmbeddedCluster)
-        bed.settings["evict_early"] = True
         spot = await bed.add_nodes(spot=3, on_demand=2)
-        async with bed.operator():
+        async with bed.operator(EARLY):
             create = bed.deployment if kind == "Deployment" else bed.stateful_set
             await create("web", 10, Wishes(70, 2))
             await bed.budget("web", "web", minAvailable=9)
@@ -251,7 +276,7 @@ def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_le
             async def empty() -> bool:
                 return taken not in {pod.node for pod in await bed.pods("web")}
 
-            await bed.until(empty, "nobody is left on the node", within=30)
+            await bed.until(empty, "nobody is left on the node")
             await bed.settled("web", 3, 7)
             assert sorted(bed.evictions()) == sorted(doomed.values())
             assert {pod.uid for pod in await bed.pods("web")} >= others
@@ -263,7 +288,7 @@ def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_le
     play(scenario)
 
 
-@only_embedded  # as above
+@only_embedded  # minutes
 def test_without_early_eviction_pods_stay_until_their_node_goes(play: Play) -> None:
     async def scenario(bed: Bed) -> None:
         taken, *_ = await bed.add_nodes(spot=3, on_demand=2)
@@ -277,14 +302,12 @@ def test_without_early_eviction_pods_stay_until_their_node_goes(play: Play) -> N
     play(scenario)
 
 
-@only_embedded  # as above
+@on_both_beds
 def test_an_early_eviction_waits_for_no_window_but_for_a_pause(play: Play) -> None:
     async def scenario(bed: Bed) -> None:
-        assert isinstance(bed, OnEmbeddedCluster)
-        bed.settings["evict_early"] = True
         taken, *_ = await bed.add_nodes(spot=2, on_demand=2)
         closed = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
-        async with bed.operator():
+        async with bed.operator(EARLY):
             await bed.deployment("web", 4, Wishes(50, other=closed))
             await bed.deployment("rests", 4, Wishes(50, other={"paused-until": "forever"}))
             await bed.settled("web", 2, 2)
@@ -304,9 +327,8 @@ def test_an_early_eviction_waits_for_no_window_but_for_a_pause(play: Play) -> No
 def test_an_early_eviction_is_sent_once_although_no_watch_has_shown_it_yet(play: Play) -> None:
     async def scenario(bed: Bed) -> None:
         assert isinstance(bed, OnEmbeddedCluster)
-        bed.settings["evict_early"] = True
         taken, *_ = await bed.add_nodes(spot=2, on_demand=2)
-        async with bed.operator():
+        async with bed.operator(EARLY):
             await bed.deployment("web", 4, Wishes(50))
             await bed.settled("web", 2, 2)
             (pods,) = [s for s in bed.transport.streams if s.request.path == "/api/v1/pods"]

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from spotalis.kube.client import PatchType
-from spotalis.model.objects import LabelSelector, Pod, Requirement
-from spotalis.model.settings import NamespaceFilter
+from spotalis.model.objects import Pod
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster
@@ -142,6 +141,26 @@ def test_while_paused_new_pods_are_placed_and_none_is_moved(play: Play) -> None:
     play(scenario)
 
 
+@on_both_beds
+def test_a_pause_until_an_instant_ends_by_itself(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(spot=3, on_demand=3)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(0))
+            await bed.settled("web", 4, 0)
+            until = (await bed.now() + timedelta(seconds=15)).replace(microsecond=0)
+            wishes = {"spot-percentage": "50", "paused-until": until.isoformat()}
+            await bed.annotate("Deployment", "web", wishes)
+            await bed.says("web", "Paused")
+            assert bed.evictions() == []
+            await bed.settled("web", 2, 2, within=120)
+            await bed.stands_still("web", seconds=5)
+        first, second = bed.evicted_at()
+        assert until <= first < second
+
+    play(scenario)
+
+
 async def namespace(bed: Bed, name: str, **metadata: Any) -> None:
     answer = await bed.api.raw(
         "POST",
@@ -228,17 +247,7 @@ def test_a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled(
     play: Play,
 ) -> None:
     async def scenario(bed: Bed) -> None:
-        flags = [f"--namespace-selector={SELECTOR}"]
         resyncs = 12.0  # two of them, of the shortest there may be
-        if isinstance(bed, OnEmbeddedCluster):
-            ours_only = LabelSelector(
-                (Requirement("team", "In", ("a", "b")), Requirement("frozen", "DoesNotExist"))
-            )
-            bed.settings["namespaces"] = NamespaceFilter(selector=ours_only)
-            bed.settings["resync"] = timedelta(seconds=5)
-            flags = []
-        else:
-            flags.append("--resync=5s")
         path = "/api/v1/namespaces/default"
 
         async def label(**labels: str | None) -> None:
@@ -248,14 +257,17 @@ def test_a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled(
 
         await label(team="c")
         await bed.add_nodes(spot=2)
-        async with bed.operator(*flags):
+        async with bed.operator(f"--namespace-selector={SELECTOR}", "--resync=5s"):
             await bed.deployment("web", 4, Wishes(50))
             await bed.settled("web", 0, 4)
             await bed.add_nodes(on_demand=2)
             assert all(not ours(pod) for pod in await bed.pods("web"))
             await bed.stands_still("web", seconds=resyncs)
+            relabelled = await bed.now()
             await label(team="a")
-            await bed.settled("web", 2, 2, within=10)
+            await bed.settled("web", 2, 2)
+            if isinstance(bed, OnEmbeddedCluster):  # where nothing else takes time
+                assert bed.evicted_at()[0] - relabelled < timedelta(seconds=1)
             assert len(bed.evictions()) == 2
             await label(team="b", frozen="yes")
             await bed.annotate("Deployment", "web", {"spot-percentage": "0"})

@@ -110,3 +110,31 @@ def test_outside_its_window_a_workload_rests_and_while_it_is_open_it_moves(play:
         assert len(bed.evictions()) == 4
 
     play(scenario)
+
+
+def next_minute(now: datetime, *, least: float) -> datetime:
+    """The first full minute that is at least so many seconds away."""
+    return (now + timedelta(seconds=least + MINUTE)).replace(second=0, microsecond=0)
+
+
+@on_both_beds
+def test_the_first_move_goes_when_the_window_opens_and_none_before(play: Play) -> None:
+    async def scenario(bed: Bed) -> None:
+        await bed.add_nodes(spot=3, on_demand=3)
+        async with bed.operator():
+            await bed.deployment("web", 4, Wishes(0))
+            await bed.settled("web", 4, 0)
+            opens = next_minute(await bed.now(), least=15)
+            window = {
+                "disruption-schedule": f"{opens.minute} {opens.hour} {opens.day} {opens.month} *",
+                "disruption-duration": "1h",
+            }
+            await bed.annotate("Deployment", "web", {**TO_70, **window})
+            await bed.says("web", "OutsideWindow")
+            assert bed.evictions() == []
+            await bed.settled("web", 2, 2, within=180)
+            await bed.stands_still("web", seconds=5)
+        first, second = bed.evicted_at()
+        assert opens <= first < second
+
+    play(scenario)

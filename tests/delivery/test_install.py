@@ -44,7 +44,7 @@ OWN = "spotalis-system"
 IN_OWN = {"leases", "configmaps", "secrets"}
 """What the operator's Role is about; the rest is the ClusterRole's."""
 WITHOUT_NAMESPACE = {"nodes", "namespaces", "mutatingwebhookconfigurations"}
-DEADLINE = 40.0
+DEADLINE = 120.0
 _CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
 
 

@@ -12,6 +12,7 @@ import base64
 import itertools
 import json
 import ssl
+import statistics
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -32,7 +33,7 @@ from tests.support.tls_pairs import a_pair
 
 SIDE_BY_SIDE = 8
 """Processes at once."""
-WITHIN_SECONDS = 40.0
+WITHIN_SECONDS = 60.0
 STEADY_LOOKS = 3
 LOOK_SECONDS = 0.2
 
@@ -173,8 +174,8 @@ async def tolerated_by_a_new_pod(it: Operator) -> object:
 
 
 async def turns_without_a_change(it: Operator) -> object:
-    """Whether anything is looked at between 1 s and 6.5 s after the process is ready."""
-    seconds = it.memory.setdefault("seconds", iter((1.0, 5.5)))
+    """Whether anything is looked at between 4 s and 12 s after the process is ready."""
+    seconds = it.memory.setdefault("seconds", iter((4.0, 8.0)))
     counts = it.memory.setdefault("counts", [])
     if (await it.health("/readyz")).get("status") != "ready":
         return None
@@ -219,16 +220,16 @@ async def leads_without_renewing(it: Operator) -> object:
 
 
 async def renews_often(it: Operator) -> object:
-    """Whether two renewals of the Lease are less than 1.5 s apart; three must have come."""
+    """Whether renewals of the Lease are mostly less than 1.5 s apart; five must have come."""
     at = [entry.at for entry in it.asked("update", "leases")]
-    if len(at) < 3:
+    if len(at) < 5:
         return None
-    gaps = [after - before for before, after in itertools.pairwise(at)]
-    return min(gaps).total_seconds() < 1.5
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(at)]
+    return statistics.median(gaps) < 1.5
 
 
 async def first_reads_take_long(it: Operator) -> object:
-    """Whether its seven watches begin over more than 1.5 s."""
+    """Whether its seven watches begin over more than 2.5 s."""
     kinds = (
         *("namespaces", "nodes", "deployments", "statefulsets", "replicasets"),
         *("poddisruptionbudgets", "pods"),
@@ -237,7 +238,7 @@ async def first_reads_take_long(it: Operator) -> object:
     if not all(begun):
         return None
     first = [min(entry.at for entry in entries) for entries in begun]
-    return (max(first) - min(first)).total_seconds() > 1.5
+    return (max(first) - min(first)).total_seconds() > 2.5
 
 
 async def hosts_it_listens_on(it: Operator) -> object:

@@ -12,7 +12,7 @@ from tests.support.operator_process import HOST, Operator, operator
 
 async def until_logged(it: Operator, message: str) -> dict[str, object]:
     """The line with this message; meanwhile callers come by that speak no TLS."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while True:
             found = [line for line in it.log_lines() if line["message"] == message]
             if found:
@@ -35,7 +35,7 @@ async def test_hanging_up_applies_log_levels_and_names_the_rest(tmp_path: Path) 
     file = tmp_path / "run" / "spotalis.yaml"
     try:
         async with operator(tmp_path / "run", claim.ports, {"serving": serving}) as it:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 while (await it.health("/readyz")).get("status") != "ready":
                     await asyncio.sleep(0.1)
 

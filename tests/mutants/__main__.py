@@ -38,7 +38,8 @@ def main() -> int:
 
 
 def _plant_all(tree: Path, chosen: list[Mutant]) -> int:
-    failed = _run(tree, dict.fromkeys(test for mutant in chosen for test in mutant.tests))
+    tests = dict.fromkeys(test for mutant in chosen for test in mutant.tests)
+    failed = _run(tree, tests, at_most=LONGEST_SECONDS * len(tests))
     if failed:
         print(f"without any bug this fails already: {failed}")
         return 1
@@ -70,7 +71,7 @@ def _plant(tree: Path, mutant: Mutant) -> str:
     return f"killed    {mutant.name}  <-  {failed}" if failed else f"SURVIVED  {mutant.name}"
 
 
-def _run(tree: Path, tests: Iterable[str]) -> str:
+def _run(tree: Path, tests: Iterable[str], *, at_most: int = LONGEST_SECONDS) -> str:
     """The first test that fails; empty if all pass.
 
     Raises:
@@ -86,11 +87,11 @@ def _run(tree: Path, tests: Iterable[str]) -> str:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=LONGEST_SECONDS,
+            timeout=at_most,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"no end after {LONGEST_SECONDS} s"
+        return f"no end after {at_most} s"
     if done.returncode == 0:
         return ""
     found = _FAILED.search(done.stdout)

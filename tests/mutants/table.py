@@ -50,6 +50,11 @@ FALLBACK = "tests/unit/planner/test_fallback.py"
 ELECTOR = "tests/model/test_elector_designs.py"
 
 
+def story(file: str, test: str) -> str:
+    """A scenario, by its node id."""
+    return f"tests/integration/scenarios/test_{file}.py::test_{test}"
+
+
 def _mutant(name: str, file: str, before: str, after: str, *tests: str) -> Mutant:
     return Mutant(name=name, edits=(Edit(file=file, before=before, after=after),), tests=tests)
 
@@ -424,5 +429,141 @@ MUTANTS = (
         'self._step_down("shutting down")',
         'logger.info("shutting down")',
         "tests/unit/operator/test_release.py",
+    ),
+    # The rows of scenarios (docs/reference/scenarios.md), each killed by the story named.
+    _mutant(
+        "an opted-in namespace's pods are taken for its workloads'",
+        "webhook/admission.py",
+        'owner.group != "apps" or owner.kind not in _KINDS',
+        'owner.kind not in {*_KINDS, "Job", "DaemonSet"}',
+        story("basic", "in_an_opted_in_namespace_bare_pods_jobs_and_daemon_sets_are_untouched"),
+    ),
+    _mutant(
+        "Karpenter's taint announces nothing",
+        "planner/interruption.py",
+        '_tainted("karpenter.sh/disrupted")',
+        '_tainted("karpenter.sh/disrupted:NoSchedule")',
+        story(
+            "interruptions", "a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_spot"
+        ),
+    ),
+    _mutant(
+        "a storm lasts as long as it likes",
+        "planner/storm.py",
+        "until = weather.losses[-1] + breaker.calm",
+        "until = weather.losses[-1] + breaker.calm * 20",
+        story("interruptions", "a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes"),
+    ),
+    _mutant(
+        "a notice is no reason to go early",
+        "operator/reconcile.py",
+        "        if self._cluster.settings.evict_early:\n",
+        "        if self._cluster.settings.evict_early and decision.reason is Reason.PAUSED:\n",
+        story(
+            "interruptions",
+            "with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_lets_them",
+        ),
+    ),
+    _mutant(
+        "a rollout keeps replicas from falling back",
+        "operator/reconcile.py",
+        "        if due:\n",
+        "        if due and hold_back(observed, now) is None:\n",
+        story("fallback", "a_rollout_that_waits_for_spot_is_freed_by_the_fallback"),
+    ),
+    _mutant(
+        "what is on its way still fills its class",
+        "webhook/admission.py",
+        "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
+        "        observed = dataclasses.replace(observed, reservations=())\n"
+        "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
+        story("bursts", "a_burst_is_split_at_birth_although_watches_show"),
+    ),
+    _mutant(
+        "who was evicted still fills its class",
+        "planner/observed.py",
+        "or pod.finished or self.leaving or self.evicted)",
+        "or pod.finished or self.leaving)",
+        story("change", "0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions"),
+    ),
+    _mutant(
+        "the lowest ordinal goes first",
+        "planner/candidates.py",
+        "-1 if slot is None else -slot",
+        "-1 if slot is None else slot",
+        story("change", "adopting_a_stateful_set_evicts_the_ordinals_16_13_10_6_1_0_in_this_order"),
+    ),
+    _mutant(
+        "new pods are placed by what can be read of an invalid policy",
+        "webhook/admission.py",
+        "        if configuration.problems:\n",
+        "        if configuration.problems and not configuration.has_policy:\n",
+        story("policies", "an_invalid_value_leaves_the_workload_as_it_is_until_it_is_mended"),
+    ),
+    _mutant(
+        "a Deployment's rollout is over once its new pods are there",
+        "planner/guards.py",
+        "rolling = workload.status_replicas > workload.updated_replicas or len(owners) > 1",
+        "rolling = workload.updated_replicas < 1 or len(owners) > 2",
+        story("rollouts", "a_rollout_that_never_becomes_ready_stops_moves_until_it_is_rolled_back"),
+    ),
+    _mutant(
+        "a budget that allows nothing is tried all the same",
+        "planner/budget.py",
+        "self._spent.get(budget.name, 0) <= 0:",
+        "self._spent.get(budget.name, 0) < 0:",
+        story("budgets", "a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens"),
+    ),
+    _mutant(
+        "a Lease that was given back is found at the next look",
+        "operator/leadership.py",
+        "        elif not isinstance(next_move(lease, self.state, now), Stand):\n",
+        "        elif lease is None:\n",
+        story("leader", "a_leader_that_is_told_to_end_hands_over_within_3_seconds"),
+    ),
+    _mutant(
+        "a namespace's labels are heeded at the next look",
+        "operator/cluster.py",
+        "        if latest is None:\n            return\n        for store in",
+        "        if change.new is None or change.old:\n            return\n        for store in",
+        story("policies", "a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled"),
+    ),
+    _mutant(
+        "the cooldown is no setting",
+        "operator/reconcile.py",
+        "now + self._cluster.settings.cooldown",
+        "now",
+        story("tuning", "processes_with_other_settings_behave_differently_one_after_the_other"),
+    ),
+    _mutant(
+        "another process's moves are forgotten",
+        "planner/ledger.py",
+        "if intent.sender != sender or intent.taken or intent.pod in sent",
+        "if intent.sender == sender and (intent.taken or intent.pod in sent)",
+        story("restart", "a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction"),
+    ),
+    _mutant(
+        "that no review ever came is not noticed",
+        "planner/settlement.py",
+        "most=1 if observed.unreviewed else FUTILE_MOVES",
+        "most=FUTILE_MOVES",
+        story(
+            "webhook_away",
+            "a_webhook_that_is_never_called_costs_one_eviction_and_is_named_until_it_is",
+        ),
+    ),
+    _mutant(
+        "windows open by Greenwich",
+        "model/disruption.py",
+        "instant.astimezone(self.timezone)",
+        "instant.astimezone(UTC)",
+        story("windows", "over_a_change_of_clocks_every_move_is_inside_its_window"),
+    ),
+    _mutant(
+        "read-only stops moves alone",
+        "operator/reconcile.py",
+        "        if observed.read_only:\n",
+        "        if observed.read_only and not observed.staying:\n",
+        story("read_only", "whatever_happens_a_read_only_operator_writes_what_it_must_and_no_more"),
     ),
 )

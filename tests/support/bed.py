@@ -23,6 +23,8 @@ from spotalis.model.objects import PREFIX, Pod, Workload
 from tests.support.crew import Crew
 
 POLL_SECONDS = 0.2
+PATIENCE_SECONDS = 120.0
+"""For what takes up to 25 s on an idle machine; CI's is slow and shared."""
 CLASS_LABEL = "karpenter.sh/capacity-type"
 
 
@@ -61,6 +63,8 @@ class Bed(ABC):
     namespace: str
     user: str
     """The operator's user in the audit log."""
+    slack: float = 1.0
+    """What is promised to take so long may take this many times as long here."""
     webhook_away: bool = False
     """Set before the operator starts: the API server cannot reach its webhook."""
 
@@ -207,7 +211,9 @@ class Bed(ABC):
         found = [types.get(pod.node, NodeType.UNKNOWN) for pod in serving]
         return found.count(NodeType.ON_DEMAND), found.count(NodeType.SPOT)
 
-    async def settled(self, name: str, on_demand: int, spot: int, *, within: float = 60) -> None:
+    async def settled(
+        self, name: str, on_demand: int, spot: int, *, within: float = PATIENCE_SECONDS
+    ) -> None:
         """Wait until the pods are split so, all Ready, and none is on its way out."""
 
         async def so() -> bool:
@@ -265,7 +271,7 @@ class Bed(ABC):
         condition: Callable[[], Awaitable[bool]],
         what: str,
         *,
-        within: float = 60,
+        within: float = PATIENCE_SECONDS,
         instead: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         """Wait until a condition holds.

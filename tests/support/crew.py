@@ -69,7 +69,7 @@ class Crew(ABC):
         """As by hand."""
         await self.api.raw("DELETE", LEASE_PATH)
 
-    async def leader(self, *, other_than: Replica | None = None, within: float = 30.0) -> Replica:
+    async def leader(self, *, other_than: Replica | None = None, within: float = 60.0) -> Replica:
         """Wait until a replica (another than that one) holds the Lease."""
         by_identity = {replica.identity: replica for replica in self.replicas}
         async with asyncio.timeout(within):

@@ -12,7 +12,7 @@ from typing import Any
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
 from spotalis.model.objects import Pod
-from tests.support.bed import Bed
+from tests.support.bed import PATIENCE_SECONDS, Bed
 
 READY_NEVER: Mapping[str, str] = {
     "testbed.spotalis.io/health": "never-ready",
@@ -147,7 +147,9 @@ async def annotate_pod(bed: Bed, pod: Pod, annotations: Mapping[str, str | None]
     await _merge(bed, path, {"metadata": {"annotations": dict(annotations)}})
 
 
-async def rolled_out(bed: Bed, kind: str, name: str, *, within: float = 120) -> None:
+async def rolled_out(
+    bed: Bed, kind: str, name: str, *, within: float = 2 * PATIENCE_SECONDS
+) -> None:
     """Wait until a rollout is over by the word of the workload's status (kubectl's rule)."""
 
     async def done() -> bool:
@@ -181,7 +183,7 @@ async def _events(bed: Bed, name: str) -> list[dict[str, Any]]:
     ]
 
 
-async def told(bed: Bed, name: str, reason: str, *, within: float = 60) -> None:
+async def told(bed: Bed, name: str, reason: str, *, within: float = PATIENCE_SECONDS) -> None:
     """Wait until Spotalis has said something about a workload."""
 
     async def said() -> bool:

@@ -29,7 +29,7 @@ from tests.support.bed import NO_WISHES, Wishes, workload_body
 from tests.support.metrics_text import families_of_text
 
 HOST = "127.0.0.1"
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 90.0
 _QUICK = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.02), stop=timedelta(seconds=0.02)))
 CHEAP = {"pool": "cheap"}
 """The label of a node that no built-in group knows."""

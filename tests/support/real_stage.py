@@ -46,6 +46,7 @@ class OnRealControlPlane(Bed):
 
     namespace = "default"
     user = "spotalis"
+    slack = 4.0
 
     def __init__(self, bed: RealBed, folder: Path, ports: PortClaim) -> None:
         self.plane = bed

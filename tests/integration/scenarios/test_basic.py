@@ -65,6 +65,7 @@ def test_scale_ups_and_downs_five_seconds_apart_stay_split_with_no_eviction(play
             await bed.scale("Deployment", "one", 10)
             await bed.scale("Deployment", "two", 15)
             await asyncio.sleep(5)
+            await bed.settled("two", 5, 10)  # who is not ready would be the first to go
             await bed.scale("Deployment", "two", 8)
             await bed.settled("one", 3, 7)
             await bed.settled("two", 3, 5)

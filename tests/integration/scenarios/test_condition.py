@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.stage import Play, on_both_beds
 
 CONDITION_WRITE = ("patch", "deployments/status")
@@ -14,6 +15,12 @@ async def condition(bed: Bed, name: str = "web") -> dict[str, Any] | None:
     status = (await bed.raw_object("Deployment", name)).get("status") or {}
     found = [c for c in status.get("conditions") or () if c["type"] == "spotalis.io/Balanced"]
     return found[0] if found else None
+
+
+def written(bed: Bed, times: int) -> bool:
+    """So often; where pods are slow to come, what has lasted 10 s is written as well."""
+    more = 0 if isinstance(bed, OnEmbeddedCluster) else 2
+    return times <= bed.writes().count(CONDITION_WRITE) <= times + more
 
 
 async def says(bed: Bed, status: str, reason: str) -> None:
@@ -35,12 +42,12 @@ def test_the_condition_follows_a_workload_from_birth_to_opting_out(play: Play) -
             await bed.deployment("web", 10, Wishes(70, other={"max-moves-in-flight": "2"}))
             await bed.settled("web", 3, 7)
             await says(bed, "True", "Balanced")
-            assert bed.writes().count(CONDITION_WRITE) == 1
+            assert written(bed, 1)
             await bed.annotate("Deployment", "web", {"spot-percentage": "30"})
             await bed.settled("web", 7, 3)
             await says(bed, "True", "Balanced")
             # There and back, whatever happened between the moves.
-            assert bed.writes().count(CONDITION_WRITE) == 3
+            assert written(bed, 3)
             await bed.annotate("Deployment", "web", {"spot-percentage": "3O"})
             await says(bed, "Unknown", "InvalidPolicy")
             found = await condition(bed)

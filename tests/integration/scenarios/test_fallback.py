@@ -13,9 +13,10 @@ from spotalis.kube.client import PatchType
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
 from tests.support.bed import Bed, Wishes
+from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.stage import Play, on_both_beds, only_embedded
 
-PATIENCE = "6s"
+PATIENCE = "10s"
 
 
 def wishes(patience: str = PATIENCE) -> Wishes:
@@ -84,7 +85,7 @@ def test_lost_spot_falls_back_and_returns_by_the_fewest_evictions(play: Play, ki
         await bed.add_nodes(spot=2, on_demand=3)
         async with bed.operator():
             await (bed.deployment if kind == "Deployment" else bed.stateful_set)(
-                "web", 10, wishes()
+                "web", 10, wishes("15s")
             )
             await bed.settled("web", 3, 7)
             async with bed.fewest("web", NodeType.ON_DEMAND) as fewest:
@@ -114,11 +115,13 @@ def test_while_spot_is_short_new_replicas_start_on_on_demand_at_once(play: Play)
             await bed.scale("Deployment", "web", 16)
 
             async def all_but_the_probe_serve() -> bool:
-                return await bed.split("web") == (15, 0)
+                return (await bed.split("web"))[0] >= 15
 
-            # Before anybody's 15 s are over on an idle machine; that it is so, evictions tell.
             await bed.until(all_but_the_probe_serve, "15 serve")
-            assert len(await waiting(bed)) == 1
+            # 7 have waited; then the probe has gone, and perhaps come back. None of the new ones.
+            assert len(bed.evictions()) in (8, 9)
+            if isinstance(bed, OnEmbeddedCluster):
+                assert len(await waiting(bed)) == 1
 
     play(scenario)
 
@@ -256,7 +259,7 @@ def test_nobody_falls_back_while_an_autoscaler_says_that_it_makes_room(play: Pla
             await count_waiting(bed, 7)
             for pod in await waiting(bed):
                 await _promise(bed, pod)
-            await bed.stands_still("web", seconds=12)
+            await bed.stands_still("web", seconds=15)
             assert bed.evictions() == []
             await bed.add_nodes(spot=2)
             await bed.settled("web", 3, 7)

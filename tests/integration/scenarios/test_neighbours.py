@@ -226,7 +226,7 @@ def test_a_pod_that_asks_not_to_be_disrupted_is_not_moved(play: Play, key: str, 
             guarded = (await bed.pods("web"))[:3]
             for pod in guarded:
                 await incidents.annotate_pod(bed, pod, {key: value})
-            await asyncio.sleep(0.5)  # for the operator to hear of it
+            await asyncio.sleep(2)  # for the operator to hear of it, which nothing shows
             await bed.annotate("Deployment", "web", TO_50)
             await bed.settled("web", 3, 1)
             await bed.stands_still("web")

@@ -21,7 +21,7 @@ def crash_after(seconds: float) -> Scenario:
             await asyncio.sleep(seconds)
             await bed.kill_operator()
         async with bed.operator():
-            await bed.settled("web", 3, 7, within=90)
+            await bed.settled("web", 3, 7, within=180)
             await bed.stands_still("web")
         assert len(bed.evictions()) == 7
 

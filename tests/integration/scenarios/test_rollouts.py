@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -75,7 +74,7 @@ def test_a_new_image_in_the_middle_of_a_rebalance_ends_it_with_no_further_evicti
 
             await bed.until(two_moved, "two replicas are moved")
             await incidents.roll_out(bed, "Deployment", "web", SECOND)
-            await asyncio.sleep(0.5)  # for the change to reach the operator
+            await bed.says("web", "RolloutInProgress")
             moved = len(bed.evictions())
             await incidents.rolled_out(bed, "Deployment", "web")
             await bed.settled("web", 3, 7)

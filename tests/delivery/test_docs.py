@@ -17,6 +17,7 @@ from spotalis.model.objects import PREFIX
 from spotalis.operator import condition, events
 from spotalis.web.health import Facts, readyz
 from spotalis.webhook import admission, server
+from tests.mutants.table import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -156,3 +157,57 @@ def test_every_task_has_its_row_and_every_file_in_it_is_there() -> None:
     for number, row in rows:
         for name in re.findall(r"`([\w./-]+/[\w./-]*)`", row):
             assert (ROOT / name).exists() or (ROOT / "src/spotalis" / name).exists(), (number, name)
+
+
+ROWS_OF_SCENARIOS = [
+    "T010", "T011", "T011b", "T012", "T012b", "T012c", "T013", "T013b", "PDB", "T014", "T015",
+    "T016", "restart", "burst", "webhook away", "windows", "read-only",
+]  # fmt: skip
+BEDS = {"on_both_beds": "E R", "only_embedded": "E", "only_real": "R"}
+
+
+def rows_of(page: str, columns: int) -> list[list[str]]:
+    """The cells of every row of the page's tables with so many columns, but for their heads."""
+    lines = (DOCS / "reference" / page).read_text().splitlines()
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:1] == "|"]
+    return [row for row in rows if len(row) == columns and row[0] != "row" and "---" not in row[0]]
+
+
+def stories(file: Path) -> dict[str, str]:
+    """The tests of a file, and the beds that each is played on; empty: it says none itself."""
+    found = {}
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            marks = [BEDS.get(ast.unparse(mark), "") for mark in node.decorator_list]
+            found[node.name.removeprefix("test_")] = "".join(marks)
+    return found
+
+
+def test_the_page_of_the_scenarios_names_tests_that_are_there_with_their_beds() -> None:
+    file, rows = "", []
+    for row, clause, tests, beds, seen in rows_of("scenarios.md", 5):
+        if row:
+            rows.append(row.partition(",")[0])
+            [file] = re.findall(r"`([\w./]+\.py)`", row)
+        [*elsewhere] = re.findall(r"`([\w./]+\.py)`", clause)
+        path = ROOT / "tests" / "integration" / "scenarios" / (elsewhere or [file])[0]
+        known = stories(path)
+        for name in re.findall(r"`(\w+)`", tests):
+            assert name in known, (path.name, name)
+            assert known[name] in (beds, ""), (name, known[name], beds)
+            assert known[name] or "R" not in beds, name
+        assert seen
+    assert [row[: len(name)] for row, name in zip(rows, ROWS_OF_SCENARIOS, strict=True)] == (
+        ROWS_OF_SCENARIOS
+    )
+
+
+def test_every_row_of_scenarios_has_a_planted_fault_that_a_test_of_the_page_kills() -> None:
+    text = (DOCS / "reference" / "scenarios.md").read_text()
+    kills = {mutant.name: mutant.tests for mutant in MUTANTS}
+    planted = rows_of("scenarios.md", 3)
+    assert list(dict.fromkeys(row for row, _, _ in planted)) == ROWS_OF_SCENARIOS
+    for _, fault, killer in planted:
+        named = [test.partition("[")[0] for test in kills[fault]]
+        assert any(test.endswith(f"::test_{killer.strip('`')}") for test in named), fault
+        assert text.count(killer) > 1, killer

@@ -189,7 +189,10 @@ MUTANTS = (
         "model/ledger.py",
         'return msgspec.structs.replace(self, schema=SCHEMA, workload="") == Ledger()',
         "return not self.intents",
-        "tests/integration/scenarios/test_fallback.py",
+        story(
+            "fallback",
+            "a_restart_forgets_neither_that_spot_is_short_nor_when_the_next_probe_is_due",
+        ),
     ),
     # Evictions.
     _mutant(
@@ -364,7 +367,7 @@ MUTANTS = (
         "webhook/review.py",
         '{"uid": uid, "allowed": True}',
         '{"uid": uid, "allowed": bool(patch)}',
-        "tests/integration/scenarios/test_basic.py",
+        story("basic", "what_is_not_opted_in_is_untouched"),
     ),
     _mutant(
         "the API server may fail pods without us",
@@ -399,7 +402,7 @@ MUTANTS = (
         "webhook/patch.py",
         "str(COST_OF_SLOT_0 - placement.slot)",
         "str(COST_OF_SLOT_0 + placement.slot)",
-        "tests/integration/scenarios/test_scaling.py",
+        story("scaling", "6_to_2_to_12_needs_no_eviction"),
     ),
     _mutant(
         "TLS 1.2 will do",
@@ -431,13 +434,6 @@ MUTANTS = (
         "tests/unit/operator/test_release.py",
     ),
     # The rows of scenarios (docs/reference/scenarios.md), each killed by the story named.
-    _mutant(
-        "an opted-in namespace's pods are taken for its workloads'",
-        "webhook/admission.py",
-        'owner.group != "apps" or owner.kind not in _KINDS',
-        'owner.kind not in {*_KINDS, "Job", "DaemonSet"}',
-        story("basic", "in_an_opted_in_namespace_bare_pods_jobs_and_daemon_sets_are_untouched"),
-    ),
     _mutant(
         "Karpenter's taint announces nothing",
         "planner/interruption.py",
@@ -505,7 +501,7 @@ MUTANTS = (
         "planner/guards.py",
         "rolling = workload.status_replicas > workload.updated_replicas or len(owners) > 1",
         "rolling = workload.updated_replicas < 1 or len(owners) > 2",
-        story("rollouts", "a_rollout_that_never_becomes_ready_stops_moves_until_it_is_rolled_back"),
+        story("rollouts", "a_paused_rollout_stops_moves_until_it_goes_on"),
     ),
     _mutant(
         "a budget that allows nothing is tried all the same",
@@ -515,11 +511,18 @@ MUTANTS = (
         story("budgets", "a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens"),
     ),
     _mutant(
-        "a Lease that was given back is found at the next look",
+        "a leader that ends lets its Lease run out",
         "operator/leadership.py",
-        "        elif not isinstance(next_move(lease, self.state, now), Stand):\n",
-        "        elif lease is None:\n",
+        '                    await self._write(lease, holder="", transitions=lease.transitions)\n',
+        '                    logger.info("kept")\n',
         story("leader", "a_leader_that_is_told_to_end_hands_over_within_3_seconds"),
+    ),
+    _mutant(
+        "a process that has sent nothing yet reads no ledger",
+        "operator/reconcile.py",
+        "held = await self._ledgers.read(workload.uid)\n",
+        "held = await self._ledgers.read(workload.uid) if self._journal.sent else None\n",
+        story("restart", "a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction"),
     ),
     _mutant(
         "a namespace's labels are heeded at the next look",
@@ -536,13 +539,6 @@ MUTANTS = (
         story("tuning", "processes_with_other_settings_behave_differently_one_after_the_other"),
     ),
     _mutant(
-        "another process's moves are forgotten",
-        "planner/ledger.py",
-        "if intent.sender != sender or intent.taken or intent.pod in sent",
-        "if intent.sender == sender and (intent.taken or intent.pod in sent)",
-        story("restart", "a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction"),
-    ),
-    _mutant(
         "that no review ever came is not noticed",
         "planner/settlement.py",
         "most=1 if observed.unreviewed else FUTILE_MOVES",
@@ -557,13 +553,13 @@ MUTANTS = (
         "model/disruption.py",
         "instant.astimezone(self.timezone)",
         "instant.astimezone(UTC)",
-        story("windows", "over_a_change_of_clocks_every_move_is_inside_its_window"),
+        story("windows", "over_a_change_of_clocks_every_move_is_inside_its_window[in spring]"),
     ),
     _mutant(
-        "read-only stops moves alone",
-        "operator/reconcile.py",
-        "        if observed.read_only:\n",
-        "        if observed.read_only and not observed.staying:\n",
+        "read-only keeps conditions",
+        "app/operator.py",
+        "        if self.settings.read_only or not self.settings.conditions:\n",
+        "        if not self.settings.conditions:\n",
         story("read_only", "whatever_happens_a_read_only_operator_writes_what_it_must_and_no_more"),
     ),
 )

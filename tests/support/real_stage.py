@@ -35,6 +35,8 @@ RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
 WEBHOOK = ROOT / "build" / "k8s" / "webhook.yaml"
 READY_SECONDS = 60.0
 """For a process that needs 2 s on an idle machine."""
+ENDS_SECONDS = 60.0
+"""For an orderly end, which takes up to 15 s by promise."""
 NOBODY = 3
 """Number of the port of a scenario's claim where nobody listens, unless several replicas do."""
 BED_CONFIG = BedConfig(ready_after=1.0, gone_after=1.0, rbac=RBAC)
@@ -277,12 +279,12 @@ class RealReplica(Replica):
         """SIGTERM, if it still runs."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-            await asyncio.to_thread(self._process.wait, 20)
+            await asyncio.to_thread(self._process.wait, ENDS_SECONDS)
 
     async def kill(self) -> None:
         """SIGKILL."""
         self._process.kill()
-        await asyncio.to_thread(self._process.wait, 10)
+        await asyncio.to_thread(self._process.wait, ENDS_SECONDS)
 
     def freeze(self) -> None:
         """SIGSTOP."""
@@ -331,7 +333,7 @@ class RealCrew(Crew):
 def _read(url: str) -> str:
     """The body of a 200, else nothing."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with urllib.request.urlopen(url, timeout=10) as response:
             return str(response.read().decode())
     except (urllib.error.URLError, OSError, json.JSONDecodeError):
         return ""

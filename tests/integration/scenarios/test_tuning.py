@@ -70,7 +70,7 @@ async def several_moves_at_once(bed: Bed) -> None:
         async with bed.fewest("fast") as fewest:
             await bed.annotate("Deployment", "fast", {"spot-percentage": "100"})
             await bed.settled("fast", 0, 4)
-        assert fewest() == 0
+        assert fewest() <= 2  # at most one at a time would leave 3
         assert ("patch", "deployments/status") not in bed.writes()[before:]
 
 

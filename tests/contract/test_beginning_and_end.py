@@ -49,13 +49,13 @@ class Running:
         return context
 
     async def leads(self) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (self.holder() and (said := await self.readyz()) and said.status == 200):
                 assert self.process.returncode is None
                 await asyncio.sleep(0.05)
 
     async def exit_code(self) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.process.wait()
 
 
@@ -138,7 +138,7 @@ async def test_the_first_signal_ends_it_in_order_and_the_lease_goes_last(tmp_pat
     async with running(tmp_path) as it, Caller(it.webhook, it.tls()) as before:
         assert (await before.ask("POST", "/mutate", b"{}")).status == 400
         it.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (said := await it.readyz()) is None or said.status == 200:
                 await asyncio.sleep(0.005)
         assert (said.status, said.json()["not_ready_because"]) == (503, ["ShuttingDown"])
@@ -162,7 +162,7 @@ async def test_the_first_signal_ends_it_in_order_and_the_lease_goes_last(tmp_pat
 async def test_a_second_signal_ends_it_at_once(tmp_path: Path, second: signal.Signals) -> None:
     async with running(tmp_path) as it:
         it.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while (said := await it.readyz()) is None or said.status == 200:
                 await asyncio.sleep(0.005)
         it.process.send_signal(second)

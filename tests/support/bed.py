@@ -87,7 +87,7 @@ class Bed(ABC):
         """When the API server got these evictions, in order."""
 
     @abstractmethod
-    def refused(self) -> int:
+    def evictions_refused(self) -> int:
         """How many evictions the operator has asked for in this namespace in vain."""
 
     @abstractmethod

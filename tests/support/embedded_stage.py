@@ -147,7 +147,7 @@ class OnEmbeddedCluster(Bed):
         found = self.cluster.audit.evictions()
         return [e.at for e in found if self._is_ours(e) and e.namespace == self.namespace]
 
-    def refused(self) -> int:
+    def evictions_refused(self) -> int:
         """From the audit log."""
         return sum(
             entry.code >= 300

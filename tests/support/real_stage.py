@@ -153,7 +153,7 @@ class OnRealControlPlane(Bed):
         events = self.plane.evictions(self.user)
         return [e.received for e in events if e.namespace == self.namespace]
 
-    def refused(self) -> int:
+    def evictions_refused(self) -> int:
         """From the audit log."""
         asked = self.plane.audit(user=self.user, verb="create", kind="pods/eviction")
         return sum(e.code >= 300 for e in asked if e.namespace == self.namespace)

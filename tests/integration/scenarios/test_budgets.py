@@ -31,7 +31,7 @@ def test_a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens(pl
             await bed.says("held", "BlockedByPDB")
             await bed.stands_still("held", seconds=12)
             assert len(bed.evictions()) == 2
-            assert bed.refused() == 0  # it looks at the budget, and asks nothing in vain
+            assert bed.evictions_refused() == 0  # it looks at the budget, and asks nothing in vain
             assert (await incidents.events(bed, "held")).count("MoveBlocked") == 1
             await bed.delete_budget("held")
             await bed.settled("held", 2, 2)
@@ -73,7 +73,7 @@ def test_two_budgets_on_one_pod_block_it_by_name_and_nobody_else(play: Play) -> 
             await bed.says("held", "BlockedByPDB")
             await bed.stands_still("held")
             assert len(bed.evictions()) == 2
-            assert bed.refused() == 0
+            assert bed.evictions_refused() == 0
             [note] = await incidents.notes(bed, "held", "MoveBlocked")
             assert "more than one PodDisruptionBudget: one, two" in note
             await bed.delete_budget("two")

@@ -107,8 +107,8 @@ class Bed(ABC):
         """New nodes, Ready when this returns; their names."""
 
     @abstractmethod
-    async def reclaim(self, node: str) -> None:
-        """The provider takes a node: object and pods vanish at once."""
+    async def reclaim(self, *nodes: str) -> None:
+        """The provider takes nodes: the objects vanish at once, then their pods."""
 
     @abstractmethod
     async def kill_operator(self) -> None:

@@ -190,9 +190,10 @@ class OnEmbeddedCluster(Bed):
         """Virtual time."""
         return self._clock.now()
 
-    async def reclaim(self, node: str) -> None:
-        """Node and pods at once."""
-        await self.cluster.fleet.take(node)
+    async def reclaim(self, *nodes: str) -> None:
+        """Each with its pods."""
+        for node in nodes:
+            await self.cluster.fleet.take(node)
 
 
 def _set_by(flags: Sequence[str]) -> ControllerConfiguration:

@@ -157,25 +157,29 @@ class RealBed(ControlPlane):
     def remove_nodes(self, *names: str) -> None:
         """Takes nodes away with everything on them, at once, as a cloud does.
 
-        The Node objects go first, then their pods are deleted with no grace. Raises: ApiError.
+        The Node objects go first, then their pods are deleted with no grace, also those that a
+        scheduler whose cache is behind binds to them meanwhile. Raises: ApiError.
         """
         for name in names:
             self.request("DELETE", f"/api/v1/nodes/{name}")
-        for pod in self._list("/api/v1/pods", ""):
-            if pod["spec"].get("nodeName") in names:
-                metadata = pod["metadata"]
-                options = {
-                    "apiVersion": "v1",
-                    "kind": "DeleteOptions",
-                    "gracePeriodSeconds": 0,
-                    "preconditions": {"uid": metadata["uid"]},
-                }
-                path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-                try:
-                    self.request("DELETE", path, options)
-                except ApiError as error:
-                    if error.status not in (404, 409):  # gone already, or another of that name
-                        raise
+        while lost := [p for p in self._list("/api/v1/pods", "") if _node_of(p) in names]:
+            for pod in lost:
+                self._lose(pod)
+
+    def _lose(self, pod: Json) -> None:
+        metadata = pod["metadata"]
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        try:
+            self.request("DELETE", path, options)
+        except ApiError as error:
+            if error.status not in (404, 409):  # gone already, or another of that name
+                raise
 
     def register_webhook(
         self, url: str, ca_pem: str | bytes, *, name: str = "spotalis", timeout_seconds: int = 2
@@ -298,6 +302,10 @@ class RealBed(ControlPlane):
                 for taint in node["spec"].get("taints") or []
             )
         }
+
+
+def _node_of(pod: Json) -> str:
+    return str(pod["spec"].get("nodeName", ""))
 
 
 def _quoted(selector: str) -> str:

@@ -187,9 +187,9 @@ class OnRealControlPlane(Bed):
         """The machine's: all its parts run here."""
         return SystemClock().now()
 
-    async def reclaim(self, node: str) -> None:
-        """Node and pods at once."""
-        await asyncio.to_thread(self.plane.remove_nodes, node)
+    async def reclaim(self, *nodes: str) -> None:
+        """First the nodes, so that no pod is bound to one that goes next."""
+        await asyncio.to_thread(self.plane.remove_nodes, *nodes)
 
     async def _heeded(self, crew: RealCrew) -> bool:
         """Let the API server admit a pod that will never be, until our webhook has been asked."""

@@ -28,8 +28,7 @@ async def nodes_of(bed: Bed, node_type: NodeType) -> list[str]:
 
 
 async def spot_ends(bed: Bed) -> None:
-    for node in await nodes_of(bed, NodeType.SPOT):
-        await bed.reclaim(node)
+    await bed.reclaim(*await nodes_of(bed, NodeType.SPOT))
 
 
 async def waiting(bed: Bed, name: str = "web") -> list[Pod]:
@@ -72,7 +71,11 @@ async def fallen_back(bed: Bed, count: int) -> None:
     async def so() -> bool:
         return len(bed.evictions()) >= count
 
-    await bed.until(so, f"{count} start on on-demand")
+    async def instead() -> str:
+        pods = [(pod.node, pod.phase, pod.rule) for pod in await bed.pods("web")]
+        return f"{len(bed.evictions())} evictions, {pods}"
+
+    await bed.until(so, f"{count} start on on-demand", instead=instead)
 
 
 @on_both_beds

@@ -59,8 +59,7 @@ async def everything_happens(bed: Bed, spot: list[str]) -> None:
     await incidents.roll_out(bed, "Deployment", "rolled", "registry.example/main:2", READY_NEVER)
     await incidents.warn(bed, spot[0], KARPENTER)  # T011, and a storm
     await incidents.warn(bed, spot[1], AKS_PREEMPT)
-    for node in spot[1:]:  # T011b: those with a pin to spot wait in vain
-        await bed.reclaim(node)
+    await bed.reclaim(*spot[1:])  # T011b: those with a pin to spot wait in vain
     labels = {"spotalis.io/enabled": "true", "team": "a"}  # T015
     answer = await bed.api.raw(
         "PATCH",

@@ -119,8 +119,8 @@ MUTANTS = (
     _mutant(
         "who terminates counts as living",
         "operator/reconcile.py",
-        "living = {pod.uid: pod for pod in pods if pod.deleting_at is None}",
-        "living = {pod.uid: pod for pod in pods}",
+        "return {pod.uid: pod for pod in pods if pod.deleting_at is None}",
+        "return {pod.uid: pod for pod in pods}",
         WIRE,
     ),
     _mutant(

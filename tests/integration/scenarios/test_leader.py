@@ -48,12 +48,17 @@ async def evictions_by(
     return next(one for one in crew.moved() if one.identity == replica.identity)
 
 
-async def finished(bed: Bed, crew: Crew, *, order: list[Replica]) -> None:
-    """The rebalance ends as if one leader had done it all, and never two at a time."""
+async def finished(bed: Bed, crew: Crew, *, order: list[Replica], orphans: int = 0) -> None:
+    """The rebalance ends as if one leader had done it all, and never two at a time.
+
+    ``orphans``: reviews that a killed process may have had in hand. The API server lets such a pod
+    through as it is, and one eviction puts it right.
+    """
     await bed.settled("web", 0, PODS, within=480)
-    assert len(bed.evictions()) == PODS
+    lost = len(crew.unanswered())
+    assert lost <= orphans
+    assert PODS <= len(bed.evictions()) <= PODS + lost
     assert takeovers(crew.moved()) == [replica.identity for replica in order]
-    assert crew.unanswered() == []
 
 
 async def webhook_answers(bed: Bed, times: int) -> None:
@@ -65,7 +70,7 @@ async def webhook_answers(bed: Bed, times: int) -> None:
 
 
 def handed_over(
-    leave: Callable[[Replica], Coroutine[Any, Any, None]], promised: timedelta
+    leave: Callable[[Replica], Coroutine[Any, Any, None]], promised: timedelta, orphans: int = 0
 ) -> Scenario:
     async def scenario(bed: Bed) -> None:
         async with bed.crew(2) as crew:
@@ -82,7 +87,7 @@ def handed_over(
             assert took < at_most(bed, promised)
             await leaving
             await placing
-            await finished(bed, crew, order=[leader, other])
+            await finished(bed, crew, order=[leader, other], orphans=orphans)
 
     return scenario
 
@@ -94,7 +99,8 @@ def test_a_leader_that_is_told_to_end_hands_over_within_3_seconds(play: Play) ->
 
 @on_both_beds
 def test_a_leader_that_is_killed_is_succeeded_within_18_seconds(play: Play) -> None:
-    play(handed_over(lambda leader: leader.kill(), CRASH))
+    # Two moves at once and two workloads that begin, at the moment of the kill.
+    play(handed_over(lambda leader: leader.kill(), CRASH, orphans=4))
 
 
 @on_both_beds

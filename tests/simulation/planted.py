@@ -144,7 +144,7 @@ PLANTED = (
         first_seed=1200,
     ),
     Planted(
-        name="who falls back may have a node by now",
+        name="who falls back may serve by now",
         accused="S9",
         tell=taken,
         operator=_evict_whatever_it_became,

@@ -28,7 +28,7 @@ def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_spot_that_goes_and_comes_back_costs_no_floor_and_nobody_who_has_a_node(part: int) -> None:
+def test_spot_that_goes_and_comes_back_costs_no_floor_and_nobody_who_serves(part: int) -> None:
     size = WITH_SPOT_TAKEN // PARTS
     tally, failed = search(taken, range(part * size, (part + 1) * size))
     assert failed is None, report(shrunk(failed))

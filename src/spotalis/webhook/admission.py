@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from spotalis.kube.client import ApiError, Client
+from spotalis.kube.decode import UNDECODABLE
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, configure
 from spotalis.model.nodes import NodeType
@@ -179,7 +180,7 @@ class Admission:
             return False
         try:
             made_by = msgspec.json.decode(text, type=_Decision).id
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return False
         return self._reservations.find(owner.uid, made_by) is not None
 
@@ -198,7 +199,8 @@ class Admission:
             observed = self._look(found.workload, configuration, owner)
         # From here to the reservation nothing waits: the next review sees this one's pod.
         at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)
-        if len(self._reservations.of(owner.uid)) > max(0, at_most):
+        taken = len(self._reservations.of(owner.uid))
+        if taken > max(0, at_most) and not request.dry_run:
             self._reservations.keep(owner.uid, at_most)
             observed = self._look(found.workload, configuration, owner)
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))

@@ -10,6 +10,11 @@ What an admission server must get right, and where the figures come from:
   refused unread, a body without a length is cut off at the limit, compressed ones are refused.
   Only ``_LARGE_BODIES`` bodies above ``_LARGE_BYTES`` are in memory at once; a review of a pod
   has 10 kB, so ordinary ones never wait for a large one.
+* What a body decodes to may be 27 times its size (``{},{},``), so the values in a review are
+  bounded (:mod:`spotalis.webhook.review`), and so are the reviews that are decoded at once: two
+  large ones take 2 x (14 + 9) MB, 32 ordinary ones of 64 KiB at most 32 x 1.8 MB. Together with
+  the connections (below) that is what a hundred hostile callers can make us hold
+  (``tests/contract/test_hostile_callers.py`` measures it against the manifest's limit).
 * Reading has a deadline, and so has answering; no caller can hold anything for longer.
 * ``/forward`` is for other replicas alone, which show a certificate of our own authority; the
   API server shows none, or one that it is asked for (:mod:`spotalis.webhook.callers`).
@@ -43,7 +48,7 @@ Observe: TypeAlias = Callable[[str, float], None]
 
 PATH = "/mutate"
 _LARGE_BYTES = 64 * 1024
-_LARGE_BODIES = 4
+_LARGE_BODIES = 2
 
 
 class WebhookServer:
@@ -60,7 +65,7 @@ class WebhookServer:
         callers: Callers | None = None,
         max_body_bytes: int = 7 * 1024 * 1024,
         max_connections: int = 128,
-        max_concurrent: int = 64,
+        max_concurrent: int = 32,
         read_timeout_seconds: float = 10.0,
         answer_timeout_seconds: float = 10.0,
     ) -> None:

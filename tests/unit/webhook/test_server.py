@@ -291,10 +291,10 @@ async def test_a_large_body_that_finds_no_room_in_time_is_a_503_to_be_tried_agai
     gate = Gate()
     async with serving(gate, read_timeout_seconds=0.5) as served:
         body = b"x" * 100_000
-        asks = [asyncio.create_task(ask(served.port, "POST", "/mutate", body)) for _ in range(5)]
+        asks = [asyncio.create_task(ask(served.port, "POST", "/mutate", body)) for _ in range(3)]
         done, held = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
         gate.open.set()
-        assert [(await one).status for one in held] == [200] * 4
+        assert [(await one).status for one in held] == [200] * 2
         (refused,) = [await one for one in done]
     assert (refused.status, refused.json()["error"]["code"]) == (503, "OVERLOADED")
     assert refused.headers["retry-after"] == "1"

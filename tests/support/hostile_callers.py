@@ -1,0 +1,149 @@
+"""A hundred hostile callers of one webhook, as a process of their own: ``-m ... PORT CROWD``.
+
+Each kind of caller does one thing that the server's limits are there for, over and over, until the
+process is ended. A process of their own, so that what they cost is not counted for anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import sys
+from collections.abc import Awaitable, Callable
+
+from tests.support.http_caller import Caller
+
+MIB = 1024 * 1024
+LARGEST = 7 * MIB
+PIECE = 64 * 1024
+HEAD = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+REVIEW = (
+    b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a",'
+    b'"resource":{"version":"v1","resource":"pods"},"operation":"CREATE","namespace":"shop",'
+    b'"object":{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet",'
+    b'"name":"nobody","uid":"nobody","controller":true}]},"spec":{%s}}}}'
+)
+"""Of a pod whose owner nobody knows: looking for it takes time, and the review stays in memory."""
+PAUSE_SECONDS = 0.3
+"""Between two rounds of a caller: the machine is to be left to those who measure."""
+
+Attack = Callable[[Caller], Awaitable[None]]
+
+
+def dense(size: int) -> bytes:
+    """A review of so many bytes with a value in each three of them: the most that decodes to."""
+    room = size - len(REVIEW) - 32
+    return REVIEW % (b'"tolerations":[' + b",".join([b"{}"] * (room // 3)) + b"]")
+
+
+def wide(size: int) -> bytes:
+    """The same where nothing says of what type the values are."""
+    room = size - len(REVIEW) - 32
+    return REVIEW % (b'"affinity":{"a":[' + b",".join([b"[]"] * (room // 3)) + b"]}")
+
+
+def deep(size: int) -> bytes:
+    """Nothing but brackets that open."""
+    return REVIEW[: REVIEW.index(b"%s")] + b'"affinity":{"a":' + b"[" * size
+
+
+def sending(body: bytes) -> Attack:
+    """A whole request, over and over."""
+
+    async def attack(caller: Caller) -> None:
+        while True:
+            await caller.send(HEAD + b"Content-Length: %d\r\n\r\n" % len(body))
+            for at in range(0, len(body), PIECE):
+                await caller.send(body[at : at + PIECE])
+            await caller.answer()
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    return attack
+
+
+async def slow_head(caller: Caller) -> None:
+    await caller.send(HEAD)
+    while True:
+        await caller.send(b"X-Slow: 1\r\n")
+        await asyncio.sleep(0.5)
+
+
+def slow_body(size: int) -> Attack:
+    """All of a body but its end."""
+
+    async def attack(caller: Caller) -> None:
+        await caller.send(HEAD + b"Content-Length: %d\r\n\r\n" % size + b"x" * (size - 1))
+        await caller.closed()
+
+    return attack
+
+
+async def without_length(caller: Caller) -> None:
+    await caller.send(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await caller.send(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+
+async def huge_head(caller: Caller) -> None:
+    while True:
+        await caller.send(HEAD + b"X-Much: " + b"x" * MIB + b"\r\n\r\n")
+
+
+async def kept_alive(caller: Caller) -> None:
+    await caller.ask("POST", "/mutate", b"{}")
+    await caller.closed()
+
+
+async def half_open(caller: Caller) -> None:
+    """The first bytes of a ClientHello, and nothing more."""
+    await caller.send(b"\x16\x03\x01\x02\x00\x01")
+    await asyncio.Event().wait()
+
+
+CROWDS: dict[str, dict[Attack, int]] = {
+    "large": {
+        sending(dense(LARGEST)): 10,
+        sending(wide(LARGEST)): 8,
+        sending(b"[" * LARGEST): 2,
+        kept_alive: 80,
+    },
+    "dense": {sending(dense(60_000)): 80, sending(deep(60_000)): 20},
+    "rude": {
+        slow_head: 20,
+        slow_body(60_000): 20,
+        slow_body(LARGEST): 20,
+        without_length: 10,
+        huge_head: 10,
+        half_open: 20,
+    },
+}
+"""Who comes together, and how many of each: a hundred."""
+
+
+async def pressing(port: int, attack: Attack) -> None:
+    """Attack, and come back whenever the connection is cut."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    while True:
+        try:
+            tls = None if attack is half_open else context
+            async with Caller(port, tls) as caller:
+                try:
+                    await attack(caller)
+                finally:
+                    caller.writer.transport.abort()  # a polite end would wait for what is unsent
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # cut off: that is what they are there for
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def come(port: int, crowd: str) -> None:
+    """All of a crowd at once, for ever."""
+    async with asyncio.TaskGroup() as group:
+        for attack, count in CROWDS[crowd].items():
+            for _ in range(count):
+                group.create_task(pressing(port, attack))
+
+
+if __name__ == "__main__":
+    asyncio.run(come(int(sys.argv[1]), sys.argv[2]))

@@ -113,7 +113,8 @@ class InProcessTransport:
             async with asyncio.timeout(request.timeout_seconds):
                 answer = await self._exchange(request)
         except TimeoutError:
-            raise TransportError(f"no answer within {request.timeout_seconds:g} s") from None
+            message = f"no answer within {request.timeout_seconds:g} s"
+            raise TransportError(message, committed=False) from None
         if answer.status != 200:
             raise StreamRefused(
                 Response(status=answer.status, body=answer.body, headers=answer.headers)

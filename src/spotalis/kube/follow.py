@@ -9,7 +9,7 @@ from contextlib import aclosing
 import msgspec
 
 from spotalis.kube.backoff import Backoff
-from spotalis.kube.client import Client
+from spotalis.kube.client import SILENCE_SECONDS, Client
 from spotalis.kube.decode import UNDECODABLE
 from spotalis.kube.errors import ApiError, error_from
 from spotalis.kube.lines import LineSplitter, LineTooLong
@@ -19,8 +19,6 @@ from spotalis.model.transport import StreamRefused, TransportError
 
 WATCH_SECONDS = 300
 """Streams end by themselves after one to two times this, drawn for each."""
-SILENCE_SECONDS = 90.0
-"""Longest silence on a stream: one and a half times the period of bookmarks."""
 
 _LINE_BYTES = 8 * 1024 * 1024
 

@@ -49,11 +49,16 @@ class HttpTransport:
         timeout = aiohttp.ClientTimeout(
             total=None, connect=CONNECT_SECONDS, sock_read=request.timeout_seconds
         )
-        async with self._answer(request, timeout, streams=True) as answer:
-            if answer.status != 200:
-                raise StreamRefused(await _whole(answer))
-            async for chunk in answer.content.iter_any():
-                yield chunk
+        opened = False
+        try:
+            async with self._answer(request, timeout, streams=True) as answer:
+                opened = True
+                if answer.status != 200:
+                    raise StreamRefused(await _whole(answer))
+                async for chunk in answer.content.iter_any():
+                    yield chunk
+        except TransportError as error:
+            raise TransportError(str(error), committed=opened) from error
 
     async def close(self) -> None:
         """Close every connection; there will be no others."""

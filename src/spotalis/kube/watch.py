@@ -12,7 +12,7 @@ import msgspec
 
 from spotalis.kube import decode, wire
 from spotalis.kube.backoff import Backoff
-from spotalis.kube.client import PAGE_ITEMS, Client
+from spotalis.kube.client import PAGE_ITEMS, SILENCE_SECONDS, Client
 from spotalis.kube.errors import ApiError, Gone, error_from, error_from_status
 from spotalis.kube.intake import Intake, Relist
 from spotalis.kube.lines import LineSplitter, LineTooLong
@@ -40,8 +40,8 @@ class WatchOptions:
     """Ask for the list as a stream first."""
     watch_seconds: float = 300.0
     """Streams end by themselves after one to two times this, drawn for each."""
-    silence_seconds: float = 90.0
-    """Longest silence on a stream: one and a half times the period of bookmarks."""
+    silence_seconds: float = SILENCE_SECONDS
+    """Longest silence on a stream: a little more than the period of bookmarks."""
     initial_seconds: float = 120.0
     """Longest wait for the end of a streamed list."""
     backoff_floor_seconds: float = 0.8
@@ -153,21 +153,27 @@ class _Follower(Generic[T]):
         self._progress = False
         began_at = self._clock.monotonic()
         trouble = await self._attempt()
+        lived_seconds = self._clock.monotonic() - began_at
+        floor_seconds = self._options.backoff_floor_seconds
         if self._progress:
             self._backoff.reset()
             self._stalls = 0
-            lived_seconds = self._clock.monotonic() - began_at
-            if trouble is None and lived_seconds >= self._options.backoff_floor_seconds:
+            if trouble is None and lived_seconds >= floor_seconds:
                 return 0.0
         trouble = trouble or Trouble(WatchSign.CLOSED, "the stream ended", stream_opened=True)
         if self._version and trouble.stream_opened and not self._progress:
             self._stalls += 1
-            if self._stalls >= self._options.stalled_after:
+            # A stream is quiet for so long where its server has heard nothing newer than we have,
+            # too: then it sends no bookmarks, and only a list shows that the view is still true.
+            silent = lived_seconds >= self._options.silence_seconds
+            if silent or self._stalls >= self._options.stalled_after:
                 self._stalls = 0
                 trouble = Trouble(WatchSign.STALLED, str(trouble), start_over=True)
         if trouble.start_over:
             self._version = ""
-        delay = max(self._backoff.next_seconds(), min(trouble.retry_seconds, MOST_PATIENCE_SECONDS))
+        # An attempt that hung has waited already: on top of it, a wait would only be blindness.
+        patience = max(floor_seconds, self._backoff.next_seconds() - lived_seconds)
+        delay = max(patience, min(trouble.retry_seconds, MOST_PATIENCE_SECONDS))
         self._report(trouble.sign, str(trouble), delay)
         return delay
 

@@ -12,6 +12,7 @@ from spotalis.app.operator import Operator
 from spotalis.embedded.transport import Verdict
 from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
+from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
 from tests.integration.faults.stage import (
     answered,
@@ -151,6 +152,45 @@ def test_row_25_a_lease_that_somebody_deletes_or_takes_is_noticed_at_the_next_tu
         await settled(world, 3)
 
     enacted(script, operators=2)
+
+
+def named(*identities: str) -> Callable[[Operator], None]:
+    """Who the operators say that they are, one after the other."""
+    left = list(identities)
+
+    def rename(operator: Operator) -> None:
+        operator.elector.state = LeadershipState(identity=left.pop(0))
+
+    return rename
+
+
+def two_of_one_name(*identities: str) -> None:
+    async def script(world: World) -> None:
+        await never_two(world, 30)
+        first = the_leader(world)
+        first.line.isolated = True
+        await never_two(world, 30)
+        first.line.clear()
+        assert the_leader(world) is not first
+        await world.take("percent", value=100)
+        await never_two(world, 30)
+        await settled(world, 3)
+
+    outcome = enact(story(2), script, named(*identities))
+    assert not outcome.broken, outcome.broken
+
+
+def test_row_26_two_replicas_of_one_name_are_two_and_never_lead_together(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    two_of_one_name("copied_1", "copied_2")
+    assert "the lease is held under our name; waiting for it" in caplog.text
+
+
+def test_row_26_without_the_nonce_they_would_both_lead() -> None:
+    """The planted fault: what the nonce is there for."""
+    with pytest.raises(AssertionError, match="<= 1"):
+        two_of_one_name("copied", "copied")
 
 
 @pytest.mark.parametrize("after", [0.0, 0.3, 1.5])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from spotalis.embedded.transport import Verdict
 from spotalis.model.decision import Reason
+from spotalis.model.transport import Request
 from tests.integration.faults.stage import (
     enacted,
     evicted,
@@ -104,6 +106,43 @@ def test_row_35_a_pod_that_came_under_the_same_name_is_not_evicted_for_the_old_o
         await settled(world, 2)
 
     enacted(script, kind="StatefulSet", moves=1)
+
+
+def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_hammered() -> None:
+    """Of a running pod no version is asked for; of a pending one, whom no budget counts, it is."""
+
+    async def script(world: World) -> None:
+        for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
+            await world.cluster.fleet.take(node)
+        asked: list[tuple[bool, bool]] = []
+        allowed: list[int] = []
+
+        def touched(request: Request) -> Verdict | None:
+            """Somebody writes the pod's status just before its eviction arrives, five times."""
+            if is_eviction(request):
+                name = request.path.split("/")[-2]
+                pod = world.cluster.store.get("pods", "default", name)
+                assert pod is not None
+                pending = not pod["spec"].get("nodeName")
+                conditions = json.loads(request.body)["deleteOptions"]["preconditions"]
+                asked.append((pending, "resourceVersion" in conditions))
+                if len(asked) <= 5:
+                    world.cluster.store.put("pods", {**pod, "status": dict(pod["status"])})
+                budget = world.cluster.store.get("poddisruptionbudgets", "default", "w0")
+                assert budget is not None
+                allowed.append(budget["status"]["disruptionsAllowed"])
+            return None
+
+        line_of(world).order = touched
+        await world.take("scale", value=7)
+        await asyncio.sleep(200)
+        refused = [e for e in world.cluster.audit.of(kind="pods/eviction") if e.code == 409]
+        assert (len(refused), len(asked) - len(refused)) == (5, evicted(world))
+        assert all(pending is versioned for pending, versioned in asked)
+        assert all(pending for pending, _ in asked[:6])
+        assert set(allowed[:6]) == {allowed[0]}
+
+    enacted(script, percent=60, replicas=5, budget=2)
 
 
 def test_row_37_who_evicts_beside_us_shares_the_floor_by_the_published_bound() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from spotalis.embedded.transport import DROP, REFUSE, Verdict
+from spotalis.model.configuration import POD_SLOT
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
 from tests.integration.faults.stage import (
@@ -21,8 +22,10 @@ from tests.integration.faults.stage import (
     once,
     reason,
     settled,
+    story,
 )
-from tests.simulation.world import World
+from tests.simulation.planted import PLANTED
+from tests.simulation.world import World, enact
 
 ALL_PODS = "/api/v1/pods"
 
@@ -58,20 +61,86 @@ def is_paged_list(request: Request) -> bool:
     ("path", "number"),
     [(ALL_PODS, 0), ("/api/v1/nodes", 1), ("/apis/apps/v1/deployments", 2)],
 )
-def test_row_1_once_a_watch_has_said_nothing_for_90_s_nothing_moves(path: str, number: int) -> None:
+def test_row_1_once_a_watch_has_said_nothing_for_70_s_nothing_moves(path: str, number: int) -> None:
     async def script(world: World) -> None:
         line = line_of(world)
         for stream in line._inner.streams:
             if stream.request.path == path:
                 stream.silence()
         line.order = always(follows(path), DROP)
-        await asyncio.sleep(95)
+        await asyncio.sleep(70.1)
         await world.take("percent", value=100)
         await asyncio.sleep(65)
         assert reason(world) is Reason.CACHE_NOT_READY
         assert evicted(world) == 0
         line.order = lambda request: None
-        await settled(world, 3)
+        await settled(world, 3, within=64 + 1 + 60 + 30)  # bookmark, resync
+
+    enacted(script)
+
+
+async def changed_everywhere(world: World) -> Callable[[], bool]:
+    """Change an object of each kind that is followed; whether the operator's stores show it all."""
+    names = ("nodes", "namespaces", "deployments", "replicasets", "pods")
+    await world.take("budget", value=3)
+    for plural in names:
+        held = world.cluster.store.list(plural)[0]
+        labels = {**held["metadata"].get("labels", {}), "changed": "yes"}
+        world.cluster.store.put(
+            plural, {**held, "metadata": {**held["metadata"], "labels": labels}}
+        )
+    (process,) = world.living
+    stores = process.operator.cluster.stores()
+    newest = {
+        plural: max(
+            int(one["metadata"]["resourceVersion"]) for one in world.cluster.store.list(plural)
+        )
+        for plural in (*names, "poddisruptionbudgets")
+    }
+
+    def seen() -> bool:
+        return all(
+            max((int(one.resource_version) for one in stores[plural]), default=0) >= version
+            for plural, version in newest.items()
+        )
+
+    return seen
+
+
+def test_row_1_streams_that_died_without_a_word_are_replaced_within_70_s() -> None:
+    """L4: the connections are gone, new ones can be made, and nobody says so."""
+
+    async def script(world: World) -> None:
+        for after in (0.0, 13.0, 47.0):  # wherever between two bookmarks
+            await asyncio.sleep(after)
+            for stream in line_of(world)._inner.streams:
+                stream.silence()
+            seen = await changed_everywhere(world)
+            await asyncio.sleep(1)
+            assert not seen()
+            await asyncio.sleep(69)
+            assert seen()
+
+    enacted(script)
+
+
+@pytest.mark.parametrize("seconds", [5.0, 67.0, 100.0, 131.0, 200.0, 600.0])
+def test_row_1_within_70_s_of_restored_connectivity_the_view_is_as_new_as_it_was_then(
+    seconds: float,
+) -> None:
+    """L4, however long nothing got through, and whatever hung in that moment."""
+
+    async def script(world: World) -> None:
+        line = line_of(world)
+        line.isolated = True
+        for stream in line._inner.streams:
+            stream.silence()
+        await asyncio.sleep(seconds)
+        seen = await changed_everywhere(world)
+        assert not seen()
+        line.isolated = False
+        await asyncio.sleep(70)
+        assert seen()
 
     enacted(script)
 
@@ -198,6 +267,57 @@ def test_row_8_a_lost_deletion_makes_nobody_bolder() -> None:
         await settled(world, 3, within=400)
 
     enacted(script)
+
+
+def bookmarks_instead(chunk: bytes) -> bytes:
+    """A bookmark for each event of a pod, of the same version, and the event never."""
+
+    def instead(line: bytes) -> bytes:
+        event = json.loads(line)
+        if event["type"] in ("BOOKMARK", "ERROR") or event["object"].get("kind") != "Pod":
+            return line
+        version = {"resourceVersion": event["object"]["metadata"]["resourceVersion"]}
+        shown = {"kind": "Pod", "apiVersion": "v1", "metadata": version}
+        return json.dumps({"type": "BOOKMARK", "object": shown}).encode() + b"\n"
+
+    return b"".join(instead(line) for line in chunk.splitlines(keepends=True))
+
+
+async def behind_its_bookmarks(world: World) -> None:
+    """Two of five replicas become unready and the cache, by its version up to date, shows five."""
+    line_of(world).spoil = bookmarks_instead
+    for pod in world.oracle.pods_of("w0"):
+        if pod["metadata"]["annotations"][POD_SLOT] in "01":
+            world._mark("default", pod["metadata"]["name"], "never")
+    await asyncio.sleep(2)
+    (process,) = world.living
+    shown = list(process.operator.cluster.pods)
+    assert [pod.ready for pod in shown] == [True] * 5
+    await world.take("percent", value=100)
+    await asyncio.sleep(40)
+
+
+def test_row_9_a_bookmark_that_is_ahead_of_its_events_authorises_nothing() -> None:
+    async def script(world: World) -> None:
+        await behind_its_bookmarks(world)
+        assert evicted(world) == 1  # three are ready, and the floor is two
+        line_of(world).spoil = lambda chunk: chunk
+        cut_everything(world)  # and what was left out is never sent: the bookmarks were past it
+        await asyncio.sleep(40)
+        world.cluster.store.compact()
+        cut_everything(world)
+        for pod in world.oracle.pods_of("w0"):
+            world._heal("default", pod["metadata"]["name"])
+        await settled(world, 3, within=400)
+
+    enacted(script, moves=5)
+
+
+def test_row_9_a_cache_that_authorised_by_its_version_would_break_the_floor() -> None:
+    """The planted fault: the list that authorises comes from the cache."""
+    (planted,) = [one for one in PLANTED if one.name == "the cache authorises"]
+    outcome = enact(story(moves=5), behind_its_bookmarks, planted.operator)
+    assert [words for words in outcome.broken if words.startswith("S1")]
 
 
 def test_row_10_events_that_come_twice_count_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from spotalis.app.process import Process
 from spotalis.kube.config import ClusterAccess
 from spotalis.kube.http import HttpTransport
+from spotalis.model.leadership import LeadershipState
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
 from spotalis.web.health import readyz
 from spotalis.webhook.forward import HttpsCarrier
@@ -21,9 +22,22 @@ async def test_an_api_server_that_falls_silent_shows_in_readiness_and_not_in_hea
     for store in operator.cluster.stores().values():
         store.synced = True
         store.heard_at = clock.monotonic()
-    clock.advance(90)
+    clock.advance(70)
     assert process._facts(operator, webhook).api_reachable
     clock.advance(1)
     facts = process._facts(operator, webhook)
     assert not facts.api_reachable
     assert b"APIServerUnreachable" in readyz(facts)[1]
+
+
+def test_row_26_two_processes_of_one_name_are_two() -> None:
+    access, copied = (
+        ClusterAccess(server="http://127.0.0.1:1"),
+        ControllerConfiguration(identity="a"),
+    )
+    states = [
+        LeadershipState(identity=process._settings.identity)
+        for process in (Process(access, copied, ServingOptions()) for _ in range(2))
+    ]
+    assert [state.name for state in states] == ["a", "a"]
+    assert states[0].identity != states[1].identity

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from aiohttp import web
 
-from spotalis.kube.auth import Credentials
+from spotalis.kube.auth import REREAD_SECONDS, Credentials
 from spotalis.kube.config import ClusterAccess
 from spotalis.kube.exec_plugin import ExecPlugin, Finished
 from spotalis.kube.http import HttpTransport
@@ -32,6 +32,13 @@ async def echo(request: web.Request) -> web.Response:
             "body": await request.text(),
         }
     )
+
+
+async def echo_and_close(request: web.Request) -> web.Response:
+    """So that the next request needs another handshake."""
+    answer = await echo(request)
+    answer.force_close()
+    return answer
 
 
 def access(server: str, **fields: Any) -> ClusterAccess:
@@ -386,6 +393,54 @@ class TestTls:
             assert (await transport.send(GET)).status == 200
             file.unlink()
             assert (await transport.send(GET)).status == 200
+            await transport.close()
+
+    async def test_row_15_a_rotation_with_both_authorities_trusted_costs_no_request(
+        self, ca: trustme.CA, tmp_path: Path
+    ) -> None:
+        """As documented: first both are published, then the certificate changes (row 15)."""
+        old, file, clock = trustme.CA(), tmp_path / "ca.crt", ManualClock()
+        file.write_bytes(pem(old))
+        shown = serving(old)
+        async with serve(echo_and_close, tls=shown) as server:
+            transport = HttpTransport(access(server, ca=file), clock=clock)
+            assert (await transport.send(GET)).status == 200
+            file.write_bytes(pem(old) + pem(ca))
+            clock.advance(REREAD_SECONDS)
+            assert (await transport.send(GET)).status == 200
+            ca.issue_cert("127.0.0.1").configure_cert(shown)  # from the next handshake on
+            assert (await transport.send(GET)).status == 200
+            await transport.close()
+
+    async def test_row_15_a_rotation_without_warning_costs_one_connection_and_no_open_stream(
+        self, ca: trustme.CA, tmp_path: Path
+    ) -> None:
+        old, file, clock = trustme.CA(), tmp_path / "ca.crt", ManualClock()
+        file.write_bytes(pem(old))
+        shown, go_on = serving(old), asyncio.Event()
+
+        async def streams(request: web.Request) -> web.StreamResponse:
+            if request.path != "/stream":
+                return await echo_and_close(request)
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            await answer.write(b"before\n")
+            await go_on.wait()
+            await answer.write(b"after\n")
+            return answer
+
+        async with serve(streams, tls=shown) as server:
+            transport = HttpTransport(access(server, ca=file), clock=clock)
+            stream = transport.stream(Request(method="GET", path="/stream"))
+            assert await anext(stream) == b"before\n"
+            file.write_bytes(pem(ca))
+            ca.issue_cert("127.0.0.1").configure_cert(shown)
+            with pytest.raises(TransportError) as caught:
+                await transport.send(GET)
+            assert caught.value.committed is False
+            assert (await transport.send(GET)).status == 200
+            go_on.set()
+            assert [chunk async for chunk in stream] == [b"after\n"]
             await transport.close()
 
     async def test_garbage_for_a_ca_is_no_crash(self) -> None:

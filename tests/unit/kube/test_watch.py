@@ -293,7 +293,7 @@ class TestTheWatch:
 
     def test_bounds_its_streams_and_their_silence(self) -> None:
         request = follow(listed()).requests[-1]
-        assert request.timeout_seconds == 90
+        assert request.timeout_seconds == 64
         assert 300 <= int(dict(request.query)["timeoutSeconds"]) <= 600
 
     def test_takes_a_duplicate_once(self) -> None:
@@ -407,7 +407,9 @@ class TestTraps:
         assert story.told[2:] == [("~", "two")]
 
     def test_a_silent_stream(self) -> None:
-        story = follow(listed(), Stream([90.0, TransportError("silent for 90 s")]), Stream([]))
+        story = follow(
+            listed(), Stream([a_bookmark(11), 64.0, TransportError("silent for 64 s")]), Stream([])
+        )
         assert story.signs[0] is WatchSign.CUT
         assert story.kinds()[:3] == ["S", "W", "W"]
 
@@ -552,6 +554,27 @@ class TestPatience:
     def test_but_not_for_days(self) -> None:
         story = follow(refusal(503, retry_after_seconds=86_400), listed())
         assert story.seconds == 300 + 60
+
+    def test_a_stream_that_opened_and_never_spoke_is_followed_by_a_list(self) -> None:
+        """An API server sends a bookmark only of a version that is newer than the stream's."""
+        quiet = Stream([64.0, TransportError("silent")])
+        story = follow(listed(), quiet, listed())
+        assert story.kinds() == ["S", "W", "S", "W"]
+        assert [report.sign for report in story.reports] == [WatchSign.STALLED]
+
+    def test_a_stream_that_died_after_it_spoke_is_resumed(self) -> None:
+        """Or every kind would be listed anew wherever connections are dropped without a word."""
+        dies = Stream([a_bookmark(20), 64.0, TransportError("silent")])
+        story = follow(listed(), dies, Stream([60.0]))
+        assert story.kinds() == ["S", "W", "W", "W"]
+        assert dict(story.requests[2].query)["resourceVersion"] == "20"
+
+    def test_an_attempt_that_hung_has_waited_already(self) -> None:
+        """Or a view that came back in the worst moment would stay old for 30 s longer (L4)."""
+        hung = [Stream([64.0, TransportError("no answer", committed=False)]) for _ in range(8)]
+        story = follow(listed(), *hung)
+        assert [round(report.retry_seconds, 3) for report in story.reports] == [0.8] * 8
+        assert story.kinds() == ["S"] + ["W"] * 9
 
     def test_success_makes_it_quick_again(self) -> None:
         away = TransportError("refused", committed=False)

@@ -47,6 +47,6 @@ def test_the_kind_that_was_silent_longest_is_named_once_that_is_too_long() -> No
     stores: dict[str, Store[Any]] = {"pods": Store(), "nodes": Store(), "never": Store()}
     for plural, at in (("pods", 10.0), ("nodes", 20.0)):
         stores[plural].synced, stores[plural].heard_at = True, at
-    assert not unheard(stores, 100.0)
-    assert unheard(stores, 101.0) == "nothing has been heard of pods for 91 s"
+    assert not unheard(stores, 80.0)
+    assert unheard(stores, 81.0) == "nothing has been heard of pods for 71 s"
     assert not unheard({"never": Store()}, 1000.0)

@@ -86,6 +86,14 @@ pins: $(READY) ## compile requirements/ anew from pyproject.toml
 	$(VENV)/bin/uv pip compile $(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	echo 'hatchling>=1.27' | $(VENV)/bin/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
 
+.PHONY: audit
+audit: ## known vulnerabilities of everything that is pinned: needs an index with advisories (SECURITY.md)
+	@$(PYTHON) -m venv $(AUDIT_VENV)
+	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check pip-audit
+	$(AUDIT_VENV)/bin/pip-audit --strict --require-hashes --disable-pip \
+	    -r requirements/runtime.txt -r requirements/dev.txt -r requirements/build.txt
+
+AUDIT_VENV := .venv-audit
 COMPILE := --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 
 define set_up

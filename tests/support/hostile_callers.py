@@ -107,10 +107,10 @@ CROWDS: dict[str, dict[Attack, int]] = {
         sending(b"[" * LARGEST): 2,
         kept_alive: 80,
     },
-    "dense": {sending(dense(60_000)): 80, sending(deep(60_000)): 20},
+    "dense": {sending(dense(30_000)): 80, sending(deep(30_000)): 20},
     "rude": {
         slow_head: 20,
-        slow_body(60_000): 20,
+        slow_body(30_000): 20,
         slow_body(LARGEST): 20,
         without_length: 10,
         huge_head: 10,

@@ -68,6 +68,8 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102  # asyncio's
         super().connection_made(transport)
+        if (limit := getattr(transport, "set_read_buffer_limits", None)) is not None:
+            limit(high=_READ_BUFFER_BYTES)  # of what is still encrypted: asyncio would take 256 kB
         self._silence = self._connections.joined(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102  # asyncio's

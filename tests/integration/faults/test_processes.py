@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random  # noqa: TID251  # seeded
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +16,7 @@ from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
+from spotalis.operator.queue import LONGEST_RETRY_SECONDS
 from tests.integration.faults.stage import (
     answered,
     enacted,
@@ -287,3 +290,33 @@ def test_a_lease_that_cannot_be_written_for_a_while_is_kept_or_given_up_never_sh
         await settled(world, 3)
 
     enacted(script, operators=2)
+
+
+def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_nor_split() -> None:
+    """429 with Retry-After to whatever is no Lease, while twelve workloads have moves to make."""
+    many = tuple(owned(name=f"w{number}", moves=5) for number in range(12))
+    asked: Counter[bool] = Counter()
+    dice = random.Random(1)
+
+    def flooded(request: Request) -> Verdict | None:
+        if LEASE in request.path:
+            return None
+        refused = dice.random() < 2 / 3
+        asked[refused] += 1
+        return answered(429, "too many requests", retry_after="1") if refused else None
+
+    async def script(world: World) -> None:
+        leader = the_leader(world)
+        leader.line.order = flooded
+        for number in range(len(many)):
+            await world.take("percent", who=number, value=100)
+        for _ in range(120):
+            await asyncio.sleep(1)
+            assert leader.operator.elector.leads
+        assert asked[True] > 100
+        assert evicted(world) > 0  # slowly, but it goes on
+        leader.line.order = lambda request: None
+        await settled(world, 3 * len(many), within=LONGEST_RETRY_SECONDS)
+
+    outcome = enact(Story(seed=1, spot=6, on_demand=6, workloads=many, operators=1), script)
+    assert not outcome.broken, outcome.broken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -372,6 +373,28 @@ async def test_what_is_refused_unread_never_gets_into_memory() -> None:
         tracemalloc.stop()
     assert served.observed == ["payload_too_large"]
     assert peak < 4 * MIB
+
+
+async def test_callers_that_go_away_in_mid_body_leave_nothing_in_memory() -> None:
+    """Whether or not the collector of cycles comes by."""
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with serving() as served:
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for number in range(4):
+                async with Caller(served.port) as caller:
+                    await caller.send(head + b"Content-Length: %d\r\n\r\n" % (7 * MIB))
+                    await caller.send(bytes(6 * MIB))
+                async with asyncio.timeout(10):
+                    while len(served.observed) <= number:
+                        await asyncio.sleep(0)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+    assert served.observed == ["caller_gone"] * 4
+    assert held < 2 * MIB
 
 
 async def test_stopping_lets_reviews_in_flight_finish_and_ends_their_connections() -> None:

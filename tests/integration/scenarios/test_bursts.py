@@ -216,6 +216,7 @@ def test_an_api_server_that_ends_in_the_middle_of_a_burst_leaves_it_exact_or_rep
                 return len(await bed.pods("web")) >= 20
 
             await bed.until(begun, "the burst has begun")
+            bed.api_server_restarts = True
             await asyncio.to_thread(bed.plane.restart_api_server, kill=kill)
             await bed.settled("web", 54, 146, within=180)
             await bed.stands_still("web")

@@ -61,6 +61,11 @@ async def end_provisioning(bed: Bed) -> None:
         await _merge(bed, f"/api/v1/nodes/{node}", body)
 
 
+async def label(bed: Bed, node: str, labels: Mapping[str, str | None]) -> None:
+    """Somebody labels a node (None removes)."""
+    await _merge(bed, f"/api/v1/nodes/{node}", {"metadata": {"labels": dict(labels)}})
+
+
 async def cordon(bed: Bed, *nodes: str, cordoned: bool = True) -> None:
     """Nothing more is scheduled there (or is again)."""
     for node in nodes:

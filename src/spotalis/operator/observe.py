@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from datetime import datetime
 
 import msgspec
@@ -148,10 +148,11 @@ class Observer:
 
     def _with_nodes(self, observed: Observed, now: datetime) -> Observed:
         """The same with what nodes offer, looked at only where somebody needs it."""
-        cluster, shape = self._cluster, observed.workload.shape
+        cluster = self._cluster
         pin = cluster.pin(NodeType.SPOT)
         if pin is None:
             return observed
+        shape = _as_admitted(observed.workload, [r.pod for r in observed.replicas])
         nodes = cluster.nodes_of(NodeType.SPOT)
         if cluster.settings.namespaces.watched:
             # Others' pods are not seen: a node that looks empty may be full.
@@ -160,7 +161,7 @@ class Observer:
             observed = dataclasses.replace(
                 observed, room={NodeType.SPOT: self._room(observed, shape, pin)}
             )
-        observed = self._confined(observed, pin, now)
+        observed = self._confined(observed, shape, pin, now)
         if any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.staying):
             other = cluster.pin(NodeType.ON_DEMAND) or Pin()
             helps = observed.provisioned or could_hold(
@@ -185,12 +186,15 @@ class Observer:
             apart=self._separation(observed),
         )
 
-    def _confined(self, observed: Observed, pin: Pin, now: datetime) -> Observed:
+    def _confined(self, observed: Observed, shape: PodShape, pin: Pin, now: datetime) -> Observed:
         """The same with what nodes offer those replicas whose volumes not all of them reach."""
         reaches = dict.fromkeys(r.reach for r in observed.staying if r.reach)
         if not reaches:
             return observed
-        confines = {reach: self._confines(observed, reach, pin, now) for reach in reaches}
+        confines = {
+            reach: self._confines(observed, shape.within(reach), reach, pin, now)
+            for reach in reaches
+        }
         observed = dataclasses.replace(observed, confines=confines)
         free = observed.room.get(NodeType.SPOT)
         if free is None or observed.state.crowded is None:
@@ -200,8 +204,10 @@ class Observer:
         fits = sum(min(n, confines[r].room) if r else n for r, n in able.items())
         return dataclasses.replace(observed, room={NodeType.SPOT: min(free, fits)})
 
-    def _confines(self, observed: Observed, reach: NodeTerms, pin: Pin, now: datetime) -> Confines:
-        cluster, shape = self._cluster, observed.workload.shape.within(reach)
+    def _confines(
+        self, observed: Observed, shape: PodShape, reach: NodeTerms, pin: Pin, now: datetime
+    ) -> Confines:
+        cluster = self._cluster
         here = [node for node in cluster.nodes if meets(node.labels, reach)]
         more = not any(names_its_node(node, reach) for node in here)
         provisioned = more and any(NODE_POOL in node.labels for node in here)
@@ -248,9 +254,8 @@ class Observer:
             answered = {pod.move for pod in pods}
             coming = [i for i in held.ledger.intents if i.toward is NodeType.SPOT]
             coming.sort(key=lambda intent: intent.move in answered)
-            shape = msgspec.structs.replace(
-                workload.shape, tolerations=workload.shape.tolerations + pin.tolerations
-            )
+            shape = _as_admitted(workload, pods)
+            shape = msgspec.structs.replace(shape, tolerations=shape.tolerations + pin.tolerations)
             for intent in coming[: max(0, workload.replicas - living)]:
                 yield shape.within(self._volumes.reach_of(intent.pod))
 
@@ -272,6 +277,24 @@ class Observer:
 
     def _reserved(self, owners: Set[str]) -> tuple[Reservation, ...]:
         return tuple(r for owner in owners for r in self._reservations.of(owner))
+
+
+def _as_admitted(workload: Workload, pods: Sequence[Pod]) -> PodShape:
+    """What the next pod of a workload will ask for: the template, with what its latest pod got.
+
+    Autoscalers of requests, LimitRanges, injectors and runtime classes change requests at
+    admission; the template does not tell.
+    """
+    made = [pod for pod in pods if pod.created_at is not None]
+    if not made:
+        return workload.shape
+    latest = max(made, key=lambda pod: (pod.created_at, pod.shape.cpu_millis, pod.uid)).shape
+    return msgspec.structs.replace(
+        workload.shape,
+        cpu_millis=latest.cpu_millis,
+        memory_bytes=latest.memory_bytes,
+        other=latest.other,
+    )
 
 
 def _in_words(reach: NodeTerms) -> str:

@@ -429,3 +429,14 @@ def test_the_order_of_on_demand_replicas_that_return_begins_with_spot_slots() ->
     assert isinstance(decision, Evict)
     assert all(is_on_demand(r) for r in fallback_replicas(room=2).replicas)
     assert [move.pod.name for move in decision.moves] == ["api-9", "api-8"]
+
+
+@pytest.mark.parametrize("zone", ["a", "b"])
+def test_a_node_of_another_zone_than_the_pod_asks_for_neither_comes_for_it_nor_could_hold_it(
+    zone: str,
+) -> None:
+    labels = {"topology.kubernetes.io/zone": zone}
+    coming = a_node(ready=False, created_at=YOUNG, labels=labels)
+    shape = a_shape(node_terms=IN_B)
+    assert is_arriving([coming], shape, Pin(), NOW) is (zone == "b")
+    assert could_hold([a_node(labels=labels)], shape, Pin()) is (zone == "b")

@@ -33,7 +33,7 @@ _CERT_MANAGER = f"""{_MADE}# Spotalis with cert-manager, which must be there bef
 
 MANAGED = "shop"
 """The namespace that stands for those of a reader."""
-CLUSTER_WIDE = {"nodes", "namespaces", "mutatingwebhookconfigurations"}
+CLUSTER_WIDE = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
 """What has no namespace; rights to all else can be given namespace by namespace."""
 
 _NAMESPACED = f"""{_MADE}# Spotalis with rights in the namespace `{MANAGED}` alone, which must

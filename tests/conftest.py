@@ -17,6 +17,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--conformance-first-seed", type=int, default=0, help="the seed of the first of them"
     )
 
+    parser.addoption(
+        "--whole-bursts",
+        action="store_true",
+        help="bursts on the real bed as large as on the embedded one: 1,000 pods, and 50 x 20",
+    )
+
 
 # The same examples in every run: what is red here is red everywhere. To look further:
 # pytest --hypothesis-profile=search

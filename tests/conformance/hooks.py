@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 from spotalis.embedded.admission import WebhookFailed
 from tests.conformance.history import Json
-from tests.support.tls_pairs import Pair, a_pair
+from tests.support.https_posts import answering
 
 NOWHERE = "nowhere"
 """The path behind which nobody listens."""
@@ -125,52 +123,16 @@ _ANSWERS: dict[str, Callable[[Json], Json]] = {
 @contextmanager
 def served() -> Iterator[Hooks]:
     """The webhooks on a port of loopback, as long as the block runs."""
-    pair = a_pair()
-    hooks = Hooks(authority=base64.b64encode(pair.authority.cert_pem.bytes()).decode())
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            path = urlsplit(self.path).path
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if path.strip("/").startswith(SLOW):
-                ended.wait(_SLOW_SECONDS)
-            status, answer = hooks.answered(path, body)
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: object) -> None:
-            """A caller that has given up is no error here."""
-
+    hooks = Hooks()
     ended = threading.Event()
-    server = Server(("127.0.0.1", 0), Handler)
-    server.socket = _context(pair).wrap_socket(
-        server.socket, server_side=True, do_handshake_on_connect=False
-    )
-    hooks.base = f"https://127.0.0.1:{server.server_address[1]}/"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield hooks
-    finally:
-        ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
+    def answer(path: str, body: bytes) -> tuple[int, bytes]:
+        if path.strip("/").startswith(SLOW):
+            ended.wait(_SLOW_SECONDS)
+        return hooks.answered(path, body)
 
-def _context(pair: Pair) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made = pair.authority.issue_cert("127.0.0.1")
-    made.configure_cert(context)
-    return context
+    with answering(answer) as (hooks.base, hooks.authority):
+        try:
+            yield hooks
+        finally:
+            ended.set()

@@ -30,7 +30,7 @@ _GROUPS = {
     "leases": "/apis/coordination.k8s.io/v1",
     "mutatingwebhookconfigurations": "/apis/admissionregistration.k8s.io/v1",
 }
-_CLUSTER_WIDE = ("namespaces", "nodes", "mutatingwebhookconfigurations")
+_CLUSTER_WIDE = ("namespaces", "nodes", "persistentvolumes", "mutatingwebhookconfigurations")
 
 
 class NeverHappened(AssertionError):

@@ -35,6 +35,7 @@ from tests.support.real_bed import (
     binaries_or_skip,
     eventually,
 )
+from tests.support.volumes import a_claim, a_volume
 
 pytestmark = pytest.mark.real
 
@@ -43,7 +44,7 @@ INSTALL = K8S / "install.yaml"
 OWN = "spotalis-system"
 IN_OWN = {"leases", "configmaps", "secrets"}
 """What the operator's Role is about; the rest is the ClusterRole's."""
-WITHOUT_NAMESPACE = {"nodes", "namespaces", "mutatingwebhookconfigurations"}
+WITHOUT_NAMESPACE = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
 DEADLINE = 120.0
 _CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
 
@@ -225,7 +226,7 @@ def _play(
     """Born right, changed, spot lost, fallen back: everything that a run ordinarily comes to."""
     wishes = Wishes(50, 1, {"spot-fallback": "2s", "max-moves-in-flight": "4"})
     _create(bed, workload_body("Deployment", "web", 6, wishes), namespace)
-    _create(bed, workload_body("StatefulSet", "db", 2, Wishes(50)), namespace)
+    _create_with_a_volume(bed, "db", namespace)
     _settled(bed, "web", namespace, on_demand=3, spot=3)
     _settled(bed, "db", namespace, on_demand=1, spot=1)
     assert bed.evictions("spotalis") == []
@@ -258,6 +259,18 @@ def _play(
 def _create(bed: RealBed, body: Json, namespace: str = "default") -> None:
     path = f"/apis/apps/v1/namespaces/{namespace}/{body['kind'].lower()}s"
     bed.request("POST", path, body)
+
+
+def _create_with_a_volume(bed: RealBed, name: str, namespace: str) -> None:
+    """A StatefulSet of two that share a volume which every node reaches."""
+    volume = f"{name}-of-{namespace}"
+    bed.request("POST", "/api/v1/persistentvolumes", a_volume(volume, ""))
+    path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
+    bed.request("POST", path, a_claim(name, volume))
+    body = workload_body("StatefulSet", name, 2, Wishes(50))
+    source = {"name": "data", "persistentVolumeClaim": {"claimName": name}}
+    body["spec"]["template"]["spec"]["volumes"] = [source]
+    _create(bed, body, namespace)
 
 
 def _wish(bed: RealBed, name: str, namespace: str, wishes: dict[str, str]) -> None:

@@ -164,6 +164,7 @@ def test_with_rights_in_a_namespace_the_cluster_role_only_reads_nodes_and_namesp
         ("core", "namespaces", "get"),
         ("core", "namespaces", "list"),
         ("core", "namespaces", "watch"),
+        ("core", "persistentvolumes", "get"),
         *(
             ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", verb)
             for verb in ("get", "watch", "patch")

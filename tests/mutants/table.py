@@ -47,6 +47,7 @@ WIRE = "tests/integration/test_write_ahead.py"
 LEDGER = "tests/unit/planner/test_ledger.py"
 GUARDS = "tests/unit/planner/test_guards.py"
 FALLBACK = "tests/unit/planner/test_fallback.py"
+ZONES = "tests/integration/scenarios/test_zones.py"
 ELECTOR = "tests/model/test_elector_designs.py"
 
 
@@ -410,6 +411,42 @@ MUTANTS = (
         "        self.context = _front(minimum_version)",
         "        self.context = _front(ssl.TLSVersion.TLSv1_2)",
         "tests/unit/webhook/test_certificate.py",
+    ),
+    # Where a replacement can land.
+    _mutant(
+        "volumes are not looked at",
+        "operator/observe.py",
+        "reach=self._volumes.reach(pod) if pod.claims else ()",
+        "reach=()",
+        ZONES,
+    ),
+    _mutant(
+        "an open move takes room in any zone",
+        "operator/observe.py",
+        "yield shape.within(self._volumes.reach_of(intent.pod))",
+        "yield shape",
+        ZONES,
+    ),
+    _mutant(
+        "a node pool is evidence for every zone",
+        "operator/observe.py",
+        "here = [node for node in cluster.nodes if meets(node.labels, reach)]",
+        "here = list(cluster.nodes)",
+        ZONES,
+    ),
+    _mutant(
+        "room is counted with the template's requests",
+        "operator/observe.py",
+        "    if not made:\n        return workload.shape",
+        "    return workload.shape",
+        "tests/integration/scenarios/test_neighbours.py",
+    ),
+    _mutant(
+        "any news of the owner will do",
+        "webhook/admission.py",
+        "while _seen(observed, owner, request.name) >= found.owner_replicas:",
+        "if _seen(observed, owner, request.name) >= found.owner_replicas:",
+        "tests/integration/scenarios/test_neighbours.py",
     ),
     # Who leads.
     _mutant(

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from spotalis.kube.client import Client, PatchType
 from spotalis.kube.resources import DEPLOYMENTS, PODS, STATEFULSETS, Resource
@@ -55,6 +55,9 @@ class Wishes:
 
 NO_WISHES = Wishes()
 
+Answer: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""Of another webhook: from an AdmissionReview to the one that answers it."""
+
 
 class Bed(ABC):
     """A cluster with nodes, a namespace of the scenario's own, and a way to run the operator."""
@@ -77,6 +80,10 @@ class Bed(ABC):
     @abstractmethod
     def crew(self, count: int, *flags: str) -> AbstractAsyncContextManager[Crew]:
         """``async with bed.crew(3) as crew:`` runs so many replicas, all ready."""
+
+    @abstractmethod
+    def injector(self, answer: Answer) -> AbstractAsyncContextManager[Mapping[str, Any]]:
+        """Somebody else's webhook, as long as the block runs: the ``clientConfig`` to reach it."""
 
     @abstractmethod
     def evictions(self) -> list[str]:

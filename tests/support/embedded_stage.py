@@ -24,7 +24,7 @@ from spotalis.web.exposition import Snapshot
 from spotalis.webhook.errors import Misdirected
 from spotalis.webhook.forward import Refusal, Unreachable
 from spotalis.webhook.registration import configuration
-from tests.support.bed import Bed
+from tests.support.bed import Answer, Bed
 from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
 from tests.support.stage import Play, Scenario
 
@@ -47,8 +47,8 @@ class OnEmbeddedCluster(Bed):
         self._reviews = 0
         self.settings: dict[str, Any] = {}
         """Fields of ``ControllerConfiguration`` that differ from the defaults."""
-        self.others: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
-        """Other webhooks, from an admission review to its answer, by URL."""
+        self._others: dict[str, Answer] = {}
+        """Other webhooks, by URL."""
         self.cluster = EmbeddedCluster(
             clock=clock, dice=self._dice, webhook=self._review, timing=timing
         )
@@ -58,7 +58,7 @@ class OnEmbeddedCluster(Bed):
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
         """What the API server reaches at a webhook's address: the replicas, in turn."""
-        if (other := self.others.get(str(target.get("url")))) is not None:
+        if (other := self._others.get(str(target.get("url")))) is not None:
             return json.dumps(other(json.loads(body))).encode()
         if self.webhook_away:
             raise ConnectionRefusedError("nobody listens there")
@@ -68,6 +68,13 @@ class OnEmbeddedCluster(Bed):
         self._reviews += 1
         replica = serving[self._reviews % len(serving)]
         return await replica.serve(replica.operator.admission.answer, body)
+
+    @asynccontextmanager
+    async def injector(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
+        """Called in this process."""
+        url = f"https://other-{len(self._others)}.invalid/"
+        self._others[url] = answer
+        yield {"url": url}
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:

@@ -6,13 +6,14 @@ Everything goes through the API server, so it is the same on both beds.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
 from spotalis.model.objects import Pod
-from tests.support.bed import PATIENCE_SECONDS, Bed
+from tests.support.bed import PATIENCE_SECONDS, Answer, Bed, workload_body
 
 READY_NEVER: Mapping[str, str] = {
     "testbed.spotalis.io/health": "never-ready",
@@ -59,6 +60,11 @@ async def end_provisioning(bed: Bed) -> None:
     for node in await bed.node_types():
         body = {"metadata": {"labels": {"karpenter.sh/nodepool": None}}}
         await _merge(bed, f"/api/v1/nodes/{node}", body)
+
+
+async def label(bed: Bed, node: str, labels: Mapping[str, str | None]) -> None:
+    """Somebody labels a node (None removes)."""
+    await _merge(bed, f"/api/v1/nodes/{node}", {"metadata": {"labels": dict(labels)}})
 
 
 async def cordon(bed: Bed, *nodes: str, cordoned: bool = True) -> None:
@@ -139,6 +145,60 @@ async def evict(bed: Bed, pod: Pod) -> int:
     }
     path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction"
     return (await bed.api.raw("POST", path, body)).status
+
+
+@asynccontextmanager
+async def injecting(bed: Bed, name: str, answer: Answer) -> AsyncIterator[None]:
+    """Somebody registers a webhook of their own for new pods; heeded when the block begins."""
+    asked = 0
+
+    def counted(review: Mapping[str, Any]) -> Mapping[str, Any]:
+        nonlocal asked
+        asked += 1
+        return answer(review)
+
+    async with bed.injector(counted) as client_config:
+        hook = {
+            "name": "inject.example.com",
+            "admissionReviewVersions": ["v1"],
+            "clientConfig": client_config,
+            "failurePolicy": "Fail",
+            "reinvocationPolicy": "IfNeeded",
+            "sideEffects": "None",
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": bed.namespace}},
+            "rules": [
+                {
+                    "apiGroups": [""],
+                    "apiVersions": ["v1"],
+                    "operations": ["CREATE"],
+                    "resources": ["pods"],
+                }
+            ],
+        }
+        configuration = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [hook],
+        }
+        path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        answered = await bed.api.raw("POST", path, configuration)
+        assert answered.status == 201, answered.body
+        probe = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "probe"},
+            "spec": workload_body("Deployment", "probe", 1)["spec"]["template"]["spec"],
+        }
+
+        async def heeded() -> bool:
+            path = f"/api/v1/namespaces/{bed.namespace}/pods"
+            answered = await bed.api.raw("POST", path, probe, query=[("dryRun", "All")])
+            assert answered.status == 201, answered.body
+            return asked > 0
+
+        await bed.until(heeded, f"the API server calls {name}")
+        yield
 
 
 async def annotate_pod(bed: Bed, pod: Pod, annotations: Mapping[str, str | None]) -> None:

@@ -12,10 +12,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,9 +24,10 @@ from spotalis.app.clock import SystemClock
 from spotalis.kube.client import Client
 from spotalis.kube.config import load
 from spotalis.kube.http import HttpTransport
-from tests.support.bed import Bed
+from tests.support.bed import Answer, Bed
 from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
 from tests.support.free_ports import PortClaim, claim_ports
+from tests.support.https_posts import answering
 from tests.support.real_bed import BedConfig, RealBed, binaries_or_skip
 from tests.support.spreader import spreading
 from tests.support.stage import Play, Scenario
@@ -72,6 +74,16 @@ class OnRealControlPlane(Bed):
         """Disconnect."""
         if self._transport is not None:
             await self._transport.close()
+
+    @asynccontextmanager
+    async def injector(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
+        """An HTTPS server of its own."""
+
+        def said(path: str, body: bytes) -> tuple[int, bytes]:
+            return 200, json.dumps(answer(json.loads(body))).encode()
+
+        with answering(said) as (url, authority):
+            yield {"url": url, "caBundle": authority}
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:

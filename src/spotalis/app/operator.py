@@ -43,6 +43,7 @@ from spotalis.operator.observe import Observer
 from spotalis.operator.queue import Queue
 from spotalis.operator.reconcile import Reconciler, Turn
 from spotalis.operator.reservations import Reservations
+from spotalis.operator.volumes import Volumes
 from spotalis.webhook.admission import Admission
 from spotalis.webhook.forward import Carrier, Forwarder
 
@@ -89,7 +90,8 @@ class Operator:
         self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
         journal = Journal()
         self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
-        observer = Observer(self.cluster, self._ledgers, journal, self._reservations)
+        volumes = Volumes(self.client, clock)
+        observer = Observer(self.cluster, self._ledgers, journal, self._reservations, volumes)
         self.elector = Elector(
             self.client,
             settings=settings.leader_election,
@@ -106,6 +108,7 @@ class Operator:
             observer=observer,
             journal=journal,
             ledgers=self._ledgers,
+            volumes=volumes,
             client=self.client,
             clock=clock,
             # Of this very process: what an earlier one of the same name meant is an orphan.

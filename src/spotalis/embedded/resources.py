@@ -89,6 +89,21 @@ RESOURCES = (
         returns_deleted=True,
         in_all=True,
     ),
+    Resource(
+        plural="persistentvolumes",
+        kind="PersistentVolume",
+        namespaced=False,
+        short_names=("pv",),
+        subresources=("status",),
+        returns_deleted=True,
+    ),
+    Resource(
+        plural="persistentvolumeclaims",
+        kind="PersistentVolumeClaim",
+        short_names=("pvc",),
+        subresources=("status",),
+        returns_deleted=True,
+    ),
     Resource(plural="configmaps", kind="ConfigMap", short_names=("cm",)),
     Resource(plural="secrets", kind="Secret"),
     Resource(

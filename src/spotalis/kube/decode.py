@@ -13,7 +13,7 @@ import msgspec
 
 from spotalis.kube import wire
 from spotalis.kube.interner import Interner
-from spotalis.kube.shapes import amounts, other, selector, shape_of
+from spotalis.kube.shapes import amounts, node_terms, other, selector, shape_of
 from spotalis.model import objects
 from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
 from spotalis.model.objects import BALANCED, PREFIX
@@ -54,6 +54,7 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         unschedulable=unschedulable,
         unschedulable_since=unschedulable_since,
         shape=shape_of(seen.spec),
+        claims=_claims(seen.spec.volumes),
         slot=_slot(annotations.slot),
         review=decision.id,
         rule=_text(decision.rule),
@@ -182,6 +183,24 @@ def lease(raw: bytes | msgspec.Raw) -> objects.Lease:
     )
 
 
+def volume_claim(raw: bytes | msgspec.Raw) -> objects.VolumeClaim:
+    """Decode a PersistentVolumeClaim."""
+    seen = _VOLUME_CLAIM.decode(raw)
+    meta, spec = seen.metadata, seen.spec or wire.VolumeClaimSpec()
+    return objects.VolumeClaim(
+        namespace=meta.namespace, name=meta.name, volume=spec.volume_name or ""
+    )
+
+
+def volume(raw: bytes | msgspec.Raw) -> objects.Volume:
+    """Decode a PersistentVolume."""
+    seen = _VOLUME.decode(raw)
+    affinity = seen.spec.node_affinity if seen.spec else None
+    return objects.Volume(
+        name=seen.metadata.name, node_terms=node_terms(affinity.required if affinity else None)
+    )
+
+
 def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
     """Decode a ledger's ConfigMap; what another build wrote, or what names no workload, is kept
     without its content."""
@@ -276,6 +295,17 @@ _KUBELET_CONDITIONS = frozenset(
 )
 
 
+def _claims(raw: msgspec.Raw) -> tuple[str, ...]:
+    """Most pods have volumes and no claims: their bytes are not read for that."""
+    if _CLAIM not in bytes(raw):
+        return ()
+    sources = (volume.persistent_volume_claim for volume in _POD_VOLUMES.decode(raw) or ())
+    return tuple(source.claim_name for source in sources if source is not None)
+
+
+_CLAIM = b"persistentVolumeClaim"
+
+
 def _slot(written: str | None) -> int | None:
     if written and len(written) <= 6 and written.isascii() and written.isdigit():
         return int(written)
@@ -336,9 +366,12 @@ _WORKLOAD = msgspec.json.Decoder(wire.Workload)
 _REPLICA_SET = msgspec.json.Decoder(wire.ReplicaSet)
 _BUDGET = msgspec.json.Decoder(wire.Budget)
 _LEASE = msgspec.json.Decoder(wire.Lease)
+_VOLUME_CLAIM = msgspec.json.Decoder(wire.VolumeClaim)
+_VOLUME = msgspec.json.Decoder(wire.Volume)
 _LEDGER_MAP = msgspec.json.Decoder(wire.LedgerMap)
 _LEDGER = msgspec.json.Decoder(Ledger)
 _IDENTIFIED = msgspec.json.Decoder(wire.Identified)
 _DECISION = msgspec.json.Decoder(wire.Decision)
+_POD_VOLUMES = msgspec.json.Decoder(list[wire.PodVolume] | None)
 _LABELS = msgspec.json.Decoder(wire.Labels)
 _OWNERS = msgspec.json.Decoder(list[wire.OwnerReference] | None)

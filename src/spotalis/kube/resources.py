@@ -51,3 +51,8 @@ LEDGERS = Resource(
 )
 """The ConfigMaps that hold a ledger, and no others."""
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, decode.lease)
+VOLUME_CLAIMS = Resource(
+    "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, decode.volume_claim
+)
+VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", False, decode.volume)
+"""These two are asked for one by one where they matter, and never watched."""

@@ -8,7 +8,7 @@ import msgspec
 
 from spotalis.kube import quantity, wire
 from spotalis.kube.interner import Interner
-from spotalis.model.objects import LabelSelector, PodShape, Requirement, Toleration
+from spotalis.model.objects import LabelSelector, NodeTerms, PodShape, Requirement, Toleration
 
 Amounts = dict[str, int]
 """Resource name to amount: millicores of ``cpu``, units (bytes) of everything else."""
@@ -42,6 +42,11 @@ def selector(seen: wire.Selector) -> LabelSelector:
         Requirement(key, "In", (value,)) for key, value in sorted((seen.match_labels or {}).items())
     )
     return LabelSelector((*equal, *map(requirement, seen.match_expressions or ())))
+
+
+def node_terms(required: wire.NodeSelector | None) -> NodeTerms:
+    """A node selector, of a pod's affinity or of a volume's, as records."""
+    return tuple(_term(term) for term in (required and required.node_selector_terms) or ())
 
 
 def requirement(expression: wire.Expression) -> Requirement:
@@ -81,7 +86,7 @@ def _shape(spec: wire.PodSpec) -> PodShape:
         memory_bytes=requests.get("memory", 0),
         other=other(requests),
         node_selector=tuple(sorted((_LABELS.decode(spec.node_selector) or {}).items())),
-        node_terms=_node_terms(spec.affinity),
+        node_terms=_affinity(spec.affinity),
         tolerations=tuple(
             Toleration(
                 toleration.key or "",
@@ -131,10 +136,9 @@ def _largest(one: Amounts, another: Amounts) -> Amounts:
     return {k: max(one.get(k, 0), another.get(k, 0)) for k in one.keys() | another.keys()}
 
 
-def _node_terms(affinity: msgspec.Raw) -> tuple[tuple[Requirement, ...], ...]:
+def _affinity(affinity: msgspec.Raw) -> NodeTerms:
     node = (_AFFINITY.decode(affinity) or wire.Affinity()).node_affinity
-    required = node and node.required_during_scheduling_ignored_during_execution
-    return tuple(_term(term) for term in (required and required.node_selector_terms) or ())
+    return node_terms(node.required_during_scheduling_ignored_during_execution if node else None)
 
 
 def _apart(affinity: msgspec.Raw) -> tuple[tuple[str, LabelSelector], ...]:

@@ -125,6 +125,18 @@ class Container(Wire):
     restart_policy: str | None = None
 
 
+class ClaimSource(Wire):
+    """``persistentVolumeClaim`` of a pod's volume."""
+
+    claim_name: str = ""
+
+
+class PodVolume(Wire):
+    """One of a pod's volumes."""
+
+    persistent_volume_claim: ClaimSource | None = None
+
+
 class PodSpec(Wire):
     """``spec`` of a pod or of a pod template."""
 
@@ -136,6 +148,7 @@ class PodSpec(Wire):
     node_selector: msgspec.Raw = NOTHING
     affinity: msgspec.Raw = NOTHING
     tolerations: msgspec.Raw = NOTHING
+    volumes: msgspec.Raw = NOTHING
 
 
 class PodStatus(Wire):
@@ -379,6 +392,38 @@ class Lease(Wire):
 
     metadata: Meta
     spec: LeaseSpec | None = None
+
+
+class VolumeClaimSpec(Wire):
+    """``spec`` of a PersistentVolumeClaim."""
+
+    volume_name: str | None = None
+
+
+class VolumeClaim(Wire):
+    """A PersistentVolumeClaim."""
+
+    metadata: Meta
+    spec: VolumeClaimSpec | None = None
+
+
+class VolumeNodeAffinity(Wire):
+    """``spec.nodeAffinity`` of a PersistentVolume."""
+
+    required: NodeSelector | None = None
+
+
+class VolumeSpec(Wire):
+    """``spec`` of a PersistentVolume."""
+
+    node_affinity: VolumeNodeAffinity | None = None
+
+
+class Volume(Wire):
+    """A PersistentVolume."""
+
+    metadata: Meta
+    spec: VolumeSpec | None = None
 
 
 class LedgerData(Wire):

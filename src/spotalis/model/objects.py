@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 import msgspec
 
@@ -70,6 +71,22 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
         except ValueError:
             return False
         return have > want if self.operator == "Gt" else have < want
+
+
+NodeTerms: TypeAlias = tuple[tuple[Requirement, ...], ...]
+"""What a node's labels must meet: any term, all of its requirements. Empty: no requirement."""
+
+
+def meets(labels: Mapping[str, str], terms: NodeTerms) -> bool:
+    """Whether a node with these labels meets the terms."""
+    return not terms or any(all(one.matches(labels) for one in term) for term in terms)
+
+
+def both(one: NodeTerms, another: NodeTerms) -> NodeTerms:
+    """Terms that just those nodes meet that meet these and those."""
+    if not one or not another:
+        return one or another
+    return tuple((*left, *right) for left in one for right in another)
 
 
 class LabelSelector(msgspec.Struct, frozen=True, gc=False):
@@ -141,11 +158,17 @@ class PodShape(msgspec.Struct, frozen=True, gc=False):
     """Extended resources such as ``nvidia.com/gpu``, sorted by name."""
     node_selector: tuple[tuple[str, str], ...] = ()
     """Sorted by key."""
-    node_terms: tuple[tuple[Requirement, ...], ...] = ()
-    """Required node affinity: any term, all of its expressions. Empty: no requirement."""
+    node_terms: NodeTerms = ()
+    """Required node affinity."""
     tolerations: tuple[Toleration, ...] = ()
     apart: tuple[tuple[str, LabelSelector], ...] = ()
     """Required pod anti-affinity: topology key, and what must not stand in the same domain."""
+
+    def within(self, terms: NodeTerms) -> PodShape:
+        """The same, on nodes that meet these terms as well."""
+        if not terms:
+            return self
+        return msgspec.structs.replace(self, node_terms=both(self.node_terms, terms))
 
 
 class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -172,6 +195,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     unschedulable_since: datetime | None = None
     """That condition's transition time; None where the scheduler wrote none."""
     shape: PodShape = PodShape()
+    claims: tuple[str, ...] = ()
+    """Names of the PersistentVolumeClaims that it mounts."""
     slot: int | None = None
     """Annotation ``spotalis.io/slot``."""
     review: str = ""
@@ -302,6 +327,23 @@ class DisruptionBudget(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     observed_generation: int = 0
     always_allow_unhealthy: bool = False
     """``unhealthyPodEvictionPolicy: AlwaysAllow``."""
+
+
+class VolumeClaim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A PersistentVolumeClaim."""
+
+    namespace: str
+    name: str
+    volume: str = ""
+    """The PersistentVolume it is bound to; empty: to none yet."""
+
+
+class Volume(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A PersistentVolume."""
+
+    name: str
+    node_terms: NodeTerms = ()
+    """From which nodes it can be reached."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):

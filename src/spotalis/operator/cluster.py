@@ -222,9 +222,9 @@ class Cluster:
             for node in nodes
         }
 
-    def waiting_shapes(self) -> list[PodShape]:
-        """What waits for a node."""
-        return [p.shape for p in self._unbound.values() if not p.deleting_at and not p.finished]
+    def waiting(self) -> Iterator[Pod]:
+        """Pods that wait for a node."""
+        return (p for p in self._unbound.values() if not p.deleting_at and not p.finished)
 
     def key_of(self, pod: Pod) -> WorkloadKey | None:
         """The workload a pod belongs to, if its owner chain leads to one that we know."""

@@ -27,6 +27,7 @@ from spotalis.operator.doubt import unheard
 from spotalis.operator.journal import Journal
 from spotalis.operator.ledger import PREFIX, Ledgers
 from spotalis.operator.observe import Observer
+from spotalis.operator.volumes import Volumes
 from spotalis.planner.early import leaving_early
 from spotalis.planner.fallback import fallen_back, waiting
 from spotalis.planner.ledger import authorise, prepare, withdraw, without_unsent
@@ -97,6 +98,7 @@ class Reconciler:
         observer: Observer,
         journal: Journal,
         ledgers: Ledgers,
+        volumes: Volumes,
         client: Client,
         clock: Clock,
         sender: str,
@@ -106,7 +108,8 @@ class Reconciler:
         """Nothing is done before :meth:`reconcile`.
 
         Args:
-            cluster, observer, journal, ledgers, client, clock: what it sees and acts through.
+            cluster, observer, journal, ledgers, volumes, client, clock: what it sees and acts
+                through.
             sender: names this process in ledgers; never that of another, nor of an earlier one.
             may_move: whether evictions may be sent at this very moment.
             freed: called when something ended that other workloads may wait for: a move of those
@@ -116,6 +119,7 @@ class Reconciler:
         self._observer = observer
         self._journal = journal
         self._ledgers = ledgers
+        self._volumes = volumes
         self._client = client
         self._clock = clock
         self._sender = sender
@@ -142,6 +146,9 @@ class Reconciler:
         ledger = (held.ledger if held else None) or Ledger()
         ledger = without_unsent(ledger, sender=self._sender, sent=self._journal.sent)
         ended = await self._ended(workload.namespace, ledger)
+        await self._volumes.learn(
+            self._observer.held_by_volumes(workload, configuration, ledger, self._clock.now())
+        )
         # From here to the writing of the ledger nothing but an autoscaler's events is waited for.
         now = self._clock.now()
         observed = self._trusted(self._observer.for_plan(workload, configuration, ledger, now))
@@ -193,7 +200,9 @@ class Reconciler:
             ApiError, TransportError: the rest is left for the next time.
         """
         meant = (intent.pod for intent in self._ledgers.intents())
-        self._journal.retain({*meant, *(pod.uid for pod in self._cluster.pods)})
+        known = {*meant, *(pod.uid for pod in self._cluster.pods)}
+        self._journal.retain(known)
+        self._volumes.retain(known)
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
             if self._is_out_of_sight(held):

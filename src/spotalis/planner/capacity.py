@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from spotalis.model.nodes import Pin
-from spotalis.model.objects import Node, PodShape
+from spotalis.model.objects import Node, NodeTerms, PodShape, meets
 from spotalis.planner.interruption import is_target
 
 
@@ -51,8 +51,17 @@ def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
             return False
     if any(node.labels.get(key) != value for key, value in shape.node_selector):
         return False
-    terms = shape.node_terms
-    return not terms or any(all(r.matches(node.labels) for r in term) for term in terms)
+    return meets(node.labels, shape.node_terms)
+
+
+def names_its_node(node: Node, terms: NodeTerms) -> bool:
+    """Whether the node meets the terms only because they name it: its own disk holds the volume.
+
+    Drivers of local disks label a node with its own name, each under a key of its own.
+    """
+    return meets(node.labels, terms) and not meets(
+        {key: value for key, value in node.labels.items() if value != node.name}, terms
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import msgspec
 
 from spotalis.model.ledger import Ledger, Market
 from spotalis.model.nodes import NodeType, Pin
-from spotalis.model.objects import Node, PodShape, Taint
+from spotalis.model.objects import Node, PodShape, Taint, meets
 from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
 from spotalis.planner.interruption import is_target
 from spotalis.planner.observed import Observed, Replica
@@ -38,7 +38,7 @@ class Waiting:
     due_in: timedelta | None = None
     """Until the next one has; None: no clock runs."""
     why: str = ""
-    """Why no clock runs although somebody waits; empty if one does."""
+    """Why no clock runs for some of them; empty if one runs for each."""
 
 
 def waiting(observed: Observed, now: datetime) -> Waiting:
@@ -58,16 +58,32 @@ def waiting(observed: Observed, now: datetime) -> Waiting:
         return Waiting(replicas=replicas, why="nothing may be changed")
     if patience == timedelta.max:
         return Waiting(replicas=replicas, why="spot-fallback is never")
-    if observed.arriving:
-        return Waiting(replicas=replicas, why="a spot node is on its way")
-    if not observed.on_demand_helps:
-        return Waiting(replicas=replicas, why="no on-demand node could ever hold it either")
+    why = {replica.pod.uid: _left_alone(observed, replica) for replica in replicas}
     left = {
-        replica.pod.uid: _since(observed, replica, now) + patience - now for replica in replicas
+        replica.pod.uid: _since(observed, replica, now) + patience - now
+        for replica in replicas
+        if not why[replica.pod.uid]
     }
-    due = tuple(replica for replica in replicas if left[replica.pod.uid] <= timedelta(0))
+    due = tuple(r for r in replicas if left.get(r.pod.uid, patience) <= timedelta(0))
     later = [span for span in left.values() if span > timedelta(0)]
-    return Waiting(replicas=replicas, due=due, due_in=min(later, default=None))
+    return Waiting(
+        replicas=replicas,
+        due=due,
+        due_in=min(later, default=None),
+        why=next(filter(None, why.values()), ""),
+    )
+
+
+def _left_alone(observed: Observed, replica: Replica) -> str:
+    """Why no clock runs for one that waits; empty if one does."""
+    arriving, helps, where = observed.arriving, observed.on_demand_helps, ""
+    if (confines := observed.confines.get(replica.reach)) is not None:
+        arriving = confines.arriving
+        helps = NodeType.ON_DEMAND in confines.classes
+        where = f" {confines.where}"
+    if arriving:
+        return f"a spot node is on its way{where}"
+    return "" if helps else f"no on-demand node could ever hold it either{where}"
 
 
 def _since(observed: Observed, replica: Replica, now: datetime) -> datetime:
@@ -126,14 +142,11 @@ def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime)
         pin: what the webhook adds.
         now: a node that is not Ready long after it came is broken, not on its way.
     """
-    wanted = dict(shape.node_selector) | dict(pin.node_selector)
     for node in nodes:
         young = node.created_at is not None and now - node.created_at < REGISTRATION
         if node.ready or node.cordoned or not is_target(node) or not young:
             continue
-        if all(node.labels.get(key) == value for key, value in wanted.items()) and (
-            not node.cpu_millis or _holds(node, shape)
-        ):
+        if _is_of_its_kind(node, shape, pin) and (not node.cpu_millis or _holds(node, shape)):
             return True
     return False
 
@@ -145,17 +158,24 @@ def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
     """
     if not nodes:
         return True
-    selector = dict(shape.node_selector) | dict(pin.node_selector)
     tolerations = shape.tolerations + pin.tolerations
     for node in nodes:
         hard = [t for t in node.taints if t.effect != "PreferNoSchedule" and not _passing(t)]
         if (
             _holds(node, shape)
-            and all(node.labels.get(key) == value for key, value in selector.items())
+            and _is_of_its_kind(node, shape, pin)
             and all(any(t.tolerates(taint) for t in tolerations) for taint in hard)
         ):
             return True
     return False
+
+
+def _is_of_its_kind(node: Node, shape: PodShape, pin: Pin) -> bool:
+    """Whether the node's labels are what the pod asks for."""
+    wanted = dict(shape.node_selector) | dict(pin.node_selector)
+    return meets(node.labels, shape.node_terms) and all(
+        node.labels.get(key) == value for key, value in wanted.items()
+    )
 
 
 def _passing(taint: Taint) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -10,7 +10,7 @@ from functools import cached_property
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import DisruptionBudget, Pod, Workload
+from spotalis.model.objects import DisruptionBudget, NodeTerms, Pod, Workload
 from spotalis.model.replicas import ReplicaState
 
 
@@ -28,6 +28,8 @@ class Replica:
     no event has shown it yet."""
     user_pinned: bool = False
     """The owner's template pins its class: counted, never moved."""
+    reach: NodeTerms = ()
+    """What a node must meet to reach its volumes; empty: they are anywhere, or not known."""
     neighbours: int = 0
     """Other pods on its node."""
 
@@ -65,6 +67,22 @@ class Reservation:
     """Only a StatefulSet's pods have a name before they exist."""
     move: str = ""
     """The move whose replacement it is, if it is one's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confines:
+    """What nodes offer a replica whose volumes only some of them reach."""
+
+    where: str
+    """These nodes, in words."""
+    classes: Set[NodeType] = frozenset(NodeType)
+    """Classes of which one of these nodes could hold it, were it empty, or may be added."""
+    room: int = 0
+    """How many more replicas of this reach fit on the Ready spot nodes among them."""
+    provisioned: bool = False
+    """Some of them are of Karpenter's node pools, and more could come that reach the volumes."""
+    arriving: bool = False
+    """A spot node among them has registered and is not yet Ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +127,9 @@ class Observed:
     """A spot node that fits has registered and is not yet Ready."""
     on_demand_helps: bool = True
     """Some on-demand node could hold a replica, or none is there to say otherwise."""
+    confines: Mapping[NodeTerms, Confines] = field(default_factory=dict)
+    """By the reach of replicas, where that is not empty: there the five fields above (``room`` to
+    ``on_demand_helps``) do not hold, but these."""
     first_unschedulable: Mapping[str, datetime] = field(default_factory=dict)
     """By pod UID: when a pod was first seen unschedulable, where the scheduler wrote no time."""
     unreviewed: int = 0

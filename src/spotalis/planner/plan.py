@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
 from spotalis.model.ledger import Market
 from spotalis.model.nodes import NodeType
+from spotalis.model.objects import NodeTerms
 from spotalis.planner.budget import Budgets
 from spotalis.planner.candidates import candidates
 from spotalis.planner.fallback import Waiting, probe_due_in, waiting
@@ -61,7 +63,7 @@ def _wait_for_spot(waits: Waiting) -> Defer:
     words = f"{count} spot {'replica waits' if count == 1 else 'replicas wait'} for a node"
     if waits.due_in is not None:
         words += f"; the next starts on on-demand in {_seconds(waits.due_in)} s"
-    elif waits.why:
+    if waits.why:
         words += f"; {waits.why}"
     return Defer(Reason.NO_CAPACITY, words, waits.due_in)
 
@@ -83,7 +85,8 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
     budgets = Budgets(observed.budgets)
     free = observed.moves_left(now)
     spare = observed.ready_on_demand - observed.configuration.floor
-    supply = _supply(observed, toward, now)
+    supplies: dict[NodeTerms, _Supply] = {}
+    sent: Counter[NodeTerms] = Counter()
     moves: list[Move] = []
     stop: Defer | None = None
     surplus = observed.state.surplus(crowded)
@@ -97,16 +100,24 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
         if ready and crowded is NodeType.ON_DEMAND and spare <= 0:
             stop = stop or floor_met(observed, now) or _floor_reached(observed)
             continue
-        if supply.most is not None and len(moves) >= supply.most:
+        reach = replica.reach
+        if reach not in supplies:
+            supplies[reach] = _supply(observed, toward, now, reach)
+        supply = supplies[reach]
+        if (supply.most is not None and sent[reach] >= supply.most) or (
+            supply.probe and any(move.probe for move in moves)
+        ):
             stop = stop or supply.stop
-            break
+            continue  # others may have their volumes where there is room
+        sent[reach] += 1
         moves.append(Move(replica.pod, toward, probe=supply.probe))
         budgets.spend(replica.pod)
         if ready:
             free -= 1
             spare -= crowded is NodeType.ON_DEMAND
     if moves:
-        words = to_move(observed) + ("; one goes to find out" if supply.probe else "")
+        tries = any(move.probe for move in moves)
+        words = to_move(observed) + ("; one goes to find out" if tries else "")
         return Evict(tuple(moves), Reason.REBALANCING, words)
     assert stop is not None
     return stop
@@ -124,20 +135,31 @@ class _Supply:
     """Why no more."""
 
 
-def _supply(observed: Observed, toward: NodeType, now: datetime) -> _Supply:
+def _supply(observed: Observed, toward: NodeType, now: datetime, reach: NodeTerms) -> _Supply:
     """Evidence that replacements can land: nodes with room, a provisioner, or a probe.
 
-    Towards on-demand a provisioner is assumed.
+    Towards on-demand a provisioner is assumed; but of no class is anything assumed where a
+    volume is and none of its nodes: nobody is sent there, not even to find out.
+
+    Args:
+        reach: of the replicas in question.
     """
-    room = observed.room.get(toward)
+    room, provisioned, where = observed.room.get(toward), observed.provisioned, ""
+    if (confines := observed.confines.get(reach)) is not None:
+        where = f" {confines.where}"
+        if toward not in confines.classes:
+            words = f"{to_move(observed)}; no {toward} node could hold it{where}"
+            return _Supply(most=0, stop=Defer(Reason.NO_CAPACITY, words))
+        room = None if room is None else confines.room
+        provisioned = confines.provisioned
     if toward is NodeType.ON_DEMAND or room is None:
         return _Supply()
     market = observed.ledger.market
-    if market is Market.OPEN or (observed.provisioned and market is Market.UNTRIED):
+    if market is Market.OPEN or (provisioned and market is Market.UNTRIED):
         return _Supply()
     words = f"{to_move(observed)}; "
     if observed.room_known:
-        words += f"no Ready {toward} node has room"
+        words += f"no Ready {toward} node has room{where}"
     else:
         words += f"whether {toward} nodes have room is not known where not all pods are watched"
     if room:

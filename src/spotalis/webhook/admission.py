@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -193,10 +194,13 @@ class Admission:
         configuration: WorkloadConfiguration,
     ) -> Verdict:
         observed = self._look(found.workload, configuration, owner)
-        if _seen(observed, owner, request.name) >= found.owner_replicas:
-            await self._cluster.news(owner.uid, NEWS_WAIT_SECONDS)
-            found = self._cluster.find(request.namespace, owner) or found
-            observed = self._look(found.workload, configuration, owner)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(NEWS_WAIT_SECONDS):
+                # What comes first may be about another pod than the one that has gone.
+                while _seen(observed, owner, request.name) >= found.owner_replicas:
+                    await self._cluster.news(owner.uid, NEWS_WAIT_SECONDS)
+                    found = self._cluster.find(request.namespace, owner) or found
+                    observed = self._look(found.workload, configuration, owner)
         # From here to the reservation nothing waits: the next review sees this one's pod.
         at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)
         taken = len(self._reservations.of(owner.uid))

@@ -12,6 +12,7 @@ from typing import Any
 from tests.conformance.history import Json
 from tests.conformance.objects import NEVER_READY, a_pod, a_workload
 from tests.conformance.session import STRATEGIC, Session
+from tests.support.volumes import a_claim, claiming
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
 NUMBERS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
@@ -434,6 +435,24 @@ async def paused(s: Session) -> None:
     await s.get("deployments/web")
 
 
+async def a_stateful_set_claims_volumes(s: Session) -> None:
+    """One claim is there before, as after an earlier pod of the name; one is made."""
+    await s.quiet.post("persistentvolumeclaims", a_claim("data-db-1", "none"))
+    pod = {
+        "schedulerName": "nobody",
+        "volumes": [{"name": "data", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
+    }
+    spec = {**claiming(), "serviceName": "db", "podManagementPolicy": "Parallel"}
+    await s.quiet.post("statefulsets", a_workload("StatefulSet", "db", 2, pod=pod, **spec))
+    for one in await _pods(s, "db", 2, ready=False):
+        name = one["metadata"]["name"]
+        mounted = [v for v in one["spec"]["volumes"] if not v["name"].startswith("kube-api-")]
+        s.note(f"{name} mounts", mounted)
+    for name in ("data-db-0", "data-db-1"):
+        claim = (await s.quiet.get(f"persistentvolumeclaims/{name}")).body
+        s.note(name, [claim["metadata"].get("labels"), claim["spec"].get("volumeName")])
+
+
 SCRIPTS = (
     a_deployment_comes_up,
     a_rollout_that_is_stuck,
@@ -450,6 +469,7 @@ SCRIPTS = (
     stateful_sets_come_in_parallel,
     a_stateful_rollout_goes_from_the_highest,
     a_stateful_rollout_is_partitioned,
+    a_stateful_set_claims_volumes,
     on_delete,
     deleting_a_deployment,
     paused,

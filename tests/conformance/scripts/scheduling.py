@@ -10,6 +10,7 @@ from typing import Any
 from tests.conformance.history import Json
 from tests.conformance.objects import IMAGE, a_pod
 from tests.conformance.session import JSON_PATCH, STRATEGIC, Session
+from tests.support.volumes import a_claim, a_volume
 
 HOST = "kubernetes.io/hostname"
 
@@ -132,4 +133,31 @@ async def bindings(s: Session) -> None:
     await s.post("pods/pod/binding", to("nowhere"))
 
 
-SCRIPTS = (selectors_and_affinity, resources, cordons_and_taints, scheduling_gates, bindings)
+async def volumes(s: Session) -> None:
+    """Claims that are bound to volumes which one node reaches."""
+    for node in ("spot-1", "spot-2"):
+        volume = f"{s.namespace}-on-{node}"
+        await s.quiet.post("persistentvolumes", a_volume(volume, node, key=HOST))
+        await s.quiet.post("persistentvolumeclaims", a_claim(f"on-{node}", volume))
+
+    def mounting(*nodes: str) -> Json:
+        sources = [{"claimName": f"on-{node}"} for node in nodes]
+        return {
+            "volumes": [
+                {"name": source["claimName"], "persistentVolumeClaim": source} for source in sources
+            ]
+        }
+
+    await _placed(s, "follows", **mounting("spot-2"))
+    await _placed(s, "torn", **mounting("spot-1", "spot-2"))
+    await _placed(s, "cannot-follow", **mounting("spot-2"), **_only_on("spot-1"))
+
+
+SCRIPTS = (
+    selectors_and_affinity,
+    resources,
+    cordons_and_taints,
+    scheduling_gates,
+    bindings,
+    volumes,
+)

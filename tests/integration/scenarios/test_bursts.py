@@ -74,9 +74,18 @@ def test_1000_pods_of_one_replica_set_over_three_replicas_are_split_at_birth(pla
     play(one_large(1000, Wishes(73, 30), (270, 730)))
 
 
+@pytest.fixture
+def whole(request: pytest.FixtureRequest) -> bool:
+    """As large as on the embedded bed; else what a CI machine with two slow cores is good for."""
+    return bool(request.config.getoption("--whole-bursts"))
+
+
 @only_real
-def test_300_pods_of_one_replica_set_over_three_processes_are_split_at_birth(play: Play) -> None:
-    play(one_large(300, Wishes(73, 30), (81, 219)))
+def test_pods_of_one_replica_set_over_three_processes_are_split_at_birth(
+    play: Play, whole: bool
+) -> None:
+    pods, split = (1000, (270, 730)) if whole else (300, (81, 219))
+    play(one_large(pods, Wishes(73, 30), split))
 
 
 @only_embedded
@@ -85,8 +94,9 @@ def test_50_deployments_of_20_over_three_replicas_are_split_at_birth(play: Play)
 
 
 @only_real
-def test_20_deployments_of_15_over_three_processes_are_split_at_birth(play: Play) -> None:
-    play(many_small(20, 15, Wishes(80, 2), (3, 12)))
+def test_many_deployments_over_three_processes_are_split_at_birth(play: Play, whole: bool) -> None:
+    workloads, pods, split = (50, 20, (4, 16)) if whole else (20, 15, (3, 12))
+    play(many_small(workloads, pods, Wishes(80, 2), split))
 
 
 def leader_dies(pods: int, wishes: Wishes, split: tuple[int, int], *, after: int) -> Scenario:

@@ -18,9 +18,12 @@ from spotalis.model.objects import (
     Pod,
     Requirement,
     Taint,
+    Volume,
+    VolumeClaim,
     Workload,
 )
 from tests.support.api_objects import Json, a_pod, condition, metadata, text
+from tests.support.volumes import ZONE, a_claim, a_volume
 
 NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 AT_NINE = "2026-11-23T09:00:00Z"
@@ -360,6 +363,41 @@ class TestDisruptionBudget:
         selector = decode.disruption_budget(text(document)).selector
         assert selector is not None
         assert selector.matches({"any": "label"})
+
+
+@pytest.mark.parametrize(
+    ("volumes", "claims"),
+    [
+        (None, ()),
+        ([{"name": "token", "projected": {"sources": []}}], ()),
+        (
+            [
+                {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}},
+                {"name": "scratch", "emptyDir": {}},
+                {"name": "logs", "persistentVolumeClaim": {"claimName": "logs-db-0"}},
+            ],
+            ("data-db-0", "logs-db-0"),
+        ),
+        ([{"name": "own", "ephemeral": {"volumeClaimTemplate": {}}}], ()),
+    ],
+    ids=["none", "no claim", "two claims", "one that goes with the pod"],
+)
+def test_a_pod_names_the_claims_that_it_mounts(volumes: object, claims: tuple[str, ...]) -> None:
+    assert decode.pod(text(a_pod(spec={"volumes": volumes}))).claims == claims
+
+
+def test_a_claim_says_which_volume_it_is_bound_to() -> None:
+    bound = decode.volume_claim(text(a_claim("data-db-0", "disk-1")))
+    assert bound == VolumeClaim(namespace="", name="data-db-0", volume="disk-1")
+    free = {"metadata": {"name": "data-db-1", "namespace": "shop"}, "spec": {}}
+    assert decode.volume_claim(text(free)) == VolumeClaim(namespace="shop", name="data-db-1")
+
+
+def test_a_volume_says_which_nodes_reach_it() -> None:
+    assert decode.volume(text(a_volume("disk-1", ""))) == Volume(name="disk-1")
+    assert decode.volume(text(a_volume("disk-1", "b"))) == Volume(
+        name="disk-1", node_terms=((Requirement(ZONE, "In", ("b",)),),)
+    )
 
 
 def test_a_lease_keeps_its_times_as_written() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Node, PodShape, Requirement, Taint, Toleration
-from spotalis.planner.capacity import accepts, room, separation
+from spotalis.planner.capacity import accepts, names_its_node, room, separation
 from tests.support.builders import LONG_AGO, a_node, a_selector, a_shape
 
 GIB = 2**30
@@ -270,3 +270,24 @@ def test_room_never_promises_more_than_there_is(
     assert pods * shape.cpu_millis <= 4000 + free_cpu
     assert pods * shape.memory_bytes <= 16 * GIB + free_memory
     assert pods <= fits(nodes, shape=shape, bound={"one": bound}) <= fits(nodes, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("kubernetes.io/hostname", "node-1", True),
+        ("topology.disk.example/node", "node-1", True),
+        ("topology.kubernetes.io/zone", "a", False),
+        ("topology.kubernetes.io/zone", "b", False),
+    ],
+)
+def test_a_disk_of_the_node_itself_is_told_by_the_nodes_name(
+    key: str, value: str, named: bool
+) -> None:
+    labels = {
+        "kubernetes.io/hostname": "node-1",
+        "topology.disk.example/node": "node-1",
+        "topology.kubernetes.io/zone": "a",
+    }
+    terms = ((Requirement(key, "In", (value,)),),)
+    assert names_its_node(a_node("node-1", labels=labels), terms) is named

@@ -11,7 +11,7 @@ import pytest
 from spotalis.model.decision import Defer, Evict, Reason
 from spotalis.model.ledger import Intent, Ledger, Market
 from spotalis.model.nodes import Pin
-from spotalis.model.objects import Taint
+from spotalis.model.objects import Requirement, Taint
 from spotalis.planner.fallback import (
     could_hold,
     fallen_back,
@@ -19,7 +19,7 @@ from spotalis.planner.fallback import (
     probe_backoff,
     waiting,
 )
-from spotalis.planner.observed import Observed
+from spotalis.planner.observed import Confines, Observed
 from spotalis.planner.placement import NewPod, place
 from spotalis.planner.plan import plan
 from spotalis.planner.settlement import lost_in_vain, settle
@@ -104,6 +104,45 @@ def test_no_clock_runs(change: dict[str, object], why: str) -> None:
     found = waiting(observed, NOW)
     assert (found.due, found.due_in) == ((), None)
     assert why in found.why
+
+
+IN_B = ((Requirement("topology.kubernetes.io/zone", "In", ("b",)),),)
+
+
+@pytest.mark.parametrize(
+    ("confines", "due", "why"),
+    [
+        pytest.param(Confines(where="in b"), 7, "", id="on-demand can hold it"),
+        pytest.param(
+            Confines(where="in b", classes={SPOT}),
+            5,
+            "no on-demand node could ever hold it either in b",
+            id="on-demand has no node there",
+        ),
+        pytest.param(
+            Confines(where="in b", arriving=True), 5, "a spot node is on its way in b", id="coming"
+        ),
+    ],
+)
+def test_whose_volume_is_elsewhere_waits_by_what_is_there(
+    confines: Confines, due: int, why: str
+) -> None:
+    observed = waits(a_workload(spot=7, on_demand=3, confines={IN_B: confines}))
+    there = [i for i, r in enumerate(observed.replicas) if r.node_type is SPOT][:2]
+    found = waiting(with_replicas(observed, there, reach=IN_B), NOW)
+    assert (len(found.replicas), len(found.due), found.why) == (7, due, why)
+
+
+def test_who_can_start_there_does_where_the_rest_of_the_workload_is_too_large_for_on_demand() -> (
+    None
+):
+    observed = waits(
+        a_workload(
+            spot=1, on_demand=1, on_demand_helps=False, confines={IN_B: Confines(where="in b")}
+        )
+    )
+    assert waiting(observed, NOW).due == ()
+    assert len(waiting(with_replicas(observed, is_spot, reach=IN_B), NOW).due) == 1
 
 
 def test_never_means_never() -> None:
@@ -390,3 +429,14 @@ def test_the_order_of_on_demand_replicas_that_return_begins_with_spot_slots() ->
     assert isinstance(decision, Evict)
     assert all(is_on_demand(r) for r in fallback_replicas(room=2).replicas)
     assert [move.pod.name for move in decision.moves] == ["api-9", "api-8"]
+
+
+@pytest.mark.parametrize("zone", ["a", "b"])
+def test_a_node_of_another_zone_than_the_pod_asks_for_neither_comes_for_it_nor_could_hold_it(
+    zone: str,
+) -> None:
+    labels = {"topology.kubernetes.io/zone": zone}
+    coming = a_node(ready=False, created_at=YOUNG, labels=labels)
+    shape = a_shape(node_terms=IN_B)
+    assert is_arriving([coming], shape, Pin(), NOW) is (zone == "b")
+    assert could_hold([a_node(labels=labels)], shape, Pin()) is (zone == "b")

@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Reason
+from spotalis.model.ledger import Ledger, Market
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import NodeTerms, Requirement
 from spotalis.model.replicas import spot
-from spotalis.planner.observed import Observed
+from spotalis.planner.observed import Confines, Observed
 from spotalis.planner.plan import plan
 from tests.support.builders import (
     BOTH_KINDS,
@@ -355,6 +358,82 @@ def test_nobody_goes_and_it_is_said_why(observed: Observed, reason: Reason, says
     decision = plan(observed, NOW)
     assert reason_of(decision) is reason
     assert says in decision.message
+
+
+def in_zone(zone: str) -> NodeTerms:
+    return ((Requirement("topology.kubernetes.io/zone", "In", (zone,)),),)
+
+
+ROOM_FOR_ONE = Confines(where="in a", room=1)
+NO_ROOM = Confines(where="in a")
+NOWHERE = Confines(where="in b", classes={ON_DEMAND})
+
+
+@pytest.mark.parametrize(
+    ("confines", "market", "others", "who"),
+    [
+        pytest.param(ROOM_FOR_ONE, Market.UNTRIED, 2, [3, 1, 0], id="room for one of them"),
+        pytest.param(NO_ROOM, Market.UNTRIED, 2, [3, 1, 0], id="no room: one finds out"),
+        pytest.param(NOWHERE, Market.UNTRIED, 2, [1, 0], id="no node: nobody goes"),
+        pytest.param(NOWHERE, Market.UNTRIED, 0, [1], id="and nobody finds out"),
+        pytest.param(NOWHERE, Market.OPEN, 0, [1, 0], id="be spot open elsewhere"),
+        pytest.param(
+            Confines(where="in a", provisioned=True),
+            Market.UNTRIED,
+            2,
+            [3, 2, 1, 0],
+            id="nodes are added there",
+        ),
+    ],
+)
+def test_replicas_go_where_their_volumes_can_follow(
+    confines: Confines, market: Market, others: int, who: list[int]
+) -> None:
+    """api-3 and api-2 have theirs in a zone; there is room for ``others`` outside of it."""
+    observed = a_workload(
+        kind=STATEFUL_SET,
+        on_demand=4,
+        percent=100,
+        floor=0,
+        moves=4,
+        room={SPOT: others},
+        confines={in_zone("a"): confines},
+        ledger=Ledger(market=market),
+    )
+    decision = plan(with_replicas(observed, (2, 3), reach=in_zone("a")), NOW)
+    assert moved(decision) == [f"api-{number}" for number in who]
+
+
+def test_two_zones_without_evidence_are_not_tried_at_once() -> None:
+    observed = a_workload(
+        kind=STATEFUL_SET,
+        on_demand=2,
+        percent=100,
+        floor=0,
+        moves=2,
+        room={SPOT: 0},
+        confines={in_zone("a"): NO_ROOM, in_zone("b"): Confines(where="in b")},
+    )
+    observed = with_replicas(observed, 0, reach=in_zone("a"))
+    decision = plan(with_replicas(observed, 1, reach=in_zone("b")), NOW)
+    assert isinstance(decision, Evict)
+    assert [move.probe for move in decision.moves] == [True]
+
+
+@pytest.mark.parametrize("toward", [SPOT, ON_DEMAND])
+def test_that_no_node_reaches_a_volume_is_said(toward: NodeType) -> None:
+    counts = {"spot" if toward is ON_DEMAND else "on_demand": 2}
+    observed = a_workload(
+        **counts,  # type: ignore[arg-type]
+        percent=100 if toward is SPOT else 0,
+        floor=0,
+        room={SPOT: 9},
+        confines={in_zone("b"): Confines(where="in b", classes={toward.other}, room=9)},
+    )
+    decision = plan(with_replicas(observed, (0, 1), reach=in_zone("b")), NOW)
+    assert isinstance(decision, Defer)
+    assert decision.reason is Reason.NO_CAPACITY
+    assert decision.message.endswith(f"; no {toward} node could hold it in b")
 
 
 def test_the_message_of_a_move_is_what_is_to_be_done_in_all() -> None:

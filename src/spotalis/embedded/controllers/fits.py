@@ -19,11 +19,12 @@ TAINTED = "node(s) had untolerated taint(s)"
 OTHER_NODE = "node(s) didn't match Pod's node affinity/selector"
 SKEWED = "node(s) didn't match pod topology spread constraints"
 NO_DOMAIN = SKEWED + " (missing required label)"
+OUT_OF_REACH = "node(s) didn't match PersistentVolume's node affinity"
 ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
 TOO_LARGE = ""
 """Stands beside "Insufficient ..." where the empty node, too, would be too small."""
-_NEVER = frozenset((CORDONED, TAINTED, OTHER_NODE, NO_DOMAIN, TOO_LARGE))
+_NEVER = frozenset((CORDONED, TAINTED, OTHER_NODE, OUT_OF_REACH, NO_DOMAIN, TOO_LARGE))
 """Reasons that no preemption could remove."""
 _UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
@@ -77,6 +78,8 @@ class Fitting:
         missing = _missing(room, wants)
         if missing:
             return missing
+        if not wants.reaches(room.labels):
+            return (OUT_OF_REACH,)
         for balance in self._balances:
             refused = balance.refuses(room)
             if refused:

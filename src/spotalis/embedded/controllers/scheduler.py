@@ -1,12 +1,14 @@
 """The scheduler: binds pods to nodes, one at a time (upstream: ``pkg/scheduler``).
 
-Left out: preemption, pod affinity, host ports, volumes, priorities (pods are taken as they come),
-profiles, sampling of nodes (every node is looked at), and events.
+Left out: preemption, pod affinity, host ports, priorities (pods are taken as they come), profiles,
+sampling of nodes (every node is looked at), events, and of volumes all but one question: from which
+nodes those can be reached that a pod's claims are bound to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import ClassVar
 
 from spotalis.embedded.controllers.conditions import condition, put
@@ -16,8 +18,9 @@ from spotalis.embedded.controllers.owners import deleting, key_of, split
 from spotalis.embedded.controllers.pods import is_finished, node_of
 from spotalis.embedded.controllers.room import Books
 from spotalis.embedded.controllers.scores import best
-from spotalis.embedded.controllers.wants import Wants, wants_of
+from spotalis.embedded.controllers.wants import Wants, claims_of, node_terms, wants_of
 from spotalis.embedded.resources import Object
+from spotalis.model.objects import NodeTerms
 
 NAME = "default-scheduler"
 _FIRST_BACKOFF_SECONDS = 1.0
@@ -49,6 +52,8 @@ class Scheduler(Controller):
         """Nodes and pods; either may make room for a pod that found none."""
         self.on("nodes", self._node)
         self.on("pods", self._pod)
+        for plural in ("persistentvolumes", "persistentvolumeclaims"):
+            self.on(plural, lambda _change, _obj, _old: self._stir())
 
     def _node(self, change: str, node: Object, old: Object | None) -> None:
         if self._books.node(change, node):
@@ -94,6 +99,8 @@ class Scheduler(Controller):
             self._refuse(pod, "SchedulingGated", _GATED)
             return None
         wants = wants_of(pod)
+        if volumes := self._volumes(pod):
+            wants = dataclasses.replace(wants, volumes=volumes)
         chosen, why = self._choose(wants)
         if chosen:
             self._forget(key)
@@ -105,6 +112,16 @@ class Scheduler(Controller):
             self._balancing.add(key)
         self._refuse(pod, "Unschedulable", why)
         return _FLUSH_SECONDS
+
+    def _volumes(self, pod: Object) -> tuple[NodeTerms, ...]:
+        found = []
+        for name in claims_of(pod):
+            claim = self.store.get("persistentvolumeclaims", split(key_of(pod))[0], name) or {}
+            volume_name = (claim.get("spec") or {}).get("volumeName", "")
+            volume = self.store.get("persistentvolumes", "", volume_name) or {}
+            affinity = (volume.get("spec") or {}).get("nodeAffinity") or {}
+            found.append(node_terms(affinity.get("required") or {}))
+        return tuple(found)
 
     def _forget(self, key: str) -> None:
         self._parked.pop(key, None)

@@ -1,6 +1,6 @@
 """StatefulSets: numbered pods (upstream: ``pkg/controller/statefulset``).
 
-Left out: volume claims, repair of a pod's identity labels, and events.
+Left out: who ends volume claims, repair of a pod's identity labels, and events.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class StatefulSetController(Controller):
             ordinal, revision = next(births)
             pod = _pod(statefulset, templates[revision], ordinal, revision)
             try:
+                await self._claim_volumes(statefulset, pod)
                 await self.api.create("pods", pod, user=self.user)
             except ApiError as refused:
                 return refused
@@ -112,6 +113,21 @@ class StatefulSetController(Controller):
                 if error.status != 404:
                     return error
         return refused
+
+    async def _claim_volumes(self, statefulset: Object, pod: Object) -> None:
+        """Create the claims that the pod mounts by the set's claim templates, where missing."""
+        namespace = pod["metadata"]["namespace"]
+        for template in statefulset["spec"].get("volumeClaimTemplates") or ():
+            name = _claim_name(template, pod)
+            if self.store.get("persistentvolumeclaims", namespace, name) is None:
+                labels = (statefulset["spec"].get("selector") or {}).get("matchLabels") or {}
+                claim: Object = {
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "metadata": {"namespace": namespace, "name": name, "labels": labels},
+                    "spec": template["spec"],
+                }
+                await self.api.create("persistentvolumeclaims", claim, user=self.user)
 
     async def _revisions(self, statefulset: Object) -> tuple[Object, Object, int]:
         """The current and the update revision (created when needed), and the collision count."""
@@ -229,7 +245,18 @@ def _pod(statefulset: Object, template: Object, ordinal: int, revision: str) -> 
     pod["spec"]["hostname"] = name
     if statefulset["spec"].get("serviceName"):
         pod["spec"]["subdomain"] = statefulset["spec"]["serviceName"]
+    if templates := statefulset["spec"].get("volumeClaimTemplates"):
+        claimed = {one["metadata"]["name"]: _claim_name(one, pod) for one in templates}
+        others = [v for v in pod["spec"].get("volumes") or () if v["name"] not in claimed]
+        pod["spec"]["volumes"] = [
+            {"name": name, "persistentVolumeClaim": {"claimName": claim}}
+            for name, claim in claimed.items()
+        ] + others
     return pod
+
+
+def _claim_name(template: Object, pod: Object) -> str:
+    return f"{template['metadata']['name']}-{pod['metadata']['name']}"
 
 
 def _ordinal(pod: Object) -> int:

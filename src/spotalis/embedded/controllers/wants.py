@@ -8,9 +8,7 @@ from spotalis.embedded.controllers.amounts import millis, whole
 from spotalis.embedded.controllers.owners import controller_uid
 from spotalis.embedded.resources import Object
 from spotalis.embedded.selectors import from_object
-from spotalis.model.objects import LabelSelector, Requirement, Toleration
-
-Terms = tuple[tuple[Requirement, ...], ...]
+from spotalis.model.objects import LabelSelector, NodeTerms, Requirement, Toleration, meets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +49,15 @@ class Wants:
     other: tuple[tuple[str, int], ...] = ()
     """Extended resources, sorted."""
     node_selector: tuple[tuple[str, str], ...] = ()
-    terms: Terms = ()
-    """Required node affinity: any of them, wholly. Empty: no requirement."""
+    terms: NodeTerms = ()
+    """Required node affinity."""
     preferred: tuple[tuple[int, tuple[Requirement, ...]], ...] = ()
     """Preferred node affinity: weight and expressions."""
     tolerations: tuple[Toleration, ...] = ()
     spreads: tuple[Spread, ...] = ()
     anti_affinity: tuple[AntiAffinity, ...] = ()
+    volumes: tuple[NodeTerms, ...] = ()
+    """From which nodes each of its volumes can be reached."""
 
     @property
     def felt_cpu(self) -> int:
@@ -77,6 +77,10 @@ class Wants:
             return True
         known = {**labels, _NAME_FIELD: name}
         return any(all(one.matches(known) for one in term) for term in self.terms if term)
+
+    def reaches(self, labels: dict[str, str]) -> bool:
+        """Whether all its volumes can be reached from a node with these labels."""
+        return all(meets(labels, terms) for terms in self.volumes)
 
 
 _NAME_FIELD = "metadata.name"
@@ -99,7 +103,7 @@ def wants_of(pod: Object) -> Wants:
         memory=resources.pop("memory", 0),
         other=tuple(sorted(resources.items())),
         node_selector=tuple(sorted((spec.get("nodeSelector") or {}).items())),
-        terms=tuple(_expressions(term) for term in required.get("nodeSelectorTerms") or ()),
+        terms=node_terms(required),
         preferred=tuple(
             (int(one["weight"]), _expressions(one["preference"]))
             for one in node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
@@ -108,6 +112,17 @@ def wants_of(pod: Object) -> Wants:
         spreads=tuple(_spread(one, labels) for one in spec.get("topologySpreadConstraints") or ()),
         anti_affinity=_anti_affinity(affinity.get("podAntiAffinity") or {}),
     )
+
+
+def claims_of(pod: Object) -> list[str]:
+    """Names of the PersistentVolumeClaims that a pod mounts."""
+    sources = (one.get("persistentVolumeClaim") for one in pod["spec"].get("volumes") or ())
+    return [source["claimName"] for source in sources if source]
+
+
+def node_terms(written: Object) -> NodeTerms:
+    """A node selector as a value."""
+    return tuple(_expressions(term) for term in written.get("nodeSelectorTerms") or ())
 
 
 def toleration(written: Object) -> Toleration:

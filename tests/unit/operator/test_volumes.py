@@ -1,0 +1,134 @@
+"""What is asked about volumes, and how long an answer is good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from spotalis.kube.client import Client
+from spotalis.model.objects import NodeTerms, Requirement
+from spotalis.model.transport import Response
+from spotalis.operator.volumes import GOOD_SECONDS, Volumes
+from tests.support.api_objects import a_status, text
+from tests.support.builders import a_pod
+from tests.support.loaded_dice import LoadedDice
+from tests.support.scripted_transport import ScriptedTransport
+from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.volumes import ZONE, a_claim, a_volume
+
+
+def in_zones(*zones: str) -> NodeTerms:
+    return (tuple(Requirement(ZONE, "In", (zone,)) for zone in zones),)
+
+
+def ok(document: dict[str, Any]) -> Response:
+    return Response(status=200, body=text(document))
+
+
+def refusal(status: int) -> Response:
+    return Response(status=status, body=text(a_status(status)))
+
+
+CLAIM, IN_B = ok(a_claim("data", "disk")), ok(a_volume("disk", "b"))
+UNBOUND = ok(a_claim("data", ""))
+RUNNING = a_pod("db-0", claims=("data",))
+WAITING = a_pod("db-0", claims=("data",), node="")
+
+
+def volumes(*answers: Response) -> tuple[Volumes, ScriptedTransport]:
+    transport = ScriptedTransport([*answers])
+    clock = LoopClock()
+    return Volumes(Client(transport, clock=clock, dice=LoadedDice()), clock), transport
+
+
+def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> None:
+    async def story() -> None:
+        known, transport = volumes(CLAIM, IN_B)
+        assert known.reach(RUNNING) == ()
+        for _ in range(3):
+            await known.learn([RUNNING])
+            await asyncio.sleep(GOOD_SECONDS)
+        assert known.reach(RUNNING) == in_zones("b")
+        assert [request.path for request in transport.requests] == [
+            "/api/v1/namespaces/shop/persistentvolumeclaims/data",
+            "/api/v1/persistentvolumes/disk",
+        ]
+
+    in_virtual_time(story())
+
+
+def test_of_who_has_no_node_it_is_asked_again_after_a_while() -> None:
+    async def story() -> None:
+        known, _ = volumes(UNBOUND, CLAIM, IN_B)
+        await known.learn([WAITING])
+        await asyncio.sleep(GOOD_SECONDS - 1)
+        await known.learn([WAITING])
+        assert known.reach(WAITING) == ()
+        await asyncio.sleep(1)
+        await known.learn([WAITING])
+        assert known.reach(WAITING) == in_zones("b")
+
+    in_virtual_time(story())
+
+
+def test_all_volumes_of_a_pod_must_be_reached() -> None:
+    async def story() -> None:
+        known, _ = volumes(CLAIM, IN_B, CLAIM, ok(a_volume("disk", "a")))
+        pod = a_pod("db-0", claims=("data", "logs"))
+        await known.learn([pod])
+        assert known.reach(pod) == in_zones("b", "a")
+
+    in_virtual_time(story())
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [[UNBOUND], [refusal(404)], [CLAIM, refusal(404)], [CLAIM, ok(a_volume("disk", ""))]],
+    ids=["bound to nothing", "no claim", "no volume", "reached from everywhere"],
+)
+def test_what_binds_nothing_is_no_confinement(answers: list[Response]) -> None:
+    async def story() -> None:
+        known, _ = volumes(*answers)
+        await known.learn([RUNNING])
+        assert known.reach(RUNNING) == ()
+
+    in_virtual_time(story())
+
+
+@pytest.mark.parametrize(
+    "answers", [[refusal(403)] * 3, [CLAIM, refusal(403)] * 3], ids=["claims", "volumes"]
+)
+def test_without_the_right_to_ask_everything_is_as_if_there_were_no_claims_and_it_is_said_once(
+    answers: list[Response], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story() -> None:
+        known, transport = volumes(*answers)
+        for _ in range(3):
+            await known.learn([RUNNING])
+            await known.learn([RUNNING])
+            assert known.reach(RUNNING) == ()
+            await asyncio.sleep(GOOD_SECONDS)
+        assert len(transport.requests) == len(answers)
+
+    with caplog.at_level(logging.WARNING):
+        in_virtual_time(story())
+    assert [record.message for record in caplog.records] == [
+        "volumes not read: a move may be sent where its volume cannot follow"
+    ]
+
+
+def test_what_an_open_move_brings_is_known_after_its_pod_has_gone_and_forgotten_with_the_move() -> (
+    None
+):
+    async def story() -> None:
+        known, _ = volumes(CLAIM, IN_B)
+        await known.learn([RUNNING])
+        known.retain({RUNNING.uid})
+        assert known.reach_of(RUNNING.uid) == in_zones("b")
+        known.retain(set())
+        assert known.reach_of(RUNNING.uid) == known.reach(RUNNING) == ()
+
+    in_virtual_time(story())

@@ -224,7 +224,8 @@ class _Follower(Generic[T]):
         """Follow a stream to its end; with ``listing`` it begins with the whole list."""
         if listing:
             self._begin_list()
-        list_until = self._clock.monotonic() + self._options.initial_seconds
+        heard_at = self._clock.monotonic()
+        list_until = heard_at + self._options.initial_seconds
         lines = LineSplitter(limit=self._options.line_bytes)
         stream = self._client.stream(
             self._resource.path(self._namespace),
@@ -234,6 +235,7 @@ class _Follower(Generic[T]):
         try:
             async with aclosing(stream):
                 async for chunk in stream:
+                    heard_at = self._clock.monotonic()
                     self._list_broke = self._intake.listing
                     for line in lines.feed(chunk):
                         await self._take_line(line)
@@ -245,6 +247,12 @@ class _Follower(Generic[T]):
             if listing and error.status in (400, 422):
                 raise _NoWatchList(str(error)) from None
             raise error from None
+        except TransportError as error:
+            silent_seconds = self._clock.monotonic() - heard_at
+            if silent_seconds < _NEARLY * self._options.silence_seconds:
+                raise
+            # Dead, or of a kind that nobody changes: bookmarks are no promise. A list tells which.
+            raise Trouble(WatchSign.CUT, str(error), stream_opened=True, start_over=True) from error
         if self._intake.listing:
             self._list_broke = True
             raise Trouble(WatchSign.CLOSED, "the stream ended before its list did")
@@ -319,6 +327,8 @@ class _Follower(Generic[T]):
         self._observe(WatchReport(self._resource.plural, sign, message, retry_seconds))
 
 
+_NEARLY = 0.9
+"""The transport's clock for silence starts a little before ours."""
 _END_OF_LIST = "k8s.io/initial-events-end"
 _CHANGES = frozenset(EventType)
 

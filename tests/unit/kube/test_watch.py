@@ -407,7 +407,16 @@ class TestTraps:
         assert story.told[2:] == [("~", "two")]
 
     def test_a_silent_stream(self) -> None:
-        story = follow(listed(), Stream([90.0, TransportError("silent for 90 s")]), Stream([]))
+        """An API server sends no bookmarks for a kind that nobody has changed: a list tells."""
+        silent = Stream([90.0, TransportError("silent for 90 s")])
+        story = follow(listed(), silent, listed())
+        assert story.signs[0] is WatchSign.CUT
+        assert story.kinds()[:3] == ["S", "W", "S"]
+        assert story.told[2:] == []
+
+    def test_a_stream_that_breaks_after_less(self) -> None:
+        cut = Stream([60.0, TransportError("reset")])
+        story = follow(listed(), cut, Stream([]))
         assert story.signs[0] is WatchSign.CUT
         assert story.kinds()[:3] == ["S", "W", "W"]
 

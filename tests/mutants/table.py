@@ -351,9 +351,17 @@ MUTANTS = (
     _mutant(
         "futile moves are not counted",
         "planner/settlement.py",
-        "elif not intent.probe:",
-        "elif not intent.probe and not found.stays:",
+        "        else:  # a probe too",
+        "        elif not found.stays:  # a probe too",
         FALLBACK,
+    ),
+    _mutant(
+        "a probe that landed where it came from was none",
+        "planner/settlement.py",
+        "        else:  # a probe too",
+        "        elif not intent.probe:  # a probe too",
+        FALLBACK,
+        "tests/integration/faults/test_surroundings.py",
     ),
     _mutant(
         "spot stays short for ever",

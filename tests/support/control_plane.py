@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -331,6 +331,35 @@ class ControlPlane:
         self._start("kube-apiserver")
         self._wait_for_api_server(time.monotonic() + _BOOT_TIMEOUT)
 
+    @property
+    def etcd_port(self) -> int:
+        """Where etcd listens for clients."""
+        return self._etcd_port
+
+    @contextlib.contextmanager
+    def another_api_server(self, etcd_port: int) -> Iterator[tuple[str, Path]]:
+        """A second API server on the same data, ready when the block begins.
+
+        etcd_port:  where it finds the data: of a link that can be stopped, for example.
+        Yields:     its address, and the file of its audit log.
+        """
+        port, audit_log = self._claim.ports[3], self.folder / "audit-of-another.log"
+        own = ("--etcd-servers=", "--secure-port=", "--audit-log-path=")
+        arguments = [a for a in self._arguments("kube-apiserver") if not a.startswith(own)]
+        places = (f"http://127.0.0.1:{etcd_port}", port, audit_log)
+        arguments += [f"{flag}{place}" for flag, place in zip(own, places, strict=True)]
+        audit_log.write_bytes(b"")
+        process = self._spawn("kube-apiserver", arguments, self.folder / "logs" / "another.log")
+        requests = ApiRequests(port, self.ca_file, self._tokens)
+        try:
+            deadline = time.monotonic() + _BOOT_TIMEOUT
+            self._wait(deadline, lambda: _is_ready(requests), "another API server is ready")
+            yield f"https://127.0.0.1:{port}", audit_log
+        finally:
+            requests.close()
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
     def _start_everything(self) -> None:
         deadline = time.monotonic() + _BOOT_TIMEOUT
         self._prepare_folder()
@@ -416,9 +445,14 @@ class ControlPlane:
         )
 
     def _start(self, name: ProcessName) -> None:
-        with self.log(name).open("ab") as log:
+        self._processes[name] = self._spawn(name, self._arguments(name), self.log(name))
+
+    def _spawn(
+        self, name: ProcessName, arguments: Sequence[str], log_file: Path
+    ) -> subprocess.Popen[bytes]:
+        with log_file.open("ab") as log:
             process = subprocess.Popen(
-                [self._binaries[name], *self._arguments(name)],
+                [self._binaries[name], *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -426,10 +460,10 @@ class ControlPlane:
                 env=_clean_environment(),
                 start_new_session=True,
             )
-        self._processes[name] = process
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.stdin.write(f"{process.pid}\n".encode())
             self._guard.stdin.flush()
+        return process
 
     def _arguments(self, name: ProcessName) -> list[str]:
         folder = self.folder
@@ -506,14 +540,7 @@ class ControlPlane:
 
     def _wait_for_api_server(self, deadline: float) -> None:
         self._api.close()
-        self._wait(deadline, self._api_server_is_ready, "the API server is ready")
-
-    def _api_server_is_ready(self) -> bool:
-        try:
-            self.request("GET", "/readyz", timeout=2)
-        except (ApiError, OSError, http.client.HTTPException):
-            return False
-        return True
+        self._wait(deadline, lambda: _is_ready(self._api), "the API server is ready")
 
     def _controllers_work(self) -> bool:
         """True once the controller manager has published the root CA: all its caches are filled."""
@@ -548,6 +575,14 @@ class ControlPlane:
     def _tail(self, name: ProcessName) -> str:
         lines = self.log(name).read_text(errors="replace").splitlines()
         return "\n".join(lines[-12:])
+
+
+def _is_ready(requests: ApiRequests) -> bool:
+    try:
+        requests.request("GET", "/readyz", user="admin", timeout=2)
+    except (ApiError, OSError, http.client.HTTPException):
+        return False
+    return True
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[None]:
-    """Listen on ``port`` and hand connections round; a backend that refuses is passed over."""
+async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[Callable[[], None]]:
+    """Listen on ``port`` and hand connections round; a backend that refuses is passed over.
+
+    What it yields breaks all connections that there are.
+    """
     taken = 0
     pipes: set[asyncio.Task[None]] = set()
+    ends: set[asyncio.StreamWriter] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal taken
@@ -27,7 +31,12 @@ async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[None]:
                     )
                 except OSError:
                     continue
-                await _both_ways((reader, writer), there)
+                both = (writer, there[1])
+                ends.update(both)
+                try:
+                    await _both_ways((reader, writer), there)
+                finally:
+                    ends.difference_update(both)
                 return
         except asyncio.CancelledError:
             pass  # the end of the test
@@ -35,9 +44,13 @@ async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[None]:
             writer.close()
             pipes.discard(task)
 
+    def cut() -> None:
+        for end in ends:
+            end.transport.abort()
+
     server = await asyncio.start_server(connected, "127.0.0.1", port, backlog=1024)
     try:
-        yield
+        yield cut
     finally:
         server.close()
         for task in list(pipes):

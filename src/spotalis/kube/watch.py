@@ -163,10 +163,7 @@ class _Follower(Generic[T]):
         trouble = trouble or Trouble(WatchSign.CLOSED, "the stream ended", stream_opened=True)
         if self._version and trouble.stream_opened and not self._progress:
             self._stalls += 1
-            # A stream is quiet for so long where its server has heard nothing newer than we have,
-            # too: then it sends no bookmarks, and only a list shows that the view is still true.
-            silent = lived_seconds >= self._options.silence_seconds
-            if silent or self._stalls >= self._options.stalled_after:
+            if self._stalls >= self._options.stalled_after:
                 self._stalls = 0
                 trouble = Trouble(WatchSign.STALLED, str(trouble), start_over=True)
         if trouble.start_over:
@@ -230,7 +227,8 @@ class _Follower(Generic[T]):
         """Follow a stream to its end; with ``listing`` it begins with the whole list."""
         if listing:
             self._begin_list()
-        list_until = self._clock.monotonic() + self._options.initial_seconds
+        heard_at = self._clock.monotonic()
+        list_until = heard_at + self._options.initial_seconds
         lines = LineSplitter(limit=self._options.line_bytes)
         stream = self._client.stream(
             self._resource.path(self._namespace),
@@ -240,6 +238,7 @@ class _Follower(Generic[T]):
         try:
             async with aclosing(stream):
                 async for chunk in stream:
+                    heard_at = self._clock.monotonic()
                     self._list_broke = self._intake.listing
                     for line in lines.feed(chunk):
                         await self._take_line(line)
@@ -251,6 +250,13 @@ class _Follower(Generic[T]):
             if listing and error.status in (400, 422):
                 raise _NoWatchList(str(error)) from None
             raise error from None
+        except TransportError as error:
+            silent_seconds = self._clock.monotonic() - heard_at
+            if not error.committed or silent_seconds < _NEARLY * self._options.silence_seconds:
+                raise
+            # Dead, or of a kind that nobody changes: where a server has heard nothing newer than
+            # we have, it sends no bookmarks. Only a list tells which.
+            raise Trouble(WatchSign.CUT, str(error), stream_opened=True, start_over=True) from error
         if self._intake.listing:
             self._list_broke = True
             raise Trouble(WatchSign.CLOSED, "the stream ended before its list did")
@@ -325,6 +331,8 @@ class _Follower(Generic[T]):
         self._observe(WatchReport(self._resource.plural, sign, message, retry_seconds))
 
 
+_NEARLY = 0.9
+"""The transport's clock for silence starts a little before ours."""
 _END_OF_LIST = "k8s.io/initial-events-end"
 _CHANGES = frozenset(EventType)
 

@@ -62,7 +62,7 @@ def settle(observed: Observed, ended: Set[str], now: datetime) -> Settlement:
                 ledger = msgspec.structs.replace(
                     ledger, market=Market.OPEN, probes_failed=0, probe_at=None
                 )
-        elif not intent.probe:
+        else:  # a probe too: what nobody pinned to spot has found out nothing there
             # Where no review ever came the next one would land no better.
             ledger = lost_in_vain(ledger, now, most=1 if observed.unreviewed else FUTILE_MOVES)
     return Settlement(ledger=_known(observed, ledger), over=tuple(over), landed=landed)

@@ -174,6 +174,29 @@ def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_
     assert not outcome.broken, outcome.broken
 
 
+def test_row_38_so_it_is_where_spot_has_no_room_and_the_webhook_was_there_until_now() -> None:
+    """Without node pools each move is a probe, and its replacement starts anywhere."""
+
+    async def script(world: World) -> None:
+        for name in world.cluster.fleet.names():
+            if name.startswith("spot"):
+                await world.cluster.fleet.taint(name, "somebody", "else")
+            node = world.cluster.store.get("nodes", "", name)
+            assert node is not None
+            labels = {k: v for k, v in node["metadata"]["labels"].items() if "nodepool" not in k}
+            metadata = {**node["metadata"], "labels": labels}
+            world.cluster.store.put("nodes", {**node, "metadata": metadata})
+        await world.take("scale", value=6)
+        await asyncio.sleep(20)
+        world._weather = Weather(away=1.0)
+        await world.take("percent", value=100)
+        await asyncio.sleep(240)
+        assert (evicted(world), reason(world)) == (3, Reason.FUTILE)
+        assert len(world.oracle.pods_of("w0")) == 6
+
+    enacted(script, moves=1)
+
+
 def test_row_39_while_replacements_do_not_become_ready_no_more_is_moved() -> None:
     async def script(world: World) -> None:
         never(world)

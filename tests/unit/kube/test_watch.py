@@ -406,10 +406,18 @@ class TestTraps:
         story = follow(Stream([*LISTED[:3], line, modified("two", 12), 1.0]))
         assert story.told[2:] == [("~", "two")]
 
-    def test_a_silent_stream(self) -> None:
-        story = follow(
-            listed(), Stream([a_bookmark(11), 64.0, TransportError("silent for 64 s")]), Stream([])
-        )
+    @pytest.mark.parametrize("spoke", [[], [a_bookmark(20)]], ids=["never spoke", "spoke"])
+    def test_a_silent_stream_is_followed_by_a_list(self, spoke: list[bytes]) -> None:
+        """An API server sends a bookmark only of a version that is newer than the stream's."""
+        silent = Stream([*spoke, 64.0, TransportError("silent for 64 s")])
+        story = follow(listed(), silent, listed())
+        assert story.signs[0] is WatchSign.CUT
+        assert story.kinds()[:3] == ["S", "W", "S"]
+        assert story.told[2:] == []
+
+    def test_a_stream_that_breaks_after_less(self) -> None:
+        cut = Stream([50.0, TransportError("reset")])
+        story = follow(listed(), cut, Stream([]))
         assert story.signs[0] is WatchSign.CUT
         assert story.kinds()[:3] == ["S", "W", "W"]
 
@@ -554,20 +562,6 @@ class TestPatience:
     def test_but_not_for_days(self) -> None:
         story = follow(refusal(503, retry_after_seconds=86_400), listed())
         assert story.seconds == 300 + 60
-
-    def test_a_stream_that_opened_and_never_spoke_is_followed_by_a_list(self) -> None:
-        """An API server sends a bookmark only of a version that is newer than the stream's."""
-        quiet = Stream([64.0, TransportError("silent")])
-        story = follow(listed(), quiet, listed())
-        assert story.kinds() == ["S", "W", "S", "W"]
-        assert [report.sign for report in story.reports] == [WatchSign.STALLED]
-
-    def test_a_stream_that_died_after_it_spoke_is_resumed(self) -> None:
-        """Or every kind would be listed anew wherever connections are dropped without a word."""
-        dies = Stream([a_bookmark(20), 64.0, TransportError("silent")])
-        story = follow(listed(), dies, Stream([60.0]))
-        assert story.kinds() == ["S", "W", "W", "W"]
-        assert dict(story.requests[2].query)["resourceVersion"] == "20"
 
     def test_an_attempt_that_hung_has_waited_already(self) -> None:
         """Or a view that came back in the worst moment would stay old for 30 s longer (L4)."""

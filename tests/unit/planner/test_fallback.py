@@ -358,6 +358,13 @@ def test_one_that_no_webhook_saw_counts_too() -> None:
     assert settle(observed, ENDED, NOW).ledger == Ledger(futile=1)
 
 
+def test_a_probe_whose_replacement_serves_on_the_class_just_left_was_futile() -> None:
+    """No webhook saw it, so it never tried spot; uncounted, the next one would follow at once."""
+    observed = with_replicas(moving(), 9, move="", rule="", node_type=ON_DEMAND, created_at=NOW)
+    observed = dataclasses.replace(observed, ledger=Ledger(intents=(an_intent(probe=True),)))
+    assert settle(observed, ENDED, NOW).ledger == Ledger(futile=1)
+
+
 def test_a_landing_where_it_was_meant_to_forgets_the_futile_ones() -> None:
     observed = moving(node_type=SPOT)
     ledger = Ledger(intents=(an_intent(),), futile=2)

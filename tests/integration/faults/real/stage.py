@@ -1,0 +1,352 @@
+"""A stage for single faults on the real control plane: processes, each behind a fault proxy.
+
+Stories share a bed and touch each other nowhere: each has a namespace for its workloads, one for
+its operators (Lease, ledgers, certificate), and a webhook configuration. A story is that of
+``tests/integration/faults/stage.py``: a workload of 5, all on on-demand, floor 2, two moves at
+once, that its owner then wants on spot; 3 evictions, however it is disturbed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import yaml
+
+from spotalis.kube.lines import LineSplitter
+from spotalis.kube.resources import DEPLOYMENTS, NODES, PODS
+from spotalis.model.decision import Reason
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import PREFIX, Pod
+from spotalis.model.transport import Request
+from tests.support.bed import Wishes
+from tests.support.fault_proxy import (
+    FaultProxy,
+    Order,
+    always,
+    answered,
+    fault_proxy,
+    undisturbed,
+)
+from tests.support.free_ports import claim_ports
+from tests.support.real_bed import RealBed
+from tests.support.real_stage import (
+    RBAC,
+    READY_SECONDS,
+    WEBHOOK,
+    OnRealControlPlane,
+    RealCrew,
+    RealReplica,
+)
+from tests.support.spreader import spreading
+
+QUICK_LEASE = (
+    *("--leader-election-lease-duration", "6s"),
+    *("--leader-election-renew-deadline", "5s"),
+    *("--leader-election-retry-period", "500ms"),
+)
+"""For stories that wait for a takeover."""
+ON_DEMAND, SPOT = "0", "100"
+"""What an owner writes to have all but the floor there."""
+PERCENTS = {ON_DEMAND: (5, 0), SPOT: (2, 3)}
+
+RIGHTS: list[dict[str, Any]] = [
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "webhooks-of-stories"},
+        "rules": [
+            {
+                "apiGroups": ["admissionregistration.k8s.io"],
+                "resources": ["mutatingwebhookconfigurations"],
+                "verbs": ["get", "watch", "patch"],
+            }
+        ],
+    },
+    {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "webhooks-of-stories"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "webhooks-of-stories",
+        },
+        "subjects": [
+            {"kind": "ServiceAccount", "name": "spotalis", "namespace": "spotalis-system"}
+        ],
+    },
+]
+"""The manifests' rights name one webhook configuration; here every story has its own."""
+
+
+class Process(RealReplica):
+    """An operator, and what lies between it and the API server."""
+
+    proxy: FaultProxy
+
+    async def reason(self, workload: str = "web") -> Reason | None:
+        """Why the workload is as it is, by /metrics; None before its first turn."""
+        for labels, value in (await self.samples("spotalis_workload_status")).items():
+            found = re.search(r'reason="(\w+)"', labels)
+            if value and found and f'workload="{workload}"' in labels:
+                return Reason(found[1])
+        return None
+
+
+class Stage(OnRealControlPlane):
+    """A story's own part of a bed."""
+
+    def __init__(self, bed: RealBed, folder: Path, namespace: str) -> None:
+        super().__init__(bed, folder, claim_ports())
+        self.namespace = namespace
+        self.home = f"{namespace}-home"
+        self.processes: list[Process] = []
+        self._stack = AsyncExitStack()
+        self._backends: list[int] = []
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        front = self._ports.ports[3]
+        self.cut_reviews = await self._stack.enter_async_context(spreading(front, self._backends))
+        """Break the connections by which the API server asks for reviews."""
+        await asyncio.to_thread(self.plane.apply, self._own_objects(front))
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        try:
+            for process in self.processes:
+                await process.terminate()
+            await self._stack.aclose()
+            path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+            await self.api.raw("DELETE", f"{path}/{self.home}")
+            await self.api.raw("DELETE", f"/api/v1/namespaces/{self.namespace}")
+        finally:
+            await self.close()
+            self._ports.release()
+
+    def _own_objects(self, front: int) -> list[dict[str, Any]]:
+        own: list[dict[str, Any]] = [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+            for name in (self.namespace, self.home)
+        ]
+        for found in yaml.safe_load_all(RBAC.read_text()):
+            if "namespace" in found["metadata"]:
+                found["metadata"]["namespace"] = self.home
+                own.append(found)
+        webhook = yaml.safe_load(WEBHOOK.read_text())
+        webhook["metadata"]["name"] = self.home
+        for entry in webhook["webhooks"]:
+            entry["clientConfig"] = {"url": f"https://127.0.0.1:{front}/mutate"}
+            here = {"key": "kubernetes.io/metadata.name", "operator": "In"}
+            here["values"] = [self.namespace]  # type: ignore[assignment]
+            entry["namespaceSelector"]["matchExpressions"].append(here)
+        return [*own, webhook]
+
+    async def start(self, *flags: str, order: Order = undisturbed) -> Process:
+        """One more operator behind a proxy of its own, ready and asked for reviews."""
+        proxy = await self._stack.enter_async_context(
+            fault_proxy(self.plane.server, self.plane.ca_file)
+        )
+        proxy.order = order
+        claim = claim_ports()
+        self._stack.callback(claim.release)
+        name = f"{self.namespace}-operator-{len(self.processes)}"
+        kubeconfig = proxy.write_kubeconfig(
+            self.plane.kubeconfig("spotalis"), self._folder / f"{name}.kubeconfig"
+        )
+        process = Process(
+            kubeconfig,
+            claim.ports,
+            self._folder / f"{name}.log",
+            (
+                *("--namespace", self.home, "--webhook-configuration-name", self.home),
+                "--namespace-selector",
+                f"{{matchLabels: {{kubernetes.io/metadata.name: {self.namespace}}}}}",
+                *flags,
+            ),
+        )
+        process.proxy = proxy
+        self.processes.append(process)
+        await self.until(process.is_ready, f"ready (log: {process.log})", within=READY_SECONDS)
+        self.offer(claim.ports[0])
+        crew = RealCrew(self.api, self.plane, self.user)
+        crew.replicas += self.processes  # a connection is kept: who is asked is not ours to say
+        await self.until(lambda: self._heeded(crew), "the webhook is called", within=20)
+        return process
+
+    async def start_without_a_chance_to_lead(self) -> Process:
+        """A standby for good: it answers reviews and may not write the Lease."""
+        return await self.start(order=always(is_lease_write, answered(403, "not for you")))
+
+    def offer(self, port: int) -> None:
+        """Somebody there answers reviews as well."""
+        self._backends.append(port)
+
+    async def succeed(self, *flags: str) -> Process:
+        """A new operator after one that crashed; it need not wait for the Lease to run out."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.home}/leases/spotalis"
+        await self.api.raw("DELETE", path)
+        return await self.start(*flags)
+
+    async def set_up(self, replicas: int = 5, floor: int = 2, moves: int = 2) -> None:
+        """The workload, all on on-demand."""
+        wishes = Wishes(0, floor, {"max-moves-in-flight": str(moves)})
+        await self.deployment("web", replicas, wishes)
+        await self.settled("web", replicas, 0)
+
+    async def prefer_others(self, pod: str) -> None:
+        """Give a pod that is the first to go the slot of the last, and the other way round."""
+        slots = {found.name: found.slot for found in await self.pods("web")}
+        [last] = [name for name, slot in slots.items() if slot == 0]
+        for name, slot in ((pod, 0), (last, slots[pod])):
+            body = {"metadata": {"annotations": {f"{PREFIX}slot": str(slot)}}}
+            await self._merge(PODS.path(self.namespace, name), body)
+
+    async def touch(self, kind: str) -> None:
+        """Change an object of a kind a little, so that its watch has something to tell."""
+        [pod, *_] = await self.pods("web")
+        path = {
+            "pods": PODS.path(self.namespace, pod.name),
+            "nodes": NODES.path("", pod.node),
+            "deployments": DEPLOYMENTS.path(self.namespace, "web"),
+        }[kind]
+        await self._merge(path, {"metadata": {"annotations": {"touched": self.namespace}}})
+
+    async def _merge(self, path: str, body: dict[str, Any]) -> None:
+        merge = "application/merge-patch+json"
+        answer = await self.api.raw("PATCH", path, body, content_type=merge)
+        assert answer.status == 200, answer.body
+
+    async def want(self, percent: str) -> None:
+        """The owner's wish."""
+        await self.annotate("Deployment", "web", {"spot-percentage": percent})
+
+    async def turned(self, percent: str, evictions: int, *, within: float = 90) -> None:
+        """The workload of 5 is where its owner wants it, and it took so many evictions in all."""
+        await self.settled("web", *PERCENTS[percent], within=within)
+        assert len(self.evictions()) == evictions, self.evictions()
+
+    async def is_quiet(self, seconds: float = 3.0) -> None:
+        """What has come to rest stays so."""
+        await self.stands_still("web", seconds=seconds)
+
+    async def gives(self, process: Process, reason: Reason, *, within: float = 60) -> None:
+        """Wait until an operator gives this reason for the workload's state."""
+
+        async def so() -> bool:
+            return await process.reason() is reason
+
+        async def instead() -> str:
+            return str(await process.reason())
+
+        await self.until(so, f"the reason is {reason}", within=within, instead=instead)
+
+    async def hears(self, process: Process, *, spot: int) -> None:
+        """Wait until an operator has understood how many replicas its owner wants on spot."""
+
+        async def so() -> bool:
+            samples = await process.samples("spotalis_workload_replicas")
+            return any(
+                value == spot and 'capacity_type="spot"' in labels and 'state="desired"' in labels
+                for labels, value in samples.items()
+            )
+
+        await self.until(so, f"{spot} are wanted on spot")
+
+    async def leads(self, process: Process, *, within: float = 30) -> None:
+        """Wait until an operator holds the Lease."""
+
+        async def so() -> bool:
+            path = f"/apis/coordination.k8s.io/v1/namespaces/{self.home}/leases/spotalis"
+            answer = await self.api.raw("GET", path)
+            return f'"holderIdentity":"{process.identity}"'.encode() in answer.body
+
+        await self.until(so, f"{process.identity} leads", within=within)
+
+    def evicted_by(self, process: Process) -> int:
+        """By the User-Agent in the audit log."""
+        return sum(
+            event.namespace == self.namespace and process.identity in event.user_agent
+            for event in self.plane.evictions(self.user)
+        )
+
+
+class Floor:
+    """The fewest replicas that ever served on on-demand while it looked, by a watch."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._serving: set[str] = set()
+        self.least = 0
+
+    async def __aenter__(self) -> Self:
+        types = await self._stage.node_types()
+        self._nodes = {name for name, kind in types.items() if kind is NodeType.ON_DEMAND}
+        path = PODS.path(self._stage.namespace)
+        self._watching = asyncio.create_task(self._watch(path))
+        self._serving = _serving(await self._stage.pods("web"), self._nodes)
+        self.least = len(self._serving)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert not self._watching.done(), "the watch of the floor has ended"
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _watch(self, path: str) -> None:
+        lines = LineSplitter(limit=8 * 1024 * 1024)
+        stream = self._stage.api.stream(path, [("watch", "true")], silence_seconds=600)
+        async for chunk in stream:
+            for line in lines.feed(chunk):
+                kind, body = _event(line)
+                pod = PODS.decode(body)
+                if kind != "DELETED" and _serving([pod], self._nodes):
+                    self._serving.add(pod.uid)
+                else:
+                    self._serving.discard(pod.uid)
+                self.least = min(self.least, len(self._serving))
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+def _serving(pods: Collection[Pod], nodes: set[str]) -> set[str]:
+    return {p.uid for p in pods if p.ready and p.deleting_at is None and p.node in nodes}
+
+
+def _event(line: bytes) -> tuple[str, bytes]:
+    event = msgspec.json.decode(line, type=_Event)
+    return event.type, bytes(event.object)
+
+
+# What a request is.
+
+
+def is_authorising(request: Request) -> bool:
+    """The quorum list between ledger and eviction."""
+    asked = dict(request.query)
+    return (
+        request.method == "GET"
+        and request.path.endswith("/pods")
+        and "/namespaces/" in request.path
+        and "watch" not in asked
+        and "resourceVersion" not in asked
+    )
+
+
+def is_lease_write(request: Request) -> bool:
+    """Taking it, or a renewal."""
+    return request.method in ("POST", "PUT") and "/leases" in request.path
+
+
+def is_bundle_write(request: Request) -> bool:
+    """Of ``caBundle``."""
+    return request.method == "PATCH" and "/mutatingwebhookconfigurations/" in request.path

@@ -556,6 +556,13 @@ MUTANTS = (
         story("budgets", "a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens"),
     ),
     _mutant(
+        "where no review ever came everybody goes to find out",
+        "planner/plan.py",
+        "min(surplus, 1 - len(observed.ledger.intents))",
+        "surplus",
+        story("webhook_away", "a_webhook_that_is_not_reached_at_birth_costs_one_eviction_as_well"),
+    ),
+    _mutant(
         "a leader that ends lets its Lease run out",
         "operator/leadership.py",
         '                    await self._write(lease, holder="", transitions=lease.transitions)\n',

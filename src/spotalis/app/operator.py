@@ -91,7 +91,9 @@ class Operator:
         journal = Journal()
         self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
         volumes = Volumes(self.client, clock)
-        observer = Observer(self.cluster, self._ledgers, journal, self._reservations, volumes)
+        self._observer = observer = Observer(
+            self.cluster, self._ledgers, journal, self._reservations, volumes
+        )
         self.elector = Elector(
             self.client,
             settings=settings.leader_election,
@@ -230,6 +232,7 @@ class Operator:
         self.cluster.doubts.listed(what, relist, self._clock.monotonic())
         if relist.first and self.cluster.synced:
             self.synced.set()
+            self._observer.watching_since = self._clock.now()
             logger.info("synced", extra={"fields": {"workloads": len(self.cluster.managed())}})
             self._look_at_everything()
 

@@ -44,7 +44,8 @@ class Observer:
         self._journal = journal
         self._reservations = reservations
         self._volumes = volumes
-        self._watching_since: datetime | None = None
+        self.watching_since: datetime | None = None
+        """When the first list of every kind was in."""
         self.reviews_came = False
         """Some review has come, to this replica of the operator or to another."""
 
@@ -82,7 +83,7 @@ class Observer:
                 (r.pod.uid for r in observed.replicas if r.pod.unschedulable),
                 now,
             ),
-            unreviewed=self._unreviewed(observed, now),
+            unreviewed=self._unreviewed(observed),
         )
         return self._with_nodes(observed, now)
 
@@ -136,15 +137,14 @@ class Observer:
             storm_until=cluster.storm_until,
         )
 
-    def _unreviewed(self, observed: Observed, now: datetime) -> int:
+    def _unreviewed(self, observed: Observed) -> int:
         """Replicas made since we watch that no webhook saw; 0 once any review has come."""
-        if self._watching_since is None:
-            self._watching_since = now
         self.reviews_came = self.reviews_came or any(r.pod.rule for r in observed.staying)
-        if self.reviews_came:
+        since = self.watching_since
+        if self.reviews_came or since is None:
             return 0
-        since = self._watching_since
-        return sum(1 for r in observed.staying if r.pod.created_at and r.pod.created_at > since)
+        since = since.replace(microsecond=0)  # as a pod's stamp is
+        return sum(1 for r in observed.staying if r.pod.created_at and r.pod.created_at >= since)
 
     def _with_nodes(self, observed: Observed, now: datetime) -> Observed:
         """The same with what nodes offer, looked at only where somebody needs it."""

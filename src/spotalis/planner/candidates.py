@@ -36,7 +36,7 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
             replica.pod.uid,
         )
 
-    awaited = _awaited(observed)
+    waited_for = awaited(observed)
     eligible = [
         replica
         for replica in observed.staying
@@ -45,7 +45,7 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
         and not replica.pod.protected
         # It waits for an on-demand node: spot would not take it either.
         and not (replica.pod.rule == "fallback" and not replica.pod.node)
-        and replica.pod.uid not in awaited
+        and replica.pod.uid not in waited_for
     ]
     eligible.sort(key=order)
     if stateful:
@@ -54,7 +54,7 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
     return _one_per_node_first(eligible, going)
 
 
-def _awaited(observed: Observed) -> frozenset[str]:
+def awaited(observed: Observed) -> frozenset[str]:
     """UIDs of those that start in the place of ones that we have moved: the youngest, one a move.
 
     Where they landed counts once they serve. To move them on before that would go on for ever

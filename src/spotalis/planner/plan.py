@@ -12,7 +12,7 @@ from spotalis.model.ledger import Market
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms
 from spotalis.planner.budget import Budgets
-from spotalis.planner.candidates import candidates
+from spotalis.planner.candidates import awaited, candidates
 from spotalis.planner.fallback import Waiting, probe_due_in, waiting
 from spotalis.planner.guards import MOVING, STANDING, floor_met, to_move
 from spotalis.planner.observed import Observed, Replica
@@ -78,6 +78,11 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
     The bounds are asked in the contract's order. The guards have asked the budgets of moves
     whether anybody may go at all; here they end a plan of several moves.
     """
+    surplus = observed.state.surplus(crowded) - _landing(observed, crowded)
+    if observed.unreviewed:  # one goes to find out whether the webhook is reached at all
+        surplus = min(surplus, 1 - len(observed.ledger.intents))
+    if surplus <= 0:
+        return Defer(Reason.MOVES_IN_FLIGHT, f"{to_move(observed)}; replacements are on their way")
     able = candidates(observed, crowded)
     if not able:
         return _nobody_may_go(observed, crowded)
@@ -89,7 +94,6 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
     sent: Counter[NodeTerms] = Counter()
     moves: list[Move] = []
     stop: Defer | None = None
-    surplus = observed.state.surplus(crowded)
     for replica in able:
         ready = replica.pod.ready
         if len(moves) >= min(surplus, observed.moves_free) or (ready and free <= 0):
@@ -121,6 +125,16 @@ def _choose(observed: Observed, crowded: NodeType, now: datetime) -> Decision:
         return Evict(tuple(moves), Reason.REBALANCING, words)
     assert stop is not None
     return stop
+
+
+def _landing(observed: Observed, crowded: NodeType) -> int:
+    """Replacements that start on the class just left: of the surplus, but no reason to move others.
+
+    Else all replicas could go, one after the other, before the first replacement serves and shows
+    that this leads nowhere.
+    """
+    waited_for = awaited(observed)
+    return sum(r.node_type is crowded and r.pod.uid in waited_for for r in observed.staying)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

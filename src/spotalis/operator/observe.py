@@ -119,9 +119,13 @@ class Observer:
     ) -> Observed:
         cluster = self._cluster
         makers = cluster.makers_of(workload) | {maker}
-        replicas = tuple(
-            self._replica(pod, meant) for uid in makers for pod in cluster.pods_made_by(uid)
-        )
+        pods = [pod for uid in makers for pod in cluster.pods_made_by(uid)]
+        # Pods of one template share one shape (kube/interner.py): it is judged once, not per pod.
+        shapes = {id(pod.shape): pod.shape for pod in pods}
+        pinned = {
+            key: cluster.settings.classification.pinned_to(shape) for key, shape in shapes.items()
+        }
+        replicas = tuple(self._replica(pod, pinned[id(pod.shape)], meant) for pod in pods)
         return Observed(
             workload=workload,
             configuration=configuration,
@@ -259,18 +263,18 @@ class Observer:
             for intent in coming[: max(0, workload.replicas - living)]:
                 yield shape.within(self._volumes.reach_of(intent.pod))
 
-    def _replica(self, pod: Pod, meant: Set[str]) -> Replica:
+    def _replica(self, pod: Pod, pinned: NodeType, meant: Set[str]) -> Replica:
+        """``pinned``: the class that its shape is pinned to."""
         cluster = self._cluster
         known = cluster.node_type(pod.node) if pod.node else None
-        pinned = cluster.settings.classification.pinned_to
         return Replica(
             pod=pod,
-            node_type=pinned(pod.shape) if known is None else known,
+            node_type=pinned if known is None else known,
             leaving=cluster.leaving(pod.node),
             evicted=pod.uid in meant or pod.uid in self._journal,
             # A pod that no webhook of ours has seen can be pinned only by its owner.
             user_pinned=pod.rule == "user-pinned"
-            or (not pod.rule and pinned(pod.shape) is not NodeType.UNKNOWN),
+            or (not pod.rule and pinned is not NodeType.UNKNOWN),
             reach=self._volumes.reach(pod) if pod.claims else (),
             neighbours=cluster.neighbours(pod.node) - 1 if pod.node else 0,
         )

@@ -62,3 +62,28 @@ def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
     # Tried again after 1 to 2 and after 2 to 4 more seconds.
     assert [key for key, _ in worked] == [KEY, other, KEY, KEY]
     assert failures == ["shop/deploy/api: a bug"] * 3
+
+
+def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_times_a_second() -> (
+    None
+):
+    worked: list[float] = []
+
+    async def work(key: WorkloadKey) -> float | None:
+        worked.append(LoopClock().monotonic())
+        return None
+
+    async def story() -> None:
+        queue = Queue(work, clock=LoopClock(), dice=random.Random(0), workers=1)
+        running = asyncio.create_task(queue.run())
+        for _ in range(1000):
+            queue.add(KEY)
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    in_virtual_time(story())
+    assert worked[0] == 0
+    assert len(worked) == 21
+    assert worked[-1] >= 0.999  # the last change is not missed

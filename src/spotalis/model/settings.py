@@ -405,13 +405,13 @@ class ServingOptions:
     )
     certificate_life: timedelta = setting(
         "webhook.certificates.duration",
-        Duration(timedelta(seconds=6)),
+        Duration(timedelta(minutes=10)),  # a change settles for a minute (webhook/keeper.py)
         timedelta(days=90),
         "How long a self-made certificate is valid; renewed when two thirds of it are over.",
     )
     authority_life: timedelta = setting(
         "webhook.certificates.caDuration",
-        Duration(timedelta(seconds=12)),
+        Duration(timedelta(minutes=30)),
         timedelta(days=365),
         "The same for the authority that signs it.",
     )

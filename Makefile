@@ -24,7 +24,7 @@ run: $(READY) ## run the operator against the cluster of your kubeconfig
 .PHONY: test
 test: lint test-newer ## everything: lint, unit, contract, scenarios on both beds
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not real"
-	$(VENV)/bin/python -m pytest -n 2 -m real --reruns 1 -raR
+	$(VENV)/bin/python -m pytest -n 2 -m real --reruns 1 -raR --durations=15
 
 .PHONY: test-newer
 test-newer: ## the unit tests on Python 3.13, where it is installed

@@ -130,7 +130,12 @@ def _impatient(observed: Observed, now: datetime) -> Waiting:
 PLANTED = (
     Planted(name="the ledger forgets", accused="S1", operator=_forget),
     Planted(name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}),
-    Planted(name="the cache authorises", accused="S1", operator=_list_from_the_cache),
+    Planted(
+        name="the cache authorises",
+        accused="S1",
+        operator=_list_from_the_cache,
+        first_seed=500,
+    ),
     Planted(
         name="intents go with their turn",
         accused="S1",

@@ -493,13 +493,16 @@ def _may_go(observed: Observed, ledger: Ledger, pods: Iterable[Pod]) -> int:
     """Replicas that serve and may go at once, by what the list that authorises shows.
 
     In flight are the missing ones, and those whose replacement serves and is not yet available
-    for as long as the workload asks: their moves are not over.
+    for as long as the workload asks: their moves are not over. Nor is a move that the ledger still
+    names after its pod has gone, whatever its replacement says: it may have come unreviewed.
     """
-    serving = list(_serving(observed, pods))
+    living = {pod.uid: pod for pod in pods}
+    serving = list(_serving(observed, living.values()))
     missing = max(0, observed.workload.replicas - len(serving))
     moves = {intent.move for intent in ledger.intents}
     young = sum(1 for pod in serving if pod.move in moves)
-    return observed.move_limit - missing - young
+    gone = sum(1 for intent in ledger.intents if intent.pod not in living)
+    return observed.move_limit - max(missing + young, gone)
 
 
 _ENDS = frozenset({EvictionOutcome.EVICTED, EvictionOutcome.GONE})

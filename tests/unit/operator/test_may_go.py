@@ -17,7 +17,9 @@ INTENT = Intent(pod="evicted-uid", name="api-9", toward=SPOT, sender="me")
 @pytest.mark.parametrize(
     ("limit", "ready", "unready", "replacements", "may_go"),
     [
-        pytest.param(2, 10, 0, 0, 2, id="all serve"),
+        pytest.param(
+            2, 10, 0, 0, 1, id="all serve, one of them unreviewed in the place of one that went"
+        ),
         pytest.param(2, 9, 1, 0, 1, id="one does not"),
         pytest.param(2, 8, 0, 0, 0, id="two are missing"),
         pytest.param(2, 5, 5, 0, -3, id="half are missing"),
@@ -33,6 +35,11 @@ def test_what_is_missing_and_what_is_not_over_is_in_flight(
     pods += [a_pod(f"sick-{number}", ready=False) for number in range(unready)]
     pods += [a_pod(f"new-{number}", move=INTENT.move) for number in range(replacements)]
     assert _may_go(observed, Ledger(intents=(INTENT,)), pods) == may_go
+
+
+def test_where_nothing_is_open_and_all_serve_as_many_may_go_as_are_allowed() -> None:
+    observed = a_workload(on_demand=10, moves=2)
+    assert _may_go(observed, Ledger(), [a_pod(f"api-{number}") for number in range(10)]) == 2
 
 
 def test_pods_of_others_and_finished_ones_serve_nobody() -> None:

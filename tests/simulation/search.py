@@ -62,6 +62,18 @@ def search(
     return tally, None
 
 
+def unbroken(tell: Callable[[int], Story], seeds: Iterable[int]) -> Tally:
+    """What histories in which nothing may break came to.
+
+    Raises:
+        AssertionError: something did; with the story, made small, and its trace.
+    """
+    tally, failed = search(tell, seeds)
+    assert failed is None, report(shrunk(failed))
+    print(tally)
+    return tally
+
+
 def shrunk(failed: Outcome, altered: Altered = lambda operator: None) -> Outcome:
     """The same kind of failure in a smaller story."""
     kind, tries = _kind(failed), 0

@@ -223,8 +223,8 @@ class Operator:
 
     def _ledger_changed(self, change: Change[LedgerObject]) -> None:
         latest = change.new or change.old
-        if latest is not None and latest.ledger is not None and latest.ledger.workload:
-            key = WorkloadKey(*latest.ledger.workload.split("/", 2))
+        if latest is not None and latest.ledger is not None:
+            key = WorkloadKey.of(latest.ledger)
             if self.cluster.configuration(key) is not None:
                 self._queue.add(key)
 

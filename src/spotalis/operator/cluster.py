@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from spotalis.kube.store import Change, Store
 from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration, configure
-from spotalis.model.ledger import LedgerObject
+from spotalis.model.ledger import Ledger, LedgerObject
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import (
     DisruptionBudget,
@@ -41,6 +41,11 @@ class WorkloadKey(NamedTuple):
     kind: str
     namespace: str
     name: str
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Self:
+        """Of the workload that a ledger names; one that names none is never decoded as one."""
+        return cls(*ledger.workload.split("/", 2))
 
     def __str__(self) -> str:
         kind = "deploy" if self.kind == "Deployment" else "sts"

@@ -224,14 +224,14 @@ class Reconciler:
 
         Left there, they would hold places in the budget of moves for ever.
         """
-        if held.ledger is None or not held.ledger.workload:
+        if held.ledger is None:
             return False
-        namespace = WorkloadKey(*held.ledger.workload.split("/", 2)).namespace
+        namespace = WorkloadKey.of(held.ledger).namespace
         return not self._cluster.settings.namespaces.watches(namespace)
 
     async def _is_gone(self, name: str, ledger: Ledger) -> bool:
         """Whether a ledger's workload has been deleted: that our view lacks it is no proof."""
-        key = WorkloadKey(*ledger.workload.split("/", 2))
+        key = WorkloadKey.of(ledger)
         resource = DEPLOYMENTS if key.kind == "Deployment" else STATEFULSETS
         found = await self._client.get(resource, key.namespace, key.name)
         return found is None or PREFIX + found.uid != name

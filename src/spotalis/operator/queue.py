@@ -110,6 +110,9 @@ class Queue:
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
+            # Most turns wait for nothing: without this, a look at 1,000 workloads would keep
+            # reviews waiting for as long as it takes.
+            await asyncio.sleep(0)
 
     async def _next(self) -> WorkloadKey:
         while True:

@@ -87,3 +87,30 @@ def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_ti
     assert worked[0] == 0
     assert len(worked) == 21
     assert worked[-1] >= 0.999  # the last change is not missed
+
+
+def test_others_get_their_turn_between_turns_that_wait_for_nothing() -> None:
+    """Reviews are answered while all workloads are looked at."""
+    happened: list[str] = []
+
+    async def work(key: WorkloadKey) -> float | None:
+        happened.append(key.name)
+        return None
+
+    async def review() -> None:
+        await asyncio.sleep(0)
+        happened.append("review")
+
+    async def story() -> None:
+        queue = Queue(work, clock=LoopClock(), dice=random.Random(0), workers=2)
+        for number in range(100):
+            queue.add(WorkloadKey("Deployment", "shop", f"{number}"))
+        running = asyncio.create_task(queue.run())
+        reviewing = asyncio.create_task(review())
+        await asyncio.sleep(1)
+        running.cancel()
+        await asyncio.gather(running, reviewing, return_exceptions=True)
+
+    in_virtual_time(story())
+    assert len(happened) == 101
+    assert happened.index("review") <= 4, "two turns of each worker at the most"

@@ -85,14 +85,15 @@ MUTANTS = (
                     "        try:\n            held = await self._write(workload, held, ledger)\n"
                 ),
                 after=(
-                    "        self._listed = await self._client.list_all(\n"
+                    "        from spotalis.kube.resources import PODS\n"
+                    "        self._evictor._listed = await self._client.list_all(\n"
                     "            PODS, workload.namespace, quorum=True\n"
                     "        )\n"
                     "        try:\n            held = await self._write(workload, held, ledger)\n"
                 ),
             ),
             Edit(
-                file="operator/reconcile.py",
+                file="operator/evictor.py",
                 before=(
                     "        pods = await self._client.list_all(\n            PODS, "
                     "workload.namespace, quorum=True, label_selector=str(workload.selector)\n"
@@ -105,21 +106,21 @@ MUTANTS = (
     ),
     _mutant(
         "the list is the server's cache's",
-        "operator/reconcile.py",
+        "operator/evictor.py",
         "PODS, workload.namespace, quorum=True, label_selector",
         "PODS, workload.namespace, quorum=False, label_selector",
         WIRE,
     ),
     _mutant(
         "the floor is counted from our cache",
-        "operator/reconcile.py",
+        "operator/evictor.py",
         "floor_pods=self._floor_pods(observed, living.values()),",
         "floor_pods=self._floor_pods(observed, (r.pod for r in observed.replicas)),",
         WIRE,
     ),
     _mutant(
         "who terminates counts as living",
-        "operator/reconcile.py",
+        "operator/evictor.py",
         "return {pod.uid: pod for pod in pods if pod.deleting_at is None}",
         "return {pod.uid: pod for pod in pods}",
         WIRE,
@@ -166,14 +167,14 @@ MUTANTS = (
     ),
     _mutant(
         "a lost answer counts as a refusal",
-        "operator/reconcile.py",
+        "operator/evictor.py",
         "if intent.pod not in self._journal and intent.pod not in maybe",
         "if intent.pod not in self._journal",
         WIRE,
     ),
     _mutant(
         "a list is good for ever",
-        "operator/reconcile.py",
+        "operator/evictor.py",
         "return fresh and self._may_move()",
         "return self._may_move()",
         WIRE,
@@ -206,7 +207,7 @@ MUTANTS = (
     ),
     _mutant(
         "a fallback evicts a pod that has just been bound",
-        "operator/reconcile.py",
+        "operator/evictor.py",
         "replica.pod, with_resource_version=True, still",
         "replica.pod, with_resource_version=False, still",
         WIRE,
@@ -241,9 +242,9 @@ MUTANTS = (
     ),
     _mutant(
         "a pod whose budget blocks it is deleted without anybody's wish",
-        "operator/reconcile.py",
-        "if answer.outcome in _BY_BUDGET and observed.overrides_budgets:",
-        "if answer.outcome in _BY_BUDGET:",
+        "operator/evictor.py",
+        "if answer.outcome.by_budget and observed.overrides_budgets:",
+        "if answer.outcome.by_budget:",
         WIRE,
     ),
     _mutant(

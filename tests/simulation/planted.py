@@ -1,6 +1,6 @@
 """Wrong twins of the ledger's protocol: the simulation must find each of them out.
 
-Each is the production operator but for one function of ``operator/reconcile.py`` or one object.
+Each is the production operator but for one function, or one object.
 Twins that need rarer meetings (a list before the write, intents that expire) are found by
 exhaustion, in ``tests/model``, and not by the dice.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -20,7 +21,7 @@ from spotalis.app.operator import Operator
 from spotalis.kube.resources import PODS
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Pod, Workload
-from spotalis.operator import reconcile
+from spotalis.operator import evictor, reconcile
 from spotalis.operator.ledger import Ledgers
 from spotalis.planner import fallback
 from spotalis.planner import ledger as protocol
@@ -43,19 +44,20 @@ class Planted:
     """The stories that find it."""
     operator: Callable[[Operator], None] = lambda operator: None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    """Put in the place of what ``operator/reconcile.py`` imports by these names."""
+    """Put in the place of what ``room`` imports by these names."""
+    room: ModuleType = reconcile
 
     @contextmanager
     def grown(self) -> Iterator[None]:
         """While the block runs, the fault is in the code."""
-        before = {name: getattr(reconcile, name) for name in self.functions}
+        before = {name: getattr(self.room, name) for name in self.functions}
         for name, function in self.functions.items():
-            setattr(reconcile, name, function)
+            setattr(self.room, name, function)
         try:
             yield
         finally:
             for name, function in before.items():
-                setattr(reconcile, name, function)
+                setattr(self.room, name, function)
 
 
 class Forgetful(Ledgers):
@@ -71,8 +73,9 @@ class Forgetful(Ledgers):
 
 
 def _forget(operator: Operator) -> None:
-    store = operator.cluster.ledgers
-    operator._reconciler._ledgers = Forgetful(operator.client, store, "spotalis-system")
+    forgetful = Forgetful(operator.client, operator.cluster.ledgers, "spotalis-system")
+    reconciler = operator._reconciler
+    reconciler._ledgers = reconciler._evictor._ledgers = forgetful
 
 
 def _all_of_it(ledger: Ledger, *, living: set[str], **_: Any) -> tuple[Intent, ...]:
@@ -129,7 +132,12 @@ def _impatient(observed: Observed, now: datetime) -> Waiting:
 
 PLANTED = (
     Planted(name="the ledger forgets", accused="S1", operator=_forget),
-    Planted(name="whatever is meant is allowed", accused="S1", functions={"authorise": _all_of_it}),
+    Planted(
+        name="whatever is meant is allowed",
+        accused="S1",
+        room=evictor,
+        functions={"authorise": _all_of_it},
+    ),
     Planted(
         name="the cache authorises",
         accused="S1",
@@ -139,6 +147,7 @@ PLANTED = (
     Planted(
         name="intents go with their turn",
         accused="S1",
+        room=evictor,
         functions={"withdraw": _give_up},
         first_seed=500,
     ),

@@ -23,7 +23,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.model.transport import TransportError
-from spotalis.operator.reconcile import Turn
+from spotalis.operator.turn import Turn
 from spotalis.webhook.registration import configuration
 from tests.simulation.network import Line
 from tests.simulation.oracle import (

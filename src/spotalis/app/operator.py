@@ -35,14 +35,18 @@ from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Transport, TransportError
 from spotalis.operator.cluster import Cluster, WorkloadKey
 from spotalis.operator.condition import ConditionWriter
+from spotalis.operator.endings import Endings
 from spotalis.operator.events import Herald
+from spotalis.operator.evictor import Evictor
 from spotalis.operator.journal import Journal
 from spotalis.operator.leadership import Elector
 from spotalis.operator.ledger import Ledgers
 from spotalis.operator.observe import Observer
 from spotalis.operator.queue import Queue
-from spotalis.operator.reconcile import Reconciler, Turn
+from spotalis.operator.reconcile import Reconciler
 from spotalis.operator.reservations import Reservations
+from spotalis.operator.sweep import Sweeper
+from spotalis.operator.turn import Turn
 from spotalis.operator.volumes import Volumes
 from spotalis.webhook.admission import Admission
 from spotalis.webhook.forward import Carrier, Forwarder
@@ -90,6 +94,7 @@ class Operator:
         self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
         journal = Journal()
         self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
+        endings = Endings(self.cluster, journal, self.client)
         volumes = Volumes(self.client, clock)
         self._observer = observer = Observer(
             self.cluster, self._ledgers, journal, self._reservations, volumes
@@ -105,18 +110,38 @@ class Operator:
         )
         self._herald = Herald(self.client, clock, settings.identity)
         self._conditions = ConditionWriter(self.client, clock)
+        # Of this very process: what an earlier one of the same name meant is an orphan.
+        sender = f"{settings.identity}/{dice.getrandbits(48):012x}"
         self._reconciler = Reconciler(
             cluster=self.cluster,
             observer=observer,
             journal=journal,
             ledgers=self._ledgers,
+            endings=endings,
             volumes=volumes,
+            evictor=Evictor(
+                cluster=self.cluster,
+                journal=journal,
+                ledgers=self._ledgers,
+                endings=endings,
+                client=self.client,
+                clock=clock,
+                sender=sender,
+                may_move=self._may_move,
+            ),
             client=self.client,
             clock=clock,
-            # Of this very process: what an earlier one of the same name meant is an orphan.
-            sender=f"{settings.identity}/{dice.getrandbits(48):012x}",
+            sender=sender,
             may_move=self._may_move,
             freed=self._look_at_who_waits,
+        )
+        self._sweeper = Sweeper(
+            cluster=self.cluster,
+            journal=journal,
+            ledgers=self._ledgers,
+            endings=endings,
+            volumes=volumes,
+            client=self.client,
         )
         self.admission = Admission(
             cluster=self.cluster,
@@ -247,7 +272,7 @@ class Operator:
             self._look_at_everything()
             if self._may_move() and self.cluster.synced and not self.settings.read_only:
                 try:
-                    await self._reconciler.sweep()
+                    await self._sweeper.sweep()
                 except (ApiError, TransportError) as error:
                     logger.warning("ledgers not swept", extra={"fields": {"error": str(error)}})
 

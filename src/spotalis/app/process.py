@@ -24,7 +24,6 @@ from spotalis.kube.resources import NAMESPACES
 from spotalis.model.clock import Clock
 from spotalis.model.errors import NoHome
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
-from spotalis.operator.doubt import unheard
 from spotalis.web.health import Facts, LoopWatch
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
@@ -286,7 +285,7 @@ class Process:
             webhook_server="running" if webhook.running else "waiting",
             controllers="started" if self._ready else "waiting",
             caches="missing " + ", ".join(missing) if missing else "synced",
-            api_reachable=not unheard(operator.cluster.stores(), self._clock.monotonic()),
+            api_reachable=not operator.cluster.unheard(),
             stalled=self._loop_watch.stalled(),
             certificate_expired=certificate is not None
             and certificate.expires_at <= self._clock.now(),

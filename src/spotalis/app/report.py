@@ -6,7 +6,7 @@ from spotalis.app.operator import Operator
 from spotalis.model.clock import Clock
 from spotalis.model.decision import Reason
 from spotalis.model.nodes import NodeType
-from spotalis.operator.reconcile import Turn
+from spotalis.operator.turn import Turn
 from spotalis.web.exposition import Snapshot, WorkloadRow
 from spotalis.web.metrics import Metrics
 

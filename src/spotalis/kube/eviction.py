@@ -32,6 +32,21 @@ class EvictionOutcome(StrEnum):
     UNKNOWN = "unknown"
     """No answer, or a failure inside the server: it may have been carried out, or still be."""
 
+    @property
+    def ends(self) -> bool:
+        """It says that the pod ends, or has ended."""
+        return self in (EvictionOutcome.EVICTED, EvictionOutcome.GONE)
+
+    @property
+    def by_budget(self) -> bool:
+        """A PodDisruptionBudget stands against it."""
+        return self in (EvictionOutcome.BLOCKED, EvictionOutcome.MISCONFIGURED)
+
+    @property
+    def refused(self) -> bool:
+        """The pod stays, and for a reason that lasts longer than a moment."""
+        return not self.ends and self not in (EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT)
+
 
 @dataclass(frozen=True, slots=True)
 class Eviction:

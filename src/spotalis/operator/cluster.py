@@ -29,7 +29,7 @@ from spotalis.model.objects import (
     Workload,
 )
 from spotalis.model.settings import ControllerConfiguration
-from spotalis.operator.doubt import Doubts
+from spotalis.operator.doubt import Doubts, unheard
 from spotalis.operator.reservations import Reservations
 from spotalis.planner.interruption import Standing, first_seen, notices, standing
 from spotalis.planner.storm import Weather, judge, lose
@@ -127,6 +127,14 @@ class Cluster:
             "poddisruptionbudgets": self.budgets,
             "configmaps": self.ledgers,
         }
+
+    def unheard(self) -> str:
+        """Which kind has not been heard of for too long, in words; empty if none."""
+        return unheard(self.stores(), self._clock.monotonic())
+
+    def implausible(self) -> str:
+        """Which list shows so little that it is not believed yet, in words; empty if none."""
+        return self.doubts.words(self._clock.monotonic())
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """The workload of this name."""

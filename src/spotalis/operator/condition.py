@@ -19,7 +19,7 @@ from spotalis.model.decision import Reason
 from spotalis.model.objects import BALANCED, Workload
 from spotalis.model.transport import TransportError
 from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.reconcile import Turn
+from spotalis.operator.turn import Turn
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
 from spotalis.model.transport import TransportError
 from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.reconcile import Turn
+from spotalis.operator.turn import Turn
 
 logger = logging.getLogger(__name__)
 

@@ -16,9 +16,7 @@ from spotalis.operator.ledger import Ledgers
 from spotalis.operator.offers import Offers
 from spotalis.operator.reservations import Reservations
 from spotalis.operator.volumes import Volumes
-from spotalis.planner.candidates import candidates
 from spotalis.planner.observed import Observed, Replica, Reservation
-from spotalis.planner.plan import hold_back
 
 
 class Observer:
@@ -77,30 +75,10 @@ class Observer:
                 now,
             ),
             unreviewed=self._unreviewed(observed),
+            unheard=cluster.unheard(),
+            implausible=cluster.implausible(),
         )
         return self._offers.added(observed, now)
-
-    def held_by_volumes(
-        self,
-        workload: Workload,
-        configuration: WorkloadConfiguration,
-        ledger: Ledger,
-        now: datetime,
-    ) -> list[Pod]:
-        """The pods for which it matters, now, where their volumes can be reached.
-
-        They wait for a spot node, or may be moved.
-        """
-        if not any(pod.claims for pod in self._cluster.pods_of(workload)):
-            return []
-        meant = {intent.pod for intent in ledger.intents}
-        observed = self._observe(workload, configuration, ledger, meant)
-        crowded = observed.state.crowded
-        move = candidates(observed, crowded) if crowded else []
-        if hold_back(observed, now) is not None:
-            move = []
-        wait = [r for r in observed.staying if r.pod.unschedulable and r.node_type is NodeType.SPOT]
-        return [r.pod for r in (*wait, *move) if r.pod.claims]
 
     def _observe(
         self,

@@ -9,11 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from datetime import datetime
 
 from spotalis.kube.client import Client, Forbidden
 from spotalis.kube.resources import VOLUME_CLAIMS, VOLUMES
 from spotalis.model.clock import Clock
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms, Pod, both
+from spotalis.planner.candidates import candidates
+from spotalis.planner.observed import Observed
+from spotalis.planner.plan import hold_back
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +26,22 @@ GOOD_SECONDS = 300.0
 """An answer about a pod without a node is asked for anew after so long: its claim may yet be bound,
 or deleted and made again. While a pod with a node lives, its claims stay what they are
 (pvc-protection), and so do their volumes."""
+
+
+def held_by_volumes(observed: Observed, now: datetime) -> list[Pod]:
+    """The pods for which it matters, now, where their volumes can be reached.
+
+    They wait for a spot node, or may be moved.
+    """
+    if not any(replica.pod.claims for replica in observed.staying):
+        return []
+    concerned = [
+        r for r in observed.staying if r.pod.unschedulable and r.node_type is NodeType.SPOT
+    ]
+    crowded = observed.state.crowded
+    if crowded is not None and hold_back(observed, now) is None:
+        concerned += candidates(observed, crowded)
+    return [replica.pod for replica in concerned if replica.pod.claims]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +74,25 @@ class Volumes:
         """The same of a pod that was asked about once, be it gone or not."""
         return self._reach(self._claims.get(uid, ()))
 
-    async def learn(self, pods: Iterable[Pod]) -> None:
+    async def learn(self, pods: Iterable[Pod]) -> bool:
         """Find out what is not known of the volumes of these pods.
+
+        Returns:
+            Whether anything had to be asked: what was observed before may be behind.
 
         Raises:
             ApiError, TransportError: the API server does not say; but that it may not be asked
                 is taken for an answer, and is logged once.
         """
+        asked = False
         for pod in pods:
             self._claims[pod.uid] = tuple((pod.namespace, claim) for claim in pod.claims)
             for claim in self._claims[pod.uid]:
                 known = self._answers.get(claim)
                 if known is None or not self._is_good(known, pod.uid):
                     self._answers[claim] = await self._ask(claim, pod.uid if pod.node else "")
+                    asked = True
+        return asked
 
     def retain(self, uids: Set[str]) -> None:
         """Forget all that was known for other pods than these."""

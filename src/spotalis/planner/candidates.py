@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.nodes import NodeType
@@ -36,7 +35,6 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
             replica.pod.uid,
         )
 
-    waited_for = awaited(observed)
     eligible = [
         replica
         for replica in observed.staying
@@ -45,28 +43,13 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
         and not replica.pod.protected
         # It waits for an on-demand node: spot would not take it either.
         and not (replica.pod.rule == "fallback" and not replica.pod.node)
-        and replica.pod.uid not in waited_for
+        and replica.pod.uid not in observed.awaited
     ]
     eligible.sort(key=order)
     if stateful:
         return eligible
     going = (r.pod.node for r in observed.replicas if r.evicted or r.pod.deleting_at)
     return _one_per_node_first(eligible, going)
-
-
-def awaited(observed: Observed) -> frozenset[str]:
-    """UIDs of those that start in the place of ones that we have moved: the youngest, one a move.
-
-    Where they landed counts once they serve. To move them on before that would go on for ever
-    where no webhook of ours sees new pods, or one that has not heard the owner's last word. They
-    are told by their age among each other: the operator's clock takes no part in it.
-    """
-    starting = [replica for replica in observed.staying if not replica.pod.ready]
-    starting.sort(key=lambda replica: replica.pod.created_at or _LONG_AGO, reverse=True)
-    return frozenset(r.pod.uid for r in starting[: len(observed.ledger.intents)])
-
-
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def slot_of(replica: Replica, observed: Observed) -> int | None:

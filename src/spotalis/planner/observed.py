@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from spotalis.model.configuration import WorkloadConfiguration
@@ -12,6 +12,8 @@ from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget, NodeTerms, Pod, Workload
 from spotalis.model.replicas import ReplicaState
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,19 @@ class Observed:
     def staying(self) -> tuple[Replica, ...]:
         """The replicas that hold a slot."""
         return tuple(replica for replica in self.replicas if replica.stays)
+
+    @cached_property
+    def awaited(self) -> frozenset[str]:
+        """UIDs of those that start in the place of ones that we have moved: the youngest, one a
+        move.
+
+        Where they landed counts once they serve. To move them on before that would go on for ever
+        where no webhook of ours sees new pods, or one that has not heard the owner's last word.
+        They are told by their age among each other: the operator's clock takes no part in it.
+        """
+        starting = [replica for replica in self.staying if not replica.pod.ready]
+        starting.sort(key=lambda replica: replica.pod.created_at or _LONG_AGO, reverse=True)
+        return frozenset(r.pod.uid for r in starting[: len(self.ledger.intents)])
 
     @cached_property
     def state(self) -> ReplicaState:

@@ -12,7 +12,7 @@ from spotalis.model.ledger import Market
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms
 from spotalis.planner.budget import Budgets
-from spotalis.planner.candidates import awaited, candidates
+from spotalis.planner.candidates import candidates
 from spotalis.planner.fallback import Waiting, probe_due_in, waiting
 from spotalis.planner.guards import MOVING, STANDING, floor_met, to_move
 from spotalis.planner.observed import Observed, Replica
@@ -133,8 +133,7 @@ def _landing(observed: Observed, crowded: NodeType) -> int:
     Else all replicas could go, one after the other, before the first replacement serves and shows
     that this leads nowhere.
     """
-    waited_for = awaited(observed)
-    return sum(r.node_type is crowded and r.pod.uid in waited_for for r in observed.staying)
+    return sum(r.node_type is crowded and r.pod.uid in observed.awaited for r in observed.staying)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
 from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.reconcile import Turn
+from spotalis.operator.turn import Turn
 from tests.support.builders import NOW
 
 

@@ -14,7 +14,7 @@ from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
 from spotalis.model.replicas import ReplicaState
 from spotalis.operator.cluster import WorkloadKey
 from spotalis.operator.events import Notice, Progress, advanced, notices
-from spotalis.operator.reconcile import Eviction, Turn
+from spotalis.operator.turn import Eviction, Turn
 from tests.support.builders import NOW, ON_DEMAND, SPOT, a_configuration, a_pod, a_workload
 
 KEY = WorkloadKey("Deployment", "shop", "api")

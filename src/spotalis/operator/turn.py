@@ -1,0 +1,87 @@
+"""What one turn of one workload came to: metrics, events and status all read it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from spotalis.kube.client import EvictionOutcome
+from spotalis.model.decision import Decision, Defer, Move, Reason
+from spotalis.model.nodes import NodeType
+from spotalis.model.replicas import ReplicaState
+from spotalis.operator.cluster import WorkloadKey
+from spotalis.planner.observed import Observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """What became of one eviction."""
+
+    move: Move
+    outcome: EvictionOutcome
+    message: str = ""
+    fallback: bool = False
+    """Of a replica that waited for spot in vain: nothing ready was lost."""
+    early: bool = False
+    """Of a replica whose node is being taken: it would have gone with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The record of one turn: metrics, events, status and the simulator all read it."""
+
+    key: WorkloadKey
+    at: datetime
+    decision: Decision
+    state: ReplicaState
+    ready: Mapping[NodeType, int] = field(default_factory=dict)
+    """Replicas that serve, per class."""
+    moving: bool = False
+    """Moves are open, or replicas are to be moved."""
+    fallbacks: int = 0
+    """Replicas of spot slots that run on on-demand since spot was short."""
+    leaving: Mapping[str, int] = field(default_factory=dict)
+    """Spot nodes that are being taken, and replicas of the workload on each."""
+    storm: bool = False
+    """Moves towards spot rest in the whole cluster."""
+    evictions: tuple[Eviction, ...] = ()
+    again_in: timedelta | None = None
+    """When to look again at the latest."""
+
+    @property
+    def reason(self) -> Reason:
+        """Why the workload is as it is."""
+        return self.decision.reason
+
+
+def record(
+    key: WorkloadKey,
+    now: datetime,
+    observed: Observed,
+    decision: Decision,
+    evictions: Sequence[Eviction] = (),
+    again_in: timedelta | None = None,
+) -> Turn:
+    """A turn, with what was observed in it put into figures.
+
+    ``again_in`` None leaves it to the decision when to look again.
+    """
+    if again_in is None and isinstance(decision, Defer):
+        again_in = decision.again_in
+    return Turn(
+        key=key,
+        at=now,
+        decision=decision,
+        state=observed.state,
+        ready=Counter(r.node_type for r in observed.replicas if r.ready),
+        moving=bool(observed.ledger.intents) or observed.state.crowded is not None,
+        fallbacks=sum(1 for r in observed.staying if r.pod.rule == "fallback"),
+        leaving=Counter(
+            r.pod.node for r in observed.replicas if r.leaving and r.node_type is NodeType.SPOT
+        ),
+        storm=observed.storm_until is not None and now < observed.storm_until,
+        evictions=tuple(evictions),
+        again_in=again_in,
+    )

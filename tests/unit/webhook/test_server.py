@@ -15,6 +15,7 @@ import pytest
 from spotalis.model.errors import PortTaken
 from spotalis.webhook import connections
 from spotalis.webhook.server import BadReview, WebhookServer
+from tests.support.held_time import held_time
 from tests.support.http_caller import Caller, ask
 from tests.support.manual_clock import ManualClock
 
@@ -50,6 +51,20 @@ async def serving(
         yield Served(server, port, observed)
     finally:
         await server.stop(grace_seconds=1)
+
+
+async def under_way(served: Served, reviews: int) -> None:
+    """Until the heads of so many reviews are in."""
+    while len(served.server._reviews) < reviews:
+        await asyncio.sleep(0)
+
+
+async def connected(served: Served, callers: int) -> None:
+    """Until so many connections are open."""
+    connections = served.server._connections
+    assert connections is not None
+    while len(connections._open) < callers:
+        await asyncio.sleep(0)
 
 
 class Gate:
@@ -227,20 +242,29 @@ async def test_a_caller_that_asks_first_is_told_to_go_on() -> None:
 
 async def test_a_body_that_does_not_come_is_a_408_and_disturbs_nobody() -> None:
     head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    async with serving(read_timeout_seconds=0.2) as served, Caller(served.port) as slow:
-        await slow.send(head + b"Content-Length: 1000\r\n\r\n{")
-        other = await ask(served.port, "POST", "/mutate", b"12")
-        assert served.observed == ["answered"], "the slow one is not over yet"
-        cut = await slow.answer()
+    async with serving(read_timeout_seconds=10) as served:
+        with held_time() as time:
+            async with Caller(served.port) as slow:
+                await slow.send(head + b"Content-Length: 1000\r\n\r\n{")
+                await under_way(served, 1)
+                time.advance(9)
+                other = await ask(served.port, "POST", "/mutate", b"12")
+                assert served.observed == ["answered"], "the slow one is not over yet"
+                time.advance(1)
+                cut = await slow.answer()
     assert other.status == 200
     assert (cut.status, cut.json()["error"]["code"]) == (408, "REQUEST_TIMEOUT")
     assert cut.headers["connection"] == "close"
 
 
 async def test_a_connection_that_never_sends_a_whole_head_is_closed() -> None:
-    async with serving(read_timeout_seconds=0.1) as served, Caller(served.port) as slow:
-        await slow.send(b"POST /mutate HTTP/1.1\r\nX-Slow: ")
-        assert await slow.closed()
+    async with serving(read_timeout_seconds=10) as served:
+        with held_time() as time:
+            async with Caller(served.port) as slow:
+                await slow.send(b"POST /mutate HTTP/1.1\r\nX-Slow: ")
+                await connected(served, 1)
+                time.advance(10)
+                assert await slow.closed()
 
 
 async def test_a_caller_that_goes_away_leaves_the_server_well() -> None:
@@ -275,26 +299,37 @@ async def test_an_answer_that_never_comes_is_a_504() -> None:
 
 async def test_large_bodies_that_do_not_come_hold_up_no_ordinary_review() -> None:
     head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-    async with serving(read_timeout_seconds=0.5) as served:
-        callers = [Caller(served.port) for _ in range(8)]
-        for caller in callers:
-            await caller.__aenter__()
-            await caller.send(head + b"Content-Length: %d\r\n\r\n{" % (7 * MIB))
-        ordinary = await ask(served.port, "POST", "/mutate", b"{}")
-        large = await asyncio.gather(*(caller.answer() for caller in callers))
-        for caller in callers:
-            await caller.__aexit__(None, None, None)
+    async with serving(read_timeout_seconds=10) as served:
+        with held_time() as time:
+            callers = [Caller(served.port) for _ in range(8)]
+            for caller in callers:
+                await caller.__aenter__()
+                await caller.send(head + b"Content-Length: %d\r\n\r\n{" % (7 * MIB))
+            await under_way(served, 8)
+            ordinary = await ask(served.port, "POST", "/mutate", b"{}")
+            time.advance(10)
+            large = await asyncio.gather(*(caller.answer() for caller in callers))
+            for caller in callers:
+                await caller.__aexit__(None, None, None)
     assert ordinary.status == 200
     assert {reply.status for reply in large} <= {408, 503}
 
 
 async def test_a_large_body_that_finds_no_room_in_time_is_a_503_to_be_tried_again() -> None:
     gate = Gate()
-    async with serving(gate, read_timeout_seconds=0.5) as served:
+    async with serving(gate, read_timeout_seconds=5, answer_timeout_seconds=10) as served:
         body = b"x" * 100_000
-        asks = [asyncio.create_task(ask(served.port, "POST", "/mutate", body)) for _ in range(3)]
-        done, held = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
-        gate.open.set()
+        with held_time() as time:
+            asks = [
+                asyncio.create_task(ask(served.port, "POST", "/mutate", body)) for _ in range(3)
+            ]
+            await under_way(served, 3)
+            while gate.entered < 2:
+                await asyncio.sleep(0)
+            time.advance(5)
+            done, held = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
+            gate.open.set()
+            await asyncio.wait(held)
         assert [(await one).status for one in held] == [200] * 2
         (refused,) = [await one for one in done]
     assert (refused.status, refused.json()["error"]["code"]) == (503, "OVERLOADED")
@@ -302,7 +337,7 @@ async def test_a_large_body_that_finds_no_room_in_time_is_a_503_to_be_tried_agai
 
 
 async def test_large_bodies_one_after_the_other_are_all_answered() -> None:
-    async with serving(read_timeout_seconds=0.5) as served:
+    async with serving() as served:
         replies = [await ask(served.port, "POST", "/mutate", b"x" * 100_000) for _ in range(6)]
     assert [reply.status for reply in replies] == [200] * 6
 
@@ -386,7 +421,7 @@ async def test_callers_that_go_away_in_mid_body_leave_nothing_in_memory() -> Non
                 async with Caller(served.port) as caller:
                     await caller.send(head + b"Content-Length: %d\r\n\r\n" % (7 * MIB))
                     await caller.send(bytes(6 * MIB))
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(60):
                     while len(served.observed) <= number:
                         await asyncio.sleep(0)
             held, _ = tracemalloc.get_traced_memory()

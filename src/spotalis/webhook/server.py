@@ -243,12 +243,12 @@ class WebhookServer:
 
     async def _read(self, request: web.BaseRequest, deadline: float) -> bytes:
         """The whole body; whoever breaks the rules on the way is cut off."""
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # or aiohttp takes it for the answer
         chunks: list[bytes] = []
         size = 0
         try:
+            if request.headers.get("Expect", "").lower() == "100-continue":
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                request.writer.output_size = 0  # or aiohttp takes it for the answer
             async with asyncio.timeout_at(deadline):
                 while chunk := await request.content.readany():
                     size += len(chunk)
@@ -258,7 +258,7 @@ class WebhookServer:
         except TimeoutError:
             message = f"the body took longer than {self._read_timeout_seconds:g} s"
             raise Refused(408, "REQUEST_TIMEOUT", message, close=True) from None
-        except ConnectionError:  # nobody will read this, but it is counted
+        except OSError:  # hung up, or no TLS any more: nobody will read this, but it is counted
             raise Refused(400, "CALLER_GONE", "the connection was lost", close=True) from None
         except web.RequestPayloadError:
             message = "the body is not what its headers say"

@@ -9,15 +9,19 @@ import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from spotalis.model.errors import PortTaken
 from spotalis.webhook import connections
+from spotalis.webhook.certificate import ServingCertificate
 from spotalis.webhook.server import BadReview, WebhookServer
 from tests.support.held_time import held_time
 from tests.support.http_caller import Caller, ask
 from tests.support.manual_clock import ManualClock
+from tests.support.tls_pairs import a_pair
 
 MIB = 1024 * 1024
 
@@ -37,7 +41,9 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    answer: Callable[[bytes], Awaitable[bytes]] = _echo_length, **options: float
+    answer: Callable[[bytes], Awaitable[bytes]] = _echo_length,
+    certificate: ServingCertificate | None = None,
+    **options: float,
 ) -> AsyncIterator[Served]:
     observed: list[str] = []
     server = WebhookServer(
@@ -46,7 +52,7 @@ async def serving(
         observe=lambda result, seconds: observed.append(result),
         **options,  # type: ignore[arg-type]  # all of them are numbers
     )
-    port = await server.start("127.0.0.1", 0, None)
+    port = await server.start("127.0.0.1", 0, certificate)
     try:
         yield Served(server, port, observed)
     finally:
@@ -238,6 +244,41 @@ async def test_a_caller_that_asks_first_is_told_to_go_on() -> None:
         assert (await caller.answer()).status == 100
         await caller.send(b"abc")
         assert (await caller.answer()).json() == {"length": 3}
+
+
+async def test_a_caller_that_asks_first_and_hangs_up_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def hang_up(request: web.BaseRequest) -> None:
+        assert request.transport is not None
+        request.transport.abort()
+
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with serving() as served, Caller(served.port) as caller:
+        monkeypatch.setattr(served.server, "_check", hang_up)
+        await caller.send(head + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+        assert await caller.closed()
+    assert served.observed == ["caller_gone"]
+    assert caplog.messages == []
+
+
+async def test_a_caller_whose_tls_breaks_in_mid_body_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pair = a_pair()
+    head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with (
+        serving(certificate=ServingCertificate.from_pem(pair.cert_pem, pair.key_pem)) as served,
+        Caller(served.port, pair.client()) as caller,
+    ):
+        await caller.send(head + b"Content-Length: 1000\r\n\r\n{")
+        await under_way(served, 1)
+        tls: Any = caller.writer.transport
+        tls._ssl_protocol._transport.write(b"no TLS")
+        while not served.observed:
+            await asyncio.sleep(0)
+    assert served.observed == ["caller_gone"]
+    assert caplog.messages == []
 
 
 async def test_a_body_that_does_not_come_is_a_408_and_disturbs_nobody() -> None:

@@ -125,6 +125,7 @@ class HttpsWebhookCaller:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._closed = False
 
     async def __call__(
         self, client_config: Mapping[str, Any], body: bytes, seconds: float
@@ -133,6 +134,8 @@ class HttpsWebhookCaller:
         url = client_config.get("url")
         if not url:
             raise WebhookFailed("no service can be resolved here; use clientConfig.url")
+        if self._closed:  # what controllers still do while everything ends must not look like a bug
+            raise WebhookFailed(f"Post {url}: this API server calls nobody any more")
         if self._session is None:
             self._session = aiohttp.ClientSession()
         try:
@@ -153,7 +156,8 @@ class HttpsWebhookCaller:
         return read
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; from here on every call fails."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             await asyncio.sleep(0)  # lets the transports say goodbye

@@ -6,7 +6,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from spotalis.embedded.http import _streamed
+from spotalis.embedded.admission import WebhookFailed
+from spotalis.embedded.http import HttpsWebhookCaller, _streamed
 
 
 class _HangsUp:
@@ -49,3 +50,15 @@ async def test_a_reader_that_hangs_up_between_two_parts_ends_its_watch_and_is_no
         await runner.cleanup()
     assert [stream.closed for stream in streams] == [True]
     assert caplog.messages == []
+
+
+async def test_a_call_after_the_end_fails_as_any_call_may_and_opens_nothing() -> None:
+    """Controllers go on for a moment while everything ends."""
+    nobody = {"url": "https://127.0.0.1:1/mutate"}
+    used, unused = HttpsWebhookCaller(), HttpsWebhookCaller()
+    with pytest.raises(WebhookFailed, match="Cannot connect"):
+        await used(nobody, b"{}", 10)
+    for caller in (used, unused):
+        await caller.close()
+        with pytest.raises(WebhookFailed, match="calls nobody any more"):
+            await caller(nobody, b"{}", 10)

@@ -27,9 +27,10 @@ class Lifetimes:
     """How long things last."""
 
     certificate: timedelta = timedelta(days=90)
-    """Renewed when two thirds of it are over."""
     authority: timedelta = timedelta(days=365)
-    """The same; must be several times the certificate's."""
+    """Must be several times the certificate's."""
+    renewal: float = 2 / 3
+    """Both are renewed when this share of their life is over."""
     settling: timedelta = timedelta(seconds=60)
     """Until the API server and all replicas have surely taken in what was published: watches
     take milliseconds, a watch that is being re-established up to 30 s."""
@@ -117,9 +118,9 @@ def next_change(
         )
     if certificate.issuer != signing.subject:  # the new authority is yet to sign
         return Change(certificate=published and _settled(signing, now, lifetimes))
-    if now >= _due(signing):
+    if now >= _due(signing, lifetimes):
         return Change(authority=True)
-    if now >= _due(certificate):
+    if now >= _due(certificate, lifetimes):
         return Change(certificate=True)
     if published and _settled(certificate, now, lifetimes):
         return Change(drop=tuple(found.subject for _, found in has.authorities[:-1]))
@@ -128,9 +129,10 @@ def next_change(
 
 def next_look(has: Held, now: datetime, *, lifetimes: Lifetimes) -> timedelta:
     """How long nothing can come due; at least a second, at most an hour."""
-    instants = [_due(found) for _, found in has.authorities[-1:]]
+    instants = [_due(found, lifetimes) for _, found in has.authorities[-1:]]
     if has.certificate is not None:
-        instants += [_due(has.certificate), _since(has.certificate) + lifetimes.settling]
+        instants.append(_due(has.certificate, lifetimes))
+        instants.append(_since(has.certificate) + lifetimes.settling)
     instants += [_since(found) + lifetimes.settling for _, found in has.authorities[-1:]]
     ahead = [instant - now for instant in instants if instant > now]
     return max(timedelta(seconds=1), min([*ahead, timedelta(hours=1)]))
@@ -144,9 +146,9 @@ def _settled(made: Outline, now: datetime, lifetimes: Lifetimes) -> bool:
     return now >= _since(made) + lifetimes.settling
 
 
-def _due(made: Outline) -> datetime:
-    """When two thirds of its life are over."""
-    return _since(made) + (made.until - _since(made)) * 2 / 3
+def _due(made: Outline, lifetimes: Lifetimes) -> datetime:
+    """When it is to be renewed."""
+    return _since(made) + (made.until - _since(made)) * lifetimes.renewal
 
 
 def _since(made: Outline) -> datetime:

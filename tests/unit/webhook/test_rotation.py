@@ -171,6 +171,15 @@ def test_what_is_to_be_done(case: Case) -> None:
     assert bool(change) is (case.change != NOTHING)
 
 
+def test_what_is_renewed_at_a_tenth_of_its_life_is_renewed_then() -> None:
+    has = a_secret(authority(OLD, made=DAY), shows=certificate(OLD, made=8 * DAY))
+    early = replace(LIVES, renewal=0.1)
+    assert not next_change(has, NOW, published=True, names=NAMES, lifetimes=early)
+    assert next_look(has, NOW, lifetimes=early) <= DAY
+    later = next_change(has, NOW + DAY, published=True, names=NAMES, lifetimes=early)
+    assert later == Change(certificate=True)
+
+
 def test_two_years_of_renewals_never_leave_a_certificate_without_its_authority() -> None:
     """Day by day as a replica would do it; each authority is trusted before it signs."""
     now, serial = NOW, 0

@@ -33,7 +33,8 @@ from tests.support.tls_pairs import a_pair
 
 SIDE_BY_SIDE = 8
 """Processes at once."""
-WITHIN_SECONDS = 60.0
+WITHIN_SECONDS = 240.0
+"""Mostly they take a second or ten; eight processes that begin at once keep a slow machine busy."""
 STEADY_LOOKS = 3
 LOOK_SECONDS = 0.2
 
@@ -101,7 +102,7 @@ async def has_our_condition(it: Operator) -> object:
 
 
 async def storms(it: Operator) -> object:
-    """Whether moves to spot rest after 3 of 8 spot nodes were lost, 1.2 s apart."""
+    """Whether moves to spot rest after 3 of 8 spot nodes were lost, 3 s apart."""
     if (await it.health("/readyz")).get("status") != "ready":
         return None
     if "losing" not in it.memory:
@@ -115,7 +116,7 @@ async def _lose_three_of_eight(it: Operator) -> None:
     await asyncio.sleep(0.5)
     for name in spot[:3]:
         await it.cluster.fleet.take(name)
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(3)  # a process that stands still for a while sees them closer together
 
 
 async def evicts_at_a_notice(it: Operator) -> object:
@@ -174,16 +175,22 @@ async def tolerated_by_a_new_pod(it: Operator) -> object:
 
 
 async def turns_without_a_change(it: Operator) -> object:
-    """Whether anything is looked at between 4 s and 12 s after the process is ready."""
-    seconds = it.memory.setdefault("seconds", iter((4.0, 8.0)))
-    counts = it.memory.setdefault("counts", [])
-    if (await it.health("/readyz")).get("status") != "ready":
-        return None
-    for pause in seconds:
-        await asyncio.sleep(pause)
-        turns = [v for name, _, v in await it.metrics() if name == "spotalis_reconciliations_total"]
-        counts.append(sum(turns))
-    return counts[-1] > counts[0]
+    """Whether anything is looked at within 8 s, once nothing was for 2 s."""
+    if "turned" not in it.memory:
+        if await it.reason("api") is None:
+            return None
+        before = await _turns(it)
+        await asyncio.sleep(2)
+        if await _turns(it) != before:
+            return None
+        await asyncio.sleep(8)
+        it.memory["turned"] = await _turns(it) != before
+    return it.memory["turned"]
+
+
+async def _turns(it: Operator) -> float:
+    counts = await it.metrics()
+    return sum(value for name, _, value in counts if name == "spotalis_reconciliations_total")
 
 
 async def leases(it: Operator) -> object:
@@ -209,11 +216,12 @@ async def readyz_of_election(it: Operator) -> object:
 
 async def leads_without_renewing(it: Operator) -> object:
     """Whether it still leads 4 s after it could write its Lease for the last time."""
-    if "gone" not in it.memory:
+    if "led" not in it.memory:
         if not (await it.health("/healthz")).get("leader"):
             return None
-        it.memory["gone"] = True
         await it.take_lease_away()
+        while it.lease():
+            await asyncio.sleep(LOOK_SECONDS)
         await asyncio.sleep(4)
         it.memory["led"] = (await it.health("/healthz")).get("leader")
     return it.memory["led"]
@@ -228,8 +236,8 @@ async def renews_often(it: Operator) -> object:
     return statistics.median(gaps) < 1.5
 
 
-async def first_reads_take_long(it: Operator) -> object:
-    """Whether its seven watches begin over more than 2.5 s."""
+async def first_reads_are_far_apart(it: Operator) -> object:
+    """Whether its seven watches mostly begin more than 0.5 s after each other."""
     kinds = (
         *("namespaces", "nodes", "deployments", "statefulsets", "replicasets"),
         *("poddisruptionbudgets", "pods"),
@@ -237,8 +245,9 @@ async def first_reads_take_long(it: Operator) -> object:
     begun = [[*it.asked("watch", kind), *it.asked("list", kind)] for kind in kinds]
     if not all(begun):
         return None
-    first = [min(entry.at for entry in entries) for entries in begun]
-    return (max(first) - min(first)).total_seconds() > 2.5
+    first = sorted(min(entry.at for entry in entries) for entries in begun)
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(first)]
+    return statistics.median(gaps) > 0.5
 
 
 async def hosts_it_listens_on(it: Operator) -> object:
@@ -550,7 +559,11 @@ ROWS = [
     Row(
         change={"leaderElection.renewDeadline": "2s"},
         look=leads_without_renewing,
-        given={"leaderElection.retryPeriod": "500ms"},
+        given={
+            "leaderElection.leaseDuration": "40s",
+            "leaderElection.renewDeadline": "30s",
+            "leaderElection.retryPeriod": "500ms",
+        },
         before=True,
         after=False,
     ),
@@ -561,16 +574,16 @@ ROWS = [
         after=True,
     ),
     Row(
-        change={"api.requestsPerSecond": 2},
-        look=first_reads_take_long,
+        change={"api.requestsPerSecond": 1},
+        look=first_reads_are_far_apart,
         given={"api.burst": 1},
         before=False,
         after=True,
     ),
     Row(
         change={"api.burst": 1},
-        look=first_reads_take_long,
-        given={"api.requestsPerSecond": 2},
+        look=first_reads_are_far_apart,
+        given={"api.requestsPerSecond": 1},
         before=False,
         after=True,
     ),

@@ -100,7 +100,7 @@ class Stage:
             body = workload_body(kind, name, WANTED, wishes)
             body["metadata"]["namespace"] = namespace
             await cluster.api.create(f"{kind.lower()}s", body)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(makers := self._makers()) < 4 or not all(
                 self.operator.cluster.find(
                     one["metadata"]["namespace"], _owner(one["kind"], one["metadata"])
@@ -116,6 +116,7 @@ class Stage:
         port = await self._server.start("127.0.0.1", 0, None)
         self._caller = Caller(port)
         await self._caller.__aenter__()
+        await self.post(b"{}")  # a caller that asks nothing for 10 s is cut off
 
     async def stop(self) -> None:
         await self._caller.__aexit__(None, None, None)

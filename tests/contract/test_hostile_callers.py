@@ -78,7 +78,7 @@ async def test_a_hundred_hostile_callers_fit_into_the_containers_memory_and_hold
         async with operator(
             tmp_path / "it", claim.ports, {"serving": {"host": HOST} | ports}
         ) as it:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(120):
                 while not await it.review("api"):
                     await asyncio.sleep(0.1)
             before = memory(it, "VmRSS")

@@ -53,7 +53,7 @@ def install(python: str, folder: Path) -> None:
     }
     subprocess.run(
         ["sh", "build/docker/install.sh", python, folder],
-        cwd=ROOT, env=environment | {"SOURCE_DATE_EPOCH": "1700000000"}, check=True, timeout=300,
+        cwd=ROOT, env=environment | {"SOURCE_DATE_EPOCH": "1700000000"}, check=True, timeout=1500,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 60.0
 """A server that says nothing for so long fails its test instead of hanging it."""
 
 

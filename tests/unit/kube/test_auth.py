@@ -271,6 +271,6 @@ class TestRunProgram:
 
 
 async def appears(check: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not check():
             await asyncio.sleep(0.01)

@@ -99,7 +99,7 @@ async def _streamed(
         while chunk := await stream.next():
             await response.write(chunk)
         await response.write_eof()
-    except ConnectionResetError:
+    except ConnectionError:
         pass  # the reader hung up between two parts, which is how watches end
     finally:
         stream.close()

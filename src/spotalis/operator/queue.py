@@ -47,7 +47,9 @@ class Queue:
         self._clock = clock
         self._dice = dice
         self._workers = workers
-        self._waiting: dict[WorkloadKey, None] = {}
+        self._line: asyncio.Queue[WorkloadKey] = asyncio.Queue()
+        self._waiting: set[WorkloadKey] = set()
+        """Those in line."""
         self._working: set[WorkloadKey] = set()
         self._again: set[WorkloadKey] = set()
         self._delayed: list[tuple[float, WorkloadKey]] = []
@@ -55,7 +57,8 @@ class Queue:
         self._ended: dict[WorkloadKey, float] = {}
         """When each key's last turn ended, oldest first, as long as it pauses."""
         self._failing: dict[WorkloadKey, Backoff] = {}
-        self._news = asyncio.Event()
+        self._sooner = asyncio.Event()
+        """An appointment was made before all others."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -69,8 +72,9 @@ class Queue:
         if pause > 0:
             self.add_after(key, pause)
             return
-        self._waiting[key] = None
-        self._news.set()
+        if key not in self._waiting:
+            self._waiting.add(key)
+            self._line.put_nowait(key)
 
     def add_after(self, key: WorkloadKey, seconds: float) -> None:
         """Work on ``key`` then at the latest; an earlier appointment stands."""
@@ -78,17 +82,20 @@ class Queue:
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
             heapq.heappush(self._delayed, (due, key))
-            self._news.set()
+            if self._delayed[0] == (due, key):
+                self._sooner.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_appointments())
             for _ in range(self._workers):
                 group.create_task(self._worker())
 
     async def _worker(self) -> None:
         while True:
-            key = await self._next()
+            key = await self._line.get()
+            self._waiting.discard(key)
             self._working.add(key)
             try:
                 again_in = await self._work(key)
@@ -114,23 +121,17 @@ class Queue:
             # reviews waiting for as long as it takes.
             await asyncio.sleep(0)
 
-    async def _next(self) -> WorkloadKey:
+    async def _keep_appointments(self) -> None:
         while True:
+            self._sooner.clear()
             self._promote()
-            if self._waiting:
-                key = next(iter(self._waiting))
-                del self._waiting[key]
-                if self._waiting:
-                    self._news.set()
-                return key
-            self._news.clear()
             timeout = self._delayed[0][0] - self._clock.monotonic() if self._delayed else None
             try:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the news.
                 async with asyncio.timeout(timeout):
-                    await self._news.wait()
+                    await self._sooner.wait()
             except TimeoutError:
-                pass  # an appointment is due
+                pass  # one is due
 
     def _promote(self) -> None:
         now = self._clock.monotonic()

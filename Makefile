@@ -7,6 +7,9 @@ NEWER_VENV := .venv-3.13
 READY := $(VENV)/.ready
 NEWER_READY := $(NEWER_VENV)/.ready
 MINUTES ?= 60
+# What runs at once: tests that compute, and real control planes, whose scenarios mostly wait.
+WORKERS ?= 2
+BEDS ?= 5
 PINS := requirements/dev.txt pyproject.toml
 
 .PHONY: help
@@ -23,13 +26,13 @@ run: $(READY) ## run the operator against the cluster of your kubeconfig
 
 .PHONY: test
 test: lint test-newer ## everything: lint, unit, contract, scenarios on both beds
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not real"
-	$(VENV)/bin/python -m pytest -n 2 -m real --reruns 1 -raR --durations=15
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not real" --durations=10
+	$(VENV)/bin/python -m pytest -n $(BEDS) --dist worksteal -m real --reruns 1 -raR --durations=15
 
 .PHONY: test-newer
 test-newer: ## the unit tests on Python 3.13, where it is installed
 	@if [ -n "$(NEWER_PYTHON)" ]; then $(MAKE) --no-print-directory $(NEWER_READY) && \
-	    $(NEWER_VENV)/bin/python -m pytest -q -n 2 --dist loadfile tests/unit; \
+	    $(NEWER_VENV)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit; \
 	else echo "Python 3.13 is not installed: its run is skipped"; fi
 
 .PHONY: test-integration

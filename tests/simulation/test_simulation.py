@@ -1,4 +1,4 @@
-"""Thousands of histories under seeds: undisturbed, and with faults in the code."""
+"""Thousands of histories under seeds: undisturbed, with faults around us, with faults in us."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import pytest
 
 from tests.simulation.planted import PLANTED, Planted
 from tests.simulation.search import Tally, report, search, shrunk, unbroken
-from tests.simulation.story import calm, chaos
-from tests.simulation.test_with_faults import WITH_FAULTS, WITH_SPOT_TAKEN
+from tests.simulation.story import calm, chaos, taken
 from tests.simulation.world import play
 
 WITHOUT_FAULTS = 2000
+WITH_FAULTS = 5000
+"""Of messages, crashes, clocks, nodes and owners."""
+WITH_SPOT_TAKEN = 1000
 PARTS = 10
 ENOUGH = 400
 """Histories within which every planted fault must show."""
@@ -22,6 +24,24 @@ def test_undisturbed_every_eviction_brings_the_split_nearer(part: int) -> None:
     tally = unbroken(calm, range(part * size, (part + 1) * size))
     assert tally.evicted["useless"] == 0
     assert tally.evicted["move"] > size / 2
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(part: int) -> None:
+    size = WITH_FAULTS // PARTS
+    tally = unbroken(chaos, range(part * size, (part + 1) * size))
+    # The runs are worth something only if the floor was pressed and processes died.
+    assert tally.pressed > size / 4
+    assert tally.crashes > size / 4
+    assert tally.held < size / 20
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_spot_that_goes_and_comes_back_costs_no_floor_and_nobody_who_serves(part: int) -> None:
+    size = WITH_SPOT_TAKEN // PARTS
+    tally = unbroken(taken, range(part * size, (part + 1) * size))
+    assert tally.evicted["fallback"] > size
+    assert tally.crashes > size
 
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)

@@ -439,8 +439,8 @@ MUTANTS = (
     _mutant(
         "a node pool is evidence for every zone",
         "operator/offers.py",
-        "here = [node for node in cluster.nodes if meets(node.labels, reach)]",
-        "here = list(cluster.nodes)",
+        "here = [node for node in cluster.nodes.store if meets(node.labels, reach)]",
+        "here = list(cluster.nodes.store)",
         ZONES,
     ),
     _mutant(

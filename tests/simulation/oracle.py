@@ -135,7 +135,7 @@ class Oracle:
         elif wishes.disruption.paused_until is not None:
             self.accuse(f"S7: {process} evicts {name} of a paused workload")
         number = str(len(self._sent))
-        nodes = (n for n in view.nodes_of(NodeType.ON_DEMAND) if not view.leaving(n.name))
+        nodes = (n for n in view.nodes.of(NodeType.ON_DEMAND) if not view.nodes.leaving(n.name))
         self._sent[number] = Sent(
             process=process,
             workload=workload,

@@ -169,7 +169,7 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             # Owners before pods: a pod finds its workload when it comes.
             self._watch(group, NAMESPACES, cluster.namespaces, cluster.namespace_changed)
-            self._watch(group, NODES, cluster.nodes, cluster.node_changed)
+            self._watch(group, NODES, cluster.nodes.store, cluster.node_changed)
             self._watch_each(group, DEPLOYMENTS, cluster.deployments, cluster.workload_changed)
             self._watch_each(group, STATEFULSETS, cluster.stateful_sets, cluster.workload_changed)
             self._watch_each(group, REPLICASETS, cluster.replica_sets, cluster.replica_set_changed)

@@ -30,7 +30,7 @@ class Report:
             cache_ages={
                 plural: now - store.heard_at for plural, store in stores.items() if store.synced
             },
-            storms=self._operator.cluster.storms,
+            storms=self._operator.cluster.nodes.storms,
         )
 
 

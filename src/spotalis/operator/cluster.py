@@ -7,17 +7,14 @@ workloads that each change concerns; everybody else reads.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
 from spotalis.kube.store import Change, Store
 from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration, configure
 from spotalis.model.ledger import Ledger, LedgerObject
-from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import (
     DisruptionBudget,
     Namespace,
@@ -30,9 +27,8 @@ from spotalis.model.objects import (
 )
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.operator.doubt import Doubts, unheard
+from spotalis.operator.nodes import Nodes
 from spotalis.operator.reservations import Reservations
-from spotalis.planner.interruption import Standing, first_seen, notices, standing
-from spotalis.planner.storm import Weather, judge, lose
 
 
 class WorkloadKey(NamedTuple):
@@ -82,25 +78,18 @@ class Cluster:
         self._reservations = reservations
         self._dirty = dirty
         self.pods: Store[Pod] = Store()
-        self.nodes: Store[Node] = Store()
         self.namespaces: Store[Namespace] = Store()
         self.replica_sets: Store[ReplicaSet] = Store()
         self.deployments: Store[Workload] = Store()
         self.stateful_sets: Store[Workload] = Store()
         self.budgets: Store[DisruptionBudget] = Store()
         self.ledgers: Store[LedgerObject] = Store()
+        self.nodes = Nodes(settings, clock, lambda name: name in self._pods_by_node)
         self.doubts = Doubts()
         self._pods_by_owner: dict[str, dict[str, Pod]] = {}
         self._pods_by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
         self._sets_by_workload: dict[str, dict[str, ReplicaSet]] = {}
-        self._node_types: dict[str, NodeType] = {}
-        self._noticed: dict[str, dict[str, datetime]] = {}
-        self._gone: set[str] = set()
-        self._lost: set[str] = set()
-        self._weather = Weather()
-        self._unjudged = False
-        self._group_uses: Counter[str] = Counter()
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -119,7 +108,7 @@ class Cluster:
         """Every store by the plural name of its kind."""
         return {
             "pods": self.pods,
-            "nodes": self.nodes,
+            "nodes": self.nodes.store,
             "namespaces": self.namespaces,
             "replicasets": self.replica_sets,
             "deployments": self.deployments,
@@ -171,58 +160,6 @@ class Cluster:
     def budgets_in(self, namespace: str) -> tuple[DisruptionBudget, ...]:
         """The PodDisruptionBudgets of a namespace."""
         return tuple(self.budgets.within(namespace))
-
-    def node(self, name: str) -> Node | None:
-        """The node of this name."""
-        return self.nodes.get("", name)
-
-    def node_type(self, name: str) -> NodeType | None:
-        """The class of a known node; None for a node that we have not seen."""
-        return self._node_types.get(name)
-
-    def nodes_of(self, node_type: NodeType) -> list[Node]:
-        """All nodes of a class."""
-        return [n for n in self.nodes if self._node_types.get(n.name) is node_type]
-
-    def leaving(self, name: str) -> bool:
-        """Whether the provider is taking the node of this name, or has taken it.
-
-        A node's pods outlive it by up to a minute, until the pod garbage collector finds them.
-        False for a node that we have not seen yet.
-        """
-        since = self._noticed.get(name)
-        node = self.nodes.get("", name)
-        if node is None or not since:
-            return name in self._gone
-        return standing(node, since, self._clock.now()) is Standing.LEAVING
-
-    @property
-    def storm_until(self) -> datetime | None:
-        """Until when moves towards spot rest; None, or past: no storm."""
-        if self._unjudged and self.nodes.synced:  # of half a list nobody knows the share
-            left = sum(node.uid not in self._lost for node in self.nodes_of(NodeType.SPOT))
-            self._weather = judge(self._weather, left, self.settings.storm)
-            self._unjudged = False
-        return self._weather.frozen_until
-
-    @property
-    def storms(self) -> bool:
-        """Whether moves towards spot rest now."""
-        until = self.storm_until
-        return until is not None and self._clock.now() < until
-
-    def groups_in_use(self) -> tuple[ProviderGroup, ...]:
-        """The rule groups that at least one node matches or that the settings name."""
-        classification = self.settings.classification
-        return tuple(
-            group
-            for group in classification.groups
-            if self._group_uses[group.name] or group.name in classification.named
-        )
-
-    def pin(self, node_type: NodeType) -> Pin | None:
-        """What pins a pod to a class here and now; None while no node says its class."""
-        return self.settings.classification.pin(node_type, self.groups_in_use())
 
     def bound_shapes(self, nodes: Iterable[Node]) -> dict[str, list[PodShape]]:
         """What holds resources on these nodes."""
@@ -304,8 +241,8 @@ class Cluster:
                 _index(self._pods_by_owner, pod.owner.uid, pod.uid, pod, present)
             if pod.node:
                 _index(self._pods_by_node, pod.node, pod.uid, pod, present)
-            if pod.node in self._gone and pod.node not in self._pods_by_node:
-                self._gone.discard(pod.node)
+            if pod.node not in self._pods_by_node:
+                self.nodes.emptied(pod.node)
             if present and not pod.node:
                 self._unbound[pod.uid] = pod
             else:
@@ -321,41 +258,10 @@ class Cluster:
             self._dirty(key)
 
     def node_changed(self, change: Change[Node]) -> None:
-        """Keep the classes; wake whoever runs there, or everybody where room or class changed."""
-        old, new = change.old, change.new
-        classification = self.settings.classification
-        if old is not None and (group := classification.group_of(old.labels)):
-            self._group_uses[group.name] -= 1
-        if new is not None and (group := classification.group_of(new.labels)):
-            self._group_uses[group.name] += 1
-        if old is not None and (new is None or new.uid != old.uid):
-            self._count_loss(old, self._clock.now())
-            self._lost.discard(old.uid)
-            self._noticed.pop(old.name, None)
-            self._node_types.pop(old.name, None)
-            if old.name in self._pods_by_node:
-                self._gone.add(old.name)
-        if new is not None:
-            self._node_types[new.name] = classification.classify(new.labels)
-            self._gone.discard(new.name)
-            self._notice(new)
-        if _offers(old) != _offers(new):
+        """Keep the classes; wake everybody where room or class changed."""
+        if self.nodes.changed(change):
             for key in self._managed:
                 self._dirty(key)
-
-    def _notice(self, node: Node) -> None:
-        """Keep since when each notice of a node stands; one that begins to leave is lost."""
-        since = first_seen(node, self._noticed.get(node.name), self._clock.now())
-        self._noticed[node.name] = since
-        if self.leaving(node.name):
-            self._count_loss(node, max(since.values()))
-
-    def _count_loss(self, node: Node, at: datetime) -> None:
-        """A spot node is lost once, by its notice or with it gone."""
-        if self._node_types.get(node.name) is NodeType.SPOT and node.uid not in self._lost:
-            self._lost.add(node.uid)
-            self._weather = lose(self._weather, at, self.settings.storm)
-            self._unjudged = True
 
     def namespace_changed(self, change: Change[Namespace]) -> None:
         """Read the policies of every workload in it anew."""
@@ -445,19 +351,3 @@ def _index(index: dict[str, dict[str, T]], group: str, name: str, record: T, pre
         index[group].pop(name, None)
         if not index[group]:
             del index[group]
-
-
-def _offers(node: Node | None) -> tuple[object, ...] | None:
-    """What of a node other pods' placement depends on; heartbeats change none of it."""
-    if node is None:
-        return None
-    return (
-        node.labels,
-        node.taints,
-        node.ready,
-        node.cordoned,
-        tuple(notice.word for notice in notices(node)),
-        node.cpu_millis,
-        node.memory_bytes,
-        node.pods,
-    )

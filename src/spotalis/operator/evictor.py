@@ -214,15 +214,10 @@ class Evictor:
 
     def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
         """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""
-        cluster = self._cluster
+        nodes = self._cluster.nodes
         found = set()
         for pod in _serving(observed, pods):
-            node = cluster.node(pod.node)
-            if (
-                node is not None
-                and cluster.node_type(node.name) is NodeType.ON_DEMAND
-                and not cluster.leaving(node.name)
-            ):
+            if nodes.type_of(pod.node) is NodeType.ON_DEMAND and not nodes.leaving(pod.node):
                 found.add(pod.uid)
         return frozenset(found)
 

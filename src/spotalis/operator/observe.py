@@ -103,13 +103,13 @@ class Observer:
             replicas=replicas,
             budgets=cluster.budgets_in(workload.namespace),
             reservations=self._reserved(makers),
-            classified=bool(cluster.groups_in_use()),
+            classified=bool(cluster.nodes.groups_in_use()),
             synced=cluster.synced,
             read_only=cluster.settings.read_only,
             overrides_budgets=cluster.settings.pdb_override
             and configuration.disruption.pdb_override,
             ledger=ledger,
-            storm_until=cluster.storm_until,
+            storm_until=cluster.nodes.storm_until,
         )
 
     def _unreviewed(self, observed: Observed) -> int:
@@ -124,11 +124,11 @@ class Observer:
     def _replica(self, pod: Pod, pinned: NodeType, meant: Set[str]) -> Replica:
         """``pinned``: the class that its shape is pinned to."""
         cluster = self._cluster
-        known = cluster.node_type(pod.node) if pod.node else None
+        known = cluster.nodes.type_of(pod.node) if pod.node else None
         return Replica(
             pod=pod,
             node_type=pinned if known is None else known,
-            leaving=cluster.leaving(pod.node),
+            leaving=cluster.nodes.leaving(pod.node),
             evicted=pod.uid in meant or pod.uid in self._journal,
             # A pod that no webhook of ours has seen can be pinned only by its owner.
             user_pinned=pod.rule == "user-pinned"

@@ -39,13 +39,13 @@ class Offers:
         """
         cluster = self._cluster
         observed = dataclasses.replace(
-            observed, provisioned=any(NODE_POOL in node.labels for node in cluster.nodes)
+            observed, provisioned=any(NODE_POOL in node.labels for node in cluster.nodes.store)
         )
-        pin = cluster.pin(NodeType.SPOT)
+        pin = cluster.nodes.pin(NodeType.SPOT)
         if pin is None:
             return observed
         shape = _as_admitted(observed.workload, [r.pod for r in observed.replicas])
-        nodes = cluster.nodes_of(NodeType.SPOT)
+        nodes = cluster.nodes.of(NodeType.SPOT)
         if cluster.settings.namespaces.watched:
             # Others' pods are not seen: a node that looks empty may be full.
             observed = dataclasses.replace(observed, room={NodeType.SPOT: 0}, room_known=False)
@@ -55,9 +55,9 @@ class Offers:
             )
         observed = self._confined(observed, shape, pin, now)
         if any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.staying):
-            other = cluster.pin(NodeType.ON_DEMAND) or Pin()
+            other = cluster.nodes.pin(NodeType.ON_DEMAND) or Pin()
             helps = observed.provisioned or could_hold(
-                cluster.nodes_of(NodeType.ON_DEMAND), shape, other
+                cluster.nodes.of(NodeType.ON_DEMAND), shape, other
             )
             observed = dataclasses.replace(
                 observed, arriving=is_arriving(nodes, shape, pin, now), on_demand_helps=helps
@@ -66,7 +66,7 @@ class Offers:
 
     def _room(self, observed: Observed, shape: PodShape, pin: Pin) -> int:
         """How many more pods of this shape fit on spot nodes, as far as any are to be moved."""
-        cluster, nodes = self._cluster, self._cluster.nodes_of(NodeType.SPOT)
+        cluster, nodes = self._cluster, self._cluster.nodes.of(NodeType.SPOT)
         waiting = (pod.shape.within(self._volumes.reach(pod)) for pod in cluster.waiting())
         return room(
             nodes,
@@ -100,13 +100,13 @@ class Offers:
         self, observed: Observed, shape: PodShape, reach: NodeTerms, pin: Pin, now: datetime
     ) -> Confines:
         cluster = self._cluster
-        here = [node for node in cluster.nodes if meets(node.labels, reach)]
+        here = [node for node in cluster.nodes.store if meets(node.labels, reach)]
         more = not any(names_its_node(node, reach) for node in here)
         provisioned = more and any(NODE_POOL in node.labels for node in here)
         classes = set()
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
-            nodes = cluster.nodes_of(node_type)
-            there = could_hold(nodes, shape, cluster.pin(node_type) or Pin())
+            nodes = cluster.nodes.of(node_type)
+            there = could_hold(nodes, shape, cluster.nodes.pin(node_type) or Pin())
             if provisioned or (there and (nodes or more)):
                 classes.add(node_type)
         counts = observed.room_known and observed.state.crowded is NodeType.ON_DEMAND
@@ -115,7 +115,7 @@ class Offers:
             classes=classes,
             room=self._room(observed, shape, pin) if counts else 0,
             provisioned=provisioned,
-            arriving=is_arriving(cluster.nodes_of(NodeType.SPOT), shape, pin, now),
+            arriving=is_arriving(cluster.nodes.of(NodeType.SPOT), shape, pin, now),
         )
 
     def _separation(self, observed: Observed) -> Separation:
@@ -128,7 +128,7 @@ class Offers:
             (node, pod.labels)
             for pod in self._cluster.pods.within(workload.namespace)
             if pod.uid not in going and not pod.finished
-            if (node := self._cluster.node(pod.node)) is not None
+            if (node := self._cluster.nodes.get(pod.node)) is not None
         )
         return separation(workload.shape, workload.template_labels, standing)
 

@@ -137,7 +137,7 @@ class Admission:
             return "not-managed"
         if not configuration.has_policy:
             return "no-policy"
-        if not self._cluster.groups_in_use():
+        if not self._cluster.nodes.groups_in_use():
             return "no-classifier"
         return "read-only" if self._cluster.settings.read_only else ""
 
@@ -210,7 +210,7 @@ class Admission:
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
         classification = self._cluster.settings.classification
         pinned = classification.pinned_to(review.required_nodes(pod))
-        rule, pin = placement.rule, self._cluster.pin(placement.node_type)
+        rule, pin = placement.rule, self._cluster.nodes.pin(placement.node_type)
         if pinned is not NodeType.UNKNOWN:
             placement = dataclasses.replace(placement, node_type=pinned)
             rule, pin = "user-pinned", None

@@ -31,7 +31,8 @@ class Nodes:
         self.cluster = Cluster(
             settings, Reservations(self.clock), lambda key: None, clock=self.clock
         )
-        self._writer = StoreWriter(self.cluster.nodes)
+        self.known = self.cluster.nodes
+        self._writer = StoreWriter(self.known.store)
         self._version = 0
 
     def list(self, nodes: Iterable[Node]) -> None:
@@ -44,12 +45,12 @@ class Nodes:
         self._tell(EventType.MODIFIED, node)
 
     def taint(self, name: str, *taints: Taint) -> None:
-        node = self.cluster.node(name)
+        node = self.known.get(name)
         assert node is not None
         self.put(msgspec.structs.replace(node, taints=taints))
 
     def delete(self, name: str) -> None:
-        node = self.cluster.node(name)
+        node = self.known.get(name)
         assert node is not None
         self._tell(EventType.DELETED, node)
 
@@ -72,29 +73,29 @@ def nodes() -> Nodes:
 
 def test_a_node_is_leaving_from_its_notice_on_for_15_minutes(nodes: Nodes) -> None:
     nodes.list(spot_nodes(2))
-    assert not nodes.cluster.leaving("spot-0")
+    assert not nodes.known.leaving("spot-0")
     nodes.taint("spot-0", DISRUPTED)
-    assert nodes.cluster.leaving("spot-0")
-    assert not nodes.cluster.leaving("spot-1")
+    assert nodes.known.leaving("spot-0")
+    assert not nodes.known.leaving("spot-1")
     nodes.clock.advance(15 * MINUTE - 1)
     nodes.put(a_node("spot-0", taints=[DISRUPTED], cordoned=True))
-    assert nodes.cluster.leaving("spot-0")
+    assert nodes.known.leaving("spot-0")
     nodes.clock.advance(1)
-    assert not nodes.cluster.leaving("spot-0")
+    assert not nodes.known.leaving("spot-0")
 
 
 def test_a_notice_taken_back_makes_the_node_ordinary_at_once(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.taint("spot-0", DISRUPTED)
     nodes.taint("spot-0")
-    assert not nodes.cluster.leaving("spot-0")
+    assert not nodes.known.leaving("spot-0")
 
 
 def test_a_rebalance_recommendation_takes_no_slots(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.taint("spot-0", REBALANCE)
-    assert not nodes.cluster.leaving("spot-0")
-    assert not nodes.cluster.leaving("never-seen")
+    assert not nodes.known.leaving("spot-0")
+    assert not nodes.known.leaving("never-seen")
 
 
 def test_a_node_that_is_gone_goes_on_leaving_until_its_last_pod_is_gone(nodes: Nodes) -> None:
@@ -102,11 +103,11 @@ def test_a_node_that_is_gone_goes_on_leaving_until_its_last_pod_is_gone(nodes: N
     pod = a_pod(node="spot-0")
     nodes.cluster.pod_changed(Change(None, pod))
     nodes.delete("spot-0")
-    assert nodes.cluster.leaving("spot-0")
+    assert nodes.known.leaving("spot-0")
     nodes.clock.advance(60 * MINUTE)
-    assert nodes.cluster.leaving("spot-0")
+    assert nodes.known.leaving("spot-0")
     nodes.cluster.pod_changed(Change(pod, None))
-    assert not nodes.cluster.leaving("spot-0")
+    assert not nodes.known.leaving("spot-0")
 
 
 def test_a_node_that_comes_back_under_its_name_is_another(nodes: Nodes) -> None:
@@ -114,7 +115,7 @@ def test_a_node_that_comes_back_under_its_name_is_another(nodes: Nodes) -> None:
     nodes.cluster.pod_changed(Change(None, a_pod(node="spot-0")))
     nodes.delete("spot-0")
     nodes.put(a_node("spot-0", uid="another"))
-    assert not nodes.cluster.leaving("spot-0")
+    assert not nodes.known.leaving("spot-0")
 
 
 class TestStorm:
@@ -123,12 +124,12 @@ class TestStorm:
         nodes.taint("spot-0", DISRUPTED)
         nodes.taint("spot-1", DISRUPTED)
         nodes.delete("spot-2")
-        assert nodes.cluster.storm_until is None
+        assert nodes.known.storm_until is None
         nodes.delete("spot-3")
-        assert nodes.cluster.storm_until == nodes.clock.now() + timedelta(minutes=10)
-        assert nodes.cluster.storms
+        assert nodes.known.storm_until == nodes.clock.now() + timedelta(minutes=10)
+        assert nodes.known.storms
         nodes.clock.advance(10 * MINUTE)
-        assert not nodes.cluster.storms
+        assert not nodes.known.storms
 
     def test_a_node_that_warns_and_then_goes_is_one_loss(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(9))
@@ -136,7 +137,7 @@ class TestStorm:
             nodes.taint(name, DISRUPTED)
             nodes.put(a_node(name, taints=[DISRUPTED], cordoned=True))
             nodes.delete(name)
-        assert nodes.cluster.storm_until is None
+        assert nodes.known.storm_until is None
 
     def test_on_demand_nodes_and_recommendations_are_no_losses(self, nodes: Nodes) -> None:
         on_demand = [a_node(f"od-{number}", node_type=ON_DEMAND) for number in range(3)]
@@ -144,13 +145,13 @@ class TestStorm:
         for number in range(3):
             nodes.delete(f"od-{number}")
             nodes.taint(f"spot-{number}", REBALANCE)
-        assert nodes.cluster.storm_until is None
+        assert nodes.known.storm_until is None
 
     def test_a_name_used_again_is_another_node(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(3))
         for number in range(3):
             nodes.put(a_node(f"spot-{number}", uid="another"))
-        assert nodes.cluster.storms
+        assert nodes.known.storms
 
     def test_half_a_list_is_not_judged_and_the_whole_is(self, nodes: Nodes) -> None:
         """A restart in the middle: the leaving ones come first, and are 3 of 3 till then."""
@@ -158,15 +159,15 @@ class TestStorm:
         seen = []
         for node in leaving:
             nodes.put(node)
-            seen.append(nodes.cluster.storm_until)
+            seen.append(nodes.known.storm_until)
         assert seen == [None, None, None]
         nodes.list([*leaving, *spot_nodes(7)])
-        assert nodes.cluster.storm_until is None
+        assert nodes.known.storm_until is None
         other = Nodes()
         other.list([*leaving, *spot_nodes(6)])
-        assert other.cluster.storms
+        assert other.known.storms
 
     def test_a_notice_older_than_15_minutes_at_the_start_is_no_loss(self, nodes: Nodes) -> None:
         old = msgspec.structs.replace(DISRUPTED, since=nodes.clock.now() - timedelta(minutes=15))
         nodes.list(spot_nodes(3, taints=[old]))
-        assert nodes.cluster.storm_until is None
+        assert nodes.known.storm_until is None

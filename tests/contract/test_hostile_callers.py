@@ -2,7 +2,8 @@
 
 Any pod on the network may reach the port (docs/explanation/threat-model.md), and what does not fit
 into the container's memory limit ends the operator. So the process is held to that limit, as the
-manifest states it, while it is given everything at once that its limits let in.
+manifest states it, with the environment of the image, while it is given everything at once that its
+limits let in.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import yaml
 
 from tests.support.free_ports import claim_ports
 from tests.support.hostile_callers import CROWDS
+from tests.support.image import environment
 from tests.support.operator_process import HOST, Operator, operator
 
 ATTACK_SECONDS = 5.0
@@ -76,7 +78,10 @@ async def test_a_hundred_hostile_callers_fit_into_the_containers_memory_and_hold
     ports = {"webhookPort": webhook, "metricsPort": metrics, "healthPort": health}
     try:
         async with operator(
-            tmp_path / "it", claim.ports, {"serving": {"host": HOST} | ports}
+            tmp_path / "it",
+            claim.ports,
+            {"serving": {"host": HOST} | ports},
+            variables=environment(),
         ) as it:
             async with asyncio.timeout(120):
                 while not await it.review("api"):

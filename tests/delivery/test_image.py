@@ -16,23 +16,9 @@ from pathlib import Path
 import pytest
 
 from spotalis import __version__
+from tests.support.image import DOCKER, DOCKERFILE, given
 
 ROOT = Path(__file__).parents[2]
-DOCKER = ROOT / "build" / "docker"
-
-
-def instructions(file: Path) -> list[tuple[str, str]]:
-    """Each instruction of a Dockerfile and what follows it, continued lines joined."""
-    text = re.sub(r"\\\n\s*", "", file.read_text())
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
-
-
-DOCKERFILE = instructions(DOCKER / "Dockerfile")
-
-
-def given(word: str) -> list[str]:
-    return [rest for found, rest in DOCKERFILE if found == word]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tests.support.http_caller import Caller
 
@@ -27,7 +28,7 @@ REVIEW = (
 PAUSE_SECONDS = 0.3
 """Between two rounds of a caller: the machine is to be left to those who measure."""
 
-Attack = Callable[[Caller], Awaitable[None]]
+Attack = Callable[[Caller], Coroutine[Any, Any, None]]
 
 
 def dense(size: int) -> bytes:

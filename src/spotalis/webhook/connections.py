@@ -40,6 +40,16 @@ _REQUEST_LINE_BYTES = 1024
 _READ_BUFFER_BYTES = 64 * 1024
 
 
+def let_go(error: BaseException) -> None:
+    """Forget where an error arose: the frames there hold the connection, with 256 kB of buffers.
+
+    asyncio and aiohttp keep errors in objects which these frames hold in turn. That is a cycle, and
+    the collector may find it minutes later: hundreds of hostile callers' connections were in
+    memory, although 128 may be open (measured).
+    """
+    error.__traceback__ = error.__context__ = None
+
+
 class Connection(web.RequestHandler):
     """One connection; asyncio makes it, aiohttp reads HTTP from it."""
 
@@ -71,6 +81,12 @@ class Connection(web.RequestHandler):
         if (limit := getattr(transport, "set_read_buffer_limits", None)) is not None:
             limit(high=_READ_BUFFER_BYTES)  # of what is still encrypted: asyncio would take 256 kB
         self._silence = self._connections.joined(self)
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102  # asyncio's
+        super().data_received(data)
+        for message, _ in self._messages:
+            if (error := getattr(message, "exc", None)) is not None:  # it could not be parsed
+                let_go(error)
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102  # asyncio's
         if self._silence is not None:
@@ -222,6 +238,7 @@ class Connections:
             )
         except OSError as error:  # no TLS or too old a one, too slow, gone: the caller's affair
             logger.debug("handshake failed", extra={"fields": {"error": str(error)}})
+            let_go(error)
 
     def _drop_idle(self, now: float) -> bool:
         """Whether an idle connection could be dropped; aborts, as a polite close may take long."""

@@ -35,7 +35,7 @@ from spotalis.model.clock import Clock
 from spotalis.model.errors import error_json
 from spotalis.webhook.callers import Callers
 from spotalis.webhook.certificate import ServingCertificate
-from spotalis.webhook.connections import Connection, Connections
+from spotalis.webhook.connections import Connection, Connections, let_go
 from spotalis.webhook.errors import BadReview, Refused
 from spotalis.webhook.forward import FORWARD_PATH
 
@@ -258,17 +258,14 @@ class WebhookServer:
         except TimeoutError:
             message = f"the body took longer than {self._read_timeout_seconds:g} s"
             raise Refused(408, "REQUEST_TIMEOUT", message, close=True) from None
-        except OSError:  # hung up, or no TLS any more: nobody will read this, but it is counted
+        except OSError as error:  # hung up, or no TLS any more: nobody reads this, but it counts
+            let_go(error)
             raise Refused(400, "CALLER_GONE", "the connection was lost", close=True) from None
-        except web.RequestPayloadError:
+        except web.RequestPayloadError as error:
+            let_go(error)
             message = "the body is not what its headers say"
             raise Refused(400, "INVALID_REQUEST", message, close=True) from None
-        else:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        finally:
-            # aiohttp keeps the exception of a caller that went away, and that keeps this frame: a
-            # cycle, which the collector may find minutes later.
-            chunks.clear()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _in_turn(self, answer: Answer, body: bytes) -> bytes:
         """The answer, with no more than so many being worked on."""

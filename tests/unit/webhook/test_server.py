@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import tracemalloc
+from asyncio import sslproto
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from spotalis.webhook import connections
 from spotalis.webhook.certificate import ServingCertificate
 from spotalis.webhook.server import BadReview, WebhookServer
 from tests.support.held_time import held_time
+from tests.support.hostile_callers import Attack, half_open, huge_head, slow_body
 from tests.support.http_caller import Caller, ask
 from tests.support.manual_clock import ManualClock
 from tests.support.tls_pairs import a_pair
@@ -71,6 +73,19 @@ async def connected(served: Served, callers: int) -> None:
     assert connections is not None
     while len(connections._open) < callers:
         await asyncio.sleep(0)
+
+
+def is_a_servers(found: object) -> bool:
+    """A connection of a server's, or what asyncio holds of one with TLS."""
+    if isinstance(found, sslproto.SSLProtocol):
+        return bool(found._server_side)
+    return isinstance(found, connections.Connection) and found.asked
+
+
+def open_connections(served: Served) -> int:
+    """How many there are, those in the handshake included."""
+    assert served.server._connections is not None
+    return len(served.server._connections)
 
 
 class Gate:
@@ -471,6 +486,43 @@ async def test_callers_that_go_away_in_mid_body_leave_nothing_in_memory() -> Non
             gc.enable()
     assert served.observed == ["caller_gone"] * 4
     assert held < 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("attack", "tls", "hit"),
+    [
+        pytest.param(slow_body(30_000), True, lambda served: served.server._reviews, id="body"),
+        pytest.param(slow_body(7 * MIB), True, lambda served: served.server._reviews, id="large"),
+        pytest.param(huge_head, True, lambda served: served.observed, id="head"),
+        pytest.param(half_open, False, lambda served: open_connections(served), id="handshake"),
+    ],
+)
+async def test_callers_that_go_away_leave_no_connection_in_memory(
+    attack: Attack, tls: bool, hit: Callable[[Served], object]
+) -> None:
+    """Whether or not the collector comes by: asyncio has 256 kB of buffers for each."""
+    pair = a_pair()
+    certificate = ServingCertificate(pair.cert_pem, pair.key_pem)
+    async with serving(certificate=certificate) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            async with Caller(served.port, pair.client() if tls else None) as caller:
+                attacking = asyncio.create_task(attack(caller))
+                async with asyncio.timeout(60):
+                    while not hit(served):
+                        await asyncio.sleep(0)
+                caller.writer.transport.abort()
+                attacking.cancel()
+                await asyncio.wait([attacking])
+            async with asyncio.timeout(60):
+                while open_connections(served):
+                    await asyncio.sleep(0)
+            for _ in range(10):  # turns of the loop, for tasks to end
+                await asyncio.sleep(0)
+            assert [one for one in gc.get_objects() if is_a_servers(one)] == []
+        finally:
+            gc.enable()
 
 
 async def test_stopping_lets_reviews_in_flight_finish_and_ends_their_connections() -> None:

@@ -32,6 +32,8 @@ _STRANGER_SECONDS = 0.25
 """The same for a caller without an answer yet: the API server sends its review, head and body,
 as soon as it is connected."""
 _FULL_POLL_SECONDS = 0.02
+_TURNS = 4
+"""Of the loop, from bytes that have arrived to a review that has begun."""
 _TLS_SHUTDOWN_SECONDS = 2.0
 _LINGERING_SECONDS = 2.0
 """How long the rest of a refused body is read and thrown away, so that the caller sees why."""
@@ -218,8 +220,11 @@ class Connections:
 
     async def _room(self) -> None:
         """Wait until there is room for one more, made if it must be."""
-        loop = asyncio.get_running_loop()
-        while len(self) >= self._most and not self._drop_idle(loop.time()):
+        while len(self) >= self._most:
+            if (idle := self._idlest()) is not None:
+                if await self._is_silent(idle):
+                    self._drop(idle)
+                continue
             self._departure.clear()
             try:
                 async with asyncio.timeout(_FULL_POLL_SECONDS):
@@ -240,15 +245,24 @@ class Connections:
             logger.debug("handshake failed", extra={"fields": {"error": str(error)}})
             let_go(error)
 
-    def _drop_idle(self, now: float) -> bool:
-        """Whether an idle connection could be dropped; aborts, as a polite close may take long."""
+    def _idlest(self) -> Connection | None:
+        """Who has kept us waiting longest; None if nobody has for long enough."""
+        now = asyncio.get_running_loop().time()
         idle = [connection for connection in self._open if connection.may_go(now)]
-        longest = min(idle, key=lambda c: (c.known, c.since), default=None)
-        if longest is None or longest.transport is None:
-            return False
-        longest.transport.abort()
-        self._open.discard(longest)
-        return True
+        return min(idle, key=lambda c: (c.known, c.since), default=None)
+
+    async def _is_silent(self, connection: Connection) -> bool:
+        """Whether it is still to go once all that has arrived is read: it may be we who were slow,
+        and its request has been waiting for us."""
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        return connection in self._open and connection.may_go(asyncio.get_running_loop().time())
+
+    def _drop(self, connection: Connection) -> None:
+        """End it; abort, as a polite close may take long."""
+        if connection.transport is not None:
+            connection.transport.abort()
+        self._open.discard(connection)
 
 
 def _bind(host: str, port: int) -> socket.socket:

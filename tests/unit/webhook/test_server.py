@@ -346,6 +346,20 @@ async def test_two_hundred_reviews_at_once_are_all_answered_so_many_at_a_time() 
     assert gate.most <= 16
 
 
+async def test_whose_request_waited_while_we_stood_still_is_not_taken_for_silent() -> None:
+    async with serving(max_connections=1) as served, Caller(served.port) as first:
+        await connected(served, 1)
+        with held_time() as time:
+            asked = asyncio.create_task(first.ask("POST", "/mutate", b"{}"))
+            second = asyncio.create_task(ask(served.port, "POST", "/mutate", b"{}"))
+            await asyncio.sleep(0)
+            time.advance(0.3)  # more than a stranger has, and nothing was read meanwhile
+            assert (await asked).status == 200
+            time.advance(2)  # an idle connection of a known caller makes room
+            assert (await second).status == 200
+    assert served.observed == ["answered", "answered"]
+
+
 async def test_an_answer_that_never_comes_is_a_504() -> None:
     gate = Gate()
     async with serving(gate, answer_timeout_seconds=0.05) as served:

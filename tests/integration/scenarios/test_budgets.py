@@ -25,8 +25,6 @@ def test_a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens(pl
             await bed.budget("held", "held", minAvailable=4)
             await bed.settled("held", 4, 0)
             await bed.settled("free", 4, 0)
-            await bed.allows("one")
-            await bed.allows("two")
             await bed.annotate("Deployment", "held", TO_70)
             await bed.annotate("Deployment", "free", TO_70)
             await bed.settled("free", 2, 2)

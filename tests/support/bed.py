@@ -168,6 +168,16 @@ class Bed(ABC):
         path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets"
         await self._post(path, body)
 
+    async def allows(self, budget: str) -> None:
+        """Wait until a PodDisruptionBudget lets somebody go: its controller may be busy."""
+        path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets/{budget}"
+
+        async def allowed() -> bool:
+            found = json.loads((await self.api.raw("GET", path)).body)
+            return bool(found.get("status", {}).get("disruptionsAllowed"))
+
+        await self.until(allowed, f"{budget} lets somebody go")
+
     async def delete_budget(self, name: str) -> None:
         """Delete a PodDisruptionBudget."""
         path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets/{name}"

@@ -63,10 +63,12 @@ def test_two_budgets_on_one_pod_block_it_by_name_and_nobody_else(play: Play) -> 
         async with bed.operator():
             await bed.deployment("held", 4, Wishes(0))
             await bed.deployment("free", 4, Wishes(0))
-            await bed.budget("one", "held", maxUnavailable=1)
-            await bed.budget("two", "held", maxUnavailable=1)
             await bed.settled("held", 4, 0)
             await bed.settled("free", 4, 0)
+            # Once its pods serve: of two budgets their changes are counted for one alone.
+            for name in ("one", "two"):
+                await bed.budget(name, "held", maxUnavailable=1)
+                await bed.allows(name)
             await bed.annotate("Deployment", "held", TO_70)
             await bed.annotate("Deployment", "free", TO_70)
             await bed.settled("free", 2, 2)

@@ -336,8 +336,8 @@ MUTANTS = (
     _mutant(
         "a probe sends all that there is to move",
         "planner/plan.py",
-        "_Supply(most=1, probe=True",
-        "_Supply(most=None, probe=True",
+        "supply.probe and any(move.probe for move in moves)",
+        "supply.probe and len(moves) < 0",
         FALLBACK,
         "tests/unit/planner/test_plan.py",
     ),
@@ -526,7 +526,7 @@ MUTANTS = (
         "planner/observed.py",
         "or pod.finished or self.leaving or self.evicted)",
         "or pod.finished or self.leaving)",
-        story("change", "0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions"),
+        "tests/unit/planner/test_candidates.py",
     ),
     _mutant(
         "the lowest ordinal goes first",

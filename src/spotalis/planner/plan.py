@@ -188,7 +188,7 @@ def _supply(observed: Observed, toward: NodeType, now: datetime, reach: NodeTerm
     if not observed.probe_free:
         words += "; a replica is being tried, of this workload or of another"
         return _Supply(most=0, stop=Defer(Reason.NO_CAPACITY, words))
-    return _Supply(most=1, probe=True, stop=Defer(Reason.NO_CAPACITY, words))
+    return _Supply(probe=True, stop=Defer(Reason.NO_CAPACITY, words))
 
 
 def _floor_reached(observed: Observed) -> Defer:

@@ -529,6 +529,13 @@ MUTANTS = (
         "tests/unit/planner/test_candidates.py",
     ),
     _mutant(
+        "one more goes than there are too many",
+        "planner/plan.py",
+        "surplus = observed.state.surplus(crowded) - _landing(observed, crowded)",
+        "surplus = observed.state.surplus(crowded) + 1 - _landing(observed, crowded)",
+        story("change", "0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions"),
+    ),
+    _mutant(
         "the lowest ordinal goes first",
         "planner/candidates.py",
         "-1 if slot is None else -slot",

@@ -12,6 +12,8 @@ import msgspec
 from benchmarks.figure import Figure
 from benchmarks.objects import pod
 from spotalis.app.clock import SystemClock
+from spotalis.controller.cluster import Cluster
+from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.kube.store import StoreWriter
@@ -19,8 +21,6 @@ from spotalis.kube.watch import reflect
 from spotalis.model.objects import Pod
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Request, Response
-from spotalis.operator.cluster import Cluster
-from spotalis.operator.reservations import Reservations
 
 PODS_LISTED = 10_000
 EVENTS = 40_000
@@ -72,13 +72,13 @@ async def _measure() -> list[Figure]:
     done = asyncio.Event()
     recorded = Recorded(initial, b"".join(changes), done)
     clock = SystemClock()
-    dice = random.Random(0)
+    rng = random.Random(0)
     cluster = Cluster(ControllerConfiguration(), Reservations(clock), lambda key: None, clock)
     writer: StoreWriter[Pod] = StoreWriter(cluster.pods)
-    client = Client(recorded, clock=clock, dice=dice)
+    client = Client(recorded, clock=clock, rng=rng)
     began = time.perf_counter()
     task = asyncio.create_task(
-        reflect(client, PODS, writer, on_change=cluster.pod_changed, clock=clock, dice=dice)
+        reflect(client, PODS, writer, on_change=cluster.pod_changed, clock=clock, rng=rng)
     )
     await done.wait()
     ended = time.perf_counter()

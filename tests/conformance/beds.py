@@ -53,7 +53,7 @@ def on_embedded(
         store.revision = _FIRST_VERSION
         cluster = EmbeddedCluster(
             clock=clock,
-            dice=random.Random(seed),
+            rng=random.Random(seed),
             webhook=hooks,
             timing=_TIMING,
             controllers=[one for one in CONTROLLERS if one != "pod-garbage-collector"],

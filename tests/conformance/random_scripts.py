@@ -1,4 +1,4 @@
-"""Scripts made by dice: requests over few objects and all verbs, the same for the same seed.
+"""Scripts made by rng: requests over few objects and all verbs, the same for the same seed.
 
 A script knows only what it has been answered, so it makes the same choices on both beds as long as
 their answers are the same. Which version or UID it names is chosen as "the one seen so many
@@ -38,9 +38,9 @@ def a_random_script(seed: int) -> Script:
 class _Story:
     """One run of a random script on one bed."""
 
-    def __init__(self, s: Session, dice: random.Random) -> None:
+    def __init__(self, s: Session, rng: random.Random) -> None:
         self._s = s
-        self._dice = dice
+        self._dice = rng
         self._seen: dict[str, list[Json]] = {}
         """By path: every state that was answered, oldest first."""
 

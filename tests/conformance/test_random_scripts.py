@@ -1,4 +1,4 @@
-"""Scripts made by dice, once on each bed: the histories are the same.
+"""Scripts made by rng, once on each bed: the histories are the same.
 
 More of them: ``--conformance-seeds=1000``. One that failed: ``--conformance-seeds=1
 --conformance-first-seed=SEED``.

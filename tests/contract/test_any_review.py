@@ -71,7 +71,7 @@ class Stage:
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self.owners: dict[str, Json] = {}
-        self.cluster = EmbeddedCluster(clock=SystemClock(), dice=random.Random(5))
+        self.cluster = EmbeddedCluster(clock=SystemClock(), rng=random.Random(5))
 
     async def start(self) -> None:
         cluster = self.cluster
@@ -83,7 +83,7 @@ class Stage:
         configured = ControllerConfiguration(leader_election=LeaderElection(enabled=False))
         clock = SystemClock()
         self.operator = Operator(
-            cluster.transport("operator"), settings=configured, clock=clock, dice=random.Random(6)
+            cluster.transport("operator"), settings=configured, clock=clock, rng=random.Random(6)
         )
         self._running = asyncio.create_task(self.operator.run())
         await self.operator.synced.wait()

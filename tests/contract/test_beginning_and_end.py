@@ -74,7 +74,7 @@ async def starting(
     secret: bool = True,
     routed_seconds: float | None = None,
 ) -> AsyncIterator[Running]:
-    cluster = EmbeddedCluster(clock=SystemClock(), dice=random.Random(1))
+    cluster = EmbeddedCluster(clock=SystemClock(), rng=random.Random(1))
     ports = claim_ports()
     async with cluster:
         if home:

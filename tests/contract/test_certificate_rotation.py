@@ -87,7 +87,7 @@ class Bed:
 @asynccontextmanager
 async def bed(replicas: int, lifetimes: Lifetimes, *, secret: bool = True) -> AsyncIterator[Bed]:
     clock = SystemClock()
-    cluster = EmbeddedCluster(clock=clock, dice=random.Random(1))
+    cluster = EmbeddedCluster(clock=clock, rng=random.Random(1))
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(cluster)
         await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
@@ -103,7 +103,7 @@ async def bed(replicas: int, lifetimes: Lifetimes, *, secret: bool = True) -> As
         async def start(number: int) -> Replica:
             transport = cluster.transport(f"replica-{number}")
             keeper = Keeper(
-                Client(transport, clock=clock, dice=random.Random(number)),
+                Client(transport, clock=clock, rng=random.Random(number)),
                 namespace=HOME,
                 secret=SECRET,
                 configuration="spotalis",
@@ -111,7 +111,7 @@ async def bed(replicas: int, lifetimes: Lifetimes, *, secret: bool = True) -> As
                 ip_addresses=("127.0.0.1",),
                 lifetimes=lifetimes,
                 clock=clock,
-                dice=random.Random(number),
+                rng=random.Random(number),
             )
             shown = await keeper.obtain()
             server = WebhookServer(
@@ -162,7 +162,7 @@ async def test_three_replicas_at_once_agree_on_one_certificate_and_the_api_serve
 async def test_a_replica_that_comes_later_adopts_what_is_there() -> None:
     async with bed(1, LONG) as it:
         before = it.data
-        client = Client(it.cluster.transport("late"), clock=SystemClock(), dice=random.Random(9))
+        client = Client(it.cluster.transport("late"), clock=SystemClock(), rng=random.Random(9))
         late = Keeper(
             client,
             namespace=HOME,
@@ -172,7 +172,7 @@ async def test_a_replica_that_comes_later_adopts_what_is_there() -> None:
             ip_addresses=("127.0.0.1",),
             lifetimes=LONG,
             clock=SystemClock(),
-            dice=random.Random(9),
+            rng=random.Random(9),
         )
         assert (await late.obtain()).expires_at == it.replicas[0].shown.expires_at
         assert it.data == before
@@ -185,7 +185,7 @@ async def test_a_ca_bundle_that_somebody_takes_out_is_written_again() -> None:
         written = it.ca_bundle
         found = it.cluster.store.get("mutatingwebhookconfigurations", "", "spotalis")
         assert found is not None
-        admin = Client(it.cluster.transport("admin"), clock=SystemClock(), dice=random.Random(0))
+        admin = Client(it.cluster.transport("admin"), clock=SystemClock(), rng=random.Random(0))
         path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
         without = configuration(
             name="spotalis", client_config={"url": "https://localhost/mutate"}, excluded=[HOME]

@@ -11,10 +11,10 @@ import pytest
 
 from scripts.reference import METRICS_PAGE, metrics_page
 from spotalis.cli.faults import ExitCode
+from spotalis.controller import condition, events
 from spotalis.model.configuration import ENABLED, KEYS, POD_KEYS
 from spotalis.model.decision import Reason
 from spotalis.model.objects import PREFIX
-from spotalis.operator import condition, events
 from spotalis.web.health import Facts, readyz
 from spotalis.webhook import admission, server
 from tests.mutants.table import MUTANTS
@@ -42,7 +42,7 @@ def first_cells(page: str) -> list[str]:
 
 
 def words_of_events() -> set[str]:
-    """Every CamelCase word of two humps that operator/events.py says."""
+    """Every CamelCase word of two humps that controller/events.py says."""
     constants = (
         node.value for node in ast.walk(ast.parse(source_of(events)))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from spotalis.controller.ledger import PREFIX
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import DELIVER, DROP, InProcessTransport, Judge, Verdict
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import LEDGER_LABEL
 from spotalis.model.nodes import NodeType
 from spotalis.model.transport import Request, Response
-from spotalis.operator.ledger import PREFIX
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.stage import Play, only_embedded

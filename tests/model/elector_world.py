@@ -1,10 +1,10 @@
 """A Lease, and replicas that compete for it: everything that can happen, instant by instant.
 
-What decides is production code: ``saw`` and ``next_move`` of ``spotalis.operator.leadership``. What
-surrounds it is modelled: a Lease that is written by compare and swap, writes that travel for as
-long as they like or get lost, clocks that run apart, and replicas that stop at any moment, for as
-long as you like (time passes, and nobody has to do anything), or for good. Broken is a world in
-which two replicas may move pods at the same instant.
+What decides is production code: ``saw`` and ``next_move`` of ``spotalis.controller.leadership``.
+What surrounds it is modelled: a Lease that is written by compare and swap, writes that travel for
+as long as they like or get lost, clocks that run apart, and replicas that stop at any moment, for
+as long as you like (time passes, and nobody has to do anything), or for good. Broken is a world
+in which two replicas may move pods at the same instant.
 
 Time is discrete: whatever happens, happens at an instant, and any number of things at each. A clock
 advances by a whole number of units between two of them. What leads begins to lead at an instant, so
@@ -33,9 +33,9 @@ from enum import IntEnum
 from functools import cache
 from typing import NamedTuple, TypeAlias
 
+from spotalis.controller import leadership as production
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.objects import Lease
-from spotalis.operator import leadership as production
 from tests.model.explorer import Explored, Step, explore
 
 

@@ -64,14 +64,14 @@ MUTANTS = (
     # The ledger.
     _mutant(
         "nothing is written before an eviction",
-        "operator/reconcile.py",
+        "controller/reconcile.py",
         "            held = await self._write(workload, held, ledger)\n        except",
         '            held = LedgerObject(namespace="", name="", ledger=ledger)\n        except',
         WIRE,
     ),
     _mutant(
         "ledgers are named by the workload's name",
-        "operator/ledger.py",
+        "controller/ledger.py",
         "name = PREFIX + workload.uid\n        self._being_written",
         "name = PREFIX + workload.name\n        self._being_written",
         WIRE,
@@ -80,7 +80,7 @@ MUTANTS = (
         name="the list comes before the write",
         edits=(
             Edit(
-                file="operator/reconcile.py",
+                file="controller/reconcile.py",
                 before=(
                     "        try:\n            held = await self._write(workload, held, ledger)\n"
                 ),
@@ -93,7 +93,7 @@ MUTANTS = (
                 ),
             ),
             Edit(
-                file="operator/evictor.py",
+                file="controller/evictor.py",
                 before=(
                     "        pods = await self._client.list_all(\n            PODS, "
                     "workload.namespace, quorum=True, label_selector=str(workload.selector)\n"
@@ -106,21 +106,21 @@ MUTANTS = (
     ),
     _mutant(
         "the list is the server's cache's",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "PODS, workload.namespace, quorum=True, label_selector",
         "PODS, workload.namespace, quorum=False, label_selector",
         WIRE,
     ),
     _mutant(
         "the floor is counted from our cache",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "floor_pods=self._floor_pods(observed, living.values()),",
         "floor_pods=self._floor_pods(observed, (r.pod for r in observed.replicas)),",
         WIRE,
     ),
     _mutant(
         "who terminates counts as living",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "return {pod.uid: pod for pod in pods if pod.deleting_at is None}",
         "return {pod.uid: pod for pod in pods}",
         WIRE,
@@ -167,21 +167,21 @@ MUTANTS = (
     ),
     _mutant(
         "a lost answer counts as a refusal",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "if intent.pod not in self._journal and intent.pod not in maybe",
         "if intent.pod not in self._journal",
         WIRE,
     ),
     _mutant(
         "a list is good for ever",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "return fresh and self._may_move()",
         "return self._may_move()",
         WIRE,
     ),
     _mutant(
         "a ledger that cannot be read is none",
-        "operator/reconcile.py",
+        "controller/reconcile.py",
         "if held is not None and held.ledger is None:\n            return self._unreadable",
         "if held is not None and held.name == held.uid:\n            return self._unreadable",
         WIRE,
@@ -207,7 +207,7 @@ MUTANTS = (
     ),
     _mutant(
         "a fallback evicts a pod that has just been bound",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "replica.pod, with_resource_version=True, still",
         "replica.pod, with_resource_version=False, still",
         WIRE,
@@ -242,14 +242,14 @@ MUTANTS = (
     ),
     _mutant(
         "a pod whose budget blocks it is deleted without anybody's wish",
-        "operator/evictor.py",
+        "controller/evictor.py",
         "if answer.outcome.by_budget and observed.overrides_budgets:",
         "if answer.outcome.by_budget:",
         WIRE,
     ),
     _mutant(
         "the operator's switch alone overrides every owner's budget",
-        "operator/observe.py",
+        "controller/observe.py",
         "cluster.settings.pdb_override\n            and configuration.disruption.pdb_override,",
         "cluster.settings.pdb_override,",
         WIRE,
@@ -402,7 +402,7 @@ MUTANTS = (
     ),
     _mutant(
         "reservations stay when their pods have come",
-        "operator/reservations.py",
+        "controller/reservations.py",
         'from now on its own event counts it."""\n        self._drop(owner, review)',
         'from now on its own event counts it."""\n        self.find(owner, review)',
         "tests/integration/test_dry_runs.py",
@@ -424,28 +424,28 @@ MUTANTS = (
     # Where a replacement can land.
     _mutant(
         "volumes are not looked at",
-        "operator/observe.py",
+        "controller/observe.py",
         "reach=self._volumes.reach(pod) if pod.claims else ()",
         "reach=()",
         ZONES,
     ),
     _mutant(
         "an open move takes room in any zone",
-        "operator/offers.py",
+        "controller/offers.py",
         "yield shape.within(self._volumes.reach_of(intent.pod))",
         "yield shape",
         ZONES,
     ),
     _mutant(
         "a node pool is evidence for every zone",
-        "operator/offers.py",
+        "controller/offers.py",
         "here = [node for node in cluster.nodes.store if meets(node.labels, reach)]",
         "here = list(cluster.nodes.store)",
         ZONES,
     ),
     _mutant(
         "room is counted with the template's requests",
-        "operator/offers.py",
+        "controller/offers.py",
         "    if not made:\n        return workload.shape",
         "    return workload.shape",
         "tests/integration/scenarios/test_neighbours.py",
@@ -460,24 +460,24 @@ MUTANTS = (
     # Who leads.
     _mutant(
         "whoever holds the Lease, we renew it",
-        "operator/leadership.py",
+        "controller/leadership.py",
         "lease.holder == state.identity:\n        return Renew()",
         "lease.holder:\n        return Renew()",
         ELECTOR,
     ),
     _mutant(
         "a holder's time does not count anew when it writes",
-        "operator/leadership.py",
+        "controller/leadership.py",
         "seen_at=now if ",
         "seen_at=state.seen_at if ",
         ELECTOR,
     ),
     _mutant(
         "the Lease is given back by one who leads",
-        "operator/leadership.py",
+        "controller/leadership.py",
         'self._step_down("shutting down")',
         'logger.info("shutting down")',
-        "tests/unit/operator/test_release.py",
+        "tests/unit/controller/test_release.py",
     ),
     # The rows of scenarios (docs/reference/scenarios.md), each killed by the story named.
     _mutant(
@@ -498,7 +498,7 @@ MUTANTS = (
     ),
     _mutant(
         "a notice is no reason to go early",
-        "operator/reconcile.py",
+        "controller/reconcile.py",
         "        if self._cluster.settings.evict_early:\n",
         "        if self._cluster.settings.evict_early and decision.reason is Reason.PAUSED:\n",
         story(
@@ -508,7 +508,7 @@ MUTANTS = (
     ),
     _mutant(
         "a rollout keeps replicas from falling back",
-        "operator/reconcile.py",
+        "controller/reconcile.py",
         "        if due:\n",
         "        if due and hold_back(observed, now) is None:\n",
         story("fallback", "a_rollout_that_waits_for_spot_is_freed_by_the_fallback"),
@@ -572,28 +572,28 @@ MUTANTS = (
     ),
     _mutant(
         "a leader that ends lets its Lease run out",
-        "operator/leadership.py",
+        "controller/leadership.py",
         '                    await self._write(lease, holder="", transitions=lease.transitions)\n',
         '                    logger.info("kept")\n',
         story("leader", "a_leader_that_is_told_to_end_hands_over_within_3_seconds"),
     ),
     _mutant(
         "a process that has sent nothing yet reads no ledger",
-        "operator/reconcile.py",
+        "controller/reconcile.py",
         "held = await self._ledgers.read(workload.uid)\n",
         "held = await self._ledgers.read(workload.uid) if self._journal.sent else None\n",
         story("restart", "a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction"),
     ),
     _mutant(
         "a namespace's labels are heeded at the next look",
-        "operator/cluster.py",
+        "controller/cluster.py",
         "        if latest is None:\n            return\n        for store in",
         "        if change.new is None or change.old:\n            return\n        for store in",
         story("policies", "a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled"),
     ),
     _mutant(
         "the cooldown is no setting",
-        "operator/reconcile.py",
+        "controller/reconcile.py",
         "now + self._cluster.settings.cooldown",
         "now",
         story("tuning", "processes_with_other_settings_behave_differently_one_after_the_other"),

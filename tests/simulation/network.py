@@ -19,12 +19,12 @@ LONGEST_LATE_SECONDS = 10.0
 
 
 class Line:
-    """A :class:`spotalis.model.transport.Transport` that tells an oracle, and obeys the dice."""
+    """A :class:`spotalis.model.transport.Transport` that tells an oracle, and obeys the rng."""
 
     def __init__(
         self,
         inner: InProcessTransport,
-        dice: random.Random,
+        rng: random.Random,
         *,
         weather: Weather,
         sending: Callable[[Request], Request],
@@ -34,13 +34,13 @@ class Line:
         """``sending`` sees every request before its fate is thrown; ``listed``, every list with
         the resourceVersion of its answer; ``crash`` ends the process, soon."""
         self._inner = inner
-        self._dice = dice
+        self._dice = rng
         self._sending = sending
         self._listed = listed
         self._crash = crash
         self.weather = weather
         self.order: Callable[[Request], Verdict | None] = lambda request: None
-        """Asked before the dice; None leaves it to them."""
+        """Asked before the rng; None leaves it to them."""
         self.spoil: Callable[[bytes], bytes] = lambda chunk: chunk
         """What becomes of each chunk of a stream."""
         self.isolated = False
@@ -101,25 +101,25 @@ class Line:
             return DROP
         if (ordered := self.order(request)) is not None:
             return ordered
-        weather, dice = self.weather, self._dice
-        way = dice.random() * weather.latency
+        weather, rng = self.weather, self._dice
+        way = rng.random() * weather.latency
         usual = Verdict(delay_seconds=way)
         if weather.calm:
             return usual
         verdict = self._fate(request, usual)
         # Where it hurts most, a crash is likeliest.
-        if dice.random() < weather.crash * (5 if _matters(request) else 1):
+        if rng.random() < weather.crash * (5 if _matters(request) else 1):
             self._crash(f"{request.method} {request.path}")
-            verdict = replace(usual, lost=dice.random() < 0.3)
-            if _matters(request) and dice.random() < weather.held:
+            verdict = replace(usual, lost=rng.random() < 0.3)
+            if _matters(request) and rng.random() < weather.held:
                 verdict = self._held(LONGEST_HELD_SECONDS)
         return verdict
 
     def _fate(self, request: Request, usual: Verdict) -> Verdict:
-        weather, dice = self.weather, self._dice
-        if _matters(request) and dice.random() < weather.held:
+        weather, rng = self.weather, self._dice
+        if _matters(request) and rng.random() < weather.held:
             return self._held(LONGEST_HELD_SECONDS)
-        if dice.random() < weather.late:
+        if rng.random() < weather.late:
             return self._held(LONGEST_LATE_SECONDS)
         fates = (
             (weather.lost, DROP),
@@ -129,7 +129,7 @@ class Line:
             (weather.broken, Verdict(answer=_BROKEN)),
         )
         for chance, verdict in fates:
-            if dice.random() < chance:
+            if rng.random() < chance:
                 return verdict
         return usual
 

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from spotalis.app.operator import Operator
+from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.errors import ApiError
 from spotalis.embedded.resources import Object
@@ -24,7 +25,6 @@ from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import spot
 from spotalis.model.transport import Request
-from spotalis.operator.cluster import WorkloadKey
 from tests.simulation.story import Owned, Story
 
 HOME = "spotalis-system"

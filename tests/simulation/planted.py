@@ -2,7 +2,7 @@
 
 Each is the production operator but for one function, or one object.
 Twins that need rarer meetings (a list before the write, intents that expire) are found by
-exhaustion, in ``tests/model``, and not by the dice.
+exhaustion, in ``tests/model``, and not by the rng.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 import msgspec
 
 from spotalis.app.operator import Operator
+from spotalis.controller import evictor, reconcile
+from spotalis.controller.ledger import Ledgers
 from spotalis.kube.resources import PODS
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Pod, Workload
-from spotalis.operator import evictor, reconcile
-from spotalis.operator.ledger import Ledgers
 from spotalis.planner import fallback
 from spotalis.planner import ledger as protocol
 from spotalis.planner.fallback import Waiting

@@ -1,6 +1,6 @@
 """What happens in one history: a value, made from a seed, that can be printed and made smaller.
 
-The story says what the world does; which message then meets which fate is thrown by dice of the
+The story says what the world does; which message then meets which fate is thrown by rng of the
 same seed (tests/simulation/network.py). So a seed decides everything.
 """
 
@@ -77,7 +77,7 @@ class Weather:
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """Everything that is not thrown by dice."""
+    """Everything that is not thrown by rng."""
 
     seed: int
     spot: int
@@ -140,44 +140,44 @@ def pressed(seed: int, *, wavering: bool) -> Story:
 
     With ``wavering`` the owner changes the percentage again and again: other slots are to go.
     """
-    dice = random.Random(seed)
-    operators = dice.choice((1, 2, 2))
+    rng = random.Random(seed)
+    operators = rng.choice((1, 2, 2))
     seconds = 25.0
-    replicas = dice.randint(3, 5)
+    replicas = rng.randint(3, 5)
     owned = Owned(
-        kind=dice.choice(("Deployment", "StatefulSet")),
+        kind=rng.choice(("Deployment", "StatefulSet")),
         name="w0",
         replicas=replicas,
         percent=0,
-        floor=dice.randint(1, replicas - 2),
-        moves=dice.choice((2, 4)),
+        floor=rng.randint(1, replicas - 2),
+        moves=rng.choice((2, 4)),
         patience=10,
     )
-    shares = dice.sample((20, 34, 50, 70, 100), k=3) if wavering else [100]
+    shares = rng.sample((20, 34, 50, 70, 100), k=3) if wavering else [100]
     steps = [
-        Step(at=1.0 + number * dice.choice((5.0, 9.0)), what="percent", value=share)
+        Step(at=1.0 + number * rng.choice((5.0, 9.0)), what="percent", value=share)
         for number, share in enumerate(shares)
     ]
-    whats = dice.choices(("lag", "crash", "isolate", "silence"), k=dice.randint(0, 3))
-    steps += [_step(dice, what, seconds) for what in whats]
-    if dice.random() < 0.3:
-        steps.append(_step(dice, dice.choice(WORLD), seconds))
+    whats = rng.choices(("lag", "crash", "isolate", "silence"), k=rng.randint(0, 3))
+    steps += [_step(rng, what, seconds) for what in whats]
+    if rng.random() < 0.3:
+        steps.append(_step(rng, rng.choice(WORLD), seconds))
     return Story(
         seed=seed,
         spot=2,
         on_demand=2,
         workloads=(owned,),
         operators=operators,
-        elect=operators == 1 or dice.random() < 0.4,
-        clocks=((0.0, dice.choice((1.0, 0.85))), (0.0, dice.choice((1.0, 1.2)))),
+        elect=operators == 1 or rng.random() < 0.4,
+        clocks=((0.0, rng.choice((1.0, 0.85))), (0.0, rng.choice((1.0, 1.2)))),
         weather=Weather(
-            latency=dice.choice((0.01, 0.2)),
-            held=dice.choice((0.2, 0.5, 0.8)),
-            late=dice.choice((0.0, 0.05, 0.3 if wavering else 0.05)),
-            unanswered=dice.choice((0.0, 0.2)),
-            slept=dice.choice((0.0, 0.05, 0.3 if wavering else 0.05)),
-            crash=dice.choice((0.0, 0.02, 0.05)),
-            away=dice.choice((0.0, 0.0, 0.3)),
+            latency=rng.choice((0.01, 0.2)),
+            held=rng.choice((0.2, 0.5, 0.8)),
+            late=rng.choice((0.0, 0.05, 0.3 if wavering else 0.05)),
+            unanswered=rng.choice((0.0, 0.2)),
+            slept=rng.choice((0.0, 0.05, 0.3 if wavering else 0.05)),
+            crash=rng.choice((0.0, 0.02, 0.05)),
+            away=rng.choice((0.0, 0.0, 0.3)),
         ),
         steps=tuple(sorted(steps, key=lambda step: step.at)),
         seconds=seconds,
@@ -186,44 +186,44 @@ def pressed(seed: int, *, wavering: bool) -> Story:
 
 def taken(seed: int) -> Story:
     """All of spot goes, and comes back or not: fallbacks and probes, while messages go astray."""
-    dice = random.Random(seed)
-    operators = dice.choice((1, 2, 2))
+    rng = random.Random(seed)
+    operators = rng.choice((1, 2, 2))
     seconds = 50.0
     workloads = tuple(
         replace(
-            _workload(dice, f"w{number}"),
-            percent=dice.choice((50, 70, 100)),
-            floor=dice.randint(0, 2),
-            patience=dice.choice((5, 10)),
+            _workload(rng, f"w{number}"),
+            percent=rng.choice((50, 70, 100)),
+            floor=rng.randint(0, 2),
+            patience=rng.choice((5, 10)),
         )
-        for number in range(dice.choice((1, 1, 2)))
+        for number in range(rng.choice((1, 1, 2)))
     )
-    steps = [Step(at=dice.choice((1.0, 4.0)), what="lose-spot")]
-    if dice.random() < 0.7:
-        steps.append(Step(at=dice.choice((14.0, 25.0)), what="add-node", value=1))
-        if dice.random() < 0.4:
-            steps.append(Step(at=dice.choice((30.0, 38.0)), what="lose-spot"))
-    whats = dice.choices(("lag", "crash", "isolate", "silence", "cut"), k=dice.randint(0, 3))
-    steps += [_step(dice, what, seconds) for what in whats]
-    if dice.random() < 0.4:
-        steps.append(_step(dice, dice.choice(WORLD), seconds))
+    steps = [Step(at=rng.choice((1.0, 4.0)), what="lose-spot")]
+    if rng.random() < 0.7:
+        steps.append(Step(at=rng.choice((14.0, 25.0)), what="add-node", value=1))
+        if rng.random() < 0.4:
+            steps.append(Step(at=rng.choice((30.0, 38.0)), what="lose-spot"))
+    whats = rng.choices(("lag", "crash", "isolate", "silence", "cut"), k=rng.randint(0, 3))
+    steps += [_step(rng, what, seconds) for what in whats]
+    if rng.random() < 0.4:
+        steps.append(_step(rng, rng.choice(WORLD), seconds))
     return Story(
         seed=seed,
-        spot=dice.choice((1, 2)),
+        spot=rng.choice((1, 2)),
         on_demand=2,
         workloads=workloads,
         operators=operators,
-        elect=operators == 1 or dice.random() < 0.6,
-        clocks=((0.0, dice.choice((1.0, 0.85))), (0.0, dice.choice((1.0, 1.2)))),
+        elect=operators == 1 or rng.random() < 0.6,
+        clocks=((0.0, rng.choice((1.0, 0.85))), (0.0, rng.choice((1.0, 1.2)))),
         weather=Weather(
-            latency=dice.choice((0.01, 0.2)),
-            held=dice.choice((0.0, 0.2, 0.5)),
-            late=dice.choice((0.0, 0.05)),
-            lost=dice.choice((0.0, 0.05)),
-            unanswered=dice.choice((0.0, 0.2)),
-            slept=dice.choice((0.0, 0.05)),
-            crash=dice.choice((0.0, 0.02, 0.05)),
-            away=dice.choice((0.0, 0.0, 0.3)),
+            latency=rng.choice((0.01, 0.2)),
+            held=rng.choice((0.0, 0.2, 0.5)),
+            late=rng.choice((0.0, 0.05)),
+            lost=rng.choice((0.0, 0.05)),
+            unanswered=rng.choice((0.0, 0.2)),
+            slept=rng.choice((0.0, 0.05)),
+            crash=rng.choice((0.0, 0.02, 0.05)),
+            away=rng.choice((0.0, 0.0, 0.3)),
         ),
         steps=tuple(sorted(steps, key=lambda step: step.at)),
         seconds=seconds,
@@ -232,40 +232,40 @@ def taken(seed: int) -> Story:
 
 def everything(seed: int) -> Story:
     """A short history with everything in it."""
-    dice = random.Random(seed)
-    operators = dice.choice((1, 2, 2, 3))
-    seconds = dice.choice((15.0, 25.0, 40.0))
+    rng = random.Random(seed)
+    operators = rng.choice((1, 2, 2, 3))
+    seconds = rng.choice((15.0, 25.0, 40.0))
     weather = Weather(
-        latency=dice.choice((0.0, 0.01, 0.2)),
-        held=dice.choice((0.0, 0.2, 0.5)),
-        late=dice.choice((0.0, 0.05)),
-        lost=dice.choice((0.0, 0.0, 0.05)),
-        unanswered=dice.choice((0.0, 0.1, 0.3)),
-        slept=dice.choice((0.0, 0.05)),
-        refused=dice.choice((0.0, 0.05)),
-        busy=dice.choice((0.0, 0.05)),
-        broken=dice.choice((0.0, 0.05)),
-        crash=dice.choice((0.0, 0.02, 0.05)),
-        away=dice.choice((0.0, 0.0, 0.3)),
-        slow=dice.choice((0.0, 0.0, 0.1)),
+        latency=rng.choice((0.0, 0.01, 0.2)),
+        held=rng.choice((0.0, 0.2, 0.5)),
+        late=rng.choice((0.0, 0.05)),
+        lost=rng.choice((0.0, 0.0, 0.05)),
+        unanswered=rng.choice((0.0, 0.1, 0.3)),
+        slept=rng.choice((0.0, 0.05)),
+        refused=rng.choice((0.0, 0.05)),
+        busy=rng.choice((0.0, 0.05)),
+        broken=rng.choice((0.0, 0.05)),
+        crash=rng.choice((0.0, 0.02, 0.05)),
+        away=rng.choice((0.0, 0.0, 0.3)),
+        slow=rng.choice((0.0, 0.0, 0.1)),
     )
-    workloads = tuple(_workload(dice, f"w{n}") for n in range(dice.choice((1, 1, 2))))
-    steps = [_step(dice, dice.choice(WORLD), seconds) for _ in range(dice.randint(0, 5))]
-    steps += [_step(dice, dice.choice(FAULTS), seconds) for _ in range(dice.randint(0, 4))]
+    workloads = tuple(_workload(rng, f"w{n}") for n in range(rng.choice((1, 1, 2))))
+    steps = [_step(rng, rng.choice(WORLD), seconds) for _ in range(rng.randint(0, 5))]
+    steps += [_step(rng, rng.choice(FAULTS), seconds) for _ in range(rng.randint(0, 4))]
     # There must be something to do: most moves are away from on-demand, where the floor is.
-    steps += [_step(dice, "percent", seconds / 2) for _ in range(2)]
+    steps += [_step(rng, "percent", seconds / 2) for _ in range(2)]
     return Story(
         seed=seed,
-        spot=dice.randint(1, 3),
-        on_demand=dice.randint(1, 3),
+        spot=rng.randint(1, 3),
+        on_demand=rng.randint(1, 3),
         workloads=workloads,
         operators=operators,
-        elect=operators == 1 or dice.random() < 0.7,
+        elect=operators == 1 or rng.random() < 0.7,
         clocks=tuple(
-            (dice.choice((0.0, 0.0, -3.0, 5.0, 3600.0)), dice.choice((1.0, 1.0, 0.85, 1.2)))
+            (rng.choice((0.0, 0.0, -3.0, 5.0, 3600.0)), rng.choice((1.0, 1.0, 0.85, 1.2)))
             for _ in range(operators)
         ),
-        in_flight=dice.choice((2, 20)),
+        in_flight=rng.choice((2, 20)),
         weather=weather,
         steps=tuple(sorted(steps, key=lambda step: step.at)),
         seconds=seconds,
@@ -274,50 +274,50 @@ def everything(seed: int) -> Story:
 
 def calm(seed: int) -> Story:
     """A history in which the operator is never disturbed; the world is."""
-    dice = random.Random(seed)
-    seconds = dice.choice((20.0, 40.0, 60.0))
-    what = dice.choice((OWNERS_WISHES, WORLD))
-    steps = [_step(dice, dice.choice(what), seconds) for _ in range(dice.randint(1, 5))]
+    rng = random.Random(seed)
+    seconds = rng.choice((20.0, 40.0, 60.0))
+    what = rng.choice((OWNERS_WISHES, WORLD))
+    steps = [_step(rng, rng.choice(what), seconds) for _ in range(rng.randint(1, 5))]
     return Story(
         seed=seed,
-        spot=dice.randint(1, 3),
-        on_demand=dice.randint(1, 3),
-        workloads=tuple(_workload(dice, f"w{n}") for n in range(dice.choice((1, 1, 2)))),
-        weather=Weather(latency=dice.choice((0.0, 0.01))),
-        in_flight=dice.choice((2, 20)),
+        spot=rng.randint(1, 3),
+        on_demand=rng.randint(1, 3),
+        workloads=tuple(_workload(rng, f"w{n}") for n in range(rng.choice((1, 1, 2)))),
+        weather=Weather(latency=rng.choice((0.0, 0.01))),
+        in_flight=rng.choice((2, 20)),
         steps=tuple(sorted(steps, key=lambda step: step.at)),
         seconds=seconds,
     )
 
 
-def _workload(dice: random.Random, name: str) -> Owned:
-    replicas = dice.randint(2, 7)
+def _workload(rng: random.Random, name: str) -> Owned:
+    replicas = rng.randint(2, 7)
     return Owned(
-        kind=dice.choice(("Deployment", "Deployment", "StatefulSet")),
+        kind=rng.choice(("Deployment", "Deployment", "StatefulSet")),
         name=name,
         replicas=replicas,
-        percent=dice.choice((0, 0, 30, 50, 70, 100)),
-        floor=dice.randint(0, replicas),
-        moves=dice.choice((1, 2, 4)),
-        patience=dice.choice((5, 15)),
-        budget=dice.choice((None, None, 1, 2)),
-        min_ready=dice.choice((0, 0, 2)),
+        percent=rng.choice((0, 0, 30, 50, 70, 100)),
+        floor=rng.randint(0, replicas),
+        moves=rng.choice((1, 2, 4)),
+        patience=rng.choice((5, 15)),
+        budget=rng.choice((None, None, 1, 2)),
+        min_ready=rng.choice((0, 0, 2)),
     )
 
 
-def _step(dice: random.Random, what: str, seconds: float) -> Step:
+def _step(rng: random.Random, what: str, seconds: float) -> Step:
     value = {
-        "scale": dice.randint(1, 8),
-        "percent": dice.choice((0, 40, 70, 70, 100)),
-        "floor": dice.randint(0, 4),
-        "lag": dice.choice((1, 5, 20)),
-        "isolate": dice.choice((5, 12, 20)),
-        "budget": dice.choice((0, 1, 2)),
-        "sick-pod": dice.choice((2, 10)),
-        "pause": dice.choice((3, 8)),
-    }.get(what, dice.randint(0, 1))
-    at = round(dice.uniform(1.0, seconds), 1)
-    return Step(at=at, what=what, who=dice.randint(0, 9), value=value)
+        "scale": rng.randint(1, 8),
+        "percent": rng.choice((0, 40, 70, 70, 100)),
+        "floor": rng.randint(0, 4),
+        "lag": rng.choice((1, 5, 20)),
+        "isolate": rng.choice((5, 12, 20)),
+        "budget": rng.choice((0, 1, 2)),
+        "sick-pod": rng.choice((2, 10)),
+        "pause": rng.choice((3, 8)),
+    }.get(what, rng.randint(0, 1))
+    at = round(rng.uniform(1.0, seconds), 1)
+    return Step(at=at, what=what, who=rng.randint(0, 9), value=value)
 
 
 def smaller(story: Story) -> Iterator[Story]:

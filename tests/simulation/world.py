@@ -12,18 +12,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from spotalis.app.operator import Operator
+from spotalis.controller.turn import Turn
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.controllers.kubelet import READY
 from spotalis.embedded.errors import ApiError as Refused
 from spotalis.embedded.resources import Object
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import ApiError, PatchType
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.model.transport import TransportError
-from spotalis.operator.turn import Turn
 from spotalis.webhook.registration import configuration
 from tests.simulation.network import Line
 from tests.simulation.oracle import (
@@ -118,7 +118,7 @@ class World:
         self._sick: set[tuple[str, str]] = set()
         self._warned: set[str] = set()
         self.cluster = EmbeddedCluster(
-            clock=clock, dice=random.Random(f"{story.seed}/cluster"), webhook=self._review
+            clock=clock, rng=random.Random(f"{story.seed}/cluster"), webhook=self._review
         )
         self.api = self.cluster.api
         self.oracle = Oracle(story, self.cluster, clock.monotonic)
@@ -151,7 +151,7 @@ class World:
             line,
             settings=settings,
             clock=SkewedClock(self.clock, ahead, rate),
-            dice=random.Random(f"{self.story.seed}/{name}/dice"),
+            rng=random.Random(f"{self.story.seed}/{name}/rng"),
             turned=lambda turn, seconds: self._turned(process, turn),
             led=lambda leads: self.oracle.say(f"{name}: {'leads' if leads else 'follows'}"),
         )

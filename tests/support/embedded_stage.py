@@ -50,11 +50,11 @@ class OnEmbeddedCluster(Bed):
         self._others: dict[str, Answer] = {}
         """Other webhooks, by URL."""
         self.cluster = EmbeddedCluster(
-            clock=clock, dice=self._dice, webhook=self._review, timing=timing
+            clock=clock, rng=self._dice, webhook=self._review, timing=timing
         )
         self.transport = self.cluster.transport(self.user)
         """Of the operator that was started last: faults can be ordered on it."""
-        self.api = Client(self.cluster.transport("admin"), clock=clock, dice=self._dice)
+        self.api = Client(self.cluster.transport("admin"), clock=clock, rng=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
         """What the API server reaches at a webhook's address: the replicas, in turn."""
@@ -222,7 +222,7 @@ class EmbeddedReplica(Replica):
         settings: ControllerConfiguration,
         user: str,
         clock: VirtualClock,
-        dice: random.Random,
+        rng: random.Random,
     ) -> None:
         self.identity = settings.identity
         self.ways: Counter[str] = Counter()
@@ -237,7 +237,7 @@ class EmbeddedReplica(Replica):
             self.transport,
             settings=settings,
             clock=clock,
-            dice=dice,
+            rng=rng,
             carrier=self,
             went=lambda way: self.ways.update([way]),
             decided=lambda result: self.verdicts.update([result]),

@@ -249,7 +249,7 @@ async def operator(
     folder.mkdir(parents=True)  # noqa: ASYNC240  # nothing else runs yet
     caller = HttpsWebhookCaller()
     cluster = EmbeddedCluster(
-        clock=SystemClock(), dice=random.Random(7), timing=_QUICK, webhook=caller
+        clock=SystemClock(), rng=random.Random(7), timing=_QUICK, webhook=caller
     )
     async with cluster, aiohttp.ClientSession() as session:
         await _set_stage(cluster)

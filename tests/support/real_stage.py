@@ -68,7 +68,7 @@ class OnRealControlPlane(Bed):
         clock = SystemClock()
         access = load({}, kubeconfig=str(self.plane.kubeconfig("admin")))
         self._transport = HttpTransport(access, clock=clock)
-        self.api = Client(self._transport, clock=clock, dice=random.Random(0))
+        self.api = Client(self._transport, clock=clock, rng=random.Random(0))
 
     async def close(self) -> None:
         """Disconnect."""

@@ -12,6 +12,21 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.condition import ConditionWriter
+from spotalis.controller.endings import Endings
+from spotalis.controller.events import Herald
+from spotalis.controller.evictor import Evictor
+from spotalis.controller.journal import Journal
+from spotalis.controller.leadership import Elector
+from spotalis.controller.ledger import Ledgers
+from spotalis.controller.observe import Observer
+from spotalis.controller.queue import Queue
+from spotalis.controller.reconcile import Reconciler
+from spotalis.controller.reservations import Reservations
+from spotalis.controller.sweep import Sweeper
+from spotalis.controller.turn import Turn
+from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import ApiError, Client
 from spotalis.kube.limiter import Limiter
 from spotalis.kube.resources import (
@@ -27,27 +42,11 @@ from spotalis.kube.resources import (
 )
 from spotalis.kube.store import Change, Record, Store, StoreWriter
 from spotalis.kube.watch import Relist, WatchReport, reflect
-from spotalis.model.clock import Clock
 from spotalis.model.decision import Reason
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.ledger import LedgerObject
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Transport, TransportError
-from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.condition import ConditionWriter
-from spotalis.operator.endings import Endings
-from spotalis.operator.events import Herald
-from spotalis.operator.evictor import Evictor
-from spotalis.operator.journal import Journal
-from spotalis.operator.leadership import Elector
-from spotalis.operator.ledger import Ledgers
-from spotalis.operator.observe import Observer
-from spotalis.operator.queue import Queue
-from spotalis.operator.reconcile import Reconciler
-from spotalis.operator.reservations import Reservations
-from spotalis.operator.sweep import Sweeper
-from spotalis.operator.turn import Turn
-from spotalis.operator.volumes import Volumes
 from spotalis.webhook.admission import Admission
 from spotalis.webhook.forward import Carrier, Forwarder
 
@@ -65,7 +64,7 @@ class Operator:
         *,
         settings: ControllerConfiguration,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         turned: Callable[[Turn, float], None] = lambda turn, seconds: None,
         decided: Callable[[str], None] = lambda result: None,
         requested: Callable[[str, str, int, float], None] | None = None,
@@ -77,19 +76,19 @@ class Operator:
     ) -> None:
         self.settings = settings
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._turned = turned
         self._led = led
         rate = settings.rate
         self.client = Client(
             transport,
             clock=clock,
-            dice=dice,
+            rng=rng,
             limiter=Limiter(rate.requests_per_second, rate.burst, clock),
             observe=requested,
         )
         self._reservations = Reservations(clock)
-        self._queue = Queue(self._work, clock=clock, dice=dice, failed=failed)
+        self._queue = Queue(self._work, clock=clock, rng=rng, failed=failed)
         self._watched = watched
         self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
         journal = Journal()
@@ -105,13 +104,13 @@ class Operator:
             namespace=settings.namespace,
             identity=settings.identity,
             clock=clock,
-            dice=dice,
+            rng=rng,
             changed=self._leadership_changed,
         )
         self._herald = Herald(self.client, clock, settings.identity)
         self._conditions = ConditionWriter(self.client, clock)
         # Of this very process: what an earlier one of the same name meant is an orphan.
-        sender = f"{settings.identity}/{dice.getrandbits(48):012x}"
+        sender = f"{settings.identity}/{rng.getrandbits(48):012x}"
         self._reconciler = Reconciler(
             cluster=self.cluster,
             observer=observer,
@@ -230,7 +229,7 @@ class Operator:
             on_change=changed,
             on_relist=lambda relist: self._listed(what, relist),
             clock=self._clock,
-            dice=self._dice,
+            rng=self._dice,
             observe=self._watch_reports,
         )
         group.create_task(watching, name=f"watch {what}")

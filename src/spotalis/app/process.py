@@ -21,7 +21,7 @@ from spotalis.kube.config import ClusterAccess
 from spotalis.kube.errors import Forbidden, NotFound, error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.kube.resources import NAMESPACES
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.errors import NoHome
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
 from spotalis.web.health import Facts, LoopWatch
@@ -157,7 +157,7 @@ class Process:
             transport,
             settings=self._settings,
             clock=self._clock,
-            dice=self._dice,
+            rng=self._dice,
             turned=lambda turn, seconds: count(metrics, turn, seconds),
             decided=metrics.mutation,
             requested=lambda verb, resource, status, seconds: metrics.api_request(
@@ -224,7 +224,7 @@ class Process:
                 certificate=serving.certificate_life, authority=serving.authority_life
             ),
             clock=self._clock,
-            dice=self._dice,
+            rng=self._dice,
             adopted=lambda certificate: self._metrics.certificate_expires(certificate.expires_at),
         )
         try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from spotalis.app.operator import Operator
-from spotalis.model.clock import Clock
+from spotalis.controller.turn import Turn
 from spotalis.model.decision import Reason
+from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
-from spotalis.operator.turn import Turn
 from spotalis.web.exposition import Snapshot, WorkloadRow
 from spotalis.web.metrics import Metrics
 

@@ -56,7 +56,7 @@ def demo(
         clock = SystemClock()
         async with stage(
             clock=clock,
-            dice=random.Random(seed),  # noqa: S311  # names and ties, no secret
+            rng=random.Random(seed),  # noqa: S311  # names and ties, no secret
             spot=3,
             on_demand=3,
         ) as there:

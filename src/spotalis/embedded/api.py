@@ -22,8 +22,7 @@ from spotalis.embedded.resources import BY_PLURAL, Object, Resource
 from spotalis.embedded.store import ObjectStore
 from spotalis.embedded.validation import check_patched, check_uid
 from spotalis.embedded.writes import DeleteOptions, Writer, check_preconditions
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 
 __all__ = ["SYSTEM", "Api", "ApiError", "DeleteOptions", "WebhookCaller"]
 
@@ -44,7 +43,7 @@ class Api:
         self,
         *,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         webhook: WebhookCaller | None = None,
         audit: Audit | None = None,
         store: ObjectStore | None = None,
@@ -53,16 +52,16 @@ class Api:
 
         Args:
             clock: for stamps.
-            dice: for names and UIDs.
+            rng: for names and UIDs.
             webhook: what calls admission webhooks; None: they cannot be reached.
             audit: the log to write; its own by default.
             store: where the objects are; a new one by default.
         """
         self.clock = clock
-        self.dice = dice
+        self.rng = rng
         self.store = ObjectStore() if store is None else store
         self.audit = Audit(clock) if audit is None else audit
-        self._writer = Writer(self.store, clock, dice)
+        self._writer = Writer(self.store, clock, rng)
         self._admission = Admission(self.store, webhook, self._writer.uid)
         for name in _NAMESPACES:
             if self.store.get("namespaces", "", name) is None:

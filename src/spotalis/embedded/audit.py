@@ -9,7 +9,7 @@ from datetime import datetime
 
 from spotalis.embedded.errors import ApiError
 from spotalis.embedded.resources import Object
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The embedded cluster: API server, controllers, nodes, in this process and on one event loop.
 
-In virtual time, with a clock of the virtual loop and seeded dice, everything that happens in it is
+In virtual time, with a clock of the virtual loop and seeded rng, everything that happens in it is
 a function of the seed. It holds no background thread and reads no clock of its own.
 """
 
@@ -29,8 +29,7 @@ from spotalis.embedded.controllers.view import View
 from spotalis.embedded.nodes import KARPENTER, Fleet, Provider
 from spotalis.embedded.store import ObjectStore
 from spotalis.embedded.transport import InProcessTransport
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ class EmbeddedCluster:
         self,
         *,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         webhook: WebhookCaller | None = None,
         timing: Timing | None = None,
         controllers: Collection[str] = CONTROLLERS,
@@ -84,7 +83,7 @@ class EmbeddedCluster:
 
         Args:
             clock: for stamps; the event loop's time is what passes.
-            dice: for names, UIDs, and the scheduler where nodes are equally good.
+            rng: for names, UIDs, and the scheduler where nodes are equally good.
             webhook: what calls admission webhooks; None: they cannot be reached.
             timing: how fast kubelets and controllers are.
             controllers: which of ``CONTROLLERS`` run.
@@ -93,14 +92,14 @@ class EmbeddedCluster:
             provisioning: adds nodes for pods that find none; None: nobody does.
             store: where the objects are; a new one by default.
         """
-        self.api = Api(clock=clock, dice=dice, webhook=webhook, store=store)
+        self.api = Api(clock=clock, rng=rng, webhook=webhook, store=store)
         self.store = self.api.store
         self.audit = self.api.audit
         """Who asked for what."""
         self.fleet = Fleet(self.api, clock, provider=provider, zones=zones)
         self.provisioning = provisioning
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._timing = timing or Timing()
         wanted = {*controllers} | ({"provisioner"} if provisioning is not None else set())
         self._wanted = tuple(name for name in self._recipes() if name in wanted)
@@ -190,7 +189,7 @@ class EmbeddedCluster:
             api=self.api,
             view=self._view,
             clock=self._clock,
-            dice=self._dice,
+            rng=self._dice,
             latency_seconds=self._timing.controllers.total_seconds(),
         )
         return self._recipes()[name](surroundings)

@@ -114,7 +114,7 @@ class Endpoints:
             if options.watch:
                 show = self._row(where) if table else _show(where.resource)
                 stream = await open_watch(
-                    store, where.resource, where.namespace, options, show, self._api.dice
+                    store, where.resource, where.namespace, options, show, self._api.rng
                 )
                 return Answer(stream=stream)
             page = await page_of(store, where.resource, where.namespace, options)

@@ -14,7 +14,7 @@ from spotalis.model.nodes import NodeType
 
 if TYPE_CHECKING:
     from spotalis.embedded.api import Api
-    from spotalis.model.clock import Clock
+    from spotalis.model.environment import Clock
 
 USER = "system:cloud-provider"
 """Who the cloud is to the API server."""

@@ -88,7 +88,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 class VirtualClock:
-    """A :class:`spotalis.model.clock.Clock` that tells the time of a virtual loop."""
+    """A :class:`spotalis.model.environment.Clock` that tells the time of a virtual loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, epoch: datetime = EPOCH) -> None:
         """``epoch``: the wall clock (aware, UTC) at the loop's second 0."""

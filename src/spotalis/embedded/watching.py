@@ -15,7 +15,7 @@ from spotalis.embedded.listing import ListOptions, Show, wait_for
 from spotalis.embedded.resources import Object, Resource
 from spotalis.embedded.selectors import everything, from_query
 from spotalis.embedded.store import Change, ObjectStore, VersionExpired
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Random
 
 BOOKMARK_SECONDS = 60.0
 _LAST_BOOKMARK_SECONDS = 2.0
@@ -172,7 +172,7 @@ async def open_watch(
     namespace: str,
     options: ListOptions,
     show: Show,
-    dice: Dice,
+    rng: Random,
 ) -> Watch:
     """Open a watch; what is wrong with the version is said inside the stream, as upstream does.
 
@@ -188,6 +188,6 @@ async def open_watch(
             return watch
     seconds = options.timeout_seconds
     if not seconds:
-        seconds = _SHORTEST_SECONDS + dice.getrandbits(32) % _SHORTEST_SECONDS
+        seconds = _SHORTEST_SECONDS + rng.getrandbits(32) % _SHORTEST_SECONDS
     watch.begin(options, float(seconds))
     return watch

@@ -14,8 +14,7 @@ from spotalis.embedded.defaults import date_conditions, set_defaults, tolerate
 from spotalis.embedded.resources import BY_PLURAL, Object, Resource
 from spotalis.embedded.store import ObjectStore
 from spotalis.embedded.validation import check_create, check_update
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Of generated names: no vowels, and no digits that look like one."""
@@ -50,10 +49,10 @@ class DeleteOptions:
 class Writer:
     """Changes a store by the rules of the API."""
 
-    def __init__(self, store: ObjectStore, clock: Clock, dice: Dice) -> None:
+    def __init__(self, store: ObjectStore, clock: Clock, rng: Random) -> None:
         self._store = store
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
 
     def name(self, resource: Resource, obj: Object) -> None:
         """Give an object the name that its ``generateName`` asks for, in place.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spotalis.kube.config_error import NO_CREDENTIALS, ConfigError
 from spotalis.kube.exec_plugin import ExecPlugin, PluginCredential
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 
 Material = bytes | Path
 """PEM text at hand, or the file that holds it (and may be replaced at any time)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Random
 
 
 class Backoff:
@@ -16,9 +16,9 @@ class Backoff:
     """
 
     def __init__(
-        self, dice: Dice, *, floor_seconds: float = 0.8, ceiling_seconds: float = 30.0
+        self, rng: Random, *, floor_seconds: float = 0.8, ceiling_seconds: float = 30.0
     ) -> None:
-        self._dice = dice
+        self._dice = rng
         self._floor = floor_seconds
         self._ceiling = ceiling_seconds
         self._step = floor_seconds

@@ -27,8 +27,7 @@ from spotalis.kube.eviction import Eviction, EvictionOutcome, eviction_body, out
 from spotalis.kube.exchange import Exchange, NotSent, Observe
 from spotalis.kube.limiter import Limiter
 from spotalis.kube.resources import PODS, Resource
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, Transport, TransportError
 
@@ -90,15 +89,13 @@ class Client:
         transport: Transport,
         *,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         limiter: Limiter | None = None,
         observe: Observe | None = None,
         request_seconds: float = 10.0,
         list_seconds: float = 60.0,
     ) -> None:
-        self._exchange = Exchange(
-            transport, clock=clock, dice=dice, limiter=limiter, observe=observe
-        )
+        self._exchange = Exchange(transport, clock=clock, rng=rng, limiter=limiter, observe=observe)
         self._clock = clock
         self._request_seconds = request_seconds
         self._list_seconds = list_seconds

@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from spotalis.kube.backoff import Backoff, retry_after_seconds
 from spotalis.kube.limiter import Limiter
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
 
 Observe = Callable[[str, str, int, float], None]
@@ -32,13 +31,13 @@ class Exchange:
         transport: Transport,
         *,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         limiter: Limiter | None,
         observe: Observe | None,
     ) -> None:
         self._transport = transport
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._limiter = limiter
         self._observe = observe
 

@@ -13,8 +13,7 @@ from spotalis.kube.client import SILENCE_SECONDS, Client
 from spotalis.kube.decode import UNDECODABLE
 from spotalis.kube.errors import ApiError, error_from
 from spotalis.kube.lines import LineSplitter, LineTooLong
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import StreamRefused, TransportError
 
 WATCH_SECONDS = 300
@@ -37,7 +36,7 @@ class _Event(msgspec.Struct):
 
 
 async def follow(
-    client: Client, collection: str, name: str, *, clock: Clock, dice: Dice
+    client: Client, collection: str, name: str, *, clock: Clock, rng: Random
 ) -> AsyncGenerator[bytes | None, None]:
     """Yield the object's JSON as it is, and at each change; None while there is none.
 
@@ -50,9 +49,9 @@ async def follow(
         collection: path of the collection, such as ``/api/v1/namespaces/a/secrets``.
         name: of the object.
         clock: for the errors' stamps.
-        dice: jitter.
+        rng: jitter.
     """
-    backoff = Backoff(dice, floor_seconds=0.8, ceiling_seconds=30.0)
+    backoff = Backoff(rng, floor_seconds=0.8, ceiling_seconds=30.0)
     while True:
         try:
             answer = await client.raw("GET", f"{collection}/{name}")
@@ -64,7 +63,7 @@ async def follow(
                 ("watch", "true"),
                 ("allowWatchBookmarks", "true"),
                 ("fieldSelector", f"metadata.name={name}"),
-                ("timeoutSeconds", str(int(WATCH_SECONDS * (1 + dice.random())))),
+                ("timeoutSeconds", str(int(WATCH_SECONDS * (1 + rng.random())))),
             ]
             if found is not None:
                 query.append(("resourceVersion", _version(found)))

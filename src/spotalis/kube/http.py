@@ -15,7 +15,7 @@ from spotalis.kube.auth import REREAD_SECONDS, Credential, read_material
 from spotalis.kube.config import ClusterAccess
 from spotalis.kube.config_error import BAD_TLS, ConfigError
 from spotalis.kube.tls import client_context
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.transport import Request, Response, StreamRefused, TransportError
 
 CONNECT_SECONDS = 10.0

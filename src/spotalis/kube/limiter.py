@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 
 
 class Limiter:

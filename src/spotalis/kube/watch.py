@@ -19,8 +19,7 @@ from spotalis.kube.lines import LineSplitter, LineTooLong
 from spotalis.kube.resources import Resource
 from spotalis.kube.store import Change, EventType, Record, StoreWriter, is_older
 from spotalis.kube.trouble import Trouble, WatchReport, WatchSign, trouble_from
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import StreamRefused, TransportError
 
 __all__ = ["Relist", "WatchOptions", "WatchReport", "WatchSign", "reflect"]
@@ -66,7 +65,7 @@ async def reflect(
     on_change: Callable[[Change[T]], None],
     on_relist: Callable[[Relist[T]], None] | None = None,
     clock: Clock,
-    dice: Dice,
+    rng: Random,
     options: WatchOptions | None = None,
     observe: Callable[[WatchReport], None] | None = None,
 ) -> NoReturn:
@@ -84,7 +83,7 @@ async def reflect(
         on_change=on_change,
         on_relist=on_relist,
         clock=clock,
-        dice=dice,
+        rng=rng,
         options=options or WatchOptions(),
         observe=observe or (lambda report: None),
     )
@@ -110,7 +109,7 @@ class _Follower(Generic[T]):
         on_change: Callable[[Change[T]], None],
         on_relist: Callable[[Relist[T]], None] | None,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         options: WatchOptions,
         observe: Callable[[WatchReport], None],
     ) -> None:
@@ -126,11 +125,11 @@ class _Follower(Generic[T]):
             on_skip=lambda message: self._report(WatchSign.UNDECODABLE, message),
         )
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._options = options
         self._observe = observe
         self._backoff = Backoff(
-            dice,
+            rng,
             floor_seconds=options.backoff_floor_seconds,
             ceiling_seconds=options.backoff_ceiling_seconds,
         )

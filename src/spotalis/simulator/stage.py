@@ -8,18 +8,17 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from spotalis.app.operator import Operator
+from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.http import HttpsWebhookCaller, Served, serve
 from spotalis.kube.client import Client
 from spotalis.kube.config import ClusterAccess
 from spotalis.kube.http import HttpTransport
-from spotalis.model.clock import Clock
 from spotalis.model.decision import Reason
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.nodes import NodeType
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
-from spotalis.operator.cluster import WorkloadKey
 from spotalis.webhook.certificate import ServingCertificate, issue
 from spotalis.webhook.registration import configuration, write_ca_bundle
 from spotalis.webhook.server import PATH, WebhookServer
@@ -87,16 +86,16 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(*, clock: Clock, dice: Dice, spot: int, on_demand: int) -> AsyncIterator[Stage]:
+async def stage(*, clock: Clock, rng: Random, spot: int, on_demand: int) -> AsyncIterator[Stage]:
     """An embedded cluster with nodes, and the operator running against it, ready.
 
     Args:
         clock: real time; the HTTP servers know no other.
-        dice: seeds names and ties.
+        rng: seeds names and ties.
         spot, on_demand: nodes to begin with, of 4 CPUs each.
     """
     caller = HttpsWebhookCaller()
-    cluster = EmbeddedCluster(clock=clock, dice=dice, timing=QUICK, webhook=caller)
+    cluster = EmbeddedCluster(clock=clock, rng=rng, timing=QUICK, webhook=caller)
     async with cluster:
         await cluster.api.create("namespaces", {"metadata": {"name": SETTINGS.namespace}})
         served = await serve(cluster.api, HOST, 0)
@@ -106,10 +105,10 @@ async def stage(*, clock: Clock, dice: Dice, spot: int, on_demand: int) -> Async
             transport,
             settings=SETTINGS,
             clock=clock,
-            dice=dice,
+            rng=rng,
         )
         admin_transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
-        admin = Client(admin_transport, clock=clock, dice=dice)
+        admin = Client(admin_transport, clock=clock, rng=rng)
         running = asyncio.create_task(operator.run())
         webhook = await _open_webhook(cluster, operator, clock)
         try:

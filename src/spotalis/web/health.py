@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from spotalis import __version__
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.errors import rfc3339
 
 

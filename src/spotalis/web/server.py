@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.errors import PortTaken, error_json
 from spotalis.web.exposition import Snapshot
 from spotalis.web.health import Facts, healthz, readyz

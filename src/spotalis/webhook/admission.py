@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from spotalis.controller.cluster import Cluster, Found
+from spotalis.controller.observe import Observer
+from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
 from spotalis.kube.decode import UNDECODABLE
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
@@ -18,9 +21,6 @@ from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, co
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner, Workload
 from spotalis.model.transport import TransportError
-from spotalis.operator.cluster import Cluster, Found
-from spotalis.operator.observe import Observer
-from spotalis.operator.reservations import Reservations
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
 from spotalis.webhook import review

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 
 FORWARD_PATH = "/forward"
 PATIENCE_SECONDS = 0.3

@@ -20,8 +20,7 @@ from spotalis.kube.client import Client, Conflict
 from spotalis.kube.errors import ApiError, error_from
 from spotalis.kube.follow import follow
 from spotalis.kube.store import is_older
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import TransportError
 from spotalis.webhook import rotation
 from spotalis.webhook.certificate import (
@@ -64,7 +63,7 @@ class Keeper:
         ip_addresses: tuple[str, ...] = (),
         lifetimes: Lifetimes,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         adopted: Callable[[ServingCertificate], None] = lambda certificate: None,
     ) -> None:
         """Prepare; nothing is read before :meth:`obtain`.
@@ -78,7 +77,7 @@ class Keeper:
             ip_addresses: for callers that use an address.
             lifetimes: of what is made.
             clock: the wall clock counts.
-            dice: jitter, so that replicas do not all renew at once.
+            rng: jitter, so that replicas do not all renew at once.
             adopted: told of each certificate that is shown from now on.
         """
         self._client = client
@@ -90,7 +89,7 @@ class Keeper:
         self._names = ",".join((*dns_names, *ip_addresses))
         self._lifetimes = lifetimes
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._adopted = adopted
         self._held = Held()
         self._secret_body = b""
@@ -141,7 +140,7 @@ class Keeper:
     async def _follow_secret(self) -> None:
         """Adopt whatever another replica has written."""
         versions = follow(
-            self._client, self._collection, self._secret, clock=self._clock, dice=self._dice
+            self._client, self._collection, self._secret, clock=self._clock, rng=self._dice
         )
         async with aclosing(versions):
             async for version in versions:
@@ -154,7 +153,7 @@ class Keeper:
     async def _follow_configuration(self) -> None:
         """Write caBundle whenever the configuration appears, or somebody takes it out."""
         versions = follow(
-            self._client, CONFIGURATIONS, self._configuration, clock=self._clock, dice=self._dice
+            self._client, CONFIGURATIONS, self._configuration, clock=self._clock, rng=self._dice
         )
         said = False
         async with aclosing(versions):

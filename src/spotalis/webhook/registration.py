@@ -11,7 +11,7 @@ import msgspec
 
 from spotalis.kube.client import Client, PatchType
 from spotalis.kube.errors import error_from
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
 from spotalis.webhook.callers import Callers
 from spotalis.webhook.certificate import ServingCertificate

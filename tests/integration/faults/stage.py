@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.transport import Verdict
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
-from spotalis.operator.cluster import WorkloadKey
 from tests.simulation.network import Line
 from tests.simulation.story import Owned, Story
 from tests.simulation.world import Outcome, Process, World, enact

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from spotalis.app.operator import Operator
+from spotalis.controller.queue import LONGEST_RETRY_SECONDS
 from spotalis.embedded.transport import Verdict
 from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
-from spotalis.operator.queue import LONGEST_RETRY_SECONDS
 from tests.integration.faults.stage import (
     answered,
     enacted,
@@ -296,12 +296,12 @@ def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_n
     """429 with Retry-After to whatever is no Lease, while twelve workloads have moves to make."""
     many = tuple(owned(name=f"w{number}", moves=5) for number in range(12))
     asked: Counter[bool] = Counter()
-    dice = random.Random(1)
+    rng = random.Random(1)
 
     def flooded(request: Request) -> Verdict | None:
         if LEASE in request.path:
             return None
-        refused = dice.random() < 2 / 3
+        refused = rng.random() < 2 / 3
         asked[refused] += 1
         return answered(429, "too many requests", retry_after="1") if refused else None
 

@@ -8,20 +8,20 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.queue import PAUSE_SECONDS, Queue
+from spotalis.controller.reservations import Reservations
 from spotalis.kube import decode
 from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.kube.store import Event, EventType, StoreWriter
 from spotalis.kube.watch import reflect
 from spotalis.model.settings import ControllerConfiguration
-from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.queue import PAUSE_SECONDS, Queue
-from spotalis.operator.reservations import Reservations
 from tests.integration.faults.stage import evicted, owned, settled
 from tests.simulation.story import Story
 from tests.simulation.world import World, enact
 from tests.support.api_objects import a_bookmark, a_pod, event, metadata, text
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import ScriptedTransport, Stream
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
@@ -81,8 +81,8 @@ def read_in(workloads: int) -> tuple[int, int, int]:
         async def work(key: WorkloadKey) -> None:
             return None
 
-        clock, dice = LoopClock(), LoadedDice()
-        queue = Queue(work, clock=clock, dice=dice)
+        clock, rng = LoopClock(), LoadedRandom()
+        queue = Queue(work, clock=clock, rng=rng)
         cluster = Cluster(ControllerConfiguration(), Reservations(clock), queue.add, clock)
         shop = decode.namespace(text({"metadata": metadata("shop", namespace="")}))
         StoreWriter(cluster.namespaces).apply(Event(EventType.ADDED, shop))
@@ -92,7 +92,7 @@ def read_in(workloads: int) -> tuple[int, int, int]:
             change = sets.apply(added)
             assert change is not None
             cluster.workload_changed(change)
-        client = Client(ScriptedTransport([Lazy(workloads)]), clock=clock, dice=dice)
+        client = Client(ScriptedTransport([Lazy(workloads)]), clock=clock, rng=rng)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         following = asyncio.create_task(
@@ -102,7 +102,7 @@ def read_in(workloads: int) -> tuple[int, int, int]:
                 StoreWriter(cluster.pods),
                 on_change=cluster.pod_changed,
                 clock=clock,
-                dice=dice,
+                rng=rng,
             )
         )
         while not cluster.pods.synced:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 
+from spotalis.controller.ledger import PREFIX
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL
 from spotalis.model.settings import NamespaceFilter
-from spotalis.operator.ledger import PREFIX
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from spotalis.app.report import _row
+from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.turn import Turn
 from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
-from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.turn import Turn
 from tests.support.builders import NOW
 
 

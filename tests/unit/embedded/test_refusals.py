@@ -27,7 +27,7 @@ def posted(*bodies: Object, query: tuple[tuple[str, str], ...] = ()) -> tuple[in
     """Status and message of the answer to the last of several creations."""
 
     async def main(clock: VirtualClock) -> tuple[int, str]:
-        endpoints = Endpoints(Api(clock=clock, dice=random.Random(0)))
+        endpoints = Endpoints(Api(clock=clock, rng=random.Random(0)))
         status, message = 0, ""
         for body in bodies:
             request = Request(

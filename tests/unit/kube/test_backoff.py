@@ -7,29 +7,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotalis.kube.backoff import Backoff, retry_after_seconds
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 
 
 def test_delays_double_up_to_the_ceiling() -> None:
-    backoff = Backoff(LoadedDice(1.0), floor_seconds=1, ceiling_seconds=30)
+    backoff = Backoff(LoadedRandom(1.0), floor_seconds=1, ceiling_seconds=30)
     assert [backoff.next_seconds() for _ in range(6)] == [2, 4, 8, 16, 30, 30]
 
 
 def test_jitter_takes_at_most_half_of_a_delay_away() -> None:
-    backoff = Backoff(LoadedDice(0.0), floor_seconds=1, ceiling_seconds=30)
+    backoff = Backoff(LoadedRandom(0.0), floor_seconds=1, ceiling_seconds=30)
     assert [backoff.next_seconds() for _ in range(6)] == [1, 2, 4, 8, 15, 15]
 
 
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1))
 def test_a_delay_is_never_outside_its_bounds(faces: list[float]) -> None:
-    backoff = Backoff(LoadedDice(*faces), floor_seconds=0.8, ceiling_seconds=30)
+    backoff = Backoff(LoadedRandom(*faces), floor_seconds=0.8, ceiling_seconds=30)
     assert all(0.8 <= backoff.next_seconds() <= 30 for _ in range(20))
 
 
 def test_success_starts_it_from_the_floor() -> None:
-    backoff = Backoff(LoadedDice(0.0), floor_seconds=1)
+    backoff = Backoff(LoadedRandom(0.0), floor_seconds=1)
     for _ in range(5):
         backoff.next_seconds()
     backoff.reset()

@@ -23,7 +23,7 @@ from spotalis.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS
 from spotalis.model.objects import Lease
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import Json, a_list, a_pod, a_status, metadata, text
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
@@ -62,7 +62,7 @@ def call(ask: Callable[[Client], Awaitable[Any]], *answers: Answer, **options: A
 
     async def story() -> Outcome:
         transport = ScriptedTransport([*answers])
-        client = Client(transport, clock=LoopClock(), dice=LoadedDice(), **options)
+        client = Client(transport, clock=LoopClock(), rng=LoadedRandom(), **options)
         try:
             value = await ask(client)
         except (ApiError, TransportError) as error:
@@ -177,7 +177,7 @@ class TestListAll:
                     turns += 1
 
             transport = ScriptedTransport([ok(a_list([a_pod()] * 1000))])
-            client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+            client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
             task = asyncio.ensure_future(others())
             await client.list_all(PODS)
             task.cancel()
@@ -364,7 +364,7 @@ class TestCounting:
             answers: list[Answer] = [refusal(404)] * 6
             limiter = Limiter(qps=1, burst=1, clock=LoopClock())
             transport = ScriptedTransport(answers)
-            client = Client(transport, clock=LoopClock(), dice=LoadedDice(), limiter=limiter)
+            client = Client(transport, clock=LoopClock(), rng=LoadedRandom(), limiter=limiter)
             await asyncio.gather(
                 *(client.get(PODS, "shop", "x") for _ in range(4)), client.get(LEASES, "ops", "y")
             )

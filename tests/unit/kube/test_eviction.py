@@ -9,7 +9,7 @@ from spotalis.kube.client import Client, Eviction, EvictionOutcome
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import a_status, text
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
@@ -19,7 +19,7 @@ POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
 def evict(answer: Answer, **options: Any) -> tuple[Eviction, Request]:
     async def story() -> tuple[Eviction, Request]:
         transport = ScriptedTransport([answer])
-        client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+        client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
         outcome = await client.evict(POD, **options)
         (request,) = transport.requests
         return outcome, request
@@ -103,7 +103,7 @@ def test_it_passes_on_what_the_server_says() -> None:
 def test_nothing_is_sent_once_it_is_no_longer_authorised() -> None:
     async def story() -> tuple[EvictionOutcome, int]:
         transport = ScriptedTransport([CREATED])
-        client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+        client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
         answer = await client.evict(POD, still=lambda: False)
         return answer.outcome, len(transport.requests)
 

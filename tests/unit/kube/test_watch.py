@@ -21,7 +21,7 @@ from tests.support.api_objects import (
     event,
     text,
 )
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport, Stream
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
@@ -93,13 +93,13 @@ def follow(*answers: Answer, until: float | None = None, **options: Any) -> Stor
 def start(story: Story, **options: Any) -> asyncio.Task[Any]:
     return asyncio.ensure_future(
         reflect(
-            Client(story.transport, clock=LoopClock(), dice=LoadedDice()),
+            Client(story.transport, clock=LoopClock(), rng=LoadedRandom()),
             PODS,
             StoreWriter(story.store),
             on_change=story.changes.append,
             on_relist=story.relists.append,
             clock=LoopClock(),
-            dice=LoadedDice(),
+            rng=LoadedRandom(),
             options=WatchOptions(**options),
             observe=story.reports.append,
         )
@@ -173,7 +173,7 @@ class TestTheList:
     def test_may_be_of_one_namespace(self) -> None:
         async def run() -> str:
             transport = ScriptedTransport([])
-            client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+            client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
             task = asyncio.ensure_future(
                 reflect(
                     client,
@@ -182,7 +182,7 @@ class TestTheList:
                     namespace="shop",
                     on_change=lambda change: None,
                     clock=LoopClock(),
-                    dice=LoadedDice(),
+                    rng=LoadedRandom(),
                 )
             )
             await transport.used_up.wait()
@@ -336,10 +336,10 @@ class TestTheWatch:
                 assert pod is not None
                 seen.append(story.store.get("shop", pod.name) is change.new)
 
-            client = Client(story.transport, clock=LoopClock(), dice=LoadedDice())
+            client = Client(story.transport, clock=LoopClock(), rng=LoadedRandom())
             writer = StoreWriter(story.store)
             task = asyncio.ensure_future(
-                reflect(client, PODS, writer, on_change=look, clock=LoopClock(), dice=LoadedDice())
+                reflect(client, PODS, writer, on_change=look, clock=LoopClock(), rng=LoadedRandom())
             )
             await story.transport.used_up.wait()
             await stop(task)
@@ -487,7 +487,7 @@ class TestRelists:
         async def run() -> None:
             script: list[Answer] = [listed(), refusal(410), Stream([end_of_list(20), 60.0])]
             transport = ScriptedTransport(script)
-            client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+            client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
             task = asyncio.ensure_future(
                 reflect(
                     client,
@@ -496,7 +496,7 @@ class TestRelists:
                     on_change=lambda change: order.append("change"),
                     on_relist=lambda relist: order.append(f"{len(relist.vanished)} vanished"),
                     clock=LoopClock(),
-                    dice=LoadedDice(),
+                    rng=LoadedRandom(),
                 )
             )
             await transport.used_up.wait()
@@ -610,9 +610,11 @@ def test_a_bug_of_the_listener_is_not_mistaken_for_a_bad_wire() -> None:
             raise ValueError("a bug")
 
         transport = ScriptedTransport([listed()])
-        client = Client(transport, clock=LoopClock(), dice=LoadedDice())
+        client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
         writer: StoreWriter[Pod] = StoreWriter(Store())
-        await reflect(client, PODS, writer, on_change=stumble, clock=LoopClock(), dice=LoadedDice())
+        await reflect(
+            client, PODS, writer, on_change=stumble, clock=LoopClock(), rng=LoadedRandom()
+        )
 
     with pytest.raises(ValueError, match="a bug"):
         in_virtual_time(run())

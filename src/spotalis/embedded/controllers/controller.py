@@ -17,8 +17,7 @@ from spotalis.embedded.writes import stamp
 if TYPE_CHECKING:
     from spotalis.embedded.api import Api
     from spotalis.embedded.controllers.view import View
-    from spotalis.model.clock import Clock
-    from spotalis.model.dice import Dice
+    from spotalis.model.environment import Clock, Random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +27,7 @@ class Surroundings:
     api: Api
     view: View
     clock: Clock
-    dice: Dice
+    rng: Random
     latency_seconds: float = 0.0
     """From a change to the controller's look at it."""
 
@@ -47,7 +46,7 @@ class Controller(ABC):
         self.store = surroundings.api.store
         self.view = surroundings.view
         self.clock = surroundings.clock
-        self.dice = surroundings.dice
+        self.rng = surroundings.rng
         self.queue = WorkQueue(latency_seconds=surroundings.latency_seconds)
         self._subscriptions: list[Callable[[], None]] = []
 

@@ -141,7 +141,7 @@ class Scheduler(Controller):
                 fit.append(room)
         if fit:
             top = best(self._books, wants, fit)
-            return top[self.dice.getrandbits(32) % len(top)].name, ""
+            return top[self.rng.getrandbits(32) % len(top)].name, ""
         why = verdict(refusals)
         self._known = (wants, self._books.version, why)
         return "", why

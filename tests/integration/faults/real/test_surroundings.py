@@ -263,12 +263,12 @@ async def serve(
     stage: Stage, stack: AsyncExitStack, kubeconfig: Path, number: int, review: Any
 ) -> None:
     """A webhook and what keeps its certificate, as a replica has them."""
-    clock, dice = SystemClock(), random.Random(number)
+    clock, rng = SystemClock(), random.Random(number)
     transport = HttpTransport(load({}, kubeconfig=str(kubeconfig)), clock=clock)
     stack.push_async_callback(transport.close)
     name = "spotalis-webhook.home.svc"
     keeper = Keeper(
-        Client(transport, clock=clock, dice=dice),
+        Client(transport, clock=clock, rng=rng),
         namespace=stage.home,
         secret="spotalis-webhook-tls",
         configuration=stage.home,
@@ -276,7 +276,7 @@ async def serve(
         ip_addresses=("127.0.0.1",),
         lifetimes=LIFETIMES,
         clock=clock,
-        dice=dice,
+        rng=rng,
     )
     shown = await keeper.obtain()
     server = WebhookServer(

@@ -32,7 +32,7 @@ def a_cluster(seed: int = 1, **options: Any) -> EmbeddedCluster:
     """A cluster on the running loop, at noon."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
-    return EmbeddedCluster(clock=VirtualClock(loop, NOON), dice=random.Random(seed), **options)
+    return EmbeddedCluster(clock=VirtualClock(loop, NOON), rng=random.Random(seed), **options)
 
 
 def now() -> float:

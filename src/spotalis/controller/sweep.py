@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.endings import Endings
+from spotalis.controller.journal import Journal
+from spotalis.controller.ledger import PREFIX, Ledgers
+from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import Client
 from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
 from spotalis.model.ledger import Ledger, LedgerObject
-from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.endings import Endings
-from spotalis.operator.journal import Journal
-from spotalis.operator.ledger import PREFIX, Ledgers
-from spotalis.operator.volumes import Volumes
 
 
 class Sweeper:

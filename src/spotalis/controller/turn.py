@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from spotalis.controller.cluster import WorkloadKey
 from spotalis.kube.client import EvictionOutcome
 from spotalis.model.decision import Decision, Defer, Move, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
-from spotalis.operator.cluster import WorkloadKey
 from spotalis.planner.observed import Observed
 
 

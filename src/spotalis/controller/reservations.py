@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.planner.observed import Reservation
 
 LIFETIME_SECONDS = 30.0

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from spotalis.controller.ledger import Ledgers
 from spotalis.kube import decode
 from spotalis.kube.client import Client
 from spotalis.kube.store import Event, EventType, Store
 from spotalis.model.ledger import Ledger, LedgerObject
 from spotalis.model.transport import Request, Response, TransportError
-from spotalis.operator.ledger import Ledgers
 from tests.support.builders import a_workload
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_transport import Answer, ScriptedTransport
 
@@ -37,7 +37,7 @@ async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_
     there = Response(status=200, body=BODY)
     lost = TransportError("no answer")
     transport = ScriptedTransport([lost, ABSENT, lost, there])
-    client = Client(transport, clock=ManualClock(), dice=LoadedDice())
+    client = Client(transport, clock=ManualClock(), rng=LoadedRandom())
     store: Store[LedgerObject] = Store()
     ledgers = Ledgers(client, store, "home")
     with pytest.raises(TransportError):
@@ -72,7 +72,7 @@ async def test_a_late_answer_to_a_deletion_forgets_that_ledger_and_not_the_next_
     new = msgspec.structs.replace(old, uid="another", resource_version="66")
     store: Store[LedgerObject] = Store()
     transport = Crossed([ABSENT], lambda: ledgers.writer.apply(Event(EventType.ADDED, new)))
-    ledgers = Ledgers(Client(transport, clock=ManualClock(), dice=LoadedDice()), store, "home")
+    ledgers = Ledgers(Client(transport, clock=ManualClock(), rng=LoadedRandom()), store, "home")
     ledgers.writer.apply(Event(EventType.ADDED, old))
     assert await ledgers.write(WORKLOAD, old, Ledger()) is None
     assert ledgers.held(WORKLOAD.uid) == new
@@ -85,7 +85,7 @@ async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() 
         [TransportError("no answer"), ABSENT],
         lambda: len(transport.requests) and ledgers.writer.apply(Event(EventType.ADDED, new)),
     )
-    ledgers = Ledgers(Client(transport, clock=ManualClock(), dice=LoadedDice()), store, "home")
+    ledgers = Ledgers(Client(transport, clock=ManualClock(), rng=LoadedRandom()), store, "home")
     with pytest.raises(TransportError):
         await ledgers.write(WORKLOAD, None, Ledger(futile=1))
     assert await ledgers.read(WORKLOAD.uid) == new

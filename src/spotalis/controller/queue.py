@@ -8,12 +8,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from spotalis.controller.cluster import WorkloadKey
 from spotalis.kube.backoff import Backoff
 from spotalis.kube.errors import ApiError
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import TransportError
-from spotalis.operator.cluster import WorkloadKey
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +37,14 @@ class Queue:
         work: Work,
         *,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         workers: int = 4,
         failed: Callable[[WorkloadKey, Exception], None] = lambda key, error: None,
     ) -> None:
         self._work = work
         self._failed = failed
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._workers = workers
         self._line: asyncio.Queue[WorkloadKey] = asyncio.Queue()
         self._waiting: set[WorkloadKey] = set()

@@ -11,15 +11,15 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.turn import Turn
 from spotalis.kube.client import ApiError, Client, PatchType
 from spotalis.kube.resources import DEPLOYMENTS
 from spotalis.kube.store import is_older
-from spotalis.model.clock import Clock
 from spotalis.model.decision import Reason
+from spotalis.model.environment import Clock
 from spotalis.model.objects import BALANCED, Workload
 from spotalis.model.transport import TransportError
-from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.turn import Turn
 
 logger = logging.getLogger(__name__)
 

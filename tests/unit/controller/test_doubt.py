@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from spotalis.controller.doubt import Doubts, unheard
 from spotalis.kube.store import Store
 from spotalis.kube.watch import Relist
-from spotalis.operator.doubt import Doubts, unheard
 
 
 def a_list(*, lost: int, total: int, added: int = 0, first: bool = False) -> Relist[Any]:

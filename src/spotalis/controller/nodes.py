@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from spotalis.kube.store import Change, Store
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import Node
 from spotalis.model.settings import ControllerConfiguration

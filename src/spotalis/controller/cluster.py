@@ -11,9 +11,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
+from spotalis.controller.doubt import Doubts, unheard
+from spotalis.controller.nodes import Nodes
+from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Change, Store
-from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration, configure
+from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger, LedgerObject
 from spotalis.model.objects import (
     DisruptionBudget,
@@ -26,9 +29,6 @@ from spotalis.model.objects import (
     Workload,
 )
 from spotalis.model.settings import ControllerConfiguration
-from spotalis.operator.doubt import Doubts, unheard
-from spotalis.operator.nodes import Nodes
-from spotalis.operator.reservations import Reservations
 
 
 class WorkloadKey(NamedTuple):

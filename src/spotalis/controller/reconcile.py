@@ -9,22 +9,22 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from spotalis.controller.autoscaler import promised
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.endings import Endings
+from spotalis.controller.evictor import Evictor
+from spotalis.controller.journal import Journal
+from spotalis.controller.ledger import Ledgers
+from spotalis.controller.observe import Observer
+from spotalis.controller.turn import Eviction, Turn, record
+from spotalis.controller.volumes import Volumes, held_by_volumes
 from spotalis.kube.client import ApiError, Client, Conflict, EvictionOutcome
-from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Decision, Defer, Evict, Reason
+from spotalis.model.environment import Clock
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Workload
 from spotalis.model.transport import TransportError
-from spotalis.operator.autoscaler import promised
-from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.endings import Endings
-from spotalis.operator.evictor import Evictor
-from spotalis.operator.journal import Journal
-from spotalis.operator.ledger import Ledgers
-from spotalis.operator.observe import Observer
-from spotalis.operator.turn import Eviction, Turn, record
-from spotalis.operator.volumes import Volumes, held_by_volumes
 from spotalis.planner.fallback import fallen_back, waiting
 from spotalis.planner.ledger import prepare, without_unsent
 from spotalis.planner.observed import Observed, Replica

@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import pytest
 
+from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.events import Notice, Progress, advanced, notices
+from spotalis.controller.turn import Eviction, Turn
 from spotalis.kube.client import EvictionOutcome
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
 from spotalis.model.replicas import ReplicaState
-from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.events import Notice, Progress, advanced, notices
-from spotalis.operator.turn import Eviction, Turn
 from tests.support.builders import NOW, ON_DEMAND, SPOT, a_configuration, a_pod, a_workload
 
 KEY = WorkloadKey("Deployment", "shop", "api")

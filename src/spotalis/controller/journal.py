@@ -1,5 +1,5 @@
 """What this process alone has seen: pods that end, and pods that wait. Lost in a crash, and cheap
-to see again; what must not be lost is in the ledger (operator/ledger.py)."""
+to see again; what must not be lost is in the ledger (controller/ledger.py)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from spotalis.kube.client import Client, Forbidden
 from spotalis.kube.resources import VOLUME_CLAIMS, VOLUMES
-from spotalis.model.clock import Clock
+from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms, Pod, both
 from spotalis.planner.candidates import candidates

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from spotalis.controller.cluster import Cluster
+from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Change, Event, EventType, StoreWriter
 from spotalis.model.objects import Node, Taint
 from spotalis.model.settings import ControllerConfiguration
-from spotalis.operator.cluster import Cluster
-from spotalis.operator.reservations import Reservations
 from tests.support.builders import ON_DEMAND, SPOT, a_node, a_pod
 from tests.support.manual_clock import ManualClock
 

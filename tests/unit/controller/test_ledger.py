@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251  # seeded
 
+from spotalis.controller.ledger import Ledgers
 from spotalis.embedded.api import Api
 from spotalis.embedded.transport import InProcessTransport, Verdict
 from spotalis.kube.client import Client
 from spotalis.kube.store import Store
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.nodes import NodeType
-from spotalis.operator.ledger import Ledgers
 from tests.support.builders import a_workload
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
@@ -21,10 +21,10 @@ def test_a_move_counts_while_its_ledger_is_still_being_written() -> None:
 
 
 async def _two_workers() -> None:
-    clock, dice = LoopClock(), random.Random(0)
+    clock, rng = LoopClock(), random.Random(0)
     slow = Verdict(delay_seconds=1)
-    transport = InProcessTransport(Api(clock=clock, dice=dice), "us", lambda request: slow)
-    client = Client(transport, clock=clock, dice=dice)
+    transport = InProcessTransport(Api(clock=clock, rng=rng), "us", lambda request: slow)
+    client = Client(transport, clock=clock, rng=rng)
     store: Store[LedgerObject] = Store()
     ledgers = Ledgers(client, store, "kube-system")
     intent = Intent(pod="api-0-uid", name="api-0", toward=NodeType.SPOT, sender="us")

@@ -22,8 +22,7 @@ from spotalis.kube.decode import UNDECODABLE
 from spotalis.kube.follow import follow
 from spotalis.kube.resources import LEASES
 from spotalis.kube.store import is_older
-from spotalis.model.clock import Clock
-from spotalis.model.dice import Dice
+from spotalis.model.environment import Clock, Random
 from spotalis.model.leadership import ADDRESS, LeadershipState
 from spotalis.model.objects import Lease
 from spotalis.model.settings import LeaderElection
@@ -104,7 +103,7 @@ class Elector:
         namespace: str,
         identity: str,
         clock: Clock,
-        dice: Dice,
+        rng: Random,
         changed: Callable[[bool], None],
     ) -> None:
         """``changed`` is told whenever this replica begins or ceases to lead."""
@@ -112,7 +111,7 @@ class Elector:
         self._settings = settings
         self._namespace = namespace
         self._clock = clock
-        self._dice = dice
+        self._dice = rng
         self._changed = changed
         self._lease: Lease | None = None
         self._heard: Lease | None = None
@@ -172,7 +171,7 @@ class Elector:
     async def _follow(self) -> None:
         collection = LEASES.path(self._namespace)
         name = self._settings.name
-        versions = follow(self._client, collection, name, clock=self._clock, dice=self._dice)
+        versions = follow(self._client, collection, name, clock=self._clock, rng=self._dice)
         async with aclosing(versions):
             async for version in versions:
                 try:

@@ -9,11 +9,11 @@ from datetime import datetime
 
 import msgspec
 
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.ledger import Ledgers
+from spotalis.controller.volumes import Volumes
 from spotalis.model.nodes import NodeType, Pin
 from spotalis.model.objects import NodeTerms, Pod, PodShape, Workload, meets
-from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.ledger import Ledgers
-from spotalis.operator.volumes import Volumes
 from spotalis.planner.candidates import candidates
 from spotalis.planner.capacity import TOGETHER, Separation, names_its_node, room, separation
 from spotalis.planner.fallback import could_hold, is_arriving

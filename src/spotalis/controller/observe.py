@@ -6,16 +6,16 @@ import dataclasses
 from collections.abc import Set
 from datetime import datetime
 
+from spotalis.controller.cluster import Cluster
+from spotalis.controller.journal import Journal
+from spotalis.controller.ledger import Ledgers
+from spotalis.controller.offers import Offers
+from spotalis.controller.reservations import Reservations
+from spotalis.controller.volumes import Volumes
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod, Workload
-from spotalis.operator.cluster import Cluster
-from spotalis.operator.journal import Journal
-from spotalis.operator.ledger import Ledgers
-from spotalis.operator.offers import Offers
-from spotalis.operator.reservations import Reservations
-from spotalis.operator.volumes import Volumes
 from spotalis.planner.observed import Observed, Replica, Reservation
 
 

@@ -21,7 +21,7 @@ def test_nobody_leads_any_more_when_the_lease_is_given_back() -> None:
 
 async def _led_at_each_release(clock: VirtualClock) -> list[bool]:
     led: list[bool] = []
-    dice = random.Random(0)
+    rng = random.Random(0)
 
     def note(request: Request) -> Verdict:
         if request.method == "PUT" and "/leases/" in request.path:
@@ -30,13 +30,13 @@ async def _led_at_each_release(clock: VirtualClock) -> list[bool]:
                 led.append(operator.elector.leads)
         return DELIVER
 
-    async with EmbeddedCluster(clock=clock, dice=dice) as cluster:
-        admin = Client(cluster.transport("admin"), clock=clock, dice=dice)
+    async with EmbeddedCluster(clock=clock, rng=rng) as cluster:
+        admin = Client(cluster.transport("admin"), clock=clock, rng=rng)
         await admin.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "spotalis-system"}})
         transport = cluster.transport("spotalis")
         transport.on_request = note
         settings = ControllerConfiguration(identity="operator-1")
-        operator = Operator(transport, settings=settings, clock=clock, dice=dice)
+        operator = Operator(transport, settings=settings, clock=clock, rng=rng)
         running = asyncio.create_task(operator.run())
         while not operator.elector.leads:
             await asyncio.sleep(0.1)

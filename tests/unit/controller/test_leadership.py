@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from spotalis.controller.leadership import Acquire, Elector, NextMove, Renew, Stand, next_move, saw
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import DELIVER, DROP, LOSE_ANSWER, InProcessTransport
 from spotalis.embedded.virtual_time import VirtualClock, run
@@ -18,7 +19,6 @@ from spotalis.model.leadership import ADDRESS, LeadershipState
 from spotalis.model.objects import Lease
 from spotalis.model.settings import LeaderElection
 from spotalis.model.transport import Request
-from spotalis.operator.leadership import Acquire, Elector, NextMove, Renew, Stand, next_move, saw
 
 HOME = "spotalis-system"
 US, THEM = "pod-a_1", "pod-b_2"
@@ -74,16 +74,16 @@ class Candidate:
 
     def __init__(self, cluster: EmbeddedCluster, clock: VirtualClock, identity: str) -> None:
         self.transport: InProcessTransport = cluster.transport(identity)
-        dice = random.Random(identity)
+        rng = random.Random(identity)
         self.said: list[tuple[float, bool]] = []
         self._clock = clock
         self.elector = Elector(
-            Client(self.transport, clock=clock, dice=dice),
+            Client(self.transport, clock=clock, rng=rng),
             settings=LeaderElection(),
             namespace=HOME,
             identity=identity,
             clock=clock,
-            dice=dice,
+            rng=rng,
             changed=lambda leads: self.said.append((round(clock.monotonic(), 2), leads)),
         )
         self.elector.address = f"{identity}:9443"
@@ -106,7 +106,7 @@ class Election:
     def __init__(self, cluster: EmbeddedCluster, clock: VirtualClock) -> None:
         self.cluster = cluster
         self.clock = clock
-        self.admin = Client(cluster.transport("admin"), clock=clock, dice=random.Random(0))
+        self.admin = Client(cluster.transport("admin"), clock=clock, rng=random.Random(0))
         self.first = Candidate(cluster, clock, US)
 
     async def begin(self) -> None:
@@ -136,7 +136,7 @@ class Election:
 
 def election(story: Callable[[Election], Awaitable[None]]) -> None:
     async def main(clock: VirtualClock) -> None:
-        cluster = EmbeddedCluster(clock=clock, dice=random.Random(0))
+        cluster = EmbeddedCluster(clock=clock, rng=random.Random(0))
         async with cluster:
             await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
             it = Election(cluster, clock)
@@ -324,7 +324,7 @@ async def without_election() -> AsyncIterator[tuple[Elector, list[bool]]]:
             namespace=HOME,
             identity=US,
             clock=None,  # type: ignore[arg-type]
-            dice=random.Random(0),
+            rng=random.Random(0),
             changed=said.append,
         ),
         said,

@@ -1,11 +1,11 @@
-"""Dice that show what a test wants."""
+"""Random that show what a test wants."""
 
 from __future__ import annotations
 
 import itertools
 
 
-class LoadedDice:
+class LoadedRandom:
     """Shows its faces in turn, over and over."""
 
     def __init__(self, *faces: float) -> None:

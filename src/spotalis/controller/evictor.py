@@ -7,20 +7,20 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.endings import Endings
+from spotalis.controller.journal import Journal
+from spotalis.controller.ledger import Ledgers
+from spotalis.controller.turn import Eviction
 from spotalis.kube.client import Client, Conflict, EvictionOutcome
 from spotalis.kube.eviction import Eviction as Answer
 from spotalis.kube.resources import PODS
-from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Move
+from spotalis.model.environment import Clock
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod, Workload
-from spotalis.operator.cluster import Cluster, WorkloadKey
-from spotalis.operator.endings import Endings
-from spotalis.operator.journal import Journal
-from spotalis.operator.ledger import Ledgers
-from spotalis.operator.turn import Eviction
 from spotalis.planner.early import leaving_early
 from spotalis.planner.ledger import authorise, withdraw
 from spotalis.planner.observed import Observed, Replica

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from spotalis.controller.volumes import GOOD_SECONDS, Volumes
 from spotalis.kube.client import Client
 from spotalis.model.objects import NodeTerms, Requirement
 from spotalis.model.transport import Response
-from spotalis.operator.volumes import GOOD_SECONDS, Volumes
 from tests.support.api_objects import a_status, text
 from tests.support.builders import a_pod
-from tests.support.loaded_dice import LoadedDice
+from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import ScriptedTransport
 from tests.support.virtual_time import LoopClock, in_virtual_time
 from tests.support.volumes import ZONE, a_claim, a_volume
@@ -41,7 +41,7 @@ WAITING = a_pod("db-0", claims=("data",), node="")
 def volumes(*answers: Response) -> tuple[Volumes, ScriptedTransport]:
     transport = ScriptedTransport([*answers])
     clock = LoopClock()
-    return Volumes(Client(transport, clock=clock, dice=LoadedDice()), clock), transport
+    return Volumes(Client(transport, clock=clock, rng=LoadedRandom()), clock), transport
 
 
 def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> None:

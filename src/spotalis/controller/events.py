@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.turn import Turn
 from spotalis.kube.client import ApiError, Client, EvictionOutcome
-from spotalis.model.clock import Clock
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
 from spotalis.model.durations import format_duration
+from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
 from spotalis.model.transport import TransportError
-from spotalis.operator.cluster import WorkloadKey
-from spotalis.operator.turn import Turn
 
 logger = logging.getLogger(__name__)
 

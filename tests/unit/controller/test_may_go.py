@@ -7,8 +7,8 @@ import dataclasses
 import msgspec
 import pytest
 
+from spotalis.controller.evictor import _may_go
 from spotalis.model.ledger import Intent, Ledger
-from spotalis.operator.evictor import _may_go
 from tests.support.builders import SPOT, a_pod, a_workload
 
 INTENT = Intent(pod="evicted-uid", name="api-9", toward=SPOT, sender="me")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from spotalis.controller.cluster import Cluster
+from spotalis.controller.journal import Journal
 from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.model.ledger import Intent, Ledger
-from spotalis.operator.cluster import Cluster
-from spotalis.operator.journal import Journal
 
 
 class Endings:

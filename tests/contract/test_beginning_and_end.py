@@ -172,7 +172,7 @@ async def test_the_first_signal_ends_it_in_order_and_the_lease_goes_last(tmp_pat
     said_last = [
         json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()
     ]
-    assert said_last[-1] == "stopped"
+    assert said_last[-1] == "Stopped"
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])

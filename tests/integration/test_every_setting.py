@@ -343,7 +343,7 @@ async def loggers_that_debug(it: Operator) -> object:
 
 async def log_is_json(it: Operator) -> object:
     text = it.log_text()
-    return text.startswith("{") if "synced" in text else None
+    return text.startswith("{") if "Synced caches" in text else None
 
 
 # -- the rows ----------------------------------------------------------------------------------

@@ -43,13 +43,13 @@ async def test_hanging_up_applies_log_levels_and_names_the_rest(tmp_path: Path) 
             changed = {"serving": serving, "logging": levels, "cooldown": "9s"}
             file.write_text(json.dumps(changed))
             it.hang_up()
-            told = await until_logged(it, "changed settings need a restart")
+            told = await until_logged(it, "Changed settings take effect after a restart")
             assert told["settings"] == ["cooldown"]
             assert (await until_logged(it, "handshake failed"))["level"] == "debug"
 
             file.write_text("resnyc: 9s")
             it.hang_up()
-            refused = await until_logged(it, "settings not read again")
+            refused = await until_logged(it, "Failed to reload settings")
             assert refused["problems"] == [
                 f"{file}:1  `resnyc` is not a setting; did you mean `resync`?"
             ]

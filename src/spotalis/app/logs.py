@@ -1,9 +1,7 @@
-"""Logs: one line per event on one stream, as JSON or as text.
+"""Log output: one line per record on one stream, as JSON or as text.
 
-Every module logs through ``logging.getLogger(__name__)``. A message is constant; what varies goes
-into fields, so that logs can be searched, and so that no name from the cluster can forge a line::
-
-    logger.warning("eviction refused", extra={"fields": {"workload": "shop/api", "code": 429}})
+Modules log through :mod:`spotalis.logs`. This module chooses the stream, the format and the levels,
+and hides credentials.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ def configure(
     """Send every log line of the process to ``stream``; a second call replaces the first.
 
     Args:
-        stream: usually standard output, for a controller.
+        stream: standard error for ``spotalis controller``.
         form: ``json`` for machines, ``text`` for people.
         level: ``debug``, ``info``, ``warning`` or ``error``, for all loggers.
         levels: exceptions, by logger; see :func:`set_level`.

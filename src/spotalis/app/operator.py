@@ -7,11 +7,11 @@ simulator and tests give it the embedded cluster and, where they like, virtual t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
+from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.condition import ConditionWriter
 from spotalis.controller.endings import Endings
@@ -50,7 +50,7 @@ from spotalis.model.transport import Transport, TransportError
 from spotalis.webhook.admission import Admission
 from spotalis.webhook.forward import Carrier, Forwarder
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 T = TypeVar("T", bound=Record)
 
@@ -191,7 +191,7 @@ class Operator:
                 async with asyncio.timeout(grace_seconds):
                     await self._at_rest.wait()
             except TimeoutError:
-                logger.warning("moves unanswered", extra={"fields": {"n": len(self._under_way)}})
+                log.warning("Stopping with reconciles in progress", count=len(self._under_way))
 
     async def release(self) -> None:
         """Give the Lease back: the last thing that a replica does."""
@@ -257,7 +257,7 @@ class Operator:
         if relist.first and self.cluster.synced:
             self.synced.set()
             self._observer.watching_since = self._clock.now()
-            logger.info("synced", extra={"fields": {"workloads": len(self.cluster.managed())}})
+            log.info("Synced caches", workloads=len(self.cluster.managed()))
             self._look_at_everything()
 
     def _watch_reports(self, report: WatchReport) -> None:
@@ -273,7 +273,7 @@ class Operator:
                 try:
                     await self._sweeper.sweep()
                 except (ApiError, TransportError) as error:
-                    logger.warning("ledgers not swept", extra={"fields": {"error": str(error)}})
+                    log.warning("Failed to clean up ledgers; retrying", error=str(error))
 
     def _look_at_everything(self) -> None:
         for key in self.cluster.managed():
@@ -350,5 +350,7 @@ _WAITS_FOR_OTHERS = frozenset({Reason.MOVES_IN_FLIGHT, Reason.NO_CAPACITY})
 
 def _log_watch(report: WatchReport) -> None:
     fields = {"resource": report.resource, "sign": str(report.sign), "message": report.message}
-    level = logging.WARNING if report.retry_seconds else logging.DEBUG
-    logger.log(level, "watch", extra={"fields": fields})
+    if report.retry_seconds:
+        log.warning("Watch failed; retrying", **fields)
+    else:
+        log.debug("Watch progress", **fields)

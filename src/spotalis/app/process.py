@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import random
 import signal
 import socket
@@ -13,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
-from spotalis import __version__
+from spotalis import __version__, logs
 from spotalis.app.clock import SystemClock
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report, count
@@ -34,7 +33,7 @@ from spotalis.webhook.keeper import Keeper
 from spotalis.webhook.rotation import Lifetimes
 from spotalis.webhook.server import WebhookServer
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 MOVE_GRACE_SECONDS = 3.0
 """For evictions that the API server is answering when the process is asked to end."""
@@ -124,8 +123,7 @@ class Process:
         writes_there = not settings.read_only or settings.leader_election.enabled
         if writes_there and not await operator.client.get(NAMESPACES, "", settings.namespace):
             raise NoHome(settings.namespace)
-        fields = {"server": self._access.server, "identity": self._settings.identity}
-        logger.info("connected", extra={"fields": fields})
+        log.info("Connected", server=self._access.server, identity=self._settings.identity)
 
     async def _serve(self, operator: Operator, webhook: WebhookServer) -> None:
         async with asyncio.TaskGroup() as group:
@@ -139,11 +137,11 @@ class Process:
             await self._end(operator, webhook)
             for task in tasks:
                 task.cancel()
-        logger.info("stopped")
+        log.info("Stopped")
 
     async def _end(self, operator: Operator, webhook: WebhookServer) -> None:
         """Moves, then reviews, then the Lease: who leads next finds nothing half done."""
-        logger.info("stopping")
+        log.info("Stopping")
         routed_until = self._clock.monotonic() + ROUTED_SECONDS
         webhook.drain()
         await operator.stop_moving(MOVE_GRACE_SECONDS)
@@ -193,7 +191,7 @@ class Process:
         """``ip:port`` for the Lease; empty if we cannot know where we are reached."""
         address = self._serving.advertise_address or self._serving.host
         if address in ("", "::", "0.0.0.0"):  # noqa: S104  # compared, not bound
-            logger.warning("no address to advertise: reviews are not forwarded to this replica")
+            log.warning("No advertise address; not receiving forwarded requests")
             return ""
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
@@ -233,8 +231,7 @@ class Process:
             if not self._settings.read_only:
                 raise
             # To look at a cluster takes no installation, and nobody calls the webhook then.
-            fields = {"error": str(error)}
-            logger.warning("no shared certificate; nobody trusts ours", extra={"fields": fields})
+            log.warning("Using a self-signed certificate that no client trusts", error=str(error))
         self._keeper = None
         made = await issue(
             [self._replica_name],

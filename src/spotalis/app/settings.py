@@ -6,7 +6,6 @@ be right too, because the day the stronger one goes is a bad day to find out.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from spotalis.app import logs
+from spotalis import logs
+from spotalis.app.logs import set_level
 from spotalis.app.yaml_file import NotYaml, written_in
 from spotalis.model.kinds import BadSetting, Kind, Refused, Written, did_you_mean
 from spotalis.model.settings import (
@@ -25,7 +25,7 @@ from spotalis.model.settings import (
     settings_of,
 )
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 PREFIX = "SPOTALIS_"
 FILE_VARIABLE = "SPOTALIS_CONFIG"
@@ -221,18 +221,18 @@ class Rereading:
         try:
             loaded = self._sources.load()
         except Refused as refused:
-            fields = {"problems": [str(problem) for problem in refused.problems]}
-            logger.error("settings not read again", extra={"fields": fields})
+            problems = [str(problem) for problem in refused.problems]
+            log.error("Failed to reload settings", problems=problems)
             return
         except OSError as error:
-            logger.error("settings not read again", extra={"fields": {"error": str(error)}})
+            log.error("Failed to reload settings", error=str(error))
             return
         old, new = self._now.settings.logging, loaded.settings.logging
-        logs.set_level("", new.level)
+        set_level("", new.level)
         for name in old.levels.keys() - new.levels.keys():
-            logs.set_level(name, "notset")
+            set_level(name, "notset")
         for name, level in new.levels.items():
-            logs.set_level(name, level)
+            set_level(name, level)
         self._now = loaded
         at_start = self._started_with.in_force
         changed = [
@@ -240,7 +240,6 @@ class Rereading:
             for path, one in loaded.in_force.items()
             if not one.setting.live and one.value != at_start[path].value
         ]
-        logger.info("log levels read again", extra={"fields": {"level": new.level}})
+        log.info("Reloaded log levels", log_level=new.level)
         if changed:
-            fields = {"settings": changed}
-            logger.warning("changed settings need a restart", extra={"fields": fields})
+            log.warning("Changed settings take effect after a restart", settings=changed)

@@ -319,7 +319,7 @@ def test_reading_again_applies_levels_and_names_what_else_changed(
     assert logging.getLogger("spotalis.kube").level == logging.NOTSET
     assert logging.getLogger("spotalis.web").level == logging.ERROR
     assert [(r.message, r.__dict__["fields"]) for r in caplog.records] == [
-        ("changed settings need a restart", {"settings": ["resync"]})
+        ("Changed settings take effect after a restart", {"settings": ["resync"]})
     ]
 
 
@@ -336,6 +336,6 @@ def test_reading_again_what_is_bad_changes_nothing(
     file.unlink()
     again()
     assert logging.getLogger().level == root
-    assert [r.message for r in caplog.records] == ["settings not read again"] * 2
+    assert [r.message for r in caplog.records] == ["Failed to reload settings"] * 2
     problems = json.dumps(caplog.records[0].__dict__["fields"])
     assert "did you mean `resync`?" in problems

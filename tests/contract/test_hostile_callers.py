@@ -1,6 +1,6 @@
 """A hundred hostile callers at once, against a real process: its memory, and who is still answered.
 
-Any pod on the network may reach the port (docs/explanation/threat-model.md), and what does not fit
+Any pod on the network may reach the port (docs/concepts/threat-model.md), and what does not fit
 into the container's memory limit ends the operator. So the process is held to that limit, as the
 manifest states it, with the environment of the image, while it is given everything at once that its
 limits let in.

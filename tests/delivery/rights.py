@@ -1,4 +1,4 @@
-"""What the manifests grant, and what docs/reference/rights.md says about it, in the same words."""
+"""What the manifests grant, and what docs/reference/permissions.md says about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
-PAGE = ROOT / "docs" / "reference" / "rights.md"
+PAGE = ROOT / "docs" / "reference" / "permissions.md"
 
 Right: TypeAlias = tuple[str, str, str, str]
 """Where (``cluster``, ``own namespace``), API group (``core``), resource/subresource, verb."""

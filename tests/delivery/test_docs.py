@@ -144,14 +144,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def test_the_index_leads_to_every_page() -> None:
-    text = (DOCS / "README.md").read_text()
-    linked = {(DOCS / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", text)}
+    indexes = (DOCS / "README.md", DOCS / "contributing" / "README.md")
+    linked = {
+        (index.parent / link).resolve()
+        for index in indexes
+        for link in re.findall(r"\]\(([^)#:]+)\)", index.read_text())
+    }
     pages = {page for page in DOCS.rglob("*.md") if page.parent.name != "decisions"}
     assert pages - linked == {DOCS / "README.md"}
 
 
 def test_every_task_has_its_row_and_every_file_in_it_is_there() -> None:
-    text = (DOCS / "reference" / "tasks.md").read_text()
+    text = (DOCS / "contributing" / "tasks.md").read_text()
     rows = re.findall(r"^\| (T\d{3}) \|(.*)$", text, re.MULTILINE)
     assert [number for number, _ in rows] == [f"T{n:03d}" for n in range(1, 55)]
     for number, row in rows:
@@ -168,7 +172,7 @@ BEDS = {"on_both_beds": "E R", "only_embedded": "E", "only_real": "R"}
 
 def rows_of(page: str, columns: int) -> list[list[str]]:
     """The cells of every row of the page's tables with so many columns, but for their heads."""
-    lines = (DOCS / "reference" / page).read_text().splitlines()
+    lines = (DOCS / "contributing" / page).read_text().splitlines()
     rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line[:1] == "|"]
     return [row for row in rows if len(row) == columns and row[0] != "row" and "---" not in row[0]]
 
@@ -203,7 +207,7 @@ def test_the_page_of_the_scenarios_names_tests_that_are_there_with_their_beds() 
 
 
 def test_every_row_of_scenarios_has_a_planted_fault_that_a_test_of_the_page_kills() -> None:
-    text = (DOCS / "reference" / "scenarios.md").read_text()
+    text = (DOCS / "contributing" / "scenarios.md").read_text()
     kills = {mutant.name: mutant.tests for mutant in MUTANTS}
     planted = rows_of("scenarios.md", 3)
     assert list(dict.fromkeys(row for row, _, _ in planted)) == ROWS_OF_SCENARIOS

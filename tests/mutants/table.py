@@ -479,7 +479,7 @@ MUTANTS = (
         'logger.info("shutting down")',
         "tests/unit/controller/test_release.py",
     ),
-    # The rows of scenarios (docs/reference/scenarios.md), each killed by the story named.
+    # The rows of scenarios (docs/contributing/scenarios.md), each killed by the story named.
     _mutant(
         "Karpenter's taint announces nothing",
         "planner/interruption.py",

@@ -77,6 +77,6 @@ def test_a_failure_is_made_smaller_and_stays_the_same_failure() -> None:
 
 @pytest.mark.parametrize("seed", [1934, 4161])
 def test_a_seed_that_broke_something_once_does_not_break_it_again(seed: int) -> None:
-    """docs/explanation/track-record.md says what; as long as the generator stays as it is."""
+    """docs/contributing/track-record.md says what; as long as the generator stays as it is."""
     outcome = play(chaos(seed))
     assert not outcome.broken, report(outcome)

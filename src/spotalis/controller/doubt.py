@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 SILENCE = timedelta(seconds=70)
 """So long a kind may go unheard of (safety.md D.2, L4). In a quiet cluster the longest silence is
 69 s: a stream's last bookmark comes up to 3.3 s before its end, the first of the next stream 61.3 s
-after that, or, where there is none, a list after 64 s and a second (docs/decisions/0018)."""
+after that, or, where there is none, a list after 64 s and a second (decision 0018)."""
 FEW = 3
 SHARE = 0.1
 """What a list no longer shows, and no event deleted, is in bulk beyond so many and such a share."""

@@ -1,7 +1,7 @@
 """From where pods' volumes can be reached: asked of the API server, for those pods it matters for.
 
 Nothing is watched: most pods have no claims, and of those that have, only the ones that may move
-or that wait are asked about (docs/decisions/0017).
+or that wait are asked about (decision 0017).
 """
 
 from __future__ import annotations

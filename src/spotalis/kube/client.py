@@ -50,7 +50,7 @@ __all__ = [
 SILENCE_SECONDS = 64.0
 """Longest silence on a watch. A quiet one hears a bookmark a minute: at most 61.3 s apart by
 kube-apiserver's code (60 s in steps of one, looked at every 1 to 1.25 s), 61.6 s measured; one that
-is taken for dead in vain costs a reconnect (docs/decisions/0018)."""
+is taken for dead in vain costs a reconnect (decision 0018)."""
 PAGE_ITEMS = 250
 _SLICE = 25  # objects decoded between two turns of the event loop
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """Flat records of the Kubernetes objects that decisions look at.
 
 They hold what somebody here reads and nothing else: a cached pod costs under 1 kB instead of the
-36 kB of its full object (measured, docs/decisions/0002). Records are immutable; label sets,
+36 kB of its full object (measured, decision 0002). Records are immutable; label sets,
 shapes and selectors are shared between records that are equal (``kube.decode`` sees to it).
 Absent text is ``""``, absent time ``None``.
 """

@@ -18,14 +18,14 @@ from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import InProcessTransport
 from spotalis.kube.client import Client
 from spotalis.kube.errors import NotFound
-from spotalis.webhook.callers import Callers
-from spotalis.webhook.certificate import ServingCertificate
-from spotalis.webhook.forward import HttpsCarrier
-from spotalis.webhook.keeper import Keeper
+from spotalis.webhook.certificate_rotation import CertificateRotator
+from spotalis.webhook.client_auth import ClientAuth
+from spotalis.webhook.forward import HttpsPeerClient
 from spotalis.webhook.pem import outline, split
-from spotalis.webhook.registration import configuration
-from spotalis.webhook.rotation import Lifetimes
+from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.serving_certificate import ServingCertificate
+from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.http_caller import Caller
 
 HOME, SECRET, NAME = "spotalis-system", "spotalis-webhook-tls", "spotalis-webhook.home.svc"
@@ -48,7 +48,7 @@ async def _review(body: bytes) -> bytes:
 class Replica:
     """A served webhook and what keeps its certificate."""
 
-    keeper: Keeper
+    rotator: CertificateRotator
     shown: ServingCertificate
     port: int
     transport: InProcessTransport
@@ -94,7 +94,7 @@ async def bed(replicas: int, lifetimes: Lifetimes, *, secret: bool = True) -> As
         if secret:
             empty = {"metadata": {"name": SECRET, "namespace": HOME}, "type": "Opaque"}
             await cluster.api.create("secrets", empty)
-        registered = configuration(
+        registered = webhook_configuration(
             name="spotalis", client_config={"url": "https://localhost/mutate"}, excluded=[HOME]
         )
         await cluster.api.create("mutatingwebhookconfigurations", registered)
@@ -102,7 +102,7 @@ async def bed(replicas: int, lifetimes: Lifetimes, *, secret: bool = True) -> As
 
         async def start(number: int) -> Replica:
             transport = cluster.transport(f"replica-{number}")
-            keeper = Keeper(
+            rotator = CertificateRotator(
                 Client(transport, clock=clock, rng=random.Random(number)),
                 namespace=HOME,
                 secret=SECRET,
@@ -113,24 +113,24 @@ async def bed(replicas: int, lifetimes: Lifetimes, *, secret: bool = True) -> As
                 clock=clock,
                 rng=random.Random(number),
             )
-            shown = await keeper.obtain()
+            shown = await rotator.obtain()
             server = WebhookServer(
                 _review,
                 clock=clock,
                 observe=lambda result, seconds: None,
                 forwarded=_review,
-                callers=Callers(replica_name=NAME),
+                client_auth=ClientAuth(peer_name=NAME),
             )
             port = await server.start("127.0.0.1", 0, shown)
             stack.push_async_callback(server.stop, 1)
-            running = asyncio.create_task(keeper.run())
+            running = asyncio.create_task(rotator.run())
 
             async def end() -> None:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
 
             stack.push_async_callback(end)
-            return Replica(keeper, shown, port, transport)
+            return Replica(rotator, shown, port, transport)
 
         it.replicas += await asyncio.gather(*(start(number) for number in range(replicas)))
         yield it
@@ -163,7 +163,7 @@ async def test_a_replica_that_comes_later_adopts_what_is_there() -> None:
     async with bed(1, LONG) as it:
         before = it.data
         client = Client(it.cluster.transport("late"), clock=SystemClock(), rng=random.Random(9))
-        late = Keeper(
+        late = CertificateRotator(
             client,
             namespace=HOME,
             secret=SECRET,
@@ -187,7 +187,7 @@ async def test_a_ca_bundle_that_somebody_takes_out_is_written_again() -> None:
         assert found is not None
         admin = Client(it.cluster.transport("admin"), clock=SystemClock(), rng=random.Random(0))
         path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
-        without = configuration(
+        without = webhook_configuration(
             name="spotalis", client_config={"url": "https://localhost/mutate"}, excluded=[HOME]
         )
         without["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
@@ -229,15 +229,15 @@ async def test_twice_rotated_under_200_reviews_a_second_no_review_fails() -> Non
 
         async def between(one: Replica, other: Replica) -> None:
             nonlocal forwarded
-            carrier = HttpsCarrier(lambda: one.shown.client_context, NAME)
+            peer_client = HttpsPeerClient(lambda: one.shown.client_context, NAME)
             while not over.is_set():
                 try:
-                    await carrier.carry(f"127.0.0.1:{other.port}", b"{}")
+                    await peer_client.send(f"127.0.0.1:{other.port}", b"{}")
                     forwarded += 1
                 except Exception as error:
                     failed.append(repr(error))
                 await asyncio.sleep(0.05)
-            await carrier.close()
+            await peer_client.close()
 
         async def watch() -> None:
             nonlocal most_trusted

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from spotalis.web.exposition import Snapshot, WorkloadRow
-from spotalis.web.health import Facts
+from spotalis.web.health import HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
 from tests.support.http_caller import ask
@@ -30,7 +30,7 @@ ROWS = [
 class Served:
     """Both servers, and the facts that the health one tells."""
 
-    facts = Facts(
+    facts = HealthState(
         leader=True, leader_election="active", webhook_server="running", controllers="started"
     )
     health = 0

@@ -15,7 +15,7 @@ from spotalis.controller import condition, events
 from spotalis.model.configuration import ENABLED, KEYS, POD_KEYS
 from spotalis.model.decision import Reason
 from spotalis.model.objects import PREFIX
-from spotalis.web.health import Facts, readyz
+from spotalis.web.health import HealthState, readyz
 from spotalis.webhook import admission, server
 from tests.mutants.table import MUTANTS
 
@@ -110,7 +110,7 @@ def test_no_page_speaks_of_a_metric_that_does_not_exist() -> None:
 
 
 def test_the_page_of_the_endpoints_names_every_reason_not_to_be_ready() -> None:
-    everything = Facts(
+    everything = HealthState(
         leader=False,
         leader_election="standby",
         webhook_server="waiting",
@@ -127,11 +127,11 @@ def test_the_page_of_the_endpoints_names_every_reason_not_to_be_ready() -> None:
 
 def test_the_page_of_the_endpoints_names_every_error_and_verdict_of_the_webhook() -> None:
     text = (DOCS / "reference" / "endpoints.md").read_text()
-    errors = set(re.findall(r'Refused\(\s*(\d+), "([A-Z_]+)"', source_of(server)))
+    errors = set(re.findall(r'RequestRejected\(\s*(\d+), "([A-Z_]+)"', source_of(server)))
     errors.discard(("400", "CALLER_GONE"))  # nobody is there to read it
     assert errors
     assert {(s, c) for s, c in errors if f"{s} `{c}`" not in text} == set()
-    verdicts = set(re.findall(r'(?:Verdict\(|return )"([a-z-]+)"', source_of(admission)))
+    verdicts = set(re.findall(r'(?:AdmissionDecision\(|return )"([a-z-]+)"', source_of(admission)))
     verdicts -= {"not-a-pod", "not-a-creation"}  # what our webhook configuration does not send
     verdicts.discard("forwarded")  # the answer is the leader's, with its own word
     assert {verdict for verdict in verdicts if f"`{verdict}`" not in text} == set()

@@ -374,24 +374,24 @@ MUTANTS = (
     # The webhook.
     _mutant(
         "the webhook denies",
-        "webhook/review.py",
+        "webhook/admission_review.py",
         '{"uid": uid, "allowed": True}',
         '{"uid": uid, "allowed": bool(patch)}',
         story("basic", "what_is_not_opted_in_is_untouched"),
     ),
     _mutant(
         "the API server may fail pods without us",
-        "webhook/registration.py",
+        "webhook/webhook_configuration.py",
         '"failurePolicy": "Ignore"',
         '"failurePolicy": "Fail"',
-        "tests/unit/webhook/test_manifest.py",
+        "tests/unit/webhook/test_webhook_configuration.py",
     ),
     _mutant(
         "a patch takes the place of what is there",
-        "webhook/patch.py",
+        "webhook/pod_patch.py",
         '    if present is None:\n        return [{"op": "add", "path": path, "value": dict',
         '    if present != wanted:\n        return [{"op": "add", "path": path, "value": dict',
-        "tests/unit/webhook/test_patch.py",
+        "tests/unit/webhook/test_pod_patch.py",
     ),
     _mutant(
         "a dry run reserves",
@@ -409,17 +409,17 @@ MUTANTS = (
     ),
     _mutant(
         "the lowest slot is deleted first",
-        "webhook/patch.py",
-        "str(COST_OF_SLOT_0 - placement.slot)",
-        "str(COST_OF_SLOT_0 + placement.slot)",
+        "webhook/pod_patch.py",
+        "str(BASE_DELETION_COST - placement.slot)",
+        "str(BASE_DELETION_COST + placement.slot)",
         story("scaling", "6_to_2_to_12_needs_no_eviction"),
     ),
     _mutant(
         "TLS 1.2 will do",
-        "webhook/certificate.py",
+        "webhook/serving_certificate.py",
         "        self.context = _front(minimum_version)",
         "        self.context = _front(ssl.TLSVersion.TLSv1_2)",
-        "tests/unit/webhook/test_certificate.py",
+        "tests/unit/webhook/test_serving_certificate.py",
     ),
     # Where a replacement can land.
     _mutant(

@@ -24,7 +24,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.model.transport import TransportError
-from spotalis.webhook.registration import configuration
+from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.simulation.network import Line
 from tests.simulation.oracle import (
     HOME,
@@ -201,7 +201,7 @@ class World:
             raise ConnectionRefusedError("no operator can be reached")
         if self._dice.random() < self._weather.slow:
             await asyncio.sleep(self._dice.uniform(0.1, 3.0))
-        return await self._dice.choice(living).operator.admission.answer(body)
+        return await self._dice.choice(living).operator.admission.handle(body)
 
     @property
     def living(self) -> list[Process]:
@@ -217,7 +217,7 @@ class World:
     async def prepare(self) -> None:
         """Nodes, the webhook, operators that are in, workloads with all their pods ready."""
         names = sorted({"kube-system", HOME})
-        registered = configuration(
+        registered = webhook_configuration(
             name="spotalis", client_config={"url": "https://operator.invalid"}, excluded=names
         )
         await self.api.create("namespaces", {"metadata": {"name": HOME}})

@@ -21,9 +21,9 @@ from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration, declared
 from spotalis.web.exposition import Snapshot
-from spotalis.webhook.errors import Misdirected
-from spotalis.webhook.forward import Refusal, Unreachable
-from spotalis.webhook.registration import configuration
+from spotalis.webhook.errors import NotLeader
+from spotalis.webhook.forward import PeerRejected, PeerUnreachable
+from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.bed import Answer, Bed
 from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
 from tests.support.stage import Play, Scenario
@@ -67,7 +67,7 @@ class OnEmbeddedCluster(Bed):
             raise ConnectionRefusedError("no operator is running")
         self._reviews += 1
         replica = serving[self._reviews % len(serving)]
-        return await replica.serve(replica.operator.admission.answer, body)
+        return await replica.serve(replica.operator.admission.handle, body)
 
     @asynccontextmanager
     async def injector(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
@@ -134,7 +134,7 @@ class OnEmbeddedCluster(Bed):
             self._replicas.remove(replica)
 
     async def _register(self, excluded: list[str]) -> None:
-        registered = configuration(
+        registered = webhook_configuration(
             name="spotalis",
             client_config={"url": "https://operator.invalid/mutate"},
             excluded=excluded,
@@ -238,27 +238,27 @@ class EmbeddedReplica(Replica):
             settings=settings,
             clock=clock,
             rng=rng,
-            carrier=self,
-            went=lambda way: self.ways.update([way]),
-            decided=lambda result: self.verdicts.update([result]),
+            peer_client=self,
+            on_forward=lambda way: self.ways.update([way]),
+            on_admission=lambda result: self.verdicts.update([result]),
         )
         self.operator.elector.address = f"{settings.identity}:9443"
         self.running = asyncio.create_task(self.operator.run())
 
-    async def carry(self, address: str, body: bytes) -> bytes:
-        """What the network does with a review for the leader (:class:`webhook.forward.Carrier`)."""
+    async def send(self, address: str, body: bytes) -> bytes:
+        """What the network does with a review for the leader."""
         if address in self.dead_to:
             await asyncio.sleep(3600)
         leader = self._stage.at(address)
         if leader is None:
-            raise Unreachable("connection refused")
+            raise PeerUnreachable("connection refused")
         await asyncio.sleep(NETWORK_SECONDS)
         try:
-            answer = await leader.serve(leader.operator.admission.answer_forwarded, body)
-        except Misdirected:
-            raise Refusal("HTTP 421") from None
+            answer = await leader.serve(leader.operator.admission.handle_forwarded, body)
+        except NotLeader:
+            raise PeerRejected("HTTP 421") from None
         except ConnectionResetError as error:
-            raise Unreachable(str(error)) from None
+            raise PeerUnreachable(str(error)) from None
         await asyncio.sleep(NETWORK_SECONDS)
         return answer
 

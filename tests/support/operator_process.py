@@ -24,7 +24,7 @@ from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.http import ADMIN, HttpsWebhookCaller, serve
 from spotalis.embedded.nodes import a_node
-from spotalis.webhook.registration import configuration
+from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.bed import NO_WISHES, Wishes, workload_body
 from tests.support.metrics_text import families_of_text
 
@@ -283,7 +283,7 @@ async def operator(
 async def _register(cluster: EmbeddedCluster, url: str, ca: bytes | None) -> None:
     """Two webhook configurations; one that is called has a bundle, the others want one."""
     for name in ("spotalis", "other"):
-        body = configuration(name=name, client_config={"url": url}, excluded=[])
+        body = webhook_configuration(name=name, client_config={"url": url}, excluded=[])
         if ca is not None and name == "spotalis":
             bundle = base64.b64encode(ca).decode()
             body["webhooks"][0]["clientConfig"]["caBundle"] = bundle

@@ -47,8 +47,8 @@ from spotalis.model.environment import Clock, Random
 from spotalis.model.ledger import LedgerObject
 from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Transport, TransportError
-from spotalis.webhook.admission import Admission
-from spotalis.webhook.forward import Carrier, Forwarder
+from spotalis.webhook.admission import AdmissionHandler
+from spotalis.webhook.forward import Forwarder, PeerClient
 
 log = logs.get(__name__)
 
@@ -66,13 +66,13 @@ class Operator:
         clock: Clock,
         rng: Random,
         turned: Callable[[Turn, float], None] = lambda turn, seconds: None,
-        decided: Callable[[str], None] = lambda result: None,
+        on_admission: Callable[[str], None] = lambda result: None,
         requested: Callable[[str, str, int, float], None] | None = None,
         led: Callable[[bool], None] = lambda leads: None,
         failed: Callable[[WorkloadKey, Exception], None] = lambda key, error: None,
         watched: Callable[[WatchReport], None] = lambda report: None,
-        carrier: Carrier | None = None,
-        went: Callable[[str], None] = lambda way: None,
+        peer_client: PeerClient | None = None,
+        on_forward: Callable[[str], None] = lambda way: None,
     ) -> None:
         self.settings = settings
         self._clock = clock
@@ -142,13 +142,13 @@ class Operator:
             volumes=volumes,
             client=self.client,
         )
-        self.admission = Admission(
+        self.admission = AdmissionHandler(
             cluster=self.cluster,
             observer=observer,
             reservations=self._reservations,
             client=self.client,
-            forwarder=Forwarder(self.elector, carrier, clock=clock, went=went),
-            decided=decided,
+            forwarder=Forwarder(self.elector, peer_client, clock=clock, on_forward=on_forward),
+            on_admission=on_admission,
         )
         self.turns: dict[WorkloadKey, Turn] = {}
         """The last turn of each managed workload."""

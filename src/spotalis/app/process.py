@@ -23,15 +23,16 @@ from spotalis.kube.resources import NAMESPACES
 from spotalis.model.environment import Clock
 from spotalis.model.errors import NoHome
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
-from spotalis.web.health import Facts, LoopWatch
+from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
-from spotalis.webhook.callers import Callers
-from spotalis.webhook.certificate import ServingCertificate, issue
-from spotalis.webhook.forward import HttpsCarrier
-from spotalis.webhook.keeper import Keeper
-from spotalis.webhook.rotation import Lifetimes
+from spotalis.webhook.certificate_rotation import CertificateRotator
+from spotalis.webhook.client_auth import ClientAuth
+from spotalis.webhook.forward import HttpsPeerClient
+from spotalis.webhook.issuer import issue_certificate
+from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.serving_certificate import ServingCertificate
 
 log = logs.get(__name__)
 
@@ -75,10 +76,10 @@ class Process:
         self._clock: Clock = clock or SystemClock()
         self._dice = random.Random()  # noqa: S311  # jitter, no secret
         self._metrics = Metrics(version=__version__)
-        self._loop_watch = LoopWatch(self._clock, report=self._metrics.event_loop_lag)
+        self._loop_monitor = EventLoopMonitor(self._clock, report=self._metrics.set_event_loop_lag)
         self._stopping = asyncio.Event()
         self._certificate: ServingCertificate | None = None
-        self._keeper: Keeper | None = None
+        self._certificate_rotator: CertificateRotator | None = None
         self._ready = False
 
     async def run(self) -> None:
@@ -91,8 +92,8 @@ class Process:
         """
         replica = self._settings.identity
         transport = HttpTransport(self._access, clock=self._clock, replica=replica)
-        carrier = HttpsCarrier(self._client_context, self._replica_name)
-        operator = self._operator(transport, carrier)
+        peer_client = HttpsPeerClient(self._client_context, self._replica_name)
+        operator = self._operator(transport, peer_client)
         report = Report(operator, self._clock)
         webhook = self._webhook(operator)
         health = health_server(lambda: self._facts(operator, webhook), clock=self._clock)
@@ -109,7 +110,7 @@ class Process:
             await self._serve(operator, webhook)
         finally:
             await webhook.stop(REVIEW_GRACE_SECONDS)
-            await carrier.close()
+            await peer_client.close()
             await metrics.stop()
             await health.stop()
             await transport.close()
@@ -129,7 +130,7 @@ class Process:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(operator.run(), name="operator"),
-                group.create_task(self._loop_watch.run(), name="loop watch"),
+                group.create_task(self._loop_monitor.run(), name="loop watch"),
                 group.create_task(self._freeze_when_synced(operator), name="freeze"),
                 group.create_task(self._keep_certificate(), name="certificate"),
             ]
@@ -149,7 +150,7 @@ class Process:
         await webhook.stop(REVIEW_GRACE_SECONDS)
         await operator.release()
 
-    def _operator(self, transport: HttpTransport, carrier: HttpsCarrier) -> Operator:
+    def _operator(self, transport: HttpTransport, peer_client: HttpsPeerClient) -> Operator:
         metrics = self._metrics
         return Operator(
             transport,
@@ -157,33 +158,35 @@ class Process:
             clock=self._clock,
             rng=self._dice,
             turned=lambda turn, seconds: count(metrics, turn, seconds),
-            decided=metrics.mutation,
-            requested=lambda verb, resource, status, seconds: metrics.api_request(
+            on_admission=metrics.record_admission,
+            requested=lambda verb, resource, status, seconds: metrics.record_api_request(
                 verb, resource, str(status or "none"), seconds
             ),
-            led=metrics.leader,
-            failed=lambda key, error: metrics.reconciliation_error(
+            led=metrics.set_leader,
+            failed=lambda key, error: metrics.record_reconciliation_error(
                 key.kind.lower(), type(error).__name__
             ),
             watched=lambda report: (
-                metrics.watch_restarted(report.resource) if report.retry_seconds else None
+                metrics.record_watch_restart(report.resource) if report.retry_seconds else None
             ),
-            carrier=carrier,
-            went=metrics.forwarded,
+            peer_client=peer_client,
+            on_forward=metrics.record_forward,
         )
 
     def _webhook(self, operator: Operator) -> WebhookServer:
         metrics = self._metrics
         return WebhookServer(
-            operator.admission.answer,
+            operator.admission.handle,
             clock=self._clock,
-            observe=lambda result, seconds: metrics.webhook_request("create", result, seconds),
-            forwarded=operator.admission.answer_forwarded,
-            observe_forwarded=lambda result, seconds: metrics.webhook_request(
+            observe=lambda result, seconds: metrics.record_webhook_request(
+                "create", result, seconds
+            ),
+            forwarded=operator.admission.handle_forwarded,
+            observe_forwarded=lambda result, seconds: metrics.record_webhook_request(
                 "forward", result, seconds
             ),
-            callers=Callers(
-                replica_name=self._replica_name, api_server_name=self._serving.client_name
+            client_auth=ClientAuth(
+                peer_name=self._replica_name, api_server_name=self._serving.client_name
             ),
         )
 
@@ -201,17 +204,17 @@ class Process:
     async def _obtain_certificate(self, operator: Operator) -> ServingCertificate:
         """From files, or the shared one."""
         serving = self._serving
-        callers_ca = serving.client_ca_file.read_bytes() if serving.client_ca_file else b""
+        client_ca = serving.client_ca_file.read_bytes() if serving.client_ca_file else b""
         if serving.certificate_file is not None and serving.key_file is not None:
             certificate = ServingCertificate.from_files(
                 serving.certificate_file,
                 serving.key_file,
-                replicas_ca=serving.ca_file,
-                callers_ca=callers_ca,
+                peer_ca=serving.ca_file,
+                client_ca=client_ca,
             )
-            self._metrics.certificate_expires(certificate.expires_at)
+            self._metrics.set_certificate_expiry(certificate.expires_at)
             return certificate
-        self._keeper = Keeper(
+        self._certificate_rotator = CertificateRotator(
             operator.client,
             namespace=self._settings.namespace,
             secret=serving.certificate_secret,
@@ -223,31 +226,33 @@ class Process:
             ),
             clock=self._clock,
             rng=self._dice,
-            adopted=lambda certificate: self._metrics.certificate_expires(certificate.expires_at),
+            on_certificate=lambda certificate: self._metrics.set_certificate_expiry(
+                certificate.expires_at
+            ),
         )
         try:
-            return await self._keeper.obtain(callers_ca)
+            return await self._certificate_rotator.obtain(client_ca)
         except (NotFound, Forbidden) as error:
             if not self._settings.read_only:
                 raise
             # To look at a cluster takes no installation, and nobody calls the webhook then.
             log.warning("Using a self-signed certificate that no client trusts", error=str(error))
-        self._keeper = None
-        made = await issue(
+        self._certificate_rotator = None
+        made = await issue_certificate(
             [self._replica_name],
             valid_for=serving.certificate_life,
             ca_valid_for=serving.authority_life,
             now=self._clock.now(),
         )
-        return ServingCertificate.from_pem(made.cert_pem, made.key_pem, callers_ca=callers_ca)
+        return ServingCertificate(made.cert_pem, made.key_pem, client_ca=client_ca)
 
     async def _keep_certificate(self) -> None:
-        if self._keeper is not None:
-            await self._keeper.run()
+        if self._certificate_rotator is not None:
+            await self._certificate_rotator.run()
         elif self._certificate is not None:
             shown = self._certificate
             await shown.watch_files(
-                changed=lambda: self._metrics.certificate_expires(shown.expires_at)
+                changed=lambda: self._metrics.set_certificate_expiry(shown.expires_at)
             )
 
     async def _freeze_when_synced(self, operator: Operator) -> None:
@@ -271,19 +276,19 @@ class Process:
             loop.add_signal_handler(number, stop)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
 
-    def _facts(self, operator: Operator, webhook: WebhookServer) -> Facts:
+    def _facts(self, operator: Operator, webhook: WebhookServer) -> HealthState:
         election = self._settings.leader_election.enabled
         leads = operator.elector.leads
         missing = operator.cluster.missing_kinds()
         certificate = self._certificate
-        return Facts(
+        return HealthState(
             leader=leads,
             leader_election=("active" if leads else "standby") if election else "disabled",
             webhook_server="running" if webhook.running else "waiting",
             controllers="started" if self._ready else "waiting",
             caches="missing " + ", ".join(missing) if missing else "synced",
             api_reachable=not operator.cluster.unheard(),
-            stalled=self._loop_watch.stalled(),
+            stalled=self._loop_monitor.stalled(),
             certificate_expired=certificate is not None
             and certificate.expires_at <= self._clock.now(),
             shutting_down=self._stopping.is_set(),

@@ -30,7 +30,7 @@ class Report:
             cache_ages={
                 plural: now - store.heard_at for plural, store in stores.items() if store.synced
             },
-            storms=self._operator.cluster.nodes.storms,
+            storm_active=self._operator.cluster.nodes.storms,
         )
 
 
@@ -60,8 +60,8 @@ def count(metrics: Metrics, turn: Turn, seconds: float) -> None:
     """Count a turn and its evictions."""
     kind = turn.key.kind.lower()
     action = "evict" if turn.evictions else "none"
-    metrics.reconciliation(kind, action, str(turn.reason), seconds)
+    metrics.record_reconciliation(kind, action, str(turn.reason), seconds)
     for eviction in turn.evictions:
-        metrics.eviction(
+        metrics.record_eviction(
             turn.key.namespace, kind, str(eviction.move.toward), eviction.outcome.lower()
         )

@@ -11,7 +11,8 @@ from spotalis.kube.config_error import ConfigError
 from spotalis.kube.errors import ApiError
 from spotalis.model.errors import NoHome, PortTaken
 from spotalis.model.transport import TransportError
-from spotalis.webhook.certificate import CertificateMismatch, IssueFailed
+from spotalis.webhook.issuer import IssueFailed
+from spotalis.webhook.serving_certificate import CertificateMismatch
 
 
 def connect(environment: Mapping[str, str], *, kubeconfig: str, context: str) -> ClusterAccess:

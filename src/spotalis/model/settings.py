@@ -405,7 +405,7 @@ class ServingOptions:
     )
     certificate_life: timedelta = setting(
         "webhook.certificates.duration",
-        Duration(timedelta(minutes=10)),  # a change settles for a minute (webhook/keeper.py)
+        Duration(timedelta(minutes=10)),  # several times Lifetimes.settling
         timedelta(days=90),
         "How long a self-made certificate is valid; renewed when two thirds of it are over.",
     )

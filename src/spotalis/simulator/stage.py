@@ -19,9 +19,10 @@ from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
 from spotalis.model.nodes import NodeType
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
-from spotalis.webhook.certificate import ServingCertificate, issue
-from spotalis.webhook.registration import configuration, write_ca_bundle
+from spotalis.webhook.issuer import issue_certificate
 from spotalis.webhook.server import PATH, WebhookServer
+from spotalis.webhook.serving_certificate import ServingCertificate
+from spotalis.webhook.webhook_configuration import inject_ca_bundle, webhook_configuration
 
 CONFIGURATION = "spotalis"
 HOST = "127.0.0.1"
@@ -128,21 +129,21 @@ async def _open_webhook(
     cluster: EmbeddedCluster, operator: Operator, clock: Clock
 ) -> WebhookServer:
     """Serve admission over TLS and register it, as an installation does."""
-    made = await issue(
+    made = await issue_certificate(
         ["localhost"],
         [HOST],
         valid_for=timedelta(days=1),
         ca_valid_for=timedelta(days=1),
         now=clock.now(),
     )
-    webhook = WebhookServer(operator.admission.answer, clock=clock, observe=lambda r, s: None)
-    certificate = ServingCertificate.from_pem(made.cert_pem, made.key_pem)
+    webhook = WebhookServer(operator.admission.handle, clock=clock, observe=lambda r, s: None)
+    certificate = ServingCertificate(made.cert_pem, made.key_pem)
     port = await webhook.start(HOST, 0, certificate)
-    registered = configuration(
+    registered = webhook_configuration(
         name=CONFIGURATION,
         client_config={"url": f"https://{HOST}:{port}{PATH}"},
         excluded=sorted(operator.settings.namespaces.excluded),
     )
     await cluster.api.create("mutatingwebhookconfigurations", registered)
-    await write_ca_bundle(operator.client, clock, CONFIGURATION, made.ca_pem)
+    await inject_ca_bundle(operator.client, clock, CONFIGURATION, made.ca_pem)
     return webhook

@@ -47,7 +47,7 @@ class Snapshot:
     workloads: Sequence[WorkloadRow] = ()
     cache_ages: Mapping[str, float] = field(default_factory=dict)
     """Seconds since each resource's watch last said something."""
-    storms: bool = False
+    storm_active: bool = False
     """Moves towards spot rest in the whole cluster."""
 
 
@@ -100,7 +100,7 @@ def _families(snapshot: Snapshot) -> Iterator[Iterable[str]]:
     yield _gauge(
         "spotalis_storm_active",
         "1 while spot nodes are being lost in numbers and no replica moves to spot.",
-        [("", int(snapshot.storms))],
+        [("", int(snapshot.storm_active))],
     )
     yield _gauge(
         "spotalis_cache_age_seconds",

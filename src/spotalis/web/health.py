@@ -17,7 +17,7 @@ from spotalis.model.errors import rfc3339
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class HealthState:
     """What the answers depend on; as it is at this moment."""
 
     leader: bool
@@ -28,7 +28,7 @@ class Facts:
     caches: str = "synced"
     """``synced``, or which resources are missing: ``waiting for pods, nodes``."""
     stalled: bool = False
-    """The event loop does not turn (:class:`LoopWatch`)."""
+    """The event loop does not turn (:class:`EventLoopMonitor`)."""
     task_ended: bool = False
     """A task that must run as long as the process, such as a watch, is over."""
     certificate_expired: bool = False
@@ -36,7 +36,7 @@ class Facts:
     api_reachable: bool = True
 
 
-def healthz(facts: Facts, now: datetime) -> tuple[int, bytes]:
+def healthz(facts: HealthState, now: datetime) -> tuple[int, bytes]:
     """Status and JSON: unhealthy is only what a restart would cure.
 
     An unreachable API server or an expired certificate is not: a restart would only lose the
@@ -52,7 +52,7 @@ def healthz(facts: Facts, now: datetime) -> tuple[int, bytes]:
     return 200 if healthy else 503, msgspec.json.encode(body)
 
 
-def readyz(facts: Facts) -> tuple[int, bytes]:
+def readyz(facts: HealthState) -> tuple[int, bytes]:
     """Status and JSON: ready is who can answer the API server's reviews, leader or not.
 
     While not ready, ``not_ready_because`` lists every reason; a ready answer has no such key.
@@ -80,7 +80,7 @@ def readyz(facts: Facts) -> tuple[int, bytes]:
     return 503 if because else 200, msgspec.json.encode(body)
 
 
-class LoopWatch:
+class EventLoopMonitor:
     """Measures how late the event loop is, by a timer that should go off every second."""
 
     def __init__(

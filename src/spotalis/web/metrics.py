@@ -178,53 +178,57 @@ class Metrics:
         )
         self._leading = False
 
-    def reconciliation(self, workload_type: str, action: str, result: str, seconds: float) -> None:
+    def record_reconciliation(
+        self, workload_type: str, action: str, result: str, seconds: float
+    ) -> None:
         """A workload's turn is over."""
         self._reconciliations[workload_type, action, result].inc()
         self._reconciliation_seconds.observe(seconds)
 
-    def reconciliation_error(self, workload_type: str, error_type: str) -> None:
+    def record_reconciliation_error(self, workload_type: str, error_type: str) -> None:
         """A turn ended in an error; ``error_type`` is from a small fixed set, never a message."""
         self._reconciliation_errors[workload_type, error_type].inc()
 
-    def eviction(self, namespace: str, workload_type: str, toward: str, outcome: str) -> None:
+    def record_eviction(
+        self, namespace: str, workload_type: str, toward: str, outcome: str
+    ) -> None:
         """The API server answered an eviction, or did not."""
         self._evictions[namespace, workload_type, toward, outcome].inc()
 
-    def webhook_request(self, operation: str, result: str, seconds: float) -> None:
+    def record_webhook_request(self, operation: str, result: str, seconds: float) -> None:
         """A review was answered, or refused."""
         self._webhook_requests[operation, result].inc()
         self._webhook_seconds.observe(seconds)
 
-    def mutation(self, kind: str) -> None:
+    def record_admission(self, kind: str) -> None:
         """A pod was patched."""
         self._mutations[(kind,)].inc()
 
-    def forwarded(self, way: str) -> None:
+    def record_forward(self, way: str) -> None:
         """A review was decided, by the leader or without it."""
         self._forwarded[(way,)].inc()
 
-    def leader(self, leading: bool) -> None:
+    def set_leader(self, leading: bool) -> None:
         """Whether this replica leads now; may be told as often as one likes."""
         if leading != self._leading:
             self._leadership_changes.inc()
         self._leading = leading
         self._leader.set(leading)
 
-    def api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
+    def record_api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
         """The API server answered with an HTTP status, or ``none`` came."""
         self._api_requests[verb, resource, code].inc()
         self._api_seconds[(verb,)].observe(seconds)
 
-    def watch_restarted(self, resource: str) -> None:
+    def record_watch_restart(self, resource: str) -> None:
         """A watch ended and is begun again."""
         self._watch_restarts[(resource,)].inc()
 
-    def event_loop_lag(self, seconds: float) -> None:
-        """The worst lag of late (:class:`spotalis.web.health.LoopWatch`)."""
+    def set_event_loop_lag(self, seconds: float) -> None:
+        """The worst lag of late (:class:`spotalis.web.health.EventLoopMonitor`)."""
         self._loop_lag.set(seconds)
 
-    def certificate_expires(self, at: datetime) -> None:
+    def set_certificate_expiry(self, at: datetime) -> None:
         """The webhook shows a certificate that is valid until then."""
         self._certificate_expires.set(at.timestamp())
 

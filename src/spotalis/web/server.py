@@ -17,7 +17,7 @@ from aiohttp import web
 from spotalis.model.environment import Clock
 from spotalis.model.errors import PortTaken, error_json
 from spotalis.web.exposition import Snapshot
-from spotalis.web.health import Facts, healthz, readyz
+from spotalis.web.health import HealthState, healthz, readyz
 from spotalis.web.metrics import OPEN_METRICS, Metrics, content_type
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class PlainServer:
         )
 
 
-def health_server(facts: Callable[[], Facts], *, clock: Clock) -> PlainServer:
+def health_server(facts: Callable[[], HealthState], *, clock: Clock) -> PlainServer:
     """``/healthz`` and ``/readyz``; ``facts`` is asked at every request, so it must be cheap."""
 
     async def health(request: web.BaseRequest) -> web.Response:

@@ -23,11 +23,11 @@ from spotalis.model.objects import Owner, Workload
 from spotalis.model.transport import TransportError
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
-from spotalis.webhook import review
-from spotalis.webhook.errors import BadReview, Misdirected
+from spotalis.webhook import admission_review
+from spotalis.webhook.admission_review import AdmissionRequest, PodObject
+from spotalis.webhook.errors import InvalidAdmissionReview, NotLeader
 from spotalis.webhook.forward import Forwarder
-from spotalis.webhook.patch import Operation, pod_patch
-from spotalis.webhook.review import AdmissionRequest, PodObject
+from spotalis.webhook.pod_patch import Operation, pod_patch
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ FETCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AdmissionDecision:
     """What was decided about one pod."""
 
     result: str
@@ -50,7 +50,7 @@ class Verdict:
     """The whole answer, if the leader has given it."""
 
 
-class Admission:
+class AdmissionHandler:
     """Answers reviews; never denies. Decisions of one workload follow each other without a pause
     between looking and reserving, and one replica makes them all, so a burst is split exactly."""
 
@@ -62,71 +62,73 @@ class Admission:
         reservations: Reservations,
         client: Client,
         forwarder: Forwarder,
-        decided: Callable[[str], None] = lambda result: None,
+        on_admission: Callable[[str], None] = lambda result: None,
     ) -> None:
         self._forwarder = forwarder
         self._cluster = cluster
         self._observer = observer
         self._reservations = reservations
         self._client = client
-        self._decided = decided
+        self._on_admission = on_admission
 
-    async def answer(self, body: bytes) -> bytes:
+    async def handle(self, body: bytes) -> bytes:
         """A review's body in, the answer's body out.
 
         Raises:
-            BadReview: the body is no AdmissionReview v1.
+            InvalidAdmissionReview: the body is no AdmissionReview v1.
         """
         return await self._answer(body, forwarded=False)
 
-    async def answer_forwarded(self, body: bytes) -> bytes:
+    async def handle_forwarded(self, body: bytes) -> bytes:
         """The same for another replica, which takes us for the leader; never sent on.
 
         Raises:
-            BadReview: the body is no AdmissionReview v1.
-            Misdirected: we do not lead, or know nothing yet.
+            InvalidAdmissionReview: the body is no AdmissionReview v1.
+            NotLeader: we do not lead, or know nothing yet.
         """
         if not (self._forwarder.leads and self._cluster.synced):
-            raise Misdirected
+            raise NotLeader
         return await self._answer(body, forwarded=True)
 
     async def _answer(self, body: bytes, *, forwarded: bool) -> bytes:
-        request = review.read(body)
+        request = admission_review.read(body)
         if request.object is None:
-            raise BadReview("request.object is missing")
+            raise InvalidAdmissionReview("request.object is missing")
         self._observer.reviews_came = True
         verdict = await self._decide(request, request.object, None if forwarded else body)
         if verdict.answer:
             return verdict.answer
-        self._decided(verdict.result)
-        return review.answer(request.uid, patch=verdict.patch, audit={"decision": verdict.result})
+        self._on_admission(verdict.result)
+        return admission_review.answer(
+            request.uid, patch=verdict.patch, audit={"decision": verdict.result}
+        )
 
     async def _decide(
         self, request: AdmissionRequest, pod: PodObject, body: bytes | None
-    ) -> Verdict:
+    ) -> AdmissionDecision:
         """``body`` is the review as it came, if it may be sent on to the leader."""
         if not_ours := _not_ours(request):
-            return Verdict(not_ours)
-        owner = review.controlling_owner(pod)
+            return AdmissionDecision(not_ours)
+        owner = admission_review.controlling_owner(pod)
         if owner is None or owner.group != "apps" or owner.kind not in _KINDS:
-            return Verdict("no-owner")
+            return AdmissionDecision("no-owner")
         cluster = self._cluster
         if not cluster.synced:
-            return Verdict("cache-not-ready")
+            return AdmissionDecision("cache-not-ready")
         namespace = cluster.namespaces.get("", request.namespace)
         if not cluster.settings.namespaces.admits(namespace):
-            return Verdict("namespace-excluded")
+            return AdmissionDecision("namespace-excluded")
         found = await self._find(request.namespace, owner)
         if found is None:
-            return Verdict("owner-unknown")
+            return AdmissionDecision("owner-unknown")
         configuration = configure(found.workload, namespace, cluster.settings.defaults)
         if why := self._why_left_alone(configuration):
-            return Verdict(why)
+            return AdmissionDecision(why)
         if self._is_placed(pod, owner):
-            return Verdict("placed-already")
+            return AdmissionDecision("placed-already")
         answer = None if body is None else await self._forwarder.ask(body)
         if answer is not None:
-            return Verdict("forwarded", answer=answer)
+            return AdmissionDecision("forwarded", answer=answer)
         return await self._place(request, pod, owner, found, configuration)
 
     def _why_left_alone(self, configuration: WorkloadConfiguration) -> str:
@@ -192,7 +194,7 @@ class Admission:
         owner: Owner,
         found: Found,
         configuration: WorkloadConfiguration,
-    ) -> Verdict:
+    ) -> AdmissionDecision:
         observed = self._look(found.workload, configuration, owner)
         with suppress(TimeoutError):
             async with asyncio.timeout(NEWS_WAIT_SECONDS):
@@ -209,7 +211,7 @@ class Admission:
             observed = self._look(found.workload, configuration, owner)
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
         classification = self._cluster.settings.classification
-        pinned = classification.pinned_to(review.required_nodes(pod))
+        pinned = classification.pinned_to(admission_review.required_nodes(pod))
         rule, pin = placement.rule, self._cluster.nodes.pin(placement.node_type)
         if pinned is not NodeType.UNKNOWN:
             placement = dataclasses.replace(placement, node_type=pinned)
@@ -217,7 +219,7 @@ class Admission:
         if not request.dry_run:
             self._reserve(request, owner, placement)
         patch = pod_patch(pod, placement, review=request.uid, rule=rule, pin=pin)
-        return Verdict(str(placement.node_type), tuple(patch))
+        return AdmissionDecision(str(placement.node_type), tuple(patch))
 
     def _look(
         self, workload: Workload, configuration: WorkloadConfiguration, owner: Owner

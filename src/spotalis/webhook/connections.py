@@ -1,4 +1,4 @@
-"""Callers' connections: how many, for how long, and which one goes when they are too many.
+"""ClientAuth' connections: how many, for how long, and which one goes when they are too many.
 
 aiohttp bounds what one connection may cost, but neither their number, nor the time until the
 first request, nor handshakes. asyncio takes 256 kB for the read buffer of each TLS connection,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 
-class Refused(Exception):
+class RequestRejected(Exception):
     """The request is answered with an HTTP error and the error JSON.
 
     ``close`` says whether the connection ends with the answer, which it must where the rest of
@@ -31,7 +31,7 @@ class Refused(Exception):
         self.close = close
 
 
-class BadReview(Refused):
+class InvalidAdmissionReview(RequestRejected):
     """The body is no AdmissionReview that can be answered: HTTP 400.
 
     Raised by whoever reads the body (the ``Answer`` of :class:`spotalis.webhook.server`).
@@ -41,7 +41,7 @@ class BadReview(Refused):
         super().__init__(400, "INVALID_REQUEST", message, details=details)
 
 
-class Misdirected(Refused):
+class NotLeader(RequestRejected):
     """Another replica takes us for the leader, and we are not: HTTP 421."""
 
     def __init__(self) -> None:

@@ -39,7 +39,7 @@ _CONNECTIONS = 4
 each, at the beginning of a burst."""
 
 
-class Way(StrEnum):
+class ForwardResult(StrEnum):
     """How a review came to its decision: a label of ``spotalis_webhook_forwarded_total``."""
 
     LED = "led"
@@ -58,22 +58,22 @@ class Way(StrEnum):
     """Decided here: no connection to the leader."""
 
 
-class Refusal(Exception):
+class PeerRejected(Exception):
     """Who was asked does not lead, or could not decide."""
 
 
-class Unreachable(Exception):
+class PeerUnreachable(Exception):
     """The question did not get there."""
 
 
-class Carrier(Protocol):
+class PeerClient(Protocol):
     """Takes a review to another replica: over the network, or in tests within the process."""
 
-    async def carry(self, address: str, body: bytes) -> bytes:
+    async def send(self, address: str, body: bytes) -> bytes:
         """The other replica's answer.
 
         Raises:
-            Refusal, Unreachable: see there.
+            PeerRejected, PeerUnreachable: see there.
         """
         ...
 
@@ -98,23 +98,23 @@ class Forwarder:
     def __init__(
         self,
         leadership: Leadership,
-        carrier: Carrier | None,
+        peer_client: PeerClient | None,
         *,
         clock: Clock,
-        went: Callable[[str], None] = lambda way: None,
+        on_forward: Callable[[str], None] = lambda way: None,
     ) -> None:
-        """Without a carrier every review is decided here.
+        """Without a peer_client every review is decided here.
 
         Args:
             leadership: who leads.
-            carrier: how the leader is reached.
+            peer_client: how the leader is reached.
             clock: monotonic seconds.
             went: told the way of each review.
         """
         self._leadership = leadership
-        self._carrier = carrier
+        self._peer_client = peer_client
         self._clock = clock
-        self._went = went
+        self._on_forward = on_forward
         self._heard: tuple[str, float] = ("", 0.0)
         """Who has answered last, and when."""
         self._rests: tuple[str, float] = ("", 0.0)
@@ -128,27 +128,27 @@ class Forwarder:
     async def ask(self, body: bytes) -> bytes | None:
         """The leader's answer to a review; None: decide here."""
         way, answer = await self._ask(body)
-        self._went(way)
+        self._on_forward(way)
         return answer
 
-    async def _ask(self, body: bytes) -> tuple[Way, bytes | None]:
+    async def _ask(self, body: bytes) -> tuple[ForwardResult, bytes | None]:
         address = self._leadership.leader_address
-        way = first_way(
+        way = initial_result(
             leads=self._leadership.leads,
-            address=address if self._carrier else "",
+            address=address if self._peer_client else "",
             rests=self._rests,
             now=self._clock.monotonic(),
         )
-        if way is not Way.FORWARDED or self._carrier is None:
+        if way is not ForwardResult.FORWARDED or self._peer_client is None:
             return way, None
         try:
-            return way, await self._patiently(address, self._carrier.carry(address, body))
+            return way, await self._patiently(address, self._peer_client.send(address, body))
         except TimeoutError:
-            way = Way.TIMEOUT
-        except Refusal:
-            way = Way.REFUSED
-        except Unreachable:
-            way = Way.UNREACHABLE
+            way = ForwardResult.TIMEOUT
+        except PeerRejected:
+            way = ForwardResult.REFUSED
+        except PeerUnreachable:
+            way = ForwardResult.UNREACHABLE
         self._rests = (address, self._clock.monotonic() + REST_SECONDS)
         return way, None
 
@@ -176,7 +176,9 @@ class Forwarder:
         return answer
 
 
-def first_way(*, leads: bool, address: str, rests: tuple[str, float], now: float) -> Way:
+def initial_result(
+    *, leads: bool, address: str, rests: tuple[str, float], now: float
+) -> ForwardResult:
     """What to try first.
 
     Args:
@@ -186,33 +188,33 @@ def first_way(*, leads: bool, address: str, rests: tuple[str, float], now: float
         now: monotonic seconds.
     """
     if leads:
-        return Way.LED
+        return ForwardResult.LED
     if not address:
-        return Way.NO_LEADER
+        return ForwardResult.NO_LEADER
     if rests[0] == address and now < rests[1]:
-        return Way.RESTING
-    return Way.FORWARDED
+        return ForwardResult.RESTING
+    return ForwardResult.FORWARDED
 
 
-class HttpsCarrier:
+class HttpsPeerClient:
     """Takes reviews to the leader over TLS, both ends shown to be replicas."""
 
-    def __init__(self, context: Callable[[], ssl.SSLContext | None], replica_name: str) -> None:
+    def __init__(self, context: Callable[[], ssl.SSLContext | None], peer_name: str) -> None:
         """Nothing is opened before the first review.
 
         Args:
             context: the present one, to ask with; None while there is none.
-            replica_name: the DNS name in every replica's certificate.
+            peer_name: the DNS name in every replica's certificate.
         """
         self._context = context
-        self._replica_name = replica_name
+        self._replica_name = peer_name
         self._session: aiohttp.ClientSession | None = None
 
-    async def carry(self, address: str, body: bytes) -> bytes:
-        """See :class:`Carrier`; connections are kept for the next review."""
+    async def send(self, address: str, body: bytes) -> bytes:
+        """See :class:`PeerClient`; connections are kept for the next review."""
         context = self._context()
         if context is None:
-            raise Unreachable("no authority vouches for replicas")
+            raise PeerUnreachable("no authority vouches for replicas")
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
             self._session = aiohttp.ClientSession(connector=connector)
@@ -227,9 +229,9 @@ class HttpsCarrier:
             ) as answer:
                 said = await answer.read()
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(str(error)) from None
+            raise PeerUnreachable(str(error)) from None
         if answer.status != 200:
-            raise Refusal(f"HTTP {answer.status}")
+            raise PeerRejected(f"HTTP {answer.status}")
         return said
 
     async def close(self) -> None:

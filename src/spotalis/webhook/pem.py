@@ -30,7 +30,7 @@ def load_pair(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Outline:
+class CertificateInfo:
     """What is read of a certificate."""
 
     issuer: bytes
@@ -40,7 +40,7 @@ class Outline:
     until: datetime
 
 
-def outline(cert_pem: bytes) -> Outline:
+def outline(cert_pem: bytes) -> CertificateInfo:
     """Who issued the first certificate to whom, and for how long.
 
     ``ssl`` tells it of a verified peer or of an authority only, so it is read from the DER form:
@@ -61,7 +61,7 @@ def outline(cert_pem: bytes) -> Outline:
     times = list(_elements(fields[3][1]))
     if len(times) != 2:
         raise ValueError("the certificate's validity has no end")
-    return Outline(fields[2][1], fields[4][1], _time(*times[0]), _time(*times[1]))
+    return CertificateInfo(fields[2][1], fields[4][1], _time(*times[0]), _time(*times[1]))
 
 
 def expiry(cert_pem: bytes) -> datetime:

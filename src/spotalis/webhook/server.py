@@ -11,14 +11,15 @@ What an admission server must get right, and where the figures come from:
   Only ``_LARGE_BODIES`` bodies above ``_LARGE_BYTES`` are in memory at once; a review of a pod
   has 10 kB, so ordinary ones never wait for a large one.
 * What a body decodes to may be 27 times its size (``{},{},``), so the values in a review are
-  bounded (:mod:`spotalis.webhook.review`), and so are the reviews that are decoded at once: two
-  large ones take 2 x (14 + 9) MB, 32 ordinary ones of 32 KiB at most 32 x 0.9 MB. Together with
-  the connections (below) that is what a hundred hostile callers can make us hold
+  bounded (:mod:`spotalis.webhook.admission_review`), and so are the reviews that are decoded at
+  once: two large ones take 2 x (14 + 9) MB, 32 ordinary ones of 32 KiB at most 32 x 0.9 MB.
+  Together with the connections (below) that is what a hundred hostile callers can make us hold
   (``tests/contract/test_hostile_callers.py`` measures it against the manifest's limit).
 * Reading has a deadline, and so has answering; no caller can hold anything for longer.
 * ``/forward`` is for other replicas alone, which show a certificate of our own authority; the
-  API server shows none, or one that it is asked for (:mod:`spotalis.webhook.callers`).
-* TLS 1.3 by default (:mod:`spotalis.webhook.certificate`); a new certificate needs no restart.
+  API server shows none, or one that it is asked for (:mod:`spotalis.webhook.client_auth`).
+* TLS 1.3 by default (:mod:`spotalis.webhook.serving_certificate`); a new certificate needs no
+  restart.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from aiohttp import web
 
 from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
-from spotalis.webhook.callers import Callers
-from spotalis.webhook.certificate import ServingCertificate
+from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.connections import Connection, Connections, let_go
-from spotalis.webhook.errors import BadReview, Refused
+from spotalis.webhook.errors import InvalidAdmissionReview, RequestRejected
 from spotalis.webhook.forward import FORWARD_PATH
+from spotalis.webhook.serving_certificate import ServingCertificate
 
 logger = logging.getLogger(__name__)
 
 Answer: TypeAlias = Callable[[bytes], Awaitable[bytes]]
-"""From the body of an AdmissionReview to that of its answer; raises :class:`BadReview`."""
+"""From the body of an AdmissionReview to that of its answer."""
 Observe: TypeAlias = Callable[[str, float], None]
 """Told of every review: how it ended (``answered`` or an error's code), and the seconds."""
 
@@ -62,7 +63,7 @@ class WebhookServer:
         observe: Observe,
         forwarded: Answer | None = None,
         observe_forwarded: Observe = lambda result, seconds: None,
-        callers: Callers | None = None,
+        client_auth: ClientAuth | None = None,
         max_body_bytes: int = 7 * 1024 * 1024,
         max_connections: int = 128,
         max_concurrent: int = 32,
@@ -90,10 +91,10 @@ class WebhookServer:
         """
         self._answers = {PATH: answer}
         self._observers = {PATH: observe}
-        if forwarded is not None and callers is not None:
+        if forwarded is not None and client_auth is not None:
             self._answers[FORWARD_PATH] = forwarded
             self._observers[FORWARD_PATH] = observe_forwarded
-        self._callers = callers
+        self._client_auth = client_auth
         self._clock = clock
         self._observe = observe
         self._max_body_bytes = max_body_bytes
@@ -169,13 +170,15 @@ class WebhookServer:
         self._reviews.add(task)
         try:
             body = await self._review(request, connection)
-        except Refused as refused:
+        except RequestRejected as refused:
             result = refused.code.lower()
             response = self._error(refused)
         except Exception:
             logger.exception("a review failed")
             result = "internal_error"
-            response = self._error(Refused(500, "INTERNAL_ERROR", "the review failed; see the log"))
+            response = self._error(
+                RequestRejected(500, "INTERNAL_ERROR", "the review failed; see the log")
+            )
         else:
             result = "answered"
             response = web.Response(body=body, content_type="application/json")
@@ -201,7 +204,7 @@ class WebhookServer:
                 await self._large.acquire()
         except TimeoutError:
             message, later = "too many large reviews at once", {"Retry-After": "1"}
-            raise Refused(503, "OVERLOADED", message, headers=later, close=True) from None
+            raise RequestRejected(503, "OVERLOADED", message, headers=later, close=True) from None
         try:
             body = await self._read(request, deadline)
             connection.answers()
@@ -214,32 +217,34 @@ class WebhookServer:
         length, most = request.content_length, self._max_body_bytes
         unread = request.can_read_body
         if request.path not in self._answers:
-            raise Refused(404, "NOT_FOUND", f"there is only {PATH}", close=unread)
+            raise RequestRejected(404, "NOT_FOUND", f"there is only {PATH}", close=unread)
         if request.method != "POST":
             allow = {"Allow": "POST"}
-            raise Refused(405, "METHOD_NOT_ALLOWED", "must be POST", headers=allow, close=unread)
+            raise RequestRejected(
+                405, "METHOD_NOT_ALLOWED", "must be POST", headers=allow, close=unread
+            )
         if request.content_type != "application/json":
             message = "Content-Type must be application/json"
-            raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", message, close=unread)
+            raise RequestRejected(415, "UNSUPPORTED_MEDIA_TYPE", message, close=unread)
         if request.headers.get("Content-Encoding", "identity") != "identity":
             message = "the body must not be compressed (Content-Encoding)"
-            raise Refused(415, "UNSUPPORTED_MEDIA_TYPE", message, close=unread)
+            raise RequestRejected(415, "UNSUPPORTED_MEDIA_TYPE", message, close=unread)
         if length is not None and length > most:
             raise _too_large(most)
         if not self._may_ask(request):
             message = f"{request.path} is not for this caller: another certificate is needed"
-            raise Refused(403, "FORBIDDEN", message, close=unread)
+            raise RequestRejected(403, "FORBIDDEN", message, close=unread)
 
     def _may_ask(self, request: web.BaseRequest) -> bool:
         """Whether the path is for who asks, by the certificate shown in the handshake."""
-        if self._callers is None:
+        if self._client_auth is None:
             return True
         transport = request.transport
         shown = transport.get_extra_info("peercert") if transport is not None else None
-        ours = self._certificate.replicas_authorities if self._certificate else frozenset()
+        ours = self._certificate.peer_ca_names if self._certificate else frozenset()
         if request.path == FORWARD_PATH:
-            return self._callers.is_replica(shown, ours)
-        return self._callers.may_mutate(shown, ours)
+            return self._client_auth.is_peer(shown, ours)
+        return self._client_auth.is_api_server(shown, ours)
 
     async def _read(self, request: web.BaseRequest, deadline: float) -> bytes:
         """The whole body; whoever breaks the rules on the way is cut off."""
@@ -257,14 +262,16 @@ class WebhookServer:
                     chunks.append(chunk)
         except TimeoutError:
             message = f"the body took longer than {self._read_timeout_seconds:g} s"
-            raise Refused(408, "REQUEST_TIMEOUT", message, close=True) from None
+            raise RequestRejected(408, "REQUEST_TIMEOUT", message, close=True) from None
         except OSError as error:  # hung up, or no TLS any more: nobody reads this, but it counts
             let_go(error)
-            raise Refused(400, "CALLER_GONE", "the connection was lost", close=True) from None
+            raise RequestRejected(
+                400, "CALLER_GONE", "the connection was lost", close=True
+            ) from None
         except web.RequestPayloadError as error:
             let_go(error)
             message = "the body is not what its headers say"
-            raise Refused(400, "INVALID_REQUEST", message, close=True) from None
+            raise RequestRejected(400, "INVALID_REQUEST", message, close=True) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _in_turn(self, answer: Answer, body: bytes) -> bytes:
@@ -276,15 +283,17 @@ class WebhookServer:
         except TimeoutError:
             if deadline.expired():
                 message = f"no answer within {self._answer_timeout_seconds:g} s"
-                raise Refused(504, "DEADLINE_EXCEEDED", message) from None
+                raise RequestRejected(504, "DEADLINE_EXCEEDED", message) from None
             raise
 
     def _malformed(self, status: int) -> web.Response:
         """For what aiohttp itself cannot read as HTTP."""
         self._observe("invalid_request", 0.0)
-        return self._error(Refused(status, "INVALID_REQUEST", "not valid HTTP/1.1", close=True))
+        return self._error(
+            RequestRejected(status, "INVALID_REQUEST", "not valid HTTP/1.1", close=True)
+        )
 
-    def _error(self, refused: Refused) -> web.Response:
+    def _error(self, refused: RequestRejected) -> web.Response:
         response = web.Response(
             status=refused.status,
             body=error_json(
@@ -298,9 +307,9 @@ class WebhookServer:
         return response
 
 
-def _too_large(most: int) -> Refused:
+def _too_large(most: int) -> RequestRejected:
     message = f"the body must not be larger than {most} bytes"
-    return Refused(413, "PAYLOAD_TOO_LARGE", message, details={"limit": most}, close=True)
+    return RequestRejected(413, "PAYLOAD_TOO_LARGE", message, details={"limit": most}, close=True)
 
 
-__all__ = ["PATH", "Answer", "BadReview", "Observe", "WebhookServer"]
+__all__ = ["PATH", "Answer", "InvalidAdmissionReview", "Observe", "WebhookServer"]

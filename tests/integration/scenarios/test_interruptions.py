@@ -240,13 +240,13 @@ def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(play: P
                 await bed.reclaim(name)
             await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
             await incidents.told(bed, "web", "SpotStorm")
-            assert bed.scraped().storms
+            assert bed.scraped().storm_active
             await bed.stands_still("web", seconds=8 * MINUTE)
             await bed.reclaim(spot[3])  # one more, alone: it begins anew
             await bed.stands_still("web", seconds=10 * MINUTE - 5)
             assert bed.evictions() == []
             await bed.settled("web", 2, 2, within=30)
-            assert not bed.scraped().storms
+            assert not bed.scraped().storm_active
             said = await incidents.events(bed, "web")
             assert (said.count("SpotStorm"), said.count("SpotStormOver")) == (1, 1)
             await asyncio.sleep(MINUTE)

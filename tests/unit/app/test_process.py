@@ -8,7 +8,7 @@ from spotalis.kube.http import HttpTransport
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
 from spotalis.web.health import readyz
-from spotalis.webhook.forward import HttpsCarrier
+from spotalis.webhook.forward import HttpsPeerClient
 from tests.support.manual_clock import ManualClock
 
 
@@ -16,8 +16,8 @@ async def test_an_api_server_that_falls_silent_shows_in_readiness_and_not_in_hea
     clock = ManualClock()
     access = ClusterAccess(server="http://127.0.0.1:1")
     process = Process(access, ControllerConfiguration(), ServingOptions(), clock=clock)
-    carrier = HttpsCarrier(lambda: None, "spotalis-webhook")
-    operator = process._operator(HttpTransport(access, clock=clock), carrier)
+    peer_client = HttpsPeerClient(lambda: None, "spotalis-webhook")
+    operator = process._operator(HttpTransport(access, clock=clock), peer_client)
     webhook = process._webhook(operator)
     for store in operator.cluster.stores().values():
         store.synced = True

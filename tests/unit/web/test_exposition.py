@@ -45,7 +45,7 @@ async def test_a_workload_has_its_replicas_its_status_and_its_place_in_the_sums(
               replicas=(), blocked=True, fallback=2),
         a_row(namespace="infra", reason="NoSpotCapacity", replicas=(), blocked=True, fallback=1),
     )  # fmt: skip
-    series = await _series(Snapshot(workloads=rows, cache_ages={"pods": 1.5}, storms=True))
+    series = await _series(Snapshot(workloads=rows, cache_ages={"pods": 1.5}, storm_active=True))
     api = ("namespace=shop", "workload=api", "workload_type=Deployment")
     db = ("namespace=shop", "workload=db", "workload_type=StatefulSet")
     other = ("namespace=infra", "workload=api", "workload_type=Deployment")

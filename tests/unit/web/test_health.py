@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import spotalis
-from spotalis.web.health import Facts, LoopWatch, healthz, readyz
+from spotalis.web.health import EventLoopMonitor, HealthState, healthz, readyz
 from tests.support.manual_clock import ManualClock
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-WELL = Facts(leader=True, leader_election="active", webhook_server="running", controllers="started")
+WELL = HealthState(
+    leader=True, leader_election="active", webhook_server="running", controllers="started"
+)
 
 
 def test_a_well_process_answers_what_the_contract_says() -> None:
@@ -107,7 +109,7 @@ def test_several_reasons_are_all_told() -> None:
 
 def test_the_lag_is_how_much_later_than_a_second_the_beat_comes() -> None:
     clock, told = ManualClock(), list[float]()
-    watch = LoopWatch(clock, report=told.append)
+    watch = EventLoopMonitor(clock, report=told.append)
     clock.advance(1.0)
     watch.beat()
     clock.advance(1.25)
@@ -119,7 +121,7 @@ def test_the_lag_is_how_much_later_than_a_second_the_beat_comes() -> None:
 
 def test_a_lag_is_forgotten_after_a_minute() -> None:
     clock = ManualClock()
-    watch = LoopWatch(clock)
+    watch = EventLoopMonitor(clock)
     clock.advance(3.0)
     watch.beat()
     for _ in range(59):
@@ -133,7 +135,7 @@ def test_a_lag_is_forgotten_after_a_minute() -> None:
 
 def test_a_loop_is_stalled_while_its_beat_is_ten_seconds_overdue() -> None:
     clock = ManualClock()
-    watch = LoopWatch(clock)
+    watch = EventLoopMonitor(clock)
     clock.advance(10.9)
     assert not watch.stalled()
     clock.advance(0.2)
@@ -154,7 +156,7 @@ async def test_a_blocked_loop_is_measured() -> None:
         lags.append(seconds)
         measured.set()
 
-    watch = LoopWatch(RealClock(), report=report, interval_seconds=0.01)
+    watch = EventLoopMonitor(RealClock(), report=report, interval_seconds=0.01)
     running = asyncio.create_task(watch.run())
     await asyncio.sleep(0)  # let it set its timer
     until = perf_counter() + 0.1

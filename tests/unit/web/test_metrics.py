@@ -24,17 +24,17 @@ ROW = WorkloadRow(
 def used_metrics() -> Metrics:
     """Each method called once."""
     metrics = Metrics(version="0.1.0", revision="abc")
-    metrics.reconciliation("Deployment", "evict", "evicted", 0.02)
-    metrics.reconciliation_error("Deployment", "transport")
-    metrics.eviction("shop", "Deployment", "spot", "evicted")
-    metrics.webhook_request("CREATE", "answered", 0.0004)
-    metrics.mutation("placement")
-    metrics.forwarded("forwarded")
-    metrics.leader(True)
-    metrics.api_request("create", "pods/eviction", "201", 0.01)
-    metrics.watch_restarted("pods")
-    metrics.event_loop_lag(0.002)
-    metrics.certificate_expires(datetime(2026, 11, 23, tzinfo=UTC))
+    metrics.record_reconciliation("Deployment", "evict", "evicted", 0.02)
+    metrics.record_reconciliation_error("Deployment", "transport")
+    metrics.record_eviction("shop", "Deployment", "spot", "evicted")
+    metrics.record_webhook_request("CREATE", "answered", 0.0004)
+    metrics.record_admission("placement")
+    metrics.record_forward("forwarded")
+    metrics.set_leader(True)
+    metrics.record_api_request("create", "pods/eviction", "201", 0.01)
+    metrics.record_watch_restart("pods")
+    metrics.set_event_loop_lag(0.002)
+    metrics.set_certificate_expiry(datetime(2026, 11, 23, tzinfo=UTC))
     return metrics
 
 
@@ -118,7 +118,7 @@ async def test_the_process_tells_its_memory_and_its_version() -> None:
 async def test_leadership_changes_when_it_changes_and_not_when_it_is_told_again() -> None:
     metrics = Metrics(version="0")
     for leading in (False, True, True, False, True):
-        metrics.leader(leading)
+        metrics.set_leader(leading)
     samples = {s.name: s.value for s in await _samples(metrics)}
     assert samples["spotalis_leadership_changes_total"] == 3
     assert samples["spotalis_leader_election_status"] == 1
@@ -130,7 +130,7 @@ def test_the_webhooks_buckets_start_at_half_a_millisecond() -> None:
 
 async def test_two_registries_do_not_share_a_count() -> None:
     one, other = Metrics(version="0"), Metrics(version="0")
-    one.mutation("placement")
+    one.record_admission("placement")
     assert "spotalis_webhook_mutations_total" in {s.name for s in await _samples(one)}
     assert "spotalis_webhook_mutations_total" not in {s.name for s in await _samples(other)}
 

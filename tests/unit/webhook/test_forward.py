@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from spotalis.webhook.forward import Forwarder, Refusal, Unreachable, Way, first_way
+from spotalis.webhook.forward import (
+    Forwarder,
+    ForwardResult,
+    PeerRejected,
+    PeerUnreachable,
+    initial_result,
+)
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
 LEADER, NEXT = "10.0.0.5:9443", "10.0.0.6:9443"
@@ -17,17 +23,29 @@ LEADER, NEXT = "10.0.0.5:9443", "10.0.0.6:9443"
 @pytest.mark.parametrize(
     ("leads", "address", "rests", "way"),
     [
-        pytest.param(True, "", ("", 0.0), Way.LED, id="the leader decides"),
-        pytest.param(True, LEADER, (LEADER, 99.0), Way.LED, id="whatever it knew as a standby"),
-        pytest.param(False, "", ("", 0.0), Way.NO_LEADER, id="without a leader a standby decides"),
-        pytest.param(False, LEADER, ("", 0.0), Way.FORWARDED, id="with one it asks"),
-        pytest.param(False, LEADER, (LEADER, 10.1), Way.RESTING, id="but not one that was silent"),
-        pytest.param(False, LEADER, (LEADER, 10.0), Way.FORWARDED, id="for more than a while"),
-        pytest.param(False, NEXT, (LEADER, 10.1), Way.FORWARDED, id="and its successor at once"),
+        pytest.param(True, "", ("", 0.0), ForwardResult.LED, id="the leader decides"),
+        pytest.param(
+            True, LEADER, (LEADER, 99.0), ForwardResult.LED, id="whatever it knew as a standby"
+        ),
+        pytest.param(
+            False, "", ("", 0.0), ForwardResult.NO_LEADER, id="without a leader a standby decides"
+        ),
+        pytest.param(False, LEADER, ("", 0.0), ForwardResult.FORWARDED, id="with one it asks"),
+        pytest.param(
+            False, LEADER, (LEADER, 10.1), ForwardResult.RESTING, id="but not one that was silent"
+        ),
+        pytest.param(
+            False, LEADER, (LEADER, 10.0), ForwardResult.FORWARDED, id="for more than a while"
+        ),
+        pytest.param(
+            False, NEXT, (LEADER, 10.1), ForwardResult.FORWARDED, id="and its successor at once"
+        ),
     ],
 )
-def test_the_first_way(leads: bool, address: str, rests: tuple[str, float], way: Way) -> None:
-    assert first_way(leads=leads, address=address, rests=rests, now=10.0) is way
+def test_the_first_way(
+    leads: bool, address: str, rests: tuple[str, float], way: ForwardResult
+) -> None:
+    assert initial_result(leads=leads, address=address, rests=rests, now=10.0) is way
 
 
 @dataclass
@@ -37,13 +55,13 @@ class Leadership:
 
 
 @dataclass
-class ScriptedCarrier:
+class ScriptedPeerClient:
     """Answers after so many seconds, or raises; the last of the script is repeated."""
 
     script: list[float | Exception]
     asked: list[str] = field(default_factory=list)
 
-    async def carry(self, address: str, body: bytes) -> bytes:
+    async def send(self, address: str, body: bytes) -> bytes:
         self.asked.append(address)
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):
@@ -57,10 +75,10 @@ class Standby:
 
     def __init__(self, *script: float | Exception) -> None:
         self.leadership = Leadership()
-        self.carrier = ScriptedCarrier(list(script))
+        self.peer_client = ScriptedPeerClient(list(script))
         self.ways: list[str] = []
         self.forwarder = Forwarder(
-            self.leadership, self.carrier, clock=LoopClock(), went=self.ways.append
+            self.leadership, self.peer_client, clock=LoopClock(), on_forward=self.ways.append
         )
 
     async def ask(self) -> tuple[bytes | None, float]:
@@ -94,7 +112,7 @@ def test_a_silent_leader_is_waited_for_300_ms_and_left_alone_for_5_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "way"), [(Refusal("421"), "refused"), (Unreachable("nobody"), "unreachable")]
+    ("error", "way"), [(PeerRejected("421"), "refused"), (PeerUnreachable("nobody"), "unreachable")]
 )
 def test_a_leader_that_refuses_or_is_not_there_is_left_alone_for_5_s(
     error: Exception, way: str
@@ -106,7 +124,7 @@ def test_a_leader_that_refuses_or_is_not_there_is_left_alone_for_5_s(
         assert standby.ways == [way, "resting"]
         standby.leadership.leader_address = NEXT
         await standby.ask()
-        assert standby.carrier.asked == [LEADER, NEXT], "its successor is asked at once"
+        assert standby.peer_client.asked == [LEADER, NEXT], "its successor is asked at once"
 
     in_virtual_time(story())
 
@@ -143,6 +161,6 @@ def test_nobody_is_asked_where_there_is_nobody_to_ask(
         standby = Standby(0.001)
         prepare(standby)
         assert await standby.ask() == (None, 0.0)
-        assert (standby.ways, standby.carrier.asked) == ([way], [])
+        assert (standby.ways, standby.peer_client.asked) == ([way], [])
 
     in_virtual_time(story())

@@ -11,19 +11,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spotalis.webhook.callers import Callers
-from spotalis.webhook.certificate import Issued, ServingCertificate, issue
-from spotalis.webhook.errors import Misdirected
-from spotalis.webhook.forward import HttpsCarrier, Refusal, Unreachable
+from spotalis.webhook.client_auth import ClientAuth
+from spotalis.webhook.errors import NotLeader
+from spotalis.webhook.forward import HttpsPeerClient, PeerRejected, PeerUnreachable
+from spotalis.webhook.issuer import IssuedCertificate, issue_certificate
 from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.http_caller import ask
 from tests.support.manual_clock import ManualClock
 
 NAME = "spotalis-webhook.spotalis-system.svc"
 
 
-async def issued(name: str = NAME, *, by: Issued | None = None) -> Issued:
-    return await issue(
+async def issued(name: str = NAME, *, by: IssuedCertificate | None = None) -> IssuedCertificate:
+    return await issue_certificate(
         [name, "localhost"],
         ["127.0.0.1"],
         valid_for=timedelta(days=1),
@@ -33,11 +34,11 @@ async def issued(name: str = NAME, *, by: Issued | None = None) -> Issued:
     )
 
 
-def showing(made: Issued | None, *, trusting: Issued) -> ssl.SSLContext:
+def showing(made: IssuedCertificate | None, *, trusting: IssuedCertificate) -> ssl.SSLContext:
     """A caller's context."""
     if made is not None:
-        shown = ServingCertificate.from_pem(
-            made.cert_pem, made.key_pem, replicas_ca=trusting.ca_pem
+        shown = ServingCertificate(
+            made.cert_pem, made.key_pem, peer_ca=trusting.ca_pem
         ).client_context
         assert shown is not None
         return shown
@@ -52,25 +53,25 @@ async def _here(body: bytes) -> bytes:
 
 async def _forwarded(body: bytes) -> bytes:
     if body == b"not you":
-        raise Misdirected
+        raise NotLeader
     return b'{"path":"forward"}'
 
 
 @dataclass
 class Served:
     port: int
-    ours: Issued
+    ours: IssuedCertificate
     certificate: ServingCertificate
 
 
 @asynccontextmanager
-async def serving(*, api_server: Issued | None = None) -> AsyncIterator[Served]:
+async def serving(*, api_server: IssuedCertificate | None = None) -> AsyncIterator[Served]:
     ours = await issued()
-    certificate = ServingCertificate.from_pem(
+    certificate = ServingCertificate(
         ours.cert_pem,
         ours.key_pem,
-        replicas_ca=ours.ca_pem,
-        callers_ca=api_server.ca_pem if api_server else b"",
+        peer_ca=ours.ca_pem,
+        client_ca=api_server.ca_pem if api_server else b"",
     )
     server = WebhookServer(
         _here,
@@ -78,8 +79,8 @@ async def serving(*, api_server: Issued | None = None) -> AsyncIterator[Served]:
         observe=lambda result, seconds: None,
         forwarded=_forwarded,
         # What we issue has this common name, so the API server's stand-in has it as well.
-        callers=Callers(
-            replica_name=NAME, api_server_name="spotalis-webhook" if api_server else ""
+        client_auth=ClientAuth(
+            peer_name=NAME, api_server_name="spotalis-webhook" if api_server else ""
         ),
     )
     port = await server.start("127.0.0.1", 0, certificate)
@@ -90,32 +91,34 @@ async def serving(*, api_server: Issued | None = None) -> AsyncIterator[Served]:
 
 
 @asynccontextmanager
-async def carrying(context: ssl.SSLContext | None, name: str = NAME) -> AsyncIterator[HttpsCarrier]:
-    carrier = HttpsCarrier(lambda: context, name)
+async def carrying(
+    context: ssl.SSLContext | None, name: str = NAME
+) -> AsyncIterator[HttpsPeerClient]:
+    peer_client = HttpsPeerClient(lambda: context, name)
     try:
-        yield carrier
+        yield peer_client
     finally:
-        await carrier.close()
+        await peer_client.close()
 
 
 async def test_a_replica_is_answered_on_the_path_for_replicas() -> None:
-    async with serving() as served, carrying(served.certificate.client_context) as carrier:
-        answer = await carrier.carry(f"127.0.0.1:{served.port}", b"{}")
+    async with serving() as served, carrying(served.certificate.client_context) as peer_client:
+        answer = await peer_client.send(f"127.0.0.1:{served.port}", b"{}")
     assert answer == b'{"path":"forward"}'
 
 
 async def test_a_replica_with_another_certificate_of_our_authority_is_answered_as_well() -> None:
     async with serving() as served:
         other = await issued(by=served.ours)
-        async with carrying(showing(other, trusting=served.ours)) as carrier:
-            answer = await carrier.carry(f"127.0.0.1:{served.port}", b"{}")
+        async with carrying(showing(other, trusting=served.ours)) as peer_client:
+            answer = await peer_client.send(f"127.0.0.1:{served.port}", b"{}")
     assert answer == b'{"path":"forward"}'
 
 
 async def test_who_does_not_lead_refuses_a_forwarded_review() -> None:
-    async with serving() as served, carrying(served.certificate.client_context) as carrier:
-        with pytest.raises(Refusal, match="421"):
-            await carrier.carry(f"127.0.0.1:{served.port}", b"not you")
+    async with serving() as served, carrying(served.certificate.client_context) as peer_client:
+        with pytest.raises(PeerRejected, match="421"):
+            await peer_client.send(f"127.0.0.1:{served.port}", b"not you")
 
 
 async def test_without_a_certificate_reviews_are_answered_and_the_other_path_is_forbidden() -> None:
@@ -171,19 +174,19 @@ async def test_a_leader_that_is_not_one_of_us_is_not_told_of_reviews() -> None:
             (showing(await issued(), trusting=await issued()), NAME),
             (showing(stranger, trusting=served.ours), "some-other-name"),
         ):
-            async with carrying(context, name) as carrier:
-                with pytest.raises(Unreachable):
-                    await carrier.carry(f"127.0.0.1:{served.port}", b"{}")
+            async with carrying(context, name) as peer_client:
+                with pytest.raises(PeerUnreachable):
+                    await peer_client.send(f"127.0.0.1:{served.port}", b"{}")
 
 
 async def test_nobody_there_and_no_authority_are_unreachable() -> None:
-    async with carrying(None) as carrier:
-        with pytest.raises(Unreachable):
-            await carrier.carry("127.0.0.1:1", b"{}")
+    async with carrying(None) as peer_client:
+        with pytest.raises(PeerUnreachable):
+            await peer_client.send("127.0.0.1:1", b"{}")
     ours = await issued()
-    async with carrying(showing(ours, trusting=ours)) as carrier:
-        with pytest.raises(Unreachable):
-            await carrier.carry("127.0.0.1:1", b"{}")
+    async with carrying(showing(ours, trusting=ours)) as peer_client:
+        with pytest.raises(PeerUnreachable):
+            await peer_client.send("127.0.0.1:1", b"{}")
 
 
 async def test_an_exchange_of_the_authority_is_followed_by_both_ends() -> None:
@@ -200,5 +203,5 @@ async def test_an_exchange_of_the_authority_is_followed_by_both_ends() -> None:
             before = shown.client_context
             shown.replace(*step)
             for context in (before, shown.client_context):  # a replica that is a step behind, too
-                async with carrying(context) as carrier:
-                    await carrier.carry(f"127.0.0.1:{served.port}", b"{}")
+                async with carrying(context) as peer_client:
+                    await peer_client.send(f"127.0.0.1:{served.port}", b"{}")

@@ -17,8 +17,8 @@ from aiohttp import web
 
 from spotalis.model.errors import PortTaken
 from spotalis.webhook import connections
-from spotalis.webhook.certificate import ServingCertificate
-from spotalis.webhook.server import BadReview, WebhookServer
+from spotalis.webhook.server import InvalidAdmissionReview, WebhookServer
+from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.held_time import held_time
 from tests.support.hostile_callers import Attack, half_open, huge_head, slow_body
 from tests.support.http_caller import Caller, ask
@@ -187,7 +187,7 @@ async def test_a_wrong_method_is_told_the_right_one() -> None:
 
 async def test_a_bad_review_is_answered_with_400_and_its_details() -> None:
     async def unreadable(body: bytes) -> bytes:
-        raise BadReview("not an AdmissionReview", {"at": "$.kind"})
+        raise InvalidAdmissionReview("not an AdmissionReview", {"at": "$.kind"})
 
     async with serving(unreadable) as served:
         reply = await ask(served.port, "POST", "/mutate", b"{}")
@@ -283,7 +283,7 @@ async def test_a_caller_whose_tls_breaks_in_mid_body_is_no_error(
     pair = a_pair()
     head = b"POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     async with (
-        serving(certificate=ServingCertificate.from_pem(pair.cert_pem, pair.key_pem)) as served,
+        serving(certificate=ServingCertificate(pair.cert_pem, pair.key_pem)) as served,
         Caller(served.port, pair.client()) as caller,
     ):
         await caller.send(head + b"Content-Length: 1000\r\n\r\n{")

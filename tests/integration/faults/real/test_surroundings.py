@@ -24,10 +24,10 @@ from spotalis.kube.config import load
 from spotalis.kube.http import HttpTransport
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Response
-from spotalis.webhook.callers import Callers
-from spotalis.webhook.keeper import Keeper
+from spotalis.webhook.certificate_rotation import CertificateRotator
+from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.pem import split
-from spotalis.webhook.rotation import Lifetimes
+from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
 from tests.integration.faults.real.stage import SPOT, Stage, is_bundle_write
 from tests.support.crew import FAILED_OPEN
@@ -184,7 +184,7 @@ LIFETIMES = Lifetimes(
     authority=timedelta(seconds=18),
     settling=timedelta(seconds=1),
 )
-"""A process waits a minute for a change to settle; so its keeper and its server run in here."""
+"""A process waits a minute for a change to settle; so its rotator and its server run in here."""
 
 
 async def late(call: Call) -> Response:
@@ -267,7 +267,7 @@ async def serve(
     transport = HttpTransport(load({}, kubeconfig=str(kubeconfig)), clock=clock)
     stack.push_async_callback(transport.close)
     name = "spotalis-webhook.home.svc"
-    keeper = Keeper(
+    rotator = CertificateRotator(
         Client(transport, clock=clock, rng=rng),
         namespace=stage.home,
         secret="spotalis-webhook-tls",
@@ -278,18 +278,18 @@ async def serve(
         clock=clock,
         rng=rng,
     )
-    shown = await keeper.obtain()
+    shown = await rotator.obtain()
     server = WebhookServer(
         review,
         clock=clock,
         observe=lambda result, seconds: None,
         forwarded=review,
-        callers=Callers(replica_name=name),
+        client_auth=ClientAuth(peer_name=name),
     )
     port = await server.start("127.0.0.1", 0, shown)
     stack.push_async_callback(server.stop, 1)
     stage.offer(port)
-    running = asyncio.create_task(keeper.run())
+    running = asyncio.create_task(rotator.run())
 
     async def end() -> None:
         running.cancel()

@@ -11,10 +11,10 @@ from spotalis.model.configuration import POD_CAPACITY_TYPE, POD_DECISION, POD_SL
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Requirement, Toleration
 from spotalis.planner.placement import Placement
-from spotalis.webhook.review import PodObject
+from spotalis.webhook.admission_review import PodObject
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-COST_OF_SLOT_0 = 10_000
+BASE_DELETION_COST = 10_000
 """The ReplicaSet controller deletes lowest cost first: 10000 - slot makes it the highest slot."""
 
 Operation = dict[str, Any]
@@ -54,7 +54,7 @@ def pod_patch(
         POD_DECISION: decision_text(review, placement, rule),
     }
     if DELETION_COST not in (pod.metadata.annotations or {}):
-        annotations[DELETION_COST] = str(COST_OF_SLOT_0 - placement.slot)
+        annotations[DELETION_COST] = str(BASE_DELETION_COST - placement.slot)
     labels = {POD_CAPACITY_TYPE: str(placement.node_type)}
     patch = _merge("/metadata/labels", pod.metadata.labels, labels)
     patch += _merge("/metadata/annotations", pod.metadata.annotations, annotations)

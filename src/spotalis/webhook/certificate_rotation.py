@@ -22,15 +22,22 @@ from spotalis.kube.follow import follow
 from spotalis.kube.store import is_older
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import TransportError
-from spotalis.webhook import rotation
-from spotalis.webhook.certificate import (
-    CertificateMismatch,
-    IssueFailed,
-    ServingCertificate,
-    issue,
+from spotalis.webhook import rotation_plan
+from spotalis.webhook.issuer import IssueFailed, issue_certificate
+from spotalis.webhook.rotation_plan import (
+    Held,
+    Lifetimes,
+    RotationStep,
+    held,
+    next_check,
+    next_step,
 )
-from spotalis.webhook.registration import CONFIGURATIONS, bundle_missing, write_ca_bundle
-from spotalis.webhook.rotation import Change, Held, Lifetimes, held, next_change, next_look
+from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
+from spotalis.webhook.webhook_configuration import (
+    CONFIGURATIONS,
+    ca_bundle_differs,
+    inject_ca_bundle,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +56,7 @@ class _Secret(msgspec.Struct):
     data: dict[str, bytes] | None = None
 
 
-class Keeper:
+class CertificateRotator:
     """One replica's part in keeping the shared certificate."""
 
     def __init__(
@@ -64,7 +71,7 @@ class Keeper:
         lifetimes: Lifetimes,
         clock: Clock,
         rng: Random,
-        adopted: Callable[[ServingCertificate], None] = lambda certificate: None,
+        on_certificate: Callable[[ServingCertificate], None] = lambda certificate: None,
     ) -> None:
         """Prepare; nothing is read before :meth:`obtain`.
 
@@ -78,7 +85,7 @@ class Keeper:
             lifetimes: of what is made.
             clock: the wall clock counts.
             rng: jitter, so that replicas do not all renew at once.
-            adopted: told of each certificate that is shown from now on.
+            on_certificate: told of each certificate that is shown from now on.
         """
         self._client = client
         self._collection = f"/api/v1/namespaces/{namespace}/secrets"
@@ -90,7 +97,7 @@ class Keeper:
         self._lifetimes = lifetimes
         self._clock = clock
         self._dice = rng
-        self._adopted = adopted
+        self._on_certificate = on_certificate
         self._held = Held()
         self._secret_body = b""
         """As last read: what the manifests own of it is written back as it was."""
@@ -100,7 +107,7 @@ class Keeper:
         self._news = asyncio.Event()
         self._serving: ServingCertificate | None = None
 
-    async def obtain(self, callers_ca: bytes = b"") -> ServingCertificate:
+    async def obtain(self, client_ca: bytes = b"") -> ServingCertificate:
         """The shared certificate, made by us if nobody was before us.
 
         Raises:
@@ -121,13 +128,13 @@ class Keeper:
                 break
         else:
             raise IssueFailed(f"secret {self._secret} changes faster than it can be written")
-        self._serving = ServingCertificate.from_pem(
+        self._serving = ServingCertificate(
             self._held.cert_pem,
             self._held.key_pem,
-            replicas_ca=self._held.bundle,
-            callers_ca=callers_ca,
+            peer_ca=self._held.bundle,
+            client_ca=client_ca,
         )
-        self._adopted(self._serving)
+        self._on_certificate(self._serving)
         return self._serving
 
     async def run(self) -> None:
@@ -162,7 +169,7 @@ class Keeper:
                     fields = {"configuration": self._configuration}
                     logger.warning("webhook configuration not found", extra={"fields": fields})
                 said = version is None
-                if version is None or bundle_missing(version, self._held.bundle):
+                if version is None or ca_bundle_differs(version, self._held.bundle):
                     self._published = b""
                     self._news.set()
                 else:
@@ -171,7 +178,7 @@ class Keeper:
     async def _renew(self) -> None:
         while True:
             self._news.clear()
-            wait = next_look(self._held, self._clock.now(), lifetimes=self._lifetimes)
+            wait = next_check(self._held, self._clock.now(), lifetimes=self._lifetimes)
             try:
                 await self._publish()
                 if change := self._next_change():
@@ -195,8 +202,8 @@ class Keeper:
     def _settling_seconds(self) -> float:
         return self._lifetimes.settling.total_seconds()
 
-    def _next_change(self) -> Change:
-        return next_change(
+    def _next_change(self) -> RotationStep:
+        return next_step(
             self._held,
             self._clock.now(),
             published=self._published == self._held.bundle,
@@ -209,7 +216,7 @@ class Keeper:
         if not bundle or self._published == bundle:
             return
         # Where there is no configuration there is nobody to wait for.
-        await write_ca_bundle(self._client, self._clock, self._configuration, bundle)
+        await inject_ca_bundle(self._client, self._clock, self._configuration, bundle)
         self._published = bundle
 
     async def _read(self) -> None:
@@ -238,10 +245,10 @@ class Keeper:
         except CertificateMismatch as error:
             logger.warning("certificate unusable", extra={"fields": {"error": str(error)}})
             return
-        self._adopted(self._serving)
+        self._on_certificate(self._serving)
 
-    async def _carry_out(self, change: Change) -> None:
-        """Write the Secret as :func:`next_change` wants it.
+    async def _carry_out(self, change: RotationStep) -> None:
+        """Write the Secret as :func:`next_step` wants it.
 
         Raises:
             Conflict: another replica was first.
@@ -253,14 +260,14 @@ class Keeper:
             signing = (has.authorities[-1][0], has.authority_key)
         bundle = b"".join(pem for pem, found in has.authorities if found.subject not in change.drop)
         data: dict[str, bytes] = {
-            rotation.BUNDLE: bundle,
-            rotation.AUTHORITY_KEY: has.authority_key,
-            rotation.CERTIFICATE: has.cert_pem,
-            rotation.KEY: has.key_pem,
-            rotation.NAMES: has.names.encode(),
+            rotation_plan.BUNDLE: bundle,
+            rotation_plan.AUTHORITY_KEY: has.authority_key,
+            rotation_plan.CERTIFICATE: has.cert_pem,
+            rotation_plan.KEY: has.key_pem,
+            rotation_plan.NAMES: has.names.encode(),
         }
         if change.authority or change.certificate:
-            made = await issue(
+            made = await issue_certificate(
                 self._dns_names,
                 self._ip_addresses,
                 valid_for=self._lifetimes.certificate,
@@ -269,12 +276,12 @@ class Keeper:
                 authority=signing,
             )
             if change.authority:
-                data[rotation.BUNDLE] = bundle + made.ca_pem
-                data[rotation.AUTHORITY_KEY] = made.ca_key_pem
+                data[rotation_plan.BUNDLE] = bundle + made.ca_pem
+                data[rotation_plan.AUTHORITY_KEY] = made.ca_key_pem
             if change.certificate:
-                data[rotation.CERTIFICATE] = made.cert_pem
-                data[rotation.KEY] = made.key_pem
-                data[rotation.NAMES] = self._names.encode()
+                data[rotation_plan.CERTIFICATE] = made.cert_pem
+                data[rotation_plan.KEY] = made.key_pem
+                data[rotation_plan.NAMES] = self._names.encode()
         await self._write(data, read)
         fields = {
             "authority": "added" if change.authority else "kept",

@@ -6,8 +6,8 @@ import msgspec
 
 from spotalis.model.nodes import NodeType, Pin
 from spotalis.planner.placement import Placement
-from spotalis.webhook.patch import pod_patch
-from spotalis.webhook.review import PodObject
+from spotalis.webhook.admission_review import PodObject
+from spotalis.webhook.pod_patch import pod_patch
 
 
 def test_a_map_that_is_there_gets_members_and_is_not_exchanged() -> None:

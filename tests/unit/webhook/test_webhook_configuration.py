@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from spotalis.webhook.registration import configuration
+from spotalis.webhook.webhook_configuration import webhook_configuration
 
 MANIFEST = Path(__file__).parents[3] / "build" / "k8s" / "webhook.yaml"
 
@@ -18,7 +18,7 @@ def test_the_webhook_manifest_is_what_the_code_would_register() -> None:
         "path": "/mutate",
         "port": 443,
     }
-    meant = configuration(
+    meant = webhook_configuration(
         name="spotalis",
         client_config={"service": service},
         excluded=["kube-system", "spotalis-system"],

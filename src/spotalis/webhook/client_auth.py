@@ -17,15 +17,15 @@ PeerCertificate: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Callers:
+class ClientAuth:
     """Whom the two paths of the webhook are for."""
 
-    replica_name: str
+    peer_name: str
     """What stands as a DNS name in every replica's certificate."""
     api_server_name: str = ""
     """Common name that ``/mutate`` insists on; empty: anybody may ask (behaviour.md 4)."""
 
-    def is_replica(self, shown: PeerCertificate | None, authorities: frozenset[Name]) -> bool:
+    def is_peer(self, shown: PeerCertificate | None, authorities: frozenset[Name]) -> bool:
         """Whether one of us asks: vouched for by one of *our* authorities, and in our name.
 
         An authority for the API server's certificate may be trusted beside ours, and may have
@@ -33,9 +33,9 @@ class Callers:
         """
         if not shown or shown.get("issuer") not in authorities:
             return False
-        return ("DNS", self.replica_name) in shown.get("subjectAltName", ())
+        return ("DNS", self.peer_name) in shown.get("subjectAltName", ())
 
-    def may_mutate(self, shown: PeerCertificate | None, authorities: frozenset[Name]) -> bool:
+    def is_api_server(self, shown: PeerCertificate | None, authorities: frozenset[Name]) -> bool:
         """Whether the API server asks, as far as we have been told to look."""
         if not self.api_server_name:
             return True

@@ -29,7 +29,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.planner.observed import Reservation
-from spotalis.webhook.review import MOST_VALUES
+from spotalis.webhook.admission_review import MAX_VALUES
 from spotalis.webhook.server import WebhookServer
 from tests.support.bed import Wishes, workload_body
 from tests.support.http_caller import Caller, Reply
@@ -111,7 +111,7 @@ class Stage:
         for one in makers:
             self.owners[one["metadata"]["name"].split("-")[0]] = one
         self._server = WebhookServer(
-            self.operator.admission.answer, clock=clock, observe=lambda result, seconds: None
+            self.operator.admission.handle, clock=clock, observe=lambda result, seconds: None
         )
         port = await self._server.start("127.0.0.1", 0, None)
         self._caller = Caller(port)
@@ -488,5 +488,5 @@ def test_a_review_has_so_many_values_at_most(served: Served, spare: int, status:
     review["request"]["options"] = []
     body = json.dumps(review, separators=(",", ":")).encode()
     held = sum(body.count(mark) for mark in (b",", b"{", b"["))
-    filled = b"1" + b",1" * (MOST_VALUES - held + spare)
+    filled = b"1" + b",1" * (MAX_VALUES - held + spare)
     assert served.post(body.replace(b'"options":[]', b'"options":[%s]' % filled)).status == status

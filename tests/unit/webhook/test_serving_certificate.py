@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from spotalis.webhook.certificate import CertificateMismatch, ServingCertificate
 from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
 from tests.support.http_caller import Caller, ask
 from tests.support.manual_clock import ManualClock
 from tests.support.tls_pairs import Pair, a_pair
@@ -53,7 +53,7 @@ def _not_after(pair: Pair) -> object:
 
 async def test_callers_see_the_new_certificate_at_once_and_open_connections_live_on() -> None:
     old, new = a_pair(), a_pair()
-    certificate = ServingCertificate.from_pem(old.cert_pem, old.key_pem)
+    certificate = ServingCertificate(old.cert_pem, old.key_pem)
     async with serving(certificate) as port, Caller(port, old.client()) as open_before:
         assert (await open_before.ask("POST", "/mutate", b"{}")).status == 200
         certificate.replace(new.cert_pem, new.key_pem)
@@ -64,7 +64,7 @@ async def test_callers_see_the_new_certificate_at_once_and_open_connections_live
 
 async def test_a_pair_that_does_not_match_leaves_the_old_certificate_in_use() -> None:
     old, new = a_pair(), a_pair()
-    certificate = ServingCertificate.from_pem(old.cert_pem, old.key_pem)
+    certificate = ServingCertificate(old.cert_pem, old.key_pem)
     async with serving(certificate) as port:
         with pytest.raises(CertificateMismatch):
             certificate.replace(new.cert_pem, old.key_pem)
@@ -84,13 +84,13 @@ async def test_a_pair_that_does_not_match_leaves_the_old_certificate_in_use() ->
 )
 def test_what_is_no_certificate_is_refused(cert: bytes, key: bytes) -> None:
     with pytest.raises(CertificateMismatch):
-        ServingCertificate.from_pem(cert, key)
+        ServingCertificate(cert, key)
 
 
 def test_a_truncated_file_is_refused() -> None:
     pair = a_pair()
     with pytest.raises(CertificateMismatch):
-        ServingCertificate.from_pem(pair.cert_pem[:300], pair.key_pem)
+        ServingCertificate(pair.cert_pem[:300], pair.key_pem)
 
 
 def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password() -> None:
@@ -99,24 +99,24 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password() -> N
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
     )
     with pytest.raises(CertificateMismatch, match="must not be encrypted"):
-        ServingCertificate.from_pem(pair.cert_pem, encrypted)
+        ServingCertificate(pair.cert_pem, encrypted)
 
 
 def test_the_expiry_is_that_of_the_leaf() -> None:
     pair = a_pair()
-    certificate = ServingCertificate.from_pem(pair.cert_pem, pair.key_pem)
+    certificate = ServingCertificate(pair.cert_pem, pair.key_pem)
     assert certificate.expires_at == _not_after(pair)
 
 
 async def test_tls_1_2_is_refused_unless_it_is_allowed() -> None:
     pair = a_pair()
     old_client = pair.client(most=ssl.TLSVersion.TLSv1_2)
-    strict = ServingCertificate.from_pem(pair.cert_pem, pair.key_pem)
+    strict = ServingCertificate(pair.cert_pem, pair.key_pem)
     async with serving(strict) as port:
         with pytest.raises(OSError):  # noqa: PT011  # cut, or told the version: as asyncio likes
             await ask(port, "POST", "/mutate", b"{}", tls=old_client)
         assert await _is_served(port, pair), "others are unaffected"
-    lenient = ServingCertificate.from_pem(
+    lenient = ServingCertificate(
         pair.cert_pem, pair.key_pem, minimum_version=ssl.TLSVersion.TLSv1_2
     )
     async with serving(lenient) as port:
@@ -128,7 +128,7 @@ async def test_a_caller_that_names_no_server_gets_the_certificate_too() -> None:
     pair = a_pair()
     client = pair.client()
     client.check_hostname = False
-    certificate = ServingCertificate.from_pem(pair.cert_pem, pair.key_pem)
+    certificate = ServingCertificate(pair.cert_pem, pair.key_pem)
     async with serving(certificate) as port:
         _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client, server_hostname="")
         assert writer.get_extra_info("ssl_object").version() == "TLSv1.3"
@@ -140,7 +140,7 @@ async def test_exchanging_under_load_fails_no_review() -> None:
     pairs = [a_pair(), a_pair()]
     both = pairs[0].client()
     pairs[1].authority.configure_trust(both)
-    certificate = ServingCertificate.from_pem(pairs[0].cert_pem, pairs[0].key_pem)
+    certificate = ServingCertificate(pairs[0].cert_pem, pairs[0].key_pem)
     exchanges = 0
 
     async def ask_often(port: int) -> list[int]:
@@ -210,7 +210,7 @@ async def test_watched_files_are_followed(tmp_path: Path) -> None:
 
 def test_a_pair_from_memory_has_no_files_to_read() -> None:
     pair = a_pair()
-    assert not ServingCertificate.from_pem(pair.cert_pem, pair.key_pem).reload()
+    assert not ServingCertificate(pair.cert_pem, pair.key_pem).reload()
 
 
 def test_a_process_that_serves_never_imports_cryptography() -> None:
@@ -218,7 +218,7 @@ def test_a_process_that_serves_never_imports_cryptography() -> None:
     import sys
 
     code = (
-        "import sys, spotalis.webhook.server, spotalis.webhook.certificate;"
+        "import sys, spotalis.webhook.server, spotalis.webhook.serving_certificate;"
         "sys.exit('cryptography' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,7 +24,7 @@ OWNED = (
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
-def configuration(
+def webhook_configuration(
     *, name: str, client_config: Mapping[str, Any], excluded: Sequence[str]
 ) -> dict[str, Any]:
     """The MutatingWebhookConfiguration that an installation applies, every default written out.
@@ -91,12 +91,12 @@ class _Configuration(msgspec.Struct):
     webhooks: list[_Webhook] | None = None
 
 
-def bundle_missing(body: bytes, ca_pem: bytes) -> bool:
+def ca_bundle_differs(body: bytes, ca_pem: bytes) -> bool:
     """Whether a webhook of this configuration (as JSON) trusts anything but ``ca_pem``."""
     return bool(_patch(body, ca_pem))
 
 
-async def write_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes) -> bool:
+async def inject_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes) -> bool:
     """Make every webhook of the named configuration trust ``ca_pem``; False if it is not there.
 
     Only caBundle is written, and only where it differs: the manifests own all the rest.

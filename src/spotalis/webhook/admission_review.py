@@ -10,7 +10,7 @@ import msgspec
 
 from spotalis.kube.decode import UNDECODABLE
 from spotalis.model.objects import Owner, PodShape, Requirement
-from spotalis.webhook.errors import BadReview
+from spotalis.webhook.errors import InvalidAdmissionReview
 
 
 class OwnerReference(msgspec.Struct, rename="camel"):
@@ -102,7 +102,7 @@ class _Review(msgspec.Struct, rename="camel"):
 
 
 _DECODER = msgspec.json.Decoder(_Review)
-MOST_VALUES = 100_000
+MAX_VALUES = 100_000
 """More values in a review than the largest object has that etcd takes (1.5 MiB, 15 bytes a value
 where JSON is dense). Decoded, 7 MiB of ``{},{},`` take 190 MB (measured); this many take 9."""
 
@@ -111,18 +111,18 @@ def read(body: bytes) -> AdmissionRequest:
     """The request in a review.
 
     Raises:
-        BadReview: not JSON, not a v1 review, a field of the wrong type, or too many values.
+        InvalidAdmissionReview: not JSON, not v1, a field of the wrong type, or too many values.
     """
-    if body.count(b",") + body.count(b"{") + body.count(b"[") > MOST_VALUES:
-        raise BadReview(f"more than {MOST_VALUES} values in one review")
+    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_VALUES:
+        raise InvalidAdmissionReview(f"more than {MAX_VALUES} values in one review")
     try:
         review = _DECODER.decode(body)
         if review.request.object is not None:
             _affinity(review.request.object)
     except UNDECODABLE as error:
-        raise BadReview(str(error)) from None
+        raise InvalidAdmissionReview(str(error)) from None
     if (review.api_version, review.kind) != ("admission.k8s.io/v1", "AdmissionReview"):
-        raise BadReview(
+        raise InvalidAdmissionReview(
             "must be an AdmissionReview of admission.k8s.io/v1, "
             f"not {review.kind} of {review.api_version}"
         )

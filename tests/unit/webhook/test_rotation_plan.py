@@ -7,8 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spotalis.webhook.pem import BACKDATED, Outline
-from spotalis.webhook.rotation import Change, Held, Lifetimes, held, next_change, next_look
+from spotalis.webhook.pem import BACKDATED, CertificateInfo
+from spotalis.webhook.rotation_plan import (
+    Held,
+    Lifetimes,
+    RotationStep,
+    held,
+    next_check,
+    next_step,
+)
 from tests.support.tls_pairs import a_pair
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -22,19 +29,26 @@ DAY = timedelta(days=1)
 OLD, NEW, OLDER = b"old", b"new", b"older"
 
 
-def authority(name: bytes, *, made: timedelta, life: timedelta = LIVES.authority) -> Outline:
+def authority(
+    name: bytes, *, made: timedelta, life: timedelta = LIVES.authority
+) -> CertificateInfo:
     """Made so long ago."""
     since = NOW - made
-    return Outline(name, name, since - BACKDATED, since + life)
+    return CertificateInfo(name, name, since - BACKDATED, since + life)
 
 
-def certificate(by: bytes, *, made: timedelta, life: timedelta = LIVES.certificate) -> Outline:
+def certificate(
+    by: bytes, *, made: timedelta, life: timedelta = LIVES.certificate
+) -> CertificateInfo:
     since = NOW - made
-    return Outline(by, b"us", since - BACKDATED, since + life)
+    return CertificateInfo(by, b"us", since - BACKDATED, since + life)
 
 
 def a_secret(
-    *authorities: Outline, shows: Outline | None, signs: bool = True, names: str = NAMES
+    *authorities: CertificateInfo,
+    shows: CertificateInfo | None,
+    signs: bool = True,
+    names: str = NAMES,
 ) -> Held:
     return Held(
         authorities=tuple((b"pem", one) for one in authorities),
@@ -49,14 +63,14 @@ class Case:
     """What is held, and what is to be done."""
 
     has: Held
-    change: Change
+    change: RotationStep
     published: bool = True
 
 
 FRESH = authority(OLD, made=DAY)
 SIGNED = certificate(OLD, made=DAY)
-NOTHING = Change()
-BEGIN = Change(authority=True, certificate=True)
+NOTHING = RotationStep()
+BEGIN = RotationStep(authority=True, certificate=True)
 MINUTE = timedelta(minutes=1)
 CASES = {
     "an empty secret gets both": Case(a_secret(shows=None, signs=False), BEGIN),
@@ -67,27 +81,27 @@ CASES = {
     ),
     "a certificate at two thirds is renewed by the same authority": Case(
         a_secret(authority(OLD, made=60 * DAY), shows=certificate(OLD, made=60 * DAY)),
-        Change(certificate=True),
+        RotationStep(certificate=True),
     ),
     "an expired certificate is renewed by the same authority": Case(
         a_secret(authority(OLD, made=91 * DAY), shows=certificate(OLD, made=90 * DAY)),
-        Change(certificate=True),
+        RotationStep(certificate=True),
     ),
     "a certificate without its key is made again": Case(
-        a_secret(FRESH, shows=None), Change(certificate=True)
+        a_secret(FRESH, shows=None), RotationStep(certificate=True)
     ),
     "a certificate for other names is made again": Case(
-        a_secret(FRESH, shows=SIGNED, names="elsewhere"), Change(certificate=True)
+        a_secret(FRESH, shows=SIGNED, names="elsewhere"), RotationStep(certificate=True)
     ),
     "a certificate of an authority that nobody trusts is made again": Case(
-        a_secret(FRESH, shows=certificate(OLDER, made=DAY)), Change(certificate=True)
+        a_secret(FRESH, shows=certificate(OLDER, made=DAY)), RotationStep(certificate=True)
     ),
     "an authority at two thirds is joined by another, which does not sign yet": Case(
         a_secret(authority(OLD, made=240 * DAY), shows=certificate(OLD, made=DAY)),
-        Change(authority=True),
+        RotationStep(authority=True),
     ),
     "an authority without its key is joined by another": Case(
-        a_secret(FRESH, shows=SIGNED, signs=False), Change(authority=True)
+        a_secret(FRESH, shows=SIGNED, signs=False), RotationStep(authority=True)
     ),
     "a new authority that has not been published does not sign": Case(
         a_secret(
@@ -112,7 +126,7 @@ CASES = {
             authority(NEW, made=MINUTE),
             shows=certificate(OLD, made=DAY),
         ),
-        Change(certificate=True),
+        RotationStep(certificate=True),
     ),
     "an expired certificate does not wait for the new authority to settle": Case(
         a_secret(
@@ -120,7 +134,7 @@ CASES = {
             authority(NEW, made=timedelta(0)),
             shows=certificate(OLD, made=91 * DAY),
         ),
-        Change(certificate=True),
+        RotationStep(certificate=True),
         published=False,
     ),
     "an old authority stays until the new certificate has settled": Case(
@@ -146,7 +160,7 @@ CASES = {
             authority(NEW, made=2 * MINUTE),
             shows=certificate(NEW, made=MINUTE),
         ),
-        Change(drop=(OLD,)),
+        RotationStep(drop=(OLD,)),
     ),
     "an expired authority goes whatever has been published": Case(
         a_secret(
@@ -154,7 +168,7 @@ CASES = {
             authority(NEW, made=DAY),
             shows=certificate(NEW, made=DAY),
         ),
-        Change(drop=(OLD,)),
+        RotationStep(drop=(OLD,)),
         published=False,
     ),
     "a secret that slept for years is begun anew": Case(
@@ -166,7 +180,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_what_is_to_be_done(case: Case) -> None:
-    change = next_change(case.has, NOW, published=case.published, names=NAMES, lifetimes=LIVES)
+    change = next_step(case.has, NOW, published=case.published, names=NAMES, lifetimes=LIVES)
     assert change == case.change
     assert bool(change) is (case.change != NOTHING)
 
@@ -174,10 +188,10 @@ def test_what_is_to_be_done(case: Case) -> None:
 def test_what_is_renewed_at_a_tenth_of_its_life_is_renewed_then() -> None:
     has = a_secret(authority(OLD, made=DAY), shows=certificate(OLD, made=8 * DAY))
     early = replace(LIVES, renewal=0.1)
-    assert not next_change(has, NOW, published=True, names=NAMES, lifetimes=early)
-    assert next_look(has, NOW, lifetimes=early) <= DAY
-    later = next_change(has, NOW + DAY, published=True, names=NAMES, lifetimes=early)
-    assert later == Change(certificate=True)
+    assert not next_step(has, NOW, published=True, names=NAMES, lifetimes=early)
+    assert next_check(has, NOW, lifetimes=early) <= DAY
+    later = next_step(has, NOW + DAY, published=True, names=NAMES, lifetimes=early)
+    assert later == RotationStep(certificate=True)
 
 
 def test_two_years_of_renewals_never_leave_a_certificate_without_its_authority() -> None:
@@ -187,17 +201,19 @@ def test_two_years_of_renewals_never_leave_a_certificate_without_its_authority()
     trusted_since: dict[bytes, datetime] = {}
     done = {"authority": 0, "certificate": 0, "drop": 0}
     while now < NOW + 730 * DAY:
-        change = next_change(has, now, published=True, names=NAMES, lifetimes=LIVES)
+        change = next_step(has, now, published=True, names=NAMES, lifetimes=LIVES)
         kept = tuple(one for one in has.authorities if one[1].subject not in change.drop)
         shows = has.certificate
         if change.authority:
             serial += 1
-            made = Outline(b"%d" % serial, b"%d" % serial, now - BACKDATED, now + LIVES.authority)
+            made = CertificateInfo(
+                b"%d" % serial, b"%d" % serial, now - BACKDATED, now + LIVES.authority
+            )
             kept += ((b"pem", made),)
             trusted_since[made.subject] = now
         if change.certificate:
             by = kept[-1][1]
-            shows = Outline(by.subject, b"us", now - BACKDATED, now + LIVES.certificate)
+            shows = CertificateInfo(by.subject, b"us", now - BACKDATED, now + LIVES.certificate)
             first = done["certificate"] == 0
             assert first or now - trusted_since[by.subject] >= LIVES.settling
         done["authority"] += change.authority
@@ -209,7 +225,7 @@ def test_two_years_of_renewals_never_leave_a_certificate_without_its_authority()
         assert shows.until - now > LIVES.certificate / 4
         assert len(has.authorities) <= 2
         if not change:
-            now += next_look(has, now, lifetimes=LIVES)
+            now += next_check(has, now, lifetimes=LIVES)
     # A certificate every 60 days, each fourth of them by a new authority.
     assert done == {"authority": 4, "certificate": 13, "drop": 3}
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from spotalis.webhook.pem import BACKDATED, Outline, load_pair, outline, split
+from spotalis.webhook.pem import BACKDATED, CertificateInfo, load_pair, outline, split
 
 BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"
 """Keys of the Secret's data, those of a TLS Secret where it has them."""
@@ -40,11 +40,11 @@ class Lifetimes:
 class Held:
     """What the Secret holds, as far as it is of use."""
 
-    authorities: tuple[tuple[bytes, Outline], ...] = ()
+    authorities: tuple[tuple[bytes, CertificateInfo], ...] = ()
     """Each with its PEM text; the last one signs."""
     authority_key: bytes = b""
     """Of the last authority; empty if there is none that fits."""
-    certificate: Outline | None = None
+    certificate: CertificateInfo | None = None
     """None if there is none, or its key is another's."""
     cert_pem: bytes = b""
     key_pem: bytes = b""
@@ -57,7 +57,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class RotationStep:
     """What is to be done about the Secret now; nothing, if it is false."""
 
     authority: bool = False
@@ -91,9 +91,9 @@ def held(data: Mapping[str, bytes]) -> Held:
     )
 
 
-def next_change(
+def next_step(
     has: Held, now: datetime, *, published: bool, names: str, lifetimes: Lifetimes
-) -> Change:
+) -> RotationStep:
     """What is to be done now.
 
     Args:
@@ -113,21 +113,21 @@ def next_change(
     ):
         certificate = None
     if signing is None or certificate is None:
-        return Change(
+        return RotationStep(
             authority=signing is None, certificate=certificate is None, drop=_expired(has, now)
         )
     if certificate.issuer != signing.subject:  # the new authority is yet to sign
-        return Change(certificate=published and _settled(signing, now, lifetimes))
+        return RotationStep(certificate=published and _settled(signing, now, lifetimes))
     if now >= _due(signing, lifetimes):
-        return Change(authority=True)
+        return RotationStep(authority=True)
     if now >= _due(certificate, lifetimes):
-        return Change(certificate=True)
+        return RotationStep(certificate=True)
     if published and _settled(certificate, now, lifetimes):
-        return Change(drop=tuple(found.subject for _, found in has.authorities[:-1]))
-    return Change(drop=_expired(has, now))
+        return RotationStep(drop=tuple(found.subject for _, found in has.authorities[:-1]))
+    return RotationStep(drop=_expired(has, now))
 
 
-def next_look(has: Held, now: datetime, *, lifetimes: Lifetimes) -> timedelta:
+def next_check(has: Held, now: datetime, *, lifetimes: Lifetimes) -> timedelta:
     """How long nothing can come due; at least a second, at most an hour."""
     instants = [_due(found, lifetimes) for _, found in has.authorities[-1:]]
     if has.certificate is not None:
@@ -142,21 +142,21 @@ def _expired(has: Held, now: datetime) -> tuple[bytes, ...]:
     return tuple(found.subject for _, found in has.authorities if found.until <= now)
 
 
-def _settled(made: Outline, now: datetime, lifetimes: Lifetimes) -> bool:
+def _settled(made: CertificateInfo, now: datetime, lifetimes: Lifetimes) -> bool:
     return now >= _since(made) + lifetimes.settling
 
 
-def _due(made: Outline, lifetimes: Lifetimes) -> datetime:
+def _due(made: CertificateInfo, lifetimes: Lifetimes) -> datetime:
     """When it is to be renewed."""
     return _since(made) + (made.until - _since(made)) * lifetimes.renewal
 
 
-def _since(made: Outline) -> datetime:
+def _since(made: CertificateInfo) -> datetime:
     """When it was made."""
     return made.since + BACKDATED
 
 
-def _readable(cert_pem: bytes) -> Outline | None:
+def _readable(cert_pem: bytes) -> CertificateInfo | None:
     try:
         return outline(cert_pem)
     except ValueError:

@@ -12,17 +12,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from spotalis.webhook import certificate as certificates
-from spotalis.webhook.certificate import IssueFailed, ServingCertificate, issue
+from spotalis.webhook import issuer
+from spotalis.webhook.issuer import IssueFailed, issue_certificate
 from spotalis.webhook.pem import expiry
+from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.tls_pairs import a_pair
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 NAMES = ("spotalis-webhook.spotalis-system.svc", "spotalis-webhook")
 
 
-async def _issued() -> certificates.Issued:
-    return await issue(
+async def _issued() -> issuer.IssuedCertificate:
+    return await issue_certificate(
         NAMES,
         ("10.0.0.1", "fd00::1"),
         valid_for=timedelta(days=90),
@@ -65,7 +66,7 @@ async def test_the_authority_vouches_for_the_certificate_and_can_make_no_other_a
 
 
 async def test_a_certificate_never_outlives_its_authority() -> None:
-    issued = await issue(
+    issued = await issue_certificate(
         NAMES, valid_for=timedelta(days=90), ca_valid_for=timedelta(days=30), now=NOW
     )
     assert issued.expires_at == NOW + timedelta(days=30)
@@ -88,7 +89,7 @@ async def test_a_name_that_no_certificate_can_have_is_refused_in_words(
     names: list[str], addresses: list[str], words: str
 ) -> None:
     with pytest.raises(IssueFailed, match=words):
-        await issue(
+        await issue_certificate(
             names,
             addresses,
             valid_for=timedelta(days=1),
@@ -118,7 +119,7 @@ async def test_a_process_that_hangs_is_ended(
     script.write_text("#!/bin/sh\nexec sleep 60\n")
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(certificates, "_ISSUE_SECONDS", 0.2)
+    monkeypatch.setattr(issuer, "_ISSUE_SECONDS", 0.2)
     async with asyncio.timeout(50):
         with pytest.raises(IssueFailed, match="no certificate within"):
             await _issued()
@@ -134,7 +135,9 @@ async def test_a_process_that_hangs_is_ended(
     ids=["this year", "the last two-digit year", "the first four-digit year"],
 )
 async def test_the_expiry_is_read_in_both_of_its_forms(until: datetime) -> None:
-    issued = await issue(NAMES, valid_for=until - NOW, ca_valid_for=until - NOW, now=NOW)
+    issued = await issue_certificate(
+        NAMES, valid_for=until - NOW, ca_valid_for=until - NOW, now=NOW
+    )
     assert expiry(issued.cert_pem) == until
 
 

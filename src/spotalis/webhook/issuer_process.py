@@ -1,8 +1,8 @@
 """A certificate authority and a serving certificate, made in a process of their own.
 
 ``cryptography`` costs 8.6 MB for as long as a process lives, and a certificate is needed every
-few weeks: so this runs as ``python -m spotalis.webhook.issue``, reads one JSON request from its
-standard input, writes the answer to its standard output, and is gone.
+few weeks: so this runs as ``python -m spotalis.webhook.issuer_process``, reads one JSON request
+from its standard input, writes the answer to its standard output, and is gone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from spotalis.webhook.pem import BACKDATED
 
 
 class Wanted(msgspec.Struct):
-    """What is asked for; the ask of :func:`spotalis.webhook.certificate.issue`."""
+    """What is asked for; the ask of :func:`spotalis.webhook.serving_certificate.issue`."""
 
     dns_names: list[str]
     ip_addresses: list[str]

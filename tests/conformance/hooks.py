@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from spotalis.embedded.admission import WebhookFailed
+from spotalis.embedded.server.admission import WebhookFailed
 from tests.conformance.history import Json
 from tests.support.https_posts import answering
 

@@ -40,7 +40,7 @@ class _Story:
 
     def __init__(self, s: Session, rng: random.Random) -> None:
         self._s = s
-        self._dice = rng
+        self._rng = rng
         self._seen: dict[str, list[Json]] = {}
         """By path: every state that was answered, oldest first."""
 
@@ -57,15 +57,15 @@ class _Story:
             (1, self._watch),
         ]
         weights = [weight for weight, _ in steps]
-        for _ in range(self._dice.randint(FEWEST, MOST)):
-            (_, step), *_ = self._dice.choices(steps, weights)
+        for _ in range(self._rng.randint(FEWEST, MOST)):
+            (_, step), *_ = self._rng.choices(steps, weights)
             await step()
             for name in NAMES:
                 await _settled(self._s, name)
         await self._end()
 
     async def _create(self) -> None:
-        kind, name = self._kind(), self._dice.choice(NAMES)
+        kind, name = self._kind(), self._rng.choice(NAMES)
         answer = await self._s.post(kind, self._object(kind, name), **self._maybe_dry())
         self._remember(f"{kind}/{name}", answer)
 
@@ -75,10 +75,10 @@ class _Story:
 
     async def _list(self) -> None:
         kind = self._kind()
-        query: dict[str, str] = dict(self._dice.choice([{}, {"labelSelector": "app=web"}]))
+        query: dict[str, str] = dict(self._rng.choice([{}, {"labelSelector": "app=web"}]))
         if kind == "configmaps":
             query.setdefault("labelSelector", "app")
-        if kind != "configmaps" and self._dice.random() < 0.4:
+        if kind != "configmaps" and self._rng.random() < 0.4:
             query["limit"] = "1"
         await self._s.get(kind, **query)
 
@@ -90,8 +90,8 @@ class _Story:
         if not states:
             await self._s.put(where, self._object(kind, name))
             return
-        body = self._changed(kind, self._dice.choice(states[-3:]))
-        how = self._dice.random()
+        body = self._changed(kind, self._rng.choice(states[-3:]))
+        how = self._rng.random()
         if how < 0.15:
             body["metadata"].pop("resourceVersion", None)
         elif how < 0.2:
@@ -100,21 +100,21 @@ class _Story:
 
     async def _patch(self) -> None:
         where = self._where()
-        value = str(self._dice.randint(0, 2))
+        value = str(self._rng.randint(0, 2))
         metadata: Json = {"annotations": {"spotalis.io/x": value}}
         states = self._seen.get(where)
-        how = self._dice.random()
+        how = self._rng.random()
         if states and how < 0.3:
-            metadata["resourceVersion"] = self._dice.choice(states)["metadata"]["resourceVersion"]
+            metadata["resourceVersion"] = self._rng.choice(states)["metadata"]["resourceVersion"]
         elif how < 0.4:
-            metadata = {"labels": {"app": self._dice.choice(["web", "api"])}}
+            metadata = {"labels": {"app": self._rng.choice(["web", "api"])}}
         elif how < 0.5 and not where.startswith("pods"):
-            metadata = {"finalizers": self._dice.choice([None, ["spotalis.io/x"]])}
+            metadata = {"finalizers": self._rng.choice([None, ["spotalis.io/x"]])}
         elif how < 0.6:
             add = [{"op": "add", "path": "/metadata/labels/more", "value": value}]
             self._remember(where, await self._s.patch(where, add, JSON_PATCH))
             return
-        content_type = self._dice.choice([STRATEGIC, "application/merge-patch+json"])
+        content_type = self._rng.choice([STRATEGIC, "application/merge-patch+json"])
         answer = await self._s.patch(
             where, {"metadata": metadata}, content_type, **self._maybe_dry()
         )
@@ -126,35 +126,35 @@ class _Story:
         preconditions = self._preconditions(where)
         if preconditions:
             options["preconditions"] = preconditions
-        if self._dice.random() < 0.3:
-            options["gracePeriodSeconds"] = self._dice.choice([0, 1, 30])
-        if self._dice.random() < 0.15:
+        if self._rng.random() < 0.3:
+            options["gracePeriodSeconds"] = self._rng.choice([0, 1, 30])
+        if self._rng.random() < 0.15:
             options["propagationPolicy"] = "Background"
         answer = await self._s.delete(where, options or None, **self._maybe_dry())
         self._remember(where, answer)
 
     async def _evict(self) -> None:
-        name = self._dice.choice(NAMES)
+        name = self._rng.choice(NAMES)
         options: Json = {}
         preconditions = self._preconditions(f"pods/{name}")
         if preconditions:
             options["preconditions"] = preconditions
-        if self._dice.random() < 0.1:
+        if self._rng.random() < 0.1:
             options["dryRun"] = ["All"]
         await self._s.evict(name, **options)
 
     async def _pod_status(self) -> None:
         """Play the kubelet of a pod."""
-        name = self._dice.choice(NAMES)
-        ready = self._dice.choice(["True", "False"])
-        phase = self._dice.choice(["Running", "Running", "Running", "Succeeded"])
+        name = self._rng.choice(NAMES)
+        ready = self._rng.choice(["True", "False"])
+        phase = self._rng.choice(["Running", "Running", "Running", "Succeeded"])
         status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
         answer = await self._s.patch(f"pods/{name}/status", {"status": status})
         self._remember(f"pods/{name}", answer)
 
     async def _watch(self) -> None:
         """Watch a kind from the first state of it that was seen, to what it is now."""
-        kind = self._dice.choice(("leases", "pods"))
+        kind = self._rng.choice(("leases", "pods"))
         versions = [
             state["metadata"]["resourceVersion"]
             for where, states in self._seen.items()
@@ -173,34 +173,34 @@ class _Story:
             await self._s.get(kind, labelSelector="marker!=yes" if kind != "configmaps" else "app")
 
     def _kind(self) -> str:
-        return self._dice.choices(KINDS, (3, 2, 4, 1))[0]
+        return self._rng.choices(KINDS, (3, 2, 4, 1))[0]
 
     def _where(self) -> str:
         """An object; mostly one that was seen."""
-        if self._seen and self._dice.random() < 0.8:
-            return self._dice.choice(sorted(self._seen))
-        return f"{self._kind()}/{self._dice.choice(NAMES)}"
+        if self._seen and self._rng.random() < 0.8:
+            return self._rng.choice(sorted(self._seen))
+        return f"{self._kind()}/{self._rng.choice(NAMES)}"
 
     def _maybe_dry(self) -> dict[str, str]:
-        return {"dryRun": "All"} if self._dice.random() < 0.1 else {}
+        return {"dryRun": "All"} if self._rng.random() < 0.1 else {}
 
     def _object(self, kind: str, name: str) -> Json:
         match kind:
             case "configmaps":
-                return a_config_map(name, {"a": str(self._dice.randint(0, 2))})
+                return a_config_map(name, {"a": str(self._rng.randint(0, 2))})
             case "leases":
-                lease = a_lease(name, holderIdentity=self._dice.choice(["one", "two"]))
+                lease = a_lease(name, holderIdentity=self._rng.choice(["one", "two"]))
                 lease["metadata"]["labels"] = {"app": "web"}
                 return lease
             case "pods":
-                bound = self._dice.random() < 0.7
+                bound = self._rng.random() < 0.7
                 pod = a_pod(name, node=NOWHERE if bound else "")
-                if bound and self._dice.random() < 0.2:
+                if bound and self._rng.random() < 0.2:
                     # Unbound it would be the pod garbage collector's, which comes every 20 s.
                     pod["metadata"]["finalizers"] = ["spotalis.io/x"]
                 return pod
             case _:
-                return a_budget(name, BUDGETS[name], minAvailable=self._dice.randint(0, 2))
+                return a_budget(name, BUDGETS[name], minAvailable=self._rng.randint(0, 2))
 
     def _marker(self, kind: str) -> Json:
         """An object that nothing else touches: it says where a watch may end."""
@@ -210,23 +210,23 @@ class _Story:
 
     def _changed(self, kind: str, state: Json) -> Json:
         metadata = {key: one for key, one in state["metadata"].items() if key != "managedFields"}
-        value = str(self._dice.randint(0, 2))
+        value = str(self._rng.randint(0, 2))
         body = {**state, "metadata": metadata}
-        if kind == "configmaps" and self._dice.random() < 0.7:
+        if kind == "configmaps" and self._rng.random() < 0.7:
             body["data"] = {"a": value}
-        elif kind == "leases" and self._dice.random() < 0.7:
+        elif kind == "leases" and self._rng.random() < 0.7:
             body["spec"] = {**state["spec"], "holderIdentity": value}
         else:
             metadata["annotations"] = {"spotalis.io/y": value}
         return body
 
     def _preconditions(self, where: str) -> dict[str, str]:
-        states, how = self._seen.get(where), self._dice.random()
+        states, how = self._seen.get(where), self._rng.random()
         if how < 0.1:
             return {"uid": WRONG_UID}
         if not states or how < 0.5:
             return {}
-        metadata = self._dice.choice(states[-3:])["metadata"]
+        metadata = self._rng.choice(states[-3:])["metadata"]
         if how < 0.7:
             return {"uid": metadata["uid"]}
         return {"resourceVersion": metadata["resourceVersion"]}

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from spotalis.app.clock import SystemClock
 from spotalis.app.operator import Operator
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.nodes import EKS, GKE, Provider, a_node
-from spotalis.embedded.patches import json_patch
+from spotalis.embedded.nodes import EKS, GKE, Provider, make_node
+from spotalis.embedded.server.patches import json_patch
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
 from spotalis.model.settings import ControllerConfiguration, LeaderElection
@@ -79,7 +79,7 @@ class Stage:
         for name in ("shop", "spotalis-system"):
             await cluster.api.create("namespaces", {"metadata": {"name": name}})
         for number, (node_type, labels) in enumerate(NODES):
-            await cluster.fleet.put(a_node(f"{node_type}-{number}", labels=labels))
+            await cluster.fleet.register(make_node(f"{node_type}-{number}", labels=labels))
         configured = ControllerConfiguration(leader_election=LeaderElection(enabled=False))
         clock = SystemClock()
         self.operator = Operator(

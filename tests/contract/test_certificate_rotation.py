@@ -74,7 +74,7 @@ class Bed:
         return base64.b64decode(found["webhooks"][0]["clientConfig"].get("caBundle", ""))
 
     def secret_writes(self) -> list[int]:
-        entries = self.cluster.audit.of(verb="update", kind="secrets")
+        entries = self.cluster.audit.find(verb="update", kind="secrets")
         return [entry.code for entry in entries]
 
     def trusting(self) -> ssl.SSLContext:

@@ -125,7 +125,7 @@ async def test_without_the_manifests_it_says_what_is_missing(tmp_path: Path) -> 
 async def test_without_its_namespace_it_says_how_to_make_it(tmp_path: Path) -> None:
     async with starting(tmp_path, home=False) as it:
         assert await it.exit_code() == 1
-        assert it.cluster.audit.of(user="admin", verb="create") == []
+        assert it.cluster.audit.find(user="admin", verb="create") == []
     assert (
         (tmp_path / "log")
         .read_text()

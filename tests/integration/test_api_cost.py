@@ -6,19 +6,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 
-from spotalis.embedded.audit import Entry, kind_of
+from spotalis.embedded.server.audit import AuditEntry, resource_of
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster
 from tests.support.stage import Play, only_embedded
 
 
-def asked(bed: OnEmbeddedCluster, since: int) -> list[Entry]:
+def asked(bed: OnEmbeddedCluster, since: int) -> list[AuditEntry]:
     """The operator's requests after the first so many entries of the log."""
     return [entry for entry in bed.cluster.audit.entries[since:] if entry.user == bed.user]
 
 
-def counted(entries: Iterable[Entry]) -> Counter[str]:
-    return Counter(f"{entry.verb} {kind_of(entry)}" for entry in entries)
+def counted(entries: Iterable[AuditEntry]) -> Counter[str]:
+    return Counter(f"{entry.verb} {resource_of(entry)}" for entry in entries)
 
 
 @only_embedded

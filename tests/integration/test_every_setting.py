@@ -115,7 +115,7 @@ async def _lose_three_of_eight(it: Operator) -> None:
     spot = await it.cluster.fleet.add(spot=6)
     await asyncio.sleep(0.5)
     for name in spot[:3]:
-        await it.cluster.fleet.take(name)
+        await it.cluster.fleet.reclaim(name)
         await asyncio.sleep(3)  # a process that stands still for a while sees them closer together
 
 
@@ -126,7 +126,7 @@ async def evicts_at_a_notice(it: Operator) -> object:
             return None
         it.memory["before"] = it.evicted("api")
         for name in it.cluster.fleet.names(NodeType.SPOT):
-            await it.cluster.fleet.warn(name)
+            await it.cluster.fleet.announce_reclaim(name)
         await asyncio.sleep(1.5)
     return it.evicted("api") > it.memory["before"]
 

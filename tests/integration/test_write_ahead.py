@@ -14,7 +14,13 @@ import pytest
 
 from spotalis.controller.ledger import PREFIX
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.transport import DELIVER, DROP, InProcessTransport, Judge, Verdict
+from spotalis.embedded.transport import (
+    DELIVER,
+    DROP,
+    FaultInjector,
+    InProcessTransport,
+    NetworkFault,
+)
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import LEDGER_LABEL
 from spotalis.model.nodes import NodeType
@@ -31,9 +37,9 @@ class Wire:
 
     def __init__(self) -> None:
         self.heard: list[Request] = []
-        self.judge: Judge = lambda request: DELIVER
+        self.judge: FaultInjector = lambda request: DELIVER
 
-    def hear(self, request: Request) -> Verdict:
+    def hear(self, request: Request) -> NetworkFault:
         """Note it, and let the judge decide."""
         self.heard.append(request)
         return self.judge(request)
@@ -117,7 +123,7 @@ def test_each_eviction_stands_in_the_ledger_and_then_the_pods_are_listed_and_the
 def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_answered(
     play: Play, wire: Wire
 ) -> None:
-    def lose_the_first(request: Request) -> Verdict:
+    def lose_the_first(request: Request) -> NetworkFault:
         return DROP if _evicts(request) and len(wire.evictions()) == 1 else DELIVER
 
     async def scenario(bed: Bed) -> None:
@@ -137,8 +143,8 @@ def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_answered(
 
 @only_embedded
 def test_a_list_that_is_six_seconds_old_lets_nobody_go(play: Play, wire: Wire) -> None:
-    def delay_lists(request: Request) -> Verdict:
-        return Verdict(delay_seconds=6) if _lists_with_quorum(request) else DELIVER
+    def delay_lists(request: Request) -> NetworkFault:
+        return NetworkFault(delay_seconds=6) if _lists_with_quorum(request) else DELIVER
 
     async def scenario(bed: Bed) -> None:
         await bed.add_nodes(spot=4, on_demand=4)
@@ -205,11 +211,11 @@ def test_what_is_lost_between_plan_and_list_counts(
                 except AssertionError:
                     await lose(bed, pod.name)
 
-        def meanwhile(request: Request) -> Verdict:
+        def meanwhile(request: Request) -> NetworkFault:
             if not _lists_with_quorum(request) or lost:
                 return DELIVER
             lost.append(asyncio.create_task(lose_two()))
-            return Verdict(delay_seconds=0.5)
+            return NetworkFault(delay_seconds=0.5)
 
         await bed.add_nodes(spot=4, on_demand=4)
         async with bed.operator():
@@ -275,7 +281,9 @@ def test_no_pod_is_deleted_unless_operator_and_owner_both_say_so(
         async with bed.operator():
             await bed.deployment("web", 6, Wishes(0, 1, {"pdb-override": owner}))
             await bed.settled("web", 6, 0)
-            wire.judge = lambda request: Verdict(answer=_BLOCKED) if _evicts(request) else DELIVER
+            wire.judge = lambda request: (
+                NetworkFault(response=_BLOCKED) if _evicts(request) else DELIVER
+            )
             await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
             await asyncio.sleep(30)
         assert len(wire.evictions()) > 1

@@ -10,7 +10,13 @@ from dataclasses import replace
 
 import msgspec
 
-from spotalis.embedded.transport import DROP, LOSE_ANSWER, REFUSE, InProcessTransport, Verdict
+from spotalis.embedded.transport import (
+    DROP,
+    LOSE_RESPONSE,
+    REFUSE,
+    InProcessTransport,
+    NetworkFault,
+)
 from spotalis.model.transport import Request, Response
 from tests.simulation.story import Weather
 
@@ -39,7 +45,7 @@ class Line:
         self._listed = listed
         self._crash = crash
         self.weather = weather
-        self.order: Callable[[Request], Verdict | None] = lambda request: None
+        self.order: Callable[[Request], NetworkFault | None] = lambda request: None
         """Asked before the rng; None leaves it to them."""
         self.spoil: Callable[[bytes], bytes] = lambda chunk: chunk
         """What becomes of each chunk of a stream."""
@@ -96,14 +102,14 @@ class Line:
         for stream in tuple(self._inner.streams):
             stream.cut()
 
-    def _judge(self, request: Request) -> Verdict:
+    def _judge(self, request: Request) -> NetworkFault:
         if self.isolated:
             return DROP
         if (ordered := self.order(request)) is not None:
             return ordered
         weather, rng = self.weather, self._dice
         way = rng.random() * weather.latency
-        usual = Verdict(delay_seconds=way)
+        usual = NetworkFault(delay_seconds=way)
         if weather.calm:
             return usual
         verdict = self._fate(request, usual)
@@ -115,7 +121,7 @@ class Line:
                 verdict = self._held(LONGEST_HELD_SECONDS)
         return verdict
 
-    def _fate(self, request: Request, usual: Verdict) -> Verdict:
+    def _fate(self, request: Request, usual: NetworkFault) -> NetworkFault:
         weather, rng = self.weather, self._dice
         if _matters(request) and rng.random() < weather.held:
             return self._held(LONGEST_HELD_SECONDS)
@@ -123,21 +129,21 @@ class Line:
             return self._held(LONGEST_LATE_SECONDS)
         fates = (
             (weather.lost, DROP),
-            (weather.unanswered, LOSE_ANSWER if request.method != "GET" else usual),
+            (weather.unanswered, LOSE_RESPONSE if request.method != "GET" else usual),
             (weather.refused, REFUSE),
-            (weather.busy, Verdict(answer=_BUSY)),
-            (weather.broken, Verdict(answer=_BROKEN)),
+            (weather.busy, NetworkFault(response=_BUSY)),
+            (weather.broken, NetworkFault(response=_BROKEN)),
         )
         for chance, verdict in fates:
             if rng.random() < chance:
                 return verdict
         return usual
 
-    def _held(self, longest: float) -> Verdict:
+    def _held(self, longest: float) -> NetworkFault:
         seconds = self._dice.uniform(0.5, longest)
         arrives = asyncio.get_running_loop().time() + seconds
         self.latest = max(self.latest, arrives)
-        return Verdict(delay_seconds=seconds)
+        return NetworkFault(delay_seconds=seconds)
 
 
 def _matters(request: Request) -> bool:

@@ -18,9 +18,9 @@ import msgspec
 from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
-from spotalis.embedded.store import Change
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.errors import ApiError
+from spotalis.embedded.store import StoreEvent
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import spot
@@ -275,7 +275,7 @@ class Oracle:
             if pod["metadata"].get("labels", {}).get("app") == workload
         ]
 
-    def _pod_changed(self, change: Change) -> None:
+    def _pod_changed(self, change: StoreEvent) -> None:
         self._tell_of(change)
         if change.old is None:
             self._came[change.new["metadata"]["uid"]] = self._seconds()
@@ -285,7 +285,7 @@ class Oracle:
             workload = change.new["metadata"].get("labels", {}).get("app", "")
             self._reduced[workload].append(change.revision)
 
-    def _tell_of(self, change: Change) -> None:
+    def _tell_of(self, change: StoreEvent) -> None:
         metadata, name = change.new["metadata"], change.new["metadata"]["name"]
         node = change.new["spec"].get("nodeName", "")
         if change.old is None:
@@ -302,7 +302,7 @@ class Oracle:
         ):
             self.say(f"api: {name} is to end")
 
-    def _ledger_changed(self, change: Change) -> None:
+    def _ledger_changed(self, change: StoreEvent) -> None:
         name: str = change.new["metadata"]["name"]
         if change.type == "DELETED":
             self.ledgers.pop(name, None)

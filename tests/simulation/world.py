@@ -15,8 +15,8 @@ from spotalis.app.operator import Operator
 from spotalis.controller.turn import Turn
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.controllers.kubelet import READY
-from spotalis.embedded.errors import ApiError as Refused
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.errors import ApiError as Refused
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import ApiError, PatchType
 from spotalis.model.environment import Clock
@@ -263,9 +263,9 @@ class World:
         for line in lines if self.story.disturbed else ():
             line.clear()
         for name in sorted(self._warned & set(self.cluster.fleet.names())):
-            await self.cluster.fleet.take(name)
+            await self.cluster.fleet.reclaim(name)
         for name in self.cluster.fleet.names():
-            self.cluster.fleet.ready(name)
+            self.cluster.fleet.mark_ready(name)
         await self._add_nodes(1, 1)
         for namespace, name in sorted(self._sick):
             self._heal(namespace, name)
@@ -359,11 +359,11 @@ class World:
 
     async def _lose_node(self, step: Step) -> None:
         if name := self._pick(self.cluster.fleet.names(), step):
-            await self.cluster.fleet.take(name)
+            await self.cluster.fleet.reclaim(name)
 
     async def _lose_spot(self, step: Step) -> None:
         for name in self.cluster.fleet.names(NodeType.SPOT):
-            await self.cluster.fleet.take(name)
+            await self.cluster.fleet.reclaim(name)
 
     async def _add_node(self, step: Step) -> None:
         await self._add_nodes(step.value, 1 - step.value)
@@ -371,11 +371,11 @@ class World:
     async def _warn_node(self, step: Step) -> None:
         if name := self._pick(self.cluster.fleet.names(), step):
             self._warned.add(name)
-            await self.cluster.fleet.warn(name)
+            await self.cluster.fleet.announce_reclaim(name)
 
     async def _unready_node(self, step: Step) -> None:
         if name := self._pick(self.cluster.fleet.names(), step):
-            self.cluster.fleet.not_ready(name)
+            self.cluster.fleet.mark_not_ready(name)
 
     async def _scale(self, step: Step) -> None:
         await self._change(self._workload_of(step), {"spec": {"replicas": step.value}})

@@ -15,8 +15,8 @@ from typing import Any
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report
 from spotalis.app.settings import Sources
-from spotalis.embedded.audit import Entry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
+from spotalis.embedded.server.audit import AuditEntry
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration, declared
@@ -158,7 +158,7 @@ class OnEmbeddedCluster(Bed):
         """From the audit log."""
         return sum(
             entry.code >= 300
-            for entry in self.cluster.audit.of(verb="create", kind="pods/eviction")
+            for entry in self.cluster.audit.find(verb="create", kind="pods/eviction")
             if self._is_ours(entry) and entry.namespace == self.namespace
         )
 
@@ -174,7 +174,7 @@ class OnEmbeddedCluster(Bed):
         """The way to it is free."""
         self.webhook_away = False
 
-    def _is_ours(self, entry: Entry) -> bool:
+    def _is_ours(self, entry: AuditEntry) -> bool:
         """Each replica of several is a user of its own, so that the audit log tells them apart."""
         return entry.user == self.user or entry.user.startswith(f"{self.user}/")
 
@@ -182,7 +182,7 @@ class OnEmbeddedCluster(Bed):
         """From the audit log."""
         return [
             (entry.verb, entry.plural + (f"/{entry.subresource}" if entry.subresource else ""))
-            for entry in self.cluster.audit.of()
+            for entry in self.cluster.audit.find()
             if self._is_ours(entry)
             if entry.verb in WRITE_VERBS and entry.plural != "leases"
         ]
@@ -200,7 +200,7 @@ class OnEmbeddedCluster(Bed):
     async def reclaim(self, *nodes: str) -> None:
         """Each with its pods."""
         for node in nodes:
-            await self.cluster.fleet.take(node)
+            await self.cluster.fleet.reclaim(node)
 
 
 def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
@@ -322,7 +322,7 @@ class EmbeddedCrew(Crew):
         """From the audit log's annotations."""
         return [
             entry.name
-            for entry in self._stage.cluster.audit.of(verb="create", kind="pods")
+            for entry in self._stage.cluster.audit.find(verb="create", kind="pods")
             if any(key.startswith(FAILED_OPEN) for key in entry.annotations)
         ]
 

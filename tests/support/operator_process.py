@@ -19,11 +19,11 @@ from typing import Any
 import aiohttp
 
 from spotalis.app.clock import SystemClock
-from spotalis.embedded.audit import Entry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.http import ADMIN, HttpsWebhookCaller, serve
-from spotalis.embedded.nodes import a_node
+from spotalis.embedded.nodes import make_node
+from spotalis.embedded.server.audit import AuditEntry
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.bed import NO_WISHES, Wishes, workload_body
 from tests.support.metrics_text import families_of_text
@@ -92,9 +92,9 @@ class Operator:
             and value
         }
 
-    def asked(self, verb: str, plural: str) -> list[Entry]:
+    def asked(self, verb: str, plural: str) -> list[AuditEntry]:
         """What the operator has asked of the API server."""
-        entries = self.cluster.audit.of(user=ADMIN, verb=verb)
+        entries = self.cluster.audit.find(user=ADMIN, verb=verb)
         return [entry for entry in entries if entry.plural == plural]
 
     def evicted(self, workload: str) -> int:
@@ -305,7 +305,9 @@ async def _set_stage(cluster: EmbeddedCluster) -> None:
         home = {"name": name, "namespace": "spotalis-system"}
         await _create(cluster, "secrets", "v1", "Secret", home)
     await cluster.fleet.add(on_demand=2)
-    await cluster.fleet.put(a_node("odd-1", labels=CHEAP, taints=[("odd", "", "NoSchedule")]))
+    await cluster.fleet.register(
+        make_node("odd-1", labels=CHEAP, taints=[("odd", "", "NoSchedule")])
+    )
     half, nothing = Wishes(percent=50), Wishes(other={"enabled": "true"})
     await _deploy(cluster, "shop", "api", 4, half)
     await _deploy(cluster, "data", "db", 4, half)

@@ -13,20 +13,20 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
-from spotalis.embedded.api import Api, WebhookCaller
-from spotalis.embedded.controllers.controller import Controller, Surroundings
+from spotalis.embedded.controllers.controller import Controller, ControllerContext
 from spotalis.embedded.controllers.deployment import DeploymentController
 from spotalis.embedded.controllers.disruption import DisruptionController
-from spotalis.embedded.controllers.garbage_collection import GarbageCollector
+from spotalis.embedded.controllers.garbage_collector import GarbageCollector
+from spotalis.embedded.controllers.indexes import Indexes
 from spotalis.embedded.controllers.kubelet import Kubelet, KubeletTiming
 from spotalis.embedded.controllers.node_lifecycle import NodeLifecycleController
-from spotalis.embedded.controllers.pod_garbage import PodGarbageCollector
+from spotalis.embedded.controllers.pod_garbage_collector import PodGarbageCollector
 from spotalis.embedded.controllers.provisioner import Provisioner, Provisioning
 from spotalis.embedded.controllers.replicaset import ReplicaSetController
 from spotalis.embedded.controllers.scheduler import Scheduler
 from spotalis.embedded.controllers.statefulset import StatefulSetController
-from spotalis.embedded.controllers.view import View
 from spotalis.embedded.nodes import KARPENTER, Fleet, Provider
+from spotalis.embedded.server.api import Api, WebhookCaller
 from spotalis.embedded.store import ObjectStore
 from spotalis.embedded.transport import InProcessTransport
 from spotalis.model.environment import Clock, Random
@@ -39,7 +39,7 @@ class Timing:
     kubelet: KubeletTiming = field(default_factory=KubeletTiming)
     controllers: timedelta = timedelta()
     """From a change to a controller's look at it."""
-    lost_pods: timedelta = timedelta()
+    pod_gc_quarantine: timedelta = timedelta()
     """How long a node must be gone before its pods are (upstream: 40 s to 60 s)."""
 
 
@@ -99,18 +99,18 @@ class EmbeddedCluster:
         self.fleet = Fleet(self.api, clock, provider=provider, zones=zones)
         self.provisioning = provisioning
         self._clock = clock
-        self._dice = rng
+        self._rng = rng
         self._timing = timing or Timing()
         wanted = {*controllers} | ({"provisioner"} if provisioning is not None else set())
         self._wanted = tuple(name for name in self._recipes() if name in wanted)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._view: View | None = None
+        self._indexes: Indexes | None = None
         self._failure: BaseException | None = None
         self._owner: asyncio.Task[object] | None = None
 
     async def start(self) -> None:
         """Start the controllers; when it returns they hear every change."""
-        self._view = View(self.store)
+        self._indexes = Indexes(self.store)
         for name in self._wanted:
             self._launch(name)
         await asyncio.sleep(0)
@@ -123,9 +123,9 @@ class EmbeddedCluster:
         """
         for name in list(self._running):
             await self.stop_controller(name)
-        if self._view is not None:
-            self._view.close()
-            self._view = None
+        if self._indexes is not None:
+            self._indexes.close()
+            self._indexes = None
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -183,18 +183,18 @@ class EmbeddedCluster:
                 self._owner.cancel()
 
     def _built(self, name: str) -> Controller:
-        if self._view is None:
+        if self._indexes is None:
             raise RuntimeError("the cluster is not started")
-        surroundings = Surroundings(
+        context = ControllerContext(
             api=self.api,
-            view=self._view,
+            indexes=self._indexes,
             clock=self._clock,
-            rng=self._dice,
+            rng=self._rng,
             latency_seconds=self._timing.controllers.total_seconds(),
         )
-        return self._recipes()[name](surroundings)
+        return self._recipes()[name](context)
 
-    def _recipes(self) -> dict[str, Callable[[Surroundings], Controller]]:
+    def _recipes(self) -> dict[str, Callable[[ControllerContext], Controller]]:
         """How each controller is made, in the order in which they are started."""
         return {
             "deployment": DeploymentController,
@@ -202,7 +202,9 @@ class EmbeddedCluster:
             "statefulset": StatefulSetController,
             "disruption": DisruptionController,
             "garbage-collector": GarbageCollector,
-            "pod-garbage-collector": lambda at: PodGarbageCollector(at, self._timing.lost_pods),
+            "pod-garbage-collector": lambda at: PodGarbageCollector(
+                at, self._timing.pod_gc_quarantine
+            ),
             "node-lifecycle": NodeLifecycleController,
             "scheduler": Scheduler,
             "kubelet": lambda at: Kubelet(at, self._timing.kubelet),

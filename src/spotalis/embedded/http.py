@@ -16,10 +16,10 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from spotalis.embedded.admission import WebhookFailed
-from spotalis.embedded.api import Api
-from spotalis.embedded.endpoints import Endpoints
-from spotalis.embedded.watching import Stream
+from spotalis.embedded.server.admission import WebhookFailed
+from spotalis.embedded.server.api import Api
+from spotalis.embedded.server.endpoints import Endpoints
+from spotalis.embedded.server.watching import Stream
 from spotalis.model.transport import Request
 
 _LARGEST_BODY = 3 * 1024 * 1024
@@ -28,7 +28,7 @@ _STOP_SECONDS = 1.0
 ADMIN = "admin"
 
 
-class Served:
+class RunningServer:
     """An API server that listens; ``url`` and ``kubeconfig_text`` are for clients."""
 
     def __init__(self, runner: web.AppRunner, url: str) -> None:
@@ -41,7 +41,7 @@ class Served:
         await self._runner.cleanup()
 
 
-async def serve(api: Api, host: str, port: int) -> Served:
+async def serve(api: Api, host: str, port: int) -> RunningServer:
     """Serve an API over HTTP/1.1.
 
     Args:
@@ -81,7 +81,7 @@ async def serve(api: Api, host: str, port: int) -> Served:
         await runner.cleanup()
         raise
     chosen = runner.addresses[0][1]
-    return Served(runner, f"http://{host}:{chosen}")
+    return RunningServer(runner, f"http://{host}:{chosen}")
 
 
 def _user(request: web.Request) -> str:
@@ -130,7 +130,7 @@ class HttpsWebhookCaller:
     async def __call__(
         self, client_config: Mapping[str, Any], body: bytes, seconds: float
     ) -> bytes:
-        """Send one review; see :data:`spotalis.embedded.admission.WebhookCaller`."""
+        """Send one review; see :data:`spotalis.embedded.server.admission.WebhookCaller`."""
         url = client_config.get("url")
         if not url:
             raise WebhookFailed("no service can be resolved here; use clientConfig.url")

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from spotalis.embedded.controllers.conditions import drop, put
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
-from spotalis.embedded.writes import stamp
+from spotalis.embedded.objects.conditions import drop, put
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.timestamps import stamp
+from spotalis.embedded.server.errors import ApiError
 from spotalis.model.nodes import NodeType
 
 if TYPE_CHECKING:
-    from spotalis.embedded.api import Api
+    from spotalis.embedded.server.api import Api
     from spotalis.model.environment import Clock
 
 USER = "system:cloud-provider"
@@ -64,7 +64,7 @@ AKS = Provider(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class ReclaimNotice:
     """How a provider says that it takes a node: a taint, a condition, or both."""
 
     taint: tuple[str, str, str] | None = None
@@ -73,26 +73,31 @@ class Notice:
     """Type, reason and message; its status becomes True."""
 
 
-NOTICES: Mapping[str, Notice] = {
-    "karpenter": Notice(taint=("karpenter.sh/disrupted", "", "NoSchedule")),
-    "node-termination-handler": Notice(
+RECLAIM_NOTICES: Mapping[str, ReclaimNotice] = {
+    "karpenter": ReclaimNotice(taint=("karpenter.sh/disrupted", "", "NoSchedule")),
+    "node-termination-handler": ReclaimNotice(
         taint=("aws-node-termination-handler/spot-itn", "", "NoSchedule")
     ),
-    "rebalance": Notice(
+    "rebalance": ReclaimNotice(
         taint=("aws-node-termination-handler/rebalance-recommendation", "", "NoSchedule")
     ),
-    "gke": Notice(taint=("cloud.google.com/impending-node-termination", "", "NoSchedule")),
-    "aks": Notice(condition=("VMEventScheduled", "PreemptScheduled", "Preempt scheduled")),
-    "aks-freeze": Notice(condition=("VMEventScheduled", "FreezeScheduled", "Freeze scheduled")),
-    "aks-remediator": Notice(
+    "gke": ReclaimNotice(taint=("cloud.google.com/impending-node-termination", "", "NoSchedule")),
+    "aks": ReclaimNotice(condition=("VMEventScheduled", "PreemptScheduled", "Preempt scheduled")),
+    "aks-freeze": ReclaimNotice(
+        condition=("VMEventScheduled", "FreezeScheduled", "Freeze scheduled")
+    ),
+    "aks-remediator": ReclaimNotice(
         taint=("remediator.kubernetes.azure.com/unschedulable", "", "NoSchedule")
     ),
-    "openshift": Notice(
+    "openshift": ReclaimNotice(
         condition=("Terminating", "TerminationRequested", "The cloud provider has marked it")
     ),
-    "cluster-autoscaler": Notice(taint=("ToBeDeletedByClusterAutoscaler", "", "NoSchedule")),
+    "cluster-autoscaler": ReclaimNotice(taint=("ToBeDeletedByClusterAutoscaler", "", "NoSchedule")),
 }
-"""By the name to give to ``Fleet.warn``; ``rebalance`` and ``aks-freeze`` only look like one."""
+"""Keyed by the ``how`` of ``Fleet.announce_reclaim``.
+
+``rebalance`` and ``aks-freeze`` look like interruption notices but the node stays.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,7 @@ class NodeSize:
 _USUAL = NodeSize()
 
 
-def a_node(
+def make_node(
     name: str,
     *,
     labels: Mapping[str, str] | None = None,
@@ -188,7 +193,7 @@ class Fleet:
         for node_type in wanted:
             size = NodeSize(cpu=cpu, memory=memory, pods=pods)
             node = self.next_node(node_type, size, ready=ready)
-            names.append(await self.put(node))
+            names.append(await self.register(node))
         return names
 
     def next_node(
@@ -205,7 +210,7 @@ class Fleet:
     def sample(self, node_type: NodeType, size: NodeSize = _USUAL, *, ready: bool = True) -> Object:
         """What the next node of this class would be."""
         number = self._made.get(node_type, 0)
-        return a_node(
+        return make_node(
             f"{node_type.value}-{number + 1}",
             labels=self.provider.labels(node_type),
             taints=self.provider.taints(node_type),
@@ -216,8 +221,8 @@ class Fleet:
             ready=ready,
         )
 
-    async def put(self, node: Object) -> str:
-        """Add any node (``a_node``); its name is returned."""
+    async def register(self, node: Object) -> str:
+        """Add any node (``make_node``); its name is returned."""
         name: str = node["metadata"]["name"]
         status, at = node["status"], stamp(self._clock.now())
         conditions = [{"lastTransitionTime": at, **one} for one in status["conditions"]]
@@ -226,14 +231,14 @@ class Fleet:
         self._api.set_status("nodes", "", name, lambda obj: obj.update(status=whole))
         return name
 
-    async def warn(self, name: str, how: str = "karpenter") -> None:
-        """Announce that the provider takes the node; ``how`` is a key of ``NOTICES``.
+    async def announce_reclaim(self, name: str, how: str = "karpenter") -> None:
+        """Announce that the provider takes the node; ``how`` is a key of ``RECLAIM_NOTICES``.
 
         Raises:
             KeyError: no such way.
             ApiError: no such node.
         """
-        notice = NOTICES[how]
+        notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:
             await self.taint(name, *notice.taint)
         if notice.condition is not None:
@@ -246,9 +251,9 @@ class Fleet:
                 lambda obj: put(obj, kind, "True", at, reason=reason, message=message),
             )
 
-    async def withdraw(self, name: str, how: str = "karpenter") -> None:
+    async def withdraw_notice(self, name: str, how: str = "karpenter") -> None:
         """Take a warning back: the node stays after all."""
-        notice = NOTICES[how]
+        notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:
             key = notice.taint[0]
             await self._change(name, lambda spec: _set_taints(spec, key, None))
@@ -256,18 +261,18 @@ class Fleet:
             kind = notice.condition[0]
             self._api.set_status("nodes", "", name, lambda obj: drop(obj["status"], kind))
 
-    async def take(self, name: str) -> None:
+    async def reclaim(self, name: str) -> None:
         """The machine is gone: the node is deleted at once, and its pods after it.
 
         The pod garbage collector deletes them without grace (its quarantine is 0 by default).
         """
         await self._api.delete("nodes", "", name, user=USER)
 
-    def not_ready(self, name: str, status: str = "Unknown") -> None:
+    def mark_not_ready(self, name: str, status: str = "Unknown") -> None:
         """The node's kubelet falls silent (``Unknown``) or says that it is not well (``False``)."""
         self._ready(name, status, "NodeStatusUnknown" if status == "Unknown" else "KubeletNotReady")
 
-    def ready(self, name: str) -> None:
+    def mark_ready(self, name: str) -> None:
         """The node's kubelet is there (again)."""
         self._ready(name, "True", "KubeletReady")
 

@@ -15,11 +15,11 @@ from typing import TypeAlias
 
 import msgspec
 
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.resources import Object
 
-__all__ = ["Change", "Listener", "Object", "ObjectStore", "VersionExpired"]
+__all__ = ["Listener", "Object", "ObjectStore", "StoreEvent", "VersionExpired"]
 
-Changes: TypeAlias = list["Change"]
+StoreEvents: TypeAlias = list["StoreEvent"]
 Keys: TypeAlias = list["Key"]
 Listener = Callable[[str, Object, Object | None], None]
 """(``ADDED``, ``MODIFIED`` or ``DELETED``; the object as it is, or last was; as it was before)."""
@@ -31,7 +31,7 @@ class VersionExpired(Exception):
     """The window no longer reaches back to that revision."""
 
 
-class Change:
+class StoreEvent:
     """One commit: what became of one object."""
 
     __slots__ = ("_encoded", "new", "old", "revision", "type")
@@ -59,13 +59,13 @@ class _Kind:
     __slots__ = ("changes", "expired_to", "keys", "listeners", "live")
 
     def __init__(self) -> None:
-        self.live: dict[Key, Change] = {}
+        self.live: dict[Key, StoreEvent] = {}
         """The last commit of every object there is."""
         self.keys: list[Key] = []
-        self.changes: deque[Change] = deque()
+        self.changes: deque[StoreEvent] = deque()
         self.expired_to = 0
         """Commits up to this revision are no longer in ``changes``."""
-        self.listeners: dict[int, Callable[[Change], None]] = {}
+        self.listeners: dict[int, Callable[[StoreEvent], None]] = {}
 
 
 class ObjectStore:
@@ -80,7 +80,7 @@ class ObjectStore:
         self.window = window
         self._kinds: dict[str, _Kind] = {}
         self._subscriptions = 0
-        self._pending: deque[tuple[_Kind, Change]] = deque()
+        self._pending: deque[tuple[_Kind, StoreEvent]] = deque()
         self._telling = False
 
     def get(self, plural: str, namespace: str, name: str) -> Object | None:
@@ -92,17 +92,17 @@ class ObjectStore:
         """All objects of a kind, or those of one namespace, by namespace and name."""
         return [change.new for change in self.entries(plural, namespace)]
 
-    def entries(self, plural: str, namespace: str = "") -> Changes:
+    def entries(self, plural: str, namespace: str = "") -> StoreEvents:
         """The last commits of what ``list`` gives."""
         kind = self._kind(plural)
         live = kind.live
         return [live[key] for key in self._range(kind.keys, namespace)]
 
-    def entry(self, plural: str, namespace: str, name: str) -> Change | None:
+    def entry(self, plural: str, namespace: str, name: str) -> StoreEvent | None:
         """The last commit of one object."""
         return self._kind(plural).live.get((namespace, name))
 
-    def entries_at(self, plural: str, namespace: str, revision: int) -> Changes:
+    def entries_at(self, plural: str, namespace: str, revision: int) -> StoreEvents:
         """What ``entries`` gave right after ``revision``.
 
         Raises:
@@ -120,7 +120,7 @@ class ObjectStore:
             if change.old is None:
                 then.pop(key, None)
             else:
-                then[key] = Change(
+                then[key] = StoreEvent(
                     int(change.old["metadata"]["resourceVersion"]), "", change.old, None
                 )
         keys = sorted(then)
@@ -138,7 +138,7 @@ class ObjectStore:
         if old is None:
             insort(kind.keys, key)
         event = "MODIFIED" if old else "ADDED"
-        change = Change(self.revision, event, stored, old.new if old else None)
+        change = StoreEvent(self.revision, event, stored, old.new if old else None)
         kind.live[key] = change
         self._commit(kind, change)
         return stored
@@ -154,7 +154,7 @@ class ObjectStore:
         old = kind.live.pop(key).new
         del kind.keys[bisect_left(kind.keys, key)]
         last = self._stamped(old)
-        self._commit(kind, Change(self.revision, "DELETED", last, old))
+        self._commit(kind, StoreEvent(self.revision, "DELETED", last, old))
         return last
 
     def subscribe(self, plural: str, listener: Listener) -> Callable[[], None]:
@@ -165,7 +165,7 @@ class ObjectStore:
         """
         return self.follow(plural, lambda change: listener(change.type, change.new, change.old))
 
-    def follow(self, plural: str, listener: Callable[[Change], None]) -> Callable[[], None]:
+    def follow(self, plural: str, listener: Callable[[StoreEvent], None]) -> Callable[[], None]:
         """As ``subscribe``, for those who want the whole commit."""
         self._subscriptions += 1
         number, listeners = self._subscriptions, self._kind(plural).listeners
@@ -176,7 +176,7 @@ class ObjectStore:
 
         return end
 
-    def history(self, plural: str, after: int) -> Changes:
+    def history(self, plural: str, after: int) -> StoreEvents:
         """The commits of a kind with a revision greater than ``after``, oldest first.
 
         Raises:
@@ -220,7 +220,7 @@ class ObjectStore:
         metadata = {**obj["metadata"], "resourceVersion": str(self.revision)}
         return {**obj, "metadata": metadata}
 
-    def _commit(self, kind: _Kind, change: Change) -> None:
+    def _commit(self, kind: _Kind, change: StoreEvent) -> None:
         kind.changes.append(change)
         if len(kind.changes) > 2 * self.window:
             for _ in range(self.window):

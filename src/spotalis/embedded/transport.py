@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from spotalis.embedded.api import Api
-from spotalis.embedded.endpoints import Answer, Endpoints
-from spotalis.embedded.watching import Stream
+from spotalis.embedded.server.api import Api
+from spotalis.embedded.server.endpoints import Answer, Endpoints
+from spotalis.embedded.server.watching import Stream
 from spotalis.model.transport import Request, Response, StreamRefused, TransportError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class NetworkFault:
     """What becomes of one request on its way."""
 
     delay_seconds: float = 0.0
@@ -22,17 +22,17 @@ class Verdict:
     """No connection: it certainly never arrives."""
     lost: bool = False
     """It never arrives, and nobody says so."""
-    answer_lost: bool = False
+    response_lost: bool = False
     """It is carried out, and the answer never comes."""
-    answer: Response | None = None
+    response: Response | None = None
     """Answered so, without the server."""
 
 
-DELIVER = Verdict()
-REFUSE = Verdict(refused=True)
-DROP = Verdict(lost=True)
-LOSE_ANSWER = Verdict(answer_lost=True)
-Judge = Callable[[Request], Verdict]
+DELIVER = NetworkFault()
+REFUSE = NetworkFault(refused=True)
+DROP = NetworkFault(lost=True)
+LOSE_RESPONSE = NetworkFault(response_lost=True)
+FaultInjector = Callable[[Request], NetworkFault]
 _PATIENCE_SECONDS = 60.0
 """Of a request that names none, when no answer will come."""
 
@@ -86,7 +86,9 @@ class InProcessTransport:
     Bytes go in and out as over HTTP; there is no delay and no failure but those ordered.
     """
 
-    def __init__(self, api: Api, user: str, on_request: Judge = lambda request: DELIVER) -> None:
+    def __init__(
+        self, api: Api, user: str, on_request: FaultInjector = lambda request: DELIVER
+    ) -> None:
         """``user`` is who the requests come from; ``on_request`` decides each one's fate."""
         self._endpoints = Endpoints(api)
         self._user = user
@@ -138,19 +140,19 @@ class InProcessTransport:
             opened.cut()
 
     async def _exchange(self, request: Request) -> Answer:
-        verdict = self.on_request(request)
-        if verdict.refused or self._closed:
+        fault = self.on_request(request)
+        if fault.refused or self._closed:
             raise TransportError("connection refused", committed=False)
-        if verdict.answer is not None:
-            given = verdict.answer
+        if fault.response is not None:
+            given = fault.response
             return Answer(status=given.status, body=given.body, headers=given.headers)
-        if verdict.lost:
+        if fault.lost:
             return await _never(request)
-        if verdict.delay_seconds:
-            answer = await self._later(request, verdict.delay_seconds)
+        if fault.delay_seconds:
+            answer = await self._later(request, fault.delay_seconds)
         else:
             answer = await self._endpoints.answer(request, user=self._user)
-        if verdict.answer_lost:
+        if fault.response_lost:
             if answer.stream is not None:
                 answer.stream.close()
             return await _never(request)

@@ -11,7 +11,7 @@ from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
-from spotalis.embedded.http import HttpsWebhookCaller, Served, serve
+from spotalis.embedded.http import HttpsWebhookCaller, RunningServer, serve
 from spotalis.kube.client import Client
 from spotalis.kube.config import ClusterAccess
 from spotalis.kube.http import HttpTransport
@@ -40,7 +40,7 @@ class Stage:
         operator: Operator,
         admin: Client,
         clock: Clock,
-        served: Served,
+        served: RunningServer,
     ) -> None:
         self._cluster = cluster
         self._operator = operator
@@ -79,11 +79,11 @@ class Stage:
 
     async def warn(self, node: str) -> None:
         """The provider announces that it takes a node."""
-        await self._cluster.fleet.warn(node)
+        await self._cluster.fleet.announce_reclaim(node)
 
     async def take(self, node: str) -> None:
         """The provider takes a node."""
-        await self._cluster.fleet.take(node)
+        await self._cluster.fleet.reclaim(node)
 
 
 @asynccontextmanager

@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from spotalis.controller.cluster import WorkloadKey
-from spotalis.embedded.transport import Verdict
+from spotalis.embedded.transport import NetworkFault
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
 from tests.simulation.network import Line
 from tests.simulation.story import Owned, Story
 from tests.simulation.world import Outcome, Process, World, enact
 
-Order = Callable[[Request], Verdict | None]
+Order = Callable[[Request], NetworkFault | None]
 Applies = Callable[[Request], bool]
 
 
@@ -94,11 +94,11 @@ def is_list(request: Request, plural: str) -> bool:
     return request.method == "GET" and request.path.endswith(f"/{plural}")
 
 
-def once(applies: Applies, verdict: Verdict, times: int = 1) -> Order:
+def once(applies: Applies, verdict: NetworkFault, times: int = 1) -> Order:
     """This fate for the first so many requests that it applies to."""
     left = [times]
 
-    def order(request: Request) -> Verdict | None:
+    def order(request: Request) -> NetworkFault | None:
         if left[0] and applies(request):
             left[0] -= 1
             return verdict
@@ -107,16 +107,16 @@ def once(applies: Applies, verdict: Verdict, times: int = 1) -> Order:
     return order
 
 
-def always(applies: Applies, verdict: Verdict) -> Order:
+def always(applies: Applies, verdict: NetworkFault) -> Order:
     """This fate for every request that it applies to."""
     return lambda request: verdict if applies(request) else None
 
 
-def answered(status: int, message: str = "", **headers: str) -> Verdict:
+def answered(status: int, message: str = "", **headers: str) -> NetworkFault:
     """An answer that the server never gave."""
     body = f'{{"kind":"Status","status":"Failure","message":"{message}","code":{status}}}'
-    return Verdict(
-        answer=Response(
+    return NetworkFault(
+        response=Response(
             status=status,
             body=body.encode(),
             headers={key.replace("_", "-"): value for key, value in headers.items()},

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from spotalis.embedded.transport import DROP, LOSE_ANSWER, REFUSE, Verdict
+from spotalis.embedded.transport import DROP, LOSE_RESPONSE, REFUSE, NetworkFault
 from spotalis.model.transport import Request
 from tests.integration.faults.stage import (
     Applies,
@@ -27,10 +27,10 @@ from tests.simulation.world import World
 
 @pytest.mark.parametrize("what", [is_eviction, is_ledger_write], ids=["eviction", "ledger"])
 @pytest.mark.parametrize(
-    "verdict", [LOSE_ANSWER, DROP, REFUSE], ids=["unanswered", "lost", "refused"]
+    "verdict", [LOSE_RESPONSE, DROP, REFUSE], ids=["unanswered", "lost", "refused"]
 )
 def test_row_18_a_write_of_unknown_outcome_costs_no_eviction(
-    what: Applies, verdict: Verdict
+    what: Applies, verdict: NetworkFault
 ) -> None:
     async def script(world: World) -> None:
         line_of(world).order = once(what, verdict, times=2)
@@ -46,7 +46,7 @@ def test_row_19_an_eviction_that_comes_after_crash_and_takeover_keeps_the_floor(
 ) -> None:
     async def script(world: World) -> None:
         first = the_leader(world)
-        first.line.order = always(is_eviction, Verdict(delay_seconds=hold))
+        first.line.order = always(is_eviction, NetworkFault(delay_seconds=hold))
         await world.take("percent", value=100)
         await asyncio.sleep(1)
         await world.kill(int(first.name[2]))
@@ -64,14 +64,14 @@ def test_row_20_a_crash_at_any_write_ends_as_without_one(write: int, delivered: 
         process = the_leader(world)
         seen = [0]
 
-        def crash(request: Request) -> Verdict | None:
+        def crash(request: Request) -> NetworkFault | None:
             if not (is_eviction(request) or is_ledger_write(request)):
                 return None
             seen[0] += 1
             if seen[0] != write:
                 return None
             process.line._crash("at the write that was named")
-            return Verdict(delay_seconds=0.01, lost=not delivered)
+            return NetworkFault(delay_seconds=0.01, lost=not delivered)
 
         process.line.order = crash
         await world.take("percent", value=100)
@@ -116,7 +116,7 @@ def test_row_17_the_list_that_authorises_may_fail() -> None:
 
 def test_a_floor_raised_while_the_ledger_is_written_is_kept() -> None:
     async def script(world: World) -> None:
-        line_of(world).order = once(is_ledger_write, Verdict(delay_seconds=5))
+        line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
         await world.take("percent", value=100)
         await asyncio.sleep(2)
         await world.take("floor", value=4)
@@ -127,7 +127,7 @@ def test_a_floor_raised_while_the_ledger_is_written_is_kept() -> None:
 
 def test_who_pauses_while_the_ledger_is_written_sees_no_eviction() -> None:
     async def script(world: World) -> None:
-        line_of(world).order = once(is_ledger_write, Verdict(delay_seconds=5))
+        line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
         await world.take("percent", value=100)
         await asyncio.sleep(2)
         await world.take("pause", value=60)

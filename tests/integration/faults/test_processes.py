@@ -12,7 +12,7 @@ import pytest
 
 from spotalis.app.operator import Operator
 from spotalis.controller.queue import LONGEST_RETRY_SECONDS
-from spotalis.embedded.transport import Verdict
+from spotalis.embedded.transport import NetworkFault
 from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
 from spotalis.model.leadership import LeadershipState
@@ -56,16 +56,16 @@ def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_when_it
 ) -> None:
     async def script(world: World) -> None:
         leader = the_leader(world)
-        listed = once(is_authorising, Verdict(delay_seconds=seconds))
+        listed = once(is_authorising, NetworkFault(delay_seconds=seconds))
         asleep: list[float] = []
 
-        def stopped(request: Request) -> Verdict | None:
+        def stopped(request: Request) -> NetworkFault | None:
             now = asyncio.get_running_loop().time()
             if (verdict := listed(request)) is not None:
                 asleep.append(now + seconds)
                 return verdict
             if asleep and now < asleep[0]:
-                return Verdict(delay_seconds=asleep[0] - now)
+                return NetworkFault(delay_seconds=asleep[0] - now)
             return None
 
         leader.line.order = stopped
@@ -102,7 +102,7 @@ def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_list(
         assert isinstance(loop, VirtualTimeLoop)
         seen = [0]
 
-        def stall(request: Request) -> Verdict | None:
+        def stall(request: Request) -> NetworkFault | None:
             if is_authorising(request) and not seen[0]:
                 seen[0] = 1
                 loop.call_soon(loop.jump, seconds)
@@ -298,7 +298,7 @@ def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_n
     asked: Counter[bool] = Counter()
     rng = random.Random(1)
 
-    def flooded(request: Request) -> Verdict | None:
+    def flooded(request: Request) -> NetworkFault | None:
         if LEASE in request.path:
             return None
         refused = rng.random() < 2 / 3

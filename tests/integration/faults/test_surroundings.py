@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from spotalis.embedded.transport import Verdict
+from spotalis.embedded.transport import NetworkFault
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request
 from tests.integration.faults.stage import (
@@ -73,7 +73,7 @@ def test_row_33_a_budget_that_never_opens_blocks_its_workload_and_no_other() -> 
         await asyncio.sleep(600)
         assert evicted(world) == 3
         assert (reason(world), reason(world, "w1")) == (Reason.BLOCKED_BY_PDB, Reason.BALANCED)
-        posted = [e for e in world.cluster.audit.of(kind="pods/eviction") if e.code == 429]
+        posted = [e for e in world.cluster.audit.find(kind="pods/eviction") if e.code == 429]
         assert len(posted) <= 60  # at most one attempt in ten seconds
         await world.take("budget", who=0, value=2)
         await settled(world, 6)
@@ -84,7 +84,7 @@ def test_row_33_a_budget_that_never_opens_blocks_its_workload_and_no_other() -> 
 
 def test_row_34_a_victim_that_ends_before_the_eviction_comes_is_counted_once() -> None:
     async def script(world: World) -> None:
-        line_of(world).order = once(is_eviction, Verdict(delay_seconds=4))
+        line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=4))
         await world.take("percent", value=100)
         await asyncio.sleep(1)
         victim = world.oracle.trace[-1].split()[-1]
@@ -96,7 +96,7 @@ def test_row_34_a_victim_that_ends_before_the_eviction_comes_is_counted_once() -
 
 def test_row_35_a_pod_that_came_under_the_same_name_is_not_evicted_for_the_old_one() -> None:
     async def script(world: World) -> None:
-        line_of(world).order = once(is_eviction, Verdict(delay_seconds=8))
+        line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=8))
         await world.take("percent", value=100)
         await asyncio.sleep(1)
         await world.api.delete("pods", "default", "w0-4", user="somebody")
@@ -113,11 +113,11 @@ def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_hammere
 
     async def script(world: World) -> None:
         for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
-            await world.cluster.fleet.take(node)
+            await world.cluster.fleet.reclaim(node)
         asked: list[tuple[bool, bool]] = []
         allowed: list[int] = []
 
-        def touched(request: Request) -> Verdict | None:
+        def touched(request: Request) -> NetworkFault | None:
             """Somebody writes the pod's status just before its eviction arrives, five times."""
             if is_eviction(request):
                 name = request.path.split("/")[-2]
@@ -136,7 +136,7 @@ def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_hammere
         line_of(world).order = touched
         await world.take("scale", value=7)
         await asyncio.sleep(200)
-        refused = [e for e in world.cluster.audit.of(kind="pods/eviction") if e.code == 409]
+        refused = [e for e in world.cluster.audit.find(kind="pods/eviction") if e.code == 409]
         assert (len(refused), len(asked) - len(refused)) == (5, evicted(world))
         assert all(pending is versioned for pending, versioned in asked)
         assert all(pending for pending, _ in asked[:6])
@@ -212,7 +212,7 @@ def test_row_40_lost_spot_falls_back_and_comes_back_and_nothing_goes_round() -> 
         await world.take("percent", value=100)
         await settled(world, 3)
         for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
-            await world.cluster.fleet.take(node)
+            await world.cluster.fleet.reclaim(node)
         await asyncio.sleep(60)
         # Three wait in vain and start on on-demand; one goes back to find out, in vain.
         assert evicted(world) == 3 + 3 + 2
@@ -253,7 +253,7 @@ def test_row_42_a_policy_edited_to_nonsense_leaves_everything_as_it_is(nonsense:
 
 def test_row_43_a_workload_made_anew_under_its_name_inherits_no_intents() -> None:
     async def script(world: World) -> None:
-        line_of(world).order = once(is_eviction, Verdict(delay_seconds=30), times=9)
+        line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=30), times=9)
         await world.take("percent", value=100)
         await asyncio.sleep(2)
         assert world.oracle.ledgers

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from spotalis.embedded.transport import DROP, REFUSE, Verdict
+from spotalis.embedded.transport import DROP, REFUSE, NetworkFault
 from spotalis.model.configuration import POD_SLOT
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
@@ -155,7 +155,7 @@ def test_a_pod_that_only_a_silent_watch_still_shows_is_meant_once() -> None:
             if stream.request.path == ALL_PODS:
                 stream.silence()
 
-        def order(request: Request) -> Verdict | None:
+        def order(request: Request) -> NetworkFault | None:
             if is_ledger_write(request):
                 writes.append(request.method)
             return DROP if follows(ALL_PODS)(request) else None
@@ -198,7 +198,7 @@ def test_row_3_a_list_from_the_past_is_not_believed() -> None:
         before = json.dumps(await list_of(world)).encode()
         await world.take("percent", value=100)
         await settled(world, 3)
-        old = once(is_paged_list, Verdict(answer=Response(status=200, body=before)), times=4)
+        old = once(is_paged_list, NetworkFault(response=Response(status=200, body=before)), times=4)
         line_of(world).order = lambda request: (
             answered(422, "no") if refused_streamed_list(request) else old(request)
         )
@@ -353,7 +353,7 @@ def test_row_12_half_a_world_is_not_acted_on_until_a_list_agrees() -> None:
         assert len(items) == 10
         half["items"] = items[:5]
         body = json.dumps(half).encode()
-        shown = once(is_paged_list, Verdict(answer=Response(status=200, body=body)))
+        shown = once(is_paged_list, NetworkFault(response=Response(status=200, body=body)))
         line_of(world).order = lambda request: (
             answered(422, "no") if refused_streamed_list(request) else shown(request)
         )
@@ -394,7 +394,7 @@ def test_row_30_a_first_list_that_is_slow_is_no_empty_world() -> None:
         await world.kill(0)
         await world.take("percent", value=100)
         world.start(0)
-        line_of(world).order = once(follows(ALL_PODS), Verdict(delay_seconds=30))
+        line_of(world).order = once(follows(ALL_PODS), NetworkFault(delay_seconds=30))
         await asyncio.sleep(29)
         assert evicted(world) == 0
         await settled(world, 3)

@@ -106,7 +106,7 @@ def test_pods_whose_node_is_gone_hold_no_slot_until_they_are_collected(play: Pla
 
 def test_pods_whose_node_is_gone_hold_no_slot_embedded() -> None:
     """With the collector's patience of a real cluster, which the embedded one has not by itself."""
-    for play in embedded_stage.playing(timing=Timing(lost_pods=timedelta(seconds=40))):
+    for play in embedded_stage.playing(timing=Timing(pod_gc_quarantine=timedelta(seconds=40))):
         play(a_node_goes_and_its_pods_stay_for_a_while)
 
 

@@ -30,7 +30,7 @@ async def _watching_default_alone(bed: Bed) -> OnEmbeddedCluster:
 
 
 def _asked_about(bed: OnEmbeddedCluster) -> set[str]:
-    return {entry.namespace for entry in bed.cluster.audit.of(user="spotalis")}
+    return {entry.namespace for entry in bed.cluster.audit.find(user="spotalis")}
 
 
 async def _says(bed: Bed, name: str) -> str:

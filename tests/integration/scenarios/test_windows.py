@@ -72,7 +72,7 @@ def test_over_a_change_of_clocks_every_move_is_inside_its_window(
         for name, spans in (("night", night), ("midnight", midnight)):
             moved = [
                 entry.at
-                for entry in bed.cluster.audit.of(user=bed.user)
+                for entry in bed.cluster.audit.find(user=bed.user)
                 if entry.subresource == "eviction" and entry.name.startswith(f"{name}-")
             ]
             inside = [[at for at in moved if utc(start) <= at < utc(end)] for start, end in spans]

@@ -11,7 +11,7 @@ import pytest
 
 from spotalis.controller.leadership import Acquire, Elector, NextMove, Renew, Stand, next_move, saw
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.transport import DELIVER, DROP, LOSE_ANSWER, InProcessTransport
+from spotalis.embedded.transport import DELIVER, DROP, LOSE_RESPONSE, InProcessTransport
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.kube.resources import LEASES
@@ -131,7 +131,7 @@ class Election:
         return found
 
     def requests(self, user: str) -> list[str]:
-        return [entry.verb for entry in self.cluster.audit.of(user=user)]
+        return [entry.verb for entry in self.cluster.audit.find(user=user)]
 
 
 def election(story: Callable[[Election], Awaitable[None]]) -> None:
@@ -275,7 +275,7 @@ def test_a_renewal_whose_answer_is_lost_costs_nothing() -> None:
             nonlocal lost
             if request.method == "PUT" and lost == 0:
                 lost += 1
-                return LOSE_ANSWER
+                return LOSE_RESPONSE
             return DELIVER
 
         it.first.transport.on_request = judge  # type: ignore[assignment]

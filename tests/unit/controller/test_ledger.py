@@ -6,8 +6,8 @@ import asyncio
 import random  # noqa: TID251  # seeded
 
 from spotalis.controller.ledger import Ledgers
-from spotalis.embedded.api import Api
-from spotalis.embedded.transport import InProcessTransport, Verdict
+from spotalis.embedded.server.api import Api
+from spotalis.embedded.transport import InProcessTransport, NetworkFault
 from spotalis.kube.client import Client
 from spotalis.kube.store import Store
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
@@ -22,7 +22,7 @@ def test_a_move_counts_while_its_ledger_is_still_being_written() -> None:
 
 async def _two_workers() -> None:
     clock, rng = LoopClock(), random.Random(0)
-    slow = Verdict(delay_seconds=1)
+    slow = NetworkFault(delay_seconds=1)
     transport = InProcessTransport(Api(clock=clock, rng=rng), "us", lambda request: slow)
     client = Client(transport, clock=clock, rng=rng)
     store: Store[LedgerObject] = Store()

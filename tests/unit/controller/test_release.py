@@ -8,7 +8,7 @@ import random  # noqa: TID251  # seeded
 
 from spotalis.app.operator import Operator
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.transport import DELIVER, Verdict
+from spotalis.embedded.transport import DELIVER, NetworkFault
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.settings import ControllerConfiguration
@@ -23,7 +23,7 @@ async def _led_at_each_release(clock: VirtualClock) -> list[bool]:
     led: list[bool] = []
     rng = random.Random(0)
 
-    def note(request: Request) -> Verdict:
+    def note(request: Request) -> NetworkFault:
         if request.method == "PUT" and "/leases/" in request.path:
             holder = json.loads(request.body or b"{}")["spec"]["holderIdentity"]
             if not holder:

@@ -6,8 +6,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from spotalis.embedded.admission import WebhookFailed
 from spotalis.embedded.http import HttpsWebhookCaller, _streamed
+from spotalis.embedded.server.admission import WebhookFailed
 
 
 class _HangsUp:

@@ -8,19 +8,19 @@ from datetime import timedelta
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.controllers.conditions import condition
 from spotalis.embedded.controllers.provisioner import Provisioning
-from spotalis.embedded.nodes import AKS, EKS, GKE, KARPENTER, NOTICES, Provider, a_node
-from spotalis.embedded.resources import Object
+from spotalis.embedded.nodes import AKS, EKS, GKE, KARPENTER, RECLAIM_NOTICES, Provider, make_node
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.resources import Object
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeClassification, NodeType
 from tests.unit.embedded.controllers.builders import a_workload
-from tests.unit.embedded.controllers.stories import (
+from tests.unit.embedded.controllers.helpers import (
     a_cluster,
+    in_virtual_time,
     nodes_of,
     now,
     pods,
     ready,
-    story,
     until,
 )
 
@@ -32,7 +32,7 @@ def node(cluster: EmbeddedCluster, name: str) -> Object:
 
 
 @pytest.mark.parametrize("provider", [KARPENTER, EKS, GKE, AKS])
-@story
+@in_virtual_time
 async def test_the_built_in_rules_know_each_providers_nodes(provider: Provider) -> None:
     async with a_cluster(provider=provider) as cluster:
         spot, on_demand = await cluster.fleet.add(spot=1, on_demand=1)
@@ -45,29 +45,29 @@ async def test_the_built_in_rules_know_each_providers_nodes(provider: Provider) 
         assert cluster.fleet.names(NodeType.ON_DEMAND) == ["on-demand-1"]
 
 
-@pytest.mark.parametrize("how", NOTICES)
-@story
+@pytest.mark.parametrize("how", RECLAIM_NOTICES)
+@in_virtual_time
 async def test_a_notice_appears_and_can_be_withdrawn(how: str) -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         await asyncio.sleep(0.1)
         before = node(cluster, "spot-1")
-        await cluster.fleet.warn("spot-1", how)
+        await cluster.fleet.announce_reclaim("spot-1", how)
         warned = node(cluster, "spot-1")
-        notice = NOTICES[how]
+        notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:
             assert notice.taint[0] in [t["key"] for t in warned["spec"]["taints"]]
         if notice.condition is not None:
             found = condition(warned, notice.condition[0])
             assert found is not None
             assert (found["status"], found["reason"]) == ("True", notice.condition[1])
-        await cluster.fleet.withdraw("spot-1", how)
+        await cluster.fleet.withdraw_notice("spot-1", how)
         after = node(cluster, "spot-1")
         assert after["spec"].get("taints", []) == before["spec"].get("taints", [])
         assert after["status"] == before["status"]
 
 
-@story
+@in_virtual_time
 async def test_zones_go_round() -> None:
     async with a_cluster(zones=("a", "b")) as cluster:
         names = await cluster.fleet.add(spot=3)
@@ -76,7 +76,7 @@ async def test_zones_go_round() -> None:
 
 
 def test_a_node_says_what_it_offers() -> None:
-    made = a_node("n", cpu="2", memory="4Gi", pods=9, other={"nvidia.com/gpu": "1"}, zone="z")
+    made = make_node("n", cpu="2", memory="4Gi", pods=9, other={"nvidia.com/gpu": "1"}, zone="z")
     assert made["status"]["allocatable"] == {
         "cpu": "2",
         "memory": "4Gi",
@@ -90,7 +90,7 @@ def test_a_node_says_what_it_offers() -> None:
     }
 
 
-@story
+@in_virtual_time
 async def test_a_provisioner_adds_as_few_nodes_as_will_do_of_the_pinned_class() -> None:
     spot = {"nodeSelector": {"karpenter.sh/capacity-type": "spot"}}
     provisioning = Provisioning(limits={NodeType.SPOT: 5}, delay=timedelta(seconds=30))
@@ -108,7 +108,7 @@ async def test_a_provisioner_adds_as_few_nodes_as_will_do_of_the_pinned_class() 
         )
 
 
-@story
+@in_virtual_time
 async def test_a_provisioner_stops_at_its_limit_and_starts_again_when_it_is_raised() -> None:
     provisioning = Provisioning(limits={NodeType.SPOT: 1}, delay=timedelta(seconds=5))
     async with a_cluster(provisioning=provisioning) as cluster:
@@ -116,7 +116,7 @@ async def test_a_provisioner_stops_at_its_limit_and_starts_again_when_it_is_rais
         await cluster.api.create("deployments", workload)
         await asyncio.sleep(60)
         assert nodes_of(cluster) == [""] * 4 + ["spot-1"] * 4
-        await cluster.fleet.take("spot-1")
+        await cluster.fleet.reclaim("spot-1")
         await asyncio.sleep(60)
         assert len(pods(cluster)) == 8
         assert nodes_of(cluster) == [""] * 4 + ["spot-2"] * 4

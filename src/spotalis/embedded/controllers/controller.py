@@ -8,24 +8,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from spotalis.embedded.controllers.owners import key_of, split
 from spotalis.embedded.controllers.queue import WorkQueue
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
-from spotalis.embedded.writes import stamp
+from spotalis.embedded.objects.owners import key_of, split
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.timestamps import stamp
+from spotalis.embedded.server.errors import ApiError
 
 if TYPE_CHECKING:
-    from spotalis.embedded.api import Api
-    from spotalis.embedded.controllers.view import View
+    from spotalis.embedded.controllers.indexes import Indexes
+    from spotalis.embedded.server.api import Api
     from spotalis.model.environment import Clock, Random
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class ControllerContext:
     """What a controller is given."""
 
     api: Api
-    view: View
+    indexes: Indexes
     clock: Clock
     rng: Random
     latency_seconds: float = 0.0
@@ -41,13 +41,13 @@ class Controller(ABC):
     workers: ClassVar[int] = 5
     """Keys looked at at the same time (upstream's ``--concurrent-*-syncs``)."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self.api = surroundings.api
-        self.store = surroundings.api.store
-        self.view = surroundings.view
-        self.clock = surroundings.clock
-        self.rng = surroundings.rng
-        self.queue = WorkQueue(latency_seconds=surroundings.latency_seconds)
+    def __init__(self, context: ControllerContext) -> None:
+        self.api = context.api
+        self.store = context.api.store
+        self.indexes = context.indexes
+        self.clock = context.clock
+        self.rng = context.rng
+        self.queue = WorkQueue(latency_seconds=context.latency_seconds)
         self._subscriptions: list[Callable[[], None]] = []
 
     @abstractmethod

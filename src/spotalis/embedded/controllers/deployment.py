@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from spotalis.embedded.controllers.conditions import condition
 from spotalis.embedded.controllers.controller import Controller
-from spotalis.embedded.controllers.deployment_sets import (
+from spotalis.embedded.controllers.deployment_replicasets import (
     DESIRED,
     REVISION,
     active,
@@ -34,7 +33,10 @@ from spotalis.embedded.controllers.deployment_status import (
     rolled,
     seconds_to_deadline,
 )
-from spotalis.embedded.controllers.owners import (
+from spotalis.embedded.controllers.pod_template import same_template
+from spotalis.embedded.controllers.rollout_arithmetic import grown, proportional, shrunk
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.owners import (
     controller_of,
     deleting,
     key_of,
@@ -42,11 +44,9 @@ from spotalis.embedded.controllers.owners import (
     split,
     uid_of,
 )
-from spotalis.embedded.controllers.pods import is_finished
-from spotalis.embedded.controllers.rollout import grown, proportional, shrunk
-from spotalis.embedded.controllers.template import same_template
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.pods import is_finished
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.errors import ApiError
 
 
 class DeploymentController(Controller):
@@ -80,7 +80,7 @@ class DeploymentController(Controller):
         deployment = self.store.get("deployments", *split(key))
         if deployment is None:
             return None
-        sets = self.view.replicasets_of(uid_of(deployment))
+        sets = self.indexes.replicasets_of(uid_of(deployment))
         if deleting(deployment):
             new, old = new_and_old(deployment, sets)
             self._write_status(deployment, counted(deployment, new, old, self.clock.now()))
@@ -136,7 +136,7 @@ class DeploymentController(Controller):
     def _old_pods_run(self, new: Object | None, old: list[Object]) -> bool:
         if any((one.get("status") or {}).get("replicas", 0) for one in old):
             return True
-        pods = (pod for one in old for pod in self.view.pods_of(uid_of(one)))
+        pods = (pod for one in old for pod in self.indexes.pods_of(uid_of(one)))
         return any(not is_finished(pod) for pod in pods)
 
     async def _scale(self, deployment: Object, new: Object | None, old: list[Object]) -> None:

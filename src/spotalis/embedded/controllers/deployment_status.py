@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from spotalis.embedded.controllers.conditions import condition, drop
-from spotalis.embedded.controllers.deployment_sets import limits_of
-from spotalis.embedded.controllers.instants import instant
-from spotalis.embedded.controllers.owners import replicas_of
-from spotalis.embedded.resources import Object
-from spotalis.embedded.writes import stamp
+from spotalis.embedded.controllers.deployment_replicasets import limits_of
+from spotalis.embedded.objects.conditions import condition, drop
+from spotalis.embedded.objects.owners import replicas_of
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.timestamps import instant, stamp
 
 _COUNTS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 

@@ -12,11 +12,10 @@ from collections import Counter
 from datetime import timedelta
 from typing import ClassVar
 
-from spotalis.embedded.controllers.budgets import Allowance, allowance
-from spotalis.embedded.controllers.conditions import condition, put
+from spotalis.embedded.controllers.budget_arithmetic import Allowance, allowance
 from spotalis.embedded.controllers.controller import Controller
-from spotalis.embedded.controllers.instants import instant
-from spotalis.embedded.controllers.owners import (
+from spotalis.embedded.objects.conditions import condition, put
+from spotalis.embedded.objects.owners import (
     controller_of,
     deleting,
     key_of,
@@ -24,9 +23,10 @@ from spotalis.embedded.controllers.owners import (
     split,
     uid_of,
 )
-from spotalis.embedded.controllers.pods import is_ready
-from spotalis.embedded.resources import Object
-from spotalis.embedded.selectors import from_object
+from spotalis.embedded.objects.pods import is_ready
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.timestamps import instant
+from spotalis.embedded.server.query_selectors import from_object
 from spotalis.model.objects import LabelSelector
 
 DELETION_TIMEOUT = timedelta(minutes=2)

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from spotalis.embedded.controllers.conditions import put
-from spotalis.embedded.controllers.controller import Controller, Surroundings
-from spotalis.embedded.controllers.owners import deleting, key_of, split, uid_of
-from spotalis.embedded.controllers.pods import is_finished, is_ready, node_of, phase_of, restarts
-from spotalis.embedded.resources import Object
+from spotalis.embedded.controllers.controller import Controller, ControllerContext
+from spotalis.embedded.objects.conditions import put
+from spotalis.embedded.objects.owners import deleting, key_of, split, uid_of
+from spotalis.embedded.objects.pods import is_finished, is_ready, node_of, phase_of, restarts
+from spotalis.embedded.objects.resources import Object
 
 _PREFIX = "embedded.spotalis.io/"
 START_SECONDS = _PREFIX + "start-seconds"
@@ -70,8 +70,8 @@ class Kubelet(Controller):
     name: ClassVar[str] = "kubelet"
     user: ClassVar[str] = "system:node"
 
-    def __init__(self, surroundings: Surroundings, timing: KubeletTiming | None = None) -> None:
-        super().__init__(surroundings)
+    def __init__(self, context: ControllerContext, timing: KubeletTiming | None = None) -> None:
+        super().__init__(context)
         self._timing = timing or KubeletTiming()
         self._lives: dict[str, _Life] = {}
         self._addresses = 0
@@ -91,7 +91,7 @@ class Kubelet(Controller):
 
     def _node(self, change: str, node: Object, old: Object | None) -> None:
         if change != "DELETED" and is_ready(node) and not (old is not None and is_ready(old)):
-            for pod in self.view.pods_on(node["metadata"]["name"]):
+            for pod in self.indexes.pods_on(node["metadata"]["name"]):
                 self.queue.add(key_of(pod))
 
     async def sync(self, key: str) -> float | None:

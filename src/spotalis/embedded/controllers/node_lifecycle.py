@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar
 
-from spotalis.embedded.controllers.conditions import condition, put
-from spotalis.embedded.controllers.controller import Controller, Surroundings
-from spotalis.embedded.controllers.owners import deleting, key_of, split, uid_of
-from spotalis.embedded.controllers.pods import is_finished, is_ready, node_of
-from spotalis.embedded.controllers.wants import toleration
-from spotalis.embedded.resources import Object
+from spotalis.embedded.controllers.controller import Controller, ControllerContext
+from spotalis.embedded.controllers.pod_requirements import toleration
+from spotalis.embedded.objects.conditions import condition, put
+from spotalis.embedded.objects.owners import deleting, key_of, split, uid_of
+from spotalis.embedded.objects.pods import is_finished, is_ready, node_of
+from spotalis.embedded.objects.resources import Object
 from spotalis.model.objects import Taint
 
 _NOT_READY = "node.kubernetes.io/not-ready"
@@ -30,8 +30,8 @@ class NodeLifecycleController(Controller):
     name: ClassVar[str] = "node-lifecycle"
     user: ClassVar[str] = "system:serviceaccount:kube-system:node-controller"
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        super().__init__(surroundings)
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
         self._since: dict[tuple[str, str], float] = {}
         """When (the loop's time) a NoExecute taint was first seen on a pod; by pod uid and key."""
 
@@ -66,7 +66,7 @@ class NodeLifecycleController(Controller):
             self._forget(node)
             return None
         now, waits = asyncio.get_running_loop().time(), []
-        for pod in self.view.pods_on(node["metadata"]["name"]):
+        for pod in self.indexes.pods_on(node["metadata"]["name"]):
             if silent and is_ready(pod):
                 self._mark(pod)
             if deleting(pod) or is_finished(pod):
@@ -95,7 +95,7 @@ class NodeLifecycleController(Controller):
     def _forget(self, node: Object) -> None:
         if not self._since:
             return
-        on_node = {uid_of(pod) for pod in self.view.pods_on(node["metadata"]["name"])}
+        on_node = {uid_of(pod) for pod in self.indexes.pods_on(node["metadata"]["name"])}
         self._since = {key: at for key, at in self._since.items() if key[0] not in on_node}
 
     def _mark(self, pod: Object) -> None:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
-from spotalis.embedded.controllers.conditions import condition
-from spotalis.embedded.controllers.controller import Controller, Surroundings
-from spotalis.embedded.controllers.fits import Fitting
-from spotalis.embedded.controllers.owners import deleting, key_of, split
-from spotalis.embedded.controllers.pods import node_of
-from spotalis.embedded.controllers.room import Books, Room
-from spotalis.embedded.controllers.wants import Wants, wants_of
+from spotalis.embedded.controllers.controller import Controller, ControllerContext
+from spotalis.embedded.controllers.filters import NodeFilter
+from spotalis.embedded.controllers.pod_requirements import PodRequirements, requirements_of
+from spotalis.embedded.controllers.scheduler_cache import NodeInfo, SchedulerCache
 from spotalis.embedded.nodes import NodeSize
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.owners import deleting, key_of, split
+from spotalis.embedded.objects.pods import node_of
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.timestamps import stamp_micros
 from spotalis.model.nodes import NodeType
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class _Coming:
     """A node on its way, and what was promised to which pod."""
 
     node: Object
-    room: Room
+    info: NodeInfo
     due: float
     """The event loop's time."""
     pods: dict[str, None] = field(default_factory=dict)
@@ -60,9 +61,9 @@ class Provisioner(Controller):
     workers: ClassVar[int] = 1
 
     def __init__(
-        self, surroundings: Surroundings, fleet: Fleet, provisioning: Provisioning
+        self, context: ControllerContext, fleet: Fleet, provisioning: Provisioning
     ) -> None:
-        super().__init__(surroundings)
+        super().__init__(context)
         self._fleet = fleet
         self.provisioning = provisioning
         self._coming: list[_Coming] = []
@@ -98,7 +99,7 @@ class Provisioner(Controller):
         now = asyncio.get_running_loop().time()
         for coming in [one for one in self._coming if one.due <= now + 1e-6]:
             self._coming.remove(coming)
-            await self._fleet.put(coming.node)
+            await self._fleet.register(coming.node)
             for promised in coming.pods:
                 self._placed[promised] = now
                 self.queue.add_after(promised, _AGAIN_SECONDS)
@@ -108,7 +109,7 @@ class Provisioner(Controller):
         pod = self.store.get("pods", *split(key))
         if pod is None:
             return None
-        found = self._find(wants_of(pod), now)
+        found = self._find(requirements_of(pod), now)
         if found is None:
             return _LIMITED_SECONDS
         found.pods[key] = None
@@ -119,19 +120,19 @@ class Provisioner(Controller):
         """Its node has come only just: leave the scheduler some time."""
         return now + 1e-6 < self._placed.get(key, -_AGAIN_SECONDS) + _AGAIN_SECONDS
 
-    def _find(self, wants: Wants, now: float) -> _Coming | None:
-        """A node on its way that has room, or a new one if the limits allow it."""
+    def _find(self, requirements: PodRequirements, now: float) -> _Coming | None:
+        """A node on its way that has info, or a new one if the limits allow it."""
         for coming in self._coming:
-            if _fits(coming.room, wants):
-                coming.room.take(wants)
+            if _fits(coming.info, requirements):
+                coming.info.take(requirements)
                 return coming
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
-            room = self._room(node_type)
-            if self._may_add(node_type) and _fits(room, wants):
-                room.take(wants)
+            info = self._room(node_type)
+            if self._may_add(node_type) and _fits(info, requirements):
+                info.take(requirements)
                 due = now + self.provisioning.delay.total_seconds()
                 node = self._fleet.next_node(node_type, self.provisioning.size)
-                self._coming.append(_Coming(node, room, due))
+                self._coming.append(_Coming(node, info, due))
                 return self._coming[-1]
         return None
 
@@ -140,21 +141,21 @@ class Provisioner(Controller):
         there = len(self._fleet.names(node_type))
         return there + on_the_way < self.provisioning.limits.get(node_type, 0)
 
-    def _room(self, node_type: NodeType) -> Room:
-        """The room on an empty node of this class."""
-        books = Books()
-        books.node("ADDED", self._fleet.sample(node_type, self.provisioning.size))
-        (room,) = books.rooms.values()
-        return room
+    def _room(self, node_type: NodeType) -> NodeInfo:
+        """The info on an empty node of this class."""
+        cache = SchedulerCache()
+        cache.node("ADDED", self._fleet.sample(node_type, self.provisioning.size))
+        (info,) = cache.nodes.values()
+        return info
 
     async def _nominate(self, pod: Object, coming: _Coming) -> None:
-        """Say of the pod that room is being made, as Karpenter does."""
+        """Say of the pod that info is being made, as Karpenter does."""
         namespace, name = split(key_of(pod))
         event: Object = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"namespace": namespace, "generateName": f"{name}."},
-            "eventTime": f"{self.clock.now():%Y-%m-%dT%H:%M:%S.%fZ}",
+            "eventTime": stamp_micros(self.clock.now()),
             "reportingController": "karpenter",
             "reportingInstance": "karpenter-1",
             "action": "Nominated",
@@ -172,7 +173,7 @@ class Provisioner(Controller):
         await self.api.create("events", event, user=self.user)
 
 
-def _fits(room: Room, wants: Wants) -> bool:
-    books = Books()
-    books.rooms[room.name] = room
-    return not Fitting(books, wants).reasons(room)
+def _fits(info: NodeInfo, requirements: PodRequirements) -> bool:
+    cache = SchedulerCache()
+    cache.nodes[info.name] = info
+    return not NodeFilter(cache, requirements).reasons(info)

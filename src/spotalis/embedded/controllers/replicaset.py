@@ -11,10 +11,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spotalis.embedded.controllers.claims import claim, claimants
-from spotalis.embedded.controllers.conditions import condition, drop, put
+from spotalis.embedded.controllers.adoption import claim, claimants
 from spotalis.embedded.controllers.controller import Controller
-from spotalis.embedded.controllers.owners import (
+from spotalis.embedded.controllers.pod_template import name_prefix, pod_from
+from spotalis.embedded.controllers.scale_down_order import pods_to_delete
+from spotalis.embedded.objects.conditions import condition, drop, put
+from spotalis.embedded.objects.owners import (
     controller_of,
     deleting,
     key_of,
@@ -23,15 +25,13 @@ from spotalis.embedded.controllers.owners import (
     split,
     uid_of,
 )
-from spotalis.embedded.controllers.pods import (
+from spotalis.embedded.objects.pods import (
     is_active,
     is_available,
     seconds_to_available,
 )
-from spotalis.embedded.controllers.scale_down import first_to_go
-from spotalis.embedded.controllers.template import name_prefix, pod_from
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.errors import ApiError
 
 BURST = 500
 """Pods that one sync creates or deletes at most (upstream's ``BurstReplicas``)."""
@@ -74,7 +74,7 @@ class ReplicaSetController(Controller):
         if replicaset is None:
             return None
         uid = uid_of(replicaset)
-        await claim(self.api, self.view, replicaset, user=self.user)
+        await claim(self.api, self.indexes, replicaset, user=self.user)
         seen = self._counted(replicaset)
         refused: ApiError | None = None
         if not deleting(replicaset):
@@ -91,12 +91,12 @@ class ReplicaSetController(Controller):
         return seconds_to_available(self._active(uid), waiting, self.clock.now())
 
     def _active(self, uid: str) -> list[Object]:
-        return [pod for pod in self.view.pods_of(uid) if is_active(pod)]
+        return [pod for pod in self.indexes.pods_of(uid) if is_active(pod)]
 
     def _counted(self, replicaset: Object) -> _Counts:
         """Without looking at every pod, unless they have to be ready for some time."""
         spec, uid = replicaset["spec"], uid_of(replicaset)
-        tally = self.view.tally_of(uid)
+        tally = self.indexes.tally_of(uid)
         waiting = int(spec.get("minReadySeconds") or 0)
         available = tally.ready
         if waiting:
@@ -118,7 +118,7 @@ class ReplicaSetController(Controller):
         if missing < 0:
             pods = self._active(uid_of(replicaset))
             related, now = self._related(replicaset), self.clock.now()
-            going = first_to_go(pods, related, min(-missing, BURST), now)
+            going = pods_to_delete(pods, related, min(-missing, BURST), now)
             outcomes = await asyncio.gather(*(self._delete(pod) for pod in going))
             return next((outcome for outcome in outcomes if outcome is not None), None)
         return None
@@ -148,8 +148,8 @@ class ReplicaSetController(Controller):
     def _related(self, replicaset: Object) -> list[Object]:
         """Pods of every ReplicaSet with the same controller, this one's among them."""
         owner = controller_of(replicaset)
-        siblings = [replicaset] if owner is None else self.view.replicasets_of(owner["uid"])
-        return [pod for sibling in siblings for pod in self.view.pods_of(uid_of(sibling))]
+        siblings = [replicaset] if owner is None else self.indexes.replicasets_of(owner["uid"])
+        return [pod for sibling in siblings for pod in self.indexes.pods_of(uid_of(sibling))]
 
     def _write_status(self, replicaset: Object, seen: _Counts, refused: ApiError | None) -> None:
         counts = {

@@ -11,15 +11,20 @@ import asyncio
 import dataclasses
 from typing import ClassVar
 
-from spotalis.embedded.controllers.conditions import condition, put
-from spotalis.embedded.controllers.controller import Controller, Surroundings
-from spotalis.embedded.controllers.fits import Fitting, verdict
-from spotalis.embedded.controllers.owners import deleting, key_of, split
-from spotalis.embedded.controllers.pods import is_finished, node_of
-from spotalis.embedded.controllers.room import Books
+from spotalis.embedded.controllers.controller import Controller, ControllerContext
+from spotalis.embedded.controllers.filters import NodeFilter, verdict
+from spotalis.embedded.controllers.pod_requirements import (
+    PodRequirements,
+    claims_of,
+    node_terms,
+    requirements_of,
+)
+from spotalis.embedded.controllers.scheduler_cache import SchedulerCache
 from spotalis.embedded.controllers.scores import best
-from spotalis.embedded.controllers.wants import Wants, claims_of, node_terms, wants_of
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.conditions import condition, put
+from spotalis.embedded.objects.owners import deleting, key_of, split
+from spotalis.embedded.objects.pods import is_finished, node_of
+from spotalis.embedded.objects.resources import Object
 from spotalis.model.objects import NodeTerms
 
 NAME = "default-scheduler"
@@ -37,30 +42,30 @@ class Scheduler(Controller):
     user: ClassVar[str] = "system:kube-scheduler"
     workers: ClassVar[int] = 1
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        super().__init__(surroundings)
-        self._books = Books()
-        self._parked: dict[str, tuple[int, float]] = {}
+    def __init__(self, context: ControllerContext) -> None:
+        super().__init__(context)
+        self._cache = SchedulerCache()
+        self._unschedulable: dict[str, tuple[int, float]] = {}
         """Unschedulable pods: failed attempts, and when the last was (the loop's time)."""
         self._balancing: set[str] = set()
         """Those of them that a mere move of other pods may help: they have to be spread."""
-        self._stirring = False
-        self._known: tuple[Wants, int, str] | None = None
-        """The last verdict: on whom, at which version of the books, and what."""
+        self._requeue_pending = False
+        self._known: tuple[PodRequirements, int, str] | None = None
+        """The last verdict: on whom, at which version of the cache, and what."""
 
     def listen(self) -> None:
-        """Nodes and pods; either may make room for a pod that found none."""
+        """Nodes and pods; either may make info for a pod that found none."""
         self.on("nodes", self._node)
         self.on("pods", self._pod)
         for plural in ("persistentvolumes", "persistentvolumeclaims"):
-            self.on(plural, lambda _change, _obj, _old: self._stir())
+            self.on(plural, lambda _change, _obj, _old: self._requeue_unschedulable())
 
     def _node(self, change: str, node: Object, old: Object | None) -> None:
-        if self._books.node(change, node):
-            self._stir()
+        if self._cache.node(change, node):
+            self._requeue_unschedulable()
 
     def _pod(self, change: str, pod: Object, old: Object | None) -> None:
-        effect = self._books.pod(change, pod)
+        effect = self._cache.pod(change, pod)
         key = key_of(pod)
         if change == "DELETED" or node_of(pod):
             self._forget(key)
@@ -68,18 +73,18 @@ class Scheduler(Controller):
             self._forget(key)
             self.queue.add(key)
         if effect == "freed" or (effect == "moved" and self._balancing):
-            self._stir()
+            self._requeue_unschedulable()
 
-    def _stir(self) -> None:
+    def _requeue_unschedulable(self) -> None:
         """Have the parked pods tried again, all of them once however many events come at once."""
-        if self._parked and not self._stirring:
-            self._stirring = True
-            asyncio.get_running_loop().call_soon(self._unpark)
+        if self._unschedulable and not self._requeue_pending:
+            self._requeue_pending = True
+            asyncio.get_running_loop().call_soon(self._requeue_now)
 
-    def _unpark(self) -> None:
-        self._stirring = False
+    def _requeue_now(self) -> None:
+        self._requeue_pending = False
         now = asyncio.get_running_loop().time()
-        for key, (attempts, at) in self._parked.items():
+        for key, (attempts, at) in self._unschedulable.items():
             backoff = _FIRST_BACKOFF_SECONDS * 2 ** min(attempts - 1, 10)
             wait = at + min(backoff, _LAST_BACKOFF_SECONDS) - now
             if wait > 0:
@@ -98,17 +103,17 @@ class Scheduler(Controller):
         if spec.get("schedulingGates"):
             self._refuse(pod, "SchedulingGated", _GATED)
             return None
-        wants = wants_of(pod)
+        requirements = requirements_of(pod)
         if volumes := self._volumes(pod):
-            wants = dataclasses.replace(wants, volumes=volumes)
-        chosen, why = self._choose(wants)
+            requirements = dataclasses.replace(requirements, volumes=volumes)
+        chosen, why = self._choose(requirements)
         if chosen:
             self._forget(key)
             self.api.bind(*split(key), chosen)
             return None
-        attempts, _ = self._parked.get(key, (0, 0.0))
-        self._parked[key] = (attempts + 1, asyncio.get_running_loop().time())
-        if wants.spreads:
+        attempts, _ = self._unschedulable.get(key, (0, 0.0))
+        self._unschedulable[key] = (attempts + 1, asyncio.get_running_loop().time())
+        if requirements.spreads:
             self._balancing.add(key)
         self._refuse(pod, "Unschedulable", why)
         return _FLUSH_SECONDS
@@ -124,26 +129,26 @@ class Scheduler(Controller):
         return tuple(found)
 
     def _forget(self, key: str) -> None:
-        self._parked.pop(key, None)
+        self._unschedulable.pop(key, None)
         self._balancing.discard(key)
 
-    def _choose(self, wants: Wants) -> tuple[str, str]:
+    def _choose(self, requirements: PodRequirements) -> tuple[str, str]:
         """The node's name, or else the reason why there is none."""
-        if self._known is not None and self._known[:2] == (wants, self._books.version):
+        if self._known is not None and self._known[:2] == (requirements, self._cache.version):
             return "", self._known[2]
-        fitting = Fitting(self._books, wants)
+        fitting = NodeFilter(self._cache, requirements)
         fit, refusals = [], []
-        for room in self._books.rooms.values():
-            reasons = fitting.reasons(room)
+        for info in self._cache.nodes.values():
+            reasons = fitting.reasons(info)
             if reasons:
                 refusals.append(reasons)
             else:
-                fit.append(room)
+                fit.append(info)
         if fit:
-            top = best(self._books, wants, fit)
+            top = best(self._cache, requirements, fit)
             return top[self.rng.getrandbits(32) % len(top)].name, ""
         why = verdict(refusals)
-        self._known = (wants, self._books.version, why)
+        self._known = (requirements, self._cache.version, why)
         return "", why
 
     def _refuse(self, pod: Object, reason: str, message: str) -> None:

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from spotalis.embedded.controllers.claims import claim, claimants
+from spotalis.embedded.controllers.adoption import claim, claimants
 from spotalis.embedded.controllers.controller import Controller
-from spotalis.embedded.controllers.ordinals import Member, Wanted, next_step
-from spotalis.embedded.controllers.owners import (
+from spotalis.embedded.controllers.pod_template import name_prefix, pod_from
+from spotalis.embedded.controllers.replicaset import slow_start
+from spotalis.embedded.controllers.statefulset_order import Member, Wanted, next_step
+from spotalis.embedded.controllers.statefulset_revisions import (
+    built,
+    by_number,
+    equal_to,
+    template_in,
+    to_forget,
+)
+from spotalis.embedded.objects.owners import (
     controller_of,
     deleting,
     key_of,
@@ -19,24 +28,15 @@ from spotalis.embedded.controllers.owners import (
     split,
     uid_of,
 )
-from spotalis.embedded.controllers.pods import (
+from spotalis.embedded.objects.pods import (
     is_available,
     is_finished,
     is_ready,
     phase_of,
     seconds_to_available,
 )
-from spotalis.embedded.controllers.replicaset import slow_start
-from spotalis.embedded.controllers.statefulset_revisions import (
-    built,
-    by_number,
-    equal_to,
-    template_in,
-    to_forget,
-)
-from spotalis.embedded.controllers.template import name_prefix, pod_from
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.errors import ApiError
 
 REVISION_LABEL = "controller-revision-hash"
 INDEX_LABEL = "apps.kubernetes.io/pod-index"
@@ -68,9 +68,9 @@ class StatefulSetController(Controller):
         statefulset = self.store.get("statefulsets", *split(key))
         if statefulset is None:
             return None
-        await claim(self.api, self.view, statefulset, user=self.user)
+        await claim(self.api, self.indexes, statefulset, user=self.user)
         current, update, collisions = await self._revisions(statefulset)
-        pods = self.view.pods_of(uid_of(statefulset))
+        pods = self.indexes.pods_of(uid_of(statefulset))
         now, seconds = self.clock.now(), int(statefulset["spec"].get("minReadySeconds") or 0)
         wanted = _wanted(statefulset, current["metadata"]["name"], update["metadata"]["name"])
         members = {pod["metadata"]["name"]: self._member(pod, seconds) for pod in pods}
@@ -132,7 +132,7 @@ class StatefulSetController(Controller):
     async def _revisions(self, statefulset: Object) -> tuple[Object, Object, int]:
         """The current and the update revision (created when needed), and the collision count."""
         status = statefulset.get("status") or {}
-        revisions = by_number(self.view.revisions_of(uid_of(statefulset)))
+        revisions = by_number(self.indexes.revisions_of(uid_of(statefulset)))
         collisions = int(status.get("collisionCount", 0))
         number = revisions[-1].get("revision", 0) + 1 if revisions else 1
         same = equal_to(revisions, statefulset["spec"]["template"])
@@ -166,7 +166,7 @@ class StatefulSetController(Controller):
 
     async def _forget(self, statefulset: Object, wanted: Wanted, pods: list[Object]) -> None:
         living = frozenset((wanted.current, wanted.update, *(_revision_of(pod) for pod in pods)))
-        revisions = by_number(self.view.revisions_of(uid_of(statefulset)))
+        revisions = by_number(self.indexes.revisions_of(uid_of(statefulset)))
         for one in to_forget(statefulset, revisions, living):
             await self.api.delete("controllerrevisions", *split(key_of(one)), user=self.user)
 

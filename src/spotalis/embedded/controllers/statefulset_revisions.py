@@ -5,11 +5,11 @@ Pure; upstream: ``pkg/controller/history`` and ``statefulset/stateful_set_utils.
 
 from __future__ import annotations
 
-from spotalis.embedded.controllers.names import short_hash
-from spotalis.embedded.controllers.owners import reference_to
-from spotalis.embedded.controllers.template import same_template
-from spotalis.embedded.copies import deep_copy
-from spotalis.embedded.resources import Object
+from spotalis.embedded.controllers.name_hash import short_hash
+from spotalis.embedded.controllers.pod_template import same_template
+from spotalis.embedded.objects.copies import deep_copy
+from spotalis.embedded.objects.owners import reference_to
+from spotalis.embedded.objects.resources import Object
 
 _HASH_LABEL = "controller.kubernetes.io/hash"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spotalis.embedded.controllers.amounts import millis, share, whole
+from spotalis.embedded.objects.amounts import millis, share, whole
 
 
 @pytest.mark.parametrize(

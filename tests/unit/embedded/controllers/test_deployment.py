@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.controllers.conditions import condition
-from spotalis.embedded.controllers.deployment_sets import limits_of
-from spotalis.embedded.controllers.owners import deleting, replicas_of
-from spotalis.embedded.controllers.pods import is_ready
-from spotalis.embedded.resources import Object
+from spotalis.embedded.controllers.deployment_replicasets import limits_of
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.owners import deleting, replicas_of
+from spotalis.embedded.objects.pods import is_ready
+from spotalis.embedded.objects.resources import Object
 from tests.unit.embedded.controllers.builders import a_workload
-from tests.unit.embedded.controllers.stories import (
+from tests.unit.embedded.controllers.helpers import (
     a_cluster,
     change,
+    in_virtual_time,
     living,
     names,
     new_image,
@@ -26,7 +27,6 @@ from tests.unit.embedded.controllers.stories import (
     pods,
     ready,
     status,
-    story,
     until,
 )
 
@@ -91,7 +91,7 @@ def watched(cluster: EmbeddedCluster) -> Iterator[list[tuple[int, int]]]:
         (5, 3, 2),
     ],
 )
-@story
+@in_virtual_time
 async def test_a_rolling_update_stays_within_its_limits_and_ends(
     replicas: int, surge: int | str, unavailable: int | str
 ) -> None:
@@ -108,7 +108,7 @@ async def test_a_rolling_update_stays_within_its_limits_and_ends(
         assert [replicas_of(one) for one in sets(cluster)] == [0, replicas]
 
 
-@story
+@in_virtual_time
 async def test_ten_replicas_with_a_quarter_each_way_are_replaced_in_four_seconds() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 10)
@@ -117,7 +117,7 @@ async def test_ten_replicas_with_a_quarter_each_way_are_replaced_in_four_seconds
         assert await until(lambda: complete(cluster)) == pytest.approx(3, abs=1.1)
 
 
-@story
+@in_virtual_time
 async def test_recreate_starts_new_pods_only_when_the_last_old_one_is_gone() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, strategy={"type": "Recreate"})
@@ -131,7 +131,7 @@ async def test_recreate_starts_new_pods_only_when_the_last_old_one_is_gone() -> 
         assert before.isdisjoint(names(pods(cluster)))
 
 
-@story
+@in_virtual_time
 async def test_a_new_set_has_the_hash_the_revision_and_the_owners_annotations() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
@@ -158,7 +158,7 @@ async def test_a_new_set_has_the_hash_the_revision_and_the_owners_annotations() 
             assert pod["metadata"]["name"].startswith(f"web-{unique}-")
 
 
-@story
+@in_virtual_time
 async def test_going_back_to_an_old_template_uses_its_old_set_again() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 2)
@@ -174,7 +174,7 @@ async def test_going_back_to_an_old_template_uses_its_old_set_again() -> None:
         assert revision == "3"
 
 
-@story
+@in_virtual_time
 async def test_old_sets_beyond_the_history_limit_are_deleted() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 1, revisionHistoryLimit=2)
@@ -186,7 +186,7 @@ async def test_old_sets_beyond_the_history_limit_are_deleted() -> None:
         assert images == ["app:4", "app:5", "app:6"]
 
 
-@story
+@in_virtual_time
 async def test_a_paused_deployment_scales_but_does_not_roll() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 2, progressDeadlineSeconds=600)
@@ -205,7 +205,7 @@ async def test_a_paused_deployment_scales_but_does_not_roll() -> None:
         assert len(sets(cluster)) == 2
 
 
-@story
+@in_virtual_time
 async def test_scaling_a_stuck_rollout_keeps_the_proportion() -> None:
     rolling = {"maxSurge": 3, "maxUnavailable": 2}
     async with a_cluster() as cluster:
@@ -221,7 +221,7 @@ async def test_scaling_a_stuck_rollout_keeps_the_proportion() -> None:
         assert [replicas_of(one) for one in sets(cluster)] == [11, 7]
 
 
-@story
+@in_virtual_time
 async def test_a_rollout_that_stands_still_says_so_after_its_deadline() -> None:
     async with a_cluster() as cluster:
         never = {"embedded.spotalis.io/ready": "never"}
@@ -241,7 +241,7 @@ async def test_a_rollout_that_stands_still_says_so_after_its_deadline() -> None:
         assert (available["status"], available["reason"]) == ("False", "MinimumReplicasUnavailable")
 
 
-@story
+@in_virtual_time
 async def test_a_finished_rollout_says_so() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 2, progressDeadlineSeconds=600)
@@ -252,7 +252,7 @@ async def test_a_finished_rollout_says_so() -> None:
         assert status(cluster, "deployments").get("unavailableReplicas", 0) == 0
 
 
-@story
+@in_virtual_time
 async def test_availability_waits_for_min_ready_seconds() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
@@ -266,7 +266,7 @@ async def test_availability_waits_for_min_ready_seconds() -> None:
         assert now() == pytest.approx(11, abs=0.2)
 
 
-@story
+@in_virtual_time
 async def test_terminating_pods_count_for_nothing_but_are_reported() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 6)

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.controllers.conditions import condition
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.resources import Object
 from tests.unit.embedded.controllers.builders import a_budget, a_workload
-from tests.unit.embedded.controllers.stories import (
+from tests.unit.embedded.controllers.helpers import (
     a_cluster,
     change,
+    in_virtual_time,
     names,
     pods,
     ready,
     status,
-    story,
     until,
 )
 
@@ -62,7 +62,7 @@ def said(cluster: EmbeddedCluster) -> tuple[str, str]:
     ],
     ids=str,
 )
-@story
+@in_virtual_time
 async def test_a_budget_over_seven_pods(
     rule: dict[str, int | str], expected: tuple[int, int, int, int]
 ) -> None:
@@ -73,7 +73,7 @@ async def test_a_budget_over_seven_pods(
         assert said(cluster) == allowed
 
 
-@story
+@in_virtual_time
 async def test_percentages_are_of_the_deployment_and_not_of_the_pods_there_are() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 4, maxUnavailable="50%")
@@ -84,7 +84,7 @@ async def test_percentages_are_of_the_deployment_and_not_of_the_pods_there_are()
         assert numbers(cluster) == (0, 4, 4, 8)
 
 
-@story
+@in_virtual_time
 async def test_a_terminating_pod_is_not_healthy_and_its_successor_is_when_it_is_ready() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, minAvailable=2)
@@ -95,7 +95,7 @@ async def test_a_terminating_pod_is_not_healthy_and_its_successor_is_when_it_is_
         assert numbers(cluster)[:2] == (1, 3)
 
 
-@story
+@in_virtual_time
 async def test_an_evicted_pod_that_never_goes_counts_again_after_two_minutes() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, minAvailable=2)
@@ -114,7 +114,7 @@ async def test_an_evicted_pod_that_never_goes_counts_again_after_two_minutes() -
         assert "disruptedPods" not in status(cluster, "poddisruptionbudgets", "b")
 
 
-@story
+@in_virtual_time
 async def test_pods_whose_controller_nobody_knows_block_a_percentage() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
@@ -137,7 +137,7 @@ async def test_pods_whose_controller_nobody_knows_block_a_percentage() -> None:
         assert said(cluster) == ("False", "SyncFailed")
 
 
-@story
+@in_virtual_time
 async def test_a_changed_selector_counts_other_pods() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, minAvailable=1)

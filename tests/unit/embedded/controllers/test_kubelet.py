@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
-from spotalis.embedded.controllers.conditions import condition
 from spotalis.embedded.controllers.kubelet import KubeletTiming
-from spotalis.embedded.controllers.pods import is_ready, restarts
-from spotalis.embedded.resources import Object
-from tests.unit.embedded.controllers.stories import a_cluster, now, story, until
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.pods import is_ready, restarts
+from spotalis.embedded.objects.resources import Object
+from tests.unit.embedded.controllers.helpers import a_cluster, in_virtual_time, now, until
 
 SLOW = Timing(kubelet=KubeletTiming(start=timedelta(seconds=7), stop=timedelta(seconds=4)))
 
@@ -43,7 +43,7 @@ def gone(cluster: EmbeddedCluster) -> bool:
     return cluster.store.get("pods", "default", "pod") is None
 
 
-@story
+@in_virtual_time
 async def test_a_pod_runs_and_is_ready_after_its_start_time() -> None:
     async with a_cluster(timing=SLOW) as cluster:
         await run(cluster)
@@ -63,7 +63,7 @@ async def test_a_pod_runs_and_is_ready_after_its_start_time() -> None:
 
 
 @pytest.mark.parametrize(("grace", "seconds"), [(30, 4.0), (2, 2.0)])
-@story
+@in_virtual_time
 async def test_a_deleted_pod_ends_after_its_stop_time_or_its_grace(
     grace: int, seconds: float
 ) -> None:
@@ -74,7 +74,7 @@ async def test_a_deleted_pod_ends_after_its_stop_time_or_its_grace(
         assert await until(lambda: gone(cluster)) == pytest.approx(seconds, abs=0.11)
 
 
-@story
+@in_virtual_time
 async def test_annotations_make_one_pod_slow() -> None:
     async with a_cluster() as cluster:
         await run(cluster, start_seconds="20", ready="5", stop_seconds="9")
@@ -87,7 +87,7 @@ async def test_annotations_make_one_pod_slow() -> None:
         assert await until(lambda: gone(cluster)) == pytest.approx(9, abs=0.11)
 
 
-@story
+@in_virtual_time
 async def test_a_running_pod_can_be_made_to_fail_and_to_recover() -> None:
     async with a_cluster() as cluster:
         await run(cluster)
@@ -100,7 +100,7 @@ async def test_a_running_pod_can_be_made_to_fail_and_to_recover() -> None:
             assert is_ready(pod(cluster)) is expected
 
 
-@story
+@in_virtual_time
 async def test_a_crashing_pod_comes_back_ever_later() -> None:
     async with a_cluster() as cluster:
         await run(cluster, crash_after_seconds="5")
@@ -113,14 +113,14 @@ async def test_a_crashing_pod_comes_back_ever_later() -> None:
         assert restarts(pod(cluster)) == 2
 
 
-@story
+@in_virtual_time
 async def test_a_pod_on_a_silent_node_is_not_ended_until_the_node_is_back() -> None:
     async with a_cluster() as cluster:
         await run(cluster)
         await until(lambda: is_ready(pod(cluster)))
-        cluster.fleet.not_ready("spot-1")
+        cluster.fleet.mark_not_ready("spot-1")
         await cluster.api.delete("pods", "default", "pod")
         await asyncio.sleep(100)
         assert not gone(cluster)
-        cluster.fleet.ready("spot-1")
+        cluster.fleet.mark_ready("spot-1")
         assert await until(lambda: gone(cluster)) < 1.2

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from spotalis.embedded.controllers.queue import WorkQueue
-from tests.unit.embedded.controllers.stories import now, story
+from tests.unit.embedded.controllers.helpers import in_virtual_time, now
 
 
-@story
+@in_virtual_time
 async def test_a_key_added_often_comes_once_and_in_the_order_of_its_first_adding() -> None:
     queue = WorkQueue()
     for key in "abcab":
@@ -18,7 +18,7 @@ async def test_a_key_added_often_comes_once_and_in_the_order_of_its_first_adding
     assert [await queue.get() for _ in range(3)] == ["a", "b", "c"]
 
 
-@story
+@in_virtual_time
 async def test_a_key_added_while_a_worker_has_it_comes_again_when_the_worker_is_done() -> None:
     queue = WorkQueue()
     queue.add("a")
@@ -30,7 +30,7 @@ async def test_a_key_added_while_a_worker_has_it_comes_again_when_the_worker_is_
     assert await queue.get() == "a"
 
 
-@story
+@in_virtual_time
 async def test_of_two_delays_the_shorter_counts() -> None:
     queue = WorkQueue()
     queue.add_after("a", 5)
@@ -43,7 +43,7 @@ async def test_of_two_delays_the_shorter_counts() -> None:
         await asyncio.wait_for(queue.get(), 20)
 
 
-@story
+@in_virtual_time
 async def test_failures_are_tried_again_ever_later() -> None:
     queue, waits = WorkQueue(), []
     for _ in range(5):
@@ -60,7 +60,7 @@ async def test_failures_are_tried_again_ever_later() -> None:
     assert now() - start == pytest.approx(0.005)
 
 
-@story
+@in_virtual_time
 async def test_latency_passes_between_adding_and_getting() -> None:
     queue = WorkQueue(latency_seconds=0.5)
     queue.add("a")
@@ -68,7 +68,7 @@ async def test_latency_passes_between_adding_and_getting() -> None:
     assert now() == pytest.approx(0.5)
 
 
-@story
+@in_virtual_time
 async def test_a_cancelled_worker_takes_no_key_with_it() -> None:
     queue = WorkQueue()
     first = asyncio.create_task(queue.get())
@@ -79,7 +79,7 @@ async def test_a_cancelled_worker_takes_no_key_with_it() -> None:
     assert await second == "a"
 
 
-@story
+@in_virtual_time
 async def test_a_closed_queue_has_no_timers_left() -> None:
     queue = WorkQueue()
     queue.add_after("a", 1)

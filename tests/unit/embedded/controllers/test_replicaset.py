@@ -6,20 +6,20 @@ import asyncio
 
 import pytest
 
-from spotalis.embedded.controllers.conditions import condition
 from spotalis.embedded.controllers.replicaset import slow_start
-from spotalis.embedded.errors import ApiError
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.errors import ApiError
 from tests.unit.embedded.controllers.builders import a_workload
-from tests.unit.embedded.controllers.stories import (
+from tests.unit.embedded.controllers.helpers import (
     a_cluster,
     change,
+    in_virtual_time,
     living,
     names,
     pods,
     ready,
     status,
-    story,
     until,
 )
 
@@ -28,7 +28,7 @@ from tests.unit.embedded.controllers.stories import (
     ("count", "fails_from", "calls"),
     [(7, 99, 7), (10, 99, 10), (10, 0, 1), (10, 1, 3), (10, 5, 7), (0, 0, 0)],
 )
-@story
+@in_virtual_time
 async def test_slow_start_doubles_its_batches_and_stops_after_a_failed_one(
     count: int, fails_from: int, calls: int
 ) -> None:
@@ -45,7 +45,7 @@ async def test_slow_start_doubles_its_batches_and_stops_after_a_failed_one(
 REFUSED = ApiError(403, "Forbidden", "exceeded quota")
 
 
-@story
+@in_virtual_time
 async def test_never_more_pods_are_made_than_wanted_however_often_the_number_changes() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=3, cpu="64")
@@ -65,7 +65,7 @@ async def test_never_more_pods_are_made_than_wanted_however_often_the_number_cha
         assert len(living(cluster)) == 8
 
 
-@story
+@in_virtual_time
 async def test_scaling_down_takes_the_lowest_deletion_cost() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=2, cpu="64")
@@ -83,7 +83,7 @@ async def test_scaling_down_takes_the_lowest_deletion_cost() -> None:
         assert names(pods(cluster)) == names(keep)
 
 
-@story
+@in_virtual_time
 async def test_a_failed_pod_is_replaced_and_stays_until_somebody_deletes_it() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
@@ -98,7 +98,7 @@ async def test_a_failed_pod_is_replaced_and_stays_until_somebody_deletes_it() ->
         assert status(cluster, "replicasets", replicaset["metadata"]["name"])["replicas"] == 2
 
 
-@story
+@in_virtual_time
 async def test_a_refused_pod_is_said_in_the_status_and_tried_again() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)

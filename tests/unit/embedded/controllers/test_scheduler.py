@@ -8,17 +8,17 @@ from collections import Counter
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.controllers.conditions import condition
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.resources import Object
 from tests.unit.embedded.controllers.builders import a_workload
-from tests.unit.embedded.controllers.stories import (
+from tests.unit.embedded.controllers.helpers import (
     a_cluster,
+    in_virtual_time,
     living,
     nodes_of,
     now,
     pods,
     ready,
-    story,
     until,
 )
 
@@ -37,7 +37,7 @@ async def ask(cluster: EmbeddedCluster, replicas: int, **options: object) -> Non
     )
 
 
-@story
+@in_virtual_time
 async def test_a_pod_without_a_node_says_why_and_runs_when_one_comes() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(on_demand=2)
@@ -57,7 +57,7 @@ async def test_a_pod_without_a_node_says_why_and_runs_when_one_comes() -> None:
         assert nodes_of(cluster) == ["spot-1"]
 
 
-@story
+@in_virtual_time
 async def test_the_transition_time_stays_while_the_message_changes() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(on_demand=1)
@@ -72,14 +72,14 @@ async def test_the_transition_time_stays_while_the_message_changes() -> None:
 
 
 @pytest.mark.parametrize("event", ["uncordoned", "untainted", "ready", "freed"])
-@story
+@in_virtual_time
 async def test_a_pod_is_tried_again_when_a_node_can_take_it(event: str) -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1, pods=1, ready=event != "ready")
         if event == "uncordoned":
             await cluster.fleet.cordon("spot-1")
         elif event == "untainted":
-            await cluster.fleet.warn("spot-1")
+            await cluster.fleet.announce_reclaim("spot-1")
         elif event == "freed":
             await cluster.api.create("deployments", a_workload("Deployment", "other", 1))
             await until(lambda: ready(cluster, "other"))
@@ -89,15 +89,15 @@ async def test_a_pod_is_tried_again_when_a_node_can_take_it(event: str) -> None:
         if event == "uncordoned":
             await cluster.fleet.cordon("spot-1", cordoned=False)
         elif event == "untainted":
-            await cluster.fleet.withdraw("spot-1")
+            await cluster.fleet.withdraw_notice("spot-1")
         elif event == "ready":
-            cluster.fleet.ready("spot-1")
+            cluster.fleet.mark_ready("spot-1")
         else:
             await cluster.api.delete("deployments", "default", "other")
         assert await until(lambda: ready(cluster)) < 2.3
 
 
-@story
+@in_virtual_time
 async def test_a_pod_that_keeps_failing_is_tried_again_ever_later_up_to_ten_seconds() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(on_demand=1)
@@ -115,7 +115,7 @@ async def test_a_pod_that_keeps_failing_is_tried_again_ever_later_up_to_ten_seco
         assert found["message"].startswith("0/6 nodes")
 
 
-@story
+@in_virtual_time
 async def test_a_gated_pod_waits_for_its_gates() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
@@ -128,7 +128,7 @@ async def test_a_gated_pod_waits_for_its_gates() -> None:
         await until(lambda: ready(cluster))
 
 
-@story
+@in_virtual_time
 async def test_pods_are_spread_over_nodes_and_zones() -> None:
     async with a_cluster(zones=("a", "b", "c")) as cluster:
         await cluster.fleet.add(spot=6)
@@ -137,7 +137,7 @@ async def test_pods_are_spread_over_nodes_and_zones() -> None:
         assert set(Counter(nodes_of(cluster)).values()) == {2}
 
 
-@story
+@in_virtual_time
 async def test_a_hard_spread_leaves_pods_pending_rather_than_skewed() -> None:
     constraint = {
         "topologyKey": "topology.kubernetes.io/zone",
@@ -156,7 +156,7 @@ async def test_a_hard_spread_leaves_pods_pending_rather_than_skewed() -> None:
         assert nodes_of(cluster) == ["spot-1"] * 2 + ["spot-2"] * 2
 
 
-@story
+@in_virtual_time
 async def test_nodes_never_hold_more_than_they_offer() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=3, cpu="4")
@@ -166,7 +166,7 @@ async def test_nodes_never_hold_more_than_they_offer() -> None:
         assert len(living(cluster)) == 20
 
 
-@story
+@in_virtual_time
 async def test_another_schedulers_pods_are_left_alone() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)

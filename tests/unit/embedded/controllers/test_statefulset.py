@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.resources import Object
+from spotalis.embedded.objects.resources import Object
 from tests.unit.embedded.controllers.builders import a_workload
-from tests.unit.embedded.controllers.stories import (
+from tests.unit.embedded.controllers.helpers import (
     a_cluster,
     change,
+    in_virtual_time,
     names,
     new_image,
     now,
     pods,
     ready,
     status,
-    story,
     until,
 )
 
@@ -54,7 +54,7 @@ def revisions(cluster: EmbeddedCluster) -> dict[str, str]:
     return {pod["metadata"]["name"]: pod["metadata"]["labels"][key] for pod in pods(cluster)}
 
 
-@story
+@in_virtual_time
 async def test_ordered_pods_come_one_after_the_other() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3)
@@ -67,14 +67,14 @@ async def test_ordered_pods_come_one_after_the_other() -> None:
         assert found["currentRevision"] == found["updateRevision"] == revisions(cluster)["web-0"]
 
 
-@story
+@in_virtual_time
 async def test_parallel_pods_come_at_once() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 5, podManagementPolicy="Parallel")
         assert now() == pytest.approx(1.1, abs=0.2)
 
 
-@story
+@in_virtual_time
 async def test_a_pod_says_its_name_and_number() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 2, ordinals={"start": 5}, serviceName="web")
@@ -86,7 +86,7 @@ async def test_a_pod_says_its_name_and_number() -> None:
         assert pods(cluster)[0]["spec"]["subdomain"] == "web"
 
 
-@story
+@in_virtual_time
 async def test_ordered_pods_go_from_the_top_each_when_the_one_above_is_gone() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 4)
@@ -97,7 +97,7 @@ async def test_ordered_pods_go_from_the_top_each_when_the_one_above_is_gone() ->
         assert now() - start == pytest.approx(3, abs=0.3)
 
 
-@story
+@in_virtual_time
 async def test_an_update_replaces_one_after_the_other_from_the_top() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3)
@@ -125,7 +125,7 @@ async def test_an_update_replaces_one_after_the_other_from_the_top() -> None:
         assert set(revisions(cluster).values()) == {found["updateRevision"]}
 
 
-@story
+@in_virtual_time
 async def test_a_partition_keeps_the_pods_below_it_even_when_they_are_made_anew() -> None:
     async with a_cluster() as cluster:
         rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
@@ -143,7 +143,7 @@ async def test_a_partition_keeps_the_pods_below_it_even_when_they_are_made_anew(
         assert found["currentRevision"] == old
 
 
-@story
+@in_virtual_time
 async def test_on_delete_updates_only_what_somebody_deletes() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, updateStrategy={"type": "OnDelete"})
@@ -157,7 +157,7 @@ async def test_on_delete_updates_only_what_somebody_deletes() -> None:
         assert found["web-0"] == found["web-2"] != found["web-1"]
 
 
-@story
+@in_virtual_time
 async def test_going_back_uses_the_old_revision_again() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 1)
@@ -172,7 +172,7 @@ async def test_going_back_uses_the_old_revision_again() -> None:
         assert numbers[first] == 3
 
 
-@story
+@in_virtual_time
 async def test_a_terminating_pod_still_counts_as_a_replica() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 2)
@@ -182,7 +182,7 @@ async def test_a_terminating_pod_still_counts_as_a_replica() -> None:
         assert (found["replicas"], found["currentReplicas"]) == (2, 1)
 
 
-@story
+@in_virtual_time
 async def test_an_unready_pod_holds_up_its_successors() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)

@@ -1,0 +1,202 @@
+"""A Deployment's ReplicaSets: which is the new one, and what is written on them.
+
+Pure; upstream: ``deployment/util/deployment_util.go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from spotalis.embedded.controllers.name_hash import short_hash
+from spotalis.embedded.controllers.pod_template import (
+    HASH_LABEL,
+    same_template,
+    without_hash,
+)
+from spotalis.embedded.controllers.rollout_arithmetic import Limits, Size, limits
+from spotalis.embedded.objects.copies import deep_copy
+from spotalis.embedded.objects.owners import (
+    key_of,
+    reference_to,
+    replicas_of,
+    uid_of,
+)
+from spotalis.embedded.objects.resources import Object
+
+_PREFIX = "deployment.kubernetes.io/"
+REVISION = _PREFIX + "revision"
+HISTORY = _PREFIX + "revision-history"
+DESIRED = _PREFIX + "desired-replicas"
+MOST = _PREFIX + "max-replicas"
+_NOT_COPIED = frozenset(
+    (
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "deprecated.deployment.rollback.to",
+        REVISION,
+        HISTORY,
+        DESIRED,
+        MOST,
+    )
+)
+_HISTORY_CHARACTERS = 2000
+
+
+def limits_of(deployment: Object) -> Limits:
+    """What its strategy allows at its wanted size."""
+    strategy = deployment["spec"].get("strategy") or {}
+    rolling = strategy.get("rollingUpdate") or {}
+    return limits(
+        replicas_of(deployment),
+        rolling.get("maxSurge", "25%"),
+        rolling.get("maxUnavailable", "25%"),
+        rolling=is_rolling(deployment),
+    )
+
+
+def is_rolling(deployment: Object) -> bool:
+    """The strategy is RollingUpdate (the default) and not Recreate."""
+    strategy = deployment["spec"].get("strategy") or {}
+    return bool(strategy.get("type", "RollingUpdate") == "RollingUpdate")
+
+
+def by_age(sets: Iterable[Object]) -> list[Object]:
+    """Oldest first."""
+    return sorted(sets, key=_age)
+
+
+def new_and_old(deployment: Object, sets: list[Object]) -> tuple[Object | None, list[Object]]:
+    """The ReplicaSet of the current template (the oldest of several), and the rest."""
+    template = deployment["spec"]["template"]
+    for candidate in by_age(sets):
+        if same_template(candidate["spec"]["template"], template):
+            uid = uid_of(candidate)
+            return candidate, [other for other in sets if uid_of(other) != uid]
+    return None, list(sets)
+
+
+def size_of(replicaset: Object) -> Size:
+    """A ReplicaSet in numbers."""
+    created, name = _age(replicaset)
+    return Size(
+        name=name,
+        replicas=replicas_of(replicaset),
+        available=int((replicaset.get("status") or {}).get("availableReplicas", 0)),
+        created=created,
+        most=noted(replicaset, MOST) or 0,
+    )
+
+
+def active(sets: Iterable[Object]) -> list[Object]:
+    """Those that want replicas."""
+    return [one for one in sets if replicas_of(one) > 0]
+
+
+def noted(replicaset: Object, annotation: str) -> int | None:
+    """A whole number in an annotation; None where it is absent or no such number."""
+    text = (replicaset["metadata"].get("annotations") or {}).get(annotation, "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def next_revision(old: Iterable[Object]) -> int:
+    """One more than the highest revision of the old ones."""
+    return max((noted(one, REVISION) or 0 for one in old), default=0) + 1
+
+
+def annotations_for_new(deployment: Object, have: dict[str, str], revision: int) -> dict[str, str]:
+    """The annotations of the new ReplicaSet: the Deployment's copied, and its revision raised.
+
+    When an existing ReplicaSet becomes the new one again (a rollback), the revision it had goes to
+    the history annotation.
+    """
+    own = (deployment["metadata"].get("annotations") or {}).items()
+    wanted = {**have, **{key: value for key, value in own if key not in _NOT_COPIED}}
+    before = have.get(REVISION, "")
+    if before and not before.isdigit():
+        return wanted
+    if int(before or 0) >= revision:
+        return wanted
+    wanted[REVISION] = str(revision)
+    if before:
+        wanted[HISTORY] = _with_history(have.get(HISTORY, ""), before)
+    return wanted
+
+
+def size_annotations(bounds: Limits) -> dict[str, str]:
+    """What scaling later compares with, to tell a scaling from a rollout."""
+    return {DESIRED: str(bounds.replicas), MOST: str(bounds.most)}
+
+
+def template_hash(deployment: Object) -> str:
+    """The pod-template-hash of its current template."""
+    collisions = (deployment.get("status") or {}).get("collisionCount")
+    return short_hash(without_hash(deployment["spec"]["template"]), collisions)
+
+
+def built(deployment: Object, replicas: int, revision: int) -> Object:
+    """A ReplicaSet for the current template, ready to be created."""
+    spec, metadata = deployment["spec"], deployment["metadata"]
+    unique = template_hash(deployment)
+    template = deep_copy(spec["template"])
+    template.setdefault("metadata", {}).setdefault("labels", {})[HASH_LABEL] = unique
+    selector = deep_copy(spec["selector"])
+    selector.setdefault("matchLabels", {})[HASH_LABEL] = unique
+    annotations = annotations_for_new(deployment, {}, revision)
+    annotations.update(size_annotations(limits_of(deployment)))
+    result: Object = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": f"{metadata['name']}-{unique}",
+            "namespace": metadata.get("namespace", ""),
+            "labels": dict(template["metadata"]["labels"]),
+            "annotations": annotations,
+            "ownerReferences": [reference_to(deployment, "apps/v1", "Deployment")],
+        },
+        "spec": {"replicas": replicas, "selector": selector, "template": template},
+    }
+    if spec.get("minReadySeconds"):
+        result["spec"]["minReadySeconds"] = spec["minReadySeconds"]
+    return result
+
+
+def saturated(deployment: Object, new: Object | None) -> bool:
+    """The new ReplicaSet has every wanted replica, available, and was told so."""
+    if new is None:
+        return False
+    wanted = replicas_of(deployment)
+    return (
+        replicas_of(new) == wanted
+        and noted(new, DESIRED) == wanted
+        and size_of(new).available == wanted
+    )
+
+
+def to_clean_up(deployment: Object, old: list[Object]) -> list[Object]:
+    """Old ReplicaSets beyond ``revisionHistoryLimit`` that are empty: lowest revision first."""
+    limit = deployment["spec"].get("revisionHistoryLimit")
+    if limit is None or limit >= 2**31 - 1:
+        return []
+    alive = [one for one in old if not one["metadata"].get("deletionTimestamp")]
+    alive.sort(key=lambda one: (noted(one, REVISION) or 0, _age(one)))
+    return [one for one in alive[: max(0, len(alive) - int(limit))] if _is_empty(one)]
+
+
+def _is_empty(replicaset: Object) -> bool:
+    status = replicaset.get("status") or {}
+    return (
+        status.get("replicas", 0) == 0
+        and replicas_of(replicaset) == 0
+        and replicaset["metadata"].get("generation", 1) <= status.get("observedGeneration", 0)
+    )
+
+
+def _age(replicaset: Object) -> tuple[str, str]:
+    metadata = replicaset["metadata"]
+    return (metadata.get("creationTimestamp") or "", key_of(replicaset).partition("/")[2])
+
+
+def _with_history(history: str, revision: str) -> str:
+    revisions = [*(one for one in history.split(",") if one), revision]
+    while len(",".join(revisions)) > _HISTORY_CHARACTERS:
+        revisions.pop(0)
+    return ",".join(revisions)

@@ -1,0 +1,1 @@
+"""The API server: requests, admission, validation, lists and watches over the object store."""

@@ -1,0 +1,204 @@
+"""What the API server fills in where an object says nothing.
+
+Left out: defaults of volumes, probes and security contexts, and of kinds that are only stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spotalis.embedded.objects.resources import Object
+
+_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_TOLERATED_SECONDS = 300
+_UNDATED = {"lastProbeTime": None, "lastTransitionTime": None}
+"""Of a pod's condition: null where it is not known."""
+
+
+def set_defaults(plural: str, obj: Object) -> None:
+    """Fill in the defaults of a kind, in place."""
+    default = _DEFAULTS.get(plural)
+    if default is not None:
+        default(obj)
+
+
+def date_conditions(plural: str, obj: Object) -> None:
+    """Say of a pod's conditions what is not known of their times, in place."""
+    status = obj.get("status") or {}
+    if plural == "pods" and status.get("conditions"):
+        status["conditions"] = [{**_UNDATED, **one} for one in status["conditions"]]
+
+
+def admit(plural: str, obj: Object) -> None:
+    """What built-in admission adds at creation, before any webhook sees the object.
+
+    DefaultTolerationSeconds and Priority for pods, TaintNodesByCondition for nodes.
+    """
+    if plural == "pods":
+        spec = obj["spec"]
+        spec.setdefault("priority", 0)
+        spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+        tolerate(spec)
+    elif plural == "nodes":
+        taints = obj.setdefault("spec", {}).setdefault("taints", [])
+        if not any(t.get("key") == _TAINTS[0] and t["effect"] == "NoSchedule" for t in taints):
+            taints.append({"key": _TAINTS[0], "effect": "NoSchedule"})
+
+
+def tolerate(spec: Object) -> None:
+    """Give a pod the tolerations that every pod has (DefaultTolerationSeconds), in place."""
+    tolerations = spec.get("tolerations") or []
+    for key in _TAINTS:
+        if not any(
+            one.get("key", "") in ("", key) and one.get("effect", "") in ("", "NoExecute")
+            for one in tolerations
+        ):
+            tolerations.append(
+                {
+                    "key": key,
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": _TOLERATED_SECONDS,
+                }
+            )
+    spec["tolerations"] = tolerations
+
+
+def _pod(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _pod_spec(spec)
+    spec.setdefault("enableServiceLinks", True)
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        resources = container["resources"]
+        limits = resources.get("limits")
+        if limits:  # a pod's limit without a request is one; a template's is not
+            resources["requests"] = {**limits, **(resources.get("requests") or {})}
+
+
+def _pod_spec(spec: Object) -> None:
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("schedulerName", "default-scheduler")
+    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
+        _container(container)
+    for constraint in spec.get("topologySpreadConstraints") or ():
+        constraint.setdefault("maxSkew", 1)
+
+
+def _container(container: Object) -> None:
+    image = container.get("image") or ""
+    _, _, last = image.rpartition("/")
+    floating = "@" not in last and (":" not in last or last.endswith(":latest"))
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    container.setdefault("imagePullPolicy", "Always" if floating else "IfNotPresent")
+    for port in container.get("ports") or ():
+        port.setdefault("protocol", "TCP")
+
+
+def _template(spec: Object) -> None:
+    template = spec.setdefault("template", {})
+    metadata = template.setdefault("metadata", {})
+    for field in ("labels", "annotations", "finalizers"):
+        if not metadata.get(field):
+            metadata.pop(field, None)
+    _pod_spec(template.setdefault("spec", {}))
+
+
+def _deployment(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _absent(spec, "replicas", 1)
+    _template(spec)
+    if not spec.get("paused"):
+        spec.pop("paused", None)
+    strategy = spec.setdefault("strategy", {})
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.get("rollingUpdate") or {}
+        strategy["rollingUpdate"] = rolling
+        rolling.setdefault("maxUnavailable", "25%")
+        rolling.setdefault("maxSurge", "25%")
+    spec.setdefault("revisionHistoryLimit", 10)
+    spec.setdefault("progressDeadlineSeconds", 600)
+
+
+def _statefulset(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _absent(spec, "replicas", 1)
+    _template(spec)
+    spec.setdefault("podManagementPolicy", "OrderedReady")
+    strategy = spec.setdefault("updateStrategy", {})
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.get("rollingUpdate") or {}
+        strategy["rollingUpdate"] = rolling
+        rolling.setdefault("partition", 0)
+    spec.setdefault("revisionHistoryLimit", 10)
+    retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
+    retention.setdefault("whenDeleted", "Retain")
+    retention.setdefault("whenScaled", "Retain")
+
+
+def _replicaset(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _absent(spec, "replicas", 1)
+    _template(spec)
+
+
+def _daemonset(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    _template(spec)
+    strategy = spec.setdefault("updateStrategy", {"type": "RollingUpdate"})
+    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("maxUnavailable", 1)
+        rolling.setdefault("maxSurge", 0)
+    spec.setdefault("revisionHistoryLimit", 10)
+
+
+def _namespace(obj: Object) -> None:
+    labels = obj["metadata"].setdefault("labels", {})
+    labels["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
+
+
+def _budget(obj: Object) -> None:
+    obj.setdefault("spec", {})
+
+
+def _secret(obj: Object) -> None:
+    obj.setdefault("type", "Opaque")
+
+
+def _webhooks(obj: Object) -> None:
+    for webhook in obj.get("webhooks") or ():
+        webhook.setdefault("failurePolicy", "Fail")
+        webhook.setdefault("matchPolicy", "Equivalent")
+        webhook.setdefault("namespaceSelector", {})
+        webhook.setdefault("objectSelector", {})
+        webhook.setdefault("timeoutSeconds", 10)
+        webhook.setdefault("reinvocationPolicy", "Never")
+        service = (webhook.get("clientConfig") or {}).get("service")
+        if service is not None:
+            service.setdefault("port", 443)
+        for rule in webhook.get("rules") or ():
+            rule.setdefault("scope", "*")
+
+
+def _absent(spec: Object, name: str, value: Any) -> None:
+    """As ``setdefault``, where null means absent too."""
+    if spec.get(name) is None:
+        spec[name] = value
+
+
+_DEFAULTS = {
+    "pods": _pod,
+    "deployments": _deployment,
+    "statefulsets": _statefulset,
+    "replicasets": _replicaset,
+    "daemonsets": _daemonset,
+    "namespaces": _namespace,
+    "poddisruptionbudgets": _budget,
+    "secrets": _secret,
+    "mutatingwebhookconfigurations": _webhooks,
+}

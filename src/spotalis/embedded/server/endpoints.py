@@ -1,0 +1,391 @@
+"""HTTP requests to the API, whatever carries them: a path, a query and bytes in, bytes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from spotalis.embedded.objects.resources import CORE_EVENTS, Object, Resource
+from spotalis.embedded.server import errors, openapi, tables
+from spotalis.embedded.server.api import Api, DeleteOptions
+from spotalis.embedded.server.discovery import document
+from spotalis.embedded.server.errors import ApiError
+from spotalis.embedded.server.events import to_core, to_new
+from spotalis.embedded.server.listing import Show, encoded_list, options_from, page_of
+from spotalis.embedded.server.routes import Route, route
+from spotalis.embedded.server.scale import scale_of
+from spotalis.embedded.server.validation import check_types
+from spotalis.embedded.server.watching import Stream, open_watch
+from spotalis.embedded.store import StoreEvent
+from spotalis.model.transport import Request
+
+_JSON = {"content-type": "application/json"}
+_PROPAGATIONS = ("", "Background", "Foreground", "Orphan")
+
+
+@dataclass(slots=True, kw_only=True)
+class Answer:
+    """A whole answer, or one whose body is a stream."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=lambda: _JSON)
+    stream: Stream | None = None
+
+
+class Endpoints:
+    """Answers requests on behalf of users; everybody may do everything."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def answer(self, request: Request, *, user: str, accept: str = "") -> Answer:
+        """Answer one request; refusals are answers too.
+
+        ``accept`` is the header of that name: objects come as a Table where it asks for one.
+        """
+        try:
+            return await self._answer(request, user, accept)
+        except ApiError as refused:
+            headers = dict(_JSON)
+            if refused.retry_after_seconds:
+                headers["retry-after"] = str(refused.retry_after_seconds)
+            if refused.plain_text:
+                text = {"content-type": "text/plain; charset=utf-8"}
+                return Answer(status=refused.status, body=refused.plain_text.encode(), headers=text)
+            body = msgspec.json.encode(refused.to_status())
+            return Answer(status=refused.status, body=body, headers=headers)
+
+    async def _answer(self, request: Request, user: str, accept: str) -> Answer:
+        if request.method == "GET":
+            found = document(request.path) or openapi.document(request.path)
+            if isinstance(found, str):
+                return Answer(body=found.encode(), headers={"content-type": "text/plain"})
+            if found is not None:
+                return _json(found)
+        where = route(request.path)
+        query = dict(request.query)
+        _check_dry_run(request.method, query)
+        match request.method:
+            case "GET" if where.name:
+                return self._get(where, user, accept)
+            case "GET":
+                return await self._collection(where, request, user, accept)
+            case "POST" if where.name:
+                return await self._post_subresource(where, request, query, user)
+            case "POST" if where.namespace or not where.resource.namespaced:
+                return await self._create(where, request, query, user)
+            case "PUT" if where.name:
+                return await self._put(where, request, query, user)
+            case "PATCH" if where.name:
+                return await self._patch(where, request, query, user)
+            case "DELETE" if where.name and not where.subresource:
+                return await self._delete(where, request, query, user)
+            case "DELETE" if not where.name and where.namespace:
+                return await self._delete_all(where, request, query, user)
+        raise errors.method_not_allowed()
+
+    def _get(self, where: Route, user: str, accept: str) -> Answer:
+        plural = where.resource.plural
+        with self._api.audit.entry(
+            "get", plural, where.namespace, where.name, user, subresource=where.subresource
+        ):
+            change = self._api.store.entry(plural, where.namespace, where.name)
+            if change is None:
+                raise errors.not_found(where.resource, where.name)
+        if where.subresource == "scale":
+            return _json(scale_of(change.new))
+        if where.subresource == "log":
+            return Answer(body=b"", headers={"content-type": "text/plain"})
+        if _wants_table(where, accept):
+            table = tables.table(plural, [change.new], {}, self._api.clock.now())
+            return _json(table)
+        return Answer(body=_show(where.resource)(change))
+
+    async def _collection(self, where: Route, request: Request, user: str, accept: str) -> Answer:
+        options = options_from(request.query)
+        verb = "watch" if options.watch else "list"
+        plural, store = where.resource.plural, self._api.store
+        with self._api.audit.entry(verb, plural, where.namespace, "", user):
+            table = _wants_table(where, accept)
+            if options.watch:
+                show = self._row(where) if table else _show(where.resource)
+                stream = await open_watch(
+                    store, where.resource, where.namespace, options, show, self._api.rng
+                )
+                return Answer(stream=stream)
+            page = await page_of(store, where.resource, where.namespace, options)
+        if table:
+            objects = [change.new for change in page.changes]
+            return _json(tables.table(plural, objects, page.metadata, self._api.clock.now()))
+        return Answer(body=encoded_list(where.resource, page, _show(where.resource)))
+
+    def _row(self, where: Route) -> Show:
+        def show(change: StoreEvent) -> bytes:
+            now = self._api.clock.now()
+            return msgspec.json.encode(tables.table(where.resource.plural, [change.new], {}, now))
+
+        return show
+
+    async def _create(
+        self, where: Route, request: Request, query: Mapping[str, str], user: str
+    ) -> Answer:
+        warnings: list[str] = []
+        made = await self._api.create(
+            where.resource.plural,
+            _object(where, request),
+            user=user,
+            dry_run=_dry_run(query),
+            warnings=warnings,
+        )
+        return _shown(where.resource, made, 201, warnings)
+
+    async def _put(
+        self, where: Route, request: Request, query: Mapping[str, str], user: str
+    ) -> Answer:
+        body = _object(where, request)
+        if body["metadata"].get("name", where.name) != where.name:
+            message = (
+                f"the name of the object ({body['metadata'].get('name', '')}) does not match the "
+                f"name on the URL ({where.name})"
+            )
+            raise errors.bad_request(message)
+        body["metadata"]["name"] = where.name
+        plural = where.resource.plural
+        there = self._api.store.get(plural, where.namespace, where.name) is not None
+        written = await self._api.update(
+            plural, body, user=user, subresource=where.subresource, dry_run=_dry_run(query)
+        )
+        if where.subresource == "scale":
+            return _json(scale_of(written))
+        return _shown(where.resource, written, 200 if there else 201)
+
+    async def _patch(
+        self, where: Route, request: Request, query: Mapping[str, str], user: str
+    ) -> Answer:
+        plural = where.resource.plural
+        there = self._api.store.get(plural, where.namespace, where.name) is not None
+        warnings: list[str] = []
+        written = await self._api.patch(
+            plural,
+            where.namespace,
+            where.name,
+            _decoded(request.body),
+            patch_type=request.content_type.partition(";")[0].strip(),
+            user=user,
+            subresource=where.subresource,
+            field_manager=query.get("fieldManager", ""),
+            force=query.get("force") == "true",
+            dry_run=_dry_run(query),
+            warnings=warnings,
+        )
+        if where.subresource == "scale":
+            return _json(scale_of(written))
+        return _shown(where.resource, written, 200 if there else 201, warnings)
+
+    async def _post_subresource(
+        self, where: Route, request: Request, query: Mapping[str, str], user: str
+    ) -> Answer:
+        body = _decoded(request.body)
+        if not isinstance(body, dict):
+            raise errors.bad_request("the body is no object")
+        if where.subresource == "eviction":
+            return await self._evict(where, body, query, user)
+        if where.subresource == "binding":
+            if (body.get("metadata") or {}).get("name", where.name) != where.name:
+                raise errors.bad_request("name in URL does not match name in Binding object")
+            node = (body.get("target") or {}).get("name") or ""
+            self._api.bind(where.namespace, where.name, node, user=user)
+            return _json(_success(201), 201)
+        raise errors.method_not_allowed()
+
+    async def _evict(
+        self, where: Route, body: Object, query: Mapping[str, str], user: str
+    ) -> Answer:
+        if (body.get("metadata") or {}).get("name", where.name) != where.name:
+            raise errors.bad_request("name in URL does not match name in Eviction object")
+        options = body.get("deleteOptions") or {}
+        wanted = _delete_options(options, {})
+        await self._api.evict(
+            where.namespace,
+            where.name,
+            user=user,
+            uid=wanted.uid,
+            resource_version=wanted.resource_version,
+            grace_seconds=wanted.grace_seconds,
+            dry_run=_dry_run(query) or bool(options.get("dryRun")),
+            body=body,
+        )
+        return _json(_success(201), 201)
+
+    async def _delete(
+        self, where: Route, request: Request, query: Mapping[str, str], user: str
+    ) -> Answer:
+        body = _delete_body(request)
+        query = {} if request.body else query  # options in a body make those in a query void
+        wanted = _delete_options(body, query)
+        dry_run = _dry_run(query) or bool(body.get("dryRun"))
+        plural = where.resource.plural
+        deleted = await self._api.delete(
+            plural,
+            where.namespace,
+            where.name,
+            user=user,
+            uid=wanted.uid,
+            resource_version=wanted.resource_version,
+            grace_seconds=wanted.grace_seconds,
+            propagation=wanted.propagation,
+            dry_run=dry_run,
+        )
+        resource = where.resource
+        there = self._api.store.get(plural, where.namespace, where.name)
+        metadata = deleted["metadata"]
+        stays = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
+        gone = there is None or there["metadata"]["uid"] != metadata["uid"]
+        gone = gone or (dry_run and not stays)
+        status = 202 if not gone and body.get("orphanDependents") is False else 200
+        if resource.returns_deleted or not gone:
+            return _shown(resource, deleted, status)
+        group = resource.group
+        details = {"name": where.name, "group": group, "kind": plural}
+        details["uid"] = deleted["metadata"]["uid"]
+        present = {key: value for key, value in details.items() if value}
+        status_object = {**_success(0), "details": present}
+        del status_object["code"]
+        return _json(status_object)
+
+    async def _delete_all(
+        self, where: Route, request: Request, query: Mapping[str, str], user: str
+    ) -> Answer:
+        options = options_from(request.query)
+        page = await page_of(self._api.store, where.resource, where.namespace, options)
+        wanted = _delete_options(_delete_body(request), query)
+        for change in page.changes:
+            await self._api.delete(
+                where.resource.plural,
+                where.namespace,
+                change.new["metadata"]["name"],
+                user=user,
+                grace_seconds=wanted.grace_seconds,
+                propagation=wanted.propagation,
+                dry_run=_dry_run(query),
+            )
+        return Answer(body=encoded_list(where.resource, page, _show(where.resource)))
+
+
+def _show(resource: Resource) -> Show:
+    """How objects of a kind are written; events have a form for each of their groups."""
+    if resource is CORE_EVENTS:
+        return lambda change: msgspec.json.encode(to_core(change.new))
+    if resource.plural == "events":
+        return lambda change: msgspec.json.encode(to_new(change.new))
+    return lambda change: change.encoded
+
+
+def _shown(
+    resource: Resource, obj: Object, status: int, warnings: list[str] | None = None
+) -> Answer:
+    headers = dict(_JSON)
+    if warnings:
+        headers["warning"] = ", ".join(f'299 - "{_quoted(text)}"' for text in warnings)
+    shown = obj
+    if resource.plural == "events":
+        shown = to_core(obj) if resource is CORE_EVENTS else to_new(obj)
+    return Answer(status=status, body=msgspec.json.encode(shown), headers=headers)
+
+
+def _quoted(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _json(value: Object, status: int = 200) -> Answer:
+    return Answer(status=status, body=msgspec.json.encode(value))
+
+
+def _success(code: int) -> Object:
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return {**status, "code": code}
+
+
+def _wants_table(where: Route, accept: str) -> bool:
+    return "as=Table" in accept and not where.subresource
+
+
+def _check_dry_run(method: str, query: Mapping[str, str]) -> None:
+    options = {"POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
+    if method in options and query.get("dryRun", "All") != "All":
+        why = f'Unsupported value: ["{query["dryRun"]}"]: supported values: "All"'
+        cause = errors.Cause("FieldValueNotSupported", why, "dryRun")
+        raise errors.invalid_kind(f"{options[method]}Options.meta.k8s.io", "", [cause])
+
+
+def _dry_run(query: Mapping[str, str]) -> bool:
+    return query.get("dryRun") == "All"
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body or b"null")
+    except msgspec.DecodeError as problem:
+        raise errors.bad_request(f"the body cannot be read: {problem}") from None
+
+
+def _object(where: Route, request: Request) -> Object:
+    """The object in a body, with the namespace of the path."""
+    if "json" not in request.content_type or not request.body:
+        raise errors.unsupported_body()
+    body = _decoded(request.body)
+    if not isinstance(body, dict):
+        raise errors.bad_request("the body is no object")
+    kind = body.get("kind") or where.resource.kind
+    version = body.setdefault("apiVersion", where.resource.api_version)
+    if where.subresource != "scale":
+        message = f'{kind} in version "{version}" cannot be handled as a {where.resource.kind}'
+        if kind != where.resource.kind:
+            raise errors.bad_request(message)
+        if version != where.resource.api_version:
+            why = f'no kind "{kind}" is registered for version "{version}" in scheme '
+            raise errors.bad_request(f'{message}: {why}"pkg/runtime/scheme.go:111"')
+        check_types(where.resource, body)
+    metadata = body.get("metadata") or {}
+    body["metadata"] = metadata
+    if where.namespace:
+        if metadata.get("namespace") not in (None, "", where.namespace):
+            message = (
+                "the namespace of the provided object does not match the namespace sent on the "
+                "request"
+            )
+            raise errors.bad_request(message)
+        metadata["namespace"] = where.namespace
+    return body
+
+
+def _delete_body(request: Request) -> Object:
+    body = _decoded(request.body)
+    return body if isinstance(body, dict) else {}
+
+
+def _delete_options(body: Object, query: Mapping[str, str]) -> DeleteOptions:
+    """DeleteOptions in a body, or else in a query."""
+    preconditions = body.get("preconditions") or {}
+    grace: Any = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or ""
+    if "orphanDependents" in body and propagation:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        cause = errors.invalid_value("propagationPolicy", f'"{propagation}"', why)
+        raise errors.invalid_kind("DeleteOptions.meta.k8s.io", "", [cause])
+    if body.get("orphanDependents"):
+        propagation = "Orphan"
+    if propagation not in _PROPAGATIONS:
+        why = f'Unsupported value: "{propagation}": supported values: "Foreground", "Background", '
+        cause = errors.Cause("FieldValueNotSupported", why + '"Orphan", "nil"', "propagationPolicy")
+        raise errors.invalid_kind("DeleteOptions.meta.k8s.io", "", [cause])
+    return DeleteOptions(
+        uid=preconditions.get("uid") or "",
+        resource_version=preconditions.get("resourceVersion") or "",
+        grace_seconds=None if grace is None else int(grace),
+        propagation=propagation,
+    )

@@ -1,0 +1,276 @@
+"""Refusals, as metav1.Status says them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spotalis.embedded.objects.resources import Object, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One of the ``details.causes`` of a Status."""
+
+    reason: str
+    message: str = ""
+    field: str = ""
+
+    def to_json(self) -> Object:
+        """As the API writes it; empty parts are left out."""
+        parts = {"reason": self.reason, "message": self.message, "field": self.field}
+        return {name: value for name, value in parts.items() if value}
+
+
+class ApiError(Exception):
+    """A request that the API server refuses."""
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        message: str,
+        *,
+        causes: Sequence[Cause] = (),
+        details: Mapping[str, Any] | None = None,
+        retry_after_seconds: int | None = None,
+        continue_token: str = "",
+        plain_text: str = "",
+    ) -> None:
+        """``plain_text`` is the body in place of a Status.
+
+        ``details`` are name, group, kind and so on; None leaves ``details`` out of the Status
+        unless there are causes or a time to wait.
+        """
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.causes = tuple(causes)
+        self.details = details
+        self.retry_after_seconds = retry_after_seconds
+        self.continue_token = continue_token
+        self.plain_text = plain_text
+        """For an expired list: where it can go on, inconsistently."""
+
+    def to_status(self) -> Object:
+        """The ``v1.Status`` that is the answer's body."""
+        status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
+        if self.continue_token:
+            status["metadata"] = {"continue": self.continue_token}
+        status |= {"status": "Failure", "message": self.message}
+        if self.reason:
+            status["reason"] = self.reason
+        details = {key: value for key, value in (self.details or {}).items() if value}
+        if self.causes:
+            details["causes"] = [cause.to_json() for cause in self.causes]
+        if self.retry_after_seconds:
+            details["retryAfterSeconds"] = self.retry_after_seconds
+        if details or self.details is not None:
+            status["details"] = details
+        return {**status, "code": self.status}
+
+
+def _named(resource: Resource, name: str) -> Object:
+    return {"name": name, "group": _group(resource), "kind": resource.plural}
+
+
+def _group(resource: Resource) -> str:
+    """Events belong to the core group, wherever they are served."""
+    return "" if resource.plural == "events" else resource.group
+
+
+def _qualified(resource: Resource) -> str:
+    return resource.plural if resource.plural == "events" else resource.qualified
+
+
+def bad_request(message: str) -> ApiError:
+    """400: it makes no sense."""
+    return ApiError(400, "BadRequest", message)
+
+
+def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
+    """403."""
+    message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
+    return ApiError(403, "Forbidden", message, details=_named(resource, name), causes=causes)
+
+
+def not_found(resource: Resource, name: str) -> ApiError:
+    """404: no such object."""
+    message = f'{_qualified(resource)} "{name}" not found'
+    return ApiError(404, "NotFound", message, details=_named(resource, name))
+
+
+def no_such_path() -> ApiError:
+    """404: no such resource."""
+    message = "the server could not find the requested resource"
+    return ApiError(404, "NotFound", message, details={})
+
+
+def no_such_group() -> ApiError:
+    """404: no such group or version; nobody is there who would write a Status."""
+    text = "404 page not found\n"
+    return ApiError(404, "NotFound", text, plain_text=text)
+
+
+def method_not_allowed() -> ApiError:
+    """405."""
+    message = "the server does not allow this method on the requested resource"
+    return ApiError(405, "MethodNotAllowed", message, details={})
+
+
+def already_exists(resource: Resource, name: str, *, deleting: bool) -> ApiError:
+    """409 on create; ``deleting``: what exists is on its way out."""
+    message = f'{_qualified(resource)} "{name}" already exists'
+    if deleting:
+        message = f"object is being deleted: {message}"
+    return ApiError(409, "AlreadyExists", message, details=_named(resource, name))
+
+
+def name_exhausted(resource: Resource, name: str) -> ApiError:
+    """409: every generated name was taken."""
+    message = (
+        f'{_qualified(resource)} "{name}" already exists, the server was not able to generate a '
+        "unique name for the object"
+    )
+    return ApiError(
+        409, "AlreadyExists", message, details=_named(resource, name), retry_after_seconds=1
+    )
+
+
+def conflict(resource: Resource, name: str, why: str) -> ApiError:
+    """409: a precondition does not hold."""
+    message = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
+    return ApiError(409, "Conflict", message, details=_named(resource, name))
+
+
+MODIFIED = (
+    "the object has been modified; please apply your changes to the latest version and try again"
+)
+
+
+def another_uid(
+    resource: Resource, metadata: Mapping[str, Any], there: str, *, dry_run: bool
+) -> ApiError:
+    """409: ``metadata`` names another UID than that of the object that is there, if one is."""
+    given, name, namespace = metadata["uid"], metadata["name"], metadata.get("namespace", "")
+    steps = (resource.plural, namespace, name) if namespace else (resource.plural, name)
+    place = "/".join(("" if dry_run else "/registry", *steps))
+    why = (
+        f"StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, "
+        f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, "
+        f"UID in object meta: {there}"
+    )
+    return conflict(resource, name, why)
+
+
+def unparsed_version(text: str) -> ApiError:
+    """500: a resourceVersion that is no number."""
+    return ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
+
+
+def precondition_failed(resource: Resource, name: str, why: str) -> ApiError:
+    """409 of a deletion: the messages name the kind where others name the resource."""
+    message = f'Operation cannot be fulfilled on {_kind(resource)} "{name}": {why}'
+    details = {"name": name, "group": _group(resource), "kind": resource.kind}
+    return ApiError(409, "Conflict", message, details=details)
+
+
+def expired(message: str, continue_token: str = "") -> ApiError:
+    """410."""
+    return ApiError(410, "Expired", message, continue_token=continue_token)
+
+
+def unsupported_media_type() -> ApiError:
+    """415 of a patch."""
+    message = "415: Unsupported Media Type"
+    return ApiError(415, "UnsupportedMediaType", message, details={})
+
+
+def unsupported_body() -> ApiError:
+    """415 of an object."""
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: "
+        "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+    )
+    return ApiError(415, "UnsupportedMediaType", message)
+
+
+def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
+    """422: fields that do not say what they must."""
+    return invalid_kind(_kind(resource), name, causes)
+
+
+def invalid_kind(kind: str, name: str, causes: Sequence[Cause]) -> ApiError:
+    """422 of any kind: ``Pod`` or ``Deployment.apps``."""
+    said = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
+    what = said[0] if len(said) == 1 else f"[{', '.join(said)}]"
+    plain, _, group = kind.partition(".")
+    details = {"name": name, "group": group, "kind": plain}
+    message = f'{kind} "{name}" is invalid: {what}'
+    return ApiError(422, "Invalid", message, details=details, causes=causes)
+
+
+def unprocessable() -> ApiError:
+    """422 of a JSON patch that cannot be applied."""
+    message = "the server rejected our request due to an error in our request"
+    return ApiError(422, "Invalid", message, details={})
+
+
+def too_many_requests(message: str, cause: Cause, retry_after_seconds: int = 0) -> ApiError:
+    """429."""
+    return ApiError(
+        429,
+        "TooManyRequests",
+        message,
+        causes=[cause],
+        details={},
+        retry_after_seconds=retry_after_seconds or None,
+    )
+
+
+def internal(message: str) -> ApiError:
+    """500."""
+    cause = Cause("", message)
+    return ApiError(
+        500, "InternalError", f"Internal error occurred: {message}", causes=[cause], details={}
+    )
+
+
+def too_large_version(wanted: int, current: int) -> ApiError:
+    """504: the version lies in the future."""
+    return ApiError(
+        504,
+        "Timeout",
+        f"Timeout: Too large resource version: {wanted}, current: {current}",
+        causes=[Cause("ResourceVersionTooLarge", "Too large resource version")],
+        retry_after_seconds=1,
+    )
+
+
+def _kind(resource: Resource) -> str:
+    group = _group(resource)
+    return f"{resource.kind}.{group}" if group else resource.kind
+
+
+def required(field: str, why: str = "") -> Cause:
+    """A field that must be there."""
+    return Cause("FieldValueRequired", f"Required value{': ' + why if why else ''}", field)
+
+
+def invalid_value(field: str, value: str, why: str) -> Cause:
+    """A field that must not have this value; ``value`` as the message shows it, in JSON."""
+    return Cause("FieldValueInvalid", f"Invalid value: {value}: {why}", field)
+
+
+def unsupported_value(field: str, value: str, supported: Sequence[str]) -> Cause:
+    """A field whose value is none of those there are."""
+    listed = ", ".join(f'"{one}"' for one in supported)
+    message = f'Unsupported value: "{value}": supported values: {listed}'
+    return Cause("FieldValueNotSupported", message, field)
+
+
+def forbidden_value(field: str, why: str) -> Cause:
+    """A field that must not be set, or changed."""
+    return Cause("FieldValueForbidden", f"Forbidden: {why}", field)

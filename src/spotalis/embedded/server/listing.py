@@ -1,0 +1,289 @@
+"""Lists: what a collection holds now or held then, whole or in pages (v1.36 semantics)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from spotalis.embedded.objects.resources import Resource
+from spotalis.embedded.server import errors
+from spotalis.embedded.server.errors import ApiError, Cause
+from spotalis.embedded.server.query_selectors import Matches, everything, from_query
+from spotalis.embedded.store import ObjectStore, StoreEvent, VersionExpired
+
+EXACT, NOT_OLDER = "Exact", "NotOlderThan"
+FRESH_SECONDS = 3.0
+"""How long a read of a future version waits for it to come."""
+_POLL_SECONDS = 0.05
+_TOO_OLD = "The resourceVersion for the provided list is too old."
+_CONTINUE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. You can "
+    "start a new list without the continue parameter, or use the continue token in this response "
+    "to retrieve the remainder of the results. Continuing with the provided token results in an "
+    "inconsistent list - objects that were created, modified, or deleted between the time the "
+    "first chunk was returned and now may show up in the list."
+)
+
+Show = Callable[[StoreEvent], bytes]
+"""How an object is written, as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """``metav1.ListOptions``, as a query says them."""
+
+    labels: str = ""
+    fields: str = ""
+    version: int | None = None
+    """``resourceVersion``; None where it is not given."""
+    match: str = ""
+    limit: int = 0
+    token: str = ""
+    """``continue``."""
+    watch: bool = False
+    initial_events: bool | None = None
+    bookmarks: bool = False
+    timeout_seconds: float | None = None
+
+
+def options_from(query: Sequence[tuple[str, str]]) -> ListOptions:
+    """Read the options of a list or watch.
+
+    Raises:
+        ApiError: 400 for what is no number, 422 for options that do not go together.
+    """
+    given = dict(query)
+    watch = given.get("watch", "") in ("true", "1")
+    options = ListOptions(
+        labels=given.get("labelSelector", ""),
+        fields=given.get("fieldSelector", ""),
+        version=_version(given.get("resourceVersion", ""), watch=watch),
+        match=given.get("resourceVersionMatch", ""),
+        limit=_number(given, "limit") or 0,
+        token=given.get("continue", ""),
+        watch=watch,
+        initial_events=_flag(given, "sendInitialEvents"),
+        bookmarks=_flag(given, "allowWatchBookmarks") or False,
+        timeout_seconds=_number(given, "timeoutSeconds"),
+    )
+    causes = _watch_problems(options) if watch else _list_problems(options)
+    if causes:
+        raise errors.invalid_kind("ListOptions.meta.k8s.io", "", causes)
+    return options
+
+
+def _version(text: str, *, watch: bool) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        why = (
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
+            "invalid syntax"
+        )
+        raise (
+            ApiError(500, "", why)
+            if watch
+            else errors.bad_request(f"invalid resource version: {why}")
+        )
+    return int(text)
+
+
+def _number(given: Mapping[str, str], name: str) -> int | None:
+    text = given.get(name, "")
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+
+
+def _flag(given: Mapping[str, str], name: str) -> bool | None:
+    return given[name] in ("true", "1") if name in given else None
+
+
+def _list_problems(options: ListOptions) -> list[Cause]:
+    field, problems = "resourceVersionMatch", []
+    if options.match:
+        if options.version is None:
+            why = f"{field} is forbidden unless resourceVersion is provided"
+            problems.append(errors.forbidden_value(field, why))
+        if options.token:
+            why = f"{field} is forbidden when continue is provided"
+            problems.append(errors.forbidden_value(field, why))
+        if options.match not in (EXACT, NOT_OLDER):
+            problems.append(_unsupported(options.match, f'"{EXACT}", "{NOT_OLDER}", ""'))
+        if options.match == EXACT and options.version == 0:
+            why = f'{field} "exact" is forbidden for resourceVersion "0"'
+            problems.append(errors.forbidden_value(field, why))
+    if options.initial_events is not None:
+        why = "sendInitialEvents is forbidden for list"
+        problems.append(errors.forbidden_value("sendInitialEvents", why))
+    return problems
+
+
+def _watch_problems(options: ListOptions) -> list[Cause]:
+    field, problems = "resourceVersionMatch", []
+    if options.initial_events is not None and options.match != NOT_OLDER:
+        why = f"sendInitialEvents requires setting {field} to {NOT_OLDER}"
+        problems.append(errors.forbidden_value(field, why))
+    if options.match:
+        if options.initial_events is None:
+            why = f"{field} is forbidden for watch unless sendInitialEvents is provided"
+            problems.append(errors.forbidden_value(field, why))
+        if options.match != NOT_OLDER:
+            problems.append(_unsupported(options.match, f'"{NOT_OLDER}"'))
+    return problems
+
+
+def _unsupported(value: str, supported: str) -> Cause:
+    message = f'Unsupported value: "{value}": supported values: {supported}'
+    return Cause("FieldValueNotSupported", message, "resourceVersionMatch")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list, or all of it."""
+
+    changes: list[StoreEvent]
+    metadata: dict[str, Any]
+    """The list's: version, and the token for the rest with how much that is."""
+
+
+async def page_of(
+    store: ObjectStore, resource: Resource, namespace: str, options: ListOptions
+) -> Page:
+    """What a list request gets.
+
+    Raises:
+        ApiError: 400 a selector or token that cannot be read; 410 too old; 504 not come yet.
+    """
+    matches = from_query(resource, options.labels, options.fields)
+    start, revision = ("", ""), _exact_revision(options)
+    if options.token:
+        if options.version:
+            why = "specifying resource version is not allowed when using continue"
+            raise errors.bad_request(why)
+        start, revision = _decoded(options.token, resource, namespace)
+    await wait_for(store, revision or options.version or 0)
+    try:
+        entries = (
+            store.entries_at(resource.plural, namespace, revision)
+            if revision
+            else store.entries(resource.plural, namespace)
+        )
+    except VersionExpired:
+        if not options.token:
+            raise errors.expired(_TOO_OLD) from None
+        anew = _encoded(start, resource, namespace, -1)
+        raise errors.expired(_CONTINUE_EXPIRED, anew) from None
+    served_from_cache = options.version == 0 and not options.token
+    limit = 0 if served_from_cache else options.limit
+    return _cut(entries, start, matches, limit, revision or store.revision, resource, namespace)
+
+
+def _exact_revision(options: ListOptions) -> int:
+    """The version that must be read; 0: the latest will do."""
+    if options.match == EXACT or (options.version and options.limit and not options.match):
+        return options.version or 0
+    return 0
+
+
+async def wait_for(store: ObjectStore, revision: int) -> None:
+    """Wait a moment for a version that has not come yet.
+
+    Raises:
+        ApiError: 504, it did not come.
+    """
+    waited = 0.0
+    while store.revision < revision:
+        if waited >= FRESH_SECONDS:
+            raise errors.too_large_version(revision, store.revision)
+        await asyncio.sleep(_POLL_SECONDS)
+        waited += _POLL_SECONDS
+
+
+def _cut(
+    entries: list[StoreEvent],
+    start: tuple[str, str],
+    matches: Matches,
+    limit: int,
+    revision: int,
+    resource: Resource,
+    namespace: str,
+) -> Page:
+    rest = [one for one in entries if _place(one) >= start] if start != ("", "") else entries
+    found = rest if matches is everything else [one for one in rest if matches(one.new)]
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if limit and len(found) > limit:
+        next_start = _after(found[limit - 1])
+        metadata["continue"] = _encoded(next_start, resource, namespace, revision)
+        if matches is everything:
+            metadata["remainingItemCount"] = len(found) - limit
+        found = found[:limit]
+    return Page(found, metadata)
+
+
+def _place(change: StoreEvent) -> tuple[str, str]:
+    metadata = change.new["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def _after(change: StoreEvent) -> tuple[str, str]:
+    """The place right behind an object."""
+    namespace, name = _place(change)
+    return namespace, name + "\0"
+
+
+def _encoded(start: tuple[str, str], resource: Resource, namespace: str, revision: int) -> str:
+    path = "/".join(part for part in start if part)
+    key = path if resource.namespaced and not namespace else start[1]
+    token = {"v": "meta.k8s.io/v1", "rv": revision, "start": f"/{key}"}
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).rstrip(b"=").decode()
+
+
+def _decoded(text: str, resource: Resource, namespace: str) -> tuple[tuple[str, str], int]:
+    """Where a continue token goes on, and at which version (0: the latest)."""
+    refused = "invalid continue token: continue key is not valid"
+    try:
+        token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        version, revision, start = token["v"], token["rv"], token["start"]
+    except (binascii.Error, msgspec.DecodeError, KeyError, TypeError, ValueError) as problem:
+        raise errors.bad_request(f"{refused}: {problem}") from None
+    if version != "meta.k8s.io/v1":
+        why = f"server does not recognize this encoded version {version}"
+        raise errors.bad_request(f"{refused}: {why}")
+    if not isinstance(revision, int) or revision == 0:
+        why = "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+        raise errors.bad_request(f"{refused}: {why}")
+    if not isinstance(start, str) or not start.strip("/"):
+        why = "encoded start key empty (version meta.k8s.io/v1)"
+        raise errors.bad_request(f"{refused}: {why}")
+    first, _, second = start.lstrip("/").partition("/")
+    place = (namespace, first)
+    if resource.namespaced and not namespace:
+        place = (first, second)
+    return place, max(0, revision)
+
+
+def encoded_list(resource: Resource, page: Page, show: Show) -> bytes:
+    """A page as the API's list object; items are without their kind, as the real server's are."""
+    head = {
+        "kind": f"{resource.kind}List",
+        "apiVersion": resource.api_version,
+        "metadata": page.metadata,
+    }
+    prefix = len(kind_prefix(resource)) - 1
+    items = b",".join(b"{" + show(change)[prefix + 1 :] for change in page.changes)
+    return msgspec.json.encode(head)[:-1] + b',"items":[' + items + b"]}"
+
+
+def kind_prefix(resource: Resource) -> bytes:
+    """How the JSON of every object of this kind begins."""
+    return f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'.encode()

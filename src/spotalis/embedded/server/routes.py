@@ -1,0 +1,52 @@
+"""Paths of the API: which resource, namespace, object and subresource they mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spotalis.embedded.objects.resources import Resource
+from spotalis.embedded.server import errors
+from spotalis.embedded.server.discovery import GROUPS, SERVED
+
+_BY_PATH = {(one.group, one.version, one.plural): one for one in SERVED}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What a path means."""
+
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    """``""``: the collection."""
+    subresource: str = ""
+
+
+def route(path: str) -> Route:
+    """Find what a path means.
+
+    Raises:
+        ApiError: 404.
+    """
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        raise errors.no_such_path()
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
+        namespace, rest = rest[1], rest[2:]
+    if group and (group, version) not in GROUPS:
+        raise errors.no_such_group()
+    resource = _BY_PATH.get((group, version, rest[0]))
+    if resource is None or len(rest) > 3:
+        raise errors.no_such_path()
+    name = rest[1] if len(rest) > 1 else ""
+    subresource = rest[2] if len(rest) > 2 else ""
+    if subresource and subresource not in resource.subresources:
+        raise errors.no_such_path()
+    if resource.namespaced != bool(namespace) and (name or not resource.namespaced):
+        raise errors.no_such_path()
+    return Route(resource, namespace, name, subresource)

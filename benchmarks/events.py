@@ -78,7 +78,7 @@ async def _measure() -> list[Figure]:
     client = Client(recorded, clock=clock, rng=rng)
     began = time.perf_counter()
     task = asyncio.create_task(
-        reflect(client, PODS, writer, on_change=cluster.pod_changed, clock=clock, rng=rng)
+        reflect(client, PODS, writer, on_change=cluster.on_pod_change, clock=clock, rng=rng)
     )
     await done.wait()
     ended = time.perf_counter()

@@ -18,7 +18,7 @@ from spotalis.embedded.cluster import CONTROLLERS, EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.store import ObjectStore
 from spotalis.embedded.virtual_time import VirtualClock, run
-from spotalis.kube.config import load
+from spotalis.kube.config.access import load
 from spotalis.kube.http import HttpTransport
 from spotalis.model.transport import Transport
 from tests.conformance.history import History, normalised

@@ -102,7 +102,7 @@ class Stage:
             await cluster.api.create(f"{kind.lower()}s", body)
         async with asyncio.timeout(60):
             while len(makers := self._makers()) < 4 or not all(
-                self.operator.cluster.find(
+                self.operator.cluster.find_owner(
                     one["metadata"]["namespace"], _owner(one["kind"], one["metadata"])
                 )
                 for one in makers

@@ -68,7 +68,7 @@ def test_the_page_of_a_reason_names_the_condition_that_is_written(reason: Reason
     [said] = re.findall(r"Condition `spotalis.io/Balanced`: (\w+)", reason_page(reason))
     unknown = "Unknown" if reason in condition._UNKNOWN else "False"
     assert said == ("True" if reason is Reason.BALANCED else unknown)
-    lasting = reason in condition._PASSING
+    lasting = reason in condition._TRANSIENT
     assert lasting == bool(re.search(r"lasts 10 s|between two moves", reason_page(reason)))
 
 

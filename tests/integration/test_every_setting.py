@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from spotalis.model.leadership import ADDRESS
+from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
 from spotalis.model.settings import declared
 from spotalis.webhook.pem import BACKDATED, outline
@@ -274,7 +274,7 @@ def listens(number: int) -> Look:
 
 async def address_in_the_lease(it: Operator) -> object:
     lease = it.cluster.store.get("leases", "spotalis-system", "spotalis")
-    said = ((lease or {}).get("metadata", {}).get("annotations") or {}).get(ADDRESS, "")
+    said = ((lease or {}).get("metadata", {}).get("annotations") or {}).get(ADDRESS_ANNOTATION, "")
     return said.rpartition(":")[0] or None
 
 

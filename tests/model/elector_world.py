@@ -20,7 +20,7 @@ Left out because it adds nothing, each with its reason:
 - A write's answer that travels (but ``slow_answers``): who hears later leads later, and not longer.
 - A write that can only be refused: it is over, and whoever waits for it looks anew.
 - The watch: whoever hears of a Lease might as well have read it.
-- ``heard`` in ``Elector._turn``, and stepping down early: there are more worlds without them.
+- ``heard`` in ``LeaderElector._turn``, and stepping down early: there are more worlds without them.
 - Versions of the Lease: all that matters of the one a replica knows is whether it is the current.
 - Who else holds the Lease: a replica asks only whether it is itself, nobody, or another.
 """
@@ -199,15 +199,17 @@ def _lease(holder: Who, version: str, seconds: int) -> Lease:
 @cache
 def _look(
     known: Known, holder: Who, there: bool, seconds: int
-) -> tuple[Who, int, production.NextMove]:
+) -> tuple[Who, int, production.Action]:
     """Production's look at the Lease: whom it takes for its holder, since when, what it does."""
     who, seen, age = known
     state = LeadershipState(identity=_NAMES[Who.SELF])
     if who is not Who.NOBODY or seen:
-        state = production.saw(_lease(who, "2" if seen else "1", seconds), state, -float(age))
+        state = production.observe_lease(
+            _lease(who, "2" if seen else "1", seconds), state, -float(age)
+        )
     lease = _lease(holder, "2", seconds) if there else None
-    state = production.saw(lease, state, 0.0)
-    move = production.next_move(lease, state, 0.0)
+    state = production.observe_lease(lease, state, 0.0)
+    move = production.next_action(lease, state, 0.0)
     return _WHO[state.holder], min(int(-state.seen_at), seconds + 1), move
 
 
@@ -262,7 +264,7 @@ class _Rules:
         holder = _holder(world, replica)
         who, age, move = _look(known, holder, world.there, self._bounds.lease)
         after = replica._replace(holder=who, seen=world.there, age=age)
-        if isinstance(move, production.Stand):
+        if isinstance(move, production.Wait):
             after = after._replace(left=0)
         else:
             writes = AS_OWN if world.there else CREATING

@@ -208,14 +208,14 @@ MUTANTS = (
     _mutant(
         "a fallback evicts a pod that has just been bound",
         "controller/evictor.py",
-        "replica.pod, with_resource_version=True, still",
-        "replica.pod, with_resource_version=False, still",
+        "with_resource_version=True,\n",
+        "with_resource_version=False,\n",
         WIRE,
     ),
     _mutant(
         "who no longer leads sends what it has begun",
         "kube/exchange.py",
-        "        if not still():\n            raise NotSent\n",
+        "        if not precondition():\n            raise NotSent\n",
         "",
         "tests/unit/kube/test_eviction.py",
     ),
@@ -243,8 +243,8 @@ MUTANTS = (
     _mutant(
         "a pod whose budget blocks it is deleted without anybody's wish",
         "controller/evictor.py",
-        "if answer.outcome.by_budget and observed.overrides_budgets:",
-        "if answer.outcome.by_budget:",
+        "if answer.outcome.is_blocked_by_budget and observed.overrides_budgets:",
+        "if answer.outcome.is_blocked_by_budget:",
         WIRE,
     ),
     _mutant(
@@ -293,8 +293,8 @@ MUTANTS = (
     _mutant(
         "an implausible view is believed",
         "planner/guards.py",
-        "    if observed.implausible:\n",
-        "    if observed.implausible and not observed.synced:\n",
+        "    if observed.suspect_list:\n",
+        "    if observed.suspect_list and not observed.synced:\n",
         GUARDS,
     ),
     _mutant(
@@ -432,14 +432,14 @@ MUTANTS = (
     _mutant(
         "an open move takes room in any zone",
         "controller/offers.py",
-        "yield shape.within(self._volumes.reach_of(intent.pod))",
+        "yield shape.restricted_to(self._volumes.reach_of(intent.pod))",
         "yield shape",
         ZONES,
     ),
     _mutant(
         "a node pool is evidence for every zone",
         "controller/offers.py",
-        "here = [node for node in cluster.nodes.store if meets(node.labels, reach)]",
+        "here = [node for node in cluster.nodes.store if node_matches(node.labels, reach)]",
         "here = list(cluster.nodes.store)",
         ZONES,
     ),

@@ -135,7 +135,11 @@ class Oracle:
         elif wishes.disruption.paused_until is not None:
             self.accuse(f"S7: {process} evicts {name} of a paused workload")
         number = str(len(self._sent))
-        nodes = (n for n in view.nodes.of(NodeType.ON_DEMAND) if not view.nodes.leaving(n.name))
+        nodes = (
+            n
+            for n in view.nodes.of_type(NodeType.ON_DEMAND)
+            if not view.nodes.is_terminating(n.name)
+        )
         self._sent[number] = Sent(
             process=process,
             workload=workload,

@@ -91,7 +91,7 @@ def _list_from_the_cache(operator: Operator) -> None:
         if resource is not PODS or not options.get("quorum"):
             return found
         named = {pod.name for pod in found}
-        held: list[Pod] = list(operator.cluster.pods.within(namespace))
+        held: list[Pod] = list(operator.cluster.pods.in_namespace(namespace))
         return [pod for pod in held if pod.labels.get("app") in _apps(found) or pod.name in named]
 
     operator.client.list_all = list_all  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ import yaml
 
 from spotalis.app.clock import SystemClock
 from spotalis.kube.client import Client
-from spotalis.kube.config import load
+from spotalis.kube.config.access import load
 from spotalis.kube.http import HttpTransport
 from tests.support.bed import Answer, Bed
 from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica

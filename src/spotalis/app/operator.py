@@ -15,20 +15,20 @@ from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.condition import ConditionWriter
 from spotalis.controller.endings import Endings
-from spotalis.controller.events import Herald
+from spotalis.controller.events import EventRecorder
 from spotalis.controller.evictor import Evictor
 from spotalis.controller.journal import Journal
-from spotalis.controller.leadership import Elector
+from spotalis.controller.leadership import LeaderElector
 from spotalis.controller.ledger import Ledgers
 from spotalis.controller.observe import Observer
-from spotalis.controller.queue import Queue
+from spotalis.controller.queue import WorkQueue
 from spotalis.controller.reconcile import Reconciler
 from spotalis.controller.reservations import Reservations
 from spotalis.controller.sweep import Sweeper
 from spotalis.controller.turn import Turn
 from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import ApiError, Client
-from spotalis.kube.limiter import Limiter
+from spotalis.kube.limiter import RateLimiter
 from spotalis.kube.resources import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
@@ -40,7 +40,7 @@ from spotalis.kube.resources import (
     STATEFULSETS,
     Resource,
 )
-from spotalis.kube.store import Change, Record, Store, StoreWriter
+from spotalis.kube.store import Record, Store, StoreChange, StoreWriter
 from spotalis.kube.watch import Relist, WatchReport, reflect
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
@@ -84,11 +84,11 @@ class Operator:
             transport,
             clock=clock,
             rng=rng,
-            limiter=Limiter(rate.requests_per_second, rate.burst, clock),
-            observe=requested,
+            limiter=RateLimiter(rate.requests_per_second, rate.burst, clock),
+            on_request=requested,
         )
         self._reservations = Reservations(clock)
-        self._queue = Queue(self._work, clock=clock, rng=rng, failed=failed)
+        self._queue = WorkQueue(self._work, clock=clock, rng=rng, on_failure=failed)
         self._watched = watched
         self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
         journal = Journal()
@@ -98,16 +98,16 @@ class Operator:
         self._observer = observer = Observer(
             self.cluster, self._ledgers, journal, self._reservations, volumes
         )
-        self.elector = Elector(
+        self.elector = LeaderElector(
             self.client,
             settings=settings.leader_election,
             namespace=settings.namespace,
             identity=settings.identity,
             clock=clock,
             rng=rng,
-            changed=self._leadership_changed,
+            on_change=self._leadership_changed,
         )
-        self._herald = Herald(self.client, clock, settings.identity)
+        self._events = EventRecorder(self.client, clock, settings.identity)
         self._conditions = ConditionWriter(self.client, clock)
         # Of this very process: what an earlier one of the same name meant is an orphan.
         sender = f"{settings.identity}/{rng.getrandbits(48):012x}"
@@ -167,13 +167,15 @@ class Operator:
         cluster = self.cluster
         async with asyncio.TaskGroup() as group:
             # Owners before pods: a pod finds its workload when it comes.
-            self._watch(group, NAMESPACES, cluster.namespaces, cluster.namespace_changed)
-            self._watch(group, NODES, cluster.nodes.store, cluster.node_changed)
-            self._watch_each(group, DEPLOYMENTS, cluster.deployments, cluster.workload_changed)
-            self._watch_each(group, STATEFULSETS, cluster.stateful_sets, cluster.workload_changed)
-            self._watch_each(group, REPLICASETS, cluster.replica_sets, cluster.replica_set_changed)
-            self._watch_each(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.budget_changed)
-            self._watch_each(group, PODS, cluster.pods, cluster.pod_changed)
+            self._watch(group, NAMESPACES, cluster.namespaces, cluster.on_namespace_change)
+            self._watch(group, NODES, cluster.nodes.store, cluster.on_node_change)
+            self._watch_each(group, DEPLOYMENTS, cluster.deployments, cluster.on_workload_change)
+            self._watch_each(group, STATEFULSETS, cluster.stateful_sets, cluster.on_workload_change)
+            self._watch_each(
+                group, REPLICASETS, cluster.replica_sets, cluster.on_replica_set_change
+            )
+            self._watch_each(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.on_budget_change)
+            self._watch_each(group, PODS, cluster.pods, cluster.on_pod_change)
             self._watch_ledgers(group)
             group.create_task(self.elector.run(), name="elector")
             group.create_task(self._queue.run(), name="queue")
@@ -202,7 +204,7 @@ class Operator:
         group: asyncio.TaskGroup,
         resource: Resource[T],
         store: Store[T],
-        changed: Callable[[Change[T]], None],
+        changed: Callable[[StoreChange[T]], None],
     ) -> None:
         """Watch the whole cluster, or each of ``watchNamespaces`` by itself."""
         for namespace in sorted(self.settings.namespaces.watched) or [""]:
@@ -214,7 +216,7 @@ class Operator:
         group: asyncio.TaskGroup,
         resource: Resource[T],
         store: Store[T],
-        changed: Callable[[Change[T]], None],
+        changed: Callable[[StoreChange[T]], None],
         *,
         writer: StoreWriter[T] | None = None,
         namespace: str = "",
@@ -230,7 +232,7 @@ class Operator:
             on_relist=lambda relist: self._listed(what, relist),
             clock=self._clock,
             rng=self._dice,
-            observe=self._watch_reports,
+            on_report=self._watch_reports,
         )
         group.create_task(watching, name=f"watch {what}")
 
@@ -245,7 +247,7 @@ class Operator:
             namespace=self.settings.namespace,
         )
 
-    def _ledger_changed(self, change: Change[LedgerObject]) -> None:
+    def _ledger_changed(self, change: StoreChange[LedgerObject]) -> None:
         latest = change.new or change.old
         if latest is not None and latest.ledger is not None:
             key = WorkloadKey.of(latest.ledger)
@@ -253,11 +255,11 @@ class Operator:
                 self._queue.add(key)
 
     def _listed(self, what: str, relist: Relist[T]) -> None:
-        self.cluster.doubts.listed(what, relist, self._clock.monotonic())
-        if relist.first and self.cluster.synced:
+        self.cluster.suspect_lists.on_relist(what, relist, self._clock.monotonic())
+        if relist.is_first and self.cluster.synced:
             self.synced.set()
             self._observer.watching_since = self._clock.now()
-            log.info("Synced caches", workloads=len(self.cluster.managed()))
+            log.info("Synced caches", workloads=len(self.cluster.managed_keys()))
             self._look_at_everything()
 
     def _watch_reports(self, report: WatchReport) -> None:
@@ -276,7 +278,7 @@ class Operator:
                     log.warning("Failed to clean up ledgers; retrying", error=str(error))
 
     def _look_at_everything(self) -> None:
-        for key in self.cluster.managed():
+        for key in self.cluster.managed_keys():
             self._queue.add(key)
 
     def _look_at_who_waits(self) -> None:
@@ -324,10 +326,10 @@ class Operator:
         configuration = self.cluster.configuration(key)
         if workload is None or configuration is None:
             return None
-        await self._herald.tell(workload, configuration, turn)
+        await self._events.record(workload, configuration, turn)
         if self.settings.read_only or not self.settings.conditions:
             return None
-        return await self._conditions.keep(workload, turn)
+        return await self._conditions.update(workload, turn)
 
     async def _take_leave(self, key: WorkloadKey) -> None:
         """The workload is gone, or ours no more: one last write takes our condition away."""
@@ -341,7 +343,7 @@ class Operator:
 
     def _forget(self, key: WorkloadKey) -> None:
         if self.turns.pop(key, None) is not None:
-            self._herald.forget(key)
+            self._events.forget(key)
             self._conditions.forget(key)
 
 
@@ -349,7 +351,11 @@ _WAITS_FOR_OTHERS = frozenset({Reason.MOVES_IN_FLIGHT, Reason.NO_CAPACITY})
 
 
 def _log_watch(report: WatchReport) -> None:
-    fields = {"resource": report.resource, "sign": str(report.sign), "message": report.message}
+    fields = {
+        "resource": report.resource,
+        "problem": str(report.problem),
+        "message": report.message,
+    }
     if report.retry_seconds:
         log.warning("Watch failed; retrying", **fields)
     else:

@@ -16,7 +16,7 @@ from spotalis import __version__, logs
 from spotalis.app.clock import SystemClock
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report, count
-from spotalis.kube.config import ClusterAccess
+from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.errors import Forbidden, NotFound, error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.kube.resources import NAMESPACES
@@ -279,7 +279,7 @@ class Process:
     def _facts(self, operator: Operator, webhook: WebhookServer) -> HealthState:
         election = self._settings.leader_election.enabled
         leads = operator.elector.leads
-        missing = operator.cluster.missing_kinds()
+        missing = operator.cluster.unsynced_kinds()
         certificate = self._certificate
         return HealthState(
             leader=leads,
@@ -287,7 +287,7 @@ class Process:
             webhook_server="running" if webhook.running else "waiting",
             controllers="started" if self._ready else "waiting",
             caches="missing " + ", ".join(missing) if missing else "synced",
-            api_reachable=not operator.cluster.unheard(),
+            api_reachable=not operator.cluster.stale_watch(),
             stalled=self._loop_monitor.stalled(),
             certificate_expired=certificate is not None
             and certificate.expires_at <= self._clock.now(),

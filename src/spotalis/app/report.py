@@ -28,9 +28,9 @@ class Report:
         return Snapshot(
             workloads=[_row(turn) for turn in turns],
             cache_ages={
-                plural: now - store.heard_at for plural, store in stores.items() if store.synced
+                plural: now - store.fresh_at for plural, store in stores.items() if store.synced
             },
-            storm_active=self._operator.cluster.nodes.storms,
+            storm_active=self._operator.cluster.nodes.is_storm,
         )
 
 

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from spotalis.cli.faults import Fault
-from spotalis.kube.config import ClusterAccess, load
-from spotalis.kube.config_error import ConfigError
+from spotalis.kube.config.access import ClusterAccess, load
+from spotalis.kube.config.errors import ConfigError
 from spotalis.kube.errors import ApiError
 from spotalis.model.errors import NoHome, PortTaken
 from spotalis.model.transport import TransportError

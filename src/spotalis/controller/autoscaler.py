@@ -9,21 +9,21 @@ import msgspec
 from spotalis.kube.client import Client
 from spotalis.kube.errors import error_from
 
-PROMISES = ("TriggeredScaleUp", "Nominated")
+SCALE_UP_REASONS = ("TriggeredScaleUp", "Nominated")
 """Reasons of Events on a Pod: cluster autoscaler (FAQ.md, "What events are emitted by CA?"), and
 Karpenter (pkg/controllers/provisioning/scheduling/events.go)."""
-GOOD_FOR = timedelta(minutes=5)
+ANNOUNCEMENT_VALID_FOR = timedelta(minutes=5)
 """A promise older than this has not been kept (behaviour.md 6)."""
 
 
-async def promised(client: Client, namespace: str, now: datetime) -> frozenset[str]:
+async def pods_with_announced_node(client: Client, namespace: str, now: datetime) -> frozenset[str]:
     """UIDs of the pods of a namespace for which room is being made.
 
     Raises:
         ApiError, TransportError: the events could not be read.
     """
     found: set[str] = set()
-    for reason in PROMISES:
+    for reason in SCALE_UP_REASONS:
         response = await client.raw(
             "GET",
             f"/api/v1/namespaces/{namespace}/events",
@@ -33,7 +33,7 @@ async def promised(client: Client, namespace: str, now: datetime) -> frozenset[s
             raise error_from(response, now)
         for event in _LIST.decode(response.body).items or ():
             at = event.last_timestamp or event.event_time
-            if at is not None and now - at < GOOD_FOR:
+            if at is not None and now - at < ANNOUNCEMENT_VALID_FOR:
                 found.add(event.involved_object.uid)
     return frozenset(found)
 

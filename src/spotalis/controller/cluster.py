@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
-from spotalis.controller.doubt import Doubts, unheard
+from spotalis.controller.cache_health import SuspectLists, stale_watch
 from spotalis.controller.nodes import Nodes
 from spotalis.controller.reservations import Reservations
-from spotalis.kube.store import Change, Store
+from spotalis.kube.store import Store, StoreChange
 from spotalis.model.configuration import WorkloadConfiguration, configure
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger, LedgerObject
@@ -49,11 +49,11 @@ class WorkloadKey(NamedTuple):
 
 
 T = TypeVar("T")
-Dirty: TypeAlias = Callable[[WorkloadKey], None]
+Enqueue: TypeAlias = Callable[[WorkloadKey], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedOwner:
     """The workload behind an owner reference, and the controller that makes its pods."""
 
     workload: Workload
@@ -70,13 +70,13 @@ class Cluster:
         self,
         settings: ControllerConfiguration,
         reservations: Reservations,
-        dirty: Dirty,
+        enqueue: Enqueue,
         clock: Clock,
     ) -> None:
         self.settings = settings
         self._clock = clock
         self._reservations = reservations
-        self._dirty = dirty
+        self._enqueue = enqueue
         self.pods: Store[Pod] = Store()
         self.namespaces: Store[Namespace] = Store()
         self.replica_sets: Store[ReplicaSet] = Store()
@@ -85,7 +85,7 @@ class Cluster:
         self.budgets: Store[DisruptionBudget] = Store()
         self.ledgers: Store[LedgerObject] = Store()
         self.nodes = Nodes(settings, clock, lambda name: name in self._pods_by_node)
-        self.doubts = Doubts()
+        self.suspect_lists = SuspectLists()
         self._pods_by_owner: dict[str, dict[str, Pod]] = {}
         self._pods_by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
@@ -98,9 +98,9 @@ class Cluster:
     @property
     def synced(self) -> bool:
         """The first list of every kind is in."""
-        return not self.missing_kinds()
+        return not self.unsynced_kinds()
 
-    def missing_kinds(self) -> list[str]:
+    def unsynced_kinds(self) -> list[str]:
         """Plural names of the kinds whose first list is not in yet."""
         return [plural for plural, store in self.stores().items() if not store.synced]
 
@@ -117,13 +117,13 @@ class Cluster:
             "configmaps": self.ledgers,
         }
 
-    def unheard(self) -> str:
+    def stale_watch(self) -> str:
         """Which kind has not been heard of for too long, in words; empty if none."""
-        return unheard(self.stores(), self._clock.monotonic())
+        return stale_watch(self.stores(), self._clock.monotonic())
 
-    def implausible(self) -> str:
+    def suspect_list(self) -> str:
         """Which list shows so little that it is not believed yet, in words; empty if none."""
-        return self.doubts.words(self._clock.monotonic())
+        return self.suspect_lists.message(self._clock.monotonic())
 
     def workload(self, key: WorkloadKey) -> Workload | None:
         """The workload of this name."""
@@ -134,32 +134,32 @@ class Cluster:
         """The owner's wishes; None for a workload that is not ours to look at."""
         return self._managed.get(key)
 
-    def managed(self) -> tuple[WorkloadKey, ...]:
+    def managed_keys(self) -> tuple[WorkloadKey, ...]:
         """Every opted-in workload (those with an unusable policy included), in no order."""
         return tuple(self._managed)
 
-    def makers_of(self, workload: Workload) -> Set[str]:
+    def owner_uids(self, workload: Workload) -> Set[str]:
         """UIDs of what makes the workload's pods: its ReplicaSets, or the StatefulSet itself."""
         if workload.kind == "StatefulSet":
             return {workload.uid}
         return self._sets_by_workload.get(workload.uid, {}).keys()
 
-    def pods_made_by(self, uid: str) -> Collection[Pod]:
+    def pods_owned_by(self, uid: str) -> Collection[Pod]:
         """The pods whose controlling owner has this UID."""
         return self._pods_by_owner.get(uid, {}).values()
 
     def pods_of(self, workload: Workload) -> Iterator[Pod]:
         """The pods whose controlling owner leads to the workload."""
-        for uid in self.makers_of(workload):
-            yield from self.pods_made_by(uid)
+        for uid in self.owner_uids(workload):
+            yield from self.pods_owned_by(uid)
 
-    def neighbours(self, node: str) -> int:
+    def pod_count(self, node: str) -> int:
         """Pods on a node."""
         return len(self._pods_by_node.get(node, ()))
 
     def budgets_in(self, namespace: str) -> tuple[DisruptionBudget, ...]:
         """The PodDisruptionBudgets of a namespace."""
-        return tuple(self.budgets.within(namespace))
+        return tuple(self.budgets.in_namespace(namespace))
 
     def bound_shapes(self, nodes: Iterable[Node]) -> dict[str, list[PodShape]]:
         """What holds resources on these nodes."""
@@ -172,11 +172,11 @@ class Cluster:
             for node in nodes
         }
 
-    def waiting(self) -> Iterator[Pod]:
+    def pending_pods(self) -> Iterator[Pod]:
         """Pods that wait for a node."""
         return (p for p in self._unbound.values() if not p.deleting_at and not p.finished)
 
-    def key_of(self, pod: Pod) -> WorkloadKey | None:
+    def find_key(self, pod: Pod) -> WorkloadKey | None:
         """The workload a pod belongs to, if its owner chain leads to one that we know."""
         owner = pod.owner
         if owner is None or owner.group != "apps":
@@ -188,7 +188,7 @@ class Cluster:
             return _deployment_of(made_by)
         return None
 
-    def find(self, namespace: str, owner: Owner) -> Found | None:
+    def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
         """The workload behind a pod's controlling owner, by UID; None if we do not know it."""
         if owner.group != "apps":
             return None
@@ -196,7 +196,7 @@ class Cluster:
             workload = self.stateful_sets.get(namespace, owner.name)
             if workload is None or workload.uid != owner.uid:
                 return None
-            return Found(workload, workload.uid, workload.replicas)
+            return ResolvedOwner(workload, workload.uid, workload.replicas)
         made_by = self.replica_sets.get(namespace, owner.name)
         if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
             return None
@@ -206,9 +206,9 @@ class Cluster:
         workload = self.deployments.get(namespace, parent.name)
         if workload is None or workload.uid != parent.uid:
             return None
-        return Found(workload, made_by.uid, made_by.replicas)
+        return ResolvedOwner(workload, made_by.uid, made_by.replicas)
 
-    async def news(self, owner_uid: str, seconds: float) -> bool:
+    async def wait_for_change(self, owner_uid: str, seconds: float) -> bool:
         """Wait for any event about an owner or its pods; False if none comes in time.
 
         An owner that is not known yet is waited for under the UID that the pod names.
@@ -230,7 +230,7 @@ class Cluster:
 
     # -- writing: one method per kind, called for every change ---------------------------------
 
-    def pod_changed(self, change: Change[Pod]) -> None:
+    def on_pod_change(self, change: StoreChange[Pod]) -> None:
         """Keep the pod indices and wake its workload."""
         old, new = change.old, change.new
         for pod in (old, new):
@@ -242,7 +242,7 @@ class Cluster:
             if pod.node:
                 _index(self._pods_by_node, pod.node, pod.uid, pod, present)
             if pod.node not in self._pods_by_node:
-                self.nodes.emptied(pod.node)
+                self.nodes.on_last_pod_removed(pod.node)
             if present and not pod.node:
                 self._unbound[pod.uid] = pod
             else:
@@ -253,26 +253,26 @@ class Cluster:
         if latest.owner is not None:
             self._reservations.seen(latest.owner.uid, latest.review)
             self._wake(latest.owner.uid)
-        key = self.key_of(latest)
+        key = self.find_key(latest)
         if key is not None and key in self._managed:
-            self._dirty(key)
+            self._enqueue(key)
 
-    def node_changed(self, change: Change[Node]) -> None:
+    def on_node_change(self, change: StoreChange[Node]) -> None:
         """Keep the classes; wake everybody where room or class changed."""
-        if self.nodes.changed(change):
+        if self.nodes.on_change(change):
             for key in self._managed:
-                self._dirty(key)
+                self._enqueue(key)
 
-    def namespace_changed(self, change: Change[Namespace]) -> None:
+    def on_namespace_change(self, change: StoreChange[Namespace]) -> None:
         """Read the policies of every workload in it anew."""
         latest = change.new or change.old
         if latest is None:
             return
         for store in (self.deployments, self.stateful_sets):
-            for workload in store.within(latest.name):
+            for workload in store.in_namespace(latest.name):
                 self._read_policy(workload)
 
-    def workload_changed(self, change: Change[Workload]) -> None:
+    def on_workload_change(self, change: StoreChange[Workload]) -> None:
         """Read its policy anew."""
         old, new = change.old, change.new
         if new is not None:
@@ -282,7 +282,7 @@ class Cluster:
         if (latest := new or old) is not None:
             self._wake(latest.uid)
 
-    def replica_set_changed(self, change: Change[ReplicaSet]) -> None:
+    def on_replica_set_change(self, change: StoreChange[ReplicaSet]) -> None:
         """Keep the link from pods to their Deployment."""
         old, new = change.old, change.new
         for record in (old, new):
@@ -295,15 +295,15 @@ class Cluster:
         self._wake(latest.uid)
         key = _deployment_of(latest)
         if key is not None and key in self._managed:
-            self._dirty(key)
+            self._enqueue(key)
 
-    def budget_changed(self, change: Change[DisruptionBudget]) -> None:
+    def on_budget_change(self, change: StoreChange[DisruptionBudget]) -> None:
         """Wake the workloads of its namespace."""
         latest = change.new or change.old
         if latest is not None:
             for key in self._managed:
                 if key.namespace == latest.namespace:
-                    self._dirty(key)
+                    self._enqueue(key)
 
     def _read_policy(self, workload: Workload) -> None:
         key = _key(workload)
@@ -314,15 +314,15 @@ class Cluster:
         read = configure(workload, namespace, self.settings.defaults)
         if read.enabled or read.problems:
             self._managed[key] = read
-            self._dirty(key)
+            self._enqueue(key)
         else:
             self._forget(key)
             if workload.balanced is not None:
-                self._dirty(key)  # our condition is still to be removed
+                self._enqueue(key)  # our condition is still to be removed
 
     def _forget(self, key: WorkloadKey) -> None:
         if self._managed.pop(key, None) is not None:
-            self._dirty(key)
+            self._enqueue(key)
 
     def _wake(self, owner_uid: str) -> None:
         for future in self._waiters.pop(owner_uid, ()):

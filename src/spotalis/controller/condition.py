@@ -24,7 +24,7 @@ from spotalis.model.transport import TransportError
 logger = logging.getLogger(__name__)
 
 FIELD_MANAGER = "spotalis"
-LASTING = timedelta(seconds=10)
+SETTLE_TIME = timedelta(seconds=10)
 """How long a state that usually passes must last to be written."""
 
 _UNKNOWN = frozenset(
@@ -42,7 +42,7 @@ _UNKNOWN = frozenset(
     }
 )
 """Whether the split is right is not looked at, or cannot be known."""
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         Reason.CACHE_NOT_READY,
         Reason.ROLLOUT_IN_PROGRESS,
@@ -55,7 +55,7 @@ _PASSING = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Balanced:
+class BalancedCondition:
     """The condition's content."""
 
     status: str
@@ -64,15 +64,15 @@ class Balanced:
     message: str
 
 
-def balanced(turn: Turn) -> Balanced:
+def balanced_condition(turn: Turn) -> BalancedCondition:
     """What the condition of a workload is to say after a turn."""
     reason, message = turn.reason, turn.decision.message
     if reason is Reason.BALANCED:
-        return Balanced("True", reason, message)
-    if turn.moving and reason in _PASSING:
+        return BalancedCondition("True", reason, message)
+    if turn.moving and reason in _TRANSIENT:
         # Between two moves of one rebalance: the same state to whoever looks.
-        return Balanced("False", Reason.REBALANCING, "replicas are being moved")
-    return Balanced("Unknown" if reason in _UNKNOWN else "False", reason, message)
+        return BalancedCondition("False", Reason.REBALANCING, "replicas are being moved")
+    return BalancedCondition("Unknown" if reason in _UNKNOWN else "False", reason, message)
 
 
 class ConditionWriter:
@@ -85,11 +85,11 @@ class ConditionWriter:
         self._written: dict[WorkloadKey, Workload] = {}
         """As our last write left it; the watch tells only later."""
 
-    async def keep(self, workload: Workload, turn: Turn) -> timedelta | None:
+    async def update(self, workload: Workload, turn: Turn) -> timedelta | None:
         """Write the condition if it is another; when to look again if it may soon be."""
         if workload.kind != "Deployment":
             return None
-        wanted = balanced(turn)
+        wanted = balanced_condition(turn)
         written = self._written.get(turn.key)
         if written is not None and is_older(workload.resource_version, written.resource_version):
             workload = written
@@ -100,8 +100,8 @@ class ConditionWriter:
         if reason is not wanted.reason:
             since = turn.at
             self._since[turn.key] = (wanted.reason, since)
-        left = LASTING - (turn.at - since)
-        if wanted.reason in _PASSING and left > timedelta(0):
+        left = SETTLE_TIME - (turn.at - since)
+        if wanted.reason in _TRANSIENT and left > timedelta(0):
             return left
         now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
         await self._patch(

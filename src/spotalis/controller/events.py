@@ -1,4 +1,4 @@
-"""What the owner of a workload is told, once per change (interface B.3)."""
+"""What the owner of a workload is previous_configuration, once per change (interface B.3)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from spotalis.model.transport import TransportError
 logger = logging.getLogger(__name__)
 
 CONTROLLER = "spotalis.io/controller"
-LONGEST_NOTE = 1024
+MAX_NOTE_BYTES = 1024
 """Bytes the API server takes for an Event's note."""
 
 
-MOST_EVENTS = 25.0
+EVENT_BURST = 25.0
 """Of one workload in a row, as client-go's spam filter has it for one object
 (client-go/tools/record/events_cache.go, defaultSpamBurst)."""
-EVENT_SECONDS = 30.0
+EVENT_REFILL_SECONDS = 30.0
 """After that, one in so many seconds; client-go's 300 would hide most of a long rebalance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class EventMessage:
     """One thing to say about a workload."""
 
     type: str
@@ -55,7 +55,7 @@ class Progress:
     """When the first of them was made."""
 
 
-def advanced(progress: Progress | None, turn: Turn) -> Progress | None:
+def next_progress(progress: Progress | None, turn: Turn) -> Progress | None:
     """The progress after a turn; it begins with a move."""
     evicted = [one for one in turn.evictions if one.outcome is EvictionOutcome.EVICTED]
     moves = sum(1 for one in evicted if not one.fallback and not one.early)
@@ -64,80 +64,89 @@ def advanced(progress: Progress | None, turn: Turn) -> Progress | None:
     return dataclasses.replace(progress, moves=progress.moves + moves)
 
 
-def notices(
+def event_messages(
     previous: Turn | None,
     turn: Turn,
-    told: WorkloadConfiguration | None,
+    previous_configuration: WorkloadConfiguration | None,
     configuration: WorkloadConfiguration,
     progress: Progress | None = None,
-) -> Iterator[Notice]:
+) -> Iterator[EventMessage]:
     """What is new in ``turn``; nothing for what is still so.
 
     Args:
         previous: the turn before; None for the first one of this process.
         turn: the turn just made.
-        told: the wishes of the owner as of ``previous``.
+        previous_configuration: the wishes of the owner as of ``previous``.
         configuration: as of ``turn``.
         progress: the moves since the split was last reached, those of ``turn`` included.
     """
-    if told is None or told.problems != configuration.problems:
+    if previous_configuration is None or previous_configuration.problems != configuration.problems:
         for problem in configuration.problems:
             note = f"{problem}. The workload is left as it is"
-            yield Notice(type="Warning", reason="InvalidSplitPolicy", action="Parse", note=note)
-    if told is None or told.warnings != configuration.warnings:
+            yield EventMessage(
+                type="Warning", reason="InvalidSplitPolicy", action="Parse", note=note
+            )
+    if previous_configuration is None or previous_configuration.warnings != configuration.warnings:
         for warning in configuration.warnings:
             quoted = f"'{PREFIX}{warning.key}'" + (f" {warning.value}" if warning.value else "")
             note = f"{quoted} {warning.message} ({warning.source})"
             unknown = "is not read" in warning.message
             reason = "UnknownPolicyKey" if unknown else "SplitPolicyWarning"
-            yield Notice(type="Warning", reason=reason, action="Parse", note=note)
-    if told is not None and previous is not None:
-        yield from _of_target(previous, turn, told, configuration)
+            yield EventMessage(type="Warning", reason=reason, action="Parse", note=note)
+    if previous_configuration is not None and previous is not None:
+        yield from _of_target(previous, turn, previous_configuration, configuration)
     yield from _of_moves(previous, turn)
     reached = turn.reason is Reason.BALANCED and previous is not None
     if reached and progress is not None and progress.moves:
         count = f"{progress.moves} {'move' if progress.moves == 1 else 'moves'}"
         spent = format_duration(timedelta(seconds=int((turn.at - progress.since).total_seconds())))
         note = f"Balanced after {count} in {spent}"
-        yield Notice(type="Normal", reason="SplitReached", action="Rebalance", note=note)
+        yield EventMessage(type="Normal", reason="SplitReached", action="Rebalance", note=note)
 
 
 def _of_target(
-    previous: Turn, turn: Turn, told: WorkloadConfiguration, configuration: WorkloadConfiguration
-) -> Iterator[Notice]:
+    previous: Turn,
+    turn: Turn,
+    previous_configuration: WorkloadConfiguration,
+    configuration: WorkloadConfiguration,
+) -> Iterator[EventMessage]:
     """Another share or floor, and what it makes of the target."""
     changes = [
         f"{key} {'none' if old is None else old} -> {'none' if new is None else new}"
         for key, old, new in (
-            ("spot-percentage", told.spot_percentage, configuration.spot_percentage),
-            ("min-on-demand", told.min_on_demand, configuration.min_on_demand),
+            (
+                "spot-percentage",
+                previous_configuration.spot_percentage,
+                configuration.spot_percentage,
+            ),
+            ("min-on-demand", previous_configuration.min_on_demand, configuration.min_on_demand),
         )
         if old != new
     ]
-    if not changes or configuration.problems or told.problems:
+    if not changes or configuration.problems or previous_configuration.problems:
         return
     was, now = previous.state, turn.state
     note = (
         f"Target is now {now.desired_on_demand} on-demand + {now.desired_spot} spot "
         f"(was {was.desired_on_demand} + {was.desired_spot}): {', '.join(changes)}"
     )
-    yield Notice(type="Normal", reason="SplitTargetChanged", action="Recompute", note=note)
+    yield EventMessage(type="Normal", reason="SplitTargetChanged", action="Recompute", note=note)
 
 
-def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
+def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[EventMessage]:
     left = turn.state.crowded
     surplus = turn.state.surplus(left) if left else 0
     fell = [e for e in turn.evictions if e.fallback and e.outcome is EvictionOutcome.EVICTED]
     if fell:
         count = f"{len(fell)} spot {'replica' if len(fell) == 1 else 'replicas'}"
         note = f"{count} waited for a spot node in vain; they start on on-demand now"
-        yield Notice(type="Warning", reason="SpotCapacityMissing", action="Evict", note=note)
+        yield EventMessage(type="Warning", reason="SpotCapacityMissing", action="Evict", note=note)
     for eviction in turn.evictions:
         if eviction.outcome is EvictionOutcome.EVICTED and not eviction.fallback:
             pod = eviction.move.pod
             if eviction.early:
                 note = f"Evicted {pod.name} from node {pod.node}, which is being taken"
-                yield Notice(
+                yield EventMessage(
                     type="Normal", reason="EvictedEarly", action="Evict", note=note, related=pod
                 )
                 continue
@@ -146,7 +155,7 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
             more = f"{surplus} more to move" if surplus > 0 else "none left to move"
             if eviction.move.probe:
                 more = "one goes to find out whether spot nodes are to be had"
-            yield Notice(
+            yield EventMessage(
                 type="Normal",
                 reason="ReplicaMoved",
                 action="Evict",
@@ -158,29 +167,29 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[Notice]:
             here = turn.leaving[node]
             noun = "replica" if here == 1 else "replicas"
             note = f"Spot node {node} is being taken; {here} {noun} affected"
-            yield Notice(type="Normal", reason="SpotReclaimed", action="Observe", note=note)
+            yield EventMessage(type="Normal", reason="SpotReclaimed", action="Observe", note=note)
         if previous.storm and not turn.storm and left is NodeType.ON_DEMAND:
             note = "No more spot nodes are being lost: replicas may move to spot again"
-            yield Notice(type="Normal", reason="SpotStormOver", action="Observe", note=note)
+            yield EventMessage(type="Normal", reason="SpotStormOver", action="Observe", note=note)
     if turn.reason is not (before := previous.reason if previous else None):
         yield from _of_change(before, turn)
 
 
-def _of_change(before: Reason | None, turn: Turn) -> Iterator[Notice]:
+def _of_change(before: Reason | None, turn: Turn) -> Iterator[EventMessage]:
     """What the reason of a turn says that the one of the turn before did not."""
     if before is Reason.PAUSED:
         note = "Not paused any more: replicas may move again"
-        yield Notice(type="Normal", reason="RebalancingResumed", action="Resume", note=note)
+        yield EventMessage(type="Normal", reason="RebalancingResumed", action="Resume", note=note)
     if turn.reason is Reason.STORM_FROZEN:
         # Without the instant, which every further loss shifts: one storm, one Event.
         note = "Spot nodes are being lost in numbers: no replica moves to spot until it is over"
-        yield Notice(type="Warning", reason="SpotStorm", action="Observe", note=note)
+        yield EventMessage(type="Warning", reason="SpotStorm", action="Observe", note=note)
     note = turn.decision.message
     if turn.reason in _WARNED:
         reason, action = _WARNED[turn.reason]
-        yield Notice(type="Warning", reason=reason, action=action, note=note)
+        yield EventMessage(type="Warning", reason=reason, action=action, note=note)
     elif turn.reason is Reason.PAUSED and before is not None:
-        yield Notice(type="Normal", reason="RebalancingPaused", action="Pause", note=note)
+        yield EventMessage(type="Normal", reason="RebalancingPaused", action="Pause", note=note)
 
 
 _WARNED: Mapping[Reason, tuple[str, str]] = {
@@ -196,7 +205,7 @@ _WARNED: Mapping[Reason, tuple[str, str]] = {
 """Reasons that an owner is warned of: the Event's reason and action."""
 
 
-class Herald:
+class EventRecorder:
     """Writes notices as Events; what could not be written is dropped, for an event is no state."""
 
     def __init__(self, client: Client, clock: Clock, instance: str) -> None:
@@ -207,24 +216,26 @@ class Herald:
         self._progress: dict[WorkloadKey, Progress | None] = {}
         self._allowed: dict[WorkloadKey, tuple[float, float]] = {}
 
-    async def tell(
+    async def record(
         self, workload: Workload, configuration: WorkloadConfiguration, turn: Turn
     ) -> None:
         """Say what is new about a workload."""
         last = self._last.get(turn.key)
         self._last[turn.key] = (turn, configuration)
-        previous, told = last or (None, None)
-        progress = advanced(self._progress.get(turn.key), turn)
-        for notice in notices(previous, turn, told, configuration, progress):
-            if self._may_say(turn.key):
-                await self._write(workload, notice)
+        previous, previous_configuration = last or (None, None)
+        progress = next_progress(self._progress.get(turn.key), turn)
+        for message in event_messages(
+            previous, turn, previous_configuration, configuration, progress
+        ):
+            if self._allow(turn.key):
+                await self._write(workload, message)
         self._progress[turn.key] = None if turn.reason is Reason.BALANCED else progress
 
-    def _may_say(self, key: WorkloadKey) -> bool:
+    def _allow(self, key: WorkloadKey) -> bool:
         """Whether the workload has not been talked about too much: a token bucket each."""
         now = self._clock.monotonic()
-        tokens, filled_at = self._allowed.get(key, (MOST_EVENTS, now))
-        tokens = min(MOST_EVENTS, tokens + (now - filled_at) / EVENT_SECONDS)
+        tokens, filled_at = self._allowed.get(key, (EVENT_BURST, now))
+        tokens = min(EVENT_BURST, tokens + (now - filled_at) / EVENT_REFILL_SECONDS)
         self._allowed[key] = (max(0.0, tokens - 1), now)
         return tokens >= 1
 
@@ -234,8 +245,8 @@ class Herald:
         self._progress.pop(key, None)
         self._allowed.pop(key, None)
 
-    async def _write(self, workload: Workload, notice: Notice) -> None:
-        body = self._event(workload, notice)
+    async def _write(self, workload: Workload, message: EventMessage) -> None:
+        body = self._event(workload, message)
         path = f"/apis/events.k8s.io/v1/namespaces/{workload.namespace}/events"
         try:
             response = await self._client.raw("POST", path, body)
@@ -244,13 +255,13 @@ class Herald:
             return
         # 409: the same has been said before, by us or by a leader before us.
         if response.status >= 300 and response.status != 409:
-            fields = {"status": response.status, "reason": notice.reason}
+            fields = {"status": response.status, "reason": message.reason}
             logger.warning("event not written", extra={"fields": fields})
 
-    def _event(self, workload: Workload, notice: Notice) -> dict[str, object]:
-        note = notice.note.encode()[:LONGEST_NOTE].decode(errors="ignore")
-        related = notice.related
-        identity = "\n".join((notice.reason, workload.uid, related.uid if related else "", note))
+    def _event(self, workload: Workload, message: EventMessage) -> dict[str, object]:
+        note = message.note.encode()[:MAX_NOTE_BYTES].decode(errors="ignore")
+        related = message.related
+        identity = "\n".join((message.reason, workload.uid, related.uid if related else "", note))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
         body: dict[str, object] = {
             "apiVersion": "events.k8s.io/v1",
@@ -262,9 +273,9 @@ class Herald:
             "eventTime": self._clock.now()
             .isoformat(timespec="microseconds")
             .replace("+00:00", "Z"),
-            "type": notice.type,
-            "reason": notice.reason,
-            "action": notice.action,
+            "type": message.type,
+            "reason": message.reason,
+            "action": message.action,
             "note": note,
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance[:128],

@@ -13,7 +13,7 @@ from spotalis.controller.journal import Journal
 from spotalis.controller.ledger import Ledgers
 from spotalis.controller.turn import Eviction
 from spotalis.kube.client import Client, Conflict, EvictionOutcome
-from spotalis.kube.eviction import Eviction as Answer
+from spotalis.kube.eviction import EvictionResult as Answer
 from spotalis.kube.resources import PODS
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Move
@@ -71,7 +71,9 @@ class Evictor:
         for replica in due:
             move = Move(replica.pod, NodeType.ON_DEMAND)
             answer = await self._client.evict(
-                replica.pod, with_resource_version=True, still=self._still_wished(key, observed)
+                replica.pod,
+                with_resource_version=True,
+                precondition=self._still_wished(key, observed),
             )
             done.append(self._noted(key, move, answer, fallback=True))
         return done
@@ -83,7 +85,9 @@ class Evictor:
         done = []
         for replica in leaving_early(observed, now):
             move = Move(replica.pod, replica.node_type)
-            answer = await self._client.evict(replica.pod, still=self._still_wished(key, observed))
+            answer = await self._client.evict(
+                replica.pod, precondition=self._still_wished(key, observed)
+            )
             done.append(self._noted(key, move, answer, early=True))
         return done
 
@@ -127,12 +131,12 @@ class Evictor:
                 continue  # meant while it did not serve, or while more did
             may_go -= pod.ready
             self._journal.sent.add(pod.uid)
-            answer = await self._client.evict(pod, still=still)
-            if answer.outcome.by_budget and observed.overrides_budgets:
-                answer = await self._client.delete_pod(pod, still=still)
+            answer = await self._client.evict(pod, precondition=still)
+            if answer.outcome.is_blocked_by_budget and observed.overrides_budgets:
+                answer = await self._client.delete_pod(pod, precondition=still)
             move = Move(pod, intent.toward, probe=intent.probe)
             done.append(self._noted(key, move, answer))
-            if not answer.outcome.ends and answer.outcome is not EvictionOutcome.UNKNOWN:
+            if not answer.outcome.ends_pod and answer.outcome is not EvictionOutcome.UNKNOWN:
                 break
         maybe = {one.move.pod.uid for one in done if one.outcome is EvictionOutcome.UNKNOWN}
         refused = {
@@ -158,7 +162,7 @@ class Evictor:
         early: bool = False,
     ) -> Eviction:
         """An eviction that was answered: into the journal if its pod ends, and into the log."""
-        if answer.outcome.ends:
+        if answer.outcome.ends_pod:
             self._journal.saw_end(move.pod.uid)
         fields = {
             "workload": str(key),
@@ -207,8 +211,8 @@ class Evictor:
             observed,
             workload=workload,
             configuration=wishes,
-            unheard=self._cluster.unheard(),
-            implausible=self._cluster.implausible(),
+            stale_watch=self._cluster.stale_watch(),
+            suspect_list=self._cluster.suspect_list(),
         )
         return hold_back(latest, self._clock.now()) is None
 
@@ -217,7 +221,7 @@ class Evictor:
         nodes = self._cluster.nodes
         found = set()
         for pod in _serving(observed, pods):
-            if nodes.type_of(pod.node) is NodeType.ON_DEMAND and not nodes.leaving(pod.node):
+            if nodes.type_of(pod.node) is NodeType.ON_DEMAND and not nodes.is_terminating(pod.node):
                 found.add(pod.uid)
         return frozenset(found)
 

@@ -1,4 +1,4 @@
-"""One replica leads: decided purely by :func:`next_move`, carried out by :class:`Elector`.
+"""One replica leads: decided purely by :func:`next_action`, carried out by :class:`LeaderElector`.
 
 A Lease is an efficiency device, not a fence: a request that a former leader has sent may still
 arrive (client-go's package comment says the same). Time is this process's monotonic clock only;
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from spotalis.kube.client import ApiError, Client, Conflict, NotFound
-from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.kube.follow import follow
 from spotalis.kube.resources import LEASES
 from spotalis.kube.store import is_older
 from spotalis.model.environment import Clock, Random
-from spotalis.model.leadership import ADDRESS, LeadershipState
+from spotalis.model.leadership import ADDRESS_ANNOTATION, LeadershipState
 from spotalis.model.objects import Lease
 from spotalis.model.settings import LeaderElection
 from spotalis.model.transport import TransportError
@@ -44,35 +44,35 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class Wait:
     """Somebody else holds it, and may still be alive."""
 
 
-NextMove: TypeAlias = Acquire | Renew | Stand
+Action: TypeAlias = Acquire | Renew | Wait
 
-_LEAST_PAUSE_SECONDS = 0.05
+_EXPIRY_MARGIN_SECONDS = 0.05
 """After which a holder's time is surely up."""
 
 _TICK = 0.001
 """Seconds: timers are not finer, and what is left of one is no reason to wait once more."""
 
 
-def next_move(lease: Lease | None, state: LeadershipState, now: float) -> NextMove:
+def next_action(lease: Lease | None, state: LeadershipState, now: float) -> Action:
     """What to do about the Lease as just read.
 
     Args:
         lease: as read; None if there is none.
-        state: ours, after :func:`saw` has taken note of ``lease``.
+        state: ours, after :func:`observe_lease` has taken note of ``lease``.
         now: monotonic seconds.
     """
     if lease is not None and lease.holder == state.identity:
         return Renew()
-    if state.alive_elsewhere(now):
-        return Stand()
+    if state.held_by_other(now):
+        return Wait()
     return Acquire(state.transitions + (state.holder != state.identity and bool(state.seen)))
 
 
-def saw(lease: Lease | None, state: LeadershipState, now: float) -> LeadershipState:
+def observe_lease(lease: Lease | None, state: LeadershipState, now: float) -> LeadershipState:
     """Take note of the Lease as read; a holder's time counts from when we saw it change.
 
     A Lease that is gone was deleted by somebody; who held it may act on it for as long as it was
@@ -84,7 +84,7 @@ def saw(lease: Lease | None, state: LeadershipState, now: float) -> LeadershipSt
     return dataclasses.replace(
         state,
         holder=lease.holder,
-        address=lease.annotations.get(ADDRESS, ""),
+        address=lease.annotations.get(ADDRESS_ANNOTATION, ""),
         lease_seconds=float(lease.duration_seconds),
         seen=seen,
         seen_at=now if seen != state.seen else state.seen_at,
@@ -92,7 +92,7 @@ def saw(lease: Lease | None, state: LeadershipState, now: float) -> LeadershipSt
     )
 
 
-class Elector:
+class LeaderElector:
     """Keeps the Lease, or waits for it."""
 
     def __init__(
@@ -104,20 +104,20 @@ class Elector:
         identity: str,
         clock: Clock,
         rng: Random,
-        changed: Callable[[bool], None],
+        on_change: Callable[[bool], None],
     ) -> None:
-        """``changed`` is told whenever this replica begins or ceases to lead."""
+        """``on_change`` is told whenever this replica begins or ceases to lead."""
         self._client = client
         self._settings = settings
         self._namespace = namespace
         self._clock = clock
-        self._dice = rng
-        self._changed = changed
+        self._rng = rng
+        self._on_change = on_change
         self._lease: Lease | None = None
-        self._heard: Lease | None = None
-        self._heard_at = float("-inf")
-        self._news = asyncio.Event()
-        self._turning = asyncio.Lock()
+        self._watched: Lease | None = None
+        self._watched_at = float("-inf")
+        self._wake = asyncio.Event()
+        self._lock = asyncio.Lock()
         self._releasing = False
         self._namesake = ""
         self.state = LeadershipState(identity=identity)
@@ -134,14 +134,14 @@ class Elector:
     @property
     def leader_address(self) -> str:
         """``ip:port`` of another replica that leads; empty where none is known to."""
-        if not self.state.alive_elsewhere(self._clock.monotonic()):
+        if not self.state.held_by_other(self._clock.monotonic()):
             return ""
         return self.state.address
 
     async def run(self) -> None:
         """Compete until cancelled. Errors of the API cost the lead once the deadline passes."""
         if not self._settings.enabled:
-            self._changed(True)
+            self._on_change(True)
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(self._follow(), name="watch lease")
@@ -156,7 +156,7 @@ class Elector:
         self._releasing = True
         if not self._settings.enabled:
             return
-        async with self._turning:
+        async with self._lock:
             if not self.state.leading:
                 return
             self._step_down("shutting down")
@@ -171,40 +171,40 @@ class Elector:
     async def _follow(self) -> None:
         collection = LEASES.path(self._namespace)
         name = self._settings.name
-        versions = follow(self._client, collection, name, clock=self._clock, rng=self._dice)
+        versions = follow(self._client, collection, name, clock=self._clock, rng=self._rng)
         async with aclosing(versions):
             async for version in versions:
                 try:
                     lease = None if version is None else LEASES.decode(version)
-                except UNDECODABLE:
+                except DECODE_ERRORS:
                     continue  # reading it will tell
-                self._hear(lease)
+                self._on_watch(lease)
 
-    def _hear(self, lease: Lease | None) -> None:
+    def _on_watch(self, lease: Lease | None) -> None:
         """What a watch has shown; it may be behind what we have written ourselves."""
         known = self._lease
         if lease and known and is_older(lease.resource_version, known.resource_version):
             return
         now = self._clock.monotonic()
-        self._heard_at = now
-        self._heard = lease
-        self.state = saw(lease, self.state, now)
+        self._watched_at = now
+        self._watched = lease
+        self.state = observe_lease(lease, self.state, now)
         if self.state.leading:
             if lease is None:
                 self._lease = None  # deleted: write it again before anybody else does
-                self._news.set()
+                self._wake.set()
             elif lease.holder != self.state.identity:
                 self._step_down(f"{lease.holder or 'nobody'} holds the lease")
-                self._news.set()
+                self._wake.set()
             else:
                 self._lease = lease
-        elif not isinstance(next_move(lease, self.state, now), Stand):
-            self._news.set()
+        elif not isinstance(next_action(lease, self.state, now), Wait):
+            self._wake.set()
 
     async def _compete(self) -> None:
         while not self._releasing:
-            self._news.clear()
-            async with self._turning:
+            self._wake.clear()
+            async with self._lock:
                 if not self._releasing:
                     await self._attempt()
             await self._rest()
@@ -215,13 +215,13 @@ class Elector:
         Retries are jittered by up to a fifth, as client-go's, so that replicas do not march in
         step.
         """
-        retry = self._settings.retry.total_seconds() * (1 + self._dice.random() / 5)
+        retry = self._settings.retry.total_seconds() * (1 + self._rng.random() / 5)
         since = now = self._clock.monotonic()
-        while not self._news.is_set() and (left := self._due_at(since, retry) - now) > _TICK:
+        while not self._wake.is_set() and (left := self._due_at(since, retry) - now) > _TICK:
             try:
                 # Not wait_for: before Python 3.12 it loses a cancellation that comes with the news.
                 async with asyncio.timeout(left):
-                    await self._news.wait()
+                    await self._wake.wait()
             except TimeoutError:
                 pass  # unless it has been put off
             now = self._clock.monotonic()
@@ -231,10 +231,10 @@ class Elector:
         state = self.state
         if state.leading:
             return min(since + retry, state.leads_until)
-        if not state.alive_elsewhere(self._clock.monotonic()):
+        if not state.held_by_other(self._clock.monotonic()):
             return since + retry
-        silent_at = max(self._heard_at, state.seen_at, since) + 2 * retry
-        return min(silent_at, state.seen_at + state.lease_seconds + _LEAST_PAUSE_SECONDS)
+        silent_at = max(self._watched_at, state.seen_at, since) + 2 * retry
+        return min(silent_at, state.seen_at + state.lease_seconds + _EXPIRY_MARGIN_SECONDS)
 
     async def _attempt(self) -> None:
         """Renew, acquire or look; half the deadline, so that a renewal can be tried twice."""
@@ -242,26 +242,26 @@ class Elector:
         try:
             async with asyncio.timeout(seconds):
                 # What we held may be out of date: then it is read and decided anew, once.
-                if not await self._turn():
-                    await self._turn()
+                if not await self._try_once():
+                    await self._try_once()
         except (TransportError, ApiError, TimeoutError) as error:
             self._lease = None
             logger.warning("lease not written", extra={"fields": {"error": str(error)}})
         if self.state.leading and not self.leads:
             self._step_down("the renewal deadline has passed")
 
-    async def _turn(self) -> bool:
+    async def _try_once(self) -> bool:
         """One look at the Lease, and the write that it calls for; False if that came too late."""
         started = self._clock.monotonic()
         lease = self._lease if self.state.leading else None
         if lease is None:
             lease = await self._read()
-            self.state = saw(lease, self.state, self._clock.monotonic())
-            self._warn_of_namesake()
-        move = next_move(lease, self.state, self._clock.monotonic())
+            self.state = observe_lease(lease, self.state, self._clock.monotonic())
+            self._warn_of_same_name()
+        action = next_action(lease, self.state, self._clock.monotonic())
         try:
-            match move:
-                case Stand():
+            match action:
+                case Wait():
                     if self.state.leading:
                         self._step_down(f"{self.state.holder} holds the lease")
                     return True
@@ -277,20 +277,20 @@ class Elector:
         except (Conflict, NotFound):
             self._lease = None
             return False
-        heard = self._heard
+        heard = self._watched
         if heard is not None and is_older(self._lease.resource_version, heard.resource_version):
             self._lease = None  # overwritten before its answer reached us
             return False
-        self.state = saw(self._lease, self.state, self._clock.monotonic())
+        self.state = observe_lease(self._lease, self.state, self._clock.monotonic())
         deadline = self._settings.renew_deadline.total_seconds()
         led = self.state.leading
         self.state = dataclasses.replace(self.state, leading=True, leads_until=started + deadline)
         if not led:
             logger.info("leading", extra={"fields": {"identity": self.state.identity}})
-            self._changed(True)
+            self._on_change(True)
         return True
 
-    def _warn_of_namesake(self) -> None:
+    def _warn_of_same_name(self) -> None:
         """Another process goes by our name: the one before us in this pod, or a copy."""
         holder = self.state.holder
         if holder in (self.state.identity, self._namesake) or not self.state.name:
@@ -306,7 +306,7 @@ class Elector:
         self.state = dataclasses.replace(self.state, leading=False, leads_until=0.0)
         self._lease = None
         logger.info("no longer leading", extra={"fields": {"reason": why}})
-        self._changed(False)
+        self._on_change(False)
 
     async def _read(self) -> Lease | None:
         return await self._client.get(LEASES, self._namespace, self._settings.name)
@@ -315,9 +315,9 @@ class Elector:
         now = self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
         ours = lease is not None and lease.holder == holder
         annotations = {} if lease is None else dict(lease.annotations)
-        annotations.pop(ADDRESS, None)
+        annotations.pop(ADDRESS_ANNOTATION, None)
         if holder and self.address:
-            annotations[ADDRESS] = self.address
+            annotations[ADDRESS_ANNOTATION] = self.address
         metadata: dict[str, object] = {
             "name": self._settings.name,
             "namespace": self._namespace,

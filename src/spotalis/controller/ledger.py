@@ -58,7 +58,7 @@ class Ledgers:
                 # The answer may be older than what the watch has shown: no tombstone, and nothing
                 # that came while it was on its way is forgotten.
                 if before is not None and self.held(workload_uid) is before:
-                    self.writer.forget(before)
+                    self.writer.drop(before)
             else:
                 self.writer.apply(Event(EventType.MODIFIED, found))
         return self.held(workload_uid)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 
-from spotalis.kube.store import Change, Store
+from spotalis.kube.store import Store, StoreChange
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import Node
@@ -49,11 +49,11 @@ class Nodes:
         """The class of a known node; None for a node that we have not seen."""
         return self._types.get(name)
 
-    def of(self, node_type: NodeType) -> list[Node]:
+    def of_type(self, node_type: NodeType) -> list[Node]:
         """All nodes of a class."""
         return [node for node in self.store if self._types.get(node.name) is node_type]
 
-    def leaving(self, name: str) -> bool:
+    def is_terminating(self, name: str) -> bool:
         """Whether the provider is taking the node of this name, or has taken it.
 
         A node's pods outlive it by up to a minute, until the pod garbage collector finds them.
@@ -69,13 +69,13 @@ class Nodes:
     def storm_until(self) -> datetime | None:
         """Until when moves towards spot rest; None, or past: no storm."""
         if self._unjudged and self.store.synced:  # of half a list nobody knows the share
-            left = sum(node.uid not in self._lost for node in self.of(NodeType.SPOT))
+            left = sum(node.uid not in self._lost for node in self.of_type(NodeType.SPOT))
             self._weather = judge(self._weather, left, self._breaker)
             self._unjudged = False
         return self._weather.frozen_until
 
     @property
-    def storms(self) -> bool:
+    def is_storm(self) -> bool:
         """Whether moves towards spot rest now."""
         until = self.storm_until
         return until is not None and self._clock.now() < until
@@ -92,7 +92,7 @@ class Nodes:
         """What pins a pod to a class here and now; None while no node says its class."""
         return self._classification.pin(node_type, self.groups_in_use())
 
-    def changed(self, change: Change[Node]) -> bool:
+    def on_change(self, change: StoreChange[Node]) -> bool:
         """Keep what follows from a node; whether room or class changed for anybody's pods."""
         old, new = change.old, change.new
         if old is not None and (group := self._classification.group_of(old.labels)):
@@ -110,9 +110,9 @@ class Nodes:
             self._types[new.name] = self._classification.classify(new.labels)
             self._gone.discard(new.name)
             self._notice(new)
-        return _offers(old) != _offers(new)
+        return _placement_fields(old) != _placement_fields(new)
 
-    def emptied(self, name: str) -> None:
+    def on_last_pod_removed(self, name: str) -> None:
         """The last pod of a node is gone: nobody asks any more whether that was taken."""
         self._gone.discard(name)
 
@@ -120,7 +120,7 @@ class Nodes:
         """Keep since when each notice of a node stands; one that begins to leave is lost."""
         since = first_seen(node, self._noticed.get(node.name), self._clock.now())
         self._noticed[node.name] = since
-        if self.leaving(node.name):
+        if self.is_terminating(node.name):
             self._count_loss(node, max(since.values()))
 
     def _count_loss(self, node: Node, at: datetime) -> None:
@@ -131,7 +131,7 @@ class Nodes:
             self._unjudged = True
 
 
-def _offers(node: Node | None) -> tuple[object, ...] | None:
+def _placement_fields(node: Node | None) -> tuple[object, ...] | None:
     """What of a node other pods' placement depends on; heartbeats change none of it."""
     if node is None:
         return None

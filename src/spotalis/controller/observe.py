@@ -75,8 +75,8 @@ class Observer:
                 now,
             ),
             unreviewed=self._unreviewed(observed),
-            unheard=cluster.unheard(),
-            implausible=cluster.implausible(),
+            stale_watch=cluster.stale_watch(),
+            suspect_list=cluster.suspect_list(),
         )
         return self._offers.added(observed, now)
 
@@ -89,8 +89,8 @@ class Observer:
         maker: str = "",
     ) -> Observed:
         cluster = self._cluster
-        makers = cluster.makers_of(workload) | {maker}
-        pods = [pod for uid in makers for pod in cluster.pods_made_by(uid)]
+        makers = cluster.owner_uids(workload) | {maker}
+        pods = [pod for uid in makers for pod in cluster.pods_owned_by(uid)]
         # Pods of one template share one shape (kube/interner.py): it is judged once, not per pod.
         shapes = {id(pod.shape): pod.shape for pod in pods}
         pinned = {
@@ -128,13 +128,13 @@ class Observer:
         return Replica(
             pod=pod,
             node_type=pinned if known is None else known,
-            leaving=cluster.nodes.leaving(pod.node),
+            leaving=cluster.nodes.is_terminating(pod.node),
             evicted=pod.uid in meant or pod.uid in self._journal,
             # A pod that no webhook of ours has seen can be pinned only by its owner.
             user_pinned=pod.rule == "user-pinned"
             or (not pod.rule and pinned is not NodeType.UNKNOWN),
             reach=self._volumes.reach(pod) if pod.claims else (),
-            neighbours=cluster.neighbours(pod.node) - 1 if pod.node else 0,
+            neighbours=cluster.pod_count(pod.node) - 1 if pod.node else 0,
         )
 
     def _reserved(self, owners: Set[str]) -> tuple[Reservation, ...]:

@@ -13,7 +13,7 @@ from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledger import Ledgers
 from spotalis.controller.volumes import Volumes
 from spotalis.model.nodes import NodeType, Pin
-from spotalis.model.objects import NodeTerms, Pod, PodShape, Workload, meets
+from spotalis.model.objects import NodeTerms, Pod, PodShape, Workload, node_matches
 from spotalis.planner.candidates import candidates
 from spotalis.planner.capacity import TOGETHER, Separation, names_its_node, room, separation
 from spotalis.planner.fallback import could_hold, is_arriving
@@ -45,7 +45,7 @@ class Offers:
         if pin is None:
             return observed
         shape = _as_admitted(observed.workload, [r.pod for r in observed.replicas])
-        nodes = cluster.nodes.of(NodeType.SPOT)
+        nodes = cluster.nodes.of_type(NodeType.SPOT)
         if cluster.settings.namespaces.watched:
             # Others' pods are not seen: a node that looks empty may be full.
             observed = dataclasses.replace(observed, room={NodeType.SPOT: 0}, room_known=False)
@@ -57,7 +57,7 @@ class Offers:
         if any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.staying):
             other = cluster.nodes.pin(NodeType.ON_DEMAND) or Pin()
             helps = observed.provisioned or could_hold(
-                cluster.nodes.of(NodeType.ON_DEMAND), shape, other
+                cluster.nodes.of_type(NodeType.ON_DEMAND), shape, other
             )
             observed = dataclasses.replace(
                 observed, arriving=is_arriving(nodes, shape, pin, now), on_demand_helps=helps
@@ -66,8 +66,10 @@ class Offers:
 
     def _room(self, observed: Observed, shape: PodShape, pin: Pin) -> int:
         """How many more pods of this shape fit on spot nodes, as far as any are to be moved."""
-        cluster, nodes = self._cluster, self._cluster.nodes.of(NodeType.SPOT)
-        waiting = (pod.shape.within(self._volumes.reach(pod)) for pod in cluster.waiting())
+        cluster, nodes = self._cluster, self._cluster.nodes.of_type(NodeType.SPOT)
+        waiting = (
+            pod.shape.restricted_to(self._volumes.reach(pod)) for pod in cluster.pending_pods()
+        )
         return room(
             nodes,
             cluster.bound_shapes(nodes),
@@ -84,7 +86,7 @@ class Offers:
         if not reaches:
             return observed
         confines = {
-            reach: self._confines(observed, shape.within(reach), reach, pin, now)
+            reach: self._confines(observed, shape.restricted_to(reach), reach, pin, now)
             for reach in reaches
         }
         observed = dataclasses.replace(observed, confines=confines)
@@ -100,12 +102,12 @@ class Offers:
         self, observed: Observed, shape: PodShape, reach: NodeTerms, pin: Pin, now: datetime
     ) -> Confines:
         cluster = self._cluster
-        here = [node for node in cluster.nodes.store if meets(node.labels, reach)]
+        here = [node for node in cluster.nodes.store if node_matches(node.labels, reach)]
         more = not any(names_its_node(node, reach) for node in here)
         provisioned = more and any(NODE_POOL in node.labels for node in here)
         classes = set()
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
-            nodes = cluster.nodes.of(node_type)
+            nodes = cluster.nodes.of_type(node_type)
             there = could_hold(nodes, shape, cluster.nodes.pin(node_type) or Pin())
             if provisioned or (there and (nodes or more)):
                 classes.add(node_type)
@@ -115,18 +117,18 @@ class Offers:
             classes=classes,
             room=self._room(observed, shape, pin) if counts else 0,
             provisioned=provisioned,
-            arriving=is_arriving(cluster.nodes.of(NodeType.SPOT), shape, pin, now),
+            arriving=is_arriving(cluster.nodes.of_type(NodeType.SPOT), shape, pin, now),
         )
 
     def _separation(self, observed: Observed) -> Separation:
         """What anti-affinity says of more replicas on spot; those on on-demand make way."""
         workload = observed.workload
-        if not workload.shape.apart:
+        if not workload.shape.anti_affinity:
             return TOGETHER
         going = {r.pod.uid for r in observed.replicas if r.node_type is NodeType.ON_DEMAND}
         standing = (
             (node, pod.labels)
-            for pod in self._cluster.pods.within(workload.namespace)
+            for pod in self._cluster.pods.in_namespace(workload.namespace)
             if pod.uid not in going and not pod.finished
             if (node := self._cluster.nodes.get(pod.node)) is not None
         )
@@ -149,7 +151,7 @@ class Offers:
             shape = _as_admitted(workload, pods)
             shape = msgspec.structs.replace(shape, tolerations=shape.tolerations + pin.tolerations)
             for intent in coming[: max(0, workload.replicas - living)]:
-                yield shape.within(self._volumes.reach_of(intent.pod))
+                yield shape.restricted_to(self._volumes.reach_of(intent.pod))
 
 
 def _as_admitted(workload: Workload, pods: Sequence[Pod]) -> PodShape:

@@ -20,7 +20,7 @@ Work: TypeAlias = Callable[[WorkloadKey], Awaitable[float | None]]
 """Handles a key; answers in how many seconds to look again at the latest, or None."""
 
 FIRST_RETRY_SECONDS = 1.0
-LONGEST_RETRY_SECONDS = 300.0
+MAX_RETRY_SECONDS = 300.0
 """A key whose work keeps failing rests ever longer between these bounds, jittered."""
 
 
@@ -29,7 +29,7 @@ PAUSE_SECONDS = 0.05
 upon turn took half of the leader's time, while reviews of the next pods waited (measured)."""
 
 
-class Queue:
+class WorkQueue:
     """Deduplicated and delayed; a key that changes while it is worked on is worked on again."""
 
     def __init__(
@@ -39,14 +39,14 @@ class Queue:
         clock: Clock,
         rng: Random,
         workers: int = 4,
-        failed: Callable[[WorkloadKey, Exception], None] = lambda key, error: None,
+        on_failure: Callable[[WorkloadKey, Exception], None] = lambda key, error: None,
     ) -> None:
         self._work = work
-        self._failed = failed
+        self._on_failure = on_failure
         self._clock = clock
-        self._dice = rng
+        self._rng = rng
         self._workers = workers
-        self._line: asyncio.Queue[WorkloadKey] = asyncio.Queue()
+        self._ready: asyncio.Queue[WorkloadKey] = asyncio.Queue()
         self._waiting: set[WorkloadKey] = set()
         """Those in line."""
         self._working: set[WorkloadKey] = set()
@@ -56,7 +56,7 @@ class Queue:
         self._ended: dict[WorkloadKey, float] = {}
         """When each key's last turn ended, oldest first, as long as it pauses."""
         self._failing: dict[WorkloadKey, Backoff] = {}
-        self._sooner = asyncio.Event()
+        self._earlier = asyncio.Event()
         """An appointment was made before all others."""
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Queue:
             return
         if key not in self._waiting:
             self._waiting.add(key)
-            self._line.put_nowait(key)
+            self._ready.put_nowait(key)
 
     def add_after(self, key: WorkloadKey, seconds: float) -> None:
         """Work on ``key`` then at the latest; an earlier appointment stands."""
@@ -82,18 +82,18 @@ class Queue:
             self._due[key] = due
             heapq.heappush(self._delayed, (due, key))
             if self._delayed[0] == (due, key):
-                self._sooner.set()
+                self._earlier.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_appointments())
+            group.create_task(self._run_delayed())
             for _ in range(self._workers):
                 group.create_task(self._worker())
 
     async def _worker(self) -> None:
         while True:
-            key = await self._line.get()
+            key = await self._ready.get()
             self._waiting.discard(key)
             self._working.add(key)
             try:
@@ -104,8 +104,8 @@ class Queue:
                     logger.warning("reconcile failed", extra={"fields": fields})
                 else:
                     logger.exception("reconcile failed", extra={"fields": fields})
-                self._failed(key, error)
-                again_in = self._patience(key)
+                self._on_failure(key, error)
+                again_in = self._retry_seconds(key)
             else:
                 self._failing.pop(key, None)
             finally:
@@ -120,15 +120,15 @@ class Queue:
             # reviews waiting for as long as it takes.
             await asyncio.sleep(0)
 
-    async def _keep_appointments(self) -> None:
+    async def _run_delayed(self) -> None:
         while True:
-            self._sooner.clear()
+            self._earlier.clear()
             self._promote()
             timeout = self._delayed[0][0] - self._clock.monotonic() if self._delayed else None
             try:
                 # Not wait_for: before Python 3.12 it swallows a cancellation that meets the news.
                 async with asyncio.timeout(timeout):
-                    await self._sooner.wait()
+                    await self._earlier.wait()
             except TimeoutError:
                 pass  # one is due
 
@@ -149,12 +149,12 @@ class Queue:
                 break
             del self._ended[other]
 
-    def _patience(self, key: WorkloadKey) -> float:
+    def _retry_seconds(self, key: WorkloadKey) -> float:
         """How long a key that has just failed rests."""
         if key not in self._failing:
             self._failing[key] = Backoff(
-                self._dice,
+                self._rng,
                 floor_seconds=FIRST_RETRY_SECONDS,
-                ceiling_seconds=LONGEST_RETRY_SECONDS,
+                ceiling_seconds=MAX_RETRY_SECONDS,
             )
         return self._failing[key].next_seconds()

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from spotalis.controller.autoscaler import promised
+from spotalis.controller.autoscaler import pods_with_announced_node
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.endings import Endings
 from spotalis.controller.evictor import Evictor
@@ -199,7 +199,7 @@ class Reconciler:
         if not due:
             return [], []
         try:
-            coming = await promised(self._client, namespace, now)
+            coming = await pods_with_announced_node(self._client, namespace, now)
         except (ApiError, TransportError) as error:
             logger.warning("events not read", extra={"fields": {"error": str(error)}})
             coming = frozenset()
@@ -229,13 +229,13 @@ def _pauses(decision: Decision, done: Sequence[Eviction]) -> Iterator[timedelta 
         yield decision.again_in
     if any(one.outcome is EvictionOutcome.UNKNOWN for one in done):
         yield UNSURE_RETRY
-    if any(one.outcome.refused for one in done):
+    if any(one.outcome.is_refusal for one in done):
         yield BLOCKED_RETRY
 
 
 def _outcome(decision: Decision, sent: Sequence[Eviction]) -> Decision:
     """What the turn came to: nothing but a refusal is one; what never left was not refused."""
-    if not sent or not all(one.outcome.refused for one in sent):
+    if not sent or not all(one.outcome.is_refusal for one in sent):
         return decision
     if sent[-1].outcome is EvictionOutcome.NOT_SENT:
         return decision

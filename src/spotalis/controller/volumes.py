@@ -15,7 +15,7 @@ from spotalis.kube.client import Client, Forbidden
 from spotalis.kube.resources import VOLUME_CLAIMS, VOLUMES
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import NodeTerms, Pod, both
+from spotalis.model.objects import NodeTerms, Pod, intersect_terms
 from spotalis.planner.candidates import candidates
 from spotalis.planner.observed import Observed
 from spotalis.planner.plan import hold_back
@@ -104,7 +104,7 @@ class Volumes:
         reach: NodeTerms = ()
         for claim in claims:
             known = self._answers.get(claim)
-            reach = both(reach, known.terms) if known else reach
+            reach = intersect_terms(reach, known.terms) if known else reach
         return reach
 
     def _is_good(self, answer: _Answer, uid: str) -> bool:

@@ -116,7 +116,7 @@ class InProcessTransport:
                 answer = await self._exchange(request)
         except TimeoutError:
             message = f"no answer within {request.timeout_seconds:g} s"
-            raise TransportError(message, committed=False) from None
+            raise TransportError(message, maybe_sent=False) from None
         if answer.status != 200:
             raise StreamRefused(
                 Response(status=answer.status, body=answer.body, headers=answer.headers)
@@ -142,7 +142,7 @@ class InProcessTransport:
     async def _exchange(self, request: Request) -> Answer:
         fault = self.on_request(request)
         if fault.refused or self._closed:
-            raise TransportError("connection refused", committed=False)
+            raise TransportError("connection refused", maybe_sent=False)
         if fault.response is not None:
             given = fault.response
             return Answer(status=given.status, body=given.body, headers=given.headers)

@@ -18,7 +18,7 @@ class Backoff:
     def __init__(
         self, rng: Random, *, floor_seconds: float = 0.8, ceiling_seconds: float = 30.0
     ) -> None:
-        self._dice = rng
+        self._rng = rng
         self._floor = floor_seconds
         self._ceiling = ceiling_seconds
         self._step = floor_seconds
@@ -27,7 +27,7 @@ class Backoff:
         """The next delay, within [floor, ceiling]."""
         high = self._step = min(self._step * 2, self._ceiling)
         low = max(self._floor, high / 2)
-        return low + (high - low) * self._dice.random()
+        return low + (high - low) * self._rng.random()
 
     def reset(self) -> None:
         """Start from the floor again: something went well."""

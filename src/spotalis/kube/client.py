@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.kube.errors import (
     AlreadyExists,
     ApiError,
@@ -23,9 +23,9 @@ from spotalis.kube.errors import (
     TooManyRequests,
     error_from,
 )
-from spotalis.kube.eviction import Eviction, EvictionOutcome, eviction_body, outcome_of
-from spotalis.kube.exchange import Exchange, NotSent, Observe
-from spotalis.kube.limiter import Limiter
+from spotalis.kube.eviction import EvictionOutcome, EvictionResult, eviction_body, outcome_of
+from spotalis.kube.exchange import Exchange, NotSent, OnRequest
+from spotalis.kube.limiter import RateLimiter
 from spotalis.kube.resources import PODS, Resource
 from spotalis.model.environment import Clock, Random
 from spotalis.model.objects import Pod
@@ -37,8 +37,8 @@ __all__ = [
     "Cause",
     "Client",
     "Conflict",
-    "Eviction",
     "EvictionOutcome",
+    "EvictionResult",
     "Forbidden",
     "Gone",
     "NotFound",
@@ -47,12 +47,12 @@ __all__ = [
     "TooManyRequests",
 ]
 
-SILENCE_SECONDS = 64.0
+WATCH_IDLE_SECONDS = 64.0
 """Longest silence on a watch. A quiet one hears a bookmark a minute: at most 61.3 s apart by
 kube-apiserver's code (60 s in steps of one, looked at every 1 to 1.25 s), 61.6 s measured; one that
 is taken for dead in vain costs a reconnect (decision 0018)."""
 PAGE_ITEMS = 250
-_SLICE = 25  # objects decoded between two turns of the event loop
+_BATCH = 25  # objects decoded between two turns of the event loop
 T = TypeVar("T")
 Answer = TypeVar("Answer")
 Raw = TypeVar("Raw")
@@ -90,12 +90,14 @@ class Client:
         *,
         clock: Clock,
         rng: Random,
-        limiter: Limiter | None = None,
-        observe: Observe | None = None,
+        limiter: RateLimiter | None = None,
+        on_request: OnRequest | None = None,
         request_seconds: float = 10.0,
         list_seconds: float = 60.0,
     ) -> None:
-        self._exchange = Exchange(transport, clock=clock, rng=rng, limiter=limiter, observe=observe)
+        self._exchange = Exchange(
+            transport, clock=clock, rng=rng, limiter=limiter, on_request=on_request
+        )
         self._clock = clock
         self._request_seconds = request_seconds
         self._list_seconds = list_seconds
@@ -133,8 +135,8 @@ class Client:
         async with aclosing(self.pages(resource, namespace, query=query, limit=limit)) as pages:
             async for page in pages:
                 for item in page.items:
-                    found.append(_decoded(resource.decode, item))
-                    if len(found) % _SLICE == 0:
+                    found.append(_decode(resource.decode, item))
+                    if len(found) % _BATCH == 0:
                         await asyncio.sleep(0)
         return found
 
@@ -156,7 +158,7 @@ class Client:
                 "GET", resource.path(namespace), query=asked, seconds=self._list_seconds
             )
             body = self._checked(await self._exchange.read(request))
-            answer = _decoded(_LIST.decode, body)
+            answer = _decode(_LIST.decode, body)
             token = answer.metadata.continue_ or ""
             yield Page(answer.items or [], answer.metadata.resource_version)
             if not token:
@@ -232,37 +234,39 @@ class Client:
         pod: Pod,
         *,
         with_resource_version: bool = False,
-        still: Callable[[], bool] = lambda: True,
-    ) -> Eviction:
+        precondition: Callable[[], bool] = lambda: True,
+    ) -> EvictionResult:
         """Ask once, by the Eviction API, for this very pod (by UID) to be evicted.
 
         Args:
             pod: as read.
             with_resource_version: only as it was when ``pod`` was read.
-            still: asked immediately before it is sent, after the rate limit has let it pass; on
-                False nothing is sent.
+            precondition: called after the rate limit has been passed; if it returns False, nothing
+                is sent.
         """
         body = eviction_body(pod, with_resource_version=with_resource_version)
         path = PODS.path(pod.namespace, pod.name, "eviction")
-        return await self._end(self._request("POST", path, body=body), still)
+        return await self._end(self._request("POST", path, body=body), precondition)
 
-    async def delete_pod(self, pod: Pod, *, still: Callable[[], bool]) -> Eviction:
+    async def delete_pod(self, pod: Pod, *, precondition: Callable[[], bool]) -> EvictionResult:
         """Ask once for this very pod (by UID) to be deleted, whatever budgets say; with its grace.
 
-        ``still``: as for :meth:`evict`.
+        ``precondition``: as for :meth:`evict`.
         """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
         path = PODS.path(pod.namespace, pod.name)
-        return await self._end(self._request("DELETE", path, body=body), still)
+        return await self._end(self._request("DELETE", path, body=body), precondition)
 
-    async def _end(self, request: Request, still: Callable[[], bool]) -> Eviction:
+    async def _end(self, request: Request, precondition: Callable[[], bool]) -> EvictionResult:
         try:
-            response = await self._exchange.send(request, still)
+            response = await self._exchange.send(request, precondition)
         except NotSent:
-            return Eviction(EvictionOutcome.NOT_SENT, "no longer authorised when its turn came")
+            return EvictionResult(
+                EvictionOutcome.NOT_SENT, "no longer authorised when its turn came"
+            )
         except TransportError as error:
-            lost = EvictionOutcome.UNKNOWN if error.committed else EvictionOutcome.NOT_SENT
-            return Eviction(lost, str(error))
+            lost = EvictionOutcome.UNKNOWN if error.maybe_sent else EvictionOutcome.NOT_SENT
+            return EvictionResult(lost, str(error))
         return outcome_of(response, self._clock.now())
 
     async def raw(
@@ -311,13 +315,13 @@ class Client:
         return response.body
 
     def _record(self, resource: Resource[T], response: Response) -> T:
-        return _decoded(resource.decode, self._checked(response))
+        return _decode(resource.decode, self._checked(response))
 
 
-def _decoded(read: Callable[[Raw], Answer], raw: Raw) -> Answer:
+def _decode(read: Callable[[Raw], Answer], raw: Raw) -> Answer:
     try:
         return read(raw)
-    except UNDECODABLE as error:  # a proxy's page, half an answer, another kind
+    except DECODE_ERRORS as error:  # a proxy's page, half an answer, another kind
         raise TransportError(f"the answer cannot be read: {error}") from error
 
 

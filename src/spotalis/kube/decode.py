@@ -1,6 +1,6 @@
 """JSON of the API into the flat records of :mod:`spotalis.model.objects`.
 
-Each function takes one object and raises one of ``UNDECODABLE`` if it cannot be read. Equal label
+Each function takes one object and raises one of ``DECODE_ERRORS`` if it cannot be read. Equal label
 sets, owners and pod shapes become one shared object, found by their bytes, so that a pod costs what
 is its own.
 """
@@ -13,12 +13,13 @@ import msgspec
 
 from spotalis.kube import wire
 from spotalis.kube.interner import Interner
-from spotalis.kube.shapes import amounts, node_terms, other, selector, shape_of
+from spotalis.kube.projection import node_terms, other, selector, shape_of
 from spotalis.model import objects
 from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
 from spotalis.model.objects import BALANCED, PREFIX
+from spotalis.model.quantity import parse_resource_list
 
-UNDECODABLE = (ValueError, RecursionError)
+DECODE_ERRORS = (ValueError, RecursionError)
 
 
 def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
@@ -74,7 +75,7 @@ def node(raw: bytes | msgspec.Raw) -> objects.Node:
         seen.status or wire.NodeStatus(),
     )
     conditions = status.conditions or ()
-    allocatable = amounts(status.allocatable)
+    allocatable = parse_resource_list(status.allocatable)
     return objects.Node(
         name=meta.name,
         uid=meta.uid,
@@ -208,7 +209,7 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
     meta, data = seen.metadata, seen.data or wire.LedgerData()
     try:
         written = _LEDGER.decode(data.ledger)
-    except UNDECODABLE:
+    except DECODE_ERRORS:
         written = None
     return LedgerObject(
         namespace=_text(meta.namespace),
@@ -318,7 +319,7 @@ def _decision(written: str | None) -> wire.Decision:
         return _NO_DECISION
     try:
         return _DECISION.decode(written)
-    except UNDECODABLE:
+    except DECODE_ERRORS:
         return _NO_DECISION
 
 

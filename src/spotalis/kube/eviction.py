@@ -33,23 +33,23 @@ class EvictionOutcome(StrEnum):
     """No answer, or a failure inside the server: it may have been carried out, or still be."""
 
     @property
-    def ends(self) -> bool:
+    def ends_pod(self) -> bool:
         """It says that the pod ends, or has ended."""
         return self in (EvictionOutcome.EVICTED, EvictionOutcome.GONE)
 
     @property
-    def by_budget(self) -> bool:
+    def is_blocked_by_budget(self) -> bool:
         """A PodDisruptionBudget stands against it."""
         return self in (EvictionOutcome.BLOCKED, EvictionOutcome.MISCONFIGURED)
 
     @property
-    def refused(self) -> bool:
+    def is_refusal(self) -> bool:
         """The pod stays, and for a reason that lasts longer than a moment."""
-        return not self.ends and self not in (EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT)
+        return not self.ends_pod and self not in (EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
-class Eviction:
+class EvictionResult:
     """An outcome, with what the server said."""
 
     outcome: EvictionOutcome
@@ -70,12 +70,12 @@ def eviction_body(pod: Pod, *, with_resource_version: bool) -> dict[str, object]
     }
 
 
-def outcome_of(response: Response, now: datetime) -> Eviction:
+def outcome_of(response: Response, now: datetime) -> EvictionResult:
     """Read the server's answer to an eviction."""
     if response.status < 300:
-        return Eviction(EvictionOutcome.EVICTED)
+        return EvictionResult(EvictionOutcome.EVICTED)
     error = error_from(response, now)
-    return Eviction(_outcome(error), error.message, error.retry_after_seconds)
+    return EvictionResult(_outcome(error), error.message, error.retry_after_seconds)
 
 
 def _outcome(error: ApiError) -> EvictionOutcome:

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from spotalis.kube.backoff import Backoff, retry_after_seconds
-from spotalis.kube.limiter import Limiter
+from spotalis.kube.limiter import RateLimiter
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
 
-Observe = Callable[[str, str, int, float], None]
+OnRequest = Callable[[str, str, int, float], None]
 """(verb, resource, HTTP status or 0 for no answer, seconds), after every request."""
 
 READ_ATTEMPTS = 4
-LONGEST_WAIT_SECONDS = 30.0
+MAX_RETRY_AFTER_SECONDS = 30.0
 """A server that asks for more patience than this gets its answer passed on to the caller."""
 _BUSY = frozenset({429, 500, 502, 503, 504})
 
@@ -32,37 +32,39 @@ class Exchange:
         *,
         clock: Clock,
         rng: Random,
-        limiter: Limiter | None,
-        observe: Observe | None,
+        limiter: RateLimiter | None,
+        on_request: OnRequest | None,
     ) -> None:
         self._transport = transport
         self._clock = clock
-        self._dice = rng
+        self._rng = rng
         self._limiter = limiter
-        self._observe = observe
+        self._on_request = on_request
 
-    async def send(self, request: Request, still: Callable[[], bool] = lambda: True) -> Response:
+    async def send(
+        self, request: Request, precondition: Callable[[], bool] = lambda: True
+    ) -> Response:
         """Send once; the answer whatever its status.
 
         Raises:
-            NotSent: ``still`` said no when the rate limit had let the request pass.
+            NotSent: ``precondition`` said no when the rate limit had let the request pass.
             TransportError: no answer came.
         """
-        await self._admit(request)
-        if not still():
+        await self._wait_for_rate_limit(request)
+        if not precondition():
             raise NotSent
         started_at = self._clock.monotonic()
         try:
             response = await self._transport.send(request)
         except TransportError:
-            self._note(request, 0, started_at)
+            self._report(request, 0, started_at)
             raise
-        self._note(request, response.status, started_at)
+        self._report(request, response.status, started_at)
         return response
 
     async def read(self, request: Request) -> Response:
         """Send what changes nothing, again if need be; the last answer, whatever its status."""
-        backoff = Backoff(self._dice, floor_seconds=0.25, ceiling_seconds=4.0)
+        backoff = Backoff(self._rng, floor_seconds=0.25, ceiling_seconds=4.0)
         for _ in range(READ_ATTEMPTS - 1):
             delay = backoff.next_seconds()
             try:
@@ -75,7 +77,7 @@ class Exchange:
                 asked = retry_after_seconds(
                     response.headers.get("retry-after", ""), self._clock.now()
                 )
-                if asked is not None and asked > LONGEST_WAIT_SECONDS:
+                if asked is not None and asked > MAX_RETRY_AFTER_SECONDS:
                     return response
                 delay = max(delay, asked or 0.0)
             await asyncio.sleep(delay)
@@ -83,7 +85,7 @@ class Exchange:
 
     async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
         """The bytes of an answer as they come; raises as ``Transport.stream`` does."""
-        await self._admit(request)
+        await self._wait_for_rate_limit(request)
         started_at = self._clock.monotonic()
         opened = False
         chunks = self._transport.stream(request)
@@ -91,26 +93,26 @@ class Exchange:
             async for chunk in chunks:
                 if not opened:
                     opened = True
-                    self._note(request, 200, started_at)
+                    self._report(request, 200, started_at)
                 yield chunk
         except StreamRefused as refused:
-            self._note(request, refused.response.status, started_at)
+            self._report(request, refused.response.status, started_at)
             raise
         except TransportError:
             if not opened:
-                self._note(request, 0, started_at)
+                self._report(request, 0, started_at)
             raise
         finally:
             await _close(chunks)
 
-    async def _admit(self, request: Request) -> None:
+    async def _wait_for_rate_limit(self, request: Request) -> None:
         if self._limiter is not None:
             await self._limiter.acquire(priority=_LEASES in request.path)
 
-    def _note(self, request: Request, status: int, started_at: float) -> None:
-        if self._observe is not None:
+    def _report(self, request: Request, status: int, started_at: float) -> None:
+        if self._on_request is not None:
             verb, resource = verb_and_resource(request)
-            self._observe(verb, resource, status, self._clock.monotonic() - started_at)
+            self._on_request(verb, resource, status, self._clock.monotonic() - started_at)
 
 
 _LEASES = "/apis/coordination.k8s.io/"

@@ -9,8 +9,8 @@ from contextlib import aclosing
 import msgspec
 
 from spotalis.kube.backoff import Backoff
-from spotalis.kube.client import SILENCE_SECONDS, Client
-from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.client import WATCH_IDLE_SECONDS, Client
+from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.kube.errors import ApiError, error_from
 from spotalis.kube.lines import LineSplitter, LineTooLong
 from spotalis.model.environment import Clock, Random
@@ -72,7 +72,7 @@ async def follow(
                 async for change in changes:
                     backoff.reset()
                     yield change
-        except (ApiError, TransportError, StreamRefused, LineTooLong, *UNDECODABLE):
+        except (ApiError, TransportError, StreamRefused, LineTooLong, *DECODE_ERRORS):
             pass  # the next attempt reads anew
         await asyncio.sleep(backoff.next_seconds())
 
@@ -80,7 +80,7 @@ async def follow(
 async def _changes(
     client: Client, collection: str, query: list[tuple[str, str]]
 ) -> AsyncGenerator[bytes | None, None]:
-    stream = client.stream(collection, query, silence_seconds=SILENCE_SECONDS)
+    stream = client.stream(collection, query, silence_seconds=WATCH_IDLE_SECONDS)
     lines = LineSplitter(limit=_LINE_BYTES)
     async with aclosing(stream):
         async for chunk in stream:

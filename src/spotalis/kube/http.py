@@ -11,9 +11,9 @@ import aiohttp
 from yarl import URL
 
 from spotalis import __version__
-from spotalis.kube.auth import REREAD_SECONDS, Credential, read_material
-from spotalis.kube.config import ClusterAccess
-from spotalis.kube.config_error import BAD_TLS, ConfigError
+from spotalis.kube.config.access import ClusterAccess
+from spotalis.kube.config.credentials import REFRESH_SECONDS, Credential, read_pem
+from spotalis.kube.config.errors import BAD_TLS, ConfigError
 from spotalis.kube.tls import client_context
 from spotalis.model.environment import Clock
 from spotalis.model.transport import Request, Response, StreamRefused, TransportError
@@ -58,7 +58,7 @@ class HttpTransport:
                 async for chunk in answer.content.iter_any():
                     yield chunk
         except TransportError as error:
-            raise TransportError(str(error), committed=opened) from error
+            raise TransportError(str(error), maybe_sent=opened) from error
 
     async def close(self) -> None:
         """Close every connection; there will be no others."""
@@ -75,17 +75,17 @@ class HttpTransport:
             credential = await self._access.credentials.get(self._clock)
             answer = await self._ask(request, credential, timeout, streams)
             if answer.status == 401:
-                fresh = await self._access.credentials.get(self._clock, refused=credential)
+                fresh = await self._access.credentials.get(self._clock, rejected=credential)
                 if fresh != credential:
                     answer.release()
                     answer = await self._ask(request, fresh, timeout, streams)
             async with answer:
                 yield answer
         except ConfigError as error:
-            raise TransportError(error.what, committed=False) from error
+            raise TransportError(error.what, maybe_sent=False) from error
         except _NEVER_SENT as error:
             self._ca_read_at = float("-inf")  # perhaps the server has a new CA
-            raise TransportError(_message(error), committed=False) from error
+            raise TransportError(_message(error), maybe_sent=False) from error
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # RuntimeError: what aiohttp raises for a read on a connection closed by our side
             raise TransportError(_message(error)) from error
@@ -137,7 +137,7 @@ class HttpTransport:
         if not self._access.server.startswith("https:"):
             return True
         try:
-            if self._clock.monotonic() - self._ca_read_at >= REREAD_SECONDS:
+            if self._clock.monotonic() - self._ca_read_at >= REFRESH_SECONDS:
                 self._ca = self._read_ca()
                 self._ca_read_at = self._clock.monotonic()
             key = (self._ca, credential.certificate, credential.key)
@@ -155,7 +155,7 @@ class HttpTransport:
 
     def _read_ca(self) -> bytes:
         try:
-            return read_material(self._access.ca)
+            return read_pem(self._access.ca)
         except OSError:
             if self._ca:
                 return self._ca  # the file is being replaced

@@ -7,7 +7,7 @@ import asyncio
 from spotalis.model.environment import Clock
 
 
-class Limiter:
+class RateLimiter:
     """A token bucket in which requests with priority are served first."""
 
     def __init__(self, qps: float, burst: int, clock: Clock) -> None:

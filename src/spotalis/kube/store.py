@@ -46,7 +46,7 @@ class Event(msgspec.Struct, Generic[T], frozen=True):
     object: T
 
 
-class Change(msgspec.Struct, Generic[T], frozen=True):
+class StoreChange(msgspec.Struct, Generic[T], frozen=True):
     """What an event did to the store; at most one of the two is None."""
 
     old: T | None
@@ -59,15 +59,15 @@ class Store(Generic[T]):
     def __init__(self) -> None:
         self.synced = False
         """The first list of every writer is in; it stays so for good."""
-        self.heard_at = float("-inf")
+        self.fresh_at = float("-inf")
         """Monotonic time of the last sign of life while the store followed its server.
 
         Of several writers, that of the one which has been silent for longest. It stands still
         during a relist, when what is held is neither the old nor the new view.
         """
-        self.heard: dict[str, float] = {}
+        self.fresh_at_by_scope: dict[str, float] = {}
         """The same of each writer, by its scope. Only the StoreWriters write here."""
-        self.awaited: set[str] = set()
+        self.pending_scopes: set[str] = set()
         """Scopes of the writers whose first list is not in yet; theirs too."""
         self.by_namespace: dict[str, dict[str, T]] = {}
         """Namespace, then name. Only the StoreWriters write here."""
@@ -76,7 +76,7 @@ class Store(Generic[T]):
         """The object, or None. Objects without namespaces are under ``""``."""
         return self.by_namespace.get(namespace, {}).get(name)
 
-    def within(self, namespace: str) -> Iterator[T]:
+    def in_namespace(self, namespace: str) -> Iterator[T]:
         """The objects of one namespace."""
         return iter(self.by_namespace.get(namespace, {}).values())
 
@@ -99,28 +99,28 @@ class StoreWriter(Generic[T]):
         self.store = store
         self.scope = scope
         """The one namespace that is written; empty: all of the store."""
-        store.awaited.add(scope)
-        store.heard[scope] = float("-inf")
+        store.pending_scopes.add(scope)
+        store.fresh_at_by_scope[scope] = float("-inf")
         self.refused = 0
         """Events that were older than what the store holds, and therefore not applied."""
         self._seen: dict[str, set[str]] | None = None
         self._back_in_time = False
         self._deleted: dict[tuple[str, str], str] = {}
 
-    def apply(self, event: Event[T]) -> Change[T] | None:
+    def apply(self, event: Event[T]) -> StoreChange[T] | None:
         """Apply one event; None if it changes nothing (a duplicate, or older than what is held)."""
         new = event.object
         namespace, name = key(new)
         old = self.store.get(namespace, name)
         if event.type is not EventType.DELETED:
-            self.mark(namespace, name)
-        if self._is_past(event, old):
+            self.mark_listed(namespace, name)
+        if self._is_stale(event, old):
             return None
         if event.type is EventType.DELETED:
             self._remember_deletion(new)
             return None if old is None else self._drop(old)
         self.store.by_namespace.setdefault(namespace, {})[name] = new
-        return Change(old, new)
+        return StoreChange(old, new)
 
     def begin_relist(self, *, back_in_time: bool = False) -> None:
         """From now on every object that is applied or marked counts as listed.
@@ -133,7 +133,7 @@ class StoreWriter(Generic[T]):
         if back_in_time:
             self._deleted.clear()
 
-    def mark(self, namespace: str, name: str) -> None:
+    def mark_listed(self, namespace: str, name: str) -> None:
         """Count an object as listed although it could not be read: it has not vanished."""
         if self._seen is not None:
             self._seen.setdefault(namespace, set()).add(name)
@@ -141,10 +141,10 @@ class StoreWriter(Generic[T]):
     @property
     def synced(self) -> bool:
         """The first list of this writer is in."""
-        return self.scope not in self.store.awaited
+        return self.scope not in self.store.pending_scopes
 
     @property
-    def total(self) -> int:
+    def count(self) -> int:
         """How many objects are held of what this writer writes."""
         return sum(len(objects) for _, objects in self._written())
 
@@ -159,19 +159,19 @@ class StoreWriter(Generic[T]):
             yield [held for name, held in objects.items() if name not in here]
 
     def end_relist(self) -> None:
-        """Stop counting, and call the store synced if no other writer's first list is awaited."""
+        """Stop counting, and call the store synced if no other writer's first list is pending."""
         self._seen = None
         self._back_in_time = False
-        self.store.awaited.discard(self.scope)
-        self.store.synced = not self.store.awaited
+        self.store.pending_scopes.discard(self.scope)
+        self.store.synced = not self.store.pending_scopes
 
-    def heard(self, at: float) -> None:
+    def mark_fresh(self, at: float) -> None:
         """Note a sign of life at this monotonic time; not during a relist."""
         if self._seen is None and self.synced:
-            self.store.heard[self.scope] = at
-            self.store.heard_at = min(self.store.heard.values())
+            self.store.fresh_at_by_scope[self.scope] = at
+            self.store.fresh_at = min(self.store.fresh_at_by_scope.values())
 
-    def forget(self, gone: T) -> Change[T] | None:
+    def drop(self, gone: T) -> StoreChange[T] | None:
         """Drop an object that a relist does not show; it may come back as it was."""
         held = self.store.get(*key(gone))
         return None if held is None else self._drop(held)
@@ -181,7 +181,7 @@ class StoreWriter(Generic[T]):
             return self.store.by_namespace.items()
         return [(self.scope, self.store.by_namespace.get(self.scope, {}))]
 
-    def _is_past(self, event: Event[T], old: T | None) -> bool:
+    def _is_stale(self, event: Event[T], old: T | None) -> bool:
         """Whether the store already knows what came of this version."""
         new = event.object
         held_version = self._deleted.get(key(new), "") if old is None else old.resource_version
@@ -197,13 +197,13 @@ class StoreWriter(Generic[T]):
         if len(self._deleted) > _TOMBSTONES:
             del self._deleted[next(iter(self._deleted))]
 
-    def _drop(self, held: T) -> Change[T]:
+    def _drop(self, held: T) -> StoreChange[T]:
         namespace, name = key(held)
         objects = self.store.by_namespace[namespace]
         del objects[name]
         if not objects:
             del self.store.by_namespace[namespace]
-        return Change(held, None)
+        return StoreChange(held, None)
 
 
 _TOMBSTONES = 4096

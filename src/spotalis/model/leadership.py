@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ADDRESS = "spotalis.io/webhook-address"
+ADDRESS_ANNOTATION = "spotalis.io/webhook-address"
 """Annotation of the Lease: ``ip:port`` where its holder's webhook can be asked."""
 
 
@@ -35,7 +35,7 @@ class LeadershipState:
         """The identity without its nonce."""
         return self.identity.rpartition("_")[0]
 
-    def alive_elsewhere(self, now: float) -> bool:
+    def held_by_other(self, now: float) -> bool:
         """Whether another replica holds the Lease and its time is not up."""
         if self.holder in ("", self.identity):
             return False

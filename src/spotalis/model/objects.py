@@ -77,12 +77,12 @@ NodeTerms: TypeAlias = tuple[tuple[Requirement, ...], ...]
 """What a node's labels must meet: any term, all of its requirements. Empty: no requirement."""
 
 
-def meets(labels: Mapping[str, str], terms: NodeTerms) -> bool:
+def node_matches(labels: Mapping[str, str], terms: NodeTerms) -> bool:
     """Whether a node with these labels meets the terms."""
     return not terms or any(all(one.matches(labels) for one in term) for term in terms)
 
 
-def both(one: NodeTerms, another: NodeTerms) -> NodeTerms:
+def intersect_terms(one: NodeTerms, another: NodeTerms) -> NodeTerms:
     """Terms that just those nodes meet that meet these and those."""
     if not one or not another:
         return one or another
@@ -161,14 +161,14 @@ class PodShape(msgspec.Struct, frozen=True, gc=False):
     node_terms: NodeTerms = ()
     """Required node affinity."""
     tolerations: tuple[Toleration, ...] = ()
-    apart: tuple[tuple[str, LabelSelector], ...] = ()
+    anti_affinity: tuple[tuple[str, LabelSelector], ...] = ()
     """Required pod anti-affinity: topology key, and what must not stand in the same domain."""
 
-    def within(self, terms: NodeTerms) -> PodShape:
+    def restricted_to(self, terms: NodeTerms) -> PodShape:
         """The same, on nodes that meet these terms as well."""
         if not terms:
             return self
-        return msgspec.structs.replace(self, node_terms=both(self.node_terms, terms))
+        return msgspec.structs.replace(self, node_terms=intersect_terms(self.node_terms, terms))
 
 
 class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -38,13 +38,13 @@ class Response:
 class TransportError(Exception):
     """No answer came: refused, cut, timed out, or TLS failed.
 
-    ``committed`` says whether the request may have been carried out all the same: ``False`` only
+    ``maybe_sent`` says whether the request may have been carried out all the same: ``False`` only
     where it is certain that it never left (no connection could be made).
     """
 
-    def __init__(self, message: str, *, committed: bool = True) -> None:
+    def __init__(self, message: str, *, maybe_sent: bool = True) -> None:
         super().__init__(message)
-        self.committed = committed
+        self.maybe_sent = maybe_sent
 
 
 class StreamRefused(Exception):

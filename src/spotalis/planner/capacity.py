@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from spotalis.model.nodes import Pin
-from spotalis.model.objects import Node, NodeTerms, PodShape, meets
+from spotalis.model.objects import Node, NodeTerms, PodShape, node_matches
 from spotalis.planner.interruption import is_target
 
 
@@ -51,7 +51,7 @@ def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
             return False
     if any(node.labels.get(key) != value for key, value in shape.node_selector):
         return False
-    return meets(node.labels, shape.node_terms)
+    return node_matches(node.labels, shape.node_terms)
 
 
 def names_its_node(node: Node, terms: NodeTerms) -> bool:
@@ -59,7 +59,7 @@ def names_its_node(node: Node, terms: NodeTerms) -> bool:
 
     Drivers of local disks label a node with its own name, each under a key of its own.
     """
-    return meets(node.labels, terms) and not meets(
+    return node_matches(node.labels, terms) and not node_matches(
         {key: value for key, value in node.labels.items() if value != node.name}, terms
     )
 
@@ -103,15 +103,15 @@ def separation(
         labels: of the pods themselves.
         standing: the other pods of the namespace: their nodes and labels.
     """
-    if not shape.apart:
+    if not shape.anti_affinity:
         return TOGETHER
     taken = {
         (key, node.labels[key])
         for node, others in standing
-        for key, selector in shape.apart
+        for key, selector in shape.anti_affinity
         if key in node.labels and selector.matches(others)
     }
-    alone = tuple(key for key, selector in shape.apart if selector.matches(labels))
+    alone = tuple(key for key, selector in shape.anti_affinity if selector.matches(labels))
     return Separation(taken=frozenset(taken), alone=alone)
 
 
@@ -139,7 +139,7 @@ def room(
     free = [_free(node, bound.get(node.name, ())) for node in nodes if node.ready]
     for other in waiting:
         for node in free:
-            alike = bool(shape.apart) and other.apart == shape.apart
+            alike = bool(shape.anti_affinity) and other.anti_affinity == shape.anti_affinity
             if alike and not apart.admits(node.node):
                 continue
             if accepts(node.node, other) and node.take(other):

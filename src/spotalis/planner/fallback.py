@@ -10,7 +10,7 @@ import msgspec
 
 from spotalis.model.ledger import Ledger, Market
 from spotalis.model.nodes import NodeType, Pin
-from spotalis.model.objects import Node, PodShape, Taint, meets
+from spotalis.model.objects import Node, PodShape, Taint, node_matches
 from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
 from spotalis.planner.interruption import is_target
 from spotalis.planner.observed import Observed, Replica
@@ -173,7 +173,7 @@ def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
 def _is_of_its_kind(node: Node, shape: PodShape, pin: Pin) -> bool:
     """Whether the node's labels are what the pod asks for."""
     wanted = dict(shape.node_selector) | dict(pin.node_selector)
-    return meets(node.labels, shape.node_terms) and all(
+    return node_matches(node.labels, shape.node_terms) and all(
         node.labels.get(key) == value for key, value in wanted.items()
     )
 

@@ -71,15 +71,15 @@ def synced(observed: Observed, now: datetime) -> Defer | None:
     """The first lists are in, and the watches have said something not long ago."""
     if not observed.synced:
         return Defer(Reason.CACHE_NOT_READY, "the first lists are not in")
-    if observed.unheard:
-        return Defer(Reason.CACHE_NOT_READY, observed.unheard)
+    if observed.stale_watch:
+        return Defer(Reason.CACHE_NOT_READY, observed.stale_watch)
     return None
 
 
 def plausible(observed: Observed, now: datetime) -> Defer | None:
     """Nothing vanished in bulk that nobody deleted."""
-    if observed.implausible:
-        return Defer(Reason.IMPLAUSIBLE_VIEW, observed.implausible)
+    if observed.suspect_list:
+        return Defer(Reason.IMPLAUSIBLE_VIEW, observed.suspect_list)
     return None
 
 

@@ -105,9 +105,9 @@ class Observed:
     classified: bool = True
     """At least one node says which class it is, or the settings name a rule group."""
     synced: bool = True
-    unheard: str = ""
+    stale_watch: str = ""
     """Which kind's watch has said nothing for too long; empty if none."""
-    implausible: str = ""
+    suspect_list: str = ""
     """Why the view is not to be trusted; empty if it is."""
     read_only: bool = False
     overrides_budgets: bool = False

@@ -13,7 +13,7 @@ from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.http import HttpsWebhookCaller, RunningServer, serve
 from spotalis.kube.client import Client
-from spotalis.kube.config import ClusterAccess
+from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.http import HttpTransport
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random

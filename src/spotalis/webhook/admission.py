@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from spotalis.controller.cluster import Cluster, Found
+from spotalis.controller.cluster import Cluster, ResolvedOwner
 from spotalis.controller.observe import Observer
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
-from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, configure
 from spotalis.model.nodes import NodeType
@@ -143,11 +143,11 @@ class AdmissionHandler:
             return "no-classifier"
         return "read-only" if self._cluster.settings.read_only else ""
 
-    async def _find(self, namespace: str, owner: Owner) -> Found | None:
+    async def _find(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
         """The workload behind the owner: from the stores, soon from a watch, or by one look."""
-        found = self._cluster.find(namespace, owner)
-        if found is None and await self._cluster.news(owner.uid, OWNER_WAIT_SECONDS):
-            found = self._cluster.find(namespace, owner)
+        found = self._cluster.find_owner(namespace, owner)
+        if found is None and await self._cluster.wait_for_change(owner.uid, OWNER_WAIT_SECONDS):
+            found = self._cluster.find_owner(namespace, owner)
         if found is None:
             try:
                 async with asyncio.timeout(FETCH_SECONDS):
@@ -156,12 +156,12 @@ class AdmissionHandler:
                 logger.warning("owner not read", extra={"fields": {"error": repr(error)}})
         return found
 
-    async def _fetch(self, namespace: str, owner: Owner) -> Found | None:
+    async def _fetch(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
         if owner.kind == "StatefulSet":
             workload = await self._client.get(STATEFULSETS, namespace, owner.name)
             if workload is None or workload.uid != owner.uid:
                 return None
-            return Found(workload, workload.uid, workload.replicas)
+            return ResolvedOwner(workload, workload.uid, workload.replicas)
         made_by = await self._client.get(REPLICASETS, namespace, owner.name)
         if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
             return None
@@ -171,7 +171,7 @@ class AdmissionHandler:
         deployment = await self._client.get(DEPLOYMENTS, namespace, parent.name)
         if deployment is None or deployment.uid != parent.uid:
             return None
-        return Found(deployment, made_by.uid, made_by.replicas)
+        return ResolvedOwner(deployment, made_by.uid, made_by.replicas)
 
     def _is_placed(self, pod: PodObject, owner: Owner) -> bool:
         """A second call for a pod that we have just placed (reinvocation): nothing to add.
@@ -183,7 +183,7 @@ class AdmissionHandler:
             return False
         try:
             made_by = msgspec.json.decode(text, type=_Decision).id
-        except UNDECODABLE:
+        except DECODE_ERRORS:
             return False
         return self._reservations.find(owner.uid, made_by) is not None
 
@@ -192,7 +192,7 @@ class AdmissionHandler:
         request: AdmissionRequest,
         pod: PodObject,
         owner: Owner,
-        found: Found,
+        found: ResolvedOwner,
         configuration: WorkloadConfiguration,
     ) -> AdmissionDecision:
         observed = self._look(found.workload, configuration, owner)
@@ -200,8 +200,8 @@ class AdmissionHandler:
             async with asyncio.timeout(NEWS_WAIT_SECONDS):
                 # What comes first may be about another pod than the one that has gone.
                 while _seen(observed, owner, request.name) >= found.owner_replicas:
-                    await self._cluster.news(owner.uid, NEWS_WAIT_SECONDS)
-                    found = self._cluster.find(request.namespace, owner) or found
+                    await self._cluster.wait_for_change(owner.uid, NEWS_WAIT_SECONDS)
+                    found = self._cluster.find_owner(request.namespace, owner) or found
                     observed = self._look(found.workload, configuration, owner)
         # From here to the reservation nothing waits: the next review sees this one's pod.
         at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from spotalis.kube.decode import UNDECODABLE
+from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.model.objects import Owner, PodShape, Requirement
 from spotalis.webhook.errors import InvalidAdmissionReview
 
@@ -119,7 +119,7 @@ def read(body: bytes) -> AdmissionRequest:
         review = _DECODER.decode(body)
         if review.request.object is not None:
             _affinity(review.request.object)
-    except UNDECODABLE as error:
+    except DECODE_ERRORS as error:
         raise InvalidAdmissionReview(str(error)) from None
     if (review.api_version, review.kind) != ("admission.k8s.io/v1", "AdmissionReview"):
         raise InvalidAdmissionReview(

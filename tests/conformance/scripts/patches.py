@@ -44,7 +44,7 @@ async def merge_patches(s: Session) -> None:
     await s.patch(where, [])
     await s.patch(where, {"data": {"a": 1}})
     await s.patch(where, {"metadata": {"annotations": {"a": 1}}})
-    await s.patch(where, {"data": {"a": "1"}}, "application/unheard-of+json")
+    await s.patch(where, {"data": {"a": "1"}}, "application/stale_watch-of+json")
     await s.patch("configmaps/nothing", {"data": {"a": "1"}})
     await s.send("PATCH", where, b"{", content_type=MERGE)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from spotalis.app.operator import Operator
-from spotalis.controller.queue import LONGEST_RETRY_SECONDS
+from spotalis.controller.queue import MAX_RETRY_SECONDS
 from spotalis.embedded.transport import NetworkFault
 from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
@@ -316,7 +316,7 @@ def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_n
         assert asked[True] > 100
         assert evicted(world) > 0  # slowly, but it goes on
         leader.line.order = lambda request: None
-        await settled(world, 3 * len(many), within=LONGEST_RETRY_SECONDS)
+        await settled(world, 3 * len(many), within=MAX_RETRY_SECONDS)
 
     outcome = enact(Story(seed=1, spot=6, on_demand=6, workloads=many, operators=1), script)
     assert not outcome.broken, outcome.broken

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from spotalis.controller.cluster import Cluster, WorkloadKey
-from spotalis.controller.queue import PAUSE_SECONDS, Queue
+from spotalis.controller.queue import PAUSE_SECONDS, WorkQueue
 from spotalis.controller.reservations import Reservations
 from spotalis.kube import decode
 from spotalis.kube.client import Client
@@ -82,7 +82,7 @@ def read_in(workloads: int) -> tuple[int, int, int]:
             return None
 
         clock, rng = LoopClock(), LoadedRandom()
-        queue = Queue(work, clock=clock, rng=rng)
+        queue = WorkQueue(work, clock=clock, rng=rng)
         cluster = Cluster(ControllerConfiguration(), Reservations(clock), queue.add, clock)
         shop = decode.namespace(text({"metadata": metadata("shop", namespace="")}))
         StoreWriter(cluster.namespaces).apply(Event(EventType.ADDED, shop))
@@ -91,7 +91,7 @@ def read_in(workloads: int) -> tuple[int, int, int]:
             added = Event(EventType.ADDED, decode.stateful_set(workload(number)))
             change = sets.apply(added)
             assert change is not None
-            cluster.workload_changed(change)
+            cluster.on_workload_change(change)
         client = Client(ScriptedTransport([Lazy(workloads)]), clock=clock, rng=rng)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
@@ -100,7 +100,7 @@ def read_in(workloads: int) -> tuple[int, int, int]:
                 client,
                 PODS,
                 StoreWriter(cluster.pods),
-                on_change=cluster.pod_changed,
+                on_change=cluster.on_pod_change,
                 clock=clock,
                 rng=rng,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spotalis.app.process import Process
-from spotalis.kube.config import ClusterAccess
+from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.http import HttpTransport
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.settings import ControllerConfiguration, ServingOptions
@@ -21,7 +21,7 @@ async def test_an_api_server_that_falls_silent_shows_in_readiness_and_not_in_hea
     webhook = process._webhook(operator)
     for store in operator.cluster.stores().values():
         store.synced = True
-        store.heard_at = clock.monotonic()
+        store.fresh_at = clock.monotonic()
     clock.advance(70)
     assert process._facts(operator, webhook).api_reachable
     clock.advance(1)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from spotalis.controller.cluster import WorkloadKey
-from spotalis.controller.events import Notice, Progress, advanced, notices
+from spotalis.controller.events import EventMessage, Progress, event_messages, next_progress
 from spotalis.controller.turn import Eviction, Turn
 from spotalis.kube.client import EvictionOutcome
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
@@ -49,10 +49,10 @@ def told(
     before: object = None,
     after: object = None,
     progress: Progress | None = None,
-) -> list[Notice]:
+) -> list[EventMessage]:
     wishes = a_configuration()
     return list(
-        notices(previous or a_turn(), turn, before or wishes, after or wishes, progress)  # type: ignore[arg-type]
+        event_messages(previous or a_turn(), turn, before or wishes, after or wishes, progress)  # type: ignore[arg-type]
     )
 
 
@@ -61,7 +61,7 @@ def test_what_is_still_so_is_not_told() -> None:
 
 
 def test_nor_that_a_workload_is_born_right() -> None:
-    assert list(notices(None, a_turn(), None, a_configuration())) == []
+    assert list(event_messages(None, a_turn(), None, a_configuration())) == []
 
 
 def test_a_move_is_told_with_what_is_left_to_do() -> None:
@@ -99,11 +99,13 @@ def test_the_end_of_a_rebalance_is_told_with_its_moves_and_its_time() -> None:
 
 
 def test_progress_begins_with_a_move_and_counts_neither_fallbacks_nor_refusals() -> None:
-    assert advanced(None, a_turn(evictions=[an_eviction(fallback=True)])) is None
-    begun = advanced(None, a_turn(evictions=[an_eviction(), an_eviction(EvictionOutcome.BLOCKED)]))
+    assert next_progress(None, a_turn(evictions=[an_eviction(fallback=True)])) is None
+    begun = next_progress(
+        None, a_turn(evictions=[an_eviction(), an_eviction(EvictionOutcome.BLOCKED)])
+    )
     assert begun == Progress(moves=1, since=NOW)
     later = a_turn(evictions=[an_eviction()] * 2, at=NOW + timedelta(minutes=1))
-    assert advanced(begun, later) == Progress(moves=3, since=NOW)
+    assert next_progress(begun, later) == Progress(moves=3, since=NOW)
 
 
 def test_another_share_is_told_with_the_target_that_it_makes() -> None:
@@ -170,7 +172,7 @@ def events_of(reasons: Sequence[Reason]) -> list[str]:
     previous = None
     for reason in reasons:
         now = a_turn_with(reason)
-        said += [n.reason for n in notices(previous, now, wishes, wishes)]
+        said += [n.reason for n in event_messages(previous, now, wishes, wishes)]
         previous = now
     return said
 
@@ -202,7 +204,7 @@ def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
         a_turn_with(Reason.BALANCED, one=1, two=1),
     ]
     said = [
-        [notice.note for notice in notices(before, now, wishes, wishes)]
+        [notice.note for notice in event_messages(before, now, wishes, wishes)]
         for before, now in pairwise(turns)
     ]
     assert said == [
@@ -223,7 +225,7 @@ def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
         a_turn_with(Reason.REBALANCING),
     ]
     said = [
-        [notice.reason for notice in notices(before, now, wishes, wishes)]
+        [notice.reason for notice in event_messages(before, now, wishes, wishes)]
         for before, now in pairwise(turns)
     ]
     assert said == [
@@ -240,4 +242,4 @@ def test_the_end_of_a_storm_is_no_news_to_who_has_nothing_to_move_to_spot() -> N
     before = a_turn_with(Reason.BALANCED, storm=True)
     at_rest = ReplicaState(desired=4, percent=50, floor=0, spot=2, on_demand=2)
     now = dataclasses.replace(a_turn_with(Reason.BALANCED), state=at_rest)
-    assert list(notices(before, now, wishes, wishes)) == []
+    assert list(event_messages(before, now, wishes, wishes)) == []

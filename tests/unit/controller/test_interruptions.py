@@ -11,7 +11,7 @@ import pytest
 
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.reservations import Reservations
-from spotalis.kube.store import Change, Event, EventType, StoreWriter
+from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
 from spotalis.model.objects import Node, Taint
 from spotalis.model.settings import ControllerConfiguration
 from tests.support.builders import ON_DEMAND, SPOT, a_node, a_pod
@@ -59,7 +59,7 @@ class Nodes:
         node = msgspec.structs.replace(node, resource_version=str(self._version))
         change = self._writer.apply(Event(kind, node))
         if change is not None:
-            self.cluster.node_changed(change)
+            self.cluster.on_node_change(change)
 
 
 def spot_nodes(count: int, **changes: Any) -> list[Node]:
@@ -73,49 +73,49 @@ def nodes() -> Nodes:
 
 def test_a_node_is_leaving_from_its_notice_on_for_15_minutes(nodes: Nodes) -> None:
     nodes.list(spot_nodes(2))
-    assert not nodes.known.leaving("spot-0")
+    assert not nodes.known.is_terminating("spot-0")
     nodes.taint("spot-0", DISRUPTED)
-    assert nodes.known.leaving("spot-0")
-    assert not nodes.known.leaving("spot-1")
+    assert nodes.known.is_terminating("spot-0")
+    assert not nodes.known.is_terminating("spot-1")
     nodes.clock.advance(15 * MINUTE - 1)
     nodes.put(a_node("spot-0", taints=[DISRUPTED], cordoned=True))
-    assert nodes.known.leaving("spot-0")
+    assert nodes.known.is_terminating("spot-0")
     nodes.clock.advance(1)
-    assert not nodes.known.leaving("spot-0")
+    assert not nodes.known.is_terminating("spot-0")
 
 
 def test_a_notice_taken_back_makes_the_node_ordinary_at_once(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.taint("spot-0", DISRUPTED)
     nodes.taint("spot-0")
-    assert not nodes.known.leaving("spot-0")
+    assert not nodes.known.is_terminating("spot-0")
 
 
 def test_a_rebalance_recommendation_takes_no_slots(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.taint("spot-0", REBALANCE)
-    assert not nodes.known.leaving("spot-0")
-    assert not nodes.known.leaving("never-seen")
+    assert not nodes.known.is_terminating("spot-0")
+    assert not nodes.known.is_terminating("never-seen")
 
 
 def test_a_node_that_is_gone_goes_on_leaving_until_its_last_pod_is_gone(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     pod = a_pod(node="spot-0")
-    nodes.cluster.pod_changed(Change(None, pod))
+    nodes.cluster.on_pod_change(StoreChange(None, pod))
     nodes.delete("spot-0")
-    assert nodes.known.leaving("spot-0")
+    assert nodes.known.is_terminating("spot-0")
     nodes.clock.advance(60 * MINUTE)
-    assert nodes.known.leaving("spot-0")
-    nodes.cluster.pod_changed(Change(pod, None))
-    assert not nodes.known.leaving("spot-0")
+    assert nodes.known.is_terminating("spot-0")
+    nodes.cluster.on_pod_change(StoreChange(pod, None))
+    assert not nodes.known.is_terminating("spot-0")
 
 
 def test_a_node_that_comes_back_under_its_name_is_another(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
-    nodes.cluster.pod_changed(Change(None, a_pod(node="spot-0")))
+    nodes.cluster.on_pod_change(StoreChange(None, a_pod(node="spot-0")))
     nodes.delete("spot-0")
     nodes.put(a_node("spot-0", uid="another"))
-    assert not nodes.known.leaving("spot-0")
+    assert not nodes.known.is_terminating("spot-0")
 
 
 class TestStorm:
@@ -127,9 +127,9 @@ class TestStorm:
         assert nodes.known.storm_until is None
         nodes.delete("spot-3")
         assert nodes.known.storm_until == nodes.clock.now() + timedelta(minutes=10)
-        assert nodes.known.storms
+        assert nodes.known.is_storm
         nodes.clock.advance(10 * MINUTE)
-        assert not nodes.known.storms
+        assert not nodes.known.is_storm
 
     def test_a_node_that_warns_and_then_goes_is_one_loss(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(9))
@@ -151,7 +151,7 @@ class TestStorm:
         nodes.list(spot_nodes(3))
         for number in range(3):
             nodes.put(a_node(f"spot-{number}", uid="another"))
-        assert nodes.known.storms
+        assert nodes.known.is_storm
 
     def test_half_a_list_is_not_judged_and_the_whole_is(self, nodes: Nodes) -> None:
         """A restart in the middle: the leaving ones come first, and are 3 of 3 till then."""
@@ -165,7 +165,7 @@ class TestStorm:
         assert nodes.known.storm_until is None
         other = Nodes()
         other.list([*leaving, *spot_nodes(6)])
-        assert other.known.storms
+        assert other.known.is_storm
 
     def test_a_notice_older_than_15_minutes_at_the_start_is_no_loss(self, nodes: Nodes) -> None:
         old = msgspec.structs.replace(DISRUPTED, since=nodes.clock.now() - timedelta(minutes=15))

@@ -9,13 +9,21 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from spotalis.controller.leadership import Acquire, Elector, NextMove, Renew, Stand, next_move, saw
+from spotalis.controller.leadership import (
+    Acquire,
+    Action,
+    LeaderElector,
+    Renew,
+    Wait,
+    next_action,
+    observe_lease,
+)
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import DELIVER, DROP, LOSE_RESPONSE, InProcessTransport
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.kube.resources import LEASES
-from spotalis.model.leadership import ADDRESS, LeadershipState
+from spotalis.model.leadership import ADDRESS_ANNOTATION, LeadershipState
 from spotalis.model.objects import Lease
 from spotalis.model.settings import LeaderElection
 from spotalis.model.transport import Request
@@ -39,7 +47,7 @@ def a_lease(holder: str, version: str = "7", **other: object) -> Lease:
 
 def standing(seconds_ago: float, holder: str = THEM) -> LeadershipState:
     """A standby at second 100 that saw the Lease change so long ago."""
-    return saw(a_lease(holder), LeadershipState(identity=US), 100 - seconds_ago)
+    return observe_lease(a_lease(holder), LeadershipState(identity=US), 100 - seconds_ago)
 
 
 @pytest.mark.parametrize(
@@ -47,26 +55,26 @@ def standing(seconds_ago: float, holder: str = THEM) -> LeadershipState:
     [
         pytest.param(None, LeadershipState(identity=US), Acquire(0), id="there never was one"),
         pytest.param(a_lease(US), standing(1, US), Renew(), id="ours is renewed"),
-        pytest.param(a_lease(THEM), standing(15), Stand(), id="theirs is theirs for 15 s"),
+        pytest.param(a_lease(THEM), standing(15), Wait(), id="theirs is theirs for 15 s"),
         pytest.param(a_lease(THEM), standing(15.1), Acquire(5), id="and no longer"),
         pytest.param(a_lease(""), standing(0, ""), Acquire(5), id="a released one is taken"),
-        pytest.param(None, standing(15), Stand(), id="a deleted one is still its holder's"),
+        pytest.param(None, standing(15), Wait(), id="a deleted one is still its holder's"),
         pytest.param(None, standing(15.1), Acquire(5), id="until the holder's time is up"),
         pytest.param(None, standing(1, US), Acquire(4), id="our own is written again at once"),
         pytest.param(
-            a_lease("pod-a_0"), standing(1, "pod-a_0"), Stand(), id="a namesake is somebody else"
+            a_lease("pod-a_0"), standing(1, "pod-a_0"), Wait(), id="a namesake is somebody else"
         ),
     ],
 )
-def test_the_next_move(lease: Lease | None, state: LeadershipState, move: NextMove) -> None:
-    assert next_move(lease, saw(lease, state, 100.0), 100.0) == move
+def test_the_next_action(lease: Lease | None, state: LeadershipState, move: Action) -> None:
+    assert next_action(lease, observe_lease(lease, state, 100.0), 100.0) == move
 
 
 def test_a_lease_that_somebody_writes_is_given_its_time_anew() -> None:
-    state = saw(a_lease(THEM, "8"), standing(14), 100.0)
-    assert state.alive_elsewhere(115.0)
-    assert not state.alive_elsewhere(115.1)
-    assert saw(a_lease(THEM, "8"), state, 110.0) == state, "the same again says nothing"
+    state = observe_lease(a_lease(THEM, "8"), standing(14), 100.0)
+    assert state.held_by_other(115.0)
+    assert not state.held_by_other(115.1)
+    assert observe_lease(a_lease(THEM, "8"), state, 110.0) == state, "the same again says nothing"
 
 
 class Candidate:
@@ -77,14 +85,14 @@ class Candidate:
         rng = random.Random(identity)
         self.said: list[tuple[float, bool]] = []
         self._clock = clock
-        self.elector = Elector(
+        self.elector = LeaderElector(
             Client(self.transport, clock=clock, rng=rng),
             settings=LeaderElection(),
             namespace=HOME,
             identity=identity,
             clock=clock,
             rng=rng,
-            changed=lambda leads: self.said.append((round(clock.monotonic(), 2), leads)),
+            on_change=lambda leads: self.said.append((round(clock.monotonic(), 2), leads)),
         )
         self.elector.address = f"{identity}:9443"
         self.running = asyncio.create_task(self.elector.run())
@@ -162,13 +170,13 @@ def test_a_standby_at_rest_asks_nothing() -> None:
 
 def test_a_leader_says_where_it_can_be_asked_and_takes_that_back() -> None:
     async def story(it: Election) -> None:
-        assert (await it.lease()).annotations[ADDRESS] == f"{US}:9443"
+        assert (await it.lease()).annotations[ADDRESS_ANNOTATION] == f"{US}:9443"
         assert it.second.elector.leader_address == f"{US}:9443"
         assert it.first.elector.leader_address == ""
         it.second.elector.address = ""
         await it.first.elector.release()
         await it.until(lambda: it.second.elector.leads)
-        assert ADDRESS not in (await it.lease()).annotations
+        assert ADDRESS_ANNOTATION not in (await it.lease()).annotations
         await asyncio.sleep(0.01)
         assert it.first.elector.leader_address == ""
 
@@ -315,17 +323,17 @@ def test_a_process_with_our_name_and_another_nonce_is_waited_for(
 
 
 @asynccontextmanager
-async def without_election() -> AsyncIterator[tuple[Elector, list[bool]]]:
+async def without_election() -> AsyncIterator[tuple[LeaderElector, list[bool]]]:
     said: list[bool] = []
     yield (
-        Elector(
+        LeaderElector(
             None,  # type: ignore[arg-type]  # never asked
             settings=LeaderElection(enabled=False),
             namespace=HOME,
             identity=US,
             clock=None,  # type: ignore[arg-type]
             rng=random.Random(0),
-            changed=said.append,
+            on_change=said.append,
         ),
         said,
     )

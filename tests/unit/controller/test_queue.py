@@ -6,7 +6,7 @@ import asyncio
 import random  # noqa: TID251  # jitter
 
 from spotalis.controller.cluster import WorkloadKey
-from spotalis.controller.queue import Queue
+from spotalis.controller.queue import WorkQueue
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
 KEY = WorkloadKey("Deployment", "shop", "api")
@@ -19,7 +19,7 @@ def test_an_end_that_comes_with_news_is_heeded() -> None:
         return None
 
     async def story() -> None:
-        queue = Queue(work, clock=LoopClock(), rng=random.Random(0), workers=1)
+        queue = WorkQueue(work, clock=LoopClock(), rng=random.Random(0), workers=1)
         running = asyncio.create_task(queue.run())
         queue.add_after(KEY, 3600.0)  # so that workers wait with a deadline
         await asyncio.sleep(1)
@@ -44,12 +44,12 @@ def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
         return None
 
     async def story() -> None:
-        queue = Queue(
+        queue = WorkQueue(
             work,
             clock=LoopClock(),
             rng=random.Random(0),
             workers=1,
-            failed=lambda key, error: failures.append(f"{key}: {error}"),
+            on_failure=lambda key, error: failures.append(f"{key}: {error}"),
         )
         running = asyncio.create_task(queue.run())
         queue.add(KEY)
@@ -74,7 +74,7 @@ def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_ti
         return None
 
     async def story() -> None:
-        queue = Queue(work, clock=LoopClock(), rng=random.Random(0), workers=1)
+        queue = WorkQueue(work, clock=LoopClock(), rng=random.Random(0), workers=1)
         running = asyncio.create_task(queue.run())
         for _ in range(1000):
             queue.add(KEY)
@@ -102,7 +102,7 @@ def test_others_get_their_turn_between_turns_that_wait_for_nothing() -> None:
         happened.append("review")
 
     async def story() -> None:
-        queue = Queue(work, clock=LoopClock(), rng=random.Random(0), workers=2)
+        queue = WorkQueue(work, clock=LoopClock(), rng=random.Random(0), workers=2)
         for number in range(100):
             queue.add(WorkloadKey("Deployment", "shop", f"{number}"))
         running = asyncio.create_task(queue.run())

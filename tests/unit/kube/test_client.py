@@ -18,7 +18,7 @@ from spotalis.kube.client import (
     PatchType,
     TooManyRequests,
 )
-from spotalis.kube.limiter import Limiter
+from spotalis.kube.limiter import RateLimiter
 from spotalis.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS
 from spotalis.model.objects import Lease
 from spotalis.model.transport import Request, Response, TransportError
@@ -39,8 +39,8 @@ def refusal(
     return Response(status=code, body=body, headers=headers or {})
 
 
-def cut(*, committed: bool = True) -> TransportError:
-    return TransportError("the connection was cut", committed=committed)
+def cut(*, maybe_sent: bool = True) -> TransportError:
+    return TransportError("the connection was cut", maybe_sent=maybe_sent)
 
 
 class Outcome:
@@ -91,7 +91,7 @@ class TestGet:
         assert outcome.request.path == "/apis/apps/v1/namespaces/shop/deployments/web"
 
     @pytest.mark.parametrize(
-        "trouble", [cut(), cut(committed=False), *map(refusal, (500, 502, 503, 504))]
+        "trouble", [cut(), cut(maybe_sent=False), *map(refusal, (500, 502, 503, 504))]
     )
     def test_a_read_is_repeated_when_the_server_is_away(self, trouble: Answer) -> None:
         outcome = call(lambda c: c.get(PODS, "shop", "web-1"), trouble, trouble, ok(a_pod()))
@@ -347,7 +347,7 @@ class TestCounting:
         self, ask: Callable[[Client], Awaitable[Any]], verb: str, resource: str
     ) -> None:
         seen: list[tuple[str, str, int, float]] = []
-        call(ask, refusal(404), observe=lambda *args: seen.append(args))
+        call(ask, refusal(404), on_request=lambda *args: seen.append(args))
         assert seen == [(verb, resource, 404, 0.0)]
 
     def test_no_answer_counts_as_zero(self) -> None:
@@ -355,14 +355,14 @@ class TestCounting:
         call(
             lambda c: c.create(PODS, "shop", {}),
             cut(),
-            observe=lambda v, r, code, s: seen.append(code),
+            on_request=lambda v, r, code, s: seen.append(code),
         )
         assert seen == [0]
 
     def test_requests_wait_for_the_limiter_and_leases_do_not(self) -> None:
         async def story() -> list[str]:
             answers: list[Answer] = [refusal(404)] * 6
-            limiter = Limiter(qps=1, burst=1, clock=LoopClock())
+            limiter = RateLimiter(qps=1, burst=1, clock=LoopClock())
             transport = ScriptedTransport(answers)
             client = Client(transport, clock=LoopClock(), rng=LoadedRandom(), limiter=limiter)
             await asyncio.gather(

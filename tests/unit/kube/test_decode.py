@@ -173,7 +173,7 @@ class TestPod:
         ],
     )
     def test_what_is_no_pod_is_undecodable(self, broken: bytes) -> None:
-        with pytest.raises(decode.UNDECODABLE):
+        with pytest.raises(decode.DECODE_ERRORS):
             decode.pod(broken)
 
     @given(st.dictionaries(st.text(max_size=10), st.text(max_size=10), max_size=5))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from spotalis.kube.client import Client, Eviction, EvictionOutcome
+from spotalis.kube.client import Client, EvictionOutcome, EvictionResult
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import a_status, text
@@ -16,8 +16,8 @@ from tests.support.virtual_time import LoopClock, in_virtual_time
 POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
 
 
-def evict(answer: Answer, **options: Any) -> tuple[Eviction, Request]:
-    async def story() -> tuple[Eviction, Request]:
+def evict(answer: Answer, **options: Any) -> tuple[EvictionResult, Request]:
+    async def story() -> tuple[EvictionResult, Request]:
         transport = ScriptedTransport([answer])
         client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
         outcome = await client.evict(POD, **options)
@@ -70,7 +70,7 @@ CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code"
         (refusal(504, "Timeout"), EvictionOutcome.UNKNOWN),
         (refusal(408, "Timeout"), EvictionOutcome.UNKNOWN),
         (TransportError("cut"), EvictionOutcome.UNKNOWN),
-        (TransportError("refused", committed=False), EvictionOutcome.NOT_SENT),
+        (TransportError("refused", maybe_sent=False), EvictionOutcome.NOT_SENT),
     ],
 )
 def test_each_answer_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
@@ -104,7 +104,7 @@ def test_nothing_is_sent_once_it_is_no_longer_authorised() -> None:
     async def story() -> tuple[EvictionOutcome, int]:
         transport = ScriptedTransport([CREATED])
         client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
-        answer = await client.evict(POD, still=lambda: False)
+        answer = await client.evict(POD, precondition=lambda: False)
         return answer.outcome, len(transport.requests)
 
     assert in_virtual_time(story()) == (EvictionOutcome.NOT_SENT, 0)

@@ -11,9 +11,9 @@ import pytest
 import trustme
 from aiohttp import web
 
-from spotalis.kube.auth import REREAD_SECONDS, Credentials
-from spotalis.kube.config import ClusterAccess
-from spotalis.kube.exec_plugin import ExecPlugin, Finished
+from spotalis.kube.config.access import ClusterAccess
+from spotalis.kube.config.credentials import REFRESH_SECONDS, Credentials
+from spotalis.kube.config.exec_plugin import CompletedProcess, ExecPlugin
 from spotalis.kube.http import HttpTransport
 from spotalis.model.transport import Request, Response, StreamRefused, TransportError
 from tests.support.fake_api_server import Handler, read_head, serve, serve_bytes
@@ -132,7 +132,7 @@ class TestSend:
             pass
         with pytest.raises(TransportError) as caught:
             await send(server)
-        assert caught.value.committed is False
+        assert caught.value.maybe_sent is False
 
     async def test_no_answer_in_time_may_be_one_all_the_same(self) -> None:
         async def sleepy(request: web.Request) -> web.Response:
@@ -142,7 +142,7 @@ class TestSend:
         async with serve(sleepy) as server:
             with pytest.raises(TransportError) as caught:
                 await send(server, Request(method="POST", path="/", timeout_seconds=0.05))
-        assert caught.value.committed is True
+        assert caught.value.maybe_sent is True
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "PATCH"])
     async def test_a_write_whose_connection_breaks_is_sent_once(self, method: str) -> None:
@@ -162,7 +162,7 @@ class TestSend:
             with pytest.raises(TransportError) as caught:
                 await transport.send(Request(method=method, path="/"))
             await transport.close()
-        assert caught.value.committed is True
+        assert caught.value.maybe_sent is True
         assert seen == ["GET", method]
 
     async def test_an_answer_cut_short_is_no_answer(self) -> None:
@@ -287,16 +287,18 @@ class TestCredentials:
         seen: list[str] = []
         tokens = iter(("old", "new"))
 
-        async def run(command: object, environment: object) -> Finished:
+        async def run(command: object, environment: object) -> CompletedProcess:
             status = {"token": next(tokens)}
             version = "client.authentication.k8s.io/v1"
-            return Finished(0, json.dumps({"apiVersion": version, "status": status}).encode())
+            return CompletedProcess(
+                0, json.dumps({"apiVersion": version, "status": status}).encode()
+            )
 
         plugin = ExecPlugin(
             api_version="client.authentication.k8s.io/v1",
             command="login",
             environment={},
-            run=run,
+            run_program=run,
         )
         async with serve(only_with("new", seen)) as server:
             answer = await send(server, credentials=Credentials(plugin=plugin))
@@ -307,7 +309,7 @@ class TestCredentials:
         credentials = Credentials(token_file=tmp_path / "missing")
         with pytest.raises(TransportError) as caught:
             await send("http://127.0.0.1:1", credentials=credentials)
-        assert caught.value.committed is False
+        assert caught.value.maybe_sent is False
 
 
 Serving = Callable[..., ssl.SSLContext]
@@ -341,7 +343,7 @@ class TestTls:
         async with serve(echo, tls=serving(ca)) as server:
             with pytest.raises(TransportError) as caught:
                 await send(server, ca=pem(trustme.CA()) if trusted else None)
-        assert caught.value.committed is False
+        assert caught.value.maybe_sent is False
 
     async def test_a_server_of_another_name_is_not(self, ca: trustme.CA) -> None:
         async with serve(echo, tls=serving(ca, "kubernetes.example.com")) as server:
@@ -406,7 +408,7 @@ class TestTls:
             transport = HttpTransport(access(server, ca=file), clock=clock)
             assert (await transport.send(GET)).status == 200
             file.write_bytes(pem(old) + pem(ca))
-            clock.advance(REREAD_SECONDS)
+            clock.advance(REFRESH_SECONDS)
             assert (await transport.send(GET)).status == 200
             ca.issue_cert("127.0.0.1").configure_cert(shown)  # from the next handshake on
             assert (await transport.send(GET)).status == 200
@@ -437,7 +439,7 @@ class TestTls:
             ca.issue_cert("127.0.0.1").configure_cert(shown)
             with pytest.raises(TransportError) as caught:
                 await transport.send(GET)
-            assert caught.value.committed is False
+            assert caught.value.maybe_sent is False
             assert (await transport.send(GET)).status == 200
             go_on.set()
             assert [chunk async for chunk in stream] == [b"after\n"]
@@ -446,7 +448,7 @@ class TestTls:
     async def test_garbage_for_a_ca_is_no_crash(self) -> None:
         with pytest.raises(TransportError) as caught:
             await send("https://127.0.0.1:1", ca=b"garbage")
-        assert caught.value.committed is False
+        assert caught.value.maybe_sent is False
 
 
 class TestProxy:
@@ -484,4 +486,4 @@ class TestProxy:
         async with serve(refuses) as proxy:
             with pytest.raises(TransportError) as caught:
                 await send("https://cluster.example.com:6443", proxy_url=proxy)
-        assert caught.value.committed is False
+        assert caught.value.maybe_sent is False

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from spotalis.kube.limiter import Limiter
+from spotalis.kube.limiter import RateLimiter
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
 
-async def finished_at(limiter: Limiter, *, priority: bool = False) -> float:
+async def finished_at(limiter: RateLimiter, *, priority: bool = False) -> float:
     await limiter.acquire(priority)
     return round(LoopClock().monotonic(), 3)
 
 
 def test_a_burst_passes_at_once_and_the_rest_at_the_rate() -> None:
     async def story() -> list[float]:
-        limiter = Limiter(qps=2, burst=3, clock=LoopClock())
+        limiter = RateLimiter(qps=2, burst=3, clock=LoopClock())
         return await asyncio.gather(*(finished_at(limiter) for _ in range(6)))
 
     assert in_virtual_time(story()) == [0, 0, 0, 0.5, 1.0, 1.5]
@@ -23,7 +23,7 @@ def test_a_burst_passes_at_once_and_the_rest_at_the_rate() -> None:
 
 def test_idle_time_earns_no_more_than_the_burst() -> None:
     async def story() -> list[float]:
-        limiter = Limiter(qps=2, burst=2, clock=LoopClock())
+        limiter = RateLimiter(qps=2, burst=2, clock=LoopClock())
         await asyncio.sleep(3600)
         return await asyncio.gather(*(finished_at(limiter) for _ in range(3)))
 
@@ -32,7 +32,7 @@ def test_idle_time_earns_no_more_than_the_burst() -> None:
 
 def test_a_lease_overtakes_everything_that_waits() -> None:
     async def story() -> tuple[float, list[float]]:
-        limiter = Limiter(qps=1, burst=1, clock=LoopClock())
+        limiter = RateLimiter(qps=1, burst=1, clock=LoopClock())
         await limiter.acquire()
         crowd = [asyncio.ensure_future(finished_at(limiter)) for _ in range(3)]
         await asyncio.sleep(0.5)
@@ -44,7 +44,7 @@ def test_a_lease_overtakes_everything_that_waits() -> None:
 
 def test_a_waiter_that_gives_up_takes_no_token_and_stops_nobody() -> None:
     async def story() -> tuple[float, float]:
-        limiter = Limiter(qps=1, burst=1, clock=LoopClock())
+        limiter = RateLimiter(qps=1, burst=1, clock=LoopClock())
         await limiter.acquire()
         for priority in (False, True):
             with pytest.raises(TimeoutError):
@@ -57,4 +57,4 @@ def test_a_waiter_that_gives_up_takes_no_token_and_stops_nobody() -> None:
 @pytest.mark.parametrize(("qps", "burst"), [(0, 1), (-1, 1), (1, 0)])
 def test_a_rate_of_nothing_is_refused(qps: float, burst: int) -> None:
     with pytest.raises(ValueError, match="qps"):
-        Limiter(qps, burst, LoopClock())
+        RateLimiter(qps, burst, LoopClock())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from spotalis.kube.proxy import proxy_for
+from spotalis.kube.config.proxy import proxy_for
 
 PROXY = "http://proxy:3128"
 

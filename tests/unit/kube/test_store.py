@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.kube.store import Change, Event, EventType, Store, StoreWriter, is_older
+from spotalis.kube.store import Event, EventType, Store, StoreChange, StoreWriter, is_older
 from spotalis.model.objects import Node, Pod
 
 
@@ -41,8 +41,8 @@ def test_a_reader_finds_what_was_written() -> None:
     assert store.get("shop", "one") is one
     assert store.get("shop", "three") is None
     assert store.get("elsewhere", "one") is None
-    assert list(store) == list(store.within("shop")) == [one, two]
-    assert list(store.within("elsewhere")) == []
+    assert list(store) == list(store.in_namespace("shop")) == [one, two]
+    assert list(store.in_namespace("elsewhere")) == []
     assert len(store) == 2
 
 
@@ -56,9 +56,9 @@ def test_objects_without_namespaces_are_under_the_empty_name() -> None:
 def test_each_event_says_what_it_changed() -> None:
     writer = a_writer()
     one, two, end = a_pod(version=1), a_pod(version=2), a_pod(version=3)
-    assert writer.apply(added(one)) == Change(None, one)
-    assert writer.apply(modified(two)) == Change(one, two)
-    assert writer.apply(deleted(end)) == Change(two, None)
+    assert writer.apply(added(one)) == StoreChange(None, one)
+    assert writer.apply(modified(two)) == StoreChange(one, two)
+    assert writer.apply(deleted(end)) == StoreChange(two, None)
     assert len(writer.store) == 0
 
 
@@ -108,7 +108,7 @@ def test_a_successor_of_the_same_name_is_another_object() -> None:
     writer = a_writer(a_pod(version=5, uid="u1"))
     writer.apply(deleted(a_pod(version=7, uid="u1")))
     successor = a_pod(version=8, uid="u2")
-    assert writer.apply(added(successor)) == Change(None, successor)
+    assert writer.apply(added(successor)) == StoreChange(None, successor)
     assert writer.apply(deleted(a_pod(version=7, uid="u1"))) is None
 
 
@@ -143,7 +143,7 @@ class TestRelist:
     def test_what_cannot_be_read_has_not_vanished(self) -> None:
         writer = a_writer(a_pod("odd", 1))
         writer.begin_relist()
-        writer.mark("shop", "odd")
+        writer.mark_listed("shop", "odd")
         assert unlisted(writer) == []
 
     def test_a_deletion_during_the_list_is_not_told_twice(self) -> None:
@@ -155,9 +155,9 @@ class TestRelist:
     def test_what_one_list_forgot_the_next_may_show_as_it_was(self) -> None:
         pod = a_pod("one", 1)
         writer = a_writer(pod)
-        assert writer.forget(pod) == Change(pod, None)
-        assert writer.forget(pod) is None
-        assert writer.apply(added(pod)) == Change(None, pod)
+        assert writer.drop(pod) == StoreChange(pod, None)
+        assert writer.drop(pod) is None
+        assert writer.apply(added(pod)) == StoreChange(None, pod)
 
     def test_a_list_given_up_leaves_no_marks(self) -> None:
         writer = a_writer(a_pod("one", 1), a_pod("two", 1))
@@ -176,14 +176,14 @@ class TestRelist:
 
     def test_no_sign_of_life_counts_before_or_during_a_list(self) -> None:
         writer = a_writer()
-        writer.heard(1.0)
-        assert writer.store.heard_at == float("-inf")
+        writer.mark_fresh(1.0)
+        assert writer.store.fresh_at == float("-inf")
         writer.begin_relist()
         writer.end_relist()
-        writer.heard(2.0)
+        writer.mark_fresh(2.0)
         writer.begin_relist()
-        writer.heard(3.0)
-        assert writer.store.heard_at == 2.0
+        writer.mark_fresh(3.0)
+        assert writer.store.fresh_at == 2.0
 
     def test_a_restored_server_is_believed_when_told_so(self) -> None:
         writer = a_writer(a_pod("one", 100))
@@ -213,9 +213,9 @@ def list_of(writer: StoreWriter[Pod], *pods: Pod, at: float = 0.0) -> list[str]:
         writer.apply(added(pod))
     gone = [pod for held in writer.unlisted() for pod in held]
     for pod in gone:
-        writer.forget(pod)
+        writer.drop(pod)
     writer.end_relist()
-    writer.heard(at)
+    writer.mark_fresh(at)
     return [f"{pod.namespace}/{pod.name}" for pod in gone]
 
 
@@ -251,8 +251,8 @@ class TestAWriterForEachNamespace:
     def test_each_counts_what_it_writes(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, a_pod_in("shop", "one"), a_pod_in("shop", "two"))
-        assert (shop.total, data.total) == (2, 0)
-        assert a_writer(a_pod_in("shop", "one"), a_pod_in("data", "one")).total == 2
+        assert (shop.count, data.count) == (2, 0)
+        assert a_writer(a_pod_in("shop", "one"), a_pod_in("data", "one")).count == 2
 
     def test_the_store_is_synced_when_every_first_list_has_ended(self) -> None:
         shop, data = writers_of("shop", "data")
@@ -266,15 +266,15 @@ class TestAWriterForEachNamespace:
     def test_the_store_has_been_heard_of_as_long_ago_as_the_most_silent_of_them(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, at=1.0)
-        assert shop.store.heard_at == float("-inf")
+        assert shop.store.fresh_at == float("-inf")
         list_of(data, at=2.0)
-        assert shop.store.heard_at == 1.0
-        shop.heard(9.0)
-        assert shop.store.heard_at == 2.0
+        assert shop.store.fresh_at == 1.0
+        shop.mark_fresh(9.0)
+        assert shop.store.fresh_at == 2.0
         data.begin_relist()
-        data.heard(8.0)
-        shop.heard(10.0)
-        assert shop.store.heard_at == 2.0
+        data.mark_fresh(8.0)
+        shop.mark_fresh(10.0)
+        assert shop.store.fresh_at == 2.0
 
 
 VERSIONS = st.integers(1, 30)

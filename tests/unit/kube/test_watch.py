@@ -9,8 +9,8 @@ import pytest
 
 from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
-from spotalis.kube.store import Change, Store, StoreWriter
-from spotalis.kube.watch import Relist, WatchOptions, WatchReport, WatchSign, reflect
+from spotalis.kube.store import Store, StoreChange, StoreWriter
+from spotalis.kube.watch import Relist, WatchOptions, WatchProblem, WatchReport, reflect
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import (
@@ -32,7 +32,7 @@ class Story:
 
     transport: ScriptedTransport
     store: Store[Pod] = field(default_factory=Store)
-    changes: list[Change[Pod]] = field(default_factory=list)
+    changes: list[StoreChange[Pod]] = field(default_factory=list)
     relists: list[Relist[Pod]] = field(default_factory=list)
     reports: list[WatchReport] = field(default_factory=list)
     seconds: float = 0.0
@@ -47,8 +47,8 @@ class Story:
         return {pod.name for pod in self.store}
 
     @property
-    def signs(self) -> list[WatchSign]:
-        return [report.sign for report in self.reports]
+    def signs(self) -> list[WatchProblem]:
+        return [report.problem for report in self.reports]
 
     @property
     def told(self) -> list[tuple[str, str]]:
@@ -101,7 +101,7 @@ def start(story: Story, **options: Any) -> asyncio.Task[Any]:
             clock=LoopClock(),
             rng=LoadedRandom(),
             options=WatchOptions(**options),
-            observe=story.reports.append,
+            on_report=story.reports.append,
         )
     )
 
@@ -200,7 +200,7 @@ class TestTheList:
     def test_is_told_as_a_whole_at_its_end(self) -> None:
         (relist,) = follow(listed()).relists
         assert (relist.added, relist.changed, relist.vanished) == (2, 0, ())
-        assert (relist.total, relist.first) == (2, True)
+        assert (relist.total, relist.is_first) == (2, True)
 
     @pytest.mark.parametrize("status", [400, 422])
     def test_comes_in_pages_where_the_server_does_not_know_better(self, status: int) -> None:
@@ -213,7 +213,7 @@ class TestTheList:
         assert story.names == {"one", "two"}
         assert story.store.synced
         assert story.kinds() == ["S", "L", "L", "W", "W"]
-        assert story.signs[0] is WatchSign.NO_WATCH_LIST
+        assert story.signs[0] is WatchProblem.NO_WATCH_LIST
         assert dict(story.requests[3].query)["resourceVersion"] == "10"
 
     def test_comes_in_pages_where_a_plain_bookmark_shows_an_old_server(self) -> None:
@@ -225,7 +225,7 @@ class TestTheList:
             a_page(),
         )
         assert story.kinds() == ["S", "L", "W", "L", "W"]
-        assert story.signs[0] is WatchSign.NO_WATCH_LIST
+        assert story.signs[0] is WatchProblem.NO_WATCH_LIST
 
     def test_comes_in_pages_where_the_end_of_the_stream_never_comes(self) -> None:
         pods = [step for n in range(99) for step in (added(f"pod-{n}", n + 1), 10.0)]
@@ -254,7 +254,7 @@ class TestTheList:
 
     def test_is_never_empty_because_it_failed(self) -> None:
         """Row 30: a list that has not come is not an empty one."""
-        story = follow(*[TransportError("refused", committed=False)] * 30, until=300)
+        story = follow(*[TransportError("refused", maybe_sent=False)] * 30, until=300)
         assert not story.store.synced
         assert story.relists == []
 
@@ -309,7 +309,7 @@ class TestTheWatch:
         odd = event("MODIFIED", a_pod("one", version=11, labels={"a": 1}))
         story = follow(Stream([*LISTED[:3], odd, modified("two", 12), 1.0]))
         assert story.told[2:] == [("~", "two")]
-        assert story.signs[0] is WatchSign.UNDECODABLE
+        assert story.signs[0] is WatchProblem.UNDECODABLE
         assert "shop/one" in story.reports[0].message
 
     def test_goes_on_after_what_it_could_not_read(self) -> None:
@@ -331,7 +331,7 @@ class TestTheWatch:
             story = Story(ScriptedTransport([Stream([*LISTED[:3], deleted("one", 11)])]))
             seen: list[bool] = []
 
-            def look(change: Change[Pod]) -> None:
+            def look(change: StoreChange[Pod]) -> None:
                 pod = change.new or change.old
                 assert pod is not None
                 seen.append(story.store.get("shop", pod.name) is change.new)
@@ -358,7 +358,7 @@ class TestTraps:
     def test_a_bookmark_with_nulls(self) -> None:
         story = follow(Stream([*LISTED[:3], a_bookmark(30), 1.0]))
         assert dict(story.requests[-1].query)["resourceVersion"] == "30"
-        assert WatchSign.UNDECODABLE not in story.signs
+        assert WatchProblem.UNDECODABLE not in story.signs
 
     def test_an_event_of_300_kb_in_pieces(self) -> None:
         line = event("MODIFIED", a_pod("one", version=11, annotations={"big": "x" * 300_000}))
@@ -372,7 +372,7 @@ class TestTraps:
             Stream([modified("one", 11)]),
             line_bytes=9000,
         )
-        assert story.signs[0] is WatchSign.GARBLED
+        assert story.signs[0] is WatchProblem.GARBLED
         assert story.told[2:] == [("~", "one")]
 
     def test_a_stream_cut_in_mid_line(self) -> None:
@@ -381,7 +381,7 @@ class TestTraps:
             Stream([*LISTED[:3], half, TransportError("cut")]), Stream([modified("one", 11), 1.0])
         )
         assert story.told[2:] == [("~", "one")]
-        assert story.signs[0] is WatchSign.CUT
+        assert story.signs[0] is WatchProblem.CUT
         assert dict(story.requests[1].query)["resourceVersion"] == "10"
 
     def test_a_stream_that_ends_in_mid_line(self) -> None:
@@ -397,7 +397,7 @@ class TestTraps:
         story = follow(
             Stream([*LISTED[:3], garbage, modified("two", 99)]), Stream([modified("one", 11)])
         )
-        assert story.signs[0] is WatchSign.GARBLED
+        assert story.signs[0] is WatchProblem.GARBLED
         assert story.told[2:] == [("~", "one")]
         assert dict(story.requests[1].query)["resourceVersion"] == "10"
 
@@ -411,14 +411,14 @@ class TestTraps:
         """An API server sends a bookmark only of a version that is newer than the stream's."""
         silent = Stream([*spoke, 64.0, TransportError("silent for 64 s")])
         story = follow(listed(), silent, listed())
-        assert story.signs[0] is WatchSign.CUT
+        assert story.signs[0] is WatchProblem.CUT
         assert story.kinds()[:3] == ["S", "W", "S"]
         assert story.told[2:] == []
 
     def test_a_stream_that_breaks_after_less(self) -> None:
         cut = Stream([50.0, TransportError("reset")])
         story = follow(listed(), cut, Stream([]))
-        assert story.signs[0] is WatchSign.CUT
+        assert story.signs[0] is WatchProblem.CUT
         assert story.kinds()[:3] == ["S", "W", "W"]
 
     @pytest.mark.parametrize(
@@ -438,9 +438,9 @@ class TestTraps:
         assert story.kinds()[:3] == ["S", "W", "S"]
         assert story.names == {"two", "three"}
         assert story.told[2:] == [("+", "three"), ("-", "one")]
-        assert WatchSign.EXPIRED in story.signs
+        assert WatchProblem.EXPIRED in story.signs
         relist = story.relists[1]
-        assert (relist.added, relist.changed, relist.first) == (1, 0, False)
+        assert (relist.added, relist.changed, relist.is_first) == (1, 0, False)
         assert [pod.name for pod in relist.vanished] == ["one"]
 
     def test_a_version_too_large_for_a_lagging_server_relists(self) -> None:
@@ -450,17 +450,17 @@ class TestTraps:
 
     def test_an_error_inside_the_stream_that_is_no_410(self) -> None:
         story = follow(Stream([*LISTED[:3], in_stream(500, "InternalError")]), Stream([]))
-        assert story.signs[0] is WatchSign.REFUSED
+        assert story.signs[0] is WatchProblem.REFUSED
         assert dict(story.requests[1].query)["resourceVersion"] == "10"
 
     def test_a_stale_version_whose_stream_closes_at_once_for_ever(self) -> None:
         """Row 7: no 410 ever comes, only an empty stream."""
         story = follow(listed(), Stream([]), Stream([]), Stream([]), listed())
         assert story.kinds()[:5] == ["S", "W", "W", "W", "S"]
-        assert story.signs[:3] == [WatchSign.CLOSED, WatchSign.CLOSED, WatchSign.STALLED]
+        assert story.signs[:3] == [WatchProblem.CLOSED, WatchProblem.CLOSED, WatchProblem.STALLED]
 
     def test_a_server_that_refuses_connections_for_long_costs_no_relist(self) -> None:
-        away = TransportError("connection refused", committed=False)
+        away = TransportError("connection refused", maybe_sent=False)
         story = follow(listed(), *[away] * 10, Stream([modified("one", 11)]))
         assert story.kinds() == ["S", *["W"] * 12]
         assert story.told[2:] == [("~", "one")]
@@ -521,14 +521,14 @@ class TestRelists:
         old = Stream([added("one", 1), end_of_list(5), 60.0])
         new = Stream([added("two", 12), end_of_list(20), 60.0])
         story = follow(listed(), refusal(410), old, new)
-        assert WatchSign.BACK_IN_TIME in story.signs
+        assert WatchProblem.BACK_IN_TIME in story.signs
         assert [len(relist.vanished) for relist in story.relists] == [0, 1]
         assert story.names == {"two"}
 
     def test_a_server_restored_from_a_copy_is_believed_in_the_end(self) -> None:
         restored = [Stream([added("one", 1), end_of_list(5), 60.0]) for _ in range(4)]
         story = follow(listed(), refusal(410), *restored, believe_after=3)
-        assert story.signs.count(WatchSign.BACK_IN_TIME) == 3
+        assert story.signs.count(WatchProblem.BACK_IN_TIME) == 3
         assert story.names == {"one"}
         assert dict(story.requests[-1].query)["resourceVersion"] == "5"
 
@@ -541,7 +541,7 @@ class TestPatience:
             refusal(403, "Forbidden"),
             refusal(500),
             refusal(503),
-            TransportError("connection refused", committed=False),
+            TransportError("connection refused", maybe_sent=False),
             TransportError("timed out"),
         ],
         ids=["401", "403", "500", "503", "refused", "timed out"],
@@ -565,13 +565,13 @@ class TestPatience:
 
     def test_an_attempt_that_hung_has_waited_already(self) -> None:
         """Or a view that came back in the worst moment would stay old for 30 s longer (L4)."""
-        hung = [Stream([64.0, TransportError("no answer", committed=False)]) for _ in range(8)]
+        hung = [Stream([64.0, TransportError("no answer", maybe_sent=False)]) for _ in range(8)]
         story = follow(listed(), *hung)
         assert [round(report.retry_seconds, 3) for report in story.reports] == [0.8] * 8
         assert story.kinds() == ["S"] + ["W"] * 9
 
     def test_success_makes_it_quick_again(self) -> None:
-        away = TransportError("refused", committed=False)
+        away = TransportError("refused", maybe_sent=False)
         story = follow(*[away] * 6, listed(), away)
         assert story.reports[5].retry_seconds > 10
         assert story.reports[6].retry_seconds < 2
@@ -583,30 +583,30 @@ class TestPatience:
 
 
 class TestSignsOfLife:
-    def heard_at(self, *answers: Answer, until: float) -> float:
-        return follow(*answers, until=until).store.heard_at
+    def fresh_at(self, *answers: Answer, until: float) -> float:
+        return follow(*answers, until=until).store.fresh_at
 
     def test_every_event_and_bookmark_is_one(self) -> None:
         stream = Stream([*LISTED[:3], 30.0, modified("one", 11), 30.0, a_bookmark(20), 300.0])
-        assert self.heard_at(Stream(stream), until=20) == 0
-        assert self.heard_at(Stream(stream), until=40) == 30
-        assert self.heard_at(Stream(stream), until=70) == 60
+        assert self.fresh_at(Stream(stream), until=20) == 0
+        assert self.fresh_at(Stream(stream), until=40) == 30
+        assert self.fresh_at(Stream(stream), until=70) == 60
 
     def test_silence_is_none(self) -> None:
         """Row 1: dead, and no one says so."""
-        assert self.heard_at(Stream([*LISTED[:3], 500.0]), until=400) == 0
+        assert self.fresh_at(Stream([*LISTED[:3], 500.0]), until=400) == 0
 
     def test_a_relist_under_way_is_none(self) -> None:
         relist = Stream([step for n in range(50) for step in (added(f"p{n}", 20 + n), 1.0)])
-        assert self.heard_at(listed(), refusal(410), relist, until=100) == 0
+        assert self.fresh_at(listed(), refusal(410), relist, until=100) == 0
 
     def test_nothing_is_before_the_first_list(self) -> None:
-        assert self.heard_at(Stream([added("one", 1), 9.0]), until=5) == float("-inf")
+        assert self.fresh_at(Stream([added("one", 1), 9.0]), until=5) == float("-inf")
 
 
 def test_a_bug_of_the_listener_is_not_mistaken_for_a_bad_wire() -> None:
     async def run() -> None:
-        def stumble(change: Change[Pod]) -> None:
+        def stumble(change: StoreChange[Pod]) -> None:
             raise ValueError("a bug")
 
         transport = ScriptedTransport([listed()])

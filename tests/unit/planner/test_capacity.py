@@ -123,8 +123,8 @@ def fits(
 
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-APART = a_shape(apart=((HOST, a_selector({"app": "api"})),))
-APART_IN_ZONES = a_shape(apart=((ZONE, a_selector({"app": "api"})),))
+APART = a_shape(anti_affinity=((HOST, a_selector({"app": "api"})),))
+APART_IN_ZONES = a_shape(anti_affinity=((ZONE, a_selector({"app": "api"})),))
 
 
 def hosts(*names: str, zone: str = "a") -> list[Node]:

@@ -64,7 +64,7 @@ def test_a_rollout_keeps_nobody_there() -> None:
         pytest.param(on_a_leaving_node(paused_until=FOREVER), id="paused"),
         pytest.param(on_a_leaving_node(read_only=True), id="read-only"),
         pytest.param(on_a_leaving_node(synced=False), id="not synced"),
-        pytest.param(on_a_leaving_node(implausible="gone in bulk"), id="implausible"),
+        pytest.param(on_a_leaving_node(suspect_list="gone in bulk"), id="implausible"),
         pytest.param(on_a_leaving_node(percent=None, floor=None), id="no policy"),
         pytest.param(
             dataclasses.replace(

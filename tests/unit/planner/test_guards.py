@@ -77,7 +77,7 @@ IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
     Reason.READ_ONLY: changed(read_only=True),
     Reason.PAUSED: allowing(paused_until=FOREVER),
     Reason.CACHE_NOT_READY: changed(synced=False),
-    Reason.IMPLAUSIBLE_VIEW: changed(implausible="400 of 500 pods vanished from a list"),
+    Reason.IMPLAUSIBLE_VIEW: changed(suspect_list="400 of 500 pods vanished from a list"),
     Reason.ROLLOUT_IN_PROGRESS: being(observed_generation=0),
     Reason.SCALING: being(status_replicas=9, updated_replicas=9),
     Reason.NO_CLASSIFIER: changed(classified=False),

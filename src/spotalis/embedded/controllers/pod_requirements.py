@@ -8,7 +8,7 @@ from spotalis.embedded.objects.amounts import millis, whole
 from spotalis.embedded.objects.owners import controller_uid
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.query_selectors import from_object
-from spotalis.model.objects import LabelSelector, NodeTerms, Requirement, Toleration, meets
+from spotalis.model.objects import LabelSelector, NodeTerms, Requirement, Toleration, node_matches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class PodRequirements:
 
     def reaches(self, labels: dict[str, str]) -> bool:
         """Whether all its volumes can be reached from a node with these labels."""
-        return all(meets(labels, terms) for terms in self.volumes)
+        return all(node_matches(labels, terms) for terms in self.volumes)
 
 
 _NAME_FIELD = "metadata.name"

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from spotalis.app.clock import SystemClock
 from spotalis.kube.client import Client
-from spotalis.kube.config import load
+from spotalis.kube.config.access import load
 from spotalis.kube.http import HttpTransport
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Response

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from spotalis.kube.config_error import NO_CREDENTIALS, ConfigError
-from spotalis.kube.exec_plugin import ExecPlugin, PluginCredential
+from spotalis.kube.config.errors import NO_CREDENTIALS, ConfigError
+from spotalis.kube.config.exec_plugin import ExecPlugin, PluginCredential
 from spotalis.model.environment import Clock
 
-Material = bytes | Path
+PemSource = bytes | Path
 """PEM text at hand, or the file that holds it (and may be replaced at any time)."""
 
-REREAD_SECONDS = 60.0
+REFRESH_SECONDS = 60.0
 _EXPIRY_MARGIN = timedelta(seconds=10)
 
 
-def read_material(material: Material | None) -> bytes:
+def read_pem(source: PemSource | None) -> bytes:
     """The PEM text; OSError if its file cannot be read."""
-    if isinstance(material, Path):
-        return material.read_bytes()
-    return material or b""
+    if isinstance(source, Path):
+        return source.read_bytes()
+    return source or b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Credentials:
     """The user of a kubeconfig, or the service account of a pod.
 
     Files are read again every minute, a plugin is run again when what it gave has expired, and
-    both when the server has refused the present credential.
+    both when the server has rejected the present credential.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Credentials:
         *,
         headers: tuple[tuple[str, str], ...] = (),
         token_file: Path | None = None,
-        certificate: Material | None = None,
-        key: Material | None = None,
+        certificate: PemSource | None = None,
+        key: PemSource | None = None,
         plugin: ExecPlugin | None = None,
     ) -> None:
         self._headers = headers
@@ -60,20 +60,20 @@ class Credentials:
         self._from_plugin: PluginCredential | None = None
         self._read_at = float("-inf")
 
-    async def get(self, clock: Clock, *, refused: Credential | None = None) -> Credential:
-        """The present credential; another than ``refused`` if there is another.
+    async def get(self, clock: Clock, *, rejected: Credential | None = None) -> Credential:
+        """The present credential; another than ``rejected`` if there is another.
 
         Raises:
             ConfigError: there is none to be had.
         """
         async with self._fetching:  # many may ask at once: one reads, the others take its find
-            if self._held is None or self._held is refused or self._is_stale(clock):
-                self._held = await self._fetch(clock, renew=self._held is refused)
+            if self._held is None or self._held is rejected or self._is_stale(clock):
+                self._held = await self._fetch(clock, renew=self._held is rejected)
             return self._held
 
     def _is_stale(self, clock: Clock) -> bool:
         in_files = self._token_file or self._certificate or self._key
-        if in_files and clock.monotonic() - self._read_at >= REREAD_SECONDS:
+        if in_files and clock.monotonic() - self._read_at >= REFRESH_SECONDS:
             return True
         return self._has_expired(clock)
 
@@ -84,7 +84,7 @@ class Credentials:
 
     async def _fetch(self, clock: Clock, *, renew: bool) -> Credential:
         if self._plugin and (self._from_plugin is None or renew or self._has_expired(clock)):
-            self._from_plugin = await self._plugin.ask()
+            self._from_plugin = await self._plugin.run()
         self._read_at = clock.monotonic()
         try:
             return self._assembled(self._from_plugin or PluginCredential())
@@ -102,8 +102,8 @@ class Credentials:
             headers.append(("Authorization", f"Bearer {token}"))
         return Credential(
             headers=tuple(headers),
-            certificate=given.certificate or read_material(self._certificate),
-            key=given.key or read_material(self._key),
+            certificate=given.certificate or read_pem(self._certificate),
+            key=given.key or read_pem(self._key),
         )
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from spotalis.kube import decode
 from spotalis.kube.resources import Resource
-from spotalis.kube.store import Change, Event, EventType, Record, StoreWriter
+from spotalis.kube.store import Event, EventType, Record, StoreChange, StoreWriter
 
 T = TypeVar("T", bound=Record)
 
@@ -25,11 +25,11 @@ class Relist(Generic[T]):
     """What the store held and the list did not show, though no event had told of its deletion."""
     total: int
     """How many objects the store holds now, of what is listed: of all, or of one namespace."""
-    first: bool
+    is_first: bool
     """The first list of all, or of that namespace."""
 
 
-class Intake(Generic[T]):
+class StoreUpdater(Generic[T]):
     """Decodes events of one kind, writes them into its store and tells who listens."""
 
     def __init__(
@@ -37,7 +37,7 @@ class Intake(Generic[T]):
         resource: Resource[T],
         writer: StoreWriter[T],
         *,
-        on_change: Callable[[Change[T]], None],
+        on_change: Callable[[StoreChange[T]], None],
         on_relist: Callable[[Relist[T]], None] | None,
         on_skip: Callable[[str], None],
     ) -> None:
@@ -56,11 +56,11 @@ class Intake(Generic[T]):
         self._added = self._changed = 0
         self._writer.begin_relist(back_in_time=back_in_time)
 
-    def take(self, event_type: EventType, raw: msgspec.Raw) -> str:
+    def apply(self, event_type: EventType, raw: msgspec.Raw) -> str:
         """Apply one event, or skip it if it cannot be read; the object's resourceVersion."""
         try:
             record = self._resource.decode(raw)
-        except decode.UNDECODABLE as error:
+        except decode.DECODE_ERRORS as error:
             return self._skip(raw, error)
         change = self._writer.apply(Event(event_type, record))
         if change is not None:
@@ -71,7 +71,7 @@ class Intake(Generic[T]):
             self._on_change(change)
         return record.resource_version
 
-    async def end_list(self, at: float, breathe: Callable[[], Awaitable[None]]) -> None:
+    async def end_list(self, at: float, yield_to_loop: Callable[[], Awaitable[None]]) -> None:
         """The list is complete: drop what it did not show, and tell.
 
         The store is whole again before anybody is told, and ``on_relist`` comes first.
@@ -79,32 +79,32 @@ class Intake(Generic[T]):
         vanished: list[T] = []
         for unlisted in self._writer.unlisted():
             vanished += unlisted
-            await breathe()
-        changes = [change for gone in vanished if (change := self._writer.forget(gone))]
-        first = not self._writer.synced
+            await yield_to_loop()
+        changes = [change for gone in vanished if (change := self._writer.drop(gone))]
+        is_first = not self._writer.synced
         self._writer.end_relist()
-        self._writer.heard(at)
+        self._writer.mark_fresh(at)
         self.listing = False
         if self._on_relist is not None:
             relist = Relist(
                 added=self._added,
                 changed=self._changed,
                 vanished=tuple(vanished),
-                total=self._writer.total,
-                first=first,
+                total=self._writer.count,
+                is_first=is_first,
             )
             self._on_relist(relist)
         for change in changes:
             self._on_change(change)
-            await breathe()
+            await yield_to_loop()
 
     def _skip(self, raw: msgspec.Raw, error: Exception) -> str:
         """Count the object as listed all the same: it exists, and what is held of it stays."""
         try:
-            who = decode.identity(raw)
-        except decode.UNDECODABLE:
+            found = decode.identity(raw)
+        except decode.DECODE_ERRORS:
             self._on_skip(str(error))
             return ""
-        self._writer.mark(who.namespace, who.name)
-        self._on_skip(f"{who.namespace}/{who.name}: {error}")
-        return who.resource_version
+        self._writer.mark_listed(found.namespace, found.name)
+        self._on_skip(f"{found.namespace}/{found.name}: {error}")
+        return found.resource_version

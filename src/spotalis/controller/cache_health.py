@@ -21,21 +21,21 @@ SILENCE = timedelta(seconds=70)
 """So long a kind may go unheard of (safety.md D.2, L4). In a quiet cluster the longest silence is
 69 s: a stream's last bookmark comes up to 3.3 s before its end, the first of the next stream 61.3 s
 after that, or, where there is none, a list after 64 s and a second (decision 0018)."""
-FEW = 3
-SHARE = 0.1
+MIN_LOST = 3
+LOST_SHARE = 0.1
 """What a list no longer shows, and no event deleted, is in bulk beyond so many and such a share."""
-DOUBTED_FOR = timedelta(minutes=5)
+SUSPECT_FOR = timedelta(minutes=5)
 """A loss that no later list has taken back by then is believed."""
 
 
-def unheard(stores: Mapping[str, Store[Any]], at: float) -> str:
+def stale_watch(stores: Mapping[str, Store[Any]], at: float) -> str:
     """Which kind has not been heard of for too long, in words; empty if none.
 
     Args:
         stores: by plural name; those never listed are another question's.
         at: monotonic seconds.
     """
-    ages = {plural: at - store.heard_at for plural, store in stores.items() if store.synced}
+    ages = {plural: at - store.fresh_at for plural, store in stores.items() if store.synced}
     if not ages:
         return ""
     plural = max(ages, key=lambda kind: ages[kind])
@@ -44,13 +44,13 @@ def unheard(stores: Mapping[str, Store[Any]], at: float) -> str:
     return f"nothing has been heard of {plural} for {ages[plural]:.0f} s"
 
 
-class Doubts:
+class SuspectLists:
     """Lists that lost much at once, until a later one or time confirms them."""
 
     def __init__(self) -> None:
         self._until: dict[str, tuple[float, str]] = {}
 
-    def listed(self, what: str, relist: Relist[Any], at: float) -> None:
+    def on_relist(self, what: str, relist: Relist[Any], at: float) -> None:
         """Take note of a list at monotonic second ``at``; it settles what was doubted before.
 
         Args:
@@ -58,7 +58,7 @@ class Doubts:
         """
         lost = len(relist.vanished)
         before = relist.total - relist.added + lost
-        if relist.first or lost <= max(FEW, SHARE * before):
+        if relist.is_first or lost <= max(MIN_LOST, LOST_SHARE * before):
             if self._until.pop(what, None) is not None:
                 logger.info("a doubted list was confirmed", extra={"fields": {"resource": what}})
             return
@@ -67,9 +67,9 @@ class Doubts:
             f"other {lost} were deleted; nothing is moved until a later list agrees"
         )
         logger.warning("implausible list", extra={"fields": {"resource": what, "why": words}})
-        self._until[what] = (at + DOUBTED_FOR.total_seconds(), words)
+        self._until[what] = (at + SUSPECT_FOR.total_seconds(), words)
 
-    def words(self, at: float) -> str:
+    def message(self, at: float) -> str:
         """What is doubted now; empty if nothing is."""
         for what, (until, words) in tuple(self._until.items()):
             if at < until:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from spotalis.kube.auth import Credential, Credentials
-from spotalis.kube.config import ConfigError, load
-from spotalis.kube.exec_plugin import Finished, run_program
+from spotalis.kube.config.access import ConfigError, load
+from spotalis.kube.config.credentials import Credential, Credentials
+from spotalis.kube.config.exec_plugin import CompletedProcess, run_program
 from tests.support.manual_clock import ManualClock
 
 V1 = "client.authentication.k8s.io/v1"
@@ -51,7 +51,7 @@ class TestFiles:
         credentials = Credentials(token_file=token)
         refused = await credentials.get(clock)
         token.write_text("two")
-        assert (await credentials.get(clock, refused=refused)).headers == bearer("two")
+        assert (await credentials.get(clock, rejected=refused)).headers == bearer("two")
 
     async def test_a_file_that_is_away_for_a_moment_does_no_harm(self, tmp_path: Path) -> None:
         token, clock = tmp_path / "token", ManualClock()
@@ -77,11 +77,13 @@ class TestFiles:
 class Plugin:
     """A credential plugin that answers from a list, and notes how it was called."""
 
-    def __init__(self, *answers: Finished | Exception) -> None:
+    def __init__(self, *answers: CompletedProcess | Exception) -> None:
         self.answers = list(answers)
         self.calls: list[tuple[Sequence[str], Mapping[str, str]]] = []
 
-    async def __call__(self, command: Sequence[str], environment: Mapping[str, str]) -> Finished:
+    async def __call__(
+        self, command: Sequence[str], environment: Mapping[str, str]
+    ) -> CompletedProcess:
         self.calls.append((command, environment))
         await asyncio.sleep(0)
         answer = self.answers.pop(0)
@@ -95,9 +97,9 @@ class Plugin:
         return json.loads(self.calls[-1][1]["KUBERNETES_EXEC_INFO"])
 
 
-def gives(version: str = V1, **status: str) -> Finished:
+def gives(version: str = V1, **status: str) -> CompletedProcess:
     document = {"apiVersion": version, "kind": "ExecCredential", "status": status}
-    return Finished(0, json.dumps(document).encode())
+    return CompletedProcess(0, json.dumps(document).encode())
 
 
 def with_plugin(folder: Path, run: Any, **plugin: Any) -> Credentials:
@@ -181,7 +183,7 @@ class TestPlugins:
         credentials, clock = with_plugin(tmp_path, plugin), ManualClock()
         first = await asyncio.gather(*(credentials.get(clock) for _ in range(9)))
         assert {credential.headers for credential in first} == {bearer("one")}
-        again = await asyncio.gather(*(credentials.get(clock, refused=first[0]) for _ in range(9)))
+        again = await asyncio.gather(*(credentials.get(clock, rejected=first[0]) for _ in range(9)))
         assert {credential.headers for credential in again} == {bearer("two")}
         assert len(plugin.calls) == 2
 
@@ -203,10 +205,10 @@ class TestPlugins:
     @pytest.mark.parametrize(
         ("answer", "what"),
         [
-            (Finished(1, b"", b"not logged in\n"), "failed with status 1"),
+            (CompletedProcess(1, b"", b"not logged in\n"), "failed with status 1"),
             (TimeoutError(), "did not answer in 60 s"),
             (PermissionError(13, "Permission denied"), "cannot be run: Permission denied"),
-            (Finished(0, b"hello"), "printed no ExecCredential"),
+            (CompletedProcess(0, b"hello"), "printed no ExecCredential"),
             (gives(V1BETA1, token="t"), "answers in 'client.authentication.k8s.io/v1beta1'"),
             (gives(), "printed neither a token nor a certificate with its key"),
             (gives(clientKeyData="KEY"), "printed neither"),
@@ -214,14 +216,16 @@ class TestPlugins:
         ],
     )
     async def test_each_failure_is_told(
-        self, tmp_path: Path, answer: Finished | Exception, what: str
+        self, tmp_path: Path, answer: CompletedProcess | Exception, what: str
     ) -> None:
         error = await refusal(with_plugin(tmp_path, Plugin(answer)))
         assert error.code == "SP006"
         assert what in error.what
 
     async def test_its_complaint_is_shown(self, tmp_path: Path) -> None:
-        error = await refusal(with_plugin(tmp_path, Plugin(Finished(1, b"", b"not logged in\n"))))
+        error = await refusal(
+            with_plugin(tmp_path, Plugin(CompletedProcess(1, b"", b"not logged in\n")))
+        )
         assert error.lines == ("not logged in",)
 
     @pytest.mark.parametrize(
@@ -237,21 +241,21 @@ class TestPlugins:
 
 
 class TestRunProgram:
-    async def run(self, script: str, **environment: str) -> Finished:
+    async def run(self, script: str, **environment: str) -> CompletedProcess:
         return await run_program((sys.executable, "-c", script), environment)
 
     async def test_it_sees_the_environment_it_is_given_and_no_other(self) -> None:
         finished = await self.run("import os; print(sorted(os.environ))", ONLY="this")
         assert finished.status == 0
-        assert b"ONLY" in finished.output
-        assert b"HOME" not in finished.output
+        assert b"ONLY" in finished.stdout
+        assert b"HOME" not in finished.stdout
 
     async def test_status_and_complaint_are_passed_on(self) -> None:
         finished = await self.run("import sys; sys.stderr.write('no'); sys.exit(3)")
-        assert (finished.status, finished.complaint) == (3, b"no")
+        assert (finished.status, finished.stderr) == (3, b"no")
 
     async def test_there_is_nobody_to_ask(self) -> None:
-        assert (await self.run("import sys; print(repr(sys.stdin.read()))")).output == b"''\n"
+        assert (await self.run("import sys; print(repr(sys.stdin.read()))")).stdout == b"''\n"
 
     async def test_a_program_that_is_given_up_is_ended(self, tmp_path: Path) -> None:
         pid_file = tmp_path / "pid"

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from spotalis.controller.doubt import Doubts, unheard
+from spotalis.controller.cache_health import SuspectLists, stale_watch
 from spotalis.kube.store import Store
 from spotalis.kube.watch import Relist
 
 
 def a_list(*, lost: int, total: int, added: int = 0, first: bool = False) -> Relist[Any]:
-    return Relist(added=added, changed=0, vanished=tuple(range(lost)), total=total, first=first)
+    return Relist(added=added, changed=0, vanished=tuple(range(lost)), total=total, is_first=first)
 
 
 @pytest.mark.parametrize(
@@ -27,26 +27,26 @@ def a_list(*, lost: int, total: int, added: int = 0, first: bool = False) -> Rel
     ],
 )
 def test_what_is_lost_in_bulk_is_doubted(relist: Relist[Any], doubted: bool) -> None:
-    doubts = Doubts()
-    doubts.listed("pods", relist, 100.0)
-    assert bool(doubts.words(399.0)) is doubted
-    assert not doubts.words(400.0)
+    suspect_lists = SuspectLists()
+    suspect_lists.on_relist("pods", relist, 100.0)
+    assert bool(suspect_lists.message(399.0)) is doubted
+    assert not suspect_lists.message(400.0)
 
 
 def test_a_doubt_names_the_kind_and_the_numbers_and_ends_with_the_next_list() -> None:
-    doubts = Doubts()
-    doubts.listed("pods", a_list(lost=5, total=5), 0.0)
-    assert doubts.words(1.0).startswith("a list of pods shows 5 of 10,")
-    doubts.listed("nodes", a_list(lost=0, total=5), 1.0)
-    assert doubts.words(1.0)
-    doubts.listed("pods", a_list(lost=0, total=10, added=5), 2.0)
-    assert not doubts.words(2.0)
+    suspect_lists = SuspectLists()
+    suspect_lists.on_relist("pods", a_list(lost=5, total=5), 0.0)
+    assert suspect_lists.message(1.0).startswith("a list of pods shows 5 of 10,")
+    suspect_lists.on_relist("nodes", a_list(lost=0, total=5), 1.0)
+    assert suspect_lists.message(1.0)
+    suspect_lists.on_relist("pods", a_list(lost=0, total=10, added=5), 2.0)
+    assert not suspect_lists.message(2.0)
 
 
 def test_the_kind_that_was_silent_longest_is_named_once_that_is_too_long() -> None:
     stores: dict[str, Store[Any]] = {"pods": Store(), "nodes": Store(), "never": Store()}
     for plural, at in (("pods", 10.0), ("nodes", 20.0)):
-        stores[plural].synced, stores[plural].heard_at = True, at
-    assert not unheard(stores, 80.0)
-    assert unheard(stores, 81.0) == "nothing has been heard of pods for 71 s"
-    assert not unheard({"never": Store()}, 1000.0)
+        stores[plural].synced, stores[plural].fresh_at = True, at
+    assert not stale_watch(stores, 80.0)
+    assert stale_watch(stores, 81.0) == "nothing has been heard of pods for 71 s"
+    assert not stale_watch({"never": Store()}, 1000.0)

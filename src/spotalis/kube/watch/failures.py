@@ -8,7 +8,7 @@ from enum import StrEnum
 from spotalis.kube.errors import TOO_LARGE_VERSION, ApiError, Gone
 
 
-class WatchSign(StrEnum):
+class WatchProblem(StrEnum):
     """What a reflector has to say for itself."""
 
     UNDECODABLE = "undecodable"
@@ -37,17 +37,17 @@ class WatchReport:
 
     resource: str
     """The plural, such as ``pods``."""
-    sign: WatchSign
+    problem: WatchProblem
     message: str
     retry_seconds: float = 0.0
 
 
-class Trouble(Exception):
+class WatchFailure(Exception):
     """Why a turn ended before its time."""
 
     def __init__(
         self,
-        sign: WatchSign,
+        problem: WatchProblem,
         message: str,
         *,
         start_over: bool = False,
@@ -55,7 +55,7 @@ class Trouble(Exception):
         retry_seconds: float = 0.0,
     ) -> None:
         super().__init__(message)
-        self.sign = sign
+        self.problem = problem
         self.start_over = start_over
         """The next turn begins with a list."""
         self.stream_opened = stream_opened
@@ -64,11 +64,11 @@ class Trouble(Exception):
         """The server asks for at least this much patience."""
 
 
-def trouble_from(error: ApiError, *, stream_opened: bool = False) -> Trouble:
+def failure_from(error: ApiError, *, stream_opened: bool = False) -> WatchFailure:
     """An error of the server as a trouble; expired versions mean starting over."""
     expired = isinstance(error, Gone) or error.has_cause(TOO_LARGE_VERSION)
-    return Trouble(
-        WatchSign.EXPIRED if expired else WatchSign.REFUSED,
+    return WatchFailure(
+        WatchProblem.EXPIRED if expired else WatchProblem.REFUSED,
         str(error),
         start_over=expired,
         stream_opened=stream_opened,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.kube import quantity
+from spotalis.model.quantity import parse_quantity, parse_resource_list
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ from spotalis.kube import quantity
         (0.5, 1),
     ],
 )
-def test_a_quantity_is_read_exactly_and_rounded_up(written: str | float, units: int) -> None:
-    assert quantity.parse(written) == units
+def test_quantities_are_parsed_exactly_and_rounded_up(written: str | float, units: int) -> None:
+    assert parse_quantity(written) == units
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_a_quantity_is_read_exactly_and_rounded_up(written: str | float, units: 
         ("2k", 2_000_000),
     ],
 )
-def test_cpu_is_counted_in_millicores(written: str, millis: int) -> None:
-    assert quantity.parse(written, parts=1000) == millis
+def test_scale_1000_returns_millis(written: str, millis: int) -> None:
+    assert parse_quantity(written, scale=1000) == millis
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,17 @@ def test_cpu_is_counted_in_millicores(written: str, millis: int) -> None:
         "nan",
     ],
 )
-def test_what_is_no_quantity_is_refused(written: str) -> None:
+def test_other_text_raises_value_error(written: str) -> None:
     with pytest.raises(ValueError, match="is not a quantity"):
-        quantity.parse(written)
+        parse_quantity(written)
 
 
 @given(st.integers(min_value=0, max_value=10**15))
 def test_millis_and_units_agree(count: int) -> None:
-    assert quantity.parse(f"{count}m", parts=1000) == count
-    assert quantity.parse(f"{count}Ki") == 1024 * count
+    assert parse_quantity(f"{count}m", scale=1000) == count
+    assert parse_quantity(f"{count}Ki") == 1024 * count
+
+
+def test_a_resource_list_counts_cpu_in_millicores_and_the_rest_in_units() -> None:
+    assert parse_resource_list({"cpu": "1.5", "memory": "1Ki"}) == {"cpu": 1500, "memory": 1024}
+    assert parse_resource_list(None) == {}

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from spotalis.kube.auth import Credentials, Material, read_material
-from spotalis.kube.config_error import BAD_TLS, NO_CREDENTIALS, ConfigError
-from spotalis.kube.exec_plugin import API_VERSIONS, ExecPlugin, Run
-from spotalis.kube.kubeconfig import Cluster, Entry, Plugin, User
+from spotalis.kube.config.credentials import Credentials, PemSource, read_pem
+from spotalis.kube.config.errors import BAD_TLS, NO_CREDENTIALS, ConfigError
+from spotalis.kube.config.exec_plugin import API_VERSIONS, ExecPlugin, RunProgram
+from spotalis.kube.config.kubeconfig import Cluster, Entry, Plugin, User
 
 _CONFIG_EXTENSION = "client.authentication.k8s.io/exec"
 
@@ -21,9 +21,9 @@ def credentials_of(
     name: str,
     cluster: Cluster,
     *,
-    ca: Material | None,
+    ca: PemSource | None,
     environment: Mapping[str, str],
-    run: Run,
+    run_program: RunProgram,
 ) -> Credentials:
     """The user's credentials; what is said outright beats what a plugin would say.
 
@@ -45,23 +45,27 @@ def credentials_of(
     elif value.token and not value.token_file:
         headers.append(("Authorization", f"Bearer {value.token}"))
     elif value.exec_ is not None and not value.token_file:
-        plugin = _plugin(value.exec_, user.folder, cluster, ca, environment, run)
+        plugin = _plugin(value.exec_, user.folder, cluster, ca, environment, run_program)
     whose = f'of user "{name}"'
     return Credentials(
         headers=tuple(headers),
         token_file=user.folder / value.token_file if value.token_file else None,
-        certificate=material(
+        certificate=read_pem_source(
             value.client_certificate_data,
             value.client_certificate,
             user.folder,
             f"client-certificate {whose}",
         ),
-        key=material(value.client_key_data, value.client_key, user.folder, f"client-key {whose}"),
+        key=read_pem_source(
+            value.client_key_data, value.client_key, user.folder, f"client-key {whose}"
+        ),
         plugin=plugin,
     )
 
 
-def material(data: str | None, file: str | None, folder: Path, what: str) -> Material | None:
+def read_pem_source(
+    data: str | None, file: str | None, folder: Path, what: str
+) -> PemSource | None:
     """PEM text from base64, or the file that holds it.
 
     Raises:
@@ -98,9 +102,9 @@ def _plugin(
     plugin: Plugin,
     folder: Path,
     cluster: Cluster,
-    ca: Material | None,
+    ca: PemSource | None,
     environment: Mapping[str, str],
-    run: Run,
+    run_program: RunProgram,
 ) -> ExecPlugin:
     if plugin.api_version not in API_VERSIONS:
         raise ConfigError(
@@ -124,18 +128,18 @@ def _plugin(
         environment={**environment, **{added.name: added.value for added in plugin.env or ()}},
         install_hint=plugin.install_hint or "",
         cluster=_cluster_info(cluster, ca) if plugin.provide_cluster_info else None,
-        run=run,
+        run_program=run_program,
     )
 
 
-def _cluster_info(cluster: Cluster, ca: Material | None) -> dict[str, object]:
+def _cluster_info(cluster: Cluster, ca: PemSource | None) -> dict[str, object]:
     """``spec.cluster`` of an ExecCredential."""
     config = [e.extension for e in cluster.extensions or () if e.name == _CONFIG_EXTENSION]
     info = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,
         "insecure-skip-tls-verify": cluster.insecure_skip_tls_verify,
-        "certificate-authority-data": base64.b64encode(read_material(ca)).decode(),
+        "certificate-authority-data": base64.b64encode(read_pem(ca)).decode(),
         "proxy-url": cluster.proxy_url,
         "disable-compression": cluster.disable_compression,
         "config": config[0] if config else None,

@@ -12,22 +12,20 @@ import msgspec
 
 from spotalis.kube import decode, wire
 from spotalis.kube.backoff import Backoff
-from spotalis.kube.client import PAGE_ITEMS, SILENCE_SECONDS, Client
+from spotalis.kube.client import PAGE_ITEMS, WATCH_IDLE_SECONDS, Client
 from spotalis.kube.errors import ApiError, Gone, error_from, error_from_status
-from spotalis.kube.intake import Intake, Relist
 from spotalis.kube.lines import LineSplitter, LineTooLong
 from spotalis.kube.resources import Resource
-from spotalis.kube.store import Change, EventType, Record, StoreWriter, is_older
-from spotalis.kube.trouble import Trouble, WatchReport, WatchSign, trouble_from
+from spotalis.kube.store import EventType, Record, StoreChange, StoreWriter, is_older
+from spotalis.kube.watch.failures import WatchFailure, WatchProblem, WatchReport, failure_from
+from spotalis.kube.watch.updater import Relist, StoreUpdater
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import StreamRefused, TransportError
-
-__all__ = ["Relist", "WatchOptions", "WatchReport", "WatchSign", "reflect"]
 
 T = TypeVar("T", bound=Record)
 Read = TypeVar("Read")
 
-MOST_PATIENCE_SECONDS = 300.0
+MAX_RETRY_AFTER_SECONDS = 300.0
 """However long a server asks us to wait."""
 
 
@@ -39,7 +37,7 @@ class WatchOptions:
     """Ask for the list as a stream first."""
     watch_seconds: float = 300.0
     """Streams end by themselves after one to two times this, drawn for each."""
-    silence_seconds: float = SILENCE_SECONDS
+    silence_seconds: float = WATCH_IDLE_SECONDS
     """Longest silence on a stream: a little more than the period of bookmarks."""
     initial_seconds: float = 120.0
     """Longest wait for the end of a streamed list."""
@@ -62,12 +60,12 @@ async def reflect(
     writer: StoreWriter[T],
     *,
     namespace: str = "",
-    on_change: Callable[[Change[T]], None],
+    on_change: Callable[[StoreChange[T]], None],
     on_relist: Callable[[Relist[T]], None] | None = None,
     clock: Clock,
     rng: Random,
     options: WatchOptions | None = None,
-    observe: Callable[[WatchReport], None] | None = None,
+    on_report: Callable[[WatchReport], None] | None = None,
 ) -> NoReturn:
     """List and watch ``resource`` into ``writer``, for ever.
 
@@ -75,7 +73,7 @@ async def reflect(
     is called after the store has changed; ``on_relist`` at the end of each list, before
     ``on_change`` is told of what has vanished, so that a reader may doubt it first.
     """
-    follower = _Follower(
+    reflector = _Reflector(
         client,
         resource,
         writer,
@@ -85,10 +83,10 @@ async def reflect(
         clock=clock,
         rng=rng,
         options=options or WatchOptions(),
-        observe=observe or (lambda report: None),
+        on_report=on_report or (lambda report: None),
     )
     while True:
-        seconds = await follower.turn()
+        seconds = await reflector.run_once()
         await asyncio.sleep(seconds)
 
 
@@ -96,7 +94,7 @@ class _NoWatchList(Exception):
     """The server does not stream initial lists."""
 
 
-class _Follower(Generic[T]):
+class _Reflector(Generic[T]):
     """One kind, followed turn by turn: a list if need be, then a stream until that ends."""
 
     def __init__(
@@ -106,28 +104,28 @@ class _Follower(Generic[T]):
         writer: StoreWriter[T],
         namespace: str,
         *,
-        on_change: Callable[[Change[T]], None],
+        on_change: Callable[[StoreChange[T]], None],
         on_relist: Callable[[Relist[T]], None] | None,
         clock: Clock,
         rng: Random,
         options: WatchOptions,
-        observe: Callable[[WatchReport], None],
+        on_report: Callable[[WatchReport], None],
     ) -> None:
         self._client = client
         self._resource = resource
         self._namespace = namespace
         self._writer = writer
-        self._intake = Intake(
+        self._updater = StoreUpdater(
             resource,
             writer,
             on_change=on_change,
             on_relist=on_relist,
-            on_skip=lambda message: self._report(WatchSign.UNDECODABLE, message),
+            on_skip=lambda message: self._report(WatchProblem.UNDECODABLE, message),
         )
         self._clock = clock
-        self._dice = rng
+        self._rng = rng
         self._options = options
-        self._observe = observe
+        self._on_report = on_report
         self._backoff = Backoff(
             rng,
             floor_seconds=options.backoff_floor_seconds,
@@ -147,43 +145,45 @@ class _Follower(Generic[T]):
         self._old_lists = 0
         self._events = 0
 
-    async def turn(self) -> float:
+    async def run_once(self) -> float:
         """List and watch until something ends it; how long to wait before the next turn."""
         self._progress = False
         began_at = self._clock.monotonic()
-        trouble = await self._attempt()
+        failure = await self._attempt()
         lived_seconds = self._clock.monotonic() - began_at
         floor_seconds = self._options.backoff_floor_seconds
         if self._progress:
             self._backoff.reset()
             self._stalls = 0
-            if trouble is None and lived_seconds >= floor_seconds:
+            if failure is None and lived_seconds >= floor_seconds:
                 return 0.0
-        trouble = trouble or Trouble(WatchSign.CLOSED, "the stream ended", stream_opened=True)
-        if self._version and trouble.stream_opened and not self._progress:
+        failure = failure or WatchFailure(
+            WatchProblem.CLOSED, "the stream ended", stream_opened=True
+        )
+        if self._version and failure.stream_opened and not self._progress:
             self._stalls += 1
             if self._stalls >= self._options.stalled_after:
                 self._stalls = 0
-                trouble = Trouble(WatchSign.STALLED, str(trouble), start_over=True)
-        if trouble.start_over:
+                failure = WatchFailure(WatchProblem.STALLED, str(failure), start_over=True)
+        if failure.start_over:
             self._version = ""
         # An attempt that hung has waited already: on top of it, a wait would only be blindness.
         patience = max(floor_seconds, self._backoff.next_seconds() - lived_seconds)
-        delay = max(patience, min(trouble.retry_seconds, MOST_PATIENCE_SECONDS))
-        self._report(trouble.sign, str(trouble), delay)
+        delay = max(patience, min(failure.retry_seconds, MAX_RETRY_AFTER_SECONDS))
+        self._report(failure.problem, str(failure), delay)
         return delay
 
-    async def _attempt(self) -> Trouble | None:
+    async def _attempt(self) -> WatchFailure | None:
         try:
             await self._list_and_watch()
-        except Trouble as trouble:
-            return trouble
+        except WatchFailure as failure:
+            return failure
         except ApiError as error:
-            return trouble_from(error)
+            return failure_from(error)
         except LineTooLong as error:
-            return Trouble(WatchSign.GARBLED, str(error), stream_opened=True)
+            return WatchFailure(WatchProblem.GARBLED, str(error), stream_opened=True)
         except TransportError as error:
-            return Trouble(WatchSign.CUT, str(error), stream_opened=error.committed)
+            return WatchFailure(WatchProblem.CUT, str(error), stream_opened=error.maybe_sent)
         return None
 
     async def _list_and_watch(self) -> None:
@@ -194,7 +194,7 @@ class _Follower(Generic[T]):
                 await self._watch(listing=True)
             except _NoWatchList as why:
                 self._streams_lists = False
-                self._report(WatchSign.NO_WATCH_LIST, str(why))
+                self._report(WatchProblem.NO_WATCH_LIST, str(why))
             else:
                 return
         if not self._version:
@@ -218,8 +218,8 @@ class _Follower(Generic[T]):
             async for page in pages:
                 version = page.resource_version
                 for item in page.items:
-                    self._intake.take(EventType.ADDED, item)
-                    await self._breathe()
+                    self._updater.apply(EventType.ADDED, item)
+                    await self._yield_to_loop()
         await self._end_list(version)
 
     async def _watch(self, *, listing: bool = False) -> None:
@@ -238,11 +238,11 @@ class _Follower(Generic[T]):
             async with aclosing(stream):
                 async for chunk in stream:
                     heard_at = self._clock.monotonic()
-                    self._list_broke = self._intake.listing
+                    self._list_broke = self._updater.listing
                     for line in lines.feed(chunk):
-                        await self._take_line(line)
-                        await self._breathe()
-                    if self._intake.listing and self._clock.monotonic() > list_until:
+                        await self._handle_line(line)
+                        await self._yield_to_loop()
+                    if self._updater.listing and self._clock.monotonic() > list_until:
                         raise _NoWatchList("the list did not come to its end")
         except StreamRefused as refused:
             error = error_from(refused.response, self._clock.now())
@@ -251,17 +251,19 @@ class _Follower(Generic[T]):
             raise error from None
         except TransportError as error:
             silent_seconds = self._clock.monotonic() - heard_at
-            if not error.committed or silent_seconds < _NEARLY * self._options.silence_seconds:
+            if not error.maybe_sent or silent_seconds < _NEARLY * self._options.silence_seconds:
                 raise
             # Dead, or of a kind that nobody changes: where a server has heard nothing newer than
             # we have, it sends no bookmarks. Only a list tells which.
-            raise Trouble(WatchSign.CUT, str(error), stream_opened=True, start_over=True) from error
-        if self._intake.listing:
+            raise WatchFailure(
+                WatchProblem.CUT, str(error), stream_opened=True, start_over=True
+            ) from error
+        if self._updater.listing:
             self._list_broke = True
-            raise Trouble(WatchSign.CLOSED, "the stream ended before its list did")
+            raise WatchFailure(WatchProblem.CLOSED, "the stream ended before its list did")
 
     def _query(self, listing: bool) -> list[tuple[str, str]]:
-        seconds = self._options.watch_seconds * (1 + self._dice.random())
+        seconds = self._options.watch_seconds * (1 + self._rng.random())
         query = [
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
@@ -278,56 +280,56 @@ class _Follower(Generic[T]):
         selector = self._resource.label_selector
         return [("labelSelector", selector)] if selector else []
 
-    async def _take_line(self, line: bytes) -> None:
-        event = _readable(_EVENT.decode, line)
+    async def _handle_line(self, line: bytes) -> None:
+        event = _decoded(_EVENT.decode, line)
         if event.type in _CHANGES:
-            self._advance(self._intake.take(EventType(event.type), event.object))
+            self._resume_from(self._updater.apply(EventType(event.type), event.object))
         elif event.type == "BOOKMARK":
-            await self._take_bookmark(_readable(decode.identity, event.object))
+            await self._handle_bookmark(_decoded(decode.identity, event.object))
         elif event.type == "ERROR":
-            raise trouble_from(error_from_status(event.object), stream_opened=True)
+            raise failure_from(error_from_status(event.object), stream_opened=True)
 
-    async def _take_bookmark(self, bookmark: wire.Identity) -> None:
-        if not self._intake.listing:
-            self._advance(bookmark.resource_version)
+    async def _handle_bookmark(self, bookmark: wire.Identity) -> None:
+        if not self._updater.listing:
+            self._resume_from(bookmark.resource_version)
         elif (bookmark.annotations or {}).get(_END_OF_LIST) == "true":
             await self._end_list(bookmark.resource_version)
         else:
             raise _NoWatchList("a bookmark came before the end of the list")
 
-    def _advance(self, version: str) -> None:
+    def _resume_from(self, version: str) -> None:
         """Resume here next time; a replayed event takes nothing back."""
-        if self._intake.listing:
+        if self._updater.listing:
             return
         if version and not is_older(version, self._version):
             self._version = self._newest = version
         self._progress = True
-        self._writer.heard(self._clock.monotonic())
+        self._writer.mark_fresh(self._clock.monotonic())
 
     def _begin_list(self) -> None:
-        self._intake.begin_list(back_in_time=self._old_lists >= self._options.believe_after)
+        self._updater.begin_list(back_in_time=self._old_lists >= self._options.believe_after)
 
     async def _end_list(self, version: str) -> None:
         self._list_broke = False
         if is_older(version, self._newest) and self._old_lists < self._options.believe_after:
             self._old_lists += 1
             message = f"the list is of version {version}, but {self._newest} has been seen"
-            raise Trouble(WatchSign.BACK_IN_TIME, message)
+            raise WatchFailure(WatchProblem.BACK_IN_TIME, message)
         self._old_lists = 0
         self._progress = True
         self._version = self._newest = version
         now = self._clock.monotonic()
-        self._relist_at = now + self._options.relist_seconds * (0.75 + self._dice.random() / 2)
-        await self._intake.end_list(now, self._breathe)
+        self._relist_at = now + self._options.relist_seconds * (0.75 + self._rng.random() / 2)
+        await self._updater.end_list(now, self._yield_to_loop)
 
-    async def _breathe(self) -> None:
+    async def _yield_to_loop(self) -> None:
         """Give way to other tasks once in a slice of events."""
         self._events += 1
         if self._events % self._options.slice_events == 0:
             await asyncio.sleep(0)
 
-    def _report(self, sign: WatchSign, message: str, retry_seconds: float = 0.0) -> None:
-        self._observe(WatchReport(self._resource.plural, sign, message, retry_seconds))
+    def _report(self, problem: WatchProblem, message: str, retry_seconds: float = 0.0) -> None:
+        self._on_report(WatchReport(self._resource.plural, problem, message, retry_seconds))
 
 
 _NEARLY = 0.9
@@ -344,9 +346,9 @@ class _Event(msgspec.Struct):
 _EVENT = msgspec.json.Decoder(_Event)
 
 
-def _readable(read: Callable[[bytes | msgspec.Raw], Read], raw: bytes | msgspec.Raw) -> Read:
+def _decoded(read: Callable[[bytes | msgspec.Raw], Read], raw: bytes | msgspec.Raw) -> Read:
     try:
         return read(raw)
-    except decode.UNDECODABLE as error:
+    except decode.DECODE_ERRORS as error:
         message = f"not a watch event: {error}"
-        raise Trouble(WatchSign.GARBLED, message, stream_opened=True) from None
+        raise WatchFailure(WatchProblem.GARBLED, message, stream_opened=True) from None

@@ -10,26 +10,26 @@ from typing import Annotated
 
 import msgspec
 
-from spotalis.kube.config_error import NO_CREDENTIALS, ConfigError
+from spotalis.kube.config.errors import NO_CREDENTIALS, ConfigError
 
 API_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
 PLUGIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class CompletedProcess:
     """How a program ended."""
 
     status: int
-    output: bytes = b""
-    complaint: bytes = b""
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
-Run = Callable[[Sequence[str], Mapping[str, str]], Awaitable[Finished]]
+RunProgram = Callable[[Sequence[str], Mapping[str, str]], Awaitable[CompletedProcess]]
 """Runs a command line in an environment; OSError if it cannot be started or takes too long."""
 
 
-async def run_program(command: Sequence[str], environment: Mapping[str, str]) -> Finished:
+async def run_program(command: Sequence[str], environment: Mapping[str, str]) -> CompletedProcess:
     """Run a program without a terminal, for at most ``PLUGIN_SECONDS``."""
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -40,12 +40,12 @@ async def run_program(command: Sequence[str], environment: Mapping[str, str]) ->
     )
     try:
         async with asyncio.timeout(PLUGIN_SECONDS):
-            output, complaint = await process.communicate()
+            stdout, stderr = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return Finished(process.returncode or 0, output, complaint)
+    return CompletedProcess(process.returncode or 0, stdout, stderr)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class ExecPlugin:
     install_hint: str = ""
     cluster: Mapping[str, object] | None = None
     """Told to the plugin where the kubeconfig says ``provideClusterInfo``."""
-    run: Run = run_program
+    run_program: RunProgram = run_program
 
-    async def ask(self) -> PluginCredential:
+    async def run(self) -> PluginCredential:
         """Run the plugin.
 
         Raises:
             ConfigError: it is missing, fails, or prints something else.
         """
         try:
-            finished = await self.run((self.command, *self.args), self._environment())
+            finished = await self.run_program((self.command, *self.args), self._environment())
         except FileNotFoundError:
             raise self._error("is not installed", *self.install_hint.splitlines()) from None
         except TimeoutError:
@@ -87,9 +87,9 @@ class ExecPlugin:
         except OSError as error:
             raise self._error(f"cannot be run: {error.strerror}") from None
         if finished.status != 0:
-            complaint = finished.complaint.decode("utf-8", "replace").splitlines()
-            raise self._error(f"failed with status {finished.status}", *complaint[-5:])
-        return self._read(finished.output)
+            lines = finished.stderr.decode("utf-8", "replace").splitlines()
+            raise self._error(f"failed with status {finished.status}", *lines[-5:])
+        return self._read(finished.stdout)
 
     def _environment(self) -> dict[str, str]:
         spec: dict[str, object] = {"interactive": False}
@@ -101,9 +101,9 @@ class ExecPlugin:
             "KUBERNETES_EXEC_INFO": msgspec.json.encode(info).decode(),
         }
 
-    def _read(self, output: bytes) -> PluginCredential:
+    def _read(self, stdout: bytes) -> PluginCredential:
         try:
-            answer = msgspec.json.decode(output, type=_ExecCredential)
+            answer = msgspec.json.decode(stdout, type=_ExecCredential)
         except ValueError as error:
             raise self._error(f"printed no ExecCredential: {error}") from None
         if answer.api_version != self.api_version:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from spotalis.kube import kubeconfig as files
-from spotalis.kube.auth import Credentials, Material
-from spotalis.kube.config_error import BAD_KUBECONFIG, NO_CLUSTER, NO_SUCH_ENTRY, ConfigError
-from spotalis.kube.exec_plugin import Run, run_program
-from spotalis.kube.kubeconfig import Cluster, Entry, Kubeconfig, User
-from spotalis.kube.proxy import proxy_for
-from spotalis.kube.users import credentials_of, material
+from spotalis.kube.config import kubeconfig as files
+from spotalis.kube.config.credentials import Credentials, PemSource
+from spotalis.kube.config.errors import BAD_KUBECONFIG, NO_CLUSTER, NO_SUCH_ENTRY, ConfigError
+from spotalis.kube.config.exec_plugin import RunProgram, run_program
+from spotalis.kube.config.kubeconfig import Cluster, Entry, Kubeconfig, User
+from spotalis.kube.config.proxy import proxy_for
+from spotalis.kube.config.users import credentials_of, read_pem_source
 
 __all__ = ["ClusterAccess", "ConfigError", "load"]
 
@@ -32,7 +32,7 @@ class ClusterAccess:
     server: str
     """Its URL, perhaps with a path."""
     credentials: Credentials = field(default_factory=Credentials)
-    ca: Material | None = None
+    ca: PemSource | None = None
     """Whom to trust; None: whom the system trusts."""
     verify: bool = True
     tls_server_name: str = ""
@@ -51,7 +51,7 @@ def load(
     kubeconfig: str = "",
     context: str = "",
     in_cluster_dir: Path = IN_CLUSTER_DIR,
-    run: Run = run_program,
+    run: RunProgram = run_program,
 ) -> ClusterAccess:
     """Find the cluster: ``kubeconfig``, $KUBECONFIG, ~/.kube/config, the pod's service account.
 
@@ -109,7 +109,7 @@ def _from_context(
     name: str,
     looked_at: tuple[str, ...],
     environment: Mapping[str, str],
-    run: Run,
+    run: RunProgram,
 ) -> ClusterAccess:
     context = _entry("context", name, config.contexts, looked_at).value
     cluster_name, user_name = context.cluster or "", context.user or ""
@@ -118,7 +118,7 @@ def _from_context(
     if user_name:
         user = _entry("user", user_name, config.users, looked_at)
     server = _server(cluster_name, cluster.value)
-    ca = material(
+    ca = read_pem_source(
         cluster.value.certificate_authority_data,
         cluster.value.certificate_authority,
         cluster.folder,
@@ -127,7 +127,7 @@ def _from_context(
     return ClusterAccess(
         server=server,
         credentials=credentials_of(
-            user, user_name, cluster.value, ca=ca, environment=environment, run=run
+            user, user_name, cluster.value, ca=ca, environment=environment, run_program=run
         ),
         ca=ca,
         verify=not cluster.value.insecure_skip_tls_verify,

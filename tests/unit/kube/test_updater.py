@@ -7,9 +7,9 @@ import json
 
 import msgspec
 
-from spotalis.kube.intake import Intake, Relist
 from spotalis.kube.resources import PODS
 from spotalis.kube.store import EventType, Store, StoreWriter
+from spotalis.kube.watch.updater import Relist, StoreUpdater
 from spotalis.model.objects import Pod
 
 
@@ -23,14 +23,14 @@ def a_list_of(writer: StoreWriter[Pod], *names: str) -> Relist[Pod]:
     async def on() -> None:
         pass
 
-    intake = Intake(
+    intake = StoreUpdater(
         PODS, writer, on_change=lambda change: None, on_relist=told.append, on_skip=skipped
     )
     intake.begin_list(back_in_time=False)
     for name in names:
         metadata = {"namespace": writer.scope, "name": name, "uid": name, "resourceVersion": "1"}
         pod = {"metadata": metadata, "spec": {}, "status": {}}
-        intake.take(EventType.ADDED, msgspec.Raw(json.dumps(pod).encode()))
+        intake.apply(EventType.ADDED, msgspec.Raw(json.dumps(pod).encode()))
     asyncio.run(intake.end_list(0.0, on))
     [relist] = told
     return relist
@@ -42,10 +42,10 @@ def test_each_namespace_has_a_first_list_and_totals_of_its_own() -> None:
     first = a_list_of(shop, "a", "b", "c")
     again = a_list_of(shop, "a")
     other = a_list_of(data, "z")
-    assert (first.first, first.total, first.added) == (True, 3, 3)
-    assert (again.first, again.total, [pod.name for pod in again.vanished]) == (
+    assert (first.is_first, first.total, first.added) == (True, 3, 3)
+    assert (again.is_first, again.total, [pod.name for pod in again.vanished]) == (
         False,
         1,
         ["b", "c"],
     )
-    assert (other.first, other.total, other.vanished) == (True, 1, ())
+    assert (other.is_first, other.total, other.vanished) == (True, 1, ())

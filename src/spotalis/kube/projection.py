@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
-from spotalis.kube import quantity, wire
+from spotalis.kube import wire
 from spotalis.kube.interner import Interner
 from spotalis.model.objects import LabelSelector, NodeTerms, PodShape, Requirement, Toleration
-
-Amounts = dict[str, int]
-"""Resource name to amount: millicores of ``cpu``, units (bytes) of everything else."""
+from spotalis.model.pod_requests import InitContainer, effective_requests, pod_requests
+from spotalis.model.quantity import ResourceList, parse_resource_list
 
 NEVER = Requirement("", "In")
 """Matches no labels at all."""
@@ -23,15 +20,7 @@ def shape_of(spec: wire.PodSpec) -> PodShape:
     return _SHAPES.get(key) or _SHAPES.keep(key, _shape(spec))
 
 
-def amounts(quantities: wire.Quantities) -> Amounts:
-    """The parsed quantities."""
-    return {
-        name: quantity.parse(written, parts=1000 if name == "cpu" else 1)
-        for name, written in (quantities or {}).items()
-    }
-
-
-def other(amounts: Amounts, *, besides: tuple[str, ...] = ("cpu", "memory")) -> _Sorted:
+def other(amounts: ResourceList, *, besides: tuple[str, ...] = ("cpu", "memory")) -> _Sorted:
     """What is left besides these, sorted by name, without zeros."""
     return tuple(sorted((k, v) for k, v in amounts.items() if v and k not in besides))
 
@@ -80,7 +69,7 @@ def _is_sidecar(container: wire.Container) -> bool:
 
 
 def _shape(spec: wire.PodSpec) -> PodShape:
-    requests = _requests(spec)
+    requests = _pod_requests(spec)
     return PodShape(
         cpu_millis=requests.get("cpu", 0),
         memory_bytes=requests.get("memory", 0),
@@ -96,44 +85,25 @@ def _shape(spec: wire.PodSpec) -> PodShape:
             )
             for toleration in _TOLERATIONS.decode(spec.tolerations) or ()
         ),
-        apart=_apart(spec.affinity),
+        anti_affinity=_anti_affinity(spec.affinity),
     )
 
 
-def _requests(spec: wire.PodSpec) -> Amounts:
-    """The scheduler's rule: what runs at once, or the largest moment of initialisation."""
-    running = _sum(_container_requests(container.resources) for container in spec.containers or ())
-    sidecars: Amounts = {}
-    highest: Amounts = {}
-    for container in spec.init_containers or ():
-        wanted = _container_requests(container.resources)
-        if _is_sidecar(container):
-            running = _sum((running, wanted))
-            sidecars = _sum((sidecars, wanted))
-            highest = _largest(highest, sidecars)
-        else:
-            highest = _largest(highest, _sum((sidecars, wanted)))
-    total = _largest(running, highest)
-    total |= _container_requests(spec.resources)  # said for the pod as a whole
-    return _sum((total, amounts(_QUANTITIES.decode(spec.overhead))))
+def _pod_requests(spec: wire.PodSpec) -> ResourceList:
+    return pod_requests(
+        (_requests(container.resources) for container in spec.containers or ()),
+        (
+            InitContainer(_requests(container.resources), _is_sidecar(container))
+            for container in spec.init_containers or ()
+        ),
+        pod_level=_requests(spec.resources),
+        overhead=parse_resource_list(_QUANTITIES.decode(spec.overhead)),
+    )
 
 
-def _container_requests(raw: msgspec.Raw) -> Amounts:
-    """Requests; a limit without a request is one (the API's default, absent in templates)."""
+def _requests(raw: msgspec.Raw) -> ResourceList:
     resources = _RESOURCES.decode(raw) or wire.Resources()
-    return amounts(resources.limits) | amounts(resources.requests)
-
-
-def _sum(parts: Iterable[Amounts]) -> Amounts:
-    total: Amounts = {}
-    for part in parts:
-        for name, amount in part.items():
-            total[name] = total.get(name, 0) + amount
-    return total
-
-
-def _largest(one: Amounts, another: Amounts) -> Amounts:
-    return {k: max(one.get(k, 0), another.get(k, 0)) for k in one.keys() | another.keys()}
+    return effective_requests(resources.requests, resources.limits)
 
 
 def _affinity(affinity: msgspec.Raw) -> NodeTerms:
@@ -141,7 +111,7 @@ def _affinity(affinity: msgspec.Raw) -> NodeTerms:
     return node_terms(node.required_during_scheduling_ignored_during_execution if node else None)
 
 
-def _apart(affinity: msgspec.Raw) -> tuple[tuple[str, LabelSelector], ...]:
+def _anti_affinity(affinity: msgspec.Raw) -> tuple[tuple[str, LabelSelector], ...]:
     """Of the own namespace's pods: terms that name namespaces are read as if they did not."""
     pods = (_AFFINITY.decode(affinity) or wire.Affinity()).pod_anti_affinity
     terms = (pods and pods.required_during_scheduling_ignored_during_execution) or ()

@@ -135,4 +135,4 @@ def test_required_pod_anti_affinity_is_kept_and_preferred_is_not() -> None:
     preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": term}]}
     app = LabelSelector((Requirement("app", "In", ("api",)),))
     found = shape(affinity={"podAntiAffinity": {**required, **preferred}})
-    assert found.apart == (("kubernetes.io/hostname", app),)
+    assert found.anti_affinity == (("kubernetes.io/hostname", app),)

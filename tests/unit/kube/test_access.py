@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spotalis.kube.config import ClusterAccess, ConfigError, load
+from spotalis.kube.config.access import ClusterAccess, ConfigError, load
 from tests.support.api_objects import Json
 from tests.support.manual_clock import ManualClock
 

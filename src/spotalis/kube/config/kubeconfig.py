@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 import yaml
 
-from spotalis.kube.config_error import BAD_KUBECONFIG, ConfigError
+from spotalis.kube.config.errors import BAD_KUBECONFIG, ConfigError
 
 try:
     from yaml import CSafeLoader as Loader

@@ -1,0 +1,1 @@
+"""How to reach a cluster: kubeconfig files, in-cluster configuration, and credentials."""

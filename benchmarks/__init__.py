@@ -1,1 +1,4 @@
-"""Programs with figures (performance.md): never timed tests, always side by side in one run."""
+"""Benchmarks: programs that measure and print figures. No test asserts on them.
+
+Compare two versions only by runs on the same machine at the same time.
+"""

@@ -1,4 +1,4 @@
-"""One measured figure."""
+"""The result type of all benchmarks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """A number, its unit, what it is held against, and how it was got."""
+    """A measured value with its unit, its goal if it has one, and how it was measured."""
 
     name: str
     value: float
@@ -18,7 +18,7 @@ class Figure:
 
     @property
     def shown(self) -> str:
-        """The number as printed."""
+        """The value and unit as printed in the table."""
         return (
             f"{self.value:,.1f} {self.unit}"
             if self.value < 1000
@@ -27,7 +27,7 @@ class Figure:
 
     @property
     def goal(self) -> str:
-        """What it should be."""
+        """The goal as printed in the table; empty without a goal."""
         if self.at_most is not None:
             return f"goal < {self.at_most:g} {self.unit}"
         if self.at_least is not None:
@@ -36,7 +36,7 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is; None without a goal."""
+        """Whether the value meets its goal; None without a goal."""
         if self.at_most is not None:
             return self.value < self.at_most
         if self.at_least is not None:
@@ -44,5 +44,5 @@ class Figure:
         return None
 
     def as_json(self) -> dict[str, object]:
-        """All of it."""
+        """The figure as written by ``--json``."""
         return {**asdict(self), "met": self.met}

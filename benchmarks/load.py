@@ -1,7 +1,7 @@
-"""A client of the webhook in a process of its own: ``python -m benchmarks.load < plan.json``.
+"""Load generator for the webhook, a separate process: ``python -m benchmarks.load < plan.json``.
 
-Open loop: reviews leave at a fixed rate whether or not earlier ones are answered, and each is timed
-from the instant at which it was due, so that a stall counts for everybody who had to wait.
+An open loop: admission requests are sent at a fixed rate, answered or not. Latency counts from the
+time at which a request was due, so a stall counts for every request that it delays.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.objects import pod_spec
 
 
-def review(namespace: str, owner: dict[str, str]) -> bytes:
-    """A review of a pod that a ReplicaSet makes, as the API server writes it."""
+def admission_request(namespace: str, owner: dict[str, str]) -> bytes:
+    """The API server's admission request for a pod that a ReplicaSet creates."""
     reference = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -60,19 +60,22 @@ def review(namespace: str, owner: dict[str, str]) -> bytes:
 
 
 async def run(plan: dict[str, Any]) -> list[float]:
-    """Seconds that each review took; an answer other than 200 ends the run."""
+    """Run the load that the plan describes; return the latency of each request in seconds.
+
+    Exits the process if a response has another status than 200.
+    """
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    due: asyncio.Queue[float | None] = asyncio.Queue()
-    taken: list[float] = []
+    due_times: asyncio.Queue[float | None] = asyncio.Queue()
+    latencies: list[float] = []
     owners = plan["owners"]
     total = int(plan["rate"] * plan["seconds"])
-    bodies = [review("default", owners[n % len(owners)]) for n in range(total)]
+    bodies = [admission_request("default", owners[n % len(owners)]) for n in range(total)]
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], ssl=context)
-        while (at := await due.get()) is not None:
+        while (at := await due_times.get()) is not None:
             body = bodies.pop()
             head = (
                 "POST /mutate HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\n"
@@ -81,11 +84,11 @@ async def run(plan: dict[str, Any]) -> list[float]:
             writer.write(head.encode() + body)
             answer = await reader.readuntil(b"\r\n\r\n")
             if not answer.startswith(b"HTTP/1.1 200"):
-                raise SystemExit(f"not answered: {answer[:200]!r}")
+                raise SystemExit(f"unexpected response: {answer[:200]!r}")
             lines = answer.lower().split(b"\r\n")
             length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
             await reader.readexactly(length)
-            taken.append(time.perf_counter() - at)
+            latencies.append(time.perf_counter() - at)
         writer.close()
 
     async with asyncio.TaskGroup() as group:
@@ -97,10 +100,10 @@ async def run(plan: dict[str, Any]) -> list[float]:
             at = began + number / plan["rate"]
             if (ahead := at - time.perf_counter()) > 0:
                 await asyncio.sleep(ahead)
-            due.put_nowait(at)
+            due_times.put_nowait(at)
         for _ in range(plan["connections"]):
-            due.put_nowait(None)
-    return taken
+            due_times.put_nowait(None)
+    return latencies
 
 
 if __name__ == "__main__":

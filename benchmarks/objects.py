@@ -1,4 +1,4 @@
-"""Realistic objects: a pod of 6 kB and more, as injectors, probes and managed fields make them."""
+"""Objects of realistic size: sidecars, probes and managed fields bring a pod to 6 kB."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ NODES = 200
 
 
 def node_name(number: int) -> str:
-    """Nodes are shared evenly."""
+    """Name of the node that a pod with this number runs on; pods spread evenly."""
     return f"node-{number % NODES}"
 
 
 def node(number: int) -> dict[str, Any]:
-    """Every other node is spot."""
+    """A node; odd numbers are spot, even numbers on-demand."""
     labels = {
         "kubernetes.io/hostname": node_name(number),
         "kubernetes.io/os": "linux",
@@ -29,7 +29,7 @@ def node(number: int) -> dict[str, Any]:
 
 
 def deployment(name: str, replicas: int) -> dict[str, Any]:
-    """An opted-in Deployment whose pods look like :func:`pod`."""
+    """An enabled Deployment whose pods look like :func:`pod`."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -50,7 +50,7 @@ def deployment(name: str, replicas: int) -> dict[str, Any]:
 
 
 def pod_spec() -> dict[str, Any]:
-    """Two containers with probes, environment and mounts."""
+    """Pod spec of two containers with probes and environment variables."""
     container: dict[str, Any] = {
         "image": "registry.example/team/service:1.42.0",
         "env": [{"name": f"SETTING_{i}", "value": f"value-of-setting-{i}"} for i in range(20)],
@@ -64,7 +64,7 @@ def pod_spec() -> dict[str, Any]:
 
 
 def pod(number: int, owner: str, owner_uid: str) -> dict[str, Any]:
-    """A running pod on its node, with the metadata that real clusters put on it."""
+    """A running pod with metadata as a real cluster writes it."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

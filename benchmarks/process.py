@@ -1,4 +1,4 @@
-"""The operator as a process on the real control plane: memory, and the webhook's latency."""
+"""Memory and webhook latency of an operator process on the real control plane."""
 
 from __future__ import annotations
 
@@ -25,8 +25,10 @@ from tests.support.real_bed import BedConfig, RealBed
 WORKLOADS = 1_000
 PODS_EACH = 10
 SCALED_TO = 50
-"""Replicas of each before the load, more than it brings reviews: each could be of a pod that is
-missing. What its owner does not want (yet) the webhook holds back a moment, to hear of it.
+"""Replicas of each workload during the load, more than the load has requests per workload.
+
+Every request is then for a pod that its owner lacks. The webhook delays a request for a surplus pod
+until its cache shows why the pod exists; that delay is not what this benchmark measures.
 """
 IDLE_SECONDS = 30
 RATE = 1_000
@@ -35,7 +37,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def measure() -> list[Figure]:
-    """1,000 workloads and 10,000 pods, then 1,000 reviews a second."""
+    """Measure with 1,000 workloads and 10,000 pods, at 1,000 admission requests per second."""
     binaries = build.obtain(lambda line: print(line, file=sys.stderr))
     ports = claim_ports()
     with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
@@ -50,7 +52,7 @@ def measure() -> list[Figure]:
 
 
 def _fill(bed: RealBed) -> list[dict[str, str]]:
-    """Nodes, Deployments and running pods; who owns them."""
+    """Create nodes, Deployments and running pods; return the ReplicaSets that own the pods."""
     print("filling the cluster (about two minutes)", file=sys.stderr, flush=True)
     with ThreadPoolExecutor(8) as pool:
 
@@ -66,7 +68,7 @@ def _fill(bed: RealBed) -> list[dict[str, str]]:
             within=120,
             what="every Deployment has its ReplicaSet",
         )
-        # Its controllers would undo what follows; memory and webhook need only what is stored.
+        # Its controllers would delete the pods created below; the figures need stored objects only.
         bed.stop_process("kube-controller-manager")
         owners = [
             {"name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
@@ -74,8 +76,8 @@ def _fill(bed: RealBed) -> list[dict[str, str]]:
         ]
         pods = []
         for index, owner in enumerate(owners):
-            for each in range(PODS_EACH):
-                body = pod(index * PODS_EACH + each, owner["name"], owner["uid"])
+            for nth in range(PODS_EACH):
+                body = pod(index * PODS_EACH + nth, owner["name"], owner["uid"])
                 for key in ("uid", "resourceVersion", "managedFields", "creationTimestamp"):
                     body["metadata"].pop(key)
                 pods.append(post("/api/v1/namespaces/default/pods", body))
@@ -101,10 +103,10 @@ def _measure(
     bed: RealBed, folder: Path, ports: tuple[int, ...], owners: list[dict[str, str]]
 ) -> list[Figure]:
     webhook, metrics, health = ports[:3]
-    registered = yaml.safe_load((ROOT / "build" / "k8s" / "webhook.yaml").read_text())
-    for entry in registered["webhooks"]:
+    configuration = yaml.safe_load((ROOT / "build" / "k8s" / "webhook.yaml").read_text())
+    for entry in configuration["webhooks"]:
         entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
-    bed.apply([registered])
+    bed.apply([configuration])
     command = [sys.executable, "-m", "spotalis", "controller", "--host", "127.0.0.1"]
     command += ["--kubeconfig", str(bed.kubeconfig("spotalis")), "--webhook-port", str(webhook)]
     command += ["--metrics-port", str(metrics), "--health-port", str(health)]
@@ -120,7 +122,7 @@ def _measure(
                 name="start to ready",
                 value=ready_seconds,
                 unit="s",
-                how="process start, lists of everything, certificate made",
+                how="process start, initial lists, certificate creation",
             ),
             *_memory(operator.pid, "after 30 s idle", 80.0),
         ]
@@ -176,13 +178,13 @@ def _latency(port: int, connections: int, owners: list[dict[str, str]]) -> list[
         check=True,
         cwd=ROOT,
     )
-    taken = sorted(json.loads(done.stdout))
-    assert len(taken) == RATE * SECONDS
-    how = f"open loop, {RATE} reviews/s for {SECONDS} s, TLS keep-alive, client on the other core"
+    latencies = sorted(json.loads(done.stdout))
+    assert len(latencies) == RATE * SECONDS
+    how = f"open loop, {RATE} requests/s for {SECONDS} s, TLS keep-alive, client on the other core"
     return [
         Figure(
             name=f"webhook {word} at {connections} connections",
-            value=1000 * taken[min(len(taken) - 1, int(len(taken) * share))],
+            value=1000 * latencies[min(len(latencies) - 1, int(len(latencies) * share))],
             unit="ms",
             at_most=10.0 if word == "p99" and connections == 32 else None,
             how=how if word == "p50" else "",

@@ -1,25 +1,25 @@
-"""Builds the binaries of the real test bed, or finds them.
+"""Find the binaries of the real test bed, and build those that are missing.
 
-    python testbed/build.py            build what is missing; one line per binary
-    python testbed/build.py --where    build nothing; say where each binary is
+    python testbed/build.py            build missing binaries; print one line per binary
+    python testbed/build.py --where    print the path of each binary; build nothing
 
-The control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), kubectl and
-kwok are Go modules; three small modules beside this file name them as tools, and their committed
-go.sum files are the pin. A cold build takes about eight minutes on two cores, once a machine.
+The control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), kubectl and kwok
+are built from Go modules. Three small modules in this folder list them as tools; the committed
+go.sum files pin the versions. The first build on a machine takes about eight minutes on two cores.
 
-A binary is looked for in this order:
+Each binary is searched for in this order:
 
-1. the folder that $KUBEBUILDER_ASSETS names (as `setup-envtest` sets it), if the binary there says
-   that it is of the pinned Kubernetes minor version (etcd: any 3.x); it never has all six;
-2. the cache folder: $XDG_CACHE_HOME/spotalis/testbed/<stamp>, ~/.cache by default. The stamp is
-   made of the go.mod and go.sum files, the build flags and the Go version;
-3. a build with the Go on the PATH.
+1. the folder $KUBEBUILDER_ASSETS, as `setup-envtest` sets it, if the binary there reports the
+   pinned Kubernetes minor version (etcd: any 3.x). This folder never contains all six binaries.
+2. the cache folder: $XDG_CACHE_HOME/spotalis/testbed/<stamp>, by default under ~/.cache. The stamp
+   is derived from the go.mod and go.sum files, the build flags and the Go version.
+3. a build with the Go on the PATH. Go never downloads another toolchain.
 
-Two builds at once: the second waits for the first. An interrupted build leaves nothing that would
-be taken for a binary. Go never downloads another toolchain for it.
+Of two concurrent builds, the second waits for the first. An interrupted build leaves no partial
+binary behind.
 
-Exit status: 0 all there, 1 a build failed, 3 it cannot be built here (no Go, or too old a one),
-130 interrupted. Python 3.11, standard library only.
+Exit status: 0 all binaries are available, 1 a build failed, 3 Go is missing or too old,
+130 interrupted. Needs Python 3.11 and the standard library only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ HERE = Path(__file__).resolve().parent
 """The folder with the three Go modules."""
 
 KUBERNETES = (1, 36, 1)
-"""The pinned Kubernetes version; kubernetes/go.mod says the same, and the binaries report it."""
+"""The pinned Kubernetes version, as in kubernetes/go.mod. The binaries report it."""
 
 _VERSION = ".".join(map(str, KUBERNETES))
 _VERSION_VARIABLES = "k8s.io/component-base/version"
@@ -62,7 +62,7 @@ _BUILD = ["build", "-trimpath", "-buildvcs=false", "-ldflags", _LINKER_FLAGS]
 
 @dataclass(frozen=True)
 class Binary:
-    """One program of the bed: its name, the module folder that pins it, its Go package."""
+    """A program of the test bed: its name, the folder of its Go module, its Go package."""
 
     name: str
     module: str
@@ -79,51 +79,53 @@ BINARIES = (
     Binary("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
     Binary("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
 )
-"""All programs of the bed, in the order in which they are built."""
+"""All programs of the test bed, in build order."""
 
 
 class UnobtainableError(Exception):
-    """The binaries are not here and cannot be built here; the message is one line for a person."""
+    """Binaries are missing and cannot be built on this machine. The message is one line."""
 
 
 class BuildFailedError(Exception):
-    """Go is there, but a build failed; the message holds the last lines that Go printed."""
+    """A build failed. The message ends with the last lines of Go's output."""
 
 
-Say = Callable[[str], None]
-"""Takes one line of progress."""
+Report = Callable[[str], None]
+"""Receives one line of progress."""
 
 
-def say(line: str) -> None:
-    """Prints one line at once: a build is long, and its reader may be a pipe."""
+def print_now(line: str) -> None:
+    """Print a line without buffering, because builds are slow and stdout may be a pipe."""
     print(line, flush=True)
 
 
-def obtain(say: Say = say, environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """Finds every binary, and builds the missing ones.
+def obtain(
+    report: Report = print_now, environment: Mapping[str, str] = os.environ
+) -> dict[str, Path]:
+    """Find all binaries and build those that are missing. Returns paths by name.
 
-    Returns: the path of each binary by its name, all of BINARIES.
-    Raises: UnobtainableError, BuildFailedError, OSError (the cache folder cannot be written).
+    Raises UnobtainableError, BuildFailedError, and OSError if the cache folder is not writable.
     """
     found = find(environment)
     for name, path in found.items():
-        say(f"have  {name:<24} {path}")
+        report(f"have  {name:<24} {path}")
     missing = [binary for binary in BINARIES if binary.name not in found]
     if not missing:
         return found
     go = _go_that_can_build(environment)
     folder = cache_folder(go.version, environment)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock", say):
-        for leftover in folder.glob(".*.part"):  # of an interrupted build: the lock is ours
+    with _locked(folder / ".lock", report):
+        # Left by interrupted builds: this process holds the lock.
+        for leftover in folder.glob(".*.part"):
             leftover.unlink()
         for binary in missing:
-            found[binary.name] = _build(binary, folder / binary.name, go, say, environment)
+            found[binary.name] = _build(binary, folder / binary.name, go, report, environment)
     return {binary.name: found[binary.name] for binary in BINARIES}
 
 
 def find(environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """Finds what needs no build. Returns paths by name; what is missing is left out."""
+    """Find existing binaries without building. Returns paths by name; missing ones are omitted."""
     folders = _cache_folders(environment)
     found: dict[str, Path] = {}
     for binary in BINARIES:
@@ -137,18 +139,20 @@ def find(environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
 
 
 def cache_folder(go_version: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Where binaries built by this Go version ("go1.26.8") from the present pins are kept."""
+    """The folder for binaries that this Go version ("go1.26.8") builds from the current pins."""
     return _cache_root(environment) / f"{_pins()}-{go_version}"
 
 
 def _cache_root(environment: Mapping[str, str]) -> Path:
-    base = environment.get("XDG_CACHE_HOME", "")  # the standard says: relative ones are ignored
+    base = environment.get(
+        "XDG_CACHE_HOME", ""
+    )  # the XDG specification says to ignore relative paths
     home = Path(base) if base.startswith("/") else Path.home() / ".cache"
     return home / "spotalis" / "testbed"
 
 
 def _cache_folders(environment: Mapping[str, str]) -> list[Path]:
-    """The folder of the Go at hand; without one that serves, any of the same pins, newest first."""
+    """The folder of the installed Go, or without a usable Go all folders of the same pins."""
     with contextlib.suppress(UnobtainableError):
         return [cache_folder(_go_that_can_build(environment).version, environment)]
     folders = _cache_root(environment).glob(f"{_pins()}-*")
@@ -157,7 +161,7 @@ def _cache_folders(environment: Mapping[str, str]) -> list[Path]:
 
 @functools.cache
 def _pins() -> str:
-    """Twelve hexadecimal digits that change with every pin and with the build flags."""
+    """Twelve hexadecimal digits that change with any pin, the build flags and the platform."""
     digest = hashlib.sha256(" ".join([*_BUILD, platform.machine()]).encode())
     for module in sorted({binary.module for binary in BINARIES}):
         for name in ("go.mod", "go.sum"):
@@ -166,7 +170,7 @@ def _pins() -> str:
 
 
 def _in_assets(name: str, environment: Mapping[str, str]) -> Path | None:
-    """The binary in $KUBEBUILDER_ASSETS, unless it is of a version that must not be mixed in."""
+    """The binary in $KUBEBUILDER_ASSETS, if it is of the pinned version."""
     assets = environment.get("KUBEBUILDER_ASSETS")
     path = Path(assets, name).absolute() if assets else None
     if path is None or not (path.is_file() and os.access(path, os.X_OK)):
@@ -193,7 +197,7 @@ class _Go:
 
 
 @functools.cache
-def _ask_go_its_version(path: str) -> str:
+def _go_version(path: str) -> str:
     environment = {**os.environ, "GOTOOLCHAIN": "local", "GOFLAGS": "", "GOWORK": "off"}
     try:
         answer = subprocess.run(
@@ -201,7 +205,7 @@ def _ask_go_its_version(path: str) -> str:
             capture_output=True, text=True, timeout=60, check=True, cwd="/", env=environment,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        raise UnobtainableError(f"the test bed's binaries cannot be built: {error}") from error
+        raise UnobtainableError(f"cannot build the binaries of the test bed: {error}") from error
     return answer.stdout.strip()
 
 
@@ -209,20 +213,22 @@ def _go(environment: Mapping[str, str]) -> _Go:
     path = shutil.which("go", path=environment.get("PATH", os.defpath))
     if path is None:
         raise UnobtainableError(
-            "the test bed's binaries are not here, and there is no Go on the PATH to build them; "
+            "binaries of the test bed are missing, and Go is not on the PATH to build them; "
             f"install Go {'.'.join(map(str, _go_needed()))} or newer"
         )
-    return _Go(path, re.sub(r"[^\w.+-]+", "_", _ask_go_its_version(path)))
+    return _Go(path, re.sub(r"[^\w.+-]+", "_", _go_version(path)))
 
 
 def _go_that_can_build(environment: Mapping[str, str]) -> _Go:
     go = _go(environment)
-    number = re.search(r"go(\d+)\.(\d+)(?:\.(\d+))?", go.version)  # a "devel" one may have none
+    number = re.search(
+        r"go(\d+)\.(\d+)(?:\.(\d+))?", go.version
+    )  # a "devel" version may have no number
     have = tuple(int(part or 0) for part in number.groups()) if number else None
     if have is not None and have < _go_needed():
         raise UnobtainableError(
-            f"the test bed's binaries need Go {'.'.join(map(str, _go_needed()))} or newer; "
-            f"{go.path} is {go.version}, and no other toolchain is downloaded for them"
+            f"the binaries of the test bed need Go {'.'.join(map(str, _go_needed()))} or newer; "
+            f"{go.path} is {go.version}, and no other toolchain is downloaded"
         )
     return go
 
@@ -239,16 +245,18 @@ def _go_needed() -> tuple[int, ...]:
     return max(lines)
 
 
-def _build(binary: Binary, target: Path, go: _Go, say: Say, environment: Mapping[str, str]) -> Path:
-    if target.exists():  # the build that we waited for made it
-        say(f"have  {binary.name:<24} {target}")
+def _build(
+    binary: Binary, target: Path, go: _Go, report: Report, environment: Mapping[str, str]
+) -> Path:
+    if target.exists():  # built by the process that held the lock
+        report(f"have  {binary.name:<24} {target}")
         return target
     part = target.with_name(f".{binary.name}.{os.getpid()}.part")
     settings = {
         **environment,
         "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",  # never another toolchain
-        "GOFLAGS": "-mod=readonly",  # go.sum is the pin: a module that it does not name is an error
+        "GOTOOLCHAIN": "local",  # never download a toolchain
+        "GOFLAGS": "-mod=readonly",  # go.sum is the pin: any other module is an error
         "GOWORK": "off",
     }
     started = time.monotonic()
@@ -261,14 +269,14 @@ def _build(binary: Binary, target: Path, go: _Go, say: Say, environment: Mapping
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # so that its compilers can be ended with it
+        start_new_session=True,  # so that its compilers can be killed with it
     )
     try:
         output, _ = process.communicate()
         if process.returncode != 0:
-            lines = output.splitlines() or [f"go ended with {process.returncode}"]
+            lines = output.splitlines() or [f"go exited with status {process.returncode}"]
             raise BuildFailedError(
-                "\n".join([f"{binary.name} cannot be built: {lines[-1]}", *lines[-21:-1]])
+                "\n".join([f"cannot build {binary.name}: {lines[-1]}", *lines[-21:-1]])
             )
         part.replace(target)
     finally:
@@ -276,18 +284,18 @@ def _build(binary: Binary, target: Path, go: _Go, say: Say, environment: Mapping
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
         part.unlink(missing_ok=True)
-    say(f"built {binary.name:<24} {time.monotonic() - started:6.1f} s")
+    report(f"built {binary.name:<24} {time.monotonic() - started:6.1f} s")
     return target
 
 
 @contextlib.contextmanager
-def _locked(path: Path, say: Say) -> Iterator[None]:
-    """Holds the file's lock; the system drops it with the process, however that ends."""
+def _locked(path: Path, report: Report) -> Iterator[None]:
+    """Hold an exclusive lock on the file. The kernel releases it when the process ends."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("wait  another build is running")
+            report("wait  another build is running")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -297,13 +305,15 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 def main() -> int:
-    """Runs the command line; returns the exit status (see the top of this file)."""
+    """Run the command line; return the exit status, listed at the top of this file."""
     parser = argparse.ArgumentParser(description="build the binaries of the real test bed")
-    parser.add_argument("--where", action="store_true", help="build nothing; say what is where")
+    parser.add_argument(
+        "--where", action="store_true", help="print the path of each binary; build nothing"
+    )
     if parser.parse_args().where:
         found = find()
         for binary in BINARIES:
-            say(f"{binary.name:<24} {found.get(binary.name, 'missing')}")
+            print_now(f"{binary.name:<24} {found.get(binary.name, 'missing')}")
         return 0 if len(found) == len(BINARIES) else 3
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -315,7 +325,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; what was finished is kept", file=sys.stderr)
+        print("interrupted; finished binaries are kept", file=sys.stderr)
         return 130
     return 0
 

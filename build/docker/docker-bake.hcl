@@ -1,4 +1,4 @@
-# `make docker-build`; see README.md beside this file.
+# Used by `make docker-build`; see README.md in this folder.
 
 variable "VERSION" {
   default = "0.1.0"
@@ -8,7 +8,7 @@ variable "IMAGE" {
   default = "spotalis"
 }
 
-# Of python:3.13-slim, as sha256:...; there is no default, so that nothing is built on what happens to be there.
+# Digest of python:3.13-slim (sha256:...). Required, so that no build picks up whatever the tag points to at the moment.
 variable "PYTHON_DIGEST" {
 }
 

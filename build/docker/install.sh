@@ -1,12 +1,12 @@
 #!/bin/sh
-# Installs Spotalis into a folder of its own, with the pinned packages and nothing else: the steps of the image, which
-# tests/delivery/test_image.py takes too. Run from the project's folder:
+# Install Spotalis and its pinned dependencies into FOLDER. The Dockerfile and tests/delivery/test_image.py run this
+# script from the root of the repository:
 #
 #     sh build/docker/install.sh PYTHON FOLDER
 #
-# PYTHON makes FOLDER, a virtual environment without pip; what runs FOLDER later must find PYTHON where it is now.
-# Every package is a wheel whose hash requirements/ names. The same sources give the same bytes where
-# SOURCE_DATE_EPOCH is set: byte code is checked by no date.
+# PYTHON creates FOLDER as a virtual environment without pip, and must remain at the same path when FOLDER is used.
+# Dependencies are installed as wheels, by the hashes in requirements/. With SOURCE_DATE_EPOCH set, the same sources give
+# the same bytes (byte code is compiled with unchecked hashes instead of timestamps).
 set -eu
 python=$1
 folder=$2

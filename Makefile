@@ -71,7 +71,7 @@ bench: $(READY) ## memory, webhook latency and watch events, measured
 
 .PHONY: docs
 docs: $(READY) ## write the pages of docs/reference that are made from the code
-	$(VENV)/bin/spotalis config --reference > docs/reference/configuration.md
+	$(VENV)/bin/python -m scripts.configuration_page
 	$(VENV)/bin/python -m scripts.reference
 
 .PHONY: manifests

@@ -18,8 +18,8 @@ from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.kube.store import StoreWriter
 from spotalis.kube.watch import reflect
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.objects import Pod
-from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Request, Response
 
 PODS_LISTED = 10_000

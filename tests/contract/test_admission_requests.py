@@ -25,9 +25,9 @@ from spotalis.app.operator import Operator
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.nodes import EKS, GKE, Provider, make_node
 from spotalis.embedded.server.patches import json_patch
+from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
-from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.planner.observed import Reservation
 from spotalis.webhook.admission_review import MAX_VALUES
 from spotalis.webhook.server import WebhookServer

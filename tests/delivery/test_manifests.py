@@ -10,10 +10,11 @@ import yaml
 
 from scripts.manifests import K8S, never_on_spot, rendered
 from spotalis import __version__
-from spotalis.app.settings import Sources
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
 from spotalis.model.objects import Requirement
-from spotalis.model.settings import Settings, declared
+from spotalis.settings.declarations import SETTINGS
+from spotalis.settings.options import Settings
+from spotalis.settings.sources import Sources
 from tests.delivery.rights import granted, in_every_run, in_reserve
 
 INSTALLS = ("install.yaml", "install-cert-manager.yaml", "install-namespaced.yaml")
@@ -84,7 +85,7 @@ def test_the_settings_file_is_one_that_the_operator_takes(install: str, tmp_path
 
 
 def test_every_variable_of_the_container_is_a_setting(pod: dict[str, Any]) -> None:
-    variables = {setting.variable for setting in declared().values()}
+    variables = {setting.variable for setting in SETTINGS.values()}
     [container] = pod["containers"]
     assert {one["name"] for one in container["env"]} <= variables
 

@@ -24,7 +24,7 @@ import pytest
 
 from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
-from spotalis.model.settings import declared
+from spotalis.settings.declarations import SETTINGS
 from spotalis.webhook.pem import BACKDATED, outline
 from tests.support.bed import Wishes
 from tests.support.free_ports import claim_ports
@@ -376,7 +376,7 @@ NEVER_OPEN: Mapping[str, object] = {
 GROUP = {
     "name": "ours",
     "marker": "pool",
-    "rules": [{"class": "spot", "key": "pool", "values": list(CHEAP.values())}],
+    "rules": [{"capacityType": "spot", "key": "pool", "values": list(CHEAP.values())}],
 }
 
 
@@ -409,7 +409,7 @@ ROWS = [
         before="goes on",
         after=(1, "Cooldown"),
     ),
-    Row(change={"movesInFlight": 1}, look=evictions("api", "db"), before=2, after=1),
+    Row(change={"maxMovesInFlight": 1}, look=evictions("api", "db"), before=2, after=1),
     Row(
         change={"status.conditions": False},
         look=has_our_condition,
@@ -516,10 +516,10 @@ ROWS = [
     *(
         Row(change=change, look=storms, given=IN_A_STORM, before=True, after=False)
         for change in (
-            {"storm.percent": 50},
-            {"storm.least": 4},
-            {"storm.within": "1s"},
-            {"storm.calm": "2s"},
+            {"storm.thresholdPercent": 50},
+            {"storm.minNodes": 4},
+            {"storm.window": "1s"},
+            {"storm.cooldown": "2s"},
         )
     ),
     Row(
@@ -752,7 +752,7 @@ def _sources(
     flags: list[str] = []
     variables: dict[str, str] = {}
     for path, value in change.items():
-        setting = declared()[path]
+        setting = SETTINGS[path]
         text = value if isinstance(value, str) else json.dumps(value)
         match number % 3:
             case 0:
@@ -816,11 +816,11 @@ def test_a_running_process_heeds_the_setting(number: int, seen: Mapping[int, See
 
 
 def test_every_declared_setting_has_a_row() -> None:
-    assert {path for row in ROWS for path in row.change} == set(declared())
+    assert {path for row in ROWS for path in row.change} == set(SETTINGS)
 
 
 def test_no_row_turns_a_setting_to_its_default() -> None:
     for row in ROWS:
         for path, value in row.change.items():
-            setting = declared()[path]
-            assert value != setting.kind.data(setting.default), path
+            setting = SETTINGS[path]
+            assert value != setting.default, path

@@ -492,8 +492,8 @@ MUTANTS = (
     _mutant(
         "a storm lasts as long as it likes",
         "planner/storm.py",
-        "until = weather.losses[-1] + breaker.calm",
-        "until = weather.losses[-1] + breaker.calm * 20",
+        "until = weather.losses[-1] + breaker.cooldown",
+        "until = weather.losses[-1] + breaker.cooldown * 20",
         story("interruptions", "a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes"),
     ),
     _mutant(

@@ -19,10 +19,10 @@ from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError as Refused
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import ApiError, PatchType
+from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX
-from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.model.transport import TransportError
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.simulation.network import Line
@@ -133,7 +133,7 @@ class World:
         name = f"op{slot}.{self._started}"
         settings = ControllerConfiguration(
             identity=f"op{slot}",
-            moves_in_flight=self.story.in_flight,
+            max_moves_in_flight=self.story.in_flight,
             leader_election=LeaderElection(enabled=self.story.elect),
         )
         excluded = settings.namespaces.excluded | {settings.namespace}

@@ -14,12 +14,13 @@ from typing import Any
 
 from spotalis.app.operator import Operator
 from spotalis.app.report import Report
-from spotalis.app.settings import Sources
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.server.audit import AuditEntry
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
-from spotalis.model.settings import ControllerConfiguration, declared
+from spotalis.model.controller_configuration import ControllerConfiguration
+from spotalis.settings.declarations import SETTINGS
+from spotalis.settings.sources import Sources
 from spotalis.web.exposition import Snapshot
 from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import PeerRejected, PeerUnreachable
@@ -204,8 +205,8 @@ class OnEmbeddedCluster(Bed):
 
 
 def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
-    """What ``spotalis controller`` would make of its flags: ``--storm-calm=20s``."""
-    by_flag = {setting.flag: setting.path for setting in declared().values()}
+    """What ``spotalis controller`` would make of its flags: ``--storm-cooldown=20s``."""
+    by_flag = {setting.flag: setting.key for setting in SETTINGS.values()}
     given = {}
     for flag in flags:
         name, _, text = flag.removeprefix("--").partition("=")

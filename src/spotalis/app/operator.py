@@ -42,10 +42,10 @@ from spotalis.kube.resources import (
 )
 from spotalis.kube.store import Record, Store, StoreChange, StoreWriter
 from spotalis.kube.watch import Relist, WatchReport, reflect
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
 from spotalis.model.ledger import LedgerObject
-from spotalis.model.settings import ControllerConfiguration
 from spotalis.model.transport import Transport, TransportError
 from spotalis.webhook.admission import AdmissionHandler
 from spotalis.webhook.forward import Forwarder, PeerClient
@@ -79,7 +79,7 @@ class Operator:
         self._dice = rng
         self._turned = turned
         self._led = led
-        rate = settings.rate
+        rate = settings.rate_limit
         self.client = Client(
             transport,
             clock=clock,

@@ -20,9 +20,10 @@ from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.errors import Forbidden, NotFound, error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.kube.resources import NAMESPACES
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.errors import NoHome
-from spotalis.model.settings import ControllerConfiguration, ServingOptions
+from spotalis.settings.options import ServingOptions
 from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
@@ -72,7 +73,7 @@ class Process:
         name = settings.identity or socket.gethostname()
         self._settings = replace(settings, identity=f"{name}_{uuid.uuid4().hex[:16]}")
         self._serving = serving
-        self._replica_name = f"{serving.webhook_service}.{settings.namespace}.svc"
+        self._replica_name = f"{serving.service_name}.{settings.namespace}.svc"
         self._clock: Clock = clock or SystemClock()
         self._dice = random.Random()  # noqa: S311  # jitter, no secret
         self._metrics = Metrics(version=__version__)
@@ -217,13 +218,11 @@ class Process:
         self._certificate_rotator = CertificateRotator(
             operator.client,
             namespace=self._settings.namespace,
-            secret=serving.certificate_secret,
-            configuration=serving.webhook_configuration,
+            secret=serving.secret_name,
+            configuration=serving.configuration_name,
             dns_names=(self._replica_name, f"{self._replica_name}.cluster.local", "localhost"),
             ip_addresses=("127.0.0.1",),
-            lifetimes=Lifetimes(
-                certificate=serving.certificate_life, authority=serving.authority_life
-            ),
+            lifetimes=Lifetimes(certificate=serving.duration, authority=serving.ca_duration),
             clock=self._clock,
             rng=self._dice,
             on_certificate=lambda certificate: self._metrics.set_certificate_expiry(
@@ -240,8 +239,8 @@ class Process:
         self._certificate_rotator = None
         made = await issue_certificate(
             [self._replica_name],
-            valid_for=serving.certificate_life,
-            ca_valid_for=serving.authority_life,
+            valid_for=serving.duration,
+            ca_valid_for=serving.ca_duration,
             now=self._clock.now(),
         )
         return ServingCertificate(made.cert_pem, made.key_pem, client_ca=client_ca)

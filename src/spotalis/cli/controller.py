@@ -42,13 +42,13 @@ def controller(
 
     from spotalis.app import logs
     from spotalis.app.process import Process
-    from spotalis.app.settings import Rereading
+    from spotalis.app.reload import Reloader
     from spotalis.cli.connect import connect, refused_start
     from spotalis.cli.faults import ExitCode
 
     settings = loaded.settings
     log = settings.logging
-    form: Literal["json", "text"] = "text" if log.form == "text" else "json"
+    form: Literal["json", "text"] = "text" if log.format == "text" else "json"
     logs.configure(sys.stderr, form=form, level=log.level, levels=log.levels)
     access = connect(os.environ, kubeconfig=kubeconfig, context=context)
 
@@ -57,7 +57,7 @@ def controller(
             access,
             settings.controller,
             settings.serving,
-            hung_up=Rereading(read_from, loaded),
+            hung_up=Reloader(read_from, loaded),
         )
         await process.run()
 

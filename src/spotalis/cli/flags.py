@@ -10,23 +10,24 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from spotalis.app.settings import FILE_VARIABLE, Loaded, Sources
 from spotalis.cli.faults import ExitCode, Fault
-from spotalis.model.kinds import Refused, Truth
-from spotalis.model.settings import Setting, declared
+from spotalis.settings.declarations import SETTINGS, Setting
+from spotalis.settings.raw_values import InvalidValue
+from spotalis.settings.sources import FILE_VARIABLE, Loaded, Sources
+from spotalis.settings.value_types import BOOLEAN
 
 _SHORT = {"namespace": "-n"}
 
 CONFIG_HELP = f"The settings file (YAML); default: ${FILE_VARIABLE}, or none."
 
 
-def _field(setting: Setting[Any]) -> tuple[str, Any, Any]:
-    default = setting.kind.data(setting.default)
-    names = [f"--{setting.flag}", *([_SHORT[setting.path]] if setting.path in _SHORT else [])]
-    truth = isinstance(setting.kind, Truth)
-    shown = {True: "true", False: "false"}.get(default) if truth else default  # type: ignore[call-overload]
-    about = re.sub(r"`([^`]*)`", r"\1", setting.about)
-    section = setting.path.partition(".")[0] if "." in setting.path else "general"
+def _field(setting: Setting) -> tuple[str, Any, Any]:
+    default = setting.default
+    names = [f"--{setting.flag}", *([_SHORT[setting.key]] if setting.key in _SHORT else [])]
+    truth = setting.type is BOOLEAN
+    shown = str(default).lower() if truth else default
+    about = re.sub(r"`([^`]*)`", r"\1", setting.help)
+    section = setting.key.partition(".")[0] if "." in setting.key else "general"
     parameter = Parameter(
         name=names,
         help=about if default in ("", [], {}) else f"{about} Default: {shown}.",
@@ -38,11 +39,11 @@ def _field(setting: Setting[Any]) -> tuple[str, Any, Any]:
     return _attribute(setting), Annotated[wanted, parameter], None
 
 
-def _attribute(setting: Setting[Any]) -> str:
+def _attribute(setting: Setting) -> str:
     return setting.flag.replace("-", "_")
 
 
-_Flags = make_dataclass("SettingFlags", map(_field, declared().values()), frozen=True, kw_only=True)
+_Flags = make_dataclass("SettingFlags", map(_field, SETTINGS.values()), frozen=True, kw_only=True)
 _Flags.__module__ = __name__  # it is "types" else, and cyclopts expands no class of Python's own
 SettingFlags: Any = Annotated[_Flags, Parameter(name="*")] | None
 """The type of a command's argument that takes all these flags."""
@@ -51,10 +52,10 @@ SettingFlags: Any = Annotated[_Flags, Parameter(name="*")] | None
 def sources(config: Path | None, flags: object | None) -> Sources:
     """Where the settings come from: the file, this process's environment, and ``flags``."""
     given: dict[str, str] = {}
-    for setting in declared().values():
+    for setting in SETTINGS.values():
         value = getattr(flags, _attribute(setting), None)
         if value is not None:
-            given[setting.path] = str(value).lower() if isinstance(value, bool) else str(value)
+            given[setting.key] = str(value).lower() if isinstance(value, bool) else str(value)
     named = os.environ.get(FILE_VARIABLE)
     file = config or (Path(named) if named else None)
     return Sources(file=file, environment=os.environ, flags=given)
@@ -68,8 +69,8 @@ def load(sources: Sources) -> Loaded:
     """
     try:
         return sources.load()
-    except Refused as refused:
-        problems = refused.problems
+    except InvalidValue as invalid:
+        problems = invalid.problems
         settings = "1 setting" if len(problems) == 1 else f"{len(problems)} settings"
         raise Fault(
             code="SP023",

@@ -16,6 +16,7 @@ from spotalis.controller.nodes import Nodes
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Store, StoreChange
 from spotalis.model.configuration import WorkloadConfiguration, configure
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger, LedgerObject
 from spotalis.model.objects import (
@@ -28,7 +29,6 @@ from spotalis.model.objects import (
     ReplicaSet,
     Workload,
 )
-from spotalis.model.settings import ControllerConfiguration
 
 
 class WorkloadKey(NamedTuple):

@@ -22,10 +22,10 @@ from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.kube.follow import follow
 from spotalis.kube.resources import LEASES
 from spotalis.kube.store import is_older
+from spotalis.model.controller_configuration import LeaderElection
 from spotalis.model.environment import Clock, Random
 from spotalis.model.leadership import ADDRESS_ANNOTATION, LeadershipState
 from spotalis.model.objects import Lease
-from spotalis.model.settings import LeaderElection
 from spotalis.model.transport import TransportError
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class LeaderElector:
 
     async def _follow(self) -> None:
         collection = LEASES.path(self._namespace)
-        name = self._settings.name
+        name = self._settings.lease_name
         versions = follow(self._client, collection, name, clock=self._clock, rng=self._rng)
         async with aclosing(versions):
             async for version in versions:
@@ -215,7 +215,7 @@ class LeaderElector:
         Retries are jittered by up to a fifth, as client-go's, so that replicas do not march in
         step.
         """
-        retry = self._settings.retry.total_seconds() * (1 + self._rng.random() / 5)
+        retry = self._settings.retry_period.total_seconds() * (1 + self._rng.random() / 5)
         since = now = self._clock.monotonic()
         while not self._wake.is_set() and (left := self._due_at(since, retry) - now) > _TICK:
             try:
@@ -309,7 +309,7 @@ class LeaderElector:
         self._on_change(False)
 
     async def _read(self) -> Lease | None:
-        return await self._client.get(LEASES, self._namespace, self._settings.name)
+        return await self._client.get(LEASES, self._namespace, self._settings.lease_name)
 
     async def _write(self, lease: Lease | None, *, holder: str, transitions: int) -> Lease:
         now = self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -319,13 +319,13 @@ class LeaderElector:
         if holder and self.address:
             annotations[ADDRESS_ANNOTATION] = self.address
         metadata: dict[str, object] = {
-            "name": self._settings.name,
+            "name": self._settings.lease_name,
             "namespace": self._namespace,
             "annotations": annotations,
         }
         if lease is not None:
             metadata["resourceVersion"] = lease.resource_version
-        seconds = round(self._settings.lease.total_seconds()) if holder else 1
+        seconds = round(self._settings.lease_duration.total_seconds()) if holder else 1
         body: dict[str, object] = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -340,4 +340,4 @@ class LeaderElector:
         }
         if lease is None:
             return await self._client.create(LEASES, self._namespace, body)
-        return await self._client.replace(LEASES, self._namespace, self._settings.name, body)
+        return await self._client.replace(LEASES, self._namespace, self._settings.lease_name, body)

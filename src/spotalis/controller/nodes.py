@@ -7,10 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from spotalis.kube.store import Store, StoreChange
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import Node
-from spotalis.model.settings import ControllerConfiguration
 from spotalis.planner.interruption import Standing, first_seen, notices, standing
 from spotalis.planner.storm import Weather, judge, lose
 

@@ -67,7 +67,7 @@ class Observer:
         open_moves = self._ledgers.intents()
         observed = dataclasses.replace(
             observed,
-            moves_free=cluster.settings.moves_in_flight - len(open_moves),
+            moves_free=cluster.settings.max_moves_in_flight - len(open_moves),
             probe_free=not any(intent.probe for intent in open_moves),
             first_unschedulable=self._journal.sighted(
                 workload.uid,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from spotalis.model.settings import StormBreaker
+from spotalis.model.controller_configuration import StormBreaker
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Weather:
 def lose(weather: Weather, at: datetime, breaker: StormBreaker) -> Weather:
     """One more spot node is lost. In a storm every loss prolongs it, whatever their number."""
     losses = tuple(sorted((*weather.losses, at)))
-    kept = tuple(loss for loss in losses if losses[-1] - loss < breaker.within)
+    kept = tuple(loss for loss in losses if losses[-1] - loss < breaker.window)
     if not weather.storms(at):
         return replace(weather, losses=kept)
-    return Weather(kept, at + breaker.calm)
+    return Weather(kept, at + breaker.cooldown)
 
 
 def judge(weather: Weather, left: int, breaker: StormBreaker) -> Weather:
@@ -41,9 +41,9 @@ def judge(weather: Weather, left: int, breaker: StormBreaker) -> Weather:
         left: the spot nodes that are there and not leaving.
     """
     lost = len(weather.losses)
-    if lost < breaker.least or lost * 100 <= breaker.percent * (left + lost):
+    if lost < breaker.min_nodes or lost * 100 <= breaker.threshold_percent * (left + lost):
         return weather
-    until = weather.losses[-1] + breaker.calm
+    until = weather.losses[-1] + breaker.cooldown
     if weather.frozen_until is not None and weather.frozen_until >= until:
         return weather
     return replace(weather, frozen_until=until)

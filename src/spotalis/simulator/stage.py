@@ -15,10 +15,10 @@ from spotalis.embedded.http import HttpsWebhookCaller, RunningServer, serve
 from spotalis.kube.client import Client
 from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.http import HttpTransport
+from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
 from spotalis.model.nodes import NodeType
-from spotalis.model.settings import ControllerConfiguration, LeaderElection
 from spotalis.webhook.issuer import issue_certificate
 from spotalis.webhook.server import PATH, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate

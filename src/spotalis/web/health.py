@@ -101,7 +101,7 @@ class EventLoopMonitor:
             window_seconds: longer than Prometheus' usual 30 s between scrapes, so that it sees
                 every stall.
             stalled_seconds: a loop that is so late cannot keep its Lease either, whose renew
-                deadline is 10 s (:class:`spotalis.model.settings.LeaderElection`).
+                deadline is 10 s (:class:`spotalis.model.controller_configuration.LeaderElection`).
         """
         self._clock = clock
         self._report = report

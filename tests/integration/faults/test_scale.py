@@ -16,7 +16,7 @@ from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.kube.store import Event, EventType, StoreWriter
 from spotalis.kube.watch import reflect
-from spotalis.model.settings import ControllerConfiguration
+from spotalis.model.controller_configuration import ControllerConfiguration
 from tests.integration.faults.stage import evicted, owned, settled
 from tests.simulation.story import Story
 from tests.simulation.world import World, enact

@@ -207,7 +207,9 @@ def test_a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes(play: Play)
         spot = await bed.add_nodes(spot=5)
         await bed.add_nodes(on_demand=3)
         calm = timedelta(seconds=25)
-        async with bed.operator("--storm-calm=25s", "--storm-least=2", "--storm-percent=20"):
+        async with bed.operator(
+            "--storm-cooldown=25s", "--storm-min-nodes=2", "--storm-threshold-percent=20"
+        ):
             await bed.deployment("web", 4, Wishes(0))
             await bed.settled("web", 4, 0)
             await bed.reclaim(spot[0])

@@ -26,7 +26,7 @@ async def runs_on_on_demand(bed: Bed, *names: str) -> None:
 
 async def one_move_at_a_time(bed: Bed) -> None:
     """Two workloads that may have one replica each in flight share the cluster's one."""
-    async with bed.operator("--moves-in-flight=1"):
+    async with bed.operator("--max-moves-in-flight=1"):
         await runs_on_on_demand(bed, "one", "two")
         async with bed.fewest("one") as one, bed.fewest("two") as two:
             await bed.annotate("Deployment", "one", TO_50)

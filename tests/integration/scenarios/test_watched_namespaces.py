@@ -11,7 +11,7 @@ import json
 
 from spotalis.controller.ledger import PREFIX
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL
-from spotalis.model.settings import NamespaceFilter
+from spotalis.model.controller_configuration import NamespaceFilter
 from tests.support import incidents
 from tests.support.bed import Bed, Wishes
 from tests.support.embedded_stage import OnEmbeddedCluster
@@ -109,7 +109,7 @@ def test_moves_left_open_in_a_namespace_that_is_watched_no_more_hold_nobody_up(
 ) -> None:
     async def scenario(bed: Bed) -> None:
         stage = await _watching_default_alone(bed)
-        stage.settings["moves_in_flight"] = 1
+        stage.settings["max_moves_in_flight"] = 1
         await bed.add_nodes(spot=2, on_demand=2)
         await bed.deployment("web", 2, Wishes(50), namespace="data")
         left = await bed.api.get(DEPLOYMENTS, "data", "web")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from spotalis.app.process import Process
 from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.http import HttpTransport
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.leadership import LeadershipState
-from spotalis.model.settings import ControllerConfiguration, ServingOptions
+from spotalis.settings.options import ServingOptions
 from spotalis.web.health import readyz
 from spotalis.webhook.forward import HttpsPeerClient
 from tests.support.manual_clock import ManualClock

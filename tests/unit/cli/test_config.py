@@ -12,13 +12,12 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from spotalis.app.settings import Sources
+from scripts.configuration_page import PAGE, markdown
+from spotalis.cli.config import settings_schema
 from spotalis.cli.main import run
-from spotalis.cli.reference import markdown, schema
-from spotalis.model.kinds import Truth
-from spotalis.model.settings import declared
-
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
+from spotalis.settings.declarations import SETTINGS
+from spotalis.settings.sources import Sources
+from spotalis.settings.value_types import BOOLEAN
 
 Command: TypeAlias = Callable[..., tuple[int, str, str]]
 
@@ -47,7 +46,7 @@ def test_show_prints_every_value_with_its_source(
     code, out, _ = spotalis("config", "--show", "--config", str(file), "--no-leader-election")
     rows = {line.split()[0]: re.split(r"  +", line)[1:] for line in out.splitlines()}
     assert code == 0
-    assert list(rows) == ["SETTING", *declared()]
+    assert list(rows) == ["SETTING", *SETTINGS]
     assert rows["SETTING"] == ["VALUE", "SOURCE"]
     assert rows["resync"] == ["40s", f"{file}:1"]
     assert rows["defaults.disruption-schedule"] == ['"0 2 * * *"', f"{file}:3"]
@@ -57,14 +56,14 @@ def test_show_prints_every_value_with_its_source(
 
 
 def test_show_as_json_is_a_versioned_list(spotalis: Command) -> None:
-    code, out, _ = spotalis("config", "--show", "-o", "json", "--moves-in-flight", "7")
+    code, out, _ = spotalis("config", "--show", "-o", "json", "--max-moves-in-flight", "7")
     document = json.loads(out)
     assert (code, document["kind"]) == (0, "SettingList")
     by_path = {item["path"]: item for item in document["items"]}
-    assert by_path["movesInFlight"] == {
-        "path": "movesInFlight",
+    assert by_path["maxMovesInFlight"] == {
+        "path": "maxMovesInFlight",
         "value": "7",
-        "source": "--moves-in-flight",
+        "source": "--max-moves-in-flight",
     }
 
 
@@ -111,7 +110,7 @@ def test_an_unknown_flag_is_refused_with_a_suggestion(spotalis: Command) -> None
 def test_config_wants_one_thing_to_print(flags: tuple[str, ...], spotalis: Command) -> None:
     code, _, err = spotalis("config", *flags)
     assert code == 2
-    assert "one of --show, --schema and --reference must be given" in err
+    assert "one of --show and --schema must be given" in err
 
 
 def test_controller_help_has_a_flag_for_every_setting(
@@ -121,9 +120,9 @@ def test_controller_help_has_a_flag_for_every_setting(
     code, out, _ = spotalis("controller", "--help")
     flags = set(re.findall(r"--[a-z-]+", out))
     assert code == 0
-    for setting in declared().values():
+    for setting in SETTINGS.values():
         assert f"--{setting.flag}" in flags
-        assert (f"--no-{setting.flag}" in flags) is isinstance(setting.kind, Truth)
+        assert (f"--no-{setting.flag}" in flags) is (setting.type is BOOLEAN)
 
 
 def test_the_reference_page_is_what_the_declarations_say() -> None:
@@ -141,21 +140,21 @@ def test_the_pages_example_is_accepted(tmp_path: Path) -> None:
 
 def test_the_schema_describes_every_setting_and_nothing_else(spotalis: Command) -> None:
     code, out, _ = spotalis("config", "--schema")
-    assert (code, json.loads(out)) == (0, json.loads(json.dumps(schema())))
+    assert (code, json.loads(out)) == (0, json.loads(json.dumps(settings_schema())))
 
     def leaves(at: dict[str, Any], path: str) -> list[str]:
         assert at["additionalProperties"] is False
         found: list[str] = []
         for name, below in at["properties"].items():
             here = f"{path}.{name}" if path else name
-            found += [here] if here in declared() else leaves(below, here)
+            found += [here] if here in SETTINGS else leaves(below, here)
         return found
 
-    assert leaves(schema(), "") == list(declared())
+    assert leaves(settings_schema(), "") == list(SETTINGS)
 
 
 def test_the_schema_takes_the_defaults() -> None:
-    duration = declared()["leaderElection.leaseDuration"].kind.schema["pattern"]
+    duration = SETTINGS["leaderElection.leaseDuration"].type.schema["pattern"]
     for text, taken in {"15s": True, "1h30m": True, "15": False, "": False, "5m1h": False}.items():
         assert bool(re.search(duration, text)) is taken, text
 

@@ -12,8 +12,8 @@ import pytest
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.objects import Node, Taint
-from spotalis.model.settings import ControllerConfiguration
 from tests.support.builders import ON_DEMAND, SPOT, a_node, a_pod
 from tests.support.manual_clock import ManualClock
 

@@ -23,9 +23,9 @@ from spotalis.embedded.transport import DELIVER, DROP, LOSE_RESPONSE, InProcessT
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.kube.resources import LEASES
+from spotalis.model.controller_configuration import LeaderElection
 from spotalis.model.leadership import ADDRESS_ANNOTATION, LeadershipState
 from spotalis.model.objects import Lease
-from spotalis.model.settings import LeaderElection
 from spotalis.model.transport import Request
 
 HOME = "spotalis-system"

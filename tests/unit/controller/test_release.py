@@ -11,7 +11,7 @@ from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import DELIVER, NetworkFault
 from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.client import Client
-from spotalis.model.settings import ControllerConfiguration
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.transport import Request
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.model.settings import StormBreaker
+from spotalis.model.controller_configuration import StormBreaker
 from spotalis.planner.storm import Weather, judge, lose
 from tests.support.builders import NOW
 
@@ -81,19 +81,19 @@ def test_losses_that_come_out_of_order_count_by_their_own_time() -> None:
 @pytest.mark.parametrize(
     ("breaker", "storm"),
     [
-        pytest.param(StormBreaker(percent=50), False, id="a larger share"),
-        pytest.param(StormBreaker(least=4), False, id="a larger number"),
-        pytest.param(StormBreaker(within=timedelta(seconds=30)), False, id="a shorter time"),
-        pytest.param(StormBreaker(calm=MINUTE), True, id="a shorter calm"),
+        pytest.param(StormBreaker(threshold_percent=50), False, id="a larger share"),
+        pytest.param(StormBreaker(min_nodes=4), False, id="a larger number"),
+        pytest.param(StormBreaker(window=timedelta(seconds=30)), False, id="a shorter time"),
+        pytest.param(StormBreaker(cooldown=MINUTE), True, id="a shorter calm"),
     ],
 )
 def test_each_of_the_four_numbers_counts(breaker: StormBreaker, storm: bool) -> None:
     assert after(0, 1, 2, of=8).frozen_until == NOW + 12 * MINUTE
     until = after(0, 1, 2, of=8, breaker=breaker).frozen_until
-    assert until == (NOW + 2 * MINUTE + breaker.calm if storm else None)
+    assert until == (NOW + 2 * MINUTE + breaker.cooldown if storm else None)
 
 
 @given(st.lists(st.integers(min_value=0, max_value=60), min_size=1), st.integers(0, 40))
 def test_nothing_is_kept_longer_than_it_can_count(minutes: list[int], left: int) -> None:
     weather = after(*sorted(minutes), of=len(minutes) + left)
-    assert all(weather.losses[-1] - loss < BREAKER.within for loss in weather.losses)
+    assert all(weather.losses[-1] - loss < BREAKER.window for loss in weather.losses)

@@ -1,20 +1,19 @@
-"""Settings from file, variables and flags: who wins, and what is refused (behaviour.md 7)."""
+"""Settings from a file, environment variables and flags: precedence and validation."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from spotalis.app.settings import DEFAULT, Loaded, Rereading, Sources
-from spotalis.model.kinds import Refused
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
 from spotalis.model.objects import Requirement, Toleration
-from spotalis.model.settings import Settings, declared
+from spotalis.settings.declarations import SETTINGS
+from spotalis.settings.options import Settings
+from spotalis.settings.raw_values import InvalidValue
+from spotalis.settings.sources import DEFAULT, Loaded, Sources
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def refused(
     file: Path,
 ) -> list[str]:
     """The problems as told, with the file's name instead of its path."""
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InvalidValue) as caught:
         load(text, variables, flags, file=file)
     return [str(problem).replace(str(file), file.name) for problem in caught.value.problems]
 
@@ -49,36 +48,36 @@ def refused(
 def test_without_sources_every_value_is_the_default(file: Path) -> None:
     loaded = load(file=file)
     assert loaded.settings == Settings()
-    assert list(loaded.in_force) == list(declared())
-    assert {one.source for one in loaded.in_force.values()} == {DEFAULT}
+    assert list(loaded.effective) == list(SETTINGS)
+    assert {one.source for one in loaded.effective.values()} == {DEFAULT}
 
 
 def test_a_variable_beats_the_file_and_a_flag_beats_both(file: Path) -> None:
-    text = "resync: 10s\ncooldown: 20s\nmovesInFlight: 30\n"
-    variables = {"SPOTALIS_COOLDOWN": "21s", "SPOTALIS_MOVES_IN_FLIGHT": "31"}
-    loaded = load(text, variables, {"movesInFlight": "32"}, file=file)
+    text = "resync: 10s\ncooldown: 20s\nmaxMovesInFlight: 30\n"
+    variables = {"SPOTALIS_COOLDOWN": "21s", "SPOTALIS_MAX_MOVES_IN_FLIGHT": "31"}
+    loaded = load(text, variables, {"maxMovesInFlight": "32"}, file=file)
     controller = loaded.settings.controller
     assert controller.resync == timedelta(seconds=10)
     assert controller.cooldown == timedelta(seconds=21)
-    assert controller.moves_in_flight == 32
+    assert controller.max_moves_in_flight == 32
     sources = {
-        path: loaded.in_force[path].source for path in ("resync", "cooldown", "movesInFlight")
+        path: loaded.effective[path].source for path in ("resync", "cooldown", "maxMovesInFlight")
     }
     assert sources == {
         "resync": f"{file}:1",
         "cooldown": "$SPOTALIS_COOLDOWN",
-        "movesInFlight": "--moves-in-flight",
+        "maxMovesInFlight": "--max-moves-in-flight",
     }
 
 
 def test_every_setting_has_a_variable_and_a_flag_of_its_own() -> None:
-    settings = declared().values()
+    settings = SETTINGS.values()
     assert len({setting.variable for setting in settings}) == len(settings)
     assert len({setting.flag for setting in settings}) == len(settings)
 
 
 def test_names_follow_from_the_path() -> None:
-    setting = declared()["leaderElection.leaseDuration"]
+    setting = SETTINGS["leaderElection.leaseDuration"]
     assert setting.variable == "SPOTALIS_LEADER_ELECTION_LEASE_DURATION"
     assert setting.flag == "leader-election-lease-duration"
 
@@ -100,9 +99,9 @@ nodeGroups:
   - name: gke
     marker: example.com/pool
     rules:
-      - {class: spot, key: example.com/pool, values: [cheap, "on"]}
-      - {class: on-demand, key: example.com/paid, exists: true}
-      - {class: spot, key: example.com/paid, absent: true}
+      - {capacityType: spot, key: example.com/pool, values: [cheap, "on"]}
+      - {capacityType: on-demand, key: example.com/paid, exists: true}
+      - {capacityType: spot, key: example.com/paid, absent: true}
     spotTolerations:
       - {key: cheap, operator: Exists}
 spotTolerations:
@@ -191,21 +190,21 @@ def test_variables_of_kubernetes_services_and_empty_ones_are_not_settings(file: 
 
 def test_no_setting_has_the_variable_of_a_kubernetes_service() -> None:
     ends = ("_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_ADDR", "_PROTO")
-    assert not [s.path for s in declared().values() if s.variable.endswith(ends)]
+    assert not [s.key for s in SETTINGS.values() if s.variable.endswith(ends)]
     ours = {"SPOTALIS_PORT", "SPOTALIS_WEBHOOK_PORT", "SPOTALIS_METRICS_PORT"}
-    assert not ours & {setting.variable for setting in declared().values()}
+    assert not ours & {setting.variable for setting in SETTINGS.values()}
 
 
 ALL_TOLD = """\
 spotalis.yaml:1  `resync` must be at least 5s; it is '2s'
 spotalis.yaml:2  `read-only` is not a setting; did you mean `readOnly`?
 spotalis.yaml:5  `leaderElection.leaseDurtion` is not a setting; did you mean `leaderElection.leaseDuration`?
-spotalis.yaml:6  `leaderElection.retryPeriod` is written twice; first in line 4
+spotalis.yaml:6  `leaderElection.retryPeriod` is a duplicate of line 4
 spotalis.yaml:7  `leaseDuration` is not a setting; did you mean `leaderElection.leaseDuration`?
 spotalis.yaml:8  `api` must be a mapping of settings
 $SPOTALIS_RESINC  `SPOTALIS_RESINC` is not a setting; did you mean `SPOTALIS_RESYNC`?
 $SPOTALIS_LOGGING_LEVEL  `logging.level` must be debug, info, warning or error; it is 'loud'
---moves-in-flight  `movesInFlight` must be a whole number from 1 to 1000; it is '0'
+--max-moves-in-flight  `maxMovesInFlight` must be a whole number from 1 to 1000; it is '0'
 """  # noqa: E501  # as it is told
 
 
@@ -221,7 +220,7 @@ def test_every_problem_is_told_at_once_with_its_place(file: Path) -> None:
         "api: 5\n"
     )
     variables = {"SPOTALIS_RESINC": "9s", "SPOTALIS_LOGGING_LEVEL": "loud"}
-    assert refused(text, variables, {"movesInFlight": "0"}, file=file) == ALL_TOLD.splitlines()
+    assert refused(text, variables, {"maxMovesInFlight": "0"}, file=file) == ALL_TOLD.splitlines()
 
 
 def bad_lines() -> list[tuple[str, str]]:
@@ -247,7 +246,7 @@ def test_a_second_document_is_refused_at_its_line(file: Path) -> None:
 
 def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(Refused, match="must be in UTF-8"):
+    with pytest.raises(InvalidValue, match="must be in UTF-8"):
         Sources(file=file, environment={}, flags={}).load()
 
 
@@ -260,10 +259,14 @@ CONTRADICTIONS = {
         "`leaderElection.retryPeriod` must be shorter than `leaderElection.renewDeadline` "
         "(10s); it is 10s"
     ),
-    "serving: {certificateFile: a}": "`serving.certificateFile` needs `serving.keyFile` beside it",
-    "serving: {keyFile: a}": "`serving.keyFile` needs `serving.certificateFile` beside it",
+    "serving: {certificateFile: a}": (
+        "`serving.certificateFile` requires `serving.keyFile` to be set as well"
+    ),
+    "serving: {keyFile: a}": (
+        "`serving.keyFile` requires `serving.certificateFile` to be set as well"
+    ),
     "defaults: {disruption-duration: 1h}": (
-        "`defaults.disruption-duration` needs `defaults.disruption-schedule` beside it"
+        "`defaults.disruption-duration` requires `defaults.disruption-schedule` to be set as well"
     ),
     "serving: {healthPort: 8080}": (
         "`serving.healthPort` must not be the port of `serving.metricsPort`; both are 8080"
@@ -294,48 +297,18 @@ def test_a_missing_file_is_an_error_of_the_system(tmp_path: Path) -> None:
         Sources(file=tmp_path / "none.yaml", environment={}, flags={}).load()
 
 
-@pytest.fixture
-def levels() -> Iterator[None]:
-    """Levels of loggers, put back afterwards."""
-    names = ("", "spotalis.kube", "spotalis.web")
-    before = {name: logging.getLogger(name).level for name in names}
-    yield
-    for name, level in before.items():
-        logging.getLogger(name).setLevel(level)
-
-
-@pytest.mark.usefixtures("levels")
-def test_reading_again_applies_levels_and_names_what_else_changed(
-    file: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("line", "key", "value"),
+    [
+        ("namespace: on", "namespace", "on"),
+        ("identity: 0123", "identity", "0123"),
+        ("identity: 2026-01-01", "identity", "2026-01-01"),
+        ("readOnly: 'true'", "readOnly", True),
+        ("maxMovesInFlight: '7'", "maxMovesInFlight", 7),
+        ("excludedNamespaces: [1, on]", "excludedNamespaces", {"1", "on"}),
+    ],
+)
+def test_a_scalar_is_the_text_that_was_written(
+    line: str, key: str, value: object, file: Path
 ) -> None:
-    file.write_text("logging: {levels: {spotalis.kube: debug}}")
-    sources = Sources(file=file, environment={}, flags={})
-    logging.getLogger("spotalis.kube").setLevel("DEBUG")
-    again = Rereading(sources, sources.load())
-    file.write_text("resync: 9s\nlogging: {level: warning, levels: {spotalis.web: error}}")
-    caplog.set_level("WARNING", "spotalis.app.settings")
-    again()
-    assert logging.getLogger().level == logging.WARNING
-    assert logging.getLogger("spotalis.kube").level == logging.NOTSET
-    assert logging.getLogger("spotalis.web").level == logging.ERROR
-    assert [(r.message, r.__dict__["fields"]) for r in caplog.records] == [
-        ("Changed settings take effect after a restart", {"settings": ["resync"]})
-    ]
-
-
-@pytest.mark.usefixtures("levels")
-def test_reading_again_what_is_bad_changes_nothing(
-    file: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    sources = Sources(file=file, environment={}, flags={})
-    file.write_text("")
-    again = Rereading(sources, sources.load())
-    root = logging.getLogger().level
-    file.write_text("resnyc: 9s\nlogging: {level: error}")
-    again()
-    file.unlink()
-    again()
-    assert logging.getLogger().level == root
-    assert [r.message for r in caplog.records] == ["Failed to reload settings"] * 2
-    problems = json.dumps(caplog.records[0].__dict__["fields"])
-    assert "did you mean `resync`?" in problems
+    assert load(line, file=file).effective[key].value == value

@@ -1,4 +1,7 @@
-"""Settings that select by labels and taints, written as the Kubernetes API writes them."""
+"""Settings made of labels and taints: selectors, tolerations and node groups.
+
+They are written as in the Kubernetes API.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from spotalis.model.kinds import (
-    Choice,
-    Items,
-    Kind,
-    Schema,
-    Structure,
-    Table,
-    Text,
-    Truth,
-    Written,
-    did_you_mean,
-)
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeRule, NodeType, ProviderGroup
 from spotalis.model.objects import LabelSelector, Requirement, Toleration
+from spotalis.model.suggestion import did_you_mean
+from spotalis.settings.raw_values import RawValue
+from spotalis.settings.value_types import BOOLEAN, List, Map, Record, ValueType, choice, text
 
-MOST_WORLDS = 1000
-"""Combinations of label values that one group may tell apart: a pin tries them all."""
+MAX_LABEL_COMBINATIONS = 1000
+"""Combinations of label values that the rules of one group may distinguish. The webhook evaluates
+each of them when a pod's own node selector limits it to some of the nodes."""
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
-_KEY = Text("a label key", rf"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_NAME}", most=317)
-_VALUE = Text("a label value", rf"({_NAME})?", most=63)
-_VALUES = Items("label values", _VALUE)
+_KEY = text("a label key", rf"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_NAME}", max_length=317)
+_VALUE = text("a label value", rf"({_NAME})?", max_length=63)
+_VALUES = List("label values", _VALUE)
 
 
 def _selector(given: Mapping[str, Any]) -> LabelSelector:
@@ -57,10 +52,10 @@ def _toleration(given: Mapping[str, Any]) -> Toleration:
 def _rule(given: Mapping[str, Any]) -> NodeRule:
     ways = [word for word in ("values", "exists", "absent") if given.get(word)]
     if len(ways) != 1:
-        raise ValueError("must have one of `values`, `exists: true` and `absent: true`")
+        raise ValueError("must have exactly one of `values`, `exists: true` and `absent: true`")
     operator = {"values": "In", "exists": "Exists", "absent": "DoesNotExist"}[ways[0]]
     requirement = Requirement(key=given["key"], operator=operator, values=given.get("values", ()))
-    return NodeRule(NodeType(given["class"]), requirement)
+    return NodeRule(NodeType(given["capacityType"]), requirement)
 
 
 def _group(given: Mapping[str, Any]) -> ProviderGroup:
@@ -76,26 +71,26 @@ def _group(given: Mapping[str, Any]) -> ProviderGroup:
     values = {key: {"none", "other"} for key in group.keys}
     for rule in group.rules:
         values[rule.requirement.key] |= set(rule.requirement.values)
-    if math.prod(map(len, values.values())) > MOST_WORLDS:
+    if math.prod(map(len, values.values())) > MAX_LABEL_COMBINATIONS:
         raise ValueError(
-            f"must not tell apart more than {MOST_WORLDS} combinations of label values"
+            f"must not distinguish more than {MAX_LABEL_COMBINATIONS} combinations of label values"
         )
     return group
 
 
-SELECTOR: Kind[LabelSelector] = Structure(
+SELECTOR: ValueType[LabelSelector] = Record(
     "a label selector",
     _selector,
     {
-        "matchLabels": Table("label keys to values", _KEY, _VALUE),
-        "matchExpressions": Items(
+        "matchLabels": Map("label keys to values", _KEY, _VALUE),
+        "matchExpressions": List(
             "match expressions",
-            Structure(
+            Record(
                 "a match expression",
                 _expression,
                 {
                     "key": _KEY,
-                    "operator": Choice("In", "NotIn", "Exists", "DoesNotExist"),
+                    "operator": choice("In", "NotIn", "Exists", "DoesNotExist"),
                     "values": _VALUES,
                 },
                 required=("key", "operator"),
@@ -104,62 +99,63 @@ SELECTOR: Kind[LabelSelector] = Structure(
     },
 )
 
-TOLERATION: Kind[Toleration] = Structure(
+TOLERATION: ValueType[Toleration] = Record(
     "a toleration",
     _toleration,
     {
         "key": _KEY,
-        "operator": Choice("Equal", "Exists"),
+        "operator": choice("Equal", "Exists"),
         "value": _VALUE,
-        "effect": Choice("NoSchedule", "PreferNoSchedule", "NoExecute"),
+        "effect": choice("NoSchedule", "PreferNoSchedule", "NoExecute"),
     },
 )
 
-_OWN_GROUP: Kind[ProviderGroup] = Structure(
+_OWN_GROUP: ValueType[ProviderGroup] = Record(
     "a node group",
     _group,
     {
-        "name": Text("a name", _NAME, most=63),
+        "name": text("a name", _NAME, max_length=63),
         "marker": _KEY,
-        "rules": Items(
+        "rules": List(
             "rules",
-            Structure(
+            Record(
                 "a rule",
                 _rule,
                 {
-                    "class": Choice(NodeType.SPOT, NodeType.ON_DEMAND),
+                    "capacityType": choice(NodeType.SPOT, NodeType.ON_DEMAND),
                     "key": _KEY,
                     "values": _VALUES,
-                    "exists": Truth(),
-                    "absent": Truth(),
+                    "exists": BOOLEAN,
+                    "absent": BOOLEAN,
                 },
-                required=("class", "key"),
+                required=("capacityType", "key"),
             ),
         ),
-        "otherwiseOnDemand": Truth(),
-        "spotTolerations": Items("tolerations", TOLERATION),
+        "otherwiseOnDemand": BOOLEAN,
+        "spotTolerations": List("tolerations", TOLERATION),
     },
     required=("name", "marker", "rules"),
 )
 
 
-class _NodeGroup(Kind[ProviderGroup]):
-    """A group of one's own, or the name of a built-in one."""
+class _NodeGroup(ValueType[ProviderGroup]):
+    """A node group, or the name of a built-in one."""
 
-    composed = True
-    words = "a node group, or the name of a built-in one"
+    structured = True
+    description = "a node group, or the name of a built-in one"
 
-    def read(self, written: Written, path: str) -> ProviderGroup:
-        """The group."""
-        if not isinstance(written.value, str):
-            return _OWN_GROUP.read(written, path)
-        built_in = {group.name: group for group in BUILT_IN_GROUPS}
-        if written.value not in built_in:
-            raise self.refuse(written, path, suggestion=did_you_mean(written.value, built_in))
-        return built_in[written.value]
+    def __init__(self) -> None:
+        self._built_in = {group.name: group for group in BUILT_IN_GROUPS}
+        self.schema = {"oneOf": [{"enum": list(self._built_in)}, _OWN_GROUP.schema]}
 
-    def _schema(self) -> Schema:
-        return {"oneOf": [{"enum": [group.name for group in BUILT_IN_GROUPS]}, _OWN_GROUP.schema]}
+    def read(self, raw: RawValue, key: str) -> ProviderGroup:
+        """Interpret a name or a mapping."""
+        name = raw.value
+        if not isinstance(name, str):
+            return _OWN_GROUP.read(raw, key)
+        if name not in self._built_in:
+            raise self.invalid(raw, key, hint=did_you_mean(name, self._built_in))
+        return self._built_in[name]
 
 
-NODE_GROUP: Kind[ProviderGroup] = _NodeGroup()
+NODE_GROUP: ValueType[ProviderGroup] = _NodeGroup()

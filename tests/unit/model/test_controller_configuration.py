@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from spotalis.model.controller_configuration import ControllerConfiguration, NamespaceFilter
 from spotalis.model.objects import LabelSelector, Namespace, Requirement
-from spotalis.model.settings import ControllerConfiguration, NamespaceFilter
 from tests.support.builders import a_namespace, a_selector
 
 TEAMS = NamespaceFilter(

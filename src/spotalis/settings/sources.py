@@ -1,0 +1,178 @@
+"""Reading settings: a file, environment variables above it, flags above those.
+
+Every source is read completely and every problem is reported at once. A value that a stronger
+source overrides must be valid too, because it takes effect as soon as the stronger one is removed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spotalis.model.suggestion import did_you_mean, find_similar
+from spotalis.settings.contradictions import find_contradictions
+from spotalis.settings.declarations import SETTINGS, Setting
+from spotalis.settings.options import Settings, build, default_of
+from spotalis.settings.raw_values import InvalidValue, Problem, RawValue
+from spotalis.settings.yaml_file import NotYAML, parse
+
+FILE_VARIABLE = "SPOTALIS_CONFIG"
+DEFAULT = "default"
+
+_PREFIX = "SPOTALIS_"
+_SERVICE_LINK = re.compile(
+    # Variables that Kubernetes sets in every container for a Service whose name begins with
+    # "spotalis" (`enableServiceLinks`).
+    r"SPOTALIS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The effective value of a setting, and its source."""
+
+    setting: Setting
+    value: object
+    data: object
+    """As it was written; a default as it would be written."""
+    source: str
+    """``default``, ``spotalis.yaml:7``, ``$SPOTALIS_RESYNC`` or ``--resync``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """All settings after reading every source."""
+
+    settings: Settings
+    effective: Mapping[str, Effective]
+    """By key, in the order of the declarations."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The sources of settings, weakest first."""
+
+    file: Path | None = None
+    environment: Mapping[str, str]
+    flags: Mapping[str, str]
+    """Text by the setting's key."""
+
+    def load(self) -> Loaded:
+        """Read all sources.
+
+        Raises:
+            InvalidValue: with every problem.
+            OSError: the file cannot be read.
+        """
+        problems: list[Problem] = []
+        given: dict[str, Effective] = {}
+        for raw_values in (self._file(problems), self._variables(problems), self._flags(problems)):
+            for key, raw in raw_values.items():
+                setting = SETTINGS[key]
+                try:
+                    value = setting.type.read(raw, key)
+                except InvalidValue as invalid:
+                    problems += invalid.problems
+                else:
+                    given[key] = Effective(setting, value, raw.data(), raw.where)
+        settings = build({e.setting.field: e.value for e in given.values()})
+        invalid_keys = {problem.key for problem in problems}
+        for key, other, message in find_contradictions(settings):
+            if not invalid_keys & {key, other}:
+                places = [given[k].source for k in (key, other) if k in given]
+                where = " and ".join(dict.fromkeys(places)) or DEFAULT
+                problems.append(Problem(where, key, message))
+        if problems:
+            raise InvalidValue(sorted(problems, key=self._order))
+        defaults = {
+            key: Effective(setting, default_of(Settings, setting.field), setting.default, DEFAULT)
+            for key, setting in SETTINGS.items()
+        }
+        return Loaded(settings, defaults | given)
+
+    def _order(self, problem: Problem) -> tuple[int, int]:
+        """Sort key: problems in the file by line, then the others as found."""
+        line = problem.where.removeprefix(f"{self.file}:")
+        return (0, int(line)) if line.isdecimal() else (1, 0)
+
+    def _file(self, problems: list[Problem]) -> dict[str, RawValue]:
+        if self.file is None:
+            return {}
+        name = str(self.file)
+        try:
+            root = parse(self.file.read_bytes(), lambda line: f"{name}:{line}", problems)
+        except NotYAML as error:
+            problems.append(Problem(error.where or name, "(the file)", str(error)))
+            return {}
+        return dict(_leaves(root, "", problems)) if root else {}
+
+    def _variables(self, problems: list[Problem]) -> dict[str, RawValue]:
+        by_variable = {setting.variable: setting for setting in SETTINGS.values()}
+        found = {}
+        for name, text in self.environment.items():
+            if setting := by_variable.get(name):
+                # As in most programs, an empty variable counts as unset.
+                if text and (raw := _from_text(setting, text, f"${name}", problems)):
+                    found[setting.key] = raw
+            elif (
+                name.startswith(_PREFIX)
+                and name != FILE_VARIABLE
+                and not _SERVICE_LINK.fullmatch(name)
+            ):
+                hint = did_you_mean(name, [*by_variable, FILE_VARIABLE])
+                problems.append(Problem(f"${name}", name, f"is not a setting{hint}"))
+        return found
+
+    def _flags(self, problems: list[Problem]) -> dict[str, RawValue]:
+        found = {}
+        for key, text in self.flags.items():
+            setting = SETTINGS[key]
+            if raw := _from_text(setting, text, f"--{setting.flag}", problems):
+                found[key] = raw
+        return found
+
+
+def _from_text(setting: Setting, text: str, where: str, problems: list[Problem]) -> RawValue | None:
+    """The value of a variable or flag; lists and mappings are YAML on one line."""
+    if not setting.type.structured:
+        return RawValue(text, where)
+    if setting.type.comma_separated and not text.lstrip().startswith("["):
+        return RawValue(tuple(RawValue(word.strip(), where) for word in text.split(",")), where)
+    try:
+        return parse(text.encode(), lambda line: where, problems)
+    except NotYAML as error:
+        problems.append(Problem(where, setting.key, str(error)))
+        return None
+
+
+def _leaves(raw: RawValue, path: str, problems: list[Problem]) -> Iterator[tuple[str, RawValue]]:
+    """The values of a file by the key of their setting."""
+    if raw.value is None:
+        return  # a section in which every line is commented out
+    if not isinstance(raw.value, Mapping):
+        problems.append(Problem(raw.where, path or "(the file)", "must be a mapping of settings"))
+        return
+    for name, item in raw.value.items():
+        key = f"{path}.{name}" if path else name
+        if key in SETTINGS:
+            yield key, item
+        elif any(known.startswith(f"{key}.") for known in SETTINGS):
+            yield from _leaves(item, key, problems)
+        else:
+            hint = _suggestion(path, name)
+            problems.append(Problem(item.where, key, f"is not a setting{hint}"))
+
+
+def _suggestion(path: str, name: str) -> str:
+    """Suggest a setting of this name in another section, else a similar key, nearest first."""
+    by_name = {key.rpartition(".")[2]: key for key in SETTINGS}
+    if name in by_name:
+        return f"; did you mean `{by_name[name]}`?"
+    prefix = f"{path}." if path else ""
+    siblings = {k.removeprefix(prefix).partition(".")[0] for k in SETTINGS if k.startswith(prefix)}
+    for known in ({name: prefix + name for name in siblings}, by_name):
+        if similar := find_similar(name, known):
+            return f"; did you mean `{known[similar]}`?"
+    return ""

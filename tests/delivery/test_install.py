@@ -1,14 +1,14 @@
-"""build/k8s/install.yaml on a real API server, and an operator with exactly the rights it grants.
+"""The manifests on a real API server, with an operator that has exactly the permissions they grant.
 
-What only a network of pods could do is stood in for: the operator runs beside the control plane
-instead of in its pods, so the webhook configuration gets its address in place of the Service's.
+The operator runs as a process next to the control plane, not in its pods. Therefore the tests write
+its address into the webhook configuration in place of the Service.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os  # a process needs its PATH
+import os  # a process needs PATH
 import signal
 import subprocess
 import sys
@@ -23,7 +23,7 @@ import pytest
 import trustme
 import yaml
 
-from tests.delivery.rights import granted, in_every_run
+from tests.delivery.permissions import documented_as_used, granted
 from tests.support.bed import Wishes, workload_body
 from tests.support.free_ports import claim_ports
 from tests.support.real_bed import (
@@ -41,19 +41,21 @@ pytestmark = pytest.mark.real
 
 K8S = Path(__file__).parents[2] / "build" / "k8s"
 INSTALL = K8S / "install.yaml"
-OWN = "spotalis-system"
-IN_OWN = {"leases", "configmaps", "secrets"}
-"""What the operator's Role is about; the rest is the ClusterRole's."""
-WITHOUT_NAMESPACE = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
+OPERATOR_NAMESPACE = "spotalis-system"
+IN_OPERATOR_NAMESPACE = {"leases", "configmaps", "secrets"}
+"""Resources of the operator's Role; all others belong to its ClusterRole."""
+CLUSTER_SCOPED = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
 DEADLINE = 120.0
 _CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
 
 
 @contextmanager
-def _bed_without_rights(folder: Path) -> Iterator[RealBed]:
-    nothing = folder / "nothing.yaml"
-    nothing.write_text(f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OWN}}}\n")
-    config = BedConfig(rbac=nothing)
+def _bed_without_permissions(folder: Path) -> Iterator[RealBed]:
+    namespace = folder / "namespace.yaml"
+    namespace.write_text(
+        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
+    )
+    config = BedConfig(rbac=namespace)
     with RealBed.boot(folder / "bed", config, binaries=binaries_or_skip()) as bed:
         bed.add_nodes(spot=2, on_demand=3)
         yield bed
@@ -61,45 +63,47 @@ def _bed_without_rights(folder: Path) -> Iterator[RealBed]:
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
-    """A cluster where nobody has been given any right yet."""
-    with _bed_without_rights(tmp_path_factory.mktemp("install")) as bed:
+    """A cluster in which the operator has no permissions yet."""
+    with _bed_without_permissions(tmp_path_factory.mktemp("install")) as bed:
         yield bed
 
 
 @pytest.fixture(scope="module")
 def installed(bed: RealBed) -> RealBed:
-    """With install.yaml applied."""
+    """The cluster after `kubectl apply` of install.yaml."""
     bed.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(INSTALL))
     bed.kubectl("apply", "-f", str(INSTALL))
     return bed
 
 
-def test_what_is_applied_is_what_is_kept(installed: RealBed) -> None:
-    """No default is left for the API server to fill in where tools would show a difference."""
+def test_kubectl_diff_after_the_installation_is_empty(installed: RealBed) -> None:
+    """The webhook configuration states all defaults, so that tools report no difference."""
     assert installed.kubectl("diff", "-f", str(INSTALL)) == ""
-    kept = installed.request("GET", _CONFIGURATION)
+    stored = installed.request("GET", _CONFIGURATION)
     [webhook] = yaml.safe_load((K8S / "webhook.yaml").read_text())["webhooks"]
-    assert kept["webhooks"] == [webhook]
+    assert stored["webhooks"] == [webhook]
 
 
-def test_its_pods_are_let_in_by_the_restricted_profile_and_keep_off_spot(
+def test_pods_pass_the_restricted_profile_and_run_on_different_on_demand_nodes(
     installed: RealBed,
 ) -> None:
     selector = "app.kubernetes.io/name=spotalis"
     pods = eventually(
-        lambda: found if len(found := installed.ready_pods(OWN, selector)) == 2 else [],
+        lambda: (
+            found if len(found := installed.ready_pods(OPERATOR_NAMESPACE, selector)) == 2 else []
+        ),
         within=DEADLINE,
-        what="both replicas are ready",
+        what="both instances are ready",
     )
     nodes = [pod["spec"]["nodeName"] for pod in pods]
     assert len(set(nodes)) == 2
     assert {name.rpartition("-")[0] for name in nodes} == {"on-demand"}
-    free = _pod_without_security_context()
+    unrestricted = _pod_without_security_context()
     with pytest.raises(Exception, match="violates PodSecurity"):
-        installed.request("POST", f"/api/v1/namespaces/{OWN}/pods", free)
+        installed.request("POST", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods", unrestricted)
 
 
-def test_kustomize_takes_it_as_a_base(installed: RealBed, tmp_path: Path) -> None:
+def test_kustomize_accepts_the_folder_as_a_base(installed: RealBed, tmp_path: Path) -> None:
     overlay = {
         "resources": [os.path.relpath(K8S, tmp_path)],
         "images": [{"name": "spotalis", "newName": "registry.example/spotalis", "newTag": "9"}],
@@ -107,7 +111,7 @@ def test_kustomize_takes_it_as_a_base(installed: RealBed, tmp_path: Path) -> Non
     }
     (tmp_path / "kustomization.yaml").write_text(json.dumps(overlay))
     objects = list(yaml.safe_load_all(installed.kubectl("kustomize", str(tmp_path))))
-    [deployment] = [one for one in objects if one["kind"] == "Deployment"]
+    [deployment] = [each for each in objects if each["kind"] == "Deployment"]
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example/spotalis:9"
     assert deployment["spec"]["replicas"] == 3
@@ -115,37 +119,38 @@ def test_kustomize_takes_it_as_a_base(installed: RealBed, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["network-policy", "pdb-override"])
-def test_an_optional_piece_is_taken(installed: RealBed, name: str) -> None:
+def test_the_api_server_accepts_the_optional_manifest(installed: RealBed, name: str) -> None:
     installed.kubectl("apply", "--dry-run=server", "-f", str(K8S / "optional" / f"{name}.yaml"))
 
 
-def test_its_account_may_do_what_a_scenario_needs_and_has_no_right_in_vain(
+def test_the_service_account_uses_exactly_the_documented_permissions(
     installed: RealBed, tmp_path: Path
 ) -> None:
     with _operator(installed, tmp_path):
-        _play(installed)
-    _apply_again_and_lose_nothing(installed)
-    asked = [event for event in installed.audit(user="spotalis", stage=None) if event.resource]
-    assert asked
-    assert _refused(asked) == {}
+        _exercise(installed)
+    _apply_again(installed)
+    requests = [e for e in installed.audit(user="spotalis", stage=None) if e.resource]
+    assert requests
+    assert _denied(requests) == {}
     used = {
-        ("own namespace" if e.resource in IN_OWN else "cluster",
+        ("own namespace" if e.resource in IN_OPERATOR_NAMESPACE else "cluster",
          e.api_group or "core", e.kind, e.verb)
-        for e in asked
+        for e in requests
     }  # fmt: skip
     assert used <= granted()
-    assert in_every_run() - used == set()
+    assert documented_as_used() - used == set()
 
 
-def test_with_cert_manager_it_needs_neither_secrets_nor_webhook_configurations(
+def test_with_cert_manager_the_operator_requests_no_secrets_and_webhook_configurations(
     installed: RealBed, tmp_path: Path
 ) -> None:
-    """Without cert-manager's own kinds, which are not here: a test plays its part."""
+    """The test does cert-manager's work, because its custom resources are not installed."""
     objects = list(yaml.safe_load_all((K8S / "install-cert-manager.yaml").read_text()))
-    ours = [one for one in objects if not one["apiVersion"].startswith("cert-manager.io/")]
-    installed.apply(ours)
-    [leaf] = [one["spec"] for one in objects if one["metadata"]["name"] == "spotalis-webhook"
-              and one["kind"] == "Certificate"]  # fmt: skip
+    installed.apply(
+        [each for each in objects if not each["apiVersion"].startswith("cert-manager.io/")]
+    )
+    [leaf] = [each["spec"] for each in objects if each["kind"] == "Certificate"
+              and each["metadata"]["name"] == "spotalis-webhook"]  # fmt: skip
     authority = trustme.CA()
     pair = authority.issue_cert(*leaf["dnsNames"], "127.0.0.1")
     (tmp_path / "tls.crt").write_bytes(b"".join(blob.bytes() for blob in pair.cert_chain_pems))
@@ -156,103 +161,105 @@ def test_with_cert_manager_it_needs_neither_secrets_nor_webhook_configurations(
 
     with _operator(installed, tmp_path, bundle=authority.cert_pem.bytes()):
         _create(installed, workload_body("Deployment", "shop", 4, Wishes(50)))
-        _settled(installed, "shop", on_demand=2, spot=2)
+        _wait_for_split(installed, "shop", on_demand=2, spot=2)
 
-    asked = installed.audit(user="spotalis", stage=None)[before:]
-    assert _refused(asked) == {}
-    assert not {"secrets", "mutatingwebhookconfigurations"} & {e.resource for e in asked}
+    requests = installed.audit(user="spotalis", stage=None)[before:]
+    assert _denied(requests) == {}
+    assert not {"secrets", "mutatingwebhookconfigurations"} & {e.resource for e in requests}
 
 
-def test_with_rights_in_one_namespace_it_splits_and_moves_there_and_asks_about_no_other(
+def test_the_namespaced_installation_manages_its_namespace_and_requests_nothing_elsewhere(
     tmp_path: Path,
 ) -> None:
-    with _bed_without_rights(tmp_path) as bed:
+    with _bed_without_permissions(tmp_path) as bed:
         bed.kubectl("create", "namespace", "shop")
         bed.kubectl("apply", "-f", str(K8S / "install-namespaced.yaml"))
         assert bed.kubectl("diff", "-f", str(K8S / "install-namespaced.yaml")) == ""
-        further = ("apply", "--dry-run=server", "-f", str(K8S / "managed-namespace.yaml"))
-        assert bed.kubectl("-n", "default", *further).count("created") == 2
+        another = ("apply", "--dry-run=server", "-f", str(K8S / "managed-namespace.yaml"))
+        assert bed.kubectl("-n", "default", *another).count("created") == 2
         elsewhere = workload_body("Deployment", "elsewhere", 5, Wishes(100))
         _create(bed, elsewhere, "default")
-        _settled(bed, "elsewhere", "default", on_demand=3, spot=2)  # as the scheduler spreads them
+        _wait_for_split(bed, "elsewhere", "default", on_demand=3, spot=2)  # the scheduler's default
         before = {pod["metadata"]["uid"] for pod in bed.ready_pods("default")}
         with _operator(bed, tmp_path):
-            _play(bed, "shop", before_spot_is_lost=lambda: _are(bed, "default", before))
+            _exercise(
+                bed, "shop", before_spot_is_lost=lambda: _assert_same_pods(bed, "default", before)
+            )
             _create(bed, workload_body("Deployment", "later", 5, Wishes(100)), "default")
-            _settled(bed, "later", "default", on_demand=5, spot=0)
-        asked = [event for event in bed.audit(user="spotalis", stage=None) if event.resource]
-        unplaced = [pod["metadata"] for pod in bed.ready_pods("default")]
+            _wait_for_split(bed, "later", "default", on_demand=5, spot=0)
+        requests = [e for e in bed.audit(user="spotalis", stage=None) if e.resource]
+        unmanaged = [pod["metadata"] for pod in bed.ready_pods("default")]
 
-    assert _refused(asked) == {}
-    assert {event.namespace for event in asked if event.resource not in WITHOUT_NAMESPACE} == {
+    assert _denied(requests) == {}
+    assert {event.namespace for event in requests if event.resource not in CLUSTER_SCOPED} == {
         "shop",
-        OWN,
+        OPERATOR_NAMESPACE,
     }
-    assert [m for m in unplaced if "spotalis.io/" in json.dumps(m)] == []
-    used = {(e.api_group or "core", e.kind, e.verb) for e in asked}
-    assert {right[1:] for right in in_every_run()} - used == set()
+    assert [m for m in unmanaged if "spotalis.io/" in json.dumps(m)] == []
+    used = {(e.api_group or "core", e.kind, e.verb) for e in requests}
+    assert {permission[1:] for permission in documented_as_used()} - used == set()
 
 
-def _are(bed: RealBed, namespace: str, uids: set[str]) -> None:
+def _assert_same_pods(bed: RealBed, namespace: str, uids: set[str]) -> None:
     assert {pod["metadata"]["uid"] for pod in bed.ready_pods(namespace)} == uids
 
 
-def _refused(asked: Sequence[AuditEvent]) -> Counter[tuple[str, str, int]]:
-    return Counter((e.verb, e.kind, e.code) for e in asked if e.code in (401, 403))
+def _denied(requests: Sequence[AuditEvent]) -> Counter[tuple[str, str, int]]:
+    return Counter((e.verb, e.kind, e.code) for e in requests if e.code in (401, 403))
 
 
-def _apply_again_and_lose_nothing(bed: RealBed) -> None:
-    """What the operator has filled in is not the manifests' to take away."""
+def _apply_again(bed: RealBed) -> None:
+    """Apply the manifests again and assert that caBundle and the certificate are unchanged."""
     webhook = bed.request("GET", _CONFIGURATION)["webhooks"][0]
-    [made] = yaml.safe_load((K8S / "webhook.yaml").read_text())["webhooks"]
+    [manifest] = yaml.safe_load((K8S / "webhook.yaml").read_text())["webhooks"]
     bundle = webhook["clientConfig"]["caBundle"]
-    back = [{"op": "replace", "path": "/webhooks/0/clientConfig",
-             "value": made["clientConfig"] | {"caBundle": bundle}}]  # fmt: skip
-    bed.request("PATCH", _CONFIGURATION, back, content_type="application/json-patch+json")
-    secret = f"/api/v1/namespaces/{OWN}/secrets/spotalis-webhook-tls"
-    held = bed.request("GET", secret)["data"]
-    assert {"tls.crt", "tls.key"} <= held.keys()
+    restore = [{"op": "replace", "path": "/webhooks/0/clientConfig",
+             "value": manifest["clientConfig"] | {"caBundle": bundle}}]  # fmt: skip
+    bed.request("PATCH", _CONFIGURATION, restore, content_type="application/json-patch+json")
+    secret = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/secrets/spotalis-webhook-tls"
+    certificate = bed.request("GET", secret)["data"]
+    assert {"tls.crt", "tls.key"} <= certificate.keys()
     bed.kubectl("apply", "-f", str(INSTALL))
     assert bed.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
-    assert bed.request("GET", secret)["data"] == held
+    assert bed.request("GET", secret)["data"] == certificate
 
 
-def _play(
+def _exercise(
     bed: RealBed,
     namespace: str = "default",
     *,
     before_spot_is_lost: Callable[[], None] = lambda: None,
 ) -> None:
-    """Born right, changed, spot lost, fallen back: everything that a run ordinarily comes to."""
-    wishes = Wishes(50, 1, {"spot-fallback": "2s", "max-moves-in-flight": "4"})
-    _create(bed, workload_body("Deployment", "web", 6, wishes), namespace)
+    """Create workloads, change their policy, and lose all spot nodes: what an ordinary run does."""
+    policy = Wishes(50, 1, {"spot-fallback": "2s", "max-moves-in-flight": "4"})
+    _create(bed, workload_body("Deployment", "web", 6, policy), namespace)
     _create_with_a_volume(bed, "db", namespace)
-    _settled(bed, "web", namespace, on_demand=3, spot=3)
-    _settled(bed, "db", namespace, on_demand=1, spot=1)
+    _wait_for_split(bed, "web", namespace, on_demand=3, spot=3)
+    _wait_for_split(bed, "db", namespace, on_demand=1, spot=1)
     assert bed.evictions("spotalis") == []
 
-    _wish(bed, "web", namespace, {"spot-percentage": "0"})
-    _settled(bed, "web", namespace, on_demand=6, spot=0)
+    _annotate(bed, "web", namespace, {"spot-percentage": "0"})
+    _wait_for_split(bed, "web", namespace, on_demand=6, spot=0)
     assert len(bed.evictions("spotalis")) == 3
     eventually(
-        lambda: _condition(bed, "web", namespace) == "True", within=DEADLINE, what="Balanced"
+        lambda: _balanced_status(bed, "web", namespace) == "True", within=DEADLINE, what="Balanced"
     )
 
-    _wish(bed, "web", namespace, {"spot-percentage": "50"})
-    _settled(bed, "web", namespace, on_demand=3, spot=3)
+    _annotate(bed, "web", namespace, {"spot-percentage": "50"})
+    _wait_for_split(bed, "web", namespace, on_demand=3, spot=3)
     before_spot_is_lost()
     bed.remove_nodes("spot-1", "spot-2")
-    _settled(bed, "web", namespace, on_demand=6, spot=0)
-    _wish(bed, "web", namespace, {"spot-percentage": "0"})
+    _wait_for_split(bed, "web", namespace, on_demand=6, spot=0)
+    _annotate(bed, "web", namespace, {"spot-percentage": "0"})
     eventually(
-        lambda: _condition(bed, "web", namespace) == "True",
+        lambda: _balanced_status(bed, "web", namespace) == "True",
         within=DEADLINE,
         what="Balanced without spot",
     )
     eventually(
         lambda: bed.audit(user="spotalis", verb="delete", kind="configmaps"),
         within=DEADLINE,
-        what="a ledger with nothing to remember is deleted",
+        what="the empty ledger is deleted",
     )
 
 
@@ -262,7 +269,7 @@ def _create(bed: RealBed, body: Json, namespace: str = "default") -> None:
 
 
 def _create_with_a_volume(bed: RealBed, name: str, namespace: str) -> None:
-    """A StatefulSet of two that share a volume which every node reaches."""
+    """Create a StatefulSet of two pods that share a volume available on all nodes."""
     volume = f"{name}-of-{namespace}"
     bed.request("POST", "/api/v1/persistentvolumes", a_volume(volume, ""))
     path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
@@ -273,8 +280,8 @@ def _create_with_a_volume(bed: RealBed, name: str, namespace: str) -> None:
     _create(bed, body, namespace)
 
 
-def _wish(bed: RealBed, name: str, namespace: str, wishes: dict[str, str]) -> None:
-    annotations = {f"spotalis.io/{key}": value for key, value in wishes.items()}
+def _annotate(bed: RealBed, name: str, namespace: str, policy: dict[str, str]) -> None:
+    annotations = {f"spotalis.io/{key}": value for key, value in policy.items()}
     bed.request(
         "PATCH",
         f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
@@ -283,24 +290,22 @@ def _wish(bed: RealBed, name: str, namespace: str, wishes: dict[str, str]) -> No
     )
 
 
-def _settled(
+def _wait_for_split(
     bed: RealBed, name: str, namespace: str = "default", *, on_demand: int, spot: int
 ) -> None:
-    wanted = {"on-demand": on_demand, "spot": spot}
+    expected = Counter({"on-demand": on_demand, "spot": spot})
 
-    def split() -> bool:
+    def is_split() -> bool:
         nodes = bed.request("GET", "/api/v1/nodes")["items"]
-        classes = {
-            n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes
-        }
+        types = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
         pods = bed.ready_pods(namespace, f"app={name}")
-        found = Counter(classes.get(pod["spec"]["nodeName"], "gone") for pod in pods)
-        return {key: found[key] for key in wanted} == wanted and found.total() == on_demand + spot
+        found = Counter(types.get(pod["spec"]["nodeName"], "gone") for pod in pods)
+        return found == expected
 
-    eventually(split, within=DEADLINE, what=f"{name} is {on_demand} + {spot}")
+    eventually(is_split, within=DEADLINE, what=f"{name} is {on_demand} + {spot}")
 
 
-def _condition(bed: RealBed, name: str, namespace: str) -> str:
+def _balanced_status(bed: RealBed, name: str, namespace: str) -> str:
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
     status = bed.request("GET", path)["status"]
     found = [c for c in status.get("conditions", ()) if c["type"] == "spotalis.io/Balanced"]
@@ -309,30 +314,41 @@ def _condition(bed: RealBed, name: str, namespace: str) -> str:
 
 @contextmanager
 def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[None]:
-    """The container's own arguments, settings and variables; the account's own token.
+    """An operator process with the arguments, settings, variables and token of the container.
 
-    bundle:  whom to trust, if the operator does not write that itself; then ``folder`` stands in
-             for the volume with the certificate.
+    Args:
+        bundle: CA bundle for the webhook configuration; without it the operator writes its own.
+            With it, ``folder`` replaces the volume that contains the certificate.
     """
     ports = claim_ports()
     webhook, metrics, health = ports.ports[:3]
     client = {"url": f"https://127.0.0.1:{webhook}/mutate"}
     if bundle:
         client["caBundle"] = base64.b64encode(bundle).decode()
-    put = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client}]
-    bed.request("PATCH", _CONFIGURATION, put, content_type="application/json-patch+json")
-    deployment = bed.request("GET", f"/apis/apps/v1/namespaces/{OWN}/deployments/spotalis")
+    set_client = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client}]
+    bed.request("PATCH", _CONFIGURATION, set_client, content_type="application/json-patch+json")
+    deployment = bed.request(
+        "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
+    )
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    settings = bed.request("GET", f"/api/v1/namespaces/{OWN}/configmaps/spotalis-settings")
+    settings = bed.request(
+        "GET", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/spotalis-settings"
+    )
     file = folder / "spotalis.yaml"
     file.write_text(settings["data"]["spotalis.yaml"].replace("/etc/spotalis-tls", str(folder)))
-    downward = {"metadata.namespace": OWN, "status.podIP": "127.0.0.1"}
+    downward = {"metadata.namespace": OPERATOR_NAMESPACE, "status.podIP": "127.0.0.1"}
     variables = {
-        one["name"]: downward[one["valueFrom"]["fieldRef"]["fieldPath"]] for one in container["env"]
+        each["name"]: downward[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        for each in container["env"]
     }
     command = [sys.executable, "-m", "spotalis", *container["args"]]
     command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
-    command += ["--kubeconfig", str(_kubeconfig_of_the_account(bed, folder)), "--host", "127.0.0.1"]
+    command += [
+        "--kubeconfig",
+        str(_service_account_kubeconfig(bed, folder)),
+        "--host",
+        "127.0.0.1",
+    ]
     command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
     command += ["--health-port", str(health)]
     log = folder / "operator.log"
@@ -351,7 +367,7 @@ def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[No
                 "caBundle"
             ),
             within=DEADLINE,
-            what="caBundle is written",
+            what="caBundle is set",
         )
         yield
     finally:
@@ -365,14 +381,14 @@ def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[No
     assert process.returncode == 0, log.read_text()[-2000:]
 
 
-def _kubeconfig_of_the_account(bed: RealBed, folder: Path) -> Path:
-    """With a token that the API server issued to the ServiceAccount, as a pod would get it."""
+def _service_account_kubeconfig(bed: RealBed, folder: Path) -> Path:
+    """A kubeconfig with a token that the API server issues for the service account, as for pods."""
     request = {
         "apiVersion": "authentication.k8s.io/v1",
         "kind": "TokenRequest",
         "spec": {"expirationSeconds": 3600},
     }
-    path = f"/api/v1/namespaces/{OWN}/serviceaccounts/spotalis/token"
+    path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/spotalis/token"
     config = json.loads(bed.kubeconfig("spotalis").read_text())
     config["users"][0]["user"]["token"] = bed.request("POST", path, request)["status"]["token"]
     file = folder / "kubeconfig"
@@ -393,6 +409,6 @@ def _pod_without_security_context() -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "free"},
+        "metadata": {"name": "unrestricted"},
         "spec": {"containers": [{"name": "main", "image": "registry.example/main:1"}]},
     }

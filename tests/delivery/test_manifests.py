@@ -1,4 +1,4 @@
-"""The made manifests are made from their parts, and say what code and pages say."""
+"""The generated manifests are up to date and agree with the code and the documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spotalis.model.objects import Requirement
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.options import Settings
 from spotalis.settings.sources import Sources
-from tests.delivery.rights import granted, in_every_run, in_reserve
+from tests.delivery.permissions import documented_as_reserve, documented_as_used, granted
 
 INSTALLS = ("install.yaml", "install-cert-manager.yaml", "install-namespaced.yaml")
 DESTRUCTIVE = {"delete", "deletecollection", "update", "patch", "*"}
@@ -23,7 +23,7 @@ DESTRUCTIVE = {"delete", "deletecollection", "update", "patch", "*"}
 
 def objects(name: str, kind: str) -> list[dict[str, Any]]:
     found = yaml.safe_load_all((K8S / name).read_text())
-    return [one for one in found if one["kind"] == kind]
+    return [each for each in found if each["kind"] == kind]
 
 
 @pytest.fixture(params=INSTALLS)
@@ -39,36 +39,40 @@ def pod(install: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", rendered())
-def test_the_made_files_are_up_to_date(name: str) -> None:
+def test_generated_manifests_are_up_to_date(name: str) -> None:
     assert (K8S / name).read_text() == rendered()[name], "run `make manifests`"
 
 
-def test_every_installation_is_made() -> None:
+def test_all_installations_are_generated() -> None:
     assert rendered().keys() - set(INSTALLS) == {"managed-namespace.yaml"}
 
 
-def test_two_renderings_are_the_same_bytes() -> None:
+def test_generating_manifests_twice_gives_the_same_bytes() -> None:
     assert rendered() == rendered()
 
 
-def test_the_operator_keeps_off_what_any_built_in_group_calls_spot(pod: dict[str, Any]) -> None:
+def test_the_operator_avoids_spot_nodes_of_every_built_in_group(pod: dict[str, Any]) -> None:
     affinity = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     [term] = affinity["nodeSelectorTerms"]
     assert term["matchExpressions"] == never_on_spot()
-    met = [
-        Requirement(key=one["key"], operator=one["operator"], values=tuple(one.get("values", ())))
-        for one in term["matchExpressions"]
+    requirements = [
+        Requirement(
+            key=each["key"], operator=each["operator"], values=tuple(each.get("values", ()))
+        )
+        for each in term["matchExpressions"]
     ]
-    assert all(requirement.matches({}) for requirement in met)
+    assert all(requirement.matches({}) for requirement in requirements)
     for group in BUILT_IN_GROUPS:
         for rule in group.rules:
             if rule.node_type is NodeType.SPOT:
                 value = (*rule.requirement.values, "")[0]
                 labels = {group.marker: "", rule.requirement.key: value}
-                assert not all(requirement.matches(labels) for requirement in met), group.name
+                assert not all(requirement.matches(labels) for requirement in requirements), (
+                    group.name
+                )
 
 
-def test_the_settings_file_is_one_that_the_operator_takes(install: str, tmp_path: Path) -> None:
+def test_the_operator_accepts_the_settings_file(install: str, tmp_path: Path) -> None:
     [config] = objects(install, "ConfigMap")
     text = config["data"]["spotalis.yaml"]
     certificates = tmp_path / "tls"
@@ -84,15 +88,15 @@ def test_the_settings_file_is_one_that_the_operator_takes(install: str, tmp_path
     assert loaded.settings.controller.namespaces.watched == watched
 
 
-def test_every_variable_of_the_container_is_a_setting(pod: dict[str, Any]) -> None:
-    variables = {setting.variable for setting in SETTINGS.values()}
+def test_every_environment_variable_of_the_container_is_a_setting(pod: dict[str, Any]) -> None:
+    known = {setting.variable for setting in SETTINGS.values()}
     [container] = pod["containers"]
-    assert {one["name"] for one in container["env"]} <= variables
+    assert {variable["name"] for variable in container["env"]} <= known
 
 
-def test_the_ports_are_those_of_the_settings(pod: dict[str, Any]) -> None:
+def test_container_ports_match_the_default_settings(pod: dict[str, Any]) -> None:
     [container] = pod["containers"]
-    ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     serving = Settings().serving
     assert ports == {
         "webhook": serving.webhook_port,
@@ -101,7 +105,7 @@ def test_the_ports_are_those_of_the_settings(pod: dict[str, Any]) -> None:
     }
 
 
-def test_the_pod_has_no_right_on_its_node(pod: dict[str, Any]) -> None:
+def test_the_pod_has_no_privileges_on_its_node(pod: dict[str, Any]) -> None:
     [container] = pod["containers"]
     security = pod["securityContext"] | container["securityContext"]
     assert security["runAsNonRoot"] is True
@@ -115,12 +119,12 @@ def test_the_pod_has_no_right_on_its_node(pod: dict[str, Any]) -> None:
     assert kinds <= {"configMap", "emptyDir", "secret"}
 
 
-def test_the_operator_leaves_itself_alone(install: str) -> None:
+def test_the_operator_does_not_manage_itself(install: str) -> None:
     [deployment] = objects(install, "Deployment")
     assert deployment["metadata"]["labels"]["spotalis.io/enabled"] == "false"
 
 
-def test_the_version_is_that_of_the_package(install: str) -> None:
+def test_image_and_labels_have_the_version_of_the_package(install: str) -> None:
     [deployment] = objects(install, "Deployment")
     template = deployment["spec"]["template"]
     [container] = template["spec"]["containers"]
@@ -129,13 +133,13 @@ def test_the_version_is_that_of_the_package(install: str) -> None:
         assert metadata["labels"]["app.kubernetes.io/version"] == __version__
 
 
-def test_no_right_is_granted_that_the_page_does_not_explain() -> None:
-    assert granted() == in_every_run() | in_reserve()
-    assert in_every_run() & in_reserve() == set()
+def test_exactly_the_granted_permissions_are_documented() -> None:
+    assert granted() == documented_as_used() | documented_as_reserve()
+    assert documented_as_used() & documented_as_reserve() == set()
 
 
-def test_the_only_destructive_right_in_the_cluster_is_to_ask_for_an_eviction() -> None:
-    cluster_wide = [right for right in granted() if right[0] == "cluster"]
+def test_the_only_destructive_cluster_permission_is_to_create_evictions() -> None:
+    cluster_wide = [permission for permission in granted() if permission[0] == "cluster"]
     writes = {(resource, verb) for _, _, resource, verb in cluster_wide if verb in DESTRUCTIVE}
     assert writes == {
         ("deployments/status", "patch"),
@@ -147,7 +151,7 @@ def test_the_only_destructive_right_in_the_cluster_is_to_ask_for_an_eviction() -
     }
 
 
-def rights(role: dict[str, Any]) -> set[tuple[str, str, str]]:
+def permissions(role: dict[str, Any]) -> set[tuple[str, str, str]]:
     return {
         (group or "core", resource, verb)
         for rule in role["rules"]
@@ -157,9 +161,9 @@ def rights(role: dict[str, Any]) -> set[tuple[str, str, str]]:
     }
 
 
-def test_with_rights_in_a_namespace_the_cluster_role_only_reads_nodes_and_namespaces() -> None:
+def test_the_namespaced_installation_has_cluster_permissions_only_for_cluster_resources() -> None:
     [role] = objects("install-namespaced.yaml", "ClusterRole")
-    assert rights(role) == {
+    assert permissions(role) == {
         ("core", "nodes", "list"),
         ("core", "nodes", "watch"),
         ("core", "namespaces", "get"),
@@ -175,26 +179,26 @@ def test_with_rights_in_a_namespace_the_cluster_role_only_reads_nodes_and_namesp
     assert webhooks["resourceNames"] == ["spotalis"]
 
 
-def test_the_rights_in_a_namespace_and_in_the_cluster_are_together_those_of_install() -> None:
+def test_the_namespaced_installation_has_the_same_permissions_in_total() -> None:
     [everywhere] = objects("install.yaml", "ClusterRole")
     [cluster] = objects("install-namespaced.yaml", "ClusterRole")
     roles = objects("install-namespaced.yaml", "Role")
     [shop] = [role for role in roles if role["metadata"]["namespace"] == "shop"]
-    assert rights(shop) | rights(cluster) == rights(everywhere)
-    assert rights(shop) & rights(cluster) == set()
+    assert permissions(shop) | permissions(cluster) == permissions(everywhere)
+    assert permissions(shop) & permissions(cluster) == set()
 
 
-def test_the_only_binding_outside_its_own_namespace_is_in_the_managed_one() -> None:
+def test_the_only_foreign_role_binding_is_in_the_managed_namespace() -> None:
     bindings = objects("install-namespaced.yaml", "RoleBinding")
     assert [
-        (one["metadata"]["namespace"], one["roleRef"]["kind"], one["roleRef"]["name"])
-        for one in bindings
+        (each["metadata"]["namespace"], each["roleRef"]["kind"], each["roleRef"]["name"])
+        for each in bindings
     ] == [("spotalis-system", "Role", "spotalis"), ("shop", "Role", "spotalis-managed")]
     account = {"kind": "ServiceAccount", "name": "spotalis", "namespace": "spotalis-system"}
-    assert [one["subjects"] for one in bindings] == [[account]] * 2
+    assert [binding["subjects"] for binding in bindings] == [[account]] * 2
 
 
-def test_only_pods_of_the_managed_namespace_are_sent_for_review() -> None:
+def test_the_webhook_receives_only_pods_of_the_managed_namespace() -> None:
     [configuration] = objects("install-namespaced.yaml", "MutatingWebhookConfiguration")
     [webhook] = configuration["webhooks"]
     name = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop"]}
@@ -202,13 +206,13 @@ def test_only_pods_of_the_managed_namespace_are_sent_for_review() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Role", "RoleBinding"])
-def test_a_further_namespace_gets_the_same_rights_by_a_file_that_names_none(kind: str) -> None:
+def test_managed_namespace_yaml_grants_the_same_permissions_without_a_namespace(kind: str) -> None:
     installed = objects("install-namespaced.yaml", kind)
-    [shop] = [one for one in installed if one["metadata"].pop("namespace") == "shop"]
+    [shop] = [each for each in installed if each["metadata"].pop("namespace") == "shop"]
     assert objects("managed-namespace.yaml", kind) == [shop]
 
 
-def test_with_cert_manager_no_secret_and_no_webhook_configuration_can_be_touched() -> None:
+def test_with_cert_manager_there_is_no_access_to_secrets_and_webhook_configurations() -> None:
     roles = objects("install-cert-manager.yaml", "ClusterRole")
     roles += objects("install-cert-manager.yaml", "Role")
     reached = {r for role in roles for rule in role["rules"] for r in rule["resources"]}
@@ -225,4 +229,4 @@ def test_with_cert_manager_no_secret_and_no_webhook_configuration_can_be_touched
     [deployment] = objects("install-cert-manager.yaml", "Deployment")
     secrets = [v["secret"] for v in deployment["spec"]["template"]["spec"]["volumes"]
                if "secret" in v]  # fmt: skip
-    assert [one["secretName"] for one in secrets] == [certificate["spec"]["secretName"]]
+    assert [secret["secretName"] for secret in secrets] == [certificate["spec"]["secretName"]]

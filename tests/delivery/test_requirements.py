@@ -1,7 +1,4 @@
-"""The pins: exact, hashed, from nowhere in particular, and no more than we know of.
-
-What only an advisory service can tell is `make audit`, which no test waits for.
-"""
+"""The pinned requirements are exact and hashed, name no index, and match what is declared."""
 
 from __future__ import annotations
 
@@ -24,57 +21,45 @@ def text(file: str) -> str:
 
 
 def pins(file: str) -> dict[str, str]:
-    """Versions by name."""
+    """Pinned versions by package."""
     return {found["name"]: found["version"] for found in _PIN.finditer(text(file))}
 
 
-def declared(requirements: list[str]) -> set[str]:
-    """Names as pins have them."""
-    names = (re.split(r"[<>=!~;\[ ]", one, maxsplit=1)[0] for one in requirements)
+def normalized_names(requirements: list[str]) -> set[str]:
+    """Names of packages, in the spelling of the pins."""
+    names = (re.split(r"[<>=!~;\[ ]", each, maxsplit=1)[0] for each in requirements)
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 
-def project() -> dict[str, object]:
+def project_table() -> dict[str, object]:
     with (ROOT / "pyproject.toml").open("rb") as file:
         found: dict[str, object] = tomllib.load(file)["project"]
     return found
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_line_is_an_exact_version_with_hashes_and_names_no_place(file: str) -> None:
-    """A URL, a path, an option such as an index, or a pin without a hash would be left over."""
+def test_every_requirement_is_an_exact_version_with_hashes(file: str) -> None:
+    """URLs, paths, options such as an index, and pins without a hash are remainders."""
     assert _PIN.sub("", text(file)).strip() == ""
     assert pins(file)
 
 
-def test_all_the_files_are_checked() -> None:
+def test_these_tests_cover_all_files() -> None:
     assert sorted(path.name for path in (ROOT / "requirements").glob("*.txt")) == FILES
 
 
-def test_tests_run_with_what_the_container_runs_with() -> None:
+def test_the_tests_use_the_same_versions_as_the_image() -> None:
     runtime, dev = pins("runtime.txt"), pins("dev.txt")
     assert runtime == {name: dev[name] for name in runtime}
 
 
-def test_what_is_declared_is_pinned() -> None:
-    dependencies = project()["dependencies"]
+def test_every_declared_dependency_is_pinned() -> None:
+    dependencies = project_table()["dependencies"]
     assert isinstance(dependencies, list)
-    assert declared(dependencies) <= pins("runtime.txt").keys()
+    assert normalized_names(dependencies) <= pins("runtime.txt").keys()
 
 
-def test_what_runs_in_the_container_is_listed_with_a_reason() -> None:
+def test_requirements_readme_lists_exactly_the_packages_of_the_image() -> None:
     rows = [line.split("|")[1] for line in text("README.md").splitlines() if line.startswith("| `")]
     listed = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
     assert sorted(listed) == sorted(pins("runtime.txt"))
-
-
-def test_no_build_waits_for_an_advisory_service() -> None:
-    """`make audit` asks somebody else's server: what it finds is no reason for a red build."""
-    called = [path for path in (ROOT / ".ci").rglob("*") if path.is_file()]
-    assert called
-    assert not [path for path in called if "audit" in path.read_text()]
-    makefile = (ROOT / "Makefile").read_text().splitlines()
-    targets = [line for line in makefile if re.match(r"[a-z-]+:", line)]
-    assert [line for line in targets if "audit" in line] == [
-        line for line in targets if line.startswith("audit:")
-    ]

@@ -1,4 +1,4 @@
-"""What the manifests grant, and what docs/reference/permissions.md says about it."""
+"""Permissions as the manifests grant them and as docs/reference/permissions.md documents them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ ROOT = Path(__file__).parents[2]
 RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
 PAGE = ROOT / "docs" / "reference" / "permissions.md"
 
-Right: TypeAlias = tuple[str, str, str, str]
-"""Where (``cluster``, ``own namespace``), API group (``core``), resource/subresource, verb."""
+Permission: TypeAlias = tuple[str, str, str, str]
+"""Scope (``cluster`` or ``own namespace``), API group or ``core``, resource, verb."""
 
 
-def granted() -> set[Right]:
-    """By the roles."""
-    where = {"ClusterRole": "cluster", "Role": "own namespace"}
+def granted() -> set[Permission]:
+    """The permissions that the roles in build/k8s/rbac.yaml grant."""
+    scopes = {"ClusterRole": "cluster", "Role": "own namespace"}
     return {
-        (where[role["kind"]], group or "core", resource, verb)
+        (scopes[role["kind"]], group or "core", resource, verb)
         for role in yaml.safe_load_all(RBAC.read_text())
-        if role["kind"] in where
+        if role["kind"] in scopes
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
@@ -30,13 +30,13 @@ def granted() -> set[Right]:
     }
 
 
-def in_every_run() -> set[Right]:
-    """Those that the page says every run uses."""
+def documented_as_used() -> set[Permission]:
+    """Permissions that the operator uses in every run, according to the page."""
     return {(*cells[:3], verb) for cells in _rows() for verb in _verbs(cells[3])}
 
 
-def in_reserve() -> set[Right]:
-    """Those that the page gives another reason for."""
+def documented_as_reserve() -> set[Permission]:
+    """Permissions that the operator needs in rare cases only, according to the page."""
     return {(*cells[:3], verb) for cells in _rows() for verb in _verbs(cells[4])}
 
 
@@ -44,8 +44,8 @@ def _rows() -> Iterator[tuple[str, str, str, str, str]]:
     for line in PAGE.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and cells[0] in ("cluster", "own namespace"):
-            where, group, resource, used, reserve, _why = cells
-            yield where, group, resource.strip("`"), used, reserve
+            scope, group, resource, used, reserve, _why = cells
+            yield scope, group, resource.strip("`"), used, reserve
 
 
 def _verbs(cell: str) -> list[str]:

@@ -18,9 +18,9 @@ import yaml
 from benchmarks.figure import Figure
 from benchmarks.objects import NODES, deployment, node, pod
 from testbed import build
+from tests.support.control_plane import ControlPlane, ControlPlaneConfig
 from tests.support.eventually import eventually
 from tests.support.free_ports import claim_ports
-from tests.support.real_bed import BedConfig, RealBed
 
 WORKLOADS = 1_000
 PODS_EACH = 10
@@ -42,37 +42,39 @@ def measure() -> list[Figure]:
     ports = claim_ports()
     with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
         folder = Path(name)
-        config = BedConfig(rbac=ROOT / "build" / "k8s" / "rbac.yaml")
+        config = ControlPlaneConfig(rbac=ROOT / "build" / "k8s" / "rbac.yaml")
         try:
-            with RealBed.boot(folder / "bed", config, binaries=binaries) as bed:
-                owners = _fill(bed)
-                return _measure(bed, folder, ports.ports, owners)
+            with ControlPlane.boot(
+                folder / "control_plane", config, binaries=binaries
+            ) as control_plane:
+                owners = _fill(control_plane)
+                return _measure(control_plane, folder, ports.ports, owners)
         finally:
             ports.release()
 
 
-def _fill(bed: RealBed) -> list[dict[str, str]]:
+def _fill(control_plane: ControlPlane) -> list[dict[str, str]]:
     """Create nodes, Deployments and running pods; return the ReplicaSets that own the pods."""
     print("filling the cluster (about two minutes)", file=sys.stderr, flush=True)
     with ThreadPoolExecutor(8) as pool:
 
         def post(path: str, body: dict[str, Any]) -> Future[Any]:
-            return pool.submit(bed.request, "POST", path, body)
+            return pool.submit(control_plane.request, "POST", path, body)
 
         _wait([post("/api/v1/nodes", node(number)) for number in range(NODES)])
         path = "/apis/apps/v1/namespaces/default/deployments"
         _wait([post(path, deployment(f"web-{n}", 0)) for n in range(WORKLOADS)])
         sets = "/apis/apps/v1/namespaces/default/replicasets"
         eventually(
-            lambda: len(bed.request("GET", sets)["items"]) == WORKLOADS,
+            lambda: len(control_plane.request("GET", sets)["items"]) == WORKLOADS,
             within=120,
             what="every Deployment has its ReplicaSet",
         )
         # Its controllers would delete the pods created below; the figures need stored objects only.
-        bed.stop_process("kube-controller-manager")
+        control_plane.stop_process("kube-controller-manager")
         owners = [
             {"name": item["metadata"]["name"], "uid": item["metadata"]["uid"]}
-            for item in bed.request("GET", sets)["items"]
+            for item in control_plane.request("GET", sets)["items"]
         ]
         pods = []
         for index, owner in enumerate(owners):
@@ -85,13 +87,13 @@ def _fill(bed: RealBed) -> list[dict[str, str]]:
     return owners
 
 
-def _scale_up(bed: RealBed, owners: list[dict[str, str]]) -> None:
+def _scale_up(control_plane: ControlPlane, owners: list[dict[str, str]]) -> None:
     base = "/apis/apps/v1/namespaces/default"
     scale = {"spec": {"replicas": SCALED_TO}}
     paths = [f"{base}/deployments/web-{number}" for number in range(WORKLOADS)]
     paths += [f"{base}/replicasets/{owner['name']}" for owner in owners]
     with ThreadPoolExecutor(8) as pool:
-        _wait([pool.submit(bed.request, "PATCH", path, scale) for path in paths])
+        _wait([pool.submit(control_plane.request, "PATCH", path, scale) for path in paths])
 
 
 def _wait(futures: list[Any]) -> None:
@@ -100,15 +102,20 @@ def _wait(futures: list[Any]) -> None:
 
 
 def _measure(
-    bed: RealBed, folder: Path, ports: tuple[int, ...], owners: list[dict[str, str]]
+    control_plane: ControlPlane, folder: Path, ports: tuple[int, ...], owners: list[dict[str, str]]
 ) -> list[Figure]:
     webhook, metrics, health = ports[:3]
     configuration = yaml.safe_load((ROOT / "build" / "k8s" / "webhook.yaml").read_text())
     for entry in configuration["webhooks"]:
         entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
-    bed.apply([configuration])
+    control_plane.apply([configuration])
     command = [sys.executable, "-m", "spotalis", "controller", "--host", "127.0.0.1"]
-    command += ["--kubeconfig", str(bed.kubeconfig("spotalis")), "--webhook-port", str(webhook)]
+    command += [
+        "--kubeconfig",
+        str(control_plane.kubeconfig("spotalis")),
+        "--webhook-port",
+        str(webhook),
+    ]
     command += ["--metrics-port", str(metrics), "--health-port", str(health)]
     began = time.perf_counter()
     with (folder / "operator.log").open("wb") as log:
@@ -126,7 +133,7 @@ def _measure(
             ),
             *_memory(operator.pid, "after 30 s idle", 80.0),
         ]
-        _scale_up(bed, owners)
+        _scale_up(control_plane, owners)
         for connections in (1, 8, 32):
             figures += _latency(webhook, connections, owners)
         figures += _memory(operator.pid, "after the load", None)

@@ -24,8 +24,8 @@ from spotalis.model.transport import Transport
 from tests.conformance.history import History, normalised
 from tests.conformance.hooks import Hooks, served
 from tests.conformance.session import Session
-from tests.support.control_plane import _CONTROLLERS as CONTROLLER_MANAGERS
-from tests.support.real_bed import BedConfig, RealBed
+from tests.support.control_plane import ControlPlane, ControlPlaneConfig
+from tests.support.control_plane_processes import _CONTROLLERS as CONTROLLER_MANAGERS
 
 Script: TypeAlias = Callable[[Session], Awaitable[None]]
 Wrap: TypeAlias = Callable[[Transport], Transport]
@@ -75,15 +75,15 @@ def on_embedded(
 class Real:
     """A real bed with nodes, and webhooks that it can reach."""
 
-    bed: RealBed
+    bed: ControlPlane
     hooks: Hooks
 
     @classmethod
     @contextmanager
     def boot(cls, folder: Path, binaries: Mapping[str, Path]) -> Iterator[Self]:
         """Boot one; it ends with the block."""
-        config = BedConfig(controller_manager_args=[_NO_POD_GARBAGE])
-        with RealBed.boot(folder, config, binaries=binaries) as bed, served() as hooks:
+        config = ControlPlaneConfig(controller_manager_args=[_NO_POD_GARBAGE])
+        with ControlPlane.boot(folder, config, binaries=binaries) as bed, served() as hooks:
             bed.add_nodes(spot=SPOT_NODES)
             yield cls(bed, hooks)
 

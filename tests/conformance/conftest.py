@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.beds import Real
-from tests.support.real_bed import binaries_or_skip
+from tests.support.control_plane import binaries_or_skip
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from spotalis.model.objects import Owner
 from spotalis.planner.observed import Reservation
 from spotalis.webhook.admission_review import MAX_VALUES
 from spotalis.webhook.server import WebhookServer
-from tests.support.bed import Wishes, workload_body
+from tests.support.cluster import NO_POLICY, policy, workload_body
 from tests.support.http_caller import Caller, Reply
 
 Json = Any
@@ -96,8 +96,8 @@ class Stage:
             ("Deployment", "plain", "shop", None),
             ("Deployment", "dns", "kube-system", 70),
         ):
-            wishes = Wishes() if percent is None else Wishes(percent, 1)
-            body = workload_body(kind, name, WANTED, wishes)
+            annotations = NO_POLICY if percent is None else policy(percent, 1)
+            body = workload_body(kind, name, WANTED, annotations)
             body["metadata"]["namespace"] = namespace
             await cluster.api.create(f"{kind.lower()}s", body)
         async with asyncio.timeout(60):

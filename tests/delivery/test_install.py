@@ -24,17 +24,17 @@ import trustme
 import yaml
 
 from tests.delivery.permissions import documented_as_used, granted
-from tests.support.bed import Wishes, workload_body
-from tests.support.free_ports import claim_ports
-from tests.support.real_bed import (
+from tests.support.cluster import policy, workload_body
+from tests.support.control_plane import (
     CAPACITY_TYPE_LABEL,
     AuditEvent,
-    BedConfig,
+    ControlPlane,
+    ControlPlaneConfig,
     Json,
-    RealBed,
     binaries_or_skip,
     eventually,
 )
+from tests.support.free_ports import claim_ports
 from tests.support.volumes import a_claim, a_volume
 
 pytestmark = pytest.mark.real
@@ -50,33 +50,35 @@ _CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigura
 
 
 @contextmanager
-def _bed_without_permissions(folder: Path) -> Iterator[RealBed]:
+def _without_permissions(folder: Path) -> Iterator[ControlPlane]:
     namespace = folder / "namespace.yaml"
     namespace.write_text(
         f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
     )
-    config = BedConfig(rbac=namespace)
-    with RealBed.boot(folder / "bed", config, binaries=binaries_or_skip()) as bed:
-        bed.add_nodes(spot=2, on_demand=3)
-        yield bed
+    config = ControlPlaneConfig(rbac=namespace)
+    with ControlPlane.boot(
+        folder / "control_plane", config, binaries=binaries_or_skip()
+    ) as control_plane:
+        control_plane.add_nodes(spot=2, on_demand=3)
+        yield control_plane
 
 
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster in which the operator has no permissions yet."""
-    with _bed_without_permissions(tmp_path_factory.mktemp("install")) as bed:
-        yield bed
+    with _without_permissions(tmp_path_factory.mktemp("install")) as control_plane:
+        yield control_plane
 
 
 @pytest.fixture(scope="module")
-def installed(bed: RealBed) -> RealBed:
+def installed(control_plane: ControlPlane) -> ControlPlane:
     """The cluster after `kubectl apply` of install.yaml."""
-    bed.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(INSTALL))
-    bed.kubectl("apply", "-f", str(INSTALL))
-    return bed
+    control_plane.kubectl("apply", "--server-side", "--dry-run=server", "-f", str(INSTALL))
+    control_plane.kubectl("apply", "-f", str(INSTALL))
+    return control_plane
 
 
-def test_kubectl_diff_after_the_installation_is_empty(installed: RealBed) -> None:
+def test_kubectl_diff_after_the_installation_is_empty(installed: ControlPlane) -> None:
     """The webhook configuration states all defaults, so that tools report no difference."""
     assert installed.kubectl("diff", "-f", str(INSTALL)) == ""
     stored = installed.request("GET", _CONFIGURATION)
@@ -85,7 +87,7 @@ def test_kubectl_diff_after_the_installation_is_empty(installed: RealBed) -> Non
 
 
 def test_pods_pass_the_restricted_profile_and_run_on_different_on_demand_nodes(
-    installed: RealBed,
+    installed: ControlPlane,
 ) -> None:
     selector = "app.kubernetes.io/name=spotalis"
     pods = eventually(
@@ -103,7 +105,7 @@ def test_pods_pass_the_restricted_profile_and_run_on_different_on_demand_nodes(
         installed.request("POST", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods", unrestricted)
 
 
-def test_kustomize_accepts_the_folder_as_a_base(installed: RealBed, tmp_path: Path) -> None:
+def test_kustomize_accepts_the_folder_as_a_base(installed: ControlPlane, tmp_path: Path) -> None:
     overlay = {
         "resources": [os.path.relpath(K8S, tmp_path)],
         "images": [{"name": "spotalis", "newName": "registry.example/spotalis", "newTag": "9"}],
@@ -119,12 +121,12 @@ def test_kustomize_accepts_the_folder_as_a_base(installed: RealBed, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["network-policy", "pdb-override"])
-def test_the_api_server_accepts_the_optional_manifest(installed: RealBed, name: str) -> None:
+def test_the_api_server_accepts_the_optional_manifest(installed: ControlPlane, name: str) -> None:
     installed.kubectl("apply", "--dry-run=server", "-f", str(K8S / "optional" / f"{name}.yaml"))
 
 
 def test_the_service_account_uses_exactly_the_documented_permissions(
-    installed: RealBed, tmp_path: Path
+    installed: ControlPlane, tmp_path: Path
 ) -> None:
     with _operator(installed, tmp_path):
         _exercise(installed)
@@ -142,7 +144,7 @@ def test_the_service_account_uses_exactly_the_documented_permissions(
 
 
 def test_with_cert_manager_the_operator_requests_no_secrets_and_webhook_configurations(
-    installed: RealBed, tmp_path: Path
+    installed: ControlPlane, tmp_path: Path
 ) -> None:
     """The test does cert-manager's work, because its custom resources are not installed."""
     objects = list(yaml.safe_load_all((K8S / "install-cert-manager.yaml").read_text()))
@@ -160,7 +162,7 @@ def test_with_cert_manager_the_operator_requests_no_secrets_and_webhook_configur
     before = len(installed.audit(user="spotalis", stage=None))
 
     with _operator(installed, tmp_path, bundle=authority.cert_pem.bytes()):
-        _create(installed, workload_body("Deployment", "shop", 4, Wishes(50)))
+        _create(installed, workload_body("Deployment", "shop", 4, policy(50)))
         _wait_for_split(installed, "shop", on_demand=2, spot=2)
 
     requests = installed.audit(user="spotalis", stage=None)[before:]
@@ -171,24 +173,28 @@ def test_with_cert_manager_the_operator_requests_no_secrets_and_webhook_configur
 def test_the_namespaced_installation_manages_its_namespace_and_requests_nothing_elsewhere(
     tmp_path: Path,
 ) -> None:
-    with _bed_without_permissions(tmp_path) as bed:
-        bed.kubectl("create", "namespace", "shop")
-        bed.kubectl("apply", "-f", str(K8S / "install-namespaced.yaml"))
-        assert bed.kubectl("diff", "-f", str(K8S / "install-namespaced.yaml")) == ""
+    with _without_permissions(tmp_path) as control_plane:
+        control_plane.kubectl("create", "namespace", "shop")
+        control_plane.kubectl("apply", "-f", str(K8S / "install-namespaced.yaml"))
+        assert control_plane.kubectl("diff", "-f", str(K8S / "install-namespaced.yaml")) == ""
         another = ("apply", "--dry-run=server", "-f", str(K8S / "managed-namespace.yaml"))
-        assert bed.kubectl("-n", "default", *another).count("created") == 2
-        elsewhere = workload_body("Deployment", "elsewhere", 5, Wishes(100))
-        _create(bed, elsewhere, "default")
-        _wait_for_split(bed, "elsewhere", "default", on_demand=3, spot=2)  # the scheduler's default
-        before = {pod["metadata"]["uid"] for pod in bed.ready_pods("default")}
-        with _operator(bed, tmp_path):
+        assert control_plane.kubectl("-n", "default", *another).count("created") == 2
+        elsewhere = workload_body("Deployment", "elsewhere", 5, policy(100))
+        _create(control_plane, elsewhere, "default")
+        _wait_for_split(
+            control_plane, "elsewhere", "default", on_demand=3, spot=2
+        )  # the scheduler's default
+        before = {pod["metadata"]["uid"] for pod in control_plane.ready_pods("default")}
+        with _operator(control_plane, tmp_path):
             _exercise(
-                bed, "shop", before_spot_is_lost=lambda: _assert_same_pods(bed, "default", before)
+                control_plane,
+                "shop",
+                before_spot_is_lost=lambda: _assert_same_pods(control_plane, "default", before),
             )
-            _create(bed, workload_body("Deployment", "later", 5, Wishes(100)), "default")
-            _wait_for_split(bed, "later", "default", on_demand=5, spot=0)
-        requests = [e for e in bed.audit(user="spotalis", stage=None) if e.resource]
-        unmanaged = [pod["metadata"] for pod in bed.ready_pods("default")]
+            _create(control_plane, workload_body("Deployment", "later", 5, policy(100)), "default")
+            _wait_for_split(control_plane, "later", "default", on_demand=5, spot=0)
+        requests = [e for e in control_plane.audit(user="spotalis", stage=None) if e.resource]
+        unmanaged = [pod["metadata"] for pod in control_plane.ready_pods("default")]
 
     assert _denied(requests) == {}
     assert {event.namespace for event in requests if event.resource not in CLUSTER_SCOPED} == {
@@ -200,89 +206,98 @@ def test_the_namespaced_installation_manages_its_namespace_and_requests_nothing_
     assert {permission[1:] for permission in documented_as_used()} - used == set()
 
 
-def _assert_same_pods(bed: RealBed, namespace: str, uids: set[str]) -> None:
-    assert {pod["metadata"]["uid"] for pod in bed.ready_pods(namespace)} == uids
+def _assert_same_pods(control_plane: ControlPlane, namespace: str, uids: set[str]) -> None:
+    assert {pod["metadata"]["uid"] for pod in control_plane.ready_pods(namespace)} == uids
 
 
 def _denied(requests: Sequence[AuditEvent]) -> Counter[tuple[str, str, int]]:
     return Counter((e.verb, e.kind, e.code) for e in requests if e.code in (401, 403))
 
 
-def _apply_again(bed: RealBed) -> None:
+def _apply_again(control_plane: ControlPlane) -> None:
     """Apply the manifests again and assert that caBundle and the certificate are unchanged."""
-    webhook = bed.request("GET", _CONFIGURATION)["webhooks"][0]
+    webhook = control_plane.request("GET", _CONFIGURATION)["webhooks"][0]
     [manifest] = yaml.safe_load((K8S / "webhook.yaml").read_text())["webhooks"]
     bundle = webhook["clientConfig"]["caBundle"]
     restore = [{"op": "replace", "path": "/webhooks/0/clientConfig",
              "value": manifest["clientConfig"] | {"caBundle": bundle}}]  # fmt: skip
-    bed.request("PATCH", _CONFIGURATION, restore, content_type="application/json-patch+json")
+    control_plane.request(
+        "PATCH", _CONFIGURATION, restore, content_type="application/json-patch+json"
+    )
     secret = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/secrets/spotalis-webhook-tls"
-    certificate = bed.request("GET", secret)["data"]
+    certificate = control_plane.request("GET", secret)["data"]
     assert {"tls.crt", "tls.key"} <= certificate.keys()
-    bed.kubectl("apply", "-f", str(INSTALL))
-    assert bed.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"] == bundle
-    assert bed.request("GET", secret)["data"] == certificate
+    control_plane.kubectl("apply", "-f", str(INSTALL))
+    assert (
+        control_plane.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
+        == bundle
+    )
+    assert control_plane.request("GET", secret)["data"] == certificate
 
 
 def _exercise(
-    bed: RealBed,
+    control_plane: ControlPlane,
     namespace: str = "default",
     *,
     before_spot_is_lost: Callable[[], None] = lambda: None,
 ) -> None:
     """Create workloads, change their policy, and lose all spot nodes: what an ordinary run does."""
-    policy = Wishes(50, 1, {"spot-fallback": "2s", "max-moves-in-flight": "4"})
-    _create(bed, workload_body("Deployment", "web", 6, policy), namespace)
-    _create_with_a_volume(bed, "db", namespace)
-    _wait_for_split(bed, "web", namespace, on_demand=3, spot=3)
-    _wait_for_split(bed, "db", namespace, on_demand=1, spot=1)
-    assert bed.evictions("spotalis") == []
+    managed = policy(50, 1, spot_fallback="2s", max_moves_in_flight="4")
+    _create(control_plane, workload_body("Deployment", "web", 6, managed), namespace)
+    _create_with_a_volume(control_plane, "db", namespace)
+    _wait_for_split(control_plane, "web", namespace, on_demand=3, spot=3)
+    _wait_for_split(control_plane, "db", namespace, on_demand=1, spot=1)
+    assert control_plane.evictions("spotalis") == []
 
-    _annotate(bed, "web", namespace, {"spot-percentage": "0"})
-    _wait_for_split(bed, "web", namespace, on_demand=6, spot=0)
-    assert len(bed.evictions("spotalis")) == 3
+    _annotate(control_plane, "web", namespace, {"spot-percentage": "0"})
+    _wait_for_split(control_plane, "web", namespace, on_demand=6, spot=0)
+    assert len(control_plane.evictions("spotalis")) == 3
     eventually(
-        lambda: _balanced_status(bed, "web", namespace) == "True", within=DEADLINE, what="Balanced"
+        lambda: _balanced_status(control_plane, "web", namespace) == "True",
+        within=DEADLINE,
+        what="Balanced",
     )
 
-    _annotate(bed, "web", namespace, {"spot-percentage": "50"})
-    _wait_for_split(bed, "web", namespace, on_demand=3, spot=3)
+    _annotate(control_plane, "web", namespace, {"spot-percentage": "50"})
+    _wait_for_split(control_plane, "web", namespace, on_demand=3, spot=3)
     before_spot_is_lost()
-    bed.remove_nodes("spot-1", "spot-2")
-    _wait_for_split(bed, "web", namespace, on_demand=6, spot=0)
-    _annotate(bed, "web", namespace, {"spot-percentage": "0"})
+    control_plane.remove_nodes("spot-1", "spot-2")
+    _wait_for_split(control_plane, "web", namespace, on_demand=6, spot=0)
+    _annotate(control_plane, "web", namespace, {"spot-percentage": "0"})
     eventually(
-        lambda: _balanced_status(bed, "web", namespace) == "True",
+        lambda: _balanced_status(control_plane, "web", namespace) == "True",
         within=DEADLINE,
         what="Balanced without spot",
     )
     eventually(
-        lambda: bed.audit(user="spotalis", verb="delete", kind="configmaps"),
+        lambda: control_plane.audit(user="spotalis", verb="delete", kind="configmaps"),
         within=DEADLINE,
         what="the empty ledger is deleted",
     )
 
 
-def _create(bed: RealBed, body: Json, namespace: str = "default") -> None:
+def _create(control_plane: ControlPlane, body: Json, namespace: str = "default") -> None:
     path = f"/apis/apps/v1/namespaces/{namespace}/{body['kind'].lower()}s"
-    bed.request("POST", path, body)
+    control_plane.request("POST", path, body)
 
 
-def _create_with_a_volume(bed: RealBed, name: str, namespace: str) -> None:
+def _create_with_a_volume(control_plane: ControlPlane, name: str, namespace: str) -> None:
     """Create a StatefulSet of two pods that share a volume available on all nodes."""
     volume = f"{name}-of-{namespace}"
-    bed.request("POST", "/api/v1/persistentvolumes", a_volume(volume, ""))
+    control_plane.request("POST", "/api/v1/persistentvolumes", a_volume(volume, ""))
     path = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
-    bed.request("POST", path, a_claim(name, volume))
-    body = workload_body("StatefulSet", name, 2, Wishes(50))
+    control_plane.request("POST", path, a_claim(name, volume))
+    body = workload_body("StatefulSet", name, 2, policy(50))
     source = {"name": "data", "persistentVolumeClaim": {"claimName": name}}
     body["spec"]["template"]["spec"]["volumes"] = [source]
-    _create(bed, body, namespace)
+    _create(control_plane, body, namespace)
 
 
-def _annotate(bed: RealBed, name: str, namespace: str, policy: dict[str, str]) -> None:
-    annotations = {f"spotalis.io/{key}": value for key, value in policy.items()}
-    bed.request(
+def _annotate(
+    control_plane: ControlPlane, name: str, namespace: str, values: dict[str, str]
+) -> None:
+    annotations = {f"spotalis.io/{key}": value for key, value in values.items()}
+    control_plane.request(
         "PATCH",
         f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}",
         {"metadata": {"annotations": annotations}},
@@ -291,29 +306,29 @@ def _annotate(bed: RealBed, name: str, namespace: str, policy: dict[str, str]) -
 
 
 def _wait_for_split(
-    bed: RealBed, name: str, namespace: str = "default", *, on_demand: int, spot: int
+    control_plane: ControlPlane, name: str, namespace: str = "default", *, on_demand: int, spot: int
 ) -> None:
     expected = Counter({"on-demand": on_demand, "spot": spot})
 
     def is_split() -> bool:
-        nodes = bed.request("GET", "/api/v1/nodes")["items"]
+        nodes = control_plane.request("GET", "/api/v1/nodes")["items"]
         types = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
-        pods = bed.ready_pods(namespace, f"app={name}")
+        pods = control_plane.ready_pods(namespace, f"app={name}")
         found = Counter(types.get(pod["spec"]["nodeName"], "gone") for pod in pods)
         return found == expected
 
     eventually(is_split, within=DEADLINE, what=f"{name} is {on_demand} + {spot}")
 
 
-def _balanced_status(bed: RealBed, name: str, namespace: str) -> str:
+def _balanced_status(control_plane: ControlPlane, name: str, namespace: str) -> str:
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
-    status = bed.request("GET", path)["status"]
+    status = control_plane.request("GET", path)["status"]
     found = [c for c in status.get("conditions", ()) if c["type"] == "spotalis.io/Balanced"]
     return str(found[0]["status"]) if found else ""
 
 
 @contextmanager
-def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[None]:
+def _operator(control_plane: ControlPlane, folder: Path, *, bundle: bytes = b"") -> Iterator[None]:
     """An operator process with the arguments, settings, variables and token of the container.
 
     Args:
@@ -326,12 +341,14 @@ def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[No
     if bundle:
         client["caBundle"] = base64.b64encode(bundle).decode()
     set_client = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client}]
-    bed.request("PATCH", _CONFIGURATION, set_client, content_type="application/json-patch+json")
-    deployment = bed.request(
+    control_plane.request(
+        "PATCH", _CONFIGURATION, set_client, content_type="application/json-patch+json"
+    )
+    deployment = control_plane.request(
         "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
     )
     [container] = deployment["spec"]["template"]["spec"]["containers"]
-    settings = bed.request(
+    settings = control_plane.request(
         "GET", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/spotalis-settings"
     )
     file = folder / "spotalis.yaml"
@@ -345,7 +362,7 @@ def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[No
     command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
     command += [
         "--kubeconfig",
-        str(_service_account_kubeconfig(bed, folder)),
+        str(_service_account_kubeconfig(control_plane, folder)),
         "--host",
         "127.0.0.1",
     ]
@@ -363,7 +380,7 @@ def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[No
         )
         assert process.poll() is None, log.read_text()
         eventually(
-            lambda: bed.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"].get(
+            lambda: control_plane.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"].get(
                 "caBundle"
             ),
             within=DEADLINE,
@@ -381,7 +398,7 @@ def _operator(bed: RealBed, folder: Path, *, bundle: bytes = b"") -> Iterator[No
     assert process.returncode == 0, log.read_text()[-2000:]
 
 
-def _service_account_kubeconfig(bed: RealBed, folder: Path) -> Path:
+def _service_account_kubeconfig(control_plane: ControlPlane, folder: Path) -> Path:
     """A kubeconfig with a token that the API server issues for the service account, as for pods."""
     request = {
         "apiVersion": "authentication.k8s.io/v1",
@@ -389,8 +406,10 @@ def _service_account_kubeconfig(bed: RealBed, folder: Path) -> Path:
         "spec": {"expirationSeconds": 3600},
     }
     path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/spotalis/token"
-    config = json.loads(bed.kubeconfig("spotalis").read_text())
-    config["users"][0]["user"]["token"] = bed.request("POST", path, request)["status"]["token"]
+    config = json.loads(control_plane.kubeconfig("spotalis").read_text())
+    config["users"][0]["user"]["token"] = control_plane.request("POST", path, request)["status"][
+        "token"
+    ]
     file = folder / "kubeconfig"
     file.touch(mode=0o600)
     file.write_text(json.dumps(config))

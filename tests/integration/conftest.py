@@ -1,24 +1,19 @@
-"""The two beds."""
+"""The clusters on which scenarios run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.real_bed import real_bed as real_bed
-from tests.support.stage import Play
+from tests.support import embedded_cluster, real_cluster
+from tests.support.control_plane import control_plane as control_plane
+from tests.support.scenarios import ScenarioRunner
 
 
 @pytest.fixture
-def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
-    """Plays a scenario on the bed that the test's mark names."""
+def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> ScenarioRunner:
+    """Runs a scenario on the bed that ``@on_both_beds`` and its siblings select."""
     if request.param == "real":
-        from tests.support import real_stage
-
-        yield from real_stage.playing(tmp_path)
-    else:
-        from tests.support import embedded_stage
-
-        yield from embedded_stage.playing()
+        return real_cluster.scenario_runner(tmp_path)
+    return embedded_cluster.run_scenario

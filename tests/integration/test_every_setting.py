@@ -26,7 +26,7 @@ from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
 from spotalis.settings.declarations import SETTINGS
 from spotalis.webhook.pem import BACKDATED, outline
-from tests.support.bed import Wishes
+from tests.support.cluster import policy
 from tests.support.free_ports import claim_ports
 from tests.support.operator_process import CHEAP, HOST, Operator, operator
 from tests.support.tls_pairs import a_pair
@@ -88,7 +88,7 @@ async def waits_or_falls_back(it: Operator) -> object:
         if (await it.health("/readyz")).get("status") != "ready":
             return None
         it.memory["late"] = True
-        await it.deploy("data", "late", 3, Wishes(percent=100), cpu="3")
+        await it.deploy("data", "late", 3, policy(100), cpu="3")
     if it.evicted("late"):
         return "falls back"
     return "waits" if it.unschedulable("late") else None
@@ -137,8 +137,8 @@ async def deletes_what_a_budget_blocks(it: Operator) -> object:
         if (await it.health("/readyz")).get("status") != "ready":
             return None
         it.memory["late"] = True
-        wishes = Wishes(percent=0, other={"pdb-override": "true"})
-        await it.deploy("data", "late", 2, wishes, cpu="100m")
+        owner = policy(0, pdb_override="true")
+        await it.deploy("data", "late", 2, owner, cpu="100m")
         await it.budget("data", "late", 2)
     if "moves" not in it.memory and await it.reason("late") == "Balanced":
         it.memory["moves"] = True

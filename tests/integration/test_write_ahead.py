@@ -25,9 +25,9 @@ from spotalis.kube.client import PatchType
 from spotalis.kube.resources import LEDGER_LABEL
 from spotalis.model.nodes import NodeType
 from spotalis.model.transport import Request, Response
-from tests.support.bed import Bed, Wishes
-from tests.support.embedded_stage import OnEmbeddedCluster
-from tests.support.stage import Play, only_embedded
+from tests.support.cluster import TestCluster, policy
+from tests.support.embedded_cluster import EmbeddedTestCluster
+from tests.support.scenarios import only_embedded
 
 HOME = "/api/v1/namespaces/spotalis-system/configmaps"
 
@@ -99,156 +99,142 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @only_embedded
-def test_each_eviction_stands_in_the_ledger_and_then_the_pods_are_listed_and_then_it_is_sent(
-    play: Play, wire: Wire
+async def test_each_eviction_stands_in_the_ledger_and_then_the_pods_are_listed_and_then_it_is_sent(
+    cluster: TestCluster, wire: Wire
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(0, 1, {"max-moves-in-flight": "2"}))
-            await bed.settled("web", 6, 0)
-            ledger = PREFIX + (await bed.workload("Deployment", "web")).uid
-            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
-            await bed.settled("web", 3, 3)
-        assert len(wire.evictions()) == 3
-        for place, preconditions in wire.evictions():
-            written, name, _ = wire.intent(preconditions["uid"], place)
-            assert name == ledger
-            assert any(_lists_with_quorum(request) for request in wire.heard[written:place])
-
-    play(scenario)
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(0, 1, max_moves_in_flight="2"))
+        await cluster.wait_for_split("web", 6, 0)
+        ledger = PREFIX + (await cluster.get_workload("Deployment", "web")).uid
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_split("web", 3, 3)
+    assert len(wire.evictions()) == 3
+    for place, preconditions in wire.evictions():
+        written, name, _ = wire.intent(preconditions["uid"], place)
+        assert name == ledger
+        assert any(_lists_with_quorum(request) for request in wire.heard[written:place])
 
 
 @only_embedded
-def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_answered(
-    play: Play, wire: Wire
+async def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_answered(
+    cluster: TestCluster, wire: Wire
 ) -> None:
     def lose_the_first(request: Request) -> NetworkFault:
         return DROP if _evicts(request) and len(wire.evictions()) == 1 else DELIVER
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(0, 1))
-            await bed.settled("web", 6, 0)
-            wire.judge = lose_the_first
-            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
-            await bed.settled("web", 3, 3, within=120)
-        (_, first), (again, second), *_ = wire.evictions()
-        assert first == second
-        assert wire.intent(second["uid"], again)[2]["tries"] == 2
-
-    play(scenario)
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(0, 1))
+        await cluster.wait_for_split("web", 6, 0)
+        wire.judge = lose_the_first
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_split("web", 3, 3, within=120)
+    (_, first), (again, second), *_ = wire.evictions()
+    assert first == second
+    assert wire.intent(second["uid"], again)[2]["tries"] == 2
 
 
 @only_embedded
-def test_a_list_that_is_six_seconds_old_lets_nobody_go(play: Play, wire: Wire) -> None:
+async def test_a_list_that_is_six_seconds_old_lets_nobody_go(
+    cluster: TestCluster, wire: Wire
+) -> None:
     def delay_lists(request: Request) -> NetworkFault:
         return NetworkFault(delay_seconds=6) if _lists_with_quorum(request) else DELIVER
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(0, 1))
-            await bed.settled("web", 6, 0)
-            wire.judge = delay_lists
-            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
-            await asyncio.sleep(60)
-            assert any(_lists_with_quorum(request) for request in wire.heard)
-            assert wire.evictions() == []
-            wire.judge = lambda request: DELIVER
-            await bed.settled("web", 3, 3, within=120)
-
-    play(scenario)
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(0, 1))
+        await cluster.wait_for_split("web", 6, 0)
+        wire.judge = delay_lists
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await asyncio.sleep(60)
+        assert any(_lists_with_quorum(request) for request in wire.heard)
+        assert wire.evictions() == []
+        wire.judge = lambda request: DELIVER
+        await cluster.wait_for_split("web", 3, 3, within=120)
 
 
 @only_embedded
-def test_a_ledger_of_another_version_lets_nobody_go(play: Play, wire: Wire) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(0, 1))
-            await bed.settled("web", 6, 0)
-            name = PREFIX + (await bed.workload("Deployment", "web")).uid
-            ledger = {
-                "metadata": {"name": name, "labels": {LEDGER_LABEL: "true"}},
-                "data": {"ledger": '{"schema":99}'},
-            }
-            assert (await bed.api.raw("POST", HOME, ledger)).status == 201
-            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
-            await asyncio.sleep(60)
-            assert wire.evictions() == []
-            await bed.api.raw("DELETE", f"{HOME}/{name}")
-            await bed.settled("web", 3, 3, within=120)
-
-    play(scenario)
+async def test_a_ledger_of_another_version_lets_nobody_go(cluster: TestCluster, wire: Wire) -> None:
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(0, 1))
+        await cluster.wait_for_split("web", 6, 0)
+        name = PREFIX + (await cluster.get_workload("Deployment", "web")).uid
+        ledger = {
+            "metadata": {"name": name, "labels": {LEDGER_LABEL: "true"}},
+            "data": {"ledger": '{"schema":99}'},
+        }
+        assert (await cluster.api.raw("POST", HOME, ledger)).status == 201
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await asyncio.sleep(60)
+        assert wire.evictions() == []
+        await cluster.api.raw("DELETE", f"{HOME}/{name}")
+        await cluster.wait_for_split("web", 3, 3, within=120)
 
 
-async def _becomes_unready(bed: Bed, name: str) -> None:
+async def _becomes_unready(cluster: TestCluster, name: str) -> None:
     """The embedded kubelet sees to it at once."""
     body = {"metadata": {"annotations": {"embedded.spotalis.io/ready": "never"}}}
     path = f"/api/v1/namespaces/default/pods/{name}"
-    answer = await bed.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
+    answer = await cluster.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
     assert answer.status == 200
 
 
-async def _terminates(bed: Bed, name: str) -> None:
-    await bed.api.raw("DELETE", f"/api/v1/namespaces/default/pods/{name}")
+async def _terminates(cluster: TestCluster, name: str) -> None:
+    await cluster.api.raw("DELETE", f"/api/v1/namespaces/default/pods/{name}")
 
 
 @only_embedded
 @pytest.mark.parametrize("lose", [_becomes_unready, _terminates], ids=["unready", "terminating"])
-def test_what_is_lost_between_plan_and_list_counts(
-    play: Play, wire: Wire, lose: Callable[[Bed, str], Any]
+async def test_what_is_lost_between_plan_and_list_counts(
+    cluster: TestCluster, wire: Wire, lose: Callable[[TestCluster, str], Any]
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        lost: list[asyncio.Task[None]] = []
+    lost: list[asyncio.Task[None]] = []
 
-        async def lose_two() -> None:
-            for pod in await bed.pods("web"):
-                try:
-                    wire.intent(pod.uid, len(wire.heard))
-                except AssertionError:
-                    await lose(bed, pod.name)
+    async def lose_two() -> None:
+        for pod in await cluster.pods("web"):
+            try:
+                wire.intent(pod.uid, len(wire.heard))
+            except AssertionError:
+                await lose(cluster, pod.name)
 
-        def meanwhile(request: Request) -> NetworkFault:
-            if not _lists_with_quorum(request) or lost:
-                return DELIVER
-            lost.append(asyncio.create_task(lose_two()))
-            return NetworkFault(delay_seconds=0.5)
+    def meanwhile(request: Request) -> NetworkFault:
+        if not _lists_with_quorum(request) or lost:
+            return DELIVER
+        lost.append(asyncio.create_task(lose_two()))
+        return NetworkFault(delay_seconds=0.5)
 
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            # So many may be in flight that it is the floor alone that holds the last one.
-            await bed.deployment("web", 3, Wishes(0, 2, {"max-moves-in-flight": "3"}))
-            await bed.settled("web", 3, 0)
-            wire.judge = meanwhile
-            await bed.annotate("Deployment", "web", {"spot-percentage": "34"})
-            while not lost:
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(0.7)
-            assert lost[0].done()
-            assert wire.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        # So many may be in flight that it is the floor alone that holds the last one.
+        await cluster.create_deployment("web", 3, policy(0, 2, max_moves_in_flight="3"))
+        await cluster.wait_for_split("web", 3, 0)
+        wire.judge = meanwhile
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "34"})
+        while not lost:
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.7)
+        assert lost[0].done()
+        assert wire.evictions() == []
 
 
 @only_embedded
-def test_who_waits_for_spot_in_vain_is_evicted_only_as_it_was_seen(play: Play, wire: Wire) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(50, 1, {"spot-fallback": "6s"}))
-            await bed.settled("web", 2, 2)
-            for node, found in (await bed.node_types()).items():
-                if found is NodeType.SPOT:
-                    await bed.reclaim(node)
-            await bed.settled("web", 4, 0, within=60)
-        # What follows are probes: those are ready, and sent by UID alone.
-        falling = wire.evictions()[:2]
-        assert ["resourceVersion" in asked for _, asked in falling] == [True, True]
-
-    play(scenario)
+async def test_who_waits_for_spot_in_vain_is_evicted_only_as_it_was_seen(
+    cluster: TestCluster, wire: Wire
+) -> None:
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50, 1, spot_fallback="6s"))
+        await cluster.wait_for_split("web", 2, 2)
+        for node, found in (await cluster.node_types()).items():
+            if found is NodeType.SPOT:
+                await cluster.reclaim(node)
+        await cluster.wait_for_split("web", 4, 0, within=60)
+    # What follows are probes: those are ready, and sent by UID alone.
+    falling = wire.evictions()[:2]
+    assert ["resourceVersion" in asked for _, asked in falling] == [True, True]
 
 
 _BLOCKED = Response(
@@ -271,22 +257,19 @@ _BLOCKED = Response(
         pytest.param(False, "true", id="the owner alone"),
     ],
 )
-def test_no_pod_is_deleted_unless_operator_and_owner_both_say_so(
-    play: Play, wire: Wire, operator: bool, owner: str
+async def test_no_pod_is_deleted_unless_operator_and_owner_both_say_so(
+    cluster: TestCluster, wire: Wire, operator: bool, owner: str
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        assert isinstance(bed, OnEmbeddedCluster)
-        bed.settings["pdb_override"] = operator
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(0, 1, {"pdb-override": owner}))
-            await bed.settled("web", 6, 0)
-            wire.judge = lambda request: (
-                NetworkFault(response=_BLOCKED) if _evicts(request) else DELIVER
-            )
-            await bed.annotate("Deployment", "web", {"spot-percentage": "50"})
-            await asyncio.sleep(30)
-        assert len(wire.evictions()) > 1
-        assert ("delete", "pods") not in bed.writes()
-
-    play(scenario)
+    assert isinstance(cluster, EmbeddedTestCluster)
+    cluster.settings["pdb_override"] = operator
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(0, 1, pdb_override=owner))
+        await cluster.wait_for_split("web", 6, 0)
+        wire.judge = lambda request: (
+            NetworkFault(response=_BLOCKED) if _evicts(request) else DELIVER
+        )
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await asyncio.sleep(30)
+    assert len(wire.evictions()) > 1
+    assert ("delete", "pods") not in cluster.writes()

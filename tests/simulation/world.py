@@ -35,7 +35,7 @@ from tests.simulation.oracle import (
     wanted_on_spot,
 )
 from tests.simulation.story import Step, Story, Weather
-from tests.support.bed import Wishes, workload_body
+from tests.support.cluster import policy, workload_body
 
 SETTLES_WITHIN = 780.0
 """Virtual seconds from the end of the faults to the exact split: the ten minutes that moves to spot
@@ -229,12 +229,13 @@ class World:
         for process in self.living:
             await process.operator.synced.wait()
         for owned in self.story.workloads:
-            wishes = Wishes(
+            annotations = policy(
                 owned.percent,
                 owned.floor,
-                {"max-moves-in-flight": str(owned.moves), "spot-fallback": f"{owned.patience}s"},
+                max_moves_in_flight=str(owned.moves),
+                spot_fallback=f"{owned.patience}s",
             )
-            body = workload_body(owned.kind, owned.name, owned.replicas, wishes)
+            body = workload_body(owned.kind, owned.name, owned.replicas, annotations)
             body["metadata"]["namespace"] = NAMESPACE
             body["spec"]["minReadySeconds"] = owned.min_ready
             if owned.kind == "StatefulSet":

@@ -1,604 +1,352 @@
-"""A Kubernetes control plane on loopback: its processes, its folder, its users.
+"""The real control plane on loopback: etcd, API server, controllers, scheduler, kwok.
 
-etcd, the API server, the controller manager and the scheduler are the real ones; kwok plays nodes
-and kubelets. What tests ask of it is in real_bed.py.
+    with ControlPlane.boot(folder) as control_plane:
+        control_plane.add_nodes(spot=2, on_demand=2)
+        control_plane.apply(manifest)
+        ready = lambda: len(control_plane.ready_pods("default")) == 10
+        eventually(ready, within=20, what="10 ready pods")
+        assert [e.name for e in control_plane.evictions("spotalis")] == []
+
+Booting takes about four seconds, so that a fresh control plane is the cheapest clean-up, and
+several can run side by side. kwok simulates nodes and kubelets; testbed/kwok/stages.yaml defines
+how, and which annotations make a pod slow, crash or never become ready. testbed/build.py builds the
+binaries.
 """
-# ruff: noqa: TID251  # real processes live in real time and inherit the environment
+# ruff: noqa: TID251  # CI says in the environment that it is CI
 
 from __future__ import annotations
 
-import atexit
 import base64
-import contextlib
-import http.client
-import json
 import os
-import re
-import secrets
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+import pytest
 
 from testbed import build
-from tests.support.api_requests import ApiError, ApiRequests, Json
-from tests.support.free_ports import PortClaim, claim_ports
-
-ProcessName = Literal["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"]
-"""The processes of a control plane, in the order in which they start."""
-
-_TESTBED = build.HERE
-_POLL = 0.04  # seconds between two looks
-_BOOT_TIMEOUT = 60.0  # seconds; it takes four on an idle machine
-
-_CONTROLLERS = (
-    "*"  # all but those that need a cloud, volumes, or a kubelet that sends heartbeats
-    ",-node-ipam-controller"
-    ",-service-lb-controller"
-    ",-node-route-controller"
-    ",-cloud-node-lifecycle-controller"
-    ",-persistentvolume-binder-controller"
-    ",-persistentvolume-attach-detach-controller"
-    ",-persistentvolume-expander-controller"
-    ",-ttl-controller"
+from tests.support.api_requests import ApiError, Json
+from tests.support.audit_log import AuditEvent, AuditLog
+from tests.support.control_plane_processes import (
+    ControlPlaneConfig,
+    ControlPlaneError,
+    ControlPlaneProcesses,
+    KubectlError,
+    ProcessName,
+    say_if_building,
 )
+from tests.support.eventually import NeverHappenedError, eventually
+from tests.support.free_ports import PortClaim
 
-# Ends the bed's processes when the process that booted it is gone without having stopped it (for
-# example killed). It reads one pid a line; "done" lets it go; the end of its input is the alarm.
-_GUARD = """
-import os, shutil, signal, sys
-pids = []
-for line in sys.stdin:
-    if line.strip() == "done":
-        sys.exit(0)
-    pids.append(int(line))
-for pid in pids:
-    try:
-        with open(f"/proc/{pid}/cmdline") as file:
-            if sys.argv[1] in file.read():
-                os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass
-shutil.rmtree(os.path.join(sys.argv[1], "etcd"), ignore_errors=True)
-"""
+__all__ = [
+    "CAPACITY_TYPE_LABEL",
+    "ApiError",
+    "AuditEvent",
+    "ControlPlane",
+    "ControlPlaneConfig",
+    "ControlPlaneError",
+    "Json",
+    "KubectlError",
+    "NeverHappenedError",
+    "ProcessName",
+    "binaries_or_skip",
+    "control_plane",
+    "eventually",
+]
 
-
-class BedError(Exception):
-    """The bed did not do what was asked of it; the message has the end of the log that says why."""
+CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
+"""The node label by which `add_nodes` tells the classes apart: "spot" or "on-demand"."""
 
 
-class KubectlError(BedError):
-    """kubectl ended with a status other than 0; the message is what it complained of."""
+class ControlPlane(ControlPlaneProcesses):
+    """A control plane, and what tests ask of it: nodes, pods, evictions, the audit log.
 
-
-@dataclass(frozen=True, kw_only=True)
-class BedConfig:
-    """What may differ from bed to bed.
-
-    ready_after:  seconds from a pod's binding until it is Running and Ready.
-    gone_after:   seconds from a bound pod's deletion until it is gone.
-    rbac:         a YAML file, applied at boot, that gives the user "spotalis" its rights: service
-                  account "spotalis" in `namespace`. testbed/kubernetes/rbac.yaml by default.
-    namespace:    the operator's own namespace; created at boot. One other than "spotalis-system"
-                  needs an rbac file of its own.
-    users:        more users for RBAC tests: groups by user name. They have no rights of their own.
-    *_args:       more flags for a process, after the bed's own; the last of a single-valued flag
-                  wins, for example ("--max-requests-inflight=5",).
-    """
-
-    ready_after: float = 0.3
-    gone_after: float = 0.3
-    rbac: Path = _TESTBED / "kubernetes" / "rbac.yaml"
-    namespace: str = "spotalis-system"
-    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    etcd_args: Sequence[str] = ()
-    api_server_args: Sequence[str] = ()
-    controller_manager_args: Sequence[str] = ()
-    scheduler_args: Sequence[str] = ()
-    kwok_args: Sequence[str] = ()
-
-
-class ControlPlane:
-    """One running control plane with everything it owns in one folder.
-
-    In the folder: `audit.log`, `logs/<process>.log`, `<user>.kubeconfig`, and what the processes
-    were given. The processes end with `stop`, with the `with` block, and with the Python process
-    that booted them, however that ends.
-
-    All methods may be called from several threads at once, but for those that start and stop
-    processes.
+    Starting, stopping, pausing its processes, its users and requests: see ControlPlaneProcesses.
     """
 
     def __init__(
-        self, folder: Path, config: BedConfig, binaries: Mapping[str, Path], ports: PortClaim
-    ) -> None:
-        """Prepares a bed and starts nothing: use `boot`."""
-        self.folder = folder
-        self.config = config
-        self._binaries = binaries
-        self._claim = ports
-        self._etcd_port, self._peer_port, self._secure_port = ports.ports[:3]
-        self._processes: dict[ProcessName, subprocess.Popen[bytes]] = {}
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._tokens = {name: secrets.token_hex(16) for name in self._groups()}
-        self._api = ApiRequests(self._secure_port, self.ca_file, self._tokens)
-        self._api_server_args = tuple(config.api_server_args)
-
-    @classmethod
-    def boot(
-        cls,
+        self,
         folder: Path,
-        config: BedConfig | None = None,
-        *,
-        binaries: Mapping[str, Path] | None = None,
-    ) -> Self:
-        """Starts a bed in a folder and returns when it works: API, controllers, rights.
-
-        folder:    made if it is not there; of an earlier bed's, the data is removed first.
-        binaries:  paths by name; found, or built (minutes), by testbed/build.py if not given.
-        Raises:    BedError with the end of a process's log; what build.obtain raises.
-        """
-        if binaries is None:
-            binaries = build.obtain(say_if_building)
-        folder = folder.resolve()
-        bed = cls(folder, config or BedConfig(), binaries, claim_ports())
-        atexit.register(bed.stop)
-        try:
-            bed._start_everything()
-        except BaseException:
-            bed.stop()
-            raise
-        return bed
-
-    def stop(self) -> None:
-        """Ends every process at once (SIGKILL) and removes etcd's data; logs stay.
-
-        Returns when none is left. A second call does nothing.
-        """
-        atexit.unregister(self.stop)
-        self._api.close()
-        for process in self._processes.values():
-            _signal_group(process, signal.SIGKILL)
-        for process in self._processes.values():
-            process.wait()
-        self._processes.clear()
-        if self._guard is not None and self._guard.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._guard.stdin.write(b"done\n")
-                self._guard.stdin.close()
-            self._guard.wait()
-            self._guard = None
-        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
-        self._claim.release()
-
-    def __enter__(self) -> Self:
-        """Returns the bed."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        config: ControlPlaneConfig,
+        binaries: Mapping[str, Path],
+        ports: PortClaim,
     ) -> None:
-        """Stops the bed."""
-        self.stop()
+        """Prepares a control plane and starts nothing: use `boot`."""
+        super().__init__(folder, config, binaries, ports)
+        self._audit_log = AuditLog(folder / "audit.log")
+        self._node_numbers = {"spot": 0, "on-demand": 0}
 
-    @property
-    def server(self) -> str:
-        """The API server's address: "https://127.0.0.1:<port>"."""
-        return f"https://127.0.0.1:{self._secure_port}"
+    def pods(self, namespace: str, selector: str = "") -> list[Json]:
+        """The pods of a namespace, by label selector ("app=web"); one LIST, sorted by name."""
+        return self._list(f"/api/v1/namespaces/{namespace}/pods", selector)
 
-    @property
-    def ca_file(self) -> Path:
-        """The PEM file that a client of the API server must trust."""
-        return self.folder / "certificates" / "apiserver.crt"
-
-    def token(self, user: str) -> str:
-        """The bearer token of a user. Raises: KeyError if there is no such user."""
-        return self._tokens[user]
-
-    def kubeconfig(self, user: str = "admin") -> Path:
-        """The path of a user's kubeconfig file (CA and token inside; default namespace "default").
-
-        user:    "admin" (system:masters: may everything, and is exempt from priority and
-                 fairness), "spotalis" (the operator's service account with BedConfig.rbac), or one
-                 of BedConfig.users.
-        Raises:  KeyError if there is no such user.
-        """
-        self.token(user)
-        return self.folder / f"{user}.kubeconfig"
-
-    def user_name(self, user: str) -> str:
-        """The full name that the API server knows a user of the bed by; others stay as they are."""
-        if user == "spotalis":
-            return f"system:serviceaccount:{self.config.namespace}:spotalis"
-        return user
-
-    def kubectl(
-        self,
-        *arguments: str,
-        input: str | None = None,  # noqa: A002  # the word that subprocess uses
-        user: str = "admin",
-        timeout: float = 60.0,
-    ) -> str:
-        """Runs kubectl and returns what it printed. About 60 ms at least: `request` is faster.
-
-        Raises: KubectlError; subprocess.TimeoutExpired after `timeout` seconds.
-        """
-        answer = subprocess.run(
-            [
-                self._binaries["kubectl"],
-                f"--kubeconfig={self.kubeconfig(user)}",
-                f"--cache-dir={self.folder / 'kubectl-cache'}",
-                *arguments,
-            ],
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            env=_clean_environment(),
-            check=False,
-        )
-        if answer.returncode != 0:
-            raise KubectlError(
-                f"kubectl {' '.join(arguments)}: {(answer.stderr or answer.stdout).strip()}"
-            )
-        return answer.stdout
-
-    def apply(self, manifest: str | Sequence[Json]) -> str:
-        """Applies manifests with kubectl: YAML text, or objects. Raises: KubectlError."""
-        if not isinstance(manifest, str):
-            manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifest)})
-        return self.kubectl("apply", "-f", "-", input=manifest)
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: Json | list[Any] | None = None,
-        *,
-        user: str = "admin",
-        content_type: str | None = None,
-        timeout: float = 30.0,
-    ) -> Json:
-        """Sends one request to the API server: see ApiRequests.request."""
-        return self._api.request(
-            method, path, body, user=user, content_type=content_type, timeout=timeout
-        )
-
-    def pids(self) -> dict[ProcessName, int]:
-        """The process ids of what has been started and not been stopped."""
-        return {name: process.pid for name, process in self._processes.items()}
-
-    def log(self, name: ProcessName) -> Path:
-        """The file that collects what a process prints, over all its restarts."""
-        return self.folder / "logs" / f"{name}.log"
-
-    def start_process(self, name: ProcessName) -> None:
-        """Starts a process that `stop_process` has ended; does not wait until it works."""
-        if name in self._processes:
-            raise BedError(f"{name} runs already")
-        self._start(name)
-
-    def stop_process(self, name: ProcessName, *, kill: bool = False) -> None:
-        """Ends one process and waits until it is gone: SIGTERM, after 10 s or if `kill` SIGKILL.
-
-        Raises: KeyError if it does not run.
-        """
-        process = self._processes[name]
-        if not kill:
-            _signal_group(process, signal.SIGCONT)  # a paused one would not hear it
-            _signal_group(process, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=10)
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
-        del self._processes[name]
-
-    def pause(self, name: ProcessName) -> None:
-        """Freezes a process (SIGSTOP): its connections stay open, and nothing answers."""
-        _signal_group(self._processes[name], signal.SIGSTOP)
-
-    def resume(self, name: ProcessName) -> None:
-        """Lets a paused process go on (SIGCONT)."""
-        _signal_group(self._processes[name], signal.SIGCONT)
-
-    def restart_api_server(
-        self, *, extra_args: Sequence[str] | None = None, kill: bool = False
-    ) -> None:
-        """Ends the API server and starts it again on the same port with the same certificate.
-
-        extra_args:  replaces BedConfig.api_server_args from now on; None keeps them.
-        kill:        True: it crashes (SIGKILL), about 2 s in all; False: it ends its requests and
-                     watches first (SIGTERM), about 3 s.
-        Returns when it is ready. Raises: BedError.
-        """
-        if extra_args is not None:
-            self._api_server_args = tuple(extra_args)
-        if "kube-apiserver" in self._processes:
-            self.stop_process("kube-apiserver", kill=kill)
-        self._start("kube-apiserver")
-        self._wait_for_api_server(time.monotonic() + _BOOT_TIMEOUT)
-
-    @property
-    def etcd_port(self) -> int:
-        """Where etcd listens for clients."""
-        return self._etcd_port
-
-    @contextlib.contextmanager
-    def another_api_server(self, etcd_port: int) -> Iterator[tuple[str, Path]]:
-        """A second API server on the same data, ready when the block begins.
-
-        etcd_port:  where it finds the data: of a link that can be stopped, for example.
-        Yields:     its address, and the file of its audit log.
-        """
-        port, audit_log = self._claim.ports[3], self.folder / "audit-of-another.log"
-        own = ("--etcd-servers=", "--secure-port=", "--audit-log-path=")
-        arguments = [a for a in self._arguments("kube-apiserver") if not a.startswith(own)]
-        places = (f"http://127.0.0.1:{etcd_port}", port, audit_log)
-        arguments += [f"{flag}{place}" for flag, place in zip(own, places, strict=True)]
-        audit_log.write_bytes(b"")
-        process = self._spawn("kube-apiserver", arguments, self.folder / "logs" / "another.log")
-        requests = ApiRequests(port, self.ca_file, self._tokens)
-        try:
-            deadline = time.monotonic() + _BOOT_TIMEOUT
-            self._wait(deadline, lambda: _is_ready(requests), "another API server is ready")
-            yield f"https://127.0.0.1:{port}", audit_log
-        finally:
-            requests.close()
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
-
-    def _start_everything(self) -> None:
-        deadline = time.monotonic() + _BOOT_TIMEOUT
-        self._prepare_folder()
-        self._start_guard()
-        self._start("etcd")
-        self._start("kube-apiserver")
-        self._wait_for_api_server(deadline)
-        self._write_kubeconfigs()
-        self._start("kube-controller-manager")
-        self._start("kube-scheduler")
-        self._start("kwok")
-        self._ensure_namespace(self.config.namespace)
-        self.kubectl("apply", "-f", str(self.config.rbac))
-        self._wait(deadline, self._controllers_work, "the controllers work")
-
-    def _prepare_folder(self) -> None:
-        for part in ("etcd", "certificates", "logs"):
-            shutil.rmtree(self.folder / part, ignore_errors=True)
-        (self.folder / "logs").mkdir(parents=True)
-        (self.folder / "audit.log").write_bytes(b"")
-        lines = [
-            f'{token},{self.user_name(name)},{name},"{",".join(self._groups()[name])}"\n'
-            for name, token in self._tokens.items()
+    def ready_pods(self, namespace: str, selector: str = "") -> list[Json]:
+        """Those of `pods` that are Ready and not being deleted."""
+        return [
+            pod
+            for pod in self.pods(namespace, selector)
+            if "deletionTimestamp" not in pod["metadata"] and _condition(pod, "Ready") == "True"
         ]
-        self._write_secret("tokens.csv", "".join(lines))
-        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,  # the one it reads EC keys in
-            serialization.NoEncryption(),
-        )
-        self._write_secret("service-account.key", key.decode())
-        stages = (_TESTBED / "kwok" / "stages.yaml").read_text()
-        for name, seconds in (
-            ("ready-after", self.config.ready_after),
-            ("gone-after", self.config.gone_after),
-        ):
-            stages, count = re.subn(
-                rf"durationMilliseconds: \d+ # {name}$",
-                f"durationMilliseconds: {round(seconds * 1000)}",
-                stages,
-                flags=re.MULTILINE,
-            )
-            if count != 1:
-                raise BedError(f"stages.yaml marks {name} {count} times instead of once")
-        (self.folder / "stages.yaml").write_text(stages)
 
-    def _groups(self) -> dict[str, Sequence[str]]:
-        """The groups of every user, by the bed's name for it."""
-        namespace = self.config.namespace
-        return {
-            **self.config.users,
-            "admin": ["system:masters"],
-            "system:kube-controller-manager": ["system:masters"],
-            "system:kube-scheduler": ["system:masters"],
-            "kwok": ["system:masters"],
-            "spotalis": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
+    def evict(
+        self, namespace: str, name: str, *, uid: str | None = None, user: str = "admin"
+    ) -> Json:
+        """Evicts a pod. Raises: ApiError (429 when a PodDisruptionBudget forbids it)."""
+        body: Json = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": namespace, "name": name},
         }
+        if uid is not None:
+            body["deleteOptions"] = {"preconditions": {"uid": uid}}
+        path = f"/api/v1/namespaces/{namespace}/pods/{name}/eviction"
+        return self.request("POST", path, body, user=user)
 
-    def _write_secret(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
+    def add_nodes(
+        self,
+        *,
+        spot: int = 0,
+        on_demand: int = 0,
+        labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
+        taints: Sequence[Mapping[str, str]] = (),
+        allocatable: Mapping[str, str] | None = None,
+        wait: float = 30.0,
+    ) -> list[str]:
+        """Adds nodes and waits until pods can be bound to them: Ready, and not tainted for it.
 
-    def _write_kubeconfigs(self) -> None:
-        authority = base64.b64encode(self.ca_file.read_bytes()).decode()
-        for name, token in self._tokens.items():
-            cluster = {"server": self.server, "certificate-authority-data": authority}
-            kubeconfig = {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "bed", "cluster": cluster}],
-                "users": [{"name": name, "user": {"token": token}}],
-                "contexts": [{"name": "bed", "context": {"cluster": "bed", "user": name}}],
-                "current-context": "bed",
-            }
-            self._write_secret(f"{name}.kubeconfig", json.dumps(kubeconfig, indent=1))
-
-    def _start_guard(self) -> None:
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _GUARD, str(self.folder)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def _start(self, name: ProcessName) -> None:
-        self._processes[name] = self._spawn(name, self._arguments(name), self.log(name))
-
-    def _spawn(
-        self, name: ProcessName, arguments: Sequence[str], log_file: Path
-    ) -> subprocess.Popen[bytes]:
-        with log_file.open("ab") as log:
-            process = subprocess.Popen(
-                [self._binaries[name], *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=_clean_environment(),
-                start_new_session=True,
+        spot, on_demand:  how many of each class; CAPACITY_TYPE_LABEL tells which is which.
+        labels:           more labels for each of them; an empty value for CAPACITY_TYPE_LABEL
+                          leaves that label out.
+        allocatable:      {"cpu": "32", "memory": "128Gi", "pods": "110"} by default.
+        wait:             seconds until it gives up; 0 does not wait at all.
+        Returns:          their names: spot-1, spot-2, ..., on-demand-1, ...; numbers are never
+                          given out twice.
+        Raises:           NeverHappenedError, ApiError.
+        """
+        resources = dict(allocatable or {"cpu": "32", "memory": "128Gi", "pods": "110"})
+        names = []
+        for capacity_type, count in (("spot", spot), ("on-demand", on_demand)):
+            for _ in range(count):
+                self._node_numbers[capacity_type] += 1
+                name = f"{capacity_type}-{self._node_numbers[capacity_type]}"
+                all_labels = {
+                    "kubernetes.io/arch": "amd64",
+                    "kubernetes.io/hostname": name,
+                    "kubernetes.io/os": "linux",
+                    CAPACITY_TYPE_LABEL: capacity_type,
+                    **(labels or {}),
+                }
+                if not all_labels[CAPACITY_TYPE_LABEL]:
+                    del all_labels[CAPACITY_TYPE_LABEL]
+                metadata = {
+                    "name": name,
+                    "labels": all_labels,
+                    "annotations": dict(annotations or {}),
+                }
+                node: Json = {
+                    "apiVersion": "v1",
+                    "kind": "Node",
+                    "metadata": metadata,
+                    "spec": {"taints": [dict(taint) for taint in taints]},
+                    "status": {"allocatable": resources, "capacity": resources},
+                }
+                self.request("POST", "/api/v1/nodes", node)
+                names.append(name)
+        if wait > 0 and names:
+            eventually(
+                lambda: set(names) <= self._usable_nodes(),
+                within=wait,
+                what=f"nodes {', '.join(names)} are Ready",
             )
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.stdin.write(f"{process.pid}\n".encode())
-            self._guard.stdin.flush()
-        return process
+        return names
 
-    def _arguments(self, name: ProcessName) -> list[str]:
-        folder = self.folder
-        client = f"http://127.0.0.1:{self._etcd_port}"
-        peer = f"http://127.0.0.1:{self._peer_port}"
-        key = folder / "service-account.key"
-        match name:
-            case "etcd":
-                return [
-                    f"--data-dir={folder / 'etcd'}",
-                    "--unsafe-no-fsync",
-                    "--log-level=warn",
-                    f"--listen-client-urls={client}",
-                    f"--advertise-client-urls={client}",
-                    f"--listen-peer-urls={peer}",
-                    f"--initial-advertise-peer-urls={peer}",
-                    f"--initial-cluster=default={peer}",
-                    *self.config.etcd_args,
-                ]
-            case "kube-apiserver":
-                return [
-                    f"--etcd-servers={client}",
-                    f"--secure-port={self._secure_port}",
-                    "--bind-address=127.0.0.1",
-                    "--advertise-address=127.0.0.1",
-                    f"--cert-dir={folder / 'certificates'}",
-                    f"--service-account-issuer={self.server}",
-                    f"--service-account-key-file={key}",
-                    f"--service-account-signing-key-file={key}",
-                    f"--token-auth-file={folder / 'tokens.csv'}",
-                    "--authorization-mode=RBAC",
-                    "--service-cluster-ip-range=10.0.0.0/24",
-                    "--disable-admission-plugins=ServiceAccount",
-                    "--endpoint-reconciler-type=none",
-                    f"--audit-policy-file={_TESTBED / 'kubernetes' / 'audit-policy.yaml'}",
-                    f"--audit-log-path={folder / 'audit.log'}",
-                    "--audit-log-mode=blocking",
-                    "--audit-log-maxsize=0",  # one file, never rotated
-                    "--shutdown-watch-termination-grace-period=1s",  # else open watches outlive it
-                    *self._api_server_args,
-                ]
-            case "kube-controller-manager":
-                return [
-                    f"--kubeconfig={folder / 'system:kube-controller-manager.kubeconfig'}",
-                    "--leader-elect=false",
-                    "--secure-port=0",
-                    f"--service-account-private-key-file={key}",
-                    f"--root-ca-file={self.ca_file}",
-                    "--kube-api-qps=500",
-                    "--kube-api-burst=1000",
-                    f"--controllers={_CONTROLLERS}",
-                    "--node-monitor-grace-period=10h",  # kwok's nodes send no heartbeats
-                    *self.config.controller_manager_args,
-                ]
-            case "kube-scheduler":
-                return [
-                    f"--kubeconfig={folder / 'system:kube-scheduler.kubeconfig'}",
-                    "--leader-elect=false",
-                    "--secure-port=0",
-                    "--kube-api-qps=500",
-                    "--kube-api-burst=1000",
-                    *self.config.scheduler_args,
-                ]
-            case "kwok":
-                return [
-                    f"--kubeconfig={folder / 'kwok.kubeconfig'}",
-                    "--manage-all-nodes",
-                    f"--config={folder / 'stages.yaml'}",
-                    "--cidr=10.128.0.1/9",
-                    "--node-ip=127.0.0.1",
-                    "--node-lease-duration-seconds=0",
-                    *self.config.kwok_args,
-                ]
+    def remove_nodes(self, *names: str) -> None:
+        """Takes nodes away with everything on them, at once, as a cloud does.
 
-    def _wait_for_api_server(self, deadline: float) -> None:
-        self._api.close()
-        self._wait(deadline, lambda: _is_ready(self._api), "the API server is ready")
+        The Node objects go first, then their pods are deleted with no grace, also those that a
+        scheduler whose cache is behind binds to them meanwhile. Raises: ApiError.
+        """
+        for name in names:
+            self.request("DELETE", f"/api/v1/nodes/{name}")
+        while lost := [p for p in self._list("/api/v1/pods", "") if _node_of(p) in names]:
+            for pod in lost:
+                self._lose(pod)
 
-    def _controllers_work(self) -> bool:
-        """True once the controller manager has published the root CA: all its caches are filled."""
+    def _lose(self, pod: Json) -> None:
+        metadata = pod["metadata"]
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "gracePeriodSeconds": 0,
+            "preconditions": {"uid": metadata["uid"]},
+        }
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
         try:
-            self.request("GET", "/api/v1/namespaces/default/configmaps/kube-root-ca.crt")
+            self.request("DELETE", path, options)
         except ApiError as error:
-            if error.status == 404:
-                return False
-            raise
-        return True
-
-    def _ensure_namespace(self, name: str) -> None:
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-        try:
-            self.request("POST", "/api/v1/namespaces", namespace)
-        except ApiError as error:
-            if error.status != 409:
+            if error.status not in (404, 409):  # gone already, or another of that name
                 raise
 
-    def _wait(self, deadline: float, check: Callable[[], bool], what: str) -> None:
-        while not check():
-            for name, process in self._processes.items():
-                if process.poll() is not None:
-                    raise BedError(
-                        f"{name} ended with {process.returncode} before {what}:\n{self._tail(name)}"
-                    )
-            if time.monotonic() > deadline:
-                tails = "\n".join(f"{name}:\n{self._tail(name)}" for name in self._processes)
-                raise BedError(f"not within {_BOOT_TIMEOUT:g} s: {what}\n{tails}")
-            time.sleep(_POLL)
+    def register_webhook(
+        self, url: str, ca_pem: str | bytes, *, name: str = "spotalis", timeout_seconds: int = 2
+    ) -> None:
+        """Sends pod creations to a webhook, in the way the operator's manifests do.
 
-    def _tail(self, name: ProcessName) -> str:
-        lines = self.log(name).read_text(errors="replace").splitlines()
-        return "\n".join(lines[-12:])
+        Pods whose owner is a ReplicaSet or a StatefulSet, outside kube-system and the operator's
+        namespace; a failing webhook is ignored. The API server heeds it a moment later, within a
+        second. A second call replaces the registration.
+
+        url:     "https://127.0.0.1:<port>/mutate"; the certificate must be for 127.0.0.1.
+        ca_pem:  the certificate authority to trust, PEM.
+        """
+        pem = ca_pem.encode() if isinstance(ca_pem, str) else ca_pem
+        excluded = ["kube-system", self.config.namespace]
+        configuration: Json = {
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "MutatingWebhookConfiguration",
+            "metadata": {"name": name},
+            "webhooks": [
+                {
+                    "name": "pods.spotalis.io",
+                    "admissionReviewVersions": ["v1"],
+                    "clientConfig": {"url": url, "caBundle": base64.b64encode(pem).decode()},
+                    "failurePolicy": "Ignore",
+                    "matchPolicy": "Equivalent",
+                    "reinvocationPolicy": "IfNeeded",
+                    "sideEffects": "None",
+                    "timeoutSeconds": timeout_seconds,
+                    "namespaceSelector": {
+                        "matchExpressions": [
+                            {
+                                "key": "kubernetes.io/metadata.name",
+                                "operator": "NotIn",
+                                "values": excluded,
+                            }
+                        ]
+                    },
+                    "matchConditions": [
+                        {
+                            "name": "owned-by-replicaset-or-statefulset",
+                            "expression": "has(object.metadata.ownerReferences) && "
+                            "object.metadata.ownerReferences.exists(o, has(o.controller) && "
+                            "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])",
+                        }
+                    ],
+                    "rules": [
+                        {
+                            "apiGroups": [""],
+                            "apiVersions": ["v1"],
+                            "operations": ["CREATE"],
+                            "resources": ["pods"],
+                            "scope": "Namespaced",
+                        }
+                    ],
+                }
+            ],
+        }
+        path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+        self.request(
+            "PATCH",
+            f"{path}/{name}?fieldManager=testbed&force=true",
+            configuration,
+            content_type="application/apply-patch+yaml",
+        )
+
+    def audit(
+        self,
+        *,
+        user: str | None = None,
+        verb: str | None = None,
+        kind: str | None = None,
+        stage: str | None = "ResponseComplete",
+    ) -> list[AuditEvent]:
+        """What the API server has been asked, from its audit log, in the order of its lines.
+
+        The log is written in blocking mode: a request that has been answered is in it (the answer
+        of a large read may arrive a moment before its line). Reads by the control plane's own
+        parts are left out (testbed/kubernetes/audit-policy.yaml). A watch that still runs is found
+        by stage "ResponseStarted" only.
+
+        user:   a user of the control plane ("spotalis") or a full user name.
+        kind:   resource with subresource, as in "pods" or "pods/eviction"; exactly that.
+        stage:  None for all stages; by default each ended request once.
+        """
+        name = None if user is None else self.user_name(user)
+        return [
+            event
+            for event in self._audit_log.events()
+            if (name is None or event.user == name)
+            and (verb is None or event.verb == verb)
+            and (kind is None or event.kind == kind)
+            and (stage is None or event.stage == stage)
+        ]
+
+    def evictions(self, user: str | None = None) -> list[AuditEvent]:
+        """The successful evictions (2xx, no dry runs), in the order in which they were answered.
+
+        Their `namespace` and `name` are the pod's, `precondition_uid` is the UID insisted on.
+        """
+        events = [
+            event
+            for event in self.audit(user=user, verb="create", kind="pods/eviction")
+            if 200 <= event.code < 300 and not event.is_dry_run
+        ]
+        return sorted(events, key=lambda event: event.timestamp)
+
+    def _list(self, path: str, selector: str) -> list[Json]:
+        query = "?labelSelector=" + _quoted(selector) if selector else ""
+        items: list[Json] = self.request("GET", path + query).get("items") or []
+        return sorted(items, key=lambda item: str(item["metadata"]["name"]))
+
+    def _usable_nodes(self) -> set[str]:
+        return {
+            node["metadata"]["name"]
+            for node in self._list("/api/v1/nodes", "")
+            if _condition(node, "Ready") == "True"
+            and not any(
+                taint["key"].startswith("node.kubernetes.io/not-ready")
+                for taint in node["spec"].get("taints") or []
+            )
+        }
 
 
-def _is_ready(requests: ApiRequests) -> bool:
+def _node_of(pod: Json) -> str:
+    return str(pod["spec"].get("nodeName", ""))
+
+
+def _quoted(selector: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._~" else f"%{ord(c):02X}" for c in selector)
+
+
+def _condition(item: Json, kind: str) -> str | None:
+    """The status of a condition: "True", "False", "Unknown"; None if there is no such condition."""
+    for condition in item.get("status", {}).get("conditions") or []:
+        if condition["type"] == kind:
+            return str(condition["status"])
+    return None
+
+
+# For pytest.
+
+
+def binaries_or_skip() -> dict[str, Path]:
+    """The control plane's binaries; builds them if need be.
+
+    Without them the test is skipped with one line that says why; where CI=true it fails.
+    """
     try:
-        requests.request("GET", "/readyz", user="admin", timeout=2)
-    except (ApiError, OSError, http.client.HTTPException):
-        return False
-    return True
+        return build.obtain(say_if_building)
+    except (build.UnobtainableError, build.BuildFailedError) as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error).splitlines()[0])
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Sends a signal to a process and its children, if it has not been waited for yet."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-
-def _clean_environment() -> dict[str, str]:
-    """The environment without proxies and without another cluster's kubeconfig."""
-    unwanted = {"KUBECONFIG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
-    return {name: value for name, value in os.environ.items() if name.upper() not in unwanted}
-
-
-def say_if_building(line: str) -> None:
-    """Passes on to standard error what build.obtain says, but for what was there already."""
-    if not line.startswith("have"):
-        print(line, file=sys.stderr, flush=True)
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane for the module, without nodes. Skips like `binaries_or_skip`."""
+    binaries = binaries_or_skip()
+    with ControlPlane.boot(
+        tmp_path_factory.mktemp("real-control_plane"), binaries=binaries
+    ) as control_plane:
+        yield control_plane

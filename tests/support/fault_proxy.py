@@ -1,7 +1,7 @@
 """A proxy between one process and the API server: it holds, loses, delays and forges messages.
 
-    async with fault_proxy(bed.server, bed.ca_file) as proxy:
-        proxy.write_kubeconfig(bed.kubeconfig("spotalis"), folder / "kubeconfig")
+    async with fault_proxy(control_plane.server, control_plane.ca_file) as proxy:
+        proxy.write_kubeconfig(control_plane.kubeconfig("spotalis"), folder / "kubeconfig")
         proxy.order = once(is_eviction, lose_the_answer)
 
 It ends TLS with a certificate of its own, which the kubeconfig that it writes trusts, and hands

@@ -1,9 +1,9 @@
-"""Ports on loopback for the processes of one test bed, so that several beds can run side by side.
+"""Ports on loopback for the processes of a test, so that several control planes run side by side.
 
-Asking the system for port 0 and closing the socket again would leave a gap in which another bed,
-or any outgoing connection, gets the same number. So numbers are taken below the range that the
-system gives out by itself, in blocks, and a lock file holds each block for as long as its bed
-lives; the system drops the lock with the process, however that ends.
+Asking the system for port 0 and closing the socket leaves a gap in which another process, or any
+outgoing connection, can get the same number. So numbers are taken in blocks below the range that
+the system assigns by itself. A lock file holds each block while its control plane runs; the system
+drops the lock when the process ends, however it ends.
 """
 
 from __future__ import annotations

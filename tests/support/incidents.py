@@ -13,7 +13,7 @@ from typing import Any
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
 from spotalis.model.objects import Pod
-from tests.support.bed import PATIENCE_SECONDS, Answer, Bed, workload_body
+from tests.support.cluster import PATIENCE_SECONDS, Answer, TestCluster, workload_body
 
 READY_NEVER: Mapping[str, str] = {
     "testbed.spotalis.io/health": "never-ready",
@@ -38,44 +38,44 @@ TOLERATES_ALL: Mapping[str, Any] = {"tolerations": [{"operator": "Exists"}]}
 _RESOURCES = {"Deployment": DEPLOYMENTS, "StatefulSet": STATEFULSETS}
 
 
-async def warn(bed: Bed, node: str, notice: Mapping[str, str]) -> None:
+async def warn(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> None:
     """A provider announces that it takes a node, by a taint (``key``) or a condition (``type``)."""
     if "key" in notice:
-        await _change_node(bed, node, "", "taints", "key", [notice])
+        await _change_node(cluster, node, "", "taints", "key", [notice])
     else:
-        await _change_node(bed, node, "/status", "conditions", "type", [notice])
+        await _change_node(cluster, node, "/status", "conditions", "type", [notice])
 
 
-async def withdraw(bed: Bed, node: str, notice: Mapping[str, str]) -> None:
+async def withdraw(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> None:
     """The announcement is taken back."""
     if "key" in notice:
-        await _change_node(bed, node, "", "taints", "key", [], without=notice["key"])
+        await _change_node(cluster, node, "", "taints", "key", [], without=notice["key"])
     else:
         calm = {**notice, "status": "False", "reason": "NoVMEventScheduled", "message": ""}
-        await _change_node(bed, node, "/status", "conditions", "type", [calm])
+        await _change_node(cluster, node, "/status", "conditions", "type", [calm])
 
 
-async def end_provisioning(bed: Bed) -> None:
+async def end_provisioning(cluster: TestCluster) -> None:
     """No node says any more that Karpenter adds nodes for pods that wait."""
-    for node in await bed.node_types():
+    for node in await cluster.node_types():
         body = {"metadata": {"labels": {"karpenter.sh/nodepool": None}}}
-        await _merge(bed, f"/api/v1/nodes/{node}", body)
+        await _merge(cluster, f"/api/v1/nodes/{node}", body)
 
 
-async def label(bed: Bed, node: str, labels: Mapping[str, str | None]) -> None:
+async def label(cluster: TestCluster, node: str, labels: Mapping[str, str | None]) -> None:
     """Somebody labels a node (None removes)."""
-    await _merge(bed, f"/api/v1/nodes/{node}", {"metadata": {"labels": dict(labels)}})
+    await _merge(cluster, f"/api/v1/nodes/{node}", {"metadata": {"labels": dict(labels)}})
 
 
-async def cordon(bed: Bed, *nodes: str, cordoned: bool = True) -> None:
+async def cordon(cluster: TestCluster, *nodes: str, cordoned: bool = True) -> None:
     """Nothing more is scheduled there (or is again)."""
     for node in nodes:
         body = {"spec": {"unschedulable": True if cordoned else None}}
-        await _merge(bed, f"/api/v1/nodes/{node}", body)
+        await _merge(cluster, f"/api/v1/nodes/{node}", body)
 
 
 async def _change_node(
-    bed: Bed,
+    cluster: TestCluster,
     node: str,
     subresource: str,
     field: str,
@@ -88,14 +88,14 @@ async def _change_node(
     section = "status" if subresource else "spec"
     path = f"/api/v1/nodes/{node}"
     while True:
-        found = json.loads((await bed.api.raw("GET", path)).body)
+        found = json.loads((await cluster.api.raw("GET", path)).body)
         dropped = {entry[name] for entry in entries} | {without}
         kept = [e for e in found[section].get(field) or [] if e[name] not in dropped]
         body = {
             "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
             section: {field: [*kept, *entries]},
         }
-        answer = await bed.api.raw(
+        answer = await cluster.api.raw(
             "PATCH", path + subresource, body, content_type=PatchType.MERGE.value
         )
         if answer.status != 409:
@@ -103,13 +103,17 @@ async def _change_node(
             return
 
 
-async def change(bed: Bed, kind: str, name: str, spec: Mapping[str, Any]) -> None:
+async def change(cluster: TestCluster, kind: str, name: str, spec: Mapping[str, Any]) -> None:
     """The owner changes ``spec`` of a workload (a merge patch)."""
-    await _merge(bed, _RESOURCES[kind].path(bed.namespace, name), {"spec": spec})
+    await _merge(cluster, _RESOURCES[kind].path(cluster.namespace, name), {"spec": spec})
 
 
 async def roll_out(
-    bed: Bed, kind: str, name: str, image: str, annotations: Mapping[str, str | None] | None = None
+    cluster: TestCluster,
+    kind: str,
+    name: str,
+    image: str,
+    annotations: Mapping[str, str | None] | None = None,
 ) -> None:
     """The owner sets a new image, and annotations on the pods of it (None removes)."""
     container = {
@@ -120,22 +124,22 @@ async def roll_out(
     template: dict[str, Any] = {"spec": {"containers": [container]}}
     if annotations is not None:
         template["metadata"] = {"annotations": dict(annotations)}
-    await change(bed, kind, name, {"template": template})
+    await change(cluster, kind, name, {"template": template})
 
 
-async def scale_as_an_autoscaler(bed: Bed, kind: str, name: str, replicas: int) -> None:
+async def scale_as_an_autoscaler(cluster: TestCluster, kind: str, name: str, replicas: int) -> None:
     """Through the scale subresource, as the HorizontalPodAutoscaler's controller does."""
-    path = _RESOURCES[kind].path(bed.namespace, name) + "/scale"
+    path = _RESOURCES[kind].path(cluster.namespace, name) + "/scale"
     while True:
-        scale = json.loads((await bed.api.raw("GET", path)).body)
+        scale = json.loads((await cluster.api.raw("GET", path)).body)
         scale["spec"]["replicas"] = replicas
-        answer = await bed.api.raw("PUT", path, scale)
+        answer = await cluster.api.raw("PUT", path, scale)
         if answer.status != 409:  # whoever wrote it meanwhile: an autoscaler tries again too
             break
     assert answer.status == 200, answer.body
 
 
-async def evict(bed: Bed, pod: Pod) -> int:
+async def evict(cluster: TestCluster, pod: Pod) -> int:
     """Evict a pod as a drain does; the HTTP status (429: a PodDisruptionBudget forbids it)."""
     body = {
         "apiVersion": "policy/v1",
@@ -144,11 +148,11 @@ async def evict(bed: Bed, pod: Pod) -> int:
         "deleteOptions": {"preconditions": {"uid": pod.uid}},
     }
     path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}/eviction"
-    return (await bed.api.raw("POST", path, body)).status
+    return (await cluster.api.raw("POST", path, body)).status
 
 
 @asynccontextmanager
-async def injecting(bed: Bed, name: str, answer: Answer) -> AsyncIterator[None]:
+async def injecting(cluster: TestCluster, name: str, answer: Answer) -> AsyncIterator[None]:
     """Somebody registers a webhook of their own for new pods; heeded when the block begins."""
     asked = 0
 
@@ -157,7 +161,7 @@ async def injecting(bed: Bed, name: str, answer: Answer) -> AsyncIterator[None]:
         asked += 1
         return answer(review)
 
-    async with bed.injector(counted) as client_config:
+    async with cluster.mutating_webhook(counted) as client_config:
         hook = {
             "name": "inject.example.com",
             "admissionReviewVersions": ["v1"],
@@ -165,7 +169,9 @@ async def injecting(bed: Bed, name: str, answer: Answer) -> AsyncIterator[None]:
             "failurePolicy": "Fail",
             "reinvocationPolicy": "IfNeeded",
             "sideEffects": "None",
-            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": bed.namespace}},
+            "namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}
+            },
             "rules": [
                 {
                     "apiGroups": [""],
@@ -182,7 +188,7 @@ async def injecting(bed: Bed, name: str, answer: Answer) -> AsyncIterator[None]:
             "webhooks": [hook],
         }
         path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-        answered = await bed.api.raw("POST", path, configuration)
+        answered = await cluster.api.raw("POST", path, configuration)
         assert answered.status == 201, answered.body
         probe = {
             "apiVersion": "v1",
@@ -192,49 +198,55 @@ async def injecting(bed: Bed, name: str, answer: Answer) -> AsyncIterator[None]:
         }
 
         async def heeded() -> bool:
-            path = f"/api/v1/namespaces/{bed.namespace}/pods"
-            answered = await bed.api.raw("POST", path, probe, query=[("dryRun", "All")])
+            path = f"/api/v1/namespaces/{cluster.namespace}/pods"
+            answered = await cluster.api.raw("POST", path, probe, query=[("dryRun", "All")])
             assert answered.status == 201, answered.body
             return asked > 0
 
-        await bed.until(heeded, f"the API server calls {name}")
+        await cluster.wait_until(heeded, f"the API server calls {name}")
         yield
 
 
-async def annotate_pod(bed: Bed, pod: Pod, annotations: Mapping[str, str | None]) -> None:
+async def annotate_pod(
+    cluster: TestCluster, pod: Pod, annotations: Mapping[str, str | None]
+) -> None:
     """Somebody annotates a living pod."""
     path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
-    await _merge(bed, path, {"metadata": {"annotations": dict(annotations)}})
+    await _merge(cluster, path, {"metadata": {"annotations": dict(annotations)}})
 
 
 async def rolled_out(
-    bed: Bed, kind: str, name: str, *, within: float = 2 * PATIENCE_SECONDS
+    cluster: TestCluster, kind: str, name: str, *, within: float = 2 * PATIENCE_SECONDS
 ) -> None:
     """Wait until a rollout is over by the word of the workload's status (kubectl's rule)."""
 
     async def done() -> bool:
-        seen = await bed.raw_object(kind, name)
+        seen = await cluster.get_object(kind, name)
         status, wanted = seen["status"], seen["spec"]["replicas"]
         if status.get("observedGeneration", 0) < seen["metadata"]["generation"]:
             return False
         counts = {status.get(key, 0) for key in ("updatedReplicas", "availableReplicas")}
         return counts == {wanted} and status.get("replicas", 0) == wanted
 
-    await bed.until(done, f"{name} is rolled out", within=within)
+    await cluster.wait_until(done, f"{name} is rolled out", within=within)
 
 
-async def events(bed: Bed, name: str) -> list[str]:
+async def events(cluster: TestCluster, name: str) -> list[str]:
     """Reasons of the Events that Spotalis wrote about a workload, in no order."""
-    return [str(event["reason"]) for event in await _events(bed, name)]
+    return [str(event["reason"]) for event in await _events(cluster, name)]
 
 
-async def notes(bed: Bed, name: str, reason: str) -> list[str]:
+async def notes(cluster: TestCluster, name: str, reason: str) -> list[str]:
     """What those of one reason say."""
-    return [str(event["note"]) for event in await _events(bed, name) if event["reason"] == reason]
+    return [
+        str(event["note"]) for event in await _events(cluster, name) if event["reason"] == reason
+    ]
 
 
-async def _events(bed: Bed, name: str) -> list[dict[str, Any]]:
-    answer = await bed.api.raw("GET", f"/apis/events.k8s.io/v1/namespaces/{bed.namespace}/events")
+async def _events(cluster: TestCluster, name: str) -> list[dict[str, Any]]:
+    answer = await cluster.api.raw(
+        "GET", f"/apis/events.k8s.io/v1/namespaces/{cluster.namespace}/events"
+    )
     return [
         event
         for event in json.loads(answer.body)["items"]
@@ -243,18 +255,20 @@ async def _events(bed: Bed, name: str) -> list[dict[str, Any]]:
     ]
 
 
-async def told(bed: Bed, name: str, reason: str, *, within: float = PATIENCE_SECONDS) -> None:
+async def told(
+    cluster: TestCluster, name: str, reason: str, *, within: float = PATIENCE_SECONDS
+) -> None:
     """Wait until Spotalis has said something about a workload."""
 
     async def said() -> bool:
-        return reason in await events(bed, name)
+        return reason in await events(cluster, name)
 
     async def instead() -> str:
-        return str(await events(bed, name))
+        return str(await events(cluster, name))
 
-    await bed.until(said, f"Event {reason} on {name}", within=within, instead=instead)
+    await cluster.wait_until(said, f"Event {reason} on {name}", within=within, instead=instead)
 
 
-async def _merge(bed: Bed, path: str, body: Mapping[str, Any]) -> None:
-    answer = await bed.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
+async def _merge(cluster: TestCluster, path: str, body: Mapping[str, Any]) -> None:
+    answer = await cluster.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
     assert answer.status == 200, answer.body

@@ -25,7 +25,7 @@ from spotalis.embedded.http import ADMIN, HttpsWebhookCaller, serve
 from spotalis.embedded.nodes import make_node
 from spotalis.embedded.server.audit import AuditEntry
 from spotalis.webhook.webhook_configuration import webhook_configuration
-from tests.support.bed import NO_WISHES, Wishes, workload_body
+from tests.support.cluster import NO_POLICY, Policy, policy, workload_body
 from tests.support.metrics_text import families_of_text
 
 HOST = "127.0.0.1"
@@ -103,10 +103,10 @@ class Operator:
         return sum(name.startswith(f"{workload}-") for _, name in pods)
 
     async def deploy(
-        self, namespace: str, name: str, replicas: int, wishes: Wishes, cpu: str
+        self, namespace: str, name: str, replicas: int, policy: Policy, cpu: str
     ) -> None:
         """Create a Deployment whose pods ask for so many CPUs each."""
-        await _deploy(self.cluster, namespace, name, replicas, wishes, cpu=cpu)
+        await _deploy(self.cluster, namespace, name, replicas, policy, cpu=cpu)
 
     async def budget(self, namespace: str, name: str, min_available: int) -> None:
         """Create a PodDisruptionBudget over a workload."""
@@ -308,11 +308,11 @@ async def _set_stage(cluster: EmbeddedCluster) -> None:
     await cluster.fleet.register(
         make_node("odd-1", labels=CHEAP, taints=[("odd", "", "NoSchedule")])
     )
-    half, nothing = Wishes(percent=50), Wishes(other={"enabled": "true"})
+    half, nothing = policy(50), policy(enabled="true")
     await _deploy(cluster, "shop", "api", 4, half)
     await _deploy(cluster, "data", "db", 4, half)
     await _deploy(cluster, "shop", "plain", 4, nothing)
-    await _deploy(cluster, "shop", "odd", 2, Wishes(percent=100), node_selector=CHEAP)
+    await _deploy(cluster, "shop", "odd", 2, policy(100), node_selector=CHEAP)
     async with asyncio.timeout(_PATIENCE_SECONDS):
         while not _all_ready(cluster, 14):
             await asyncio.sleep(0.02)
@@ -331,11 +331,11 @@ async def _deploy(
     namespace: str,
     name: str,
     replicas: int,
-    wishes: Wishes = NO_WISHES,
+    policy: Policy = NO_POLICY,
     node_selector: Mapping[str, str] | None = None,
     cpu: str = "100m",
 ) -> None:
-    body = workload_body("Deployment", name, replicas, wishes, node_selector)
+    body = workload_body("Deployment", name, replicas, policy, node_selector)
     body["metadata"]["namespace"] = namespace
     spec = body["spec"]["template"]["spec"]
     spec["containers"][0]["resources"]["requests"]["cpu"] = cpu

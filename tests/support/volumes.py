@@ -1,6 +1,6 @@
 """Volumes in a zone, and claims bound to them as the volume binder would have bound them.
 
-The binder itself is not needed, and runs on neither bed: what the scheduler goes by is written
+The binder itself is not needed, and runs on neither cluster: what the scheduler goes by is written
 down (``pv.kubernetes.io/bind-completed``, docs of the PersistentVolume controller).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.bed import Bed
+from tests.support.cluster import TestCluster
 
 ZONE = "topology.kubernetes.io/zone"
 _SIZE = {"storage": "1Gi"}
@@ -59,12 +59,12 @@ def claiming() -> dict[str, Any]:
     return {"volumeClaimTemplates": [template]}
 
 
-async def bound(bed: Bed, zones: Mapping[str, str], *, key: str = ZONE) -> None:
+async def bound(cluster: TestCluster, zones: Mapping[str, str], *, key: str = ZONE) -> None:
     """A volume in a zone for each of these pods to be, and the claim by which it will mount it."""
     for pod, zone in zones.items():
         volume = a_volume(f"disk-of-{pod}", zone, key=key)
         claim = a_claim(f"data-{pod}", f"disk-of-{pod}")
-        of_namespace = f"/api/v1/namespaces/{bed.namespace}/persistentvolumeclaims"
+        of_namespace = f"/api/v1/namespaces/{cluster.namespace}/persistentvolumeclaims"
         for path, body in (("/api/v1/persistentvolumes", volume), (of_namespace, claim)):
-            answer = await bed.api.raw("POST", path, body)
+            answer = await cluster.api.raw("POST", path, body)
             assert answer.status == 201, answer.body

@@ -8,11 +8,10 @@ import pytest
 
 from spotalis.embedded.transport import DROP, LOSE_RESPONSE, REFUSE, NetworkFault
 from spotalis.model.transport import Request
-from tests.integration.faults.stage import (
+from tests.integration.faults.simulated import (
     Applies,
     always,
     answered,
-    enacted,
     evicted,
     is_eviction,
     is_ledger_write,
@@ -20,120 +19,110 @@ from tests.integration.faults.stage import (
     line_of,
     once,
     settled,
+    simulated,
     the_leader,
 )
 from tests.simulation.world import World
 
 
+@simulated()
 @pytest.mark.parametrize("what", [is_eviction, is_ledger_write], ids=["eviction", "ledger"])
 @pytest.mark.parametrize(
     "verdict", [LOSE_RESPONSE, DROP, REFUSE], ids=["unanswered", "lost", "refused"]
 )
-def test_row_18_a_write_of_unknown_outcome_costs_no_eviction(
-    what: Applies, verdict: NetworkFault
+async def test_row_18_a_write_of_unknown_outcome_costs_no_eviction(
+    world: World, what: Applies, verdict: NetworkFault
 ) -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(what, verdict, times=2)
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script)
+    line_of(world).order = once(what, verdict, times=2)
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
+@simulated(operators=2, moves=4)
 @pytest.mark.parametrize("hold", [20.0, 90.0])
-def test_row_19_an_eviction_that_comes_after_crash_and_takeover_keeps_the_floor(
+async def test_row_19_an_eviction_that_comes_after_crash_and_takeover_keeps_the_floor(
+    world: World,
     hold: float,
 ) -> None:
-    async def script(world: World) -> None:
-        first = the_leader(world)
-        first.line.order = always(is_eviction, NetworkFault(delay_seconds=hold))
-        await world.take("percent", value=100)
-        await asyncio.sleep(1)
-        await world.kill(int(first.name[2]))
-        await settled(world, 3, within=200)
-        await asyncio.sleep(hold)  # what was held has arrived: its pods were gone
-        assert evicted(world) == 3
-
-    enacted(script, operators=2, moves=4)
+    first = the_leader(world)
+    first.line.order = always(is_eviction, NetworkFault(delay_seconds=hold))
+    await world.take("percent", value=100)
+    await asyncio.sleep(1)
+    await world.kill(int(first.name[2]))
+    await settled(world, 3, within=200)
+    await asyncio.sleep(hold)  # what was held has arrived: its pods were gone
+    assert evicted(world) == 3
 
 
+@simulated()
 @pytest.mark.parametrize("write", range(1, 6))
 @pytest.mark.parametrize("delivered", [True, False], ids=["delivered", "lost"])
-def test_row_20_a_crash_at_any_write_ends_as_without_one(write: int, delivered: bool) -> None:
-    async def script(world: World) -> None:
-        process = the_leader(world)
-        seen = [0]
+async def test_row_20_a_crash_at_any_write_ends_as_without_one(
+    world: World, write: int, delivered: bool
+) -> None:
+    process = the_leader(world)
+    seen = [0]
 
-        def crash(request: Request) -> NetworkFault | None:
-            if not (is_eviction(request) or is_ledger_write(request)):
-                return None
-            seen[0] += 1
-            if seen[0] != write:
-                return None
-            process.line._crash("at the write that was named")
-            return NetworkFault(delay_seconds=0.01, lost=not delivered)
+    def crash(request: Request) -> NetworkFault | None:
+        if not (is_eviction(request) or is_ledger_write(request)):
+            return None
+        seen[0] += 1
+        if seen[0] != write:
+            return None
+        process.line._crash("at the write that was named")
+        return NetworkFault(delay_seconds=0.01, lost=not delivered)
 
-        process.line.order = crash
-        await world.take("percent", value=100)
-        await settled(world, 3)
-        assert world.crashes == 1
-
-    enacted(script)
-
-
-def test_row_29_an_eviction_that_no_watch_has_shown_yet_is_not_made_good_by_another() -> None:
-    async def script(world: World) -> None:
-        line_of(world).lag_seconds = 10
-        await world.take("percent", value=100)
-        await settled(world, 3, within=200)
-
-    enacted(script)
+    process.line.order = crash
+    await world.take("percent", value=100)
+    await settled(world, 3)
+    assert world.crashes == 1
 
 
+@simulated()
+async def test_row_29_an_eviction_that_no_watch_has_shown_yet_is_not_made_good_by_another(
+    world: World,
+) -> None:
+    line_of(world).lag_seconds = 10
+    await world.take("percent", value=100)
+    await settled(world, 3, within=200)
+
+
+@simulated()
 @pytest.mark.parametrize("status", [500, 503, 504, 429])
 @pytest.mark.parametrize("what", [is_eviction, is_ledger_write], ids=["eviction", "ledger"])
-def test_row_17_any_single_write_may_fail(what: Applies, status: int) -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(what, answered(status, "no", retry_after="1"))
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script)
+async def test_row_17_any_single_write_may_fail(world: World, what: Applies, status: int) -> None:
+    line_of(world).order = once(what, answered(status, "no", retry_after="1"))
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
-def test_row_17_the_list_that_authorises_may_fail() -> None:
-    async def script(world: World) -> None:
-        authorising = lambda r: is_list(r, "pods") and "default" in r.path  # noqa: E731
-        line_of(world).order = once(authorising, answered(500, "no"), times=6)
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script)
+@simulated()
+async def test_row_17_the_list_that_authorises_may_fail(world: World) -> None:
+    authorising = lambda r: is_list(r, "pods") and "default" in r.path  # noqa: E731
+    line_of(world).order = once(authorising, answered(500, "no"), times=6)
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
 # What the owner says while a ledger is long in writing counts when that is done.
 
 
-def test_a_floor_raised_while_the_ledger_is_written_is_kept() -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
-        await world.take("percent", value=100)
-        await asyncio.sleep(2)
-        await world.take("floor", value=4)
-        await settled(world, 1)
-
-    enacted(script, floor=1, moves=4)
+@simulated(floor=1, moves=4)
+async def test_a_floor_raised_while_the_ledger_is_written_is_kept(world: World) -> None:
+    line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
+    await world.take("percent", value=100)
+    await asyncio.sleep(2)
+    await world.take("floor", value=4)
+    await settled(world, 1)
 
 
-def test_who_pauses_while_the_ledger_is_written_sees_no_eviction() -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
-        await world.take("percent", value=100)
-        await asyncio.sleep(2)
-        await world.take("pause", value=60)
-        await asyncio.sleep(30)
-        assert evicted(world) == 0
-        await asyncio.sleep(30)
-        await settled(world, 3)
-
-    enacted(script)
+@simulated()
+async def test_who_pauses_while_the_ledger_is_written_sees_no_eviction(world: World) -> None:
+    line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
+    await world.take("percent", value=100)
+    await asyncio.sleep(2)
+    await world.take("pause", value=60)
+    await asyncio.sleep(30)
+    assert evicted(world) == 0
+    await asyncio.sleep(30)
+    await settled(world, 3)

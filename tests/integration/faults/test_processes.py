@@ -17,15 +17,15 @@ from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
-from tests.integration.faults.stage import (
+from tests.integration.faults.simulated import (
     answered,
-    enacted,
     evicted,
     line_of,
     once,
     owned,
     reason,
     settled,
+    simulated,
     story,
     the_leader,
 )
@@ -50,69 +50,65 @@ async def never_two(world: World, seconds: int) -> None:
         assert leading(world) <= 1
 
 
+@simulated(operators=2)
 @pytest.mark.parametrize("seconds", [6.0, 20.0])
-def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_when_it_wakes(
+async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_when_it_wakes(
+    world: World,
     seconds: float,
 ) -> None:
-    async def script(world: World) -> None:
-        leader = the_leader(world)
-        listed = once(is_authorising, NetworkFault(delay_seconds=seconds))
-        asleep: list[float] = []
+    leader = the_leader(world)
+    listed = once(is_authorising, NetworkFault(delay_seconds=seconds))
+    asleep: list[float] = []
 
-        def stopped(request: Request) -> NetworkFault | None:
-            now = asyncio.get_running_loop().time()
-            if (verdict := listed(request)) is not None:
-                asleep.append(now + seconds)
-                return verdict
-            if asleep and now < asleep[0]:
-                return NetworkFault(delay_seconds=asleep[0] - now)
-            return None
+    def stopped(request: Request) -> NetworkFault | None:
+        now = asyncio.get_running_loop().time()
+        if (verdict := listed(request)) is not None:
+            asleep.append(now + seconds)
+            return verdict
+        if asleep and now < asleep[0]:
+            return NetworkFault(delay_seconds=asleep[0] - now)
+        return None
 
-        leader.line.order = stopped
-        await world.take("percent", value=100)
-        await never_two(world, 40)
-        await settled(world, 3)
-
-    enacted(script, operators=2)
+    leader.line.order = stopped
+    await world.take("percent", value=100)
+    await never_two(world, 40)
+    await settled(world, 3)
 
 
-def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds() -> None:
-    async def script(world: World) -> None:
-        first = the_leader(world)
-        first.line.isolated = True
-        await asyncio.sleep(20)
-        second = the_leader(world)
-        assert second is not first
-        first.line.isolated = False
-        await first.operator.stop_moving()
-        await first.operator.release()
-        for _ in range(20):
-            await asyncio.sleep(0.5)
-            assert second.operator.elector.leads
-
-    enacted(script, operators=2)
+@simulated(operators=2)
+async def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds(world: World) -> None:
+    first = the_leader(world)
+    first.line.isolated = True
+    await asyncio.sleep(20)
+    second = the_leader(world)
+    assert second is not first
+    first.line.isolated = False
+    await first.operator.stop_moving()
+    await first.operator.release()
+    for _ in range(20):
+        await asyncio.sleep(0.5)
+        assert second.operator.elector.leads
 
 
+@simulated()
 @pytest.mark.parametrize("seconds", [3.0, 12.0, 40.0])
-def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_list(
+async def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_list(
+    world: World,
     seconds: float,
 ) -> None:
-    async def script(world: World) -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualTimeLoop)
-        seen = [0]
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop)
+    seen = [0]
 
-        def stall(request: Request) -> NetworkFault | None:
-            if is_authorising(request) and not seen[0]:
-                seen[0] = 1
-                loop.call_soon(loop.jump, seconds)
-            return None
+    def stall(request: Request) -> NetworkFault | None:
+        if is_authorising(request) and not seen[0]:
+            seen[0] = 1
+            loop.call_soon(loop.jump, seconds)
+        return None
 
-        line_of(world).order = stall
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script)
+    line_of(world).order = stall
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
 @pytest.mark.parametrize(
@@ -136,25 +132,24 @@ def test_row_24_clocks_that_differ_change_neither_lead_nor_cost(
     assert not outcome.broken, outcome.broken
 
 
+@simulated(operators=2)
 @pytest.mark.parametrize("edit", ["delete", "take"])
-def test_row_25_a_lease_that_somebody_deletes_or_takes_is_noticed_at_the_next_turn(
+async def test_row_25_a_lease_that_somebody_deletes_or_takes_is_noticed_at_the_next_turn(
+    world: World,
     edit: str,
 ) -> None:
-    async def script(world: World) -> None:
-        if edit == "delete":
-            await world.api.delete("leases", "spotalis-system", "spotalis", user="somebody")
-        else:
-            lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
-            assert lease is not None
-            spec = {**lease["spec"], "holderIdentity": "somebody"}
-            await world.api.update("leases", {**lease, "spec": spec}, user="somebody")
-            await asyncio.sleep(4.5)
-            assert leading(world) == 0
-        await never_two(world, 30)
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script, operators=2)
+    if edit == "delete":
+        await world.api.delete("leases", "spotalis-system", "spotalis", user="somebody")
+    else:
+        lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
+        assert lease is not None
+        spec = {**lease["spec"], "holderIdentity": "somebody"}
+        await world.api.update("leases", {**lease, "spec": spec}, user="somebody")
+        await asyncio.sleep(4.5)
+        assert leading(world) == 0
+    await never_two(world, 30)
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
 def named(*identities: str) -> Callable[[Operator], None]:
@@ -196,35 +191,32 @@ def test_row_26_without_the_nonce_they_would_both_lead() -> None:
         two_of_one_name("copied", "copied")
 
 
+@simulated(operators=2)
 @pytest.mark.parametrize("after", [0.0, 0.3, 1.5])
-def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_the_next(
+async def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_the_next(
+    world: World,
     after: float,
 ) -> None:
-    async def script(world: World) -> None:
-        leader = the_leader(world)
-        leader.line.weather = leader.line.weather.__class__(latency=0.5)
-        await world.take("percent", value=100)
-        await asyncio.sleep(after)
-        await leader.operator.stop_moving()
-        await leader.operator.release()
-        lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
-        assert lease is not None
-        assert not lease["spec"]["holderIdentity"]
-        await world.kill(int(leader.name[2]))
-        await settled(world, 3)
-
-    enacted(script, operators=2)
+    leader = the_leader(world)
+    leader.line.weather = leader.line.weather.__class__(latency=0.5)
+    await world.take("percent", value=100)
+    await asyncio.sleep(after)
+    await leader.operator.stop_moving()
+    await leader.operator.release()
+    lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
+    assert lease is not None
+    assert not lease["spec"]["holderIdentity"]
+    await world.kill(int(leader.name[2]))
+    await settled(world, 3)
 
 
-def test_row_28_leaders_that_change_every_few_seconds_cost_no_eviction() -> None:
-    async def script(world: World) -> None:
-        await world.take("percent", value=100)
-        for number in range(8):
-            await asyncio.sleep(1.7)
-            await world.kill(number % 2)
-        await settled(world, 3, within=200)
-
-    enacted(script, operators=2, moves=1)
+@simulated(operators=2, moves=1)
+async def test_row_28_leaders_that_change_every_few_seconds_cost_no_eviction(world: World) -> None:
+    await world.take("percent", value=100)
+    for number in range(8):
+        await asyncio.sleep(1.7)
+        await world.kill(number % 2)
+    await settled(world, 3, within=200)
 
 
 def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
@@ -277,19 +269,18 @@ def test_row_55_a_ledger_of_another_build_stops_its_workload_and_no_other() -> N
     assert not outcome.broken, outcome.broken
 
 
+@simulated(operators=2)
 @pytest.mark.parametrize("status", [500, 429, 403])
-def test_a_lease_that_cannot_be_written_for_a_while_is_kept_or_given_up_never_shared(
+async def test_a_lease_that_cannot_be_written_for_a_while_is_kept_or_given_up_never_shared(
+    world: World,
     status: int,
 ) -> None:
-    async def script(world: World) -> None:
-        line = the_leader(world).line
-        writes: Callable[[Request], bool] = lambda r: r.method == "PUT" and LEASE in r.path  # noqa: E731
-        line.order = once(writes, answered(status, "no", retry_after="1"), times=4)
-        await never_two(world, 40)
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script, operators=2)
+    line = the_leader(world).line
+    writes: Callable[[Request], bool] = lambda r: r.method == "PUT" and LEASE in r.path  # noqa: E731
+    line.order = once(writes, answered(status, "no", retry_after="1"), times=4)
+    await never_two(world, 40)
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
 def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_nor_split() -> None:

@@ -17,7 +17,7 @@ from spotalis.kube.resources import PODS
 from spotalis.kube.store import Event, EventType, StoreWriter
 from spotalis.kube.watch import reflect
 from spotalis.model.controller_configuration import ControllerConfiguration
-from tests.integration.faults.stage import evicted, owned, settled
+from tests.integration.faults.simulated import evicted, owned, settled
 from tests.simulation.story import Story
 from tests.simulation.world import World, enact
 from tests.support.api_objects import a_bookmark, a_pod, event, metadata, text

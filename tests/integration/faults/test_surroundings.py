@@ -10,8 +10,7 @@ import pytest
 from spotalis.embedded.transport import NetworkFault
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request
-from tests.integration.faults.stage import (
-    enacted,
+from tests.integration.faults.simulated import (
     evicted,
     is_eviction,
     line_of,
@@ -19,6 +18,7 @@ from tests.integration.faults.stage import (
     owned,
     reason,
     settled,
+    simulated,
     the_leader,
 )
 from tests.simulation.story import Story, Weather
@@ -39,16 +39,14 @@ def never(world: World) -> None:
     world.cluster.store.subscribe("pods", seen)
 
 
-def test_row_31_a_budget_that_nobody_counts_anew_is_no_licence() -> None:
-    async def script(world: World) -> None:
-        await world.cluster.stop_controller("disruption")
-        await world.take("percent", value=100)
-        await asyncio.sleep(60)
-        assert evicted(world) == 1  # all that was allowed when counting stopped
-        await world.cluster.start_controller("disruption")
-        await settled(world, 3, within=300)
-
-    enacted(script, budget=1)
+@simulated(budget=1)
+async def test_row_31_a_budget_that_nobody_counts_anew_is_no_licence(world: World) -> None:
+    await world.cluster.stop_controller("disruption")
+    await world.take("percent", value=100)
+    await asyncio.sleep(60)
+    assert evicted(world) == 1  # all that was allowed when counting stopped
+    await world.cluster.start_controller("disruption")
+    await settled(world, 3, within=300)
 
 
 def test_row_32_two_budgets_on_one_pod_block_that_workload_by_name_and_no_other() -> None:
@@ -82,79 +80,79 @@ def test_row_33_a_budget_that_never_opens_blocks_its_workload_and_no_other() -> 
     assert not outcome.broken, outcome.broken
 
 
-def test_row_34_a_victim_that_ends_before_the_eviction_comes_is_counted_once() -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=4))
-        await world.take("percent", value=100)
-        await asyncio.sleep(1)
-        victim = world.oracle.trace[-1].split()[-1]
-        await world.api.delete("pods", "default", victim, user="somebody")
-        await settled(world, 2)
-
-    enacted(script)
-
-
-def test_row_35_a_pod_that_came_under_the_same_name_is_not_evicted_for_the_old_one() -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=8))
-        await world.take("percent", value=100)
-        await asyncio.sleep(1)
-        await world.api.delete("pods", "default", "w0-4", user="somebody")
-        await asyncio.sleep(9)
-        held = [line for line in world.oracle.trace if "refuses eviction 0 of w0-4: 409" in line]
-        assert held
-        await settled(world, 2)
-
-    enacted(script, kind="StatefulSet", moves=1)
+@simulated()
+async def test_row_34_a_victim_that_ends_before_the_eviction_comes_is_counted_once(
+    world: World,
+) -> None:
+    line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=4))
+    await world.take("percent", value=100)
+    await asyncio.sleep(1)
+    victim = world.oracle.trace[-1].split()[-1]
+    await world.api.delete("pods", "default", victim, user="somebody")
+    await settled(world, 2)
 
 
-def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_hammered() -> None:
+@simulated(kind="StatefulSet", moves=1)
+async def test_row_35_a_pod_that_came_under_the_same_name_is_not_evicted_for_the_old_one(
+    world: World,
+) -> None:
+    line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=8))
+    await world.take("percent", value=100)
+    await asyncio.sleep(1)
+    await world.api.delete("pods", "default", "w0-4", user="somebody")
+    await asyncio.sleep(9)
+    held = [line for line in world.oracle.trace if "refuses eviction 0 of w0-4: 409" in line]
+    assert held
+    await settled(world, 2)
+
+
+@simulated(percent=60, replicas=5, budget=2)
+async def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_hammered(
+    world: World,
+) -> None:
     """Of a running pod no version is asked for; of a pending one, whom no budget counts, it is."""
 
-    async def script(world: World) -> None:
-        for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
-            await world.cluster.fleet.reclaim(node)
-        asked: list[tuple[bool, bool]] = []
-        allowed: list[int] = []
+    for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
+        await world.cluster.fleet.reclaim(node)
+    asked: list[tuple[bool, bool]] = []
+    allowed: list[int] = []
 
-        def touched(request: Request) -> NetworkFault | None:
-            """Somebody writes the pod's status just before its eviction arrives, five times."""
-            if is_eviction(request):
-                name = request.path.split("/")[-2]
-                pod = world.cluster.store.get("pods", "default", name)
-                assert pod is not None
-                pending = not pod["spec"].get("nodeName")
-                conditions = json.loads(request.body)["deleteOptions"]["preconditions"]
-                asked.append((pending, "resourceVersion" in conditions))
-                if len(asked) <= 5:
-                    world.cluster.store.put("pods", {**pod, "status": dict(pod["status"])})
-                budget = world.cluster.store.get("poddisruptionbudgets", "default", "w0")
-                assert budget is not None
-                allowed.append(budget["status"]["disruptionsAllowed"])
-            return None
+    def touched(request: Request) -> NetworkFault | None:
+        """Somebody writes the pod's status just before its eviction arrives, five times."""
+        if is_eviction(request):
+            name = request.path.split("/")[-2]
+            pod = world.cluster.store.get("pods", "default", name)
+            assert pod is not None
+            pending = not pod["spec"].get("nodeName")
+            conditions = json.loads(request.body)["deleteOptions"]["preconditions"]
+            asked.append((pending, "resourceVersion" in conditions))
+            if len(asked) <= 5:
+                world.cluster.store.put("pods", {**pod, "status": dict(pod["status"])})
+            budget = world.cluster.store.get("poddisruptionbudgets", "default", "w0")
+            assert budget is not None
+            allowed.append(budget["status"]["disruptionsAllowed"])
+        return None
 
-        line_of(world).order = touched
-        await world.take("scale", value=7)
-        await asyncio.sleep(200)
-        refused = [e for e in world.cluster.audit.find(kind="pods/eviction") if e.code == 409]
-        assert (len(refused), len(asked) - len(refused)) == (5, evicted(world))
-        assert all(pending is versioned for pending, versioned in asked)
-        assert all(pending for pending, _ in asked[:6])
-        assert set(allowed[:6]) == {allowed[0]}
-
-    enacted(script, percent=60, replicas=5, budget=2)
+    line_of(world).order = touched
+    await world.take("scale", value=7)
+    await asyncio.sleep(200)
+    refused = [e for e in world.cluster.audit.find(kind="pods/eviction") if e.code == 409]
+    assert (len(refused), len(asked) - len(refused)) == (5, evicted(world))
+    assert all(pending is versioned for pending, versioned in asked)
+    assert all(pending for pending, _ in asked[:6])
+    assert set(allowed[:6]) == {allowed[0]}
 
 
-def test_row_37_who_evicts_beside_us_shares_the_floor_by_the_published_bound() -> None:
-    async def script(world: World) -> None:
-        await world.take("percent", value=100)
-        for number in range(6):
-            await asyncio.sleep(0.7)
-            await world.take("evict-pod", who=number)
-        # The oracle has held every eviction of ours against the floor less what others took.
-        await settled(world, evicted(world), within=200)
-
-    enacted(script, moves=4)
+@simulated(moves=4)
+async def test_row_37_who_evicts_beside_us_shares_the_floor_by_the_published_bound(
+    world: World,
+) -> None:
+    await world.take("percent", value=100)
+    for number in range(6):
+        await asyncio.sleep(0.7)
+        await world.take("evict-pod", who=number)
+    # The oracle has held every eviction of ours against the floor less what others took.
+    await settled(world, evicted(world), within=200)
 
 
 def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_three() -> None:
@@ -174,100 +172,94 @@ def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_
     assert not outcome.broken, outcome.broken
 
 
-def test_row_38_so_it_is_where_spot_has_no_room_and_the_webhook_was_there_until_now() -> None:
+@simulated(moves=1)
+async def test_row_38_so_it_is_where_spot_has_no_room_and_the_webhook_was_there_until_now(
+    world: World,
+) -> None:
     """Without node pools each move is a probe, and its replacement starts anywhere."""
 
-    async def script(world: World) -> None:
-        for name in world.cluster.fleet.names():
-            if name.startswith("spot"):
-                await world.cluster.fleet.taint(name, "somebody", "else")
-            node = world.cluster.store.get("nodes", "", name)
-            assert node is not None
-            labels = {k: v for k, v in node["metadata"]["labels"].items() if "nodepool" not in k}
-            metadata = {**node["metadata"], "labels": labels}
-            world.cluster.store.put("nodes", {**node, "metadata": metadata})
-        await world.take("scale", value=6)
-        await asyncio.sleep(20)
-        world._weather = Weather(away=1.0)
-        await world.take("percent", value=100)
-        await asyncio.sleep(240)
-        assert (evicted(world), reason(world)) == (3, Reason.FUTILE)
-        assert len(world.oracle.pods_of("w0")) == 6
-
-    enacted(script, moves=1)
+    for name in world.cluster.fleet.names():
+        if name.startswith("spot"):
+            await world.cluster.fleet.taint(name, "somebody", "else")
+        node = world.cluster.store.get("nodes", "", name)
+        assert node is not None
+        labels = {k: v for k, v in node["metadata"]["labels"].items() if "nodepool" not in k}
+        metadata = {**node["metadata"], "labels": labels}
+        world.cluster.store.put("nodes", {**node, "metadata": metadata})
+    await world.take("scale", value=6)
+    await asyncio.sleep(20)
+    world._weather = Weather(away=1.0)
+    await world.take("percent", value=100)
+    await asyncio.sleep(240)
+    assert (evicted(world), reason(world)) == (3, Reason.FUTILE)
+    assert len(world.oracle.pods_of("w0")) == 6
 
 
-def test_row_39_while_replacements_do_not_become_ready_no_more_is_moved() -> None:
-    async def script(world: World) -> None:
-        never(world)
-        await world.take("percent", value=100)
-        await asyncio.sleep(300)
-        assert evicted(world) == 2  # max-moves-in-flight
-
-    enacted(script)
+@simulated()
+async def test_row_39_while_replacements_do_not_become_ready_no_more_is_moved(world: World) -> None:
+    never(world)
+    await world.take("percent", value=100)
+    await asyncio.sleep(300)
+    assert evicted(world) == 2  # max-moves-in-flight
 
 
-def test_row_40_lost_spot_falls_back_and_comes_back_and_nothing_goes_round() -> None:
-    async def script(world: World) -> None:
-        await world.take("percent", value=100)
-        await settled(world, 3)
-        for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
-            await world.cluster.fleet.reclaim(node)
-        await asyncio.sleep(60)
-        # Three wait in vain and start on on-demand; one goes back to find out, in vain.
-        assert evicted(world) == 3 + 3 + 2
-        await asyncio.sleep(120)
-        assert evicted(world) == 3 + 3 + 2
-
-    enacted(script)
-
-
-def test_row_41_a_node_that_no_longer_says_its_class_counts_for_nothing() -> None:
-    async def script(world: World) -> None:
-        await world.take("percent", value=100)
-        await settled(world, 3)
-        for name in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
-            node = world.cluster.store.get("nodes", "", name)
-            assert node is not None
-            labels = {k: v for k, v in node["metadata"]["labels"].items() if "karpenter" not in k}
-            metadata = {**node["metadata"], "labels": labels}
-            world.cluster.store.put("nodes", {**node, "metadata": metadata})
-        await world.take("percent", value=0)
-        await asyncio.sleep(60)
-        assert evicted(world) == 3
-
-    enacted(script)
+@simulated()
+async def test_row_40_lost_spot_falls_back_and_comes_back_and_nothing_goes_round(
+    world: World,
+) -> None:
+    await world.take("percent", value=100)
+    await settled(world, 3)
+    for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
+        await world.cluster.fleet.reclaim(node)
+    await asyncio.sleep(60)
+    # Three wait in vain and start on on-demand; one goes back to find out, in vain.
+    assert evicted(world) == 3 + 3 + 2
+    await asyncio.sleep(120)
+    assert evicted(world) == 3 + 3 + 2
 
 
+@simulated()
+async def test_row_41_a_node_that_no_longer_says_its_class_counts_for_nothing(world: World) -> None:
+    await world.take("percent", value=100)
+    await settled(world, 3)
+    for name in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
+        node = world.cluster.store.get("nodes", "", name)
+        assert node is not None
+        labels = {k: v for k, v in node["metadata"]["labels"].items() if "karpenter" not in k}
+        metadata = {**node["metadata"], "labels": labels}
+        world.cluster.store.put("nodes", {**node, "metadata": metadata})
+    await world.take("percent", value=0)
+    await asyncio.sleep(60)
+    assert evicted(world) == 3
+
+
+@simulated()
 @pytest.mark.parametrize("nonsense", ["150", "7O", "-1", ""])
-def test_row_42_a_policy_edited_to_nonsense_leaves_everything_as_it_is(nonsense: str) -> None:
-    async def script(world: World) -> None:
-        await world._annotate("w0", "spot-percentage", nonsense)
-        await asyncio.sleep(40)
-        assert (evicted(world), reason(world)) == (0, Reason.INVALID_POLICY)
-        await world.take("percent", value=100)
-        await settled(world, 3)
+async def test_row_42_a_policy_edited_to_nonsense_leaves_everything_as_it_is(
+    world: World, nonsense: str
+) -> None:
+    await world._annotate("w0", "spot-percentage", nonsense)
+    await asyncio.sleep(40)
+    assert (evicted(world), reason(world)) == (0, Reason.INVALID_POLICY)
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
-    enacted(script)
 
-
-def test_row_43_a_workload_made_anew_under_its_name_inherits_no_intents() -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=30), times=9)
-        await world.take("percent", value=100)
-        await asyncio.sleep(2)
-        assert world.oracle.ledgers
-        old = world.workload("w0")
-        await world.api.delete("deployments", "default", "w0", user="somebody")
-        await asyncio.sleep(5)
-        keep = ("name", "namespace", "annotations")
-        metadata = {key: old["metadata"][key] for key in keep}
-        await world.api.create("deployments", {"metadata": metadata, "spec": old["spec"]})
-        await asyncio.sleep(60)
-        assert not world.oracle.ledgers
-        await settled(world, 0)
-
-    enacted(script)
+@simulated()
+async def test_row_43_a_workload_made_anew_under_its_name_inherits_no_intents(world: World) -> None:
+    line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=30), times=9)
+    await world.take("percent", value=100)
+    await asyncio.sleep(2)
+    assert world.oracle.ledgers
+    old = world.workload("w0")
+    await world.api.delete("deployments", "default", "w0", user="somebody")
+    await asyncio.sleep(5)
+    keep = ("name", "namespace", "annotations")
+    metadata = {key: old["metadata"][key] for key in keep}
+    await world.api.create("deployments", {"metadata": metadata, "spec": old["spec"]})
+    await asyncio.sleep(60)
+    assert not world.oracle.ledgers
+    await settled(world, 0)
 
 
 @pytest.mark.parametrize(
@@ -291,21 +283,21 @@ def test_rows_44_46_pods_come_whatever_becomes_of_the_webhook_and_are_put_right(
     assert not outcome.broken, outcome.broken
 
 
+@simulated()
 @pytest.mark.parametrize("number", range(3))
-def test_row_53_a_corrupted_replica_idles_its_workload_or_costs_nothing(number: int) -> None:
-    async def script(world: World) -> None:
-        pods = world.oracle.pods_of("w0")
-        pod = pods[number]
-        metadata = dict(pod["metadata"])
-        if number == 0:
-            metadata["ownerReferences"] = [{**metadata["ownerReferences"][0], "uid": "flipped"}]
-        elif number == 1:
-            metadata["labels"] = {}
-        spec = {**pod["spec"], "nodeName": "nowhere"} if number > 1 else pod["spec"]
-        world.cluster.store.put("pods", {**pod, "metadata": metadata, "spec": spec})
-        await world.take("percent", value=100)
-        await asyncio.sleep(60)
-        assert evicted(world) <= 3
-        assert the_leader(world).operator.elector.leads
-
-    enacted(script)
+async def test_row_53_a_corrupted_replica_idles_its_workload_or_costs_nothing(
+    world: World, number: int
+) -> None:
+    pods = world.oracle.pods_of("w0")
+    pod = pods[number]
+    metadata = dict(pod["metadata"])
+    if number == 0:
+        metadata["ownerReferences"] = [{**metadata["ownerReferences"][0], "uid": "flipped"}]
+    elif number == 1:
+        metadata["labels"] = {}
+    spec = {**pod["spec"], "nodeName": "nowhere"} if number > 1 else pod["spec"]
+    world.cluster.store.put("pods", {**pod, "metadata": metadata, "spec": spec})
+    await world.take("percent", value=100)
+    await asyncio.sleep(60)
+    assert evicted(world) <= 3
+    assert the_leader(world).operator.elector.leads

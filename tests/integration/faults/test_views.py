@@ -12,7 +12,7 @@ from spotalis.embedded.transport import DROP, REFUSE, NetworkFault
 from spotalis.model.configuration import POD_SLOT
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
-from tests.integration.faults.stage import (
+from tests.integration.faults.simulated import (
     always,
     answered,
     enacted,
@@ -22,6 +22,7 @@ from tests.integration.faults.stage import (
     once,
     reason,
     settled,
+    simulated,
     story,
 )
 from tests.simulation.planted import PLANTED
@@ -57,26 +58,26 @@ def is_paged_list(request: Request) -> bool:
     return follows(ALL_PODS)(request) and ("watch", "true") not in request.query
 
 
+@simulated()
 @pytest.mark.parametrize(
     ("path", "number"),
     [(ALL_PODS, 0), ("/api/v1/nodes", 1), ("/apis/apps/v1/deployments", 2)],
 )
-def test_row_1_once_a_watch_has_said_nothing_for_70_s_nothing_moves(path: str, number: int) -> None:
-    async def script(world: World) -> None:
-        line = line_of(world)
-        for stream in line._inner.streams:
-            if stream.request.path == path:
-                stream.silence()
-        line.order = always(follows(path), DROP)
-        await asyncio.sleep(70.1)
-        await world.take("percent", value=100)
-        await asyncio.sleep(65)
-        assert reason(world) is Reason.CACHE_NOT_READY
-        assert evicted(world) == 0
-        line.order = lambda request: None
-        await settled(world, 3, within=64 + 1 + 60 + 30)  # bookmark, resync
-
-    enacted(script)
+async def test_row_1_once_a_watch_has_said_nothing_for_70_s_nothing_moves(
+    world: World, path: str, number: int
+) -> None:
+    line = line_of(world)
+    for stream in line._inner.streams:
+        if stream.request.path == path:
+            stream.silence()
+    line.order = always(follows(path), DROP)
+    await asyncio.sleep(70.1)
+    await world.take("percent", value=100)
+    await asyncio.sleep(65)
+    assert reason(world) is Reason.CACHE_NOT_READY
+    assert evicted(world) == 0
+    line.order = lambda request: None
+    await settled(world, 3, within=64 + 1 + 60 + 30)  # bookmark, resync
 
 
 async def changed_everywhere(world: World) -> Callable[[], bool]:
@@ -107,42 +108,41 @@ async def changed_everywhere(world: World) -> Callable[[], bool]:
     return seen
 
 
-def test_row_1_streams_that_died_without_a_word_are_replaced_within_70_s() -> None:
+@simulated()
+async def test_row_1_streams_that_died_without_a_word_are_replaced_within_70_s(
+    world: World,
+) -> None:
     """L4: the connections are gone, new ones can be made, and nobody says so."""
 
-    async def script(world: World) -> None:
-        for after in (0.0, 13.0, 47.0):  # wherever between two bookmarks
-            await asyncio.sleep(after)
-            for stream in line_of(world)._inner.streams:
-                stream.silence()
-            seen = await changed_everywhere(world)
-            await asyncio.sleep(1)
-            assert not seen()
-            await asyncio.sleep(69)
-            assert seen()
-
-    enacted(script)
+    for after in (0.0, 13.0, 47.0):  # wherever between two bookmarks
+        await asyncio.sleep(after)
+        for stream in line_of(world)._inner.streams:
+            stream.silence()
+        seen = await changed_everywhere(world)
+        await asyncio.sleep(1)
+        assert not seen()
+        await asyncio.sleep(69)
+        assert seen()
 
 
+@simulated()
 @pytest.mark.parametrize("seconds", [5.0, 67.0, 100.0, 131.0, 200.0, 600.0])
-def test_row_1_within_70_s_of_restored_connectivity_the_view_is_as_new_as_it_was_then(
+async def test_row_1_within_70_s_of_restored_connectivity_the_view_is_as_new_as_it_was_then(
+    world: World,
     seconds: float,
 ) -> None:
     """L4, however long nothing got through, and whatever hung in that moment."""
 
-    async def script(world: World) -> None:
-        line = line_of(world)
-        line.isolated = True
-        for stream in line._inner.streams:
-            stream.silence()
-        await asyncio.sleep(seconds)
-        seen = await changed_everywhere(world)
-        assert not seen()
-        line.isolated = False
-        await asyncio.sleep(70)
-        assert seen()
-
-    enacted(script)
+    line = line_of(world)
+    line.isolated = True
+    for stream in line._inner.streams:
+        stream.silence()
+    await asyncio.sleep(seconds)
+    seen = await changed_everywhere(world)
+    assert not seen()
+    line.isolated = False
+    await asyncio.sleep(70)
+    assert seen()
 
 
 def test_a_pod_that_only_a_silent_watch_still_shows_is_meant_once() -> None:
@@ -173,100 +173,94 @@ def test_a_pod_that_only_a_silent_watch_still_shows_is_meant_once() -> None:
     assert writes == ["POST", "DELETE"]
 
 
-def test_row_2_a_frozen_api_server_costs_the_lead_before_the_lease_and_nobody_leads_twice() -> None:
-    async def script(world: World) -> None:
-        leader = next(p for p in world.living if p.operator.elector.leads)
-        leader.line.isolated = True
-        changed = False
-        for _ in range(40):
-            await asyncio.sleep(1)
-            leading = [p for p in world.living if p.operator.elector.leads]
-            assert len(leading) <= 1
-            changed = changed or bool(leading and leading != [leader])
-        assert changed
-        await world.take("percent", value=100)
-        await settled(world, 3)
-        leader.line.clear()
-        await asyncio.sleep(60)
-        assert evicted(world) == 3
-
-    enacted(script, operators=2)
-
-
-def test_row_3_a_list_from_the_past_is_not_believed() -> None:
-    async def script(world: World) -> None:
-        before = json.dumps(await list_of(world)).encode()
-        await world.take("percent", value=100)
-        await settled(world, 3)
-        old = once(is_paged_list, NetworkFault(response=Response(status=200, body=before)), times=4)
-        line_of(world).order = lambda request: (
-            answered(422, "no") if refused_streamed_list(request) else old(request)
-        )
-        cut_everything(world)
-        world.cluster.store.compact()
-        await asyncio.sleep(60)
-        assert evicted(world) == 3
-        await settled(world, 3)
-
-    enacted(script)
+@simulated(operators=2)
+async def test_row_2_a_frozen_api_server_costs_the_lead_before_the_lease_and_nobody_leads_twice(
+    world: World,
+) -> None:
+    leader = next(p for p in world.living if p.operator.elector.leads)
+    leader.line.isolated = True
+    changed = False
+    for _ in range(40):
+        await asyncio.sleep(1)
+        leading = [p for p in world.living if p.operator.elector.leads]
+        assert len(leading) <= 1
+        changed = changed or bool(leading and leading != [leader])
+    assert changed
+    await world.take("percent", value=100)
+    await settled(world, 3)
+    leader.line.clear()
+    await asyncio.sleep(60)
+    assert evicted(world) == 3
 
 
+@simulated()
+async def test_row_3_a_list_from_the_past_is_not_believed(world: World) -> None:
+    before = json.dumps(await list_of(world)).encode()
+    await world.take("percent", value=100)
+    await settled(world, 3)
+    old = once(is_paged_list, NetworkFault(response=Response(status=200, body=before)), times=4)
+    line_of(world).order = lambda request: (
+        answered(422, "no") if refused_streamed_list(request) else old(request)
+    )
+    cut_everything(world)
+    world.cluster.store.compact()
+    await asyncio.sleep(60)
+    assert evicted(world) == 3
+    await settled(world, 3)
+
+
+@simulated()
 @pytest.mark.parametrize("status", [403, 410, 504, 429, 500])
-def test_rows_4_6_13_16_17_a_watch_that_is_refused_comes_back(status: int) -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = once(follows(ALL_PODS), answered(status, "no"), times=5)
-        cut_everything(world)
-        await world.take("percent", value=100)
-        await settled(world, 3, within=200)
-
-    enacted(script)
-
-
-def test_row_13_while_pods_may_not_be_read_nothing_moves() -> None:
-    async def script(world: World) -> None:
-        line = line_of(world)
-        line.order = always(lambda request: "pods" in request.path, answered(403, "forbidden"))
-        cut_everything(world)
-        await asyncio.sleep(95)
-        await world.take("percent", value=100)
-        await asyncio.sleep(35)
-        assert (evicted(world), reason(world)) == (0, Reason.CACHE_NOT_READY)
-        line.order = lambda request: None
-        await settled(world, 3)
-
-    enacted(script)
+async def test_rows_4_6_13_16_17_a_watch_that_is_refused_comes_back(
+    world: World, status: int
+) -> None:
+    line_of(world).order = once(follows(ALL_PODS), answered(status, "no"), times=5)
+    cut_everything(world)
+    await world.take("percent", value=100)
+    await settled(world, 3, within=200)
 
 
-def test_row_5_after_a_410_within_the_stream_what_went_meanwhile_is_gone() -> None:
-    async def script(world: World) -> None:
-        line_of(world).order = always(follows(ALL_PODS), REFUSE)
-        cut_everything(world)
-        await world.take("delete-pod", who=0)
-        await world.take("delete-pod", who=1)
-        await asyncio.sleep(5)
-        world.cluster.store.compact()
-        line_of(world).order = lambda request: None
-        await asyncio.sleep(40)
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script)
+@simulated()
+async def test_row_13_while_pods_may_not_be_read_nothing_moves(world: World) -> None:
+    line = line_of(world)
+    line.order = always(lambda request: "pods" in request.path, answered(403, "forbidden"))
+    cut_everything(world)
+    await asyncio.sleep(95)
+    await world.take("percent", value=100)
+    await asyncio.sleep(35)
+    assert (evicted(world), reason(world)) == (0, Reason.CACHE_NOT_READY)
+    line.order = lambda request: None
+    await settled(world, 3)
 
 
-def test_row_8_a_lost_deletion_makes_nobody_bolder() -> None:
-    async def script(world: World) -> None:
-        line_of(world).spoil = lambda chunk: b"".join(
-            line for line in chunk.splitlines(keepends=True) if b'"DELETED"' not in line[:40]
-        )
-        await world.take("percent", value=100)
-        await asyncio.sleep(60)
-        assert 1 <= evicted(world) <= 3
-        line_of(world).spoil = lambda chunk: chunk
-        cut_everything(world)
-        world.cluster.store.compact()
-        await settled(world, 3, within=400)
+@simulated()
+async def test_row_5_after_a_410_within_the_stream_what_went_meanwhile_is_gone(
+    world: World,
+) -> None:
+    line_of(world).order = always(follows(ALL_PODS), REFUSE)
+    cut_everything(world)
+    await world.take("delete-pod", who=0)
+    await world.take("delete-pod", who=1)
+    await asyncio.sleep(5)
+    world.cluster.store.compact()
+    line_of(world).order = lambda request: None
+    await asyncio.sleep(40)
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
-    enacted(script)
+
+@simulated()
+async def test_row_8_a_lost_deletion_makes_nobody_bolder(world: World) -> None:
+    line_of(world).spoil = lambda chunk: b"".join(
+        line for line in chunk.splitlines(keepends=True) if b'"DELETED"' not in line[:40]
+    )
+    await world.take("percent", value=100)
+    await asyncio.sleep(60)
+    assert 1 <= evicted(world) <= 3
+    line_of(world).spoil = lambda chunk: chunk
+    cut_everything(world)
+    world.cluster.store.compact()
+    await settled(world, 3, within=400)
 
 
 def bookmarks_instead(chunk: bytes) -> bytes:
@@ -297,20 +291,20 @@ async def behind_its_bookmarks(world: World) -> None:
     await asyncio.sleep(40)
 
 
-def test_row_9_a_bookmark_that_is_ahead_of_its_events_authorises_nothing() -> None:
-    async def script(world: World) -> None:
-        await behind_its_bookmarks(world)
-        assert evicted(world) == 1  # three are ready, and the floor is two
-        line_of(world).spoil = lambda chunk: chunk
-        cut_everything(world)  # and what was left out is never sent: the bookmarks were past it
-        await asyncio.sleep(40)
-        world.cluster.store.compact()
-        cut_everything(world)
-        for pod in world.oracle.pods_of("w0"):
-            world._heal("default", pod["metadata"]["name"])
-        await settled(world, 3, within=400)
-
-    enacted(script, moves=5)
+@simulated(moves=5)
+async def test_row_9_a_bookmark_that_is_ahead_of_its_events_authorises_nothing(
+    world: World,
+) -> None:
+    await behind_its_bookmarks(world)
+    assert evicted(world) == 1  # three are ready, and the floor is two
+    line_of(world).spoil = lambda chunk: chunk
+    cut_everything(world)  # and what was left out is never sent: the bookmarks were past it
+    await asyncio.sleep(40)
+    world.cluster.store.compact()
+    cut_everything(world)
+    for pod in world.oracle.pods_of("w0"):
+        world._heal("default", pod["metadata"]["name"])
+    await settled(world, 3, within=400)
 
 
 def test_row_9_a_cache_that_authorised_by_its_version_would_break_the_floor() -> None:
@@ -320,83 +314,77 @@ def test_row_9_a_cache_that_authorised_by_its_version_would_break_the_floor() ->
     assert [words for words in outcome.broken if words.startswith("S1")]
 
 
-def test_row_10_events_that_come_twice_count_once() -> None:
-    async def script(world: World) -> None:
-        line_of(world).spoil = lambda chunk: chunk + chunk
-        await world.take("percent", value=100)
-        await settled(world, 3)
-
-    enacted(script)
+@simulated()
+async def test_row_10_events_that_come_twice_count_once(world: World) -> None:
+    line_of(world).spoil = lambda chunk: chunk + chunk
+    await world.take("percent", value=100)
+    await settled(world, 3)
 
 
+@simulated()
 @pytest.mark.parametrize(
     "garbage", [b"{]\n", b"\xff\xfe\n", b'{"type":"MODIFIED","object":{"a":\n', b"\n\n"]
 )
-def test_row_11_garbage_on_a_stream_ends_the_stream_and_nothing_else(garbage: bytes) -> None:
-    async def script(world: World) -> None:
-        line_of(world).spoil = lambda chunk: chunk + garbage
-        await world.take("percent", value=100)
-        await asyncio.sleep(20)
-        line_of(world).spoil = lambda chunk: chunk
-        await settled(world, 3, within=200)
-
-    enacted(script)
-
-
-def test_row_12_half_a_world_is_not_acted_on_until_a_list_agrees() -> None:
-    async def script(world: World) -> None:
-        await world.take("scale", value=10)
-        await asyncio.sleep(5)
-        half = await list_of(world)
-        items = half["items"]
-        assert isinstance(items, list)
-        assert len(items) == 10
-        half["items"] = items[:5]
-        body = json.dumps(half).encode()
-        shown = once(is_paged_list, NetworkFault(response=Response(status=200, body=body)))
-        line_of(world).order = lambda request: (
-            answered(422, "no") if refused_streamed_list(request) else shown(request)
-        )
-        world.cluster.store.compact()
-        cut_everything(world)
-        await asyncio.sleep(20)
-        await world.take("percent", value=100)
-        await asyncio.sleep(40)
-        assert (evicted(world), reason(world)) == (0, Reason.IMPLAUSIBLE_VIEW)
-        world.cluster.store.compact()
-        cut_everything(world)  # the next list shows all of them
-        await settled(world, 8, within=200)
-
-    enacted(script)
+async def test_row_11_garbage_on_a_stream_ends_the_stream_and_nothing_else(
+    world: World, garbage: bytes
+) -> None:
+    line_of(world).spoil = lambda chunk: chunk + garbage
+    await world.take("percent", value=100)
+    await asyncio.sleep(20)
+    line_of(world).spoil = lambda chunk: chunk
+    await settled(world, 3, within=200)
 
 
-def test_row_12_a_loss_that_nothing_contradicts_is_believed_after_five_minutes() -> None:
-    async def script(world: World) -> None:
-        await world.take("scale", value=10)
-        await asyncio.sleep(5)
-        line_of(world).order = always(follows(ALL_PODS), REFUSE)
-        cut_everything(world)
-        await world.take("scale", value=5)
-        await asyncio.sleep(20)
-        world.cluster.store.compact()
-        line_of(world).order = lambda request: None
-        await asyncio.sleep(60)
-        await world.take("percent", value=100)
-        await asyncio.sleep(60)
-        assert (evicted(world), reason(world)) == (0, Reason.IMPLAUSIBLE_VIEW)
-        await settled(world, 3, within=300)
+@simulated()
+async def test_row_12_half_a_world_is_not_acted_on_until_a_list_agrees(world: World) -> None:
+    await world.take("scale", value=10)
+    await asyncio.sleep(5)
+    half = await list_of(world)
+    items = half["items"]
+    assert isinstance(items, list)
+    assert len(items) == 10
+    half["items"] = items[:5]
+    body = json.dumps(half).encode()
+    shown = once(is_paged_list, NetworkFault(response=Response(status=200, body=body)))
+    line_of(world).order = lambda request: (
+        answered(422, "no") if refused_streamed_list(request) else shown(request)
+    )
+    world.cluster.store.compact()
+    cut_everything(world)
+    await asyncio.sleep(20)
+    await world.take("percent", value=100)
+    await asyncio.sleep(40)
+    assert (evicted(world), reason(world)) == (0, Reason.IMPLAUSIBLE_VIEW)
+    world.cluster.store.compact()
+    cut_everything(world)  # the next list shows all of them
+    await settled(world, 8, within=200)
 
-    enacted(script)
+
+@simulated()
+async def test_row_12_a_loss_that_nothing_contradicts_is_believed_after_five_minutes(
+    world: World,
+) -> None:
+    await world.take("scale", value=10)
+    await asyncio.sleep(5)
+    line_of(world).order = always(follows(ALL_PODS), REFUSE)
+    cut_everything(world)
+    await world.take("scale", value=5)
+    await asyncio.sleep(20)
+    world.cluster.store.compact()
+    line_of(world).order = lambda request: None
+    await asyncio.sleep(60)
+    await world.take("percent", value=100)
+    await asyncio.sleep(60)
+    assert (evicted(world), reason(world)) == (0, Reason.IMPLAUSIBLE_VIEW)
+    await settled(world, 3, within=300)
 
 
-def test_row_30_a_first_list_that_is_slow_is_no_empty_world() -> None:
-    async def script(world: World) -> None:
-        await world.kill(0)
-        await world.take("percent", value=100)
-        world.start(0)
-        line_of(world).order = once(follows(ALL_PODS), NetworkFault(delay_seconds=30))
-        await asyncio.sleep(29)
-        assert evicted(world) == 0
-        await settled(world, 3)
-
-    enacted(script)
+@simulated()
+async def test_row_30_a_first_list_that_is_slow_is_no_empty_world(world: World) -> None:
+    await world.kill(0)
+    await world.take("percent", value=100)
+    world.start(0)
+    line_of(world).order = once(follows(ALL_PODS), NetworkFault(delay_seconds=30))
+    await asyncio.sleep(29)
+    assert evicted(world) == 0
+    await settled(world, 3)

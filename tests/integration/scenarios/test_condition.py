@@ -4,77 +4,73 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.support.bed import Bed, Wishes
-from tests.support.embedded_stage import OnEmbeddedCluster
-from tests.support.stage import Play, on_both_beds
+from tests.support.cluster import TestCluster, policy
+from tests.support.embedded_cluster import EmbeddedTestCluster
+from tests.support.scenarios import on_both_beds
 
 CONDITION_WRITE = ("patch", "deployments/status")
 
 
-async def condition(bed: Bed, name: str = "web") -> dict[str, Any] | None:
-    status = (await bed.raw_object("Deployment", name)).get("status") or {}
+async def condition(cluster: TestCluster, name: str = "web") -> dict[str, Any] | None:
+    status = (await cluster.get_object("Deployment", name)).get("status") or {}
     found = [c for c in status.get("conditions") or () if c["type"] == "spotalis.io/Balanced"]
     return found[0] if found else None
 
 
-def written(bed: Bed, times: int) -> bool:
+def written(cluster: TestCluster, times: int) -> bool:
     """So often; where pods are slow to come, what has lasted 10 s is written as well."""
-    more = 0 if isinstance(bed, OnEmbeddedCluster) else 2
-    return times <= bed.writes().count(CONDITION_WRITE) <= times + more
+    more = 0 if isinstance(cluster, EmbeddedTestCluster) else 2
+    return times <= cluster.writes().count(CONDITION_WRITE) <= times + more
 
 
-async def says(bed: Bed, status: str, reason: str) -> None:
+async def says(cluster: TestCluster, status: str, reason: str) -> None:
     async def so() -> bool:
-        found = await condition(bed)
+        found = await condition(cluster)
         return found is not None and (found["status"], found["reason"]) == (status, reason)
 
     async def instead() -> str:
-        return str(await condition(bed))
+        return str(await condition(cluster))
 
-    await bed.until(so, f"the condition is {status}, {reason}", instead=instead)
-
-
-@on_both_beds
-def test_the_condition_follows_a_workload_from_birth_to_opting_out(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=2)
-        async with bed.operator():
-            await bed.deployment("web", 10, Wishes(70, other={"max-moves-in-flight": "2"}))
-            await bed.settled("web", 3, 7)
-            await says(bed, "True", "Balanced")
-            assert written(bed, 1)
-            await bed.annotate("Deployment", "web", {"spot-percentage": "30"})
-            await bed.settled("web", 7, 3)
-            await says(bed, "True", "Balanced")
-            # There and back, whatever happened between the moves.
-            assert written(bed, 3)
-            await bed.annotate("Deployment", "web", {"spot-percentage": "3O"})
-            await says(bed, "Unknown", "InvalidPolicy")
-            found = await condition(bed)
-            assert found is not None
-            assert "spotalis.io/spot-percentage '3O' must be a whole number" in found["message"]
-            await bed.annotate("Deployment", "web", {"enabled": None})
-
-            async def gone() -> bool:
-                return await condition(bed) is None
-
-            await bed.until(gone, "the condition is gone")
-            # Deployment's own conditions are as they were.
-            status = (await bed.raw_object("Deployment", "web"))["status"]
-            assert {c["type"] for c in status["conditions"]} == {"Available", "Progressing"}
-
-    play(scenario)
+    await cluster.wait_until(so, f"the condition is {status}, {reason}", instead=instead)
 
 
 @on_both_beds
-def test_a_stateful_set_has_none(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=2)
-        async with bed.operator():
-            await bed.stateful_set("web", 4, Wishes(50))
-            await bed.settled("web", 2, 2)
-            await bed.stands_still("web")
-            assert ("patch", "statefulsets/status") not in bed.writes()
-            assert CONDITION_WRITE not in bed.writes()
+async def test_the_condition_follows_a_workload_from_birth_to_opting_out(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 10, policy(70, max_moves_in_flight="2"))
+        await cluster.wait_for_split("web", 3, 7)
+        await says(cluster, "True", "Balanced")
+        assert written(cluster, 1)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "30"})
+        await cluster.wait_for_split("web", 7, 3)
+        await says(cluster, "True", "Balanced")
+        # There and back, whatever happened between the moves.
+        assert written(cluster, 3)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "3O"})
+        await says(cluster, "Unknown", "InvalidPolicy")
+        found = await condition(cluster)
+        assert found is not None
+        assert "spotalis.io/spot-percentage '3O' must be a whole number" in found["message"]
+        await cluster.annotate("Deployment", "web", {"enabled": None})
 
-    play(scenario)
+        async def gone() -> bool:
+            return await condition(cluster) is None
+
+        await cluster.wait_until(gone, "the condition is gone")
+        # Deployment's own conditions are as they were.
+        status = (await cluster.get_object("Deployment", "web"))["status"]
+        assert {c["type"] for c in status["conditions"]} == {"Available", "Progressing"}
+
+
+@on_both_beds
+async def test_a_stateful_set_has_none(cluster: TestCluster) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_stateful_set("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+        await cluster.assert_unchanged("web")
+        assert ("patch", "statefulsets/status") not in cluster.writes()
+        assert CONDITION_WRITE not in cluster.writes()

@@ -13,13 +13,13 @@ import pytest
 
 from spotalis.model.nodes import NodeType
 from tests.support import incidents
-from tests.support.bed import CLASS_LABEL, Bed, Wishes
-from tests.support.embedded_stage import OnEmbeddedCluster
-from tests.support.stage import Play, on_both_beds
+from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy
+from tests.support.embedded_cluster import EmbeddedTestCluster
+from tests.support.scenarios import on_both_beds
 
 TO_50 = {"spot-percentage": "50"}
 
-SELECTOR = {"nodeSelector": {CLASS_LABEL: "on-demand"}}
+SELECTOR = {"nodeSelector": {CAPACITY_TYPE_LABEL: "on-demand"}}
 AFFINITY = {
     "affinity": {
         "nodeAffinity": {
@@ -27,7 +27,7 @@ AFFINITY = {
                 "nodeSelectorTerms": [
                     {
                         "matchExpressions": [
-                            {"key": CLASS_LABEL, "operator": "NotIn", "values": ["spot"]}
+                            {"key": CAPACITY_TYPE_LABEL, "operator": "NotIn", "values": ["spot"]}
                         ]
                     }
                 ]
@@ -53,26 +53,23 @@ def template(name: str, replicas: int, **spec: Any) -> dict[str, Any]:
 
 @on_both_beds
 @pytest.mark.parametrize("pin", [SELECTOR, AFFINITY], ids=["selector", "affinity"])
-def test_pods_that_their_owner_pins_are_kept_and_that_is_said_once(
-    play: Play, pin: Mapping[str, Any]
+async def test_pods_that_their_owner_pins_are_kept_and_that_is_said_once(
+    cluster: TestCluster, pin: Mapping[str, Any]
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=2)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(50), spec=template("web", 4, **pin))
-            await bed.settled("web", 4, 0)
-            await incidents.told(bed, "web", "SplitUnreachable")
-            await bed.stands_still("web")
-            pods = await bed.pods("web")
-            assert {pod.rule for pod in pods} == {"user-pinned"}
-            assert len({pod.slot for pod in pods} - {None}) == 4
-            assert {pod.labels["spotalis.io/capacity-type"] for pod in pods} == {"on-demand"}
-            spec = (await bed.raw_object("Deployment", "web"))["spec"]["template"]["spec"]
-            assert all(spec[key] == value for key, value in pin.items())
-            assert (await incidents.events(bed, "web")).count("SplitUnreachable") == 1
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50), spec=template("web", 4, **pin))
+        await cluster.wait_for_split("web", 4, 0)
+        await incidents.told(cluster, "web", "SplitUnreachable")
+        await cluster.assert_unchanged("web")
+        pods = await cluster.pods("web")
+        assert {pod.rule for pod in pods} == {"user-pinned"}
+        assert len({pod.slot for pod in pods} - {None}) == 4
+        assert {pod.labels["spotalis.io/capacity-type"] for pod in pods} == {"on-demand"}
+        spec = (await cluster.get_object("Deployment", "web"))["spec"]["template"]["spec"]
+        assert all(spec[key] == value for key, value in pin.items())
+        assert (await incidents.events(cluster, "web")).count("SplitUnreachable") == 1
+    assert cluster.evictions() == []
 
 
 SPREAD = {
@@ -104,108 +101,100 @@ APART = {
     ("wish", "most"),
     [pytest.param(SPREAD, 2, id="spread"), pytest.param(APART, 1, id="anti-affinity")],
 )
-def test_replicas_that_must_stand_apart_are_split_and_moved_all_the_same(
-    play: Play, wish: Mapping[str, Any], most: int
+async def test_replicas_that_must_stand_apart_are_split_and_moved_all_the_same(
+    cluster: TestCluster, wish: Mapping[str, Any], most: int
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(50), spec=template("web", 4, **wish))
-            await bed.settled("web", 2, 2)
-            assert bed.evictions() == []
-            await bed.annotate("Deployment", "web", {"spot-percentage": "100"})
-            await bed.settled("web", 0, 4)
-            assert len(bed.evictions()) == 2
-            await bed.annotate("Deployment", "web", {"spot-percentage": "25"})
-            await bed.settled("web", 3, 1)
-            await bed.stands_still("web")
-            crowd = Counter(pod.node for pod in await bed.pods("web"))
-            assert max(crowd.values()) <= most
-        assert len(bed.evictions()) == 5
-
-    play(scenario)
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50), spec=template("web", 4, **wish))
+        await cluster.wait_for_split("web", 2, 2)
+        assert cluster.evictions() == []
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})
+        await cluster.wait_for_split("web", 0, 4)
+        assert len(cluster.evictions()) == 2
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "25"})
+        await cluster.wait_for_split("web", 3, 1)
+        await cluster.assert_unchanged("web")
+        crowd = Counter(pod.node for pod in await cluster.pods("web"))
+        assert max(crowd.values()) <= most
+    assert len(cluster.evictions()) == 5
 
 
 @on_both_beds
-def test_replicas_that_must_stand_apart_are_not_sent_where_their_like_stands(play: Play) -> None:
+async def test_replicas_that_must_stand_apart_are_not_sent_where_their_like_stands(
+    cluster: TestCluster,
+) -> None:
     """Two spot nodes hold one each: of three that should go there only two can."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=4)
-        await incidents.end_provisioning(bed)
-        never = {"spot-fallback": "never", "max-moves-in-flight": "4"}
-        async with bed.operator():
-            spec = template("web", 4, **APART)
-            await bed.deployment("web", 4, Wishes(0, other=never), spec=spec)
-            await bed.settled("web", 4, 0)
-            await bed.annotate("Deployment", "web", {"spot-percentage": "75"})
-            await bed.settled("web", 2, 2)
-            await incidents.told(bed, "web", "SpotCapacityMissing")
-            await bed.stands_still("web")
-            assert len(bed.evictions()) == 2
-            await bed.add_nodes(spot=1)
-            await bed.settled("web", 1, 3)
-        assert len(bed.evictions()) == 3
-
-    play(scenario)
+    await cluster.add_nodes(spot=2, on_demand=4)
+    await incidents.end_provisioning(cluster)
+    never = {"spot-fallback": "never", "max-moves-in-flight": "4"}
+    async with cluster.operator():
+        spec = template("web", 4, **APART)
+        await cluster.create_deployment("web", 4, policy(0, **never), spec=spec)
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "75"})
+        await cluster.wait_for_split("web", 2, 2)
+        await incidents.told(cluster, "web", "SpotCapacityMissing")
+        await cluster.assert_unchanged("web")
+        assert len(cluster.evictions()) == 2
+        await cluster.add_nodes(spot=1)
+        await cluster.wait_for_split("web", 1, 3)
+    assert len(cluster.evictions()) == 3
 
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-def test_evictions_by_a_descheduler_keep_the_split_and_cause_none_of_ours(
-    play: Play, kind: str
+async def test_evictions_by_a_descheduler_keep_the_split_and_cause_none_of_ours(
+    cluster: TestCluster, kind: str
 ) -> None:
     """The updater of a VerticalPodAutoscaler does the same: every pod once, one at a time."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            create = bed.deployment if kind == "Deployment" else bed.stateful_set
-            await create("web", 6, Wishes(50))
-            await bed.budget("web", "web", maxUnavailable=1)
-            await bed.settled("web", 3, 3)
-            old = await bed.pods("web")
-            for pod in old:
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        create = cluster.create_deployment if kind == "Deployment" else cluster.create_stateful_set
+        await create("web", 6, policy(50))
+        await cluster.create_budget("web", "web", maxUnavailable=1)
+        await cluster.wait_for_split("web", 3, 3)
+        old = await cluster.pods("web")
+        for pod in old:
 
-                async def gone(pod: Any = pod) -> bool:
-                    return await incidents.evict(bed, pod) == 201
+            async def gone(pod: Any = pod) -> bool:
+                return await incidents.evict(cluster, pod) == 201
 
-                await bed.until(gone, f"the budget lets {pod.name} go")
-            await bed.settled("web", 3, 3)
-            assert not {pod.uid for pod in old} & {pod.uid for pod in await bed.pods("web")}
-            await bed.stands_still("web")
-        assert bed.evictions() == []
-
-    play(scenario)
+            await cluster.wait_until(gone, f"the budget lets {pod.name} go")
+        await cluster.wait_for_split("web", 3, 3)
+        assert not {pod.uid for pod in old} & {pod.uid for pod in await cluster.pods("web")}
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
 @on_both_beds
-def test_whoever_is_drained_while_moves_rest_need_not_be_moved_later(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        drained, *_ = await bed.add_nodes(on_demand=4)
-        await bed.add_nodes(spot=4)
-        async with bed.operator():
-            await bed.deployment("web", 8, Wishes(0))
-            await bed.budget("web", "web", minAvailable=7)
-            await bed.settled("web", 8, 0)
-            await bed.annotate("Deployment", "web", {**TO_50, "paused-until": "forever"})
-            await incidents.told(bed, "web", "RebalancingPaused")
-            await incidents.cordon(bed, drained)
-            doomed = [pod for pod in await bed.pods("web") if pod.node == drained]
-            assert len(doomed) == 2
-            for pod in doomed:
+async def test_whoever_is_drained_while_moves_rest_need_not_be_moved_later(
+    cluster: TestCluster,
+) -> None:
+    drained, *_ = await cluster.add_nodes(on_demand=4)
+    await cluster.add_nodes(spot=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 8, policy(0))
+        await cluster.create_budget("web", "web", minAvailable=7)
+        await cluster.wait_for_split("web", 8, 0)
+        await cluster.annotate("Deployment", "web", {**TO_50, "paused-until": "forever"})
+        await incidents.told(cluster, "web", "RebalancingPaused")
+        await incidents.cordon(cluster, drained)
+        doomed = [pod for pod in await cluster.pods("web") if pod.node == drained]
+        assert len(doomed) == 2
+        for pod in doomed:
 
-                async def gone(pod: Any = pod) -> bool:
-                    return await incidents.evict(bed, pod) == 201
+            async def gone(pod: Any = pod) -> bool:
+                return await incidents.evict(cluster, pod) == 201
 
-                await bed.until(gone, "the budget lets one go")
-            await bed.settled("web", 6, 2)
-            await bed.annotate("Deployment", "web", {"paused-until": None})
-            await bed.settled("web", 4, 4)
-            await bed.stands_still("web")
-        assert len(bed.evictions()) == 2
-
-    play(scenario)
+            await cluster.wait_until(gone, "the budget lets one go")
+        await cluster.wait_for_split("web", 6, 2)
+        await cluster.annotate("Deployment", "web", {"paused-until": None})
+        await cluster.wait_for_split("web", 4, 4)
+        await cluster.assert_unchanged("web")
+    assert len(cluster.evictions()) == 2
 
 
 PROTECTION = [
@@ -217,26 +206,25 @@ PROTECTION = [
 
 @on_both_beds
 @pytest.mark.parametrize(("key", "value"), PROTECTION)
-def test_a_pod_that_asks_not_to_be_disrupted_is_not_moved(play: Play, key: str, value: str) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=2)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(0))
-            await bed.settled("web", 4, 0)
-            guarded = (await bed.pods("web"))[:3]
-            for pod in guarded:
-                await incidents.annotate_pod(bed, pod, {key: value})
-            await asyncio.sleep(2)  # for the operator to hear of it, which nothing shows
-            await bed.annotate("Deployment", "web", TO_50)
-            await bed.settled("web", 3, 1)
-            await bed.stands_still("web")
-            assert len(bed.evictions()) == 1
-            assert {pod.uid for pod in guarded} < {pod.uid for pod in await bed.pods("web")}
-            await incidents.annotate_pod(bed, guarded[0], {key: None})
-            await bed.settled("web", 2, 2)
-        assert len(bed.evictions()) == 2
-
-    play(scenario)
+async def test_a_pod_that_asks_not_to_be_disrupted_is_not_moved(
+    cluster: TestCluster, key: str, value: str
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(0))
+        await cluster.wait_for_split("web", 4, 0)
+        guarded = (await cluster.pods("web"))[:3]
+        for pod in guarded:
+            await incidents.annotate_pod(cluster, pod, {key: value})
+        await asyncio.sleep(2)  # for the operator to hear of it, which nothing shows
+        await cluster.annotate("Deployment", "web", TO_50)
+        await cluster.wait_for_split("web", 3, 1)
+        await cluster.assert_unchanged("web")
+        assert len(cluster.evictions()) == 1
+        assert {pod.uid for pod in guarded} < {pod.uid for pod in await cluster.pods("web")}
+        await incidents.annotate_pod(cluster, guarded[0], {key: None})
+        await cluster.wait_for_split("web", 2, 2)
+    assert len(cluster.evictions()) == 2
 
 
 def patched(review: Mapping[str, Any], patch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -267,68 +255,62 @@ def recommendation(review: Mapping[str, Any]) -> dict[str, Any]:
 
 @on_both_beds
 @pytest.mark.parametrize("name", ["a-mesh", "z-mesh"], ids=["before ours", "after ours"])
-def test_beside_an_injector_that_changes_the_pod_every_pod_is_placed_once(
-    play: Play, name: str
+async def test_beside_an_injector_that_changes_the_pod_every_pod_is_placed_once(
+    cluster: TestCluster, name: str
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator(), incidents.injecting(bed, name, mesh):
-            await bed.deployment("web", 10, Wishes(70))
-            await bed.settled("web", 3, 7)
-            pods = await bed.pods("web")
-            assert sorted(pod.slot or 0 for pod in pods) == list(range(10))
-            types = await bed.node_types()
-            placed = {pod.uid: NodeType(pod.labels["spotalis.io/capacity-type"]) for pod in pods}
-            assert placed == {pod.uid: types[pod.node] for pod in pods}
-            raw = await bed.api.raw("GET", f"/api/v1/namespaces/{bed.namespace}/pods")
-            for pod in json.loads(raw.body)["items"]:
-                assert [one["name"] for one in pod["spec"]["containers"]] == ["main", "proxy"]
-            await bed.stands_still("web")
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator(), incidents.injecting(cluster, name, mesh):
+        await cluster.create_deployment("web", 10, policy(70))
+        await cluster.wait_for_split("web", 3, 7)
+        pods = await cluster.pods("web")
+        assert sorted(pod.slot or 0 for pod in pods) == list(range(10))
+        types = await cluster.node_types()
+        placed = {pod.uid: NodeType(pod.labels["spotalis.io/capacity-type"]) for pod in pods}
+        assert placed == {pod.uid: types[pod.node] for pod in pods}
+        raw = await cluster.api.raw("GET", f"/api/v1/namespaces/{cluster.namespace}/pods")
+        for pod in json.loads(raw.body)["items"]:
+            assert [one["name"] for one in pod["spec"]["containers"]] == ["main", "proxy"]
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
-async def update(bed: Bed, name: str) -> None:
+async def update(cluster: TestCluster, name: str) -> None:
     """The updater of a VerticalPodAutoscaler: evicts who has other requests, as budgets let it."""
 
     async def all_have_them() -> bool:
-        old = [pod for pod in await bed.pods(name) if pod.shape.cpu_millis != 10_000]
+        old = [pod for pod in await cluster.pods(name) if pod.shape.cpu_millis != 10_000]
         for pod in old:
-            await incidents.evict(bed, pod)
+            await incidents.evict(cluster, pod)
         return not old
 
-    await bed.until(all_have_them, "every pod has the recommended requests", within=120)
+    await cluster.wait_until(all_have_them, "every pod has the recommended requests", within=120)
 
 
 @on_both_beds
-def test_beside_an_autoscaler_of_requests_the_split_is_exact_and_room_counts_what_pods_get(
-    play: Play,
+async def test_beside_an_autoscaler_of_requests_the_split_is_exact_and_room_counts_what_pods_get(
+    cluster: TestCluster,
 ) -> None:
     """The template asks for 100m, the pods get 10 cores: a node of 32 holds three of them."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=4)
-        await incidents.end_provisioning(bed)
-        wishes = Wishes(50, other={"spot-fallback": "never", "max-moves-in-flight": "4"})
-        async with bed.operator():
-            await bed.deployment("web", 8, wishes)
-            await bed.settled("web", 4, 4)
-            await bed.budget("web", "web", maxUnavailable=1)
-            async with incidents.injecting(bed, "vpa-webhook-config", recommendation):
-                await bed.annotate("Deployment", "web", {"spot-percentage": "75"})
-                await update(bed, "web")
-                await bed.settled("web", 2, 6)
-                pods = await bed.pods("web")
-                assert {pod.shape.cpu_millis for pod in pods} == {10_000}
-                assert len({pod.slot for pod in pods} - {None}) == 8
-                ours = len(bed.evictions())
-                # Whom the updater evicts need not be moved; but where the machine is slow, the
-                # review of each new pod may come long before the end of the one it replaces.
-                assert ours <= (2 if isinstance(bed, OnEmbeddedCluster) else 2 + 8)
-                await bed.annotate("Deployment", "web", {"spot-percentage": "100"})
-                await incidents.told(bed, "web", "SpotCapacityMissing")
-                await bed.stands_still("web")
-        assert len(bed.evictions()) == ours
-
-    play(scenario)
+    await cluster.add_nodes(spot=2, on_demand=4)
+    await incidents.end_provisioning(cluster)
+    wishes = policy(50, spot_fallback="never", max_moves_in_flight="4")
+    async with cluster.operator():
+        await cluster.create_deployment("web", 8, wishes)
+        await cluster.wait_for_split("web", 4, 4)
+        await cluster.create_budget("web", "web", maxUnavailable=1)
+        async with incidents.injecting(cluster, "vpa-webhook-config", recommendation):
+            await cluster.annotate("Deployment", "web", {"spot-percentage": "75"})
+            await update(cluster, "web")
+            await cluster.wait_for_split("web", 2, 6)
+            pods = await cluster.pods("web")
+            assert {pod.shape.cpu_millis for pod in pods} == {10_000}
+            assert len({pod.slot for pod in pods} - {None}) == 8
+            ours = len(cluster.evictions())
+            # Whom the updater evicts need not be moved; but where the machine is slow, the
+            # review of each new pod may come long before the end of the one it replaces.
+            assert ours <= (2 if isinstance(cluster, EmbeddedTestCluster) else 2 + 8)
+            await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})
+            await incidents.told(cluster, "web", "SpotCapacityMissing")
+            await cluster.assert_unchanged("web")
+    assert len(cluster.evictions()) == ours

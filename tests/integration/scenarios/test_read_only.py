@@ -6,10 +6,10 @@ import asyncio
 
 from spotalis.kube.client import PatchType
 from tests.support import incidents
-from tests.support.bed import Bed, Wishes
-from tests.support.embedded_stage import OnEmbeddedCluster
+from tests.support.cluster import TestCluster, policy
+from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.incidents import AKS_PREEMPT, KARPENTER, READY_NEVER
-from tests.support.stage import Play, on_both_beds
+from tests.support.scenarios import on_both_beds
 
 ALLOWED = {
     ("create", "events"),
@@ -20,50 +20,52 @@ ALLOWED = {
 PATIENCE = {"spot-fallback": "4s", "max-moves-in-flight": "4"}
 
 
-async def set_the_stage(bed: Bed) -> list[str]:
+async def set_up(cluster: TestCluster) -> list[str]:
     """By an operator that may write: replicas with slots and pins; the spot nodes' names."""
-    spot = await bed.add_nodes(spot=6)
-    await bed.add_nodes(on_demand=3)
-    async with bed.operator():
+    spot = await cluster.add_nodes(spot=6)
+    await cluster.add_nodes(on_demand=3)
+    async with cluster.operator():
         for name in ("changed", "scaled", "held", "rolled", "off", "broken", "paused", "closed"):
-            await bed.deployment(name, 4, Wishes(50, 1, PATIENCE))
-        await bed.stateful_set("db", 4, Wishes(50, 1, PATIENCE))
+            await cluster.create_deployment(name, 4, policy(50, 1, **PATIENCE))
+        await cluster.create_stateful_set("db", 4, policy(50, 1, **PATIENCE))
         for name in ("changed", "scaled", "held", "rolled", "off", "broken", "paused", "closed"):
-            await bed.settled(name, 2, 2)
-        await bed.settled("db", 2, 2)
+            await cluster.wait_for_split(name, 2, 2)
+        await cluster.wait_for_split("db", 2, 2)
         # Away from the split in both directions, with nobody to mend it.
         for name, percent in (("changed", "0"), ("held", "100"), ("closed", "100")):
-            await bed.annotate("Deployment", name, {"paused-until": "forever"})
-            await bed.annotate("Deployment", name, {"spot-percentage": percent})
-    assert bed.evictions() == []
+            await cluster.annotate("Deployment", name, {"paused-until": "forever"})
+            await cluster.annotate("Deployment", name, {"spot-percentage": percent})
+    assert cluster.evictions() == []
     return spot
 
 
-async def everything_happens(bed: Bed, spot: list[str]) -> None:
+async def everything_happens(cluster: TestCluster, spot: list[str]) -> None:
     """One thing after the other of those that the rows of scenarios are about."""
     for name in ("changed", "held", "closed"):  # T012: to move at once
-        await bed.annotate("Deployment", name, {"paused-until": None})
-    await bed.annotate("StatefulSet", "db", {"spot-percentage": "0"})
-    await bed.deployment("born", 10, Wishes(70, 1))  # T010, bursts
-    await bed.stateful_set("adopted", 3)
-    await bed.budget("held", "held", minAvailable=4)  # PDB
+        await cluster.annotate("Deployment", name, {"paused-until": None})
+    await cluster.annotate("StatefulSet", "db", {"spot-percentage": "0"})
+    await cluster.create_deployment("born", 10, policy(70, 1))  # T010, bursts
+    await cluster.create_stateful_set("adopted", 3)
+    await cluster.create_budget("held", "held", minAvailable=4)  # PDB
     never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
-    await bed.annotate("Deployment", "closed", never)  # windows
-    await bed.annotate("Deployment", "off", {"enabled": None, "spot-percentage": "0"})  # T012c
-    await bed.annotate("Deployment", "broken", {"spot-percentage": "7O", "min-ondemand": "1"})
+    await cluster.annotate("Deployment", "closed", never)  # windows
+    await cluster.annotate("Deployment", "off", {"enabled": None, "spot-percentage": "0"})  # T012c
+    await cluster.annotate("Deployment", "broken", {"spot-percentage": "7O", "min-ondemand": "1"})
     wishes = {"paused-until": "forever", "spot-percentage": "0"}
-    await bed.annotate("Deployment", "paused", wishes)
-    await bed.annotate("StatefulSet", "adopted", {"enabled": "true", "spot-percentage": "100"})
-    await bed.scale("Deployment", "scaled", 7)  # T013, and back
-    await incidents.scale_as_an_autoscaler(bed, "Deployment", "scaled", 2)
-    await incidents.roll_out(bed, "Deployment", "rolled", "registry.example/main:2", READY_NEVER)
-    await incidents.warn(bed, spot[0], KARPENTER)  # T011, and a storm
-    await incidents.warn(bed, spot[1], AKS_PREEMPT)
-    await bed.reclaim(*spot[1:])  # T011b: those with a pin to spot wait in vain
+    await cluster.annotate("Deployment", "paused", wishes)
+    await cluster.annotate("StatefulSet", "adopted", {"enabled": "true", "spot-percentage": "100"})
+    await cluster.scale("Deployment", "scaled", 7)  # T013, and back
+    await incidents.scale_as_an_autoscaler(cluster, "Deployment", "scaled", 2)
+    await incidents.roll_out(
+        cluster, "Deployment", "rolled", "registry.example/main:2", READY_NEVER
+    )
+    await incidents.warn(cluster, spot[0], KARPENTER)  # T011, and a storm
+    await incidents.warn(cluster, spot[1], AKS_PREEMPT)
+    await cluster.reclaim(*spot[1:])  # T011b: those with a pin to spot wait in vain
     labels = {"spotalis.io/enabled": "true", "team": "a"}  # T015
-    answer = await bed.api.raw(
+    answer = await cluster.api.raw(
         "PATCH",
-        f"/api/v1/namespaces/{bed.namespace}",
+        f"/api/v1/namespaces/{cluster.namespace}",
         {"metadata": {"labels": labels}},
         content_type=PatchType.MERGE.value,
     )
@@ -71,43 +73,39 @@ async def everything_happens(bed: Bed, spot: list[str]) -> None:
 
 
 @on_both_beds
-def test_whatever_happens_a_read_only_operator_writes_what_it_must_and_no_more(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        spot = await set_the_stage(bed)
-        earlier = len(bed.writes())
-        async with bed.crew(2, "--read-only", "--interruption-evict-early") as crew:
-            leader = await crew.leader()
-            await everything_happens(bed, spot)
+async def test_whatever_happens_a_read_only_operator_writes_what_it_must_and_no_more(
+    cluster: TestCluster,
+) -> None:
+    spot = await set_up(cluster)
+    earlier = len(cluster.writes())
+    async with cluster.operators(2, "--read-only", "--interruption-evict-early") as operators:
+        leader = await operators.leader()
+        await everything_happens(cluster, spot)
 
-            async def born() -> bool:
-                return sum(await bed.split("born")) == 10
+        async def born() -> bool:
+            return sum(await cluster.split("born")) == 10
 
-            await bed.until(born, "new pods run, wherever")
-            assert {(pod.rule, pod.slot) for pod in await bed.pods("born")} == {("", None)}
-            await incidents.told(bed, "broken", "InvalidSplitPolicy")
-            await bed.says("held", "ReadOnly")
-            await leader.terminate()  # T014
-            await crew.leader(other_than=leader)
-            # Longer than fallbacks' patience, on the embedded bed than any rest and resync.
-            await asyncio.sleep(900 if isinstance(bed, OnEmbeddedCluster) else 10)
-        assert bed.evictions() == []
-        assert set(bed.writes()[earlier:]) <= ALLOWED, bed.writes()[earlier:]
-
-    play(scenario)
+        await cluster.wait_until(born, "new pods run, wherever")
+        assert {(pod.rule, pod.slot) for pod in await cluster.pods("born")} == {("", None)}
+        await incidents.told(cluster, "broken", "InvalidSplitPolicy")
+        await cluster.wait_for_status("held", "ReadOnly")
+        await leader.terminate()  # T014
+        await operators.leader(other_than=leader)
+        # Longer than fallbacks' patience, on the embedded cluster than any rest and resync.
+        await asyncio.sleep(900 if isinstance(cluster, EmbeddedTestCluster) else 10)
+    assert cluster.evictions() == []
+    assert set(cluster.writes()[earlier:]) <= ALLOWED, cluster.writes()[earlier:]
 
 
 @on_both_beds
-def test_it_says_what_it_would_move(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=2)
-        await bed.deployment("web", 4, Wishes(50))
-        async with bed.operator("--read-only"):
-            await bed.settled("web", 2, 2)  # the scheduler's own spread
-            await bed.says("web", "Balanced")
-            await bed.annotate("Deployment", "web", {"spot-percentage": "0"})
-            await bed.says("web", "ReadOnly")
-            await bed.stands_still("web", seconds=5)
-        assert bed.evictions() == []
-        assert set(bed.writes()) <= ALLOWED, bed.writes()
-
-    play(scenario)
+async def test_it_says_what_it_would_move(cluster: TestCluster) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    await cluster.create_deployment("web", 4, policy(50))
+    async with cluster.operator("--read-only"):
+        await cluster.wait_for_split("web", 2, 2)  # the scheduler's own spread
+        await cluster.wait_for_status("web", "Balanced")
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.wait_for_status("web", "ReadOnly")
+        await cluster.assert_unchanged("web", seconds=5)
+    assert cluster.evictions() == []
+    assert set(cluster.writes()) <= ALLOWED, cluster.writes()

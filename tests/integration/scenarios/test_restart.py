@@ -7,38 +7,35 @@ import random  # noqa: TID251  # seeded: when the crash comes
 
 import pytest
 
-from tests.support.bed import Bed, Wishes
-from tests.support.stage import Play, Scenario, only_embedded, only_real
+from tests.support.cluster import TestCluster, policy
+from tests.support.scenarios import only_embedded, only_real
 
 
-def crash_after(seconds: float) -> Scenario:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 10, Wishes(0, other={"max-moves-in-flight": "2"}))
-            await bed.settled("web", 10, 0)
-            await bed.annotate("Deployment", "web", {"spot-percentage": "70"})
-            await asyncio.sleep(seconds)
-            await bed.kill_operator()
-        async with bed.operator():
-            await bed.settled("web", 3, 7, within=180)
-            await bed.stands_still("web")
-        assert len(bed.evictions()) == 7
-
-    return scenario
+async def crash_after(cluster: TestCluster, seconds: float) -> None:
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 10, policy(0, max_moves_in_flight="2"))
+        await cluster.wait_for_split("web", 10, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "70"})
+        await asyncio.sleep(seconds)
+        await cluster.kill_operator()
+    async with cluster.operator():
+        await cluster.wait_for_split("web", 3, 7, within=180)
+        await cluster.assert_unchanged("web")
+    assert len(cluster.evictions()) == 7
 
 
 @only_embedded
 @pytest.mark.parametrize("seed", range(20))
-def test_a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction(
-    play: Play, seed: int
+async def test_a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction(
+    cluster: TestCluster, seed: int
 ) -> None:
-    play(crash_after(random.Random(seed).uniform(0.0, 12.0)))
+    await crash_after(cluster, random.Random(seed).uniform(0.0, 12.0))
 
 
 @only_real
 @pytest.mark.parametrize("seconds", [0.3, 1.1, 2.7, 5.2])
-def test_a_sigkill_in_the_middle_of_a_rebalance_costs_no_extra_eviction(
-    play: Play, seconds: float
+async def test_a_sigkill_in_the_middle_of_a_rebalance_costs_no_extra_eviction(
+    cluster: TestCluster, seconds: float
 ) -> None:
-    play(crash_after(seconds))
+    await crash_after(cluster, seconds)

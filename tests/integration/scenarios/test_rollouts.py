@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support import incidents
-from tests.support.bed import Bed, Wishes
+from tests.support.cluster import TestCluster, policy
 from tests.support.incidents import READY_NEVER
-from tests.support.stage import Play, on_both_beds
+from tests.support.scenarios import on_both_beds
 
 SECOND = "registry.example/main:2"
 NOT_ANY_MORE = dict.fromkeys(READY_NEVER)
@@ -30,138 +30,125 @@ SHAPES = [
 ]
 
 
-async def births(bed: Bed, name: str, reference: set[str]) -> int:
+async def births(cluster: TestCluster, name: str, reference: set[str]) -> int:
     """How many of the pods are not among these."""
-    return len({pod.uid for pod in await bed.pods(name)} - reference)
+    return len({pod.uid for pod in await cluster.pods(name)} - reference)
 
 
 @on_both_beds
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_rollout_is_split_right_when_it_is_over_with_no_eviction(
-    play: Play, shape: dict[str, Any]
+async def test_a_rollout_is_split_right_when_it_is_over_with_no_eviction(
+    cluster: TestCluster, shape: dict[str, Any]
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(70, 1), spec=shape)
-            await bed.settled("web", 2, 4)
-            old = {pod.uid for pod in await bed.pods("web")}
-            await incidents.roll_out(bed, "Deployment", "web", SECOND)
-            await incidents.rolled_out(bed, "Deployment", "web")
-            await bed.settled("web", 2, 4)
-            assert await births(bed, "web", old) == 6
-            await bed.stands_still("web", seconds=5)
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(70, 1), spec=shape)
+        await cluster.wait_for_split("web", 2, 4)
+        old = {pod.uid for pod in await cluster.pods("web")}
+        await incidents.roll_out(cluster, "Deployment", "web", SECOND)
+        await incidents.rolled_out(cluster, "Deployment", "web")
+        await cluster.wait_for_split("web", 2, 4)
+        assert await births(cluster, "web", old) == 6
+        await cluster.assert_unchanged("web", seconds=5)
+    assert cluster.evictions() == []
 
 
 @on_both_beds
-def test_a_new_image_in_the_middle_of_a_rebalance_ends_it_with_no_further_eviction(
-    play: Play,
+async def test_a_new_image_in_the_middle_of_a_rebalance_ends_it_with_no_further_eviction(
+    cluster: TestCluster,
 ) -> None:
     """The rollout's own new pods are placed right: nothing is left to move."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 10, Wishes(0), spec=rolling("25%", "25%"))
-            await bed.settled("web", 10, 0)
-            await bed.annotate("Deployment", "web", {"spot-percentage": "70"})
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 10, policy(0), spec=rolling("25%", "25%"))
+        await cluster.wait_for_split("web", 10, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "70"})
 
-            async def two_moved() -> bool:
-                return len(bed.evictions()) >= 2
+        async def two_moved() -> bool:
+            return len(cluster.evictions()) >= 2
 
-            await bed.until(two_moved, "two replicas are moved")
-            await incidents.roll_out(bed, "Deployment", "web", SECOND)
-            await bed.says("web", "RolloutInProgress")
-            moved = len(bed.evictions())
-            await incidents.rolled_out(bed, "Deployment", "web")
-            await bed.settled("web", 3, 7)
-            await bed.stands_still("web")
-            assert len(bed.evictions()) == moved
-            assert moved < 7
-
-    play(scenario)
+        await cluster.wait_until(two_moved, "two replicas are moved")
+        await incidents.roll_out(cluster, "Deployment", "web", SECOND)
+        await cluster.wait_for_status("web", "RolloutInProgress")
+        moved = len(cluster.evictions())
+        await incidents.rolled_out(cluster, "Deployment", "web")
+        await cluster.wait_for_split("web", 3, 7)
+        await cluster.assert_unchanged("web")
+        assert len(cluster.evictions()) == moved
+        assert moved < 7
 
 
 @on_both_beds
-def test_a_rollout_that_never_becomes_ready_stops_moves_until_it_is_rolled_back(
-    play: Play,
+async def test_a_rollout_that_never_becomes_ready_stops_moves_until_it_is_rolled_back(
+    cluster: TestCluster,
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 10, Wishes(70), spec=rolling("25%", "25%"))
-            await bed.settled("web", 3, 7)
-            await incidents.roll_out(bed, "Deployment", "web", SECOND, READY_NEVER)
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 10, policy(70), spec=rolling("25%", "25%"))
+        await cluster.wait_for_split("web", 3, 7)
+        await incidents.roll_out(cluster, "Deployment", "web", SECOND, READY_NEVER)
 
-            async def stuck() -> bool:
-                pods = await bed.pods("web")
-                return len(pods) == 13 and sum(not pod.ready for pod in pods) == 5
+        async def stuck() -> bool:
+            pods = await cluster.pods("web")
+            return len(pods) == 13 and sum(not pod.ready for pod in pods) == 5
 
-            await bed.until(stuck, "8 old pods serve, 5 new ones never will")
-            await bed.annotate("Deployment", "web", {"spot-percentage": "30"})
-            await bed.stands_still("web", seconds=12)
-            assert bed.evictions() == []
+        await cluster.wait_until(stuck, "8 old pods serve, 5 new ones never will")
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "30"})
+        await cluster.assert_unchanged("web", seconds=12)
+        assert cluster.evictions() == []
 
-            await incidents.roll_out(
-                bed, "Deployment", "web", "registry.example/main:1", NOT_ANY_MORE
-            )
-            await bed.settled("web", 7, 3)
-            await bed.stands_still("web")
-        # 8 old ones are left, 3 + 5 by their slots; the 2 that come back are on-demand.
-        assert len(bed.evictions()) == 2
-
-    play(scenario)
+        await incidents.roll_out(
+            cluster, "Deployment", "web", "registry.example/main:1", NOT_ANY_MORE
+        )
+        await cluster.wait_for_split("web", 7, 3)
+        await cluster.assert_unchanged("web")
+    # 8 old ones are left, 3 + 5 by their slots; the 2 that come back are on-demand.
+    assert len(cluster.evictions()) == 2
 
 
 @on_both_beds
-def test_a_paused_rollout_stops_moves_until_it_goes_on(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=4, on_demand=4)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(50), spec=rolling(0, 1))
-            await bed.settled("web", 3, 3)
-            old = {pod.uid for pod in await bed.pods("web")}
-            await incidents.roll_out(bed, "Deployment", "web", SECOND)
+async def test_a_paused_rollout_stops_moves_until_it_goes_on(cluster: TestCluster) -> None:
+    await cluster.add_nodes(spot=4, on_demand=4)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(50), spec=rolling(0, 1))
+        await cluster.wait_for_split("web", 3, 3)
+        old = {pod.uid for pod in await cluster.pods("web")}
+        await incidents.roll_out(cluster, "Deployment", "web", SECOND)
 
-            async def begun() -> bool:
-                return await births(bed, "web", old) >= 2
+        async def begun() -> bool:
+            return await births(cluster, "web", old) >= 2
 
-            await bed.until(begun, "two pods are new")
-            await incidents.change(bed, "Deployment", "web", {"paused": True})
+        await cluster.wait_until(begun, "two pods are new")
+        await incidents.change(cluster, "Deployment", "web", {"paused": True})
 
-            async def rests() -> bool:
-                pods = await bed.pods("web")
-                return len(pods) == 6 and all(p.ready and not p.deleting_at for p in pods)
+        async def rests() -> bool:
+            pods = await cluster.pods("web")
+            return len(pods) == 6 and all(p.ready and not p.deleting_at for p in pods)
 
-            await bed.until(rests, "it rests half way")
-            await bed.annotate("Deployment", "web", {"spot-percentage": "0"})
-            await bed.stands_still("web", seconds=10)
-            assert 0 < await births(bed, "web", old) < 6
-            assert bed.evictions() == []
-            await incidents.change(bed, "Deployment", "web", {"paused": None})
-            await incidents.rolled_out(bed, "Deployment", "web")
-            await bed.settled("web", 6, 0)
-            await bed.stands_still("web")
-
-    play(scenario)
+        await cluster.wait_until(rests, "it rests half way")
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.assert_unchanged("web", seconds=10)
+        assert 0 < await births(cluster, "web", old) < 6
+        assert cluster.evictions() == []
+        await incidents.change(cluster, "Deployment", "web", {"paused": None})
+        await incidents.rolled_out(cluster, "Deployment", "web")
+        await cluster.wait_for_split("web", 6, 0)
+        await cluster.assert_unchanged("web")
 
 
 @on_both_beds
-def test_pausing_a_deployment_with_no_change_pending_does_not_stop_moves(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=2, on_demand=2)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(50))
-            await bed.settled("web", 2, 2)
-            await incidents.change(bed, "Deployment", "web", {"paused": True})
-            await bed.annotate("Deployment", "web", {"spot-percentage": "0"})
-            await bed.settled("web", 4, 0)
-        assert len(bed.evictions()) == 2
-
-    play(scenario)
+async def test_pausing_a_deployment_with_no_change_pending_does_not_stop_moves(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+        await incidents.change(cluster, "Deployment", "web", {"paused": True})
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.wait_for_split("web", 4, 0)
+    assert len(cluster.evictions()) == 2
 
 
 SETS = [
@@ -177,87 +164,78 @@ SETS = [
 
 @on_both_beds
 @pytest.mark.parametrize("spec", SETS)
-def test_a_stateful_set_is_split_right_after_a_rollout_and_moves_afterwards(
-    play: Play, spec: dict[str, Any]
+async def test_a_stateful_set_is_split_right_after_a_rollout_and_moves_afterwards(
+    cluster: TestCluster, spec: dict[str, Any]
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            await bed.stateful_set("db", 5, Wishes(60), spec=spec)
-            await bed.settled("db", 2, 3)
-            old = {pod.uid for pod in await bed.pods("db")}
-            await incidents.roll_out(bed, "StatefulSet", "db", SECOND)
-            await incidents.rolled_out(bed, "StatefulSet", "db")
-            await bed.settled("db", 2, 3)
-            assert await births(bed, "db", old) == 5
-            await bed.stands_still("db", seconds=5)
-            assert bed.evictions() == []
-            await bed.annotate("StatefulSet", "db", {"spot-percentage": "20"})
-            await bed.settled("db", 4, 1)
-        first = spec.get("ordinals", {}).get("start", 0)
-        # At 60 % the slots 1, 3 and 4 are spot; at 20 % only 4.
-        assert bed.evictions() == [f"db-{first + 3}", f"db-{first + 1}"]
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_stateful_set("db", 5, policy(60), spec=spec)
+        await cluster.wait_for_split("db", 2, 3)
+        old = {pod.uid for pod in await cluster.pods("db")}
+        await incidents.roll_out(cluster, "StatefulSet", "db", SECOND)
+        await incidents.rolled_out(cluster, "StatefulSet", "db")
+        await cluster.wait_for_split("db", 2, 3)
+        assert await births(cluster, "db", old) == 5
+        await cluster.assert_unchanged("db", seconds=5)
+        assert cluster.evictions() == []
+        await cluster.annotate("StatefulSet", "db", {"spot-percentage": "20"})
+        await cluster.wait_for_split("db", 4, 1)
+    first = spec.get("ordinals", {}).get("start", 0)
+    # At 60 % the slots 1, 3 and 4 are spot; at 20 % only 4.
+    assert cluster.evictions() == [f"db-{first + 3}", f"db-{first + 1}"]
 
 
 @on_both_beds
-def test_moves_go_on_once_a_partitioned_rollout_has_come_down_to_its_partition(
-    play: Play,
+async def test_moves_go_on_once_a_partitioned_rollout_has_come_down_to_its_partition(
+    cluster: TestCluster,
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}
-        async with bed.operator():
-            await bed.stateful_set("db", 5, Wishes(60), spec={"updateStrategy": strategy})
-            await bed.settled("db", 2, 3)
-            await incidents.roll_out(bed, "StatefulSet", "db", SECOND)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 3}}
+    async with cluster.operator():
+        await cluster.create_stateful_set("db", 5, policy(60), spec={"updateStrategy": strategy})
+        await cluster.wait_for_split("db", 2, 3)
+        await incidents.roll_out(cluster, "StatefulSet", "db", SECOND)
 
-            async def down() -> bool:
-                status = (await bed.raw_object("StatefulSet", "db"))["status"]
-                return (status.get("updatedReplicas"), status.get("readyReplicas")) == (2, 5)
+        async def down() -> bool:
+            status = (await cluster.get_object("StatefulSet", "db"))["status"]
+            return (status.get("updatedReplicas"), status.get("readyReplicas")) == (2, 5)
 
-            await bed.until(down, "ordinals 4 and 3 are new")
-            await bed.settled("db", 2, 3)
-            assert bed.evictions() == []
-            await bed.annotate("StatefulSet", "db", {"spot-percentage": "20"})
-            await bed.settled("db", 4, 1)
-            await bed.stands_still("db")
-            revisions = {p.labels["controller-revision-hash"] for p in await bed.pods("db")}
-            assert len(revisions) == 2
-        assert bed.evictions() == ["db-3", "db-1"]
-
-    play(scenario)
+        await cluster.wait_until(down, "ordinals 4 and 3 are new")
+        await cluster.wait_for_split("db", 2, 3)
+        assert cluster.evictions() == []
+        await cluster.annotate("StatefulSet", "db", {"spot-percentage": "20"})
+        await cluster.wait_for_split("db", 4, 1)
+        await cluster.assert_unchanged("db")
+        revisions = {p.labels["controller-revision-hash"] for p in await cluster.pods("db")}
+        assert len(revisions) == 2
+    assert cluster.evictions() == ["db-3", "db-1"]
 
 
 @on_both_beds
-def test_an_ordered_set_whose_rollout_is_stuck_is_freed_by_its_owner_not_by_us(
-    play: Play,
+async def test_an_ordered_set_whose_rollout_is_stuck_is_freed_by_its_owner_not_by_us(
+    cluster: TestCluster,
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            spec = {"podManagementPolicy": "OrderedReady"}
-            await bed.stateful_set("db", 4, Wishes(50), spec=spec)
-            await bed.settled("db", 2, 2)
-            await incidents.roll_out(bed, "StatefulSet", "db", SECOND, READY_NEVER)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        spec = {"podManagementPolicy": "OrderedReady"}
+        await cluster.create_stateful_set("db", 4, policy(50), spec=spec)
+        await cluster.wait_for_split("db", 2, 2)
+        await incidents.roll_out(cluster, "StatefulSet", "db", SECOND, READY_NEVER)
 
-            async def stuck() -> bool:
-                waiting = [pod for pod in await bed.pods("db") if not pod.ready]
-                return [pod.name for pod in waiting] == ["db-3"] and waiting[0].deleting_at is None
+        async def stuck() -> bool:
+            waiting = [pod for pod in await cluster.pods("db") if not pod.ready]
+            return [pod.name for pod in waiting] == ["db-3"] and waiting[0].deleting_at is None
 
-            await bed.until(stuck, "the first new pod never becomes ready")
-            await bed.annotate("StatefulSet", "db", {"spot-percentage": "0"})
-            await bed.stands_still("db", seconds=10)
-            assert bed.evictions() == []
-            await incidents.roll_out(
-                bed, "StatefulSet", "db", "registry.example/main:1", NOT_ANY_MORE
-            )
-            # Kubernetes itself leaves the broken pod (kubernetes/kubernetes#67250): its owner acts.
-            (broken,) = [pod for pod in await bed.pods("db") if not pod.ready]
-            assert await incidents.evict(bed, broken) == 201
-            await bed.settled("db", 4, 0)
-            await bed.stands_still("db")
-        assert bed.evictions() == ["db-1"]
-
-    play(scenario)
+        await cluster.wait_until(stuck, "the first new pod never becomes ready")
+        await cluster.annotate("StatefulSet", "db", {"spot-percentage": "0"})
+        await cluster.assert_unchanged("db", seconds=10)
+        assert cluster.evictions() == []
+        await incidents.roll_out(
+            cluster, "StatefulSet", "db", "registry.example/main:1", NOT_ANY_MORE
+        )
+        # Kubernetes itself leaves the broken pod (kubernetes/kubernetes#67250): its owner acts.
+        (broken,) = [pod for pod in await cluster.pods("db") if not pod.ready]
+        assert await incidents.evict(cluster, broken) == 201
+        await cluster.wait_for_split("db", 4, 0)
+        await cluster.assert_unchanged("db")
+    assert cluster.evictions() == ["db-1"]

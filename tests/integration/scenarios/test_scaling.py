@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support import incidents
-from tests.support.bed import Bed, Wishes
-from tests.support.stage import Play, on_both_beds, only_real
+from tests.support.cluster import TestCluster, policy
+from tests.support.scenarios import on_both_beds, only_real
 
 
 @on_both_beds
@@ -19,135 +19,123 @@ from tests.support.stage import Play, on_both_beds, only_real
         pytest.param(50, 0, (3, 3), (1, 1), (6, 6), id="50 %"),
     ],
 )
-def test_6_to_2_to_12_needs_no_eviction(
-    play: Play,
+async def test_6_to_2_to_12_needs_no_eviction(
+    cluster: TestCluster,
     percent: int,
     floor: int,
     at_6: tuple[int, int],
     at_2: tuple[int, int],
     at_12: tuple[int, int],
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            await bed.deployment("web", 6, Wishes(percent, floor))
-            await bed.settled("web", *at_6)
-            await bed.scale("Deployment", "web", 2)
-            await bed.settled("web", *at_2)
-            await bed.scale("Deployment", "web", 12)
-            await bed.settled("web", *at_12)
-            await bed.stands_still("web")
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 6, policy(percent, floor))
+        await cluster.wait_for_split("web", *at_6)
+        await cluster.scale("Deployment", "web", 2)
+        await cluster.wait_for_split("web", *at_2)
+        await cluster.scale("Deployment", "web", 12)
+        await cluster.wait_for_split("web", *at_12)
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
 @on_both_beds
-def test_a_stateful_set_scaled_from_6_to_2_to_12_needs_no_eviction(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            await bed.stateful_set("db", 6, Wishes(70, 1))
-            await bed.settled("db", 2, 4)
-            await bed.scale("StatefulSet", "db", 2)
-            await bed.settled("db", 1, 1)
-            await bed.scale("StatefulSet", "db", 12)
-            await bed.settled("db", 4, 8)
-            await bed.stands_still("db")
-        assert bed.evictions() == []
-
-    play(scenario)
+async def test_a_stateful_set_scaled_from_6_to_2_to_12_needs_no_eviction(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_stateful_set("db", 6, policy(70, 1))
+        await cluster.wait_for_split("db", 2, 4)
+        await cluster.scale("StatefulSet", "db", 2)
+        await cluster.wait_for_split("db", 1, 1)
+        await cluster.scale("StatefulSet", "db", 12)
+        await cluster.wait_for_split("db", 4, 8)
+        await cluster.assert_unchanged("db")
+    assert cluster.evictions() == []
 
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-def test_an_autoscaler_that_writes_the_scale_subresource_needs_no_eviction(
-    play: Play, kind: str
+async def test_an_autoscaler_that_writes_the_scale_subresource_needs_no_eviction(
+    cluster: TestCluster, kind: str
 ) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            create = bed.deployment if kind == "Deployment" else bed.stateful_set
-            await create("web", 6, Wishes(70, 1))
-            await bed.settled("web", 2, 4)
-            await incidents.scale_as_an_autoscaler(bed, kind, "web", 2)
-            await bed.settled("web", 1, 1)
-            await incidents.scale_as_an_autoscaler(bed, kind, "web", 12)
-            await bed.settled("web", 4, 8)
-            await bed.stands_still("web")
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        create = cluster.create_deployment if kind == "Deployment" else cluster.create_stateful_set
+        await create("web", 6, policy(70, 1))
+        await cluster.wait_for_split("web", 2, 4)
+        await incidents.scale_as_an_autoscaler(cluster, kind, "web", 2)
+        await cluster.wait_for_split("web", 1, 1)
+        await incidents.scale_as_an_autoscaler(cluster, kind, "web", 12)
+        await cluster.wait_for_split("web", 4, 8)
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
 @only_real  # the embedded cluster has no HorizontalPodAutoscaler
-def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_needs_no_eviction(play: Play) -> None:
+async def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_needs_no_eviction(
+    cluster: TestCluster,
+) -> None:
     """Without metrics its controller still keeps the replicas within its bounds."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        path = f"/apis/autoscaling/v2/namespaces/{bed.namespace}/horizontalpodautoscalers"
-        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
-        body: dict[str, Any] = {
-            "apiVersion": "autoscaling/v2",
-            "kind": "HorizontalPodAutoscaler",
-            "metadata": {"name": "web"},
-            "spec": {"scaleTargetRef": target, "minReplicas": 6, "maxReplicas": 6},
-        }
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(70, 1))
-            await bed.settled("web", 2, 2)
-            assert (await bed.api.raw("POST", path, body)).status == 201
-            await bed.settled("web", 2, 4)
-            for replicas, split in ((2, (1, 1)), (12, (4, 8))):
-                body["spec"] |= {"minReplicas": replicas, "maxReplicas": replicas}
-                assert (await bed.api.raw("PUT", f"{path}/web", body)).status == 200
-                await bed.settled("web", *split)
-            await bed.stands_still("web")
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    path = f"/apis/autoscaling/v2/namespaces/{cluster.namespace}/horizontalpodautoscalers"
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    body: dict[str, Any] = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web"},
+        "spec": {"scaleTargetRef": target, "minReplicas": 6, "maxReplicas": 6},
+    }
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(70, 1))
+        await cluster.wait_for_split("web", 2, 2)
+        assert (await cluster.api.raw("POST", path, body)).status == 201
+        await cluster.wait_for_split("web", 2, 4)
+        for replicas, split in ((2, (1, 1)), (12, (4, 8))):
+            body["spec"] |= {"minReplicas": replicas, "maxReplicas": replicas}
+            assert (await cluster.api.raw("PUT", f"{path}/web", body)).status == 200
+            await cluster.wait_for_split("web", *split)
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
 @on_both_beds
-def test_a_scale_up_while_the_webhook_is_away_is_corrected_when_it_is_back(play: Play) -> None:
+async def test_a_scale_up_while_the_webhook_is_away_is_corrected_when_it_is_back(
+    cluster: TestCluster,
+) -> None:
     """All 6 new pods land on spot: 3 of them are one too many, and no more are moved."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3)
-        on_demand = await bed.add_nodes(on_demand=3)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(50))
-            await bed.settled("web", 2, 2)
-        await incidents.cordon(bed, *on_demand)
-        await bed.scale("Deployment", "web", 10)
-        await bed.settled("web", 2, 8)
-        assert sum(pod.rule == "" for pod in await bed.pods("web")) == 6
-        await incidents.cordon(bed, *on_demand, cordoned=False)
-        assert bed.evictions() == []
-        async with bed.operator():
-            await bed.settled("web", 5, 5)
-            await bed.stands_still("web")
-        assert len(bed.evictions()) == 3
-
-    play(scenario)
+    await cluster.add_nodes(spot=3)
+    on_demand = await cluster.add_nodes(on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+    await incidents.cordon(cluster, *on_demand)
+    await cluster.scale("Deployment", "web", 10)
+    await cluster.wait_for_split("web", 2, 8)
+    assert sum(pod.rule == "" for pod in await cluster.pods("web")) == 6
+    await incidents.cordon(cluster, *on_demand, cordoned=False)
+    assert cluster.evictions() == []
+    async with cluster.operator():
+        await cluster.wait_for_split("web", 5, 5)
+        await cluster.assert_unchanged("web")
+    assert len(cluster.evictions()) == 3
 
 
 @on_both_beds
-def test_scaled_down_one_by_one_it_is_split_right_at_every_step_with_no_eviction(
-    play: Play,
+async def test_scaled_down_one_by_one_it_is_split_right_at_every_step_with_no_eviction(
+    cluster: TestCluster,
 ) -> None:
     """Which pod goes is the ReplicaSet controller's choice; deletion costs tell it which."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            await bed.deployment("web", 8, Wishes(50))
-            await bed.settled("web", 4, 4)
-            for replicas in range(7, 0, -1):
-                await bed.scale("Deployment", "web", replicas)
-                spot = replicas // 2
-                await bed.settled("web", replicas - spot, spot)
-        assert bed.evictions() == []
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 8, policy(50))
+        await cluster.wait_for_split("web", 4, 4)
+        for replicas in range(7, 0, -1):
+            await cluster.scale("Deployment", "web", replicas)
+            spot = replicas // 2
+            await cluster.wait_for_split("web", replicas - spot, spot)
+    assert cluster.evictions() == []

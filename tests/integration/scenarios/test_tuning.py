@@ -10,77 +10,79 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
-from tests.support.bed import Bed, Wishes
-from tests.support.stage import Play, on_both_beds
+from tests.support.cluster import TestCluster, policy
+from tests.support.scenarios import on_both_beds
 
 TO_50 = {"spot-percentage": "50"}
-ENABLED = Wishes(other={"enabled": "true"})
+ENABLED = policy(enabled="true")
 
 
-async def runs_on_on_demand(bed: Bed, *names: str) -> None:
+async def runs_on_on_demand(cluster: TestCluster, *names: str) -> None:
     for name in names:
-        await bed.deployment(name, 4, Wishes(0))
+        await cluster.create_deployment(name, 4, policy(0))
     for name in names:
-        await bed.settled(name, 4, 0)
+        await cluster.wait_for_split(name, 4, 0)
 
 
-async def one_move_at_a_time(bed: Bed) -> None:
+async def one_move_at_a_time(cluster: TestCluster) -> None:
     """Two workloads that may have one replica each in flight share the cluster's one."""
-    async with bed.operator("--max-moves-in-flight=1"):
-        await runs_on_on_demand(bed, "one", "two")
-        async with bed.fewest("one") as one, bed.fewest("two") as two:
-            await bed.annotate("Deployment", "one", TO_50)
-            await bed.annotate("Deployment", "two", TO_50)
-            await bed.settled("one", 2, 2)
-            await bed.settled("two", 2, 2)
+    async with cluster.operator("--max-moves-in-flight=1"):
+        await runs_on_on_demand(cluster, "one", "two")
+        async with (
+            cluster.track_minimum_ready("one") as one,
+            cluster.track_minimum_ready("two") as two,
+        ):
+            await cluster.annotate("Deployment", "one", TO_50)
+            await cluster.annotate("Deployment", "two", TO_50)
+            await cluster.wait_for_split("one", 2, 2)
+            await cluster.wait_for_split("two", 2, 2)
         assert (one(), two()) == (3, 3)
-    gaps = [after - before for before, after in itertools.pairwise(bed.evicted_at())]
+    gaps = [after - before for before, after in itertools.pairwise(cluster.eviction_times())]
     # The next goes when the last one's replacement serves, for which a pod needs a second.
     assert len(gaps) == 3
     assert min(gaps) >= timedelta(seconds=1)
 
 
-async def a_rest_after_each_move(bed: Bed) -> None:
-    async with bed.operator("--cooldown=1h"):
-        await runs_on_on_demand(bed, "rests")
-        before = len(bed.evictions())
-        await bed.annotate("Deployment", "rests", TO_50)
-        await bed.settled("rests", 3, 1)
-        await bed.says("rests", "Cooldown")
-        await bed.stands_still("rests", seconds=5)
-        assert len(bed.evictions()) == before + 1
+async def a_rest_after_each_move(cluster: TestCluster) -> None:
+    async with cluster.operator("--cooldown=1h"):
+        await runs_on_on_demand(cluster, "rests")
+        before = len(cluster.evictions())
+        await cluster.annotate("Deployment", "rests", TO_50)
+        await cluster.wait_for_split("rests", 3, 1)
+        await cluster.wait_for_status("rests", "Cooldown")
+        await cluster.assert_unchanged("rests", seconds=5)
+        assert len(cluster.evictions()) == before + 1
 
 
-async def defaults_for_who_does_not_say(bed: Bed) -> None:
+async def defaults_for_who_does_not_say(cluster: TestCluster) -> None:
     flags = ("--default-spot-percentage=50", "--default-min-on-demand=3")
-    async with bed.operator(*flags, "--default-paused-until=forever"):
-        await bed.deployment("silent", 5, ENABLED)
-        await bed.settled("silent", 3, 2)
-        before = len(bed.evictions())
-        await bed.annotate("Deployment", "silent", {"min-on-demand": "5"})
-        await bed.says("silent", "Paused")
-        await bed.stands_still("silent", seconds=5)
-        assert len(bed.evictions()) == before
+    async with cluster.operator(*flags, "--default-paused-until=forever"):
+        await cluster.create_deployment("silent", 5, ENABLED)
+        await cluster.wait_for_split("silent", 3, 2)
+        before = len(cluster.evictions())
+        await cluster.annotate("Deployment", "silent", {"min-on-demand": "5"})
+        await cluster.wait_for_status("silent", "Paused")
+        await cluster.assert_unchanged("silent", seconds=5)
+        assert len(cluster.evictions()) == before
 
 
-async def several_moves_at_once(bed: Bed) -> None:
-    async with bed.operator("--default-max-moves-in-flight=4", "--status-conditions=false"):
-        await runs_on_on_demand(bed, "fast")
-        before = len(bed.writes())
-        async with bed.fewest("fast") as fewest:
-            await bed.annotate("Deployment", "fast", {"spot-percentage": "100"})
-            await bed.settled("fast", 0, 4)
+async def several_moves_at_once(cluster: TestCluster) -> None:
+    async with cluster.operator("--default-max-moves-in-flight=4", "--status-conditions=false"):
+        await runs_on_on_demand(cluster, "fast")
+        before = len(cluster.writes())
+        async with cluster.track_minimum_ready("fast") as fewest:
+            await cluster.annotate("Deployment", "fast", {"spot-percentage": "100"})
+            await cluster.wait_for_split("fast", 0, 4)
         assert fewest() <= 2  # at most one at a time would leave 3
-        assert ("patch", "deployments/status") not in bed.writes()[before:]
+        assert ("patch", "deployments/status") not in cluster.writes()[before:]
 
 
 @on_both_beds
-def test_processes_with_other_settings_behave_differently_one_after_the_other(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        await one_move_at_a_time(bed)
-        await a_rest_after_each_move(bed)
-        await defaults_for_who_does_not_say(bed)
-        await several_moves_at_once(bed)
-
-    play(scenario)
+async def test_processes_with_other_settings_behave_differently_one_after_the_other(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=3, on_demand=3)
+    await one_move_at_a_time(cluster)
+    await a_rest_after_each_move(cluster)
+    await defaults_for_who_does_not_say(cluster)
+    await several_moves_at_once(cluster)

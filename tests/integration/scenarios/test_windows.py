@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.support import embedded_stage, incidents
-from tests.support.bed import Bed, Wishes
-from tests.support.embedded_stage import OnEmbeddedCluster
-from tests.support.stage import Play, on_both_beds
+from tests.support import incidents
+from tests.support.cluster import TestCluster, policy
+from tests.support.embedded_cluster import EmbeddedTestCluster, run_scenario
+from tests.support.scenarios import on_both_beds
 
 MINUTE = 60.0
 TO_70 = {"spot-percentage": "70"}
@@ -55,24 +55,24 @@ def test_over_a_change_of_clocks_every_move_is_inside_its_window(
 ) -> None:
     """Embedded alone: a day and more. Slow pods make the rebalance last beyond one window."""
 
-    async def scenario(bed: Bed) -> None:
-        assert isinstance(bed, OnEmbeddedCluster)
-        await bed.add_nodes(spot=4, on_demand=4)
+    async def scenario(cluster: TestCluster) -> None:
+        assert isinstance(cluster, EmbeddedTestCluster)
+        await cluster.add_nodes(spot=4, on_demand=4)
         slow = {"metadata": {"annotations": {"embedded.spotalis.io/start-seconds": "20"}}}
-        async with bed.operator():
+        async with cluster.operator():
             for name, wishes in (("night", NIGHT), ("midnight", MIDNIGHT)):
-                await bed.deployment(name, 10, Wishes(0, other=wishes))
-                await incidents.change(bed, "Deployment", name, {"template": slow})
-                await incidents.rolled_out(bed, "Deployment", name, within=10 * MINUTE)
-                await bed.settled(name, 10, 0)
-                await bed.annotate("Deployment", name, TO_70)
+                await cluster.create_deployment(name, 10, policy(0, **wishes))
+                await incidents.change(cluster, "Deployment", name, {"template": slow})
+                await incidents.rolled_out(cluster, "Deployment", name, within=10 * MINUTE)
+                await cluster.wait_for_split(name, 10, 0)
+                await cluster.annotate("Deployment", name, TO_70)
             await asyncio.sleep(28 * 60 * MINUTE)
-            await bed.settled("night", 3, 7)
-            await bed.settled("midnight", 3, 7)
+            await cluster.wait_for_split("night", 3, 7)
+            await cluster.wait_for_split("midnight", 3, 7)
         for name, spans in (("night", night), ("midnight", midnight)):
             moved = [
                 entry.at
-                for entry in bed.cluster.audit.find(user=bed.user)
+                for entry in cluster.embedded.audit.find(user=cluster.user)
                 if entry.subresource == "eviction" and entry.name.startswith(f"{name}-")
             ]
             inside = [[at for at in moved if utc(start) <= at < utc(end)] for start, end in spans]
@@ -83,33 +83,31 @@ def test_over_a_change_of_clocks_every_move_is_inside_its_window(
                 # It does not wait for the resync: the first goes as soon as the window opens.
                 assert here[0] - utc(start) < timedelta(seconds=1)
 
-    for play in embedded_stage.playing(epoch=utc(epoch)):
-        play(scenario)
+    run_scenario(scenario, epoch=utc(epoch))
 
 
 @on_both_beds
-def test_outside_its_window_a_workload_rests_and_while_it_is_open_it_moves(play: Play) -> None:
+async def test_outside_its_window_a_workload_rests_and_while_it_is_open_it_moves(
+    cluster: TestCluster,
+) -> None:
     """One window that never comes round while we look, one longer than its period."""
 
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
-        always = {"disruption-schedule": "*/5 * * * *", "disruption-duration": "10m"}
-        async with bed.operator():
-            await bed.deployment("rests", 4, Wishes(0, other=never))
-            await bed.deployment("moves", 4, Wishes(0, other=always))
-            await bed.settled("rests", 4, 0)
-            await bed.settled("moves", 4, 0)
-            await bed.annotate("Deployment", "rests", TO_70)
-            await bed.annotate("Deployment", "moves", TO_70)
-            await bed.settled("moves", 2, 2)
-            await bed.stands_still("rests")
-            assert len(bed.evictions()) == 2
-            await bed.annotate("Deployment", "rests", dict.fromkeys(never))
-            await bed.settled("rests", 2, 2)
-        assert len(bed.evictions()) == 4
-
-    play(scenario)
+    await cluster.add_nodes(spot=3, on_demand=3)
+    never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
+    always = {"disruption-schedule": "*/5 * * * *", "disruption-duration": "10m"}
+    async with cluster.operator():
+        await cluster.create_deployment("rests", 4, policy(0, **never))
+        await cluster.create_deployment("moves", 4, policy(0, **always))
+        await cluster.wait_for_split("rests", 4, 0)
+        await cluster.wait_for_split("moves", 4, 0)
+        await cluster.annotate("Deployment", "rests", TO_70)
+        await cluster.annotate("Deployment", "moves", TO_70)
+        await cluster.wait_for_split("moves", 2, 2)
+        await cluster.assert_unchanged("rests")
+        assert len(cluster.evictions()) == 2
+        await cluster.annotate("Deployment", "rests", dict.fromkeys(never))
+        await cluster.wait_for_split("rests", 2, 2)
+    assert len(cluster.evictions()) == 4
 
 
 def next_minute(now: datetime, *, least: float) -> datetime:
@@ -118,23 +116,22 @@ def next_minute(now: datetime, *, least: float) -> datetime:
 
 
 @on_both_beds
-def test_the_first_move_goes_when_the_window_opens_and_none_before(play: Play) -> None:
-    async def scenario(bed: Bed) -> None:
-        await bed.add_nodes(spot=3, on_demand=3)
-        async with bed.operator():
-            await bed.deployment("web", 4, Wishes(0))
-            await bed.settled("web", 4, 0)
-            opens = next_minute(await bed.now(), least=15)
-            window = {
-                "disruption-schedule": f"{opens.minute} {opens.hour} {opens.day} {opens.month} *",
-                "disruption-duration": "1h",
-            }
-            await bed.annotate("Deployment", "web", {**TO_70, **window})
-            await bed.says("web", "OutsideWindow")
-            assert bed.evictions() == []
-            await bed.settled("web", 2, 2, within=180)
-            await bed.stands_still("web", seconds=5)
-        first, second = bed.evicted_at()
-        assert opens <= first < second
-
-    play(scenario)
+async def test_the_first_move_goes_when_the_window_opens_and_none_before(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(0))
+        await cluster.wait_for_split("web", 4, 0)
+        opens = next_minute(await cluster.now(), least=15)
+        window = {
+            "disruption-schedule": f"{opens.minute} {opens.hour} {opens.day} {opens.month} *",
+            "disruption-duration": "1h",
+        }
+        await cluster.annotate("Deployment", "web", {**TO_70, **window})
+        await cluster.wait_for_status("web", "OutsideWindow")
+        assert cluster.evictions() == []
+        await cluster.wait_for_split("web", 2, 2, within=180)
+        await cluster.assert_unchanged("web", seconds=5)
+    first, second = cluster.eviction_times()
+    assert opens <= first < second

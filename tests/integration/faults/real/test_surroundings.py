@@ -29,12 +29,12 @@ from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.pem import split
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
-from tests.integration.faults.real.stage import SPOT, Stage, is_bundle_write
-from tests.support.crew import FAILED_OPEN
+from tests.integration.faults.real.cluster import SPOT, FaultTestCluster, is_bundle_write
+from tests.support.control_plane import ControlPlane, Json, eventually
 from tests.support.fault_proxy import Call, always, fault_proxy
 from tests.support.free_ports import claim_ports
-from tests.support.real_bed import Json, RealBed, eventually
-from tests.support.real_stage import WEBHOOK
+from tests.support.operator_replicas import FAILED_OPEN
+from tests.support.real_cluster import WEBHOOK
 
 pytestmark = pytest.mark.real
 
@@ -43,30 +43,30 @@ CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigura
 
 
 async def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_three(
-    stage: Stage,
+    cluster: FaultTestCluster,
 ) -> None:
-    process = await stage.start()
-    await stage.set_up(moves=1)
-    await asyncio.to_thread(taint, stage.plane, [{"key": "somebody", "effect": "NoSchedule"}])
+    process = await cluster.start()
+    await cluster.set_up(moves=1)
+    await asyncio.to_thread(taint, cluster.plane, [{"key": "somebody", "effect": "NoSchedule"}])
     try:
-        await stage.api.raw("DELETE", f"{CONFIGURATIONS}/{stage.home}")
-        await stage.want(SPOT)
-        await stage.gives(process, Reason.FUTILE, within=120)
-        await stage.settled("web", 5, 0)
-        await stage.is_quiet(8)
-        assert len(stage.evictions()) == 3
+        await cluster.api.raw("DELETE", f"{CONFIGURATIONS}/{cluster.home}")
+        await cluster.want(SPOT)
+        await cluster.gives(process, Reason.FUTILE, within=120)
+        await cluster.wait_for_split("web", 5, 0)
+        await cluster.is_quiet(8)
+        assert len(cluster.evictions()) == 3
     finally:
-        await asyncio.to_thread(taint, stage.plane, [])
+        await asyncio.to_thread(taint, cluster.plane, [])
 
 
-def taint(bed: RealBed, taints: list[Json]) -> None:
+def taint(control_plane: ControlPlane, taints: list[Json]) -> None:
     """Spot nodes take nobody who does not tolerate these."""
-    for node in bed.request("GET", NODES)["items"]:
+    for node in control_plane.request("GET", NODES)["items"]:
         name = node["metadata"]["name"]
         if name.startswith("spot"):
             body = {"spec": {"taints": taints}}
             merge = "application/merge-patch+json"
-            bed.request("PATCH", f"{NODES}/{name}", body, content_type=merge)
+            control_plane.request("PATCH", f"{NODES}/{name}", body, content_type=merge)
 
 
 # Row 45.
@@ -138,42 +138,42 @@ async def deaf(port: int, authority: trustme.CA) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("listens", [False, True], ids=["down", "deaf"])
 async def test_row_45_who_is_none_of_our_business_is_never_sent_to_a_webhook_that_is_away(
-    bed: RealBed, listens: bool
+    control_plane: ControlPlane, listens: bool
 ) -> None:
     authority, claim = trustme.CA(), claim_ports()
     try:
         async with AsyncExitStack() as stack:
             if listens:
                 await stack.enter_async_context(deaf(claim.ports[0], authority))
-            await asyncio.to_thread(create_them, bed, claim.ports[0], authority)
+            await asyncio.to_thread(create_them, control_plane, claim.ports[0], authority)
     finally:
         claim.release()
-        bed.request("DELETE", f"{CONFIGURATIONS}/spotalis")
+        control_plane.request("DELETE", f"{CONFIGURATIONS}/spotalis")
 
 
-def create_them(bed: RealBed, port: int, authority: trustme.CA) -> None:
+def create_them(control_plane: ControlPlane, port: int, authority: trustme.CA) -> None:
     configuration = yaml.safe_load(WEBHOOK.read_text())
     for entry in configuration["webhooks"]:
         trusted = base64.b64encode(authority.cert_pem.bytes()).decode()
         url = f"https://127.0.0.1:{port}/mutate"
         entry["clientConfig"] = {"url": url, "caBundle": trusted}
-    bed.apply([configuration])
-    begun = len(bed.audit())
+    control_plane.apply([configuration])
+    begun = len(control_plane.audit())
 
     def asked() -> set[str]:
         return {
             event.name or event.kind
-            for event in bed.audit()[begun:]
+            for event in control_plane.audit()[begun:]
             if any(key.startswith(FAILED_OPEN) for key in event.annotations)
         }
 
     def heeded() -> bool:
-        bed.request("POST", pods_of("default"), a_pod("probe", "ReplicaSet"))
+        control_plane.request("POST", pods_of("default"), a_pod("probe", "ReplicaSet"))
         return asked() == {"probe"}
 
     eventually(heeded, within=30, what="the webhook is asked")
     for path, body in (*OTHERS, *OURS):
-        bed.request("POST", path, body)
+        control_plane.request("POST", path, body)
     assert asked() == {"probe", "of-a-replica-set", "of-a-stateful-set"}
 
 
@@ -194,7 +194,7 @@ async def late(call: Call) -> Response:
 
 
 async def test_row_49_a_real_api_server_that_learns_late_of_new_trust_misses_no_review(
-    stage: Stage, tmp_path: Path
+    cluster: FaultTestCluster, tmp_path: Path
 ) -> None:
     reviewed: list[str] = []
 
@@ -207,35 +207,39 @@ async def test_row_49_a_real_api_server_that_learns_late_of_new_trust_misses_no_
 
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(
-            fault_proxy(stage.plane.server, stage.plane.ca_file)
+            fault_proxy(cluster.plane.server, cluster.plane.ca_file)
         )
         proxy.order = always(is_bundle_write, late)
-        kubeconfig = proxy.write_kubeconfig(stage.plane.kubeconfig("spotalis"), tmp_path / "config")
+        kubeconfig = proxy.write_kubeconfig(
+            cluster.plane.kubeconfig("spotalis"), tmp_path / "config"
+        )
         for number in range(2):
-            await serve(stage, stack, kubeconfig, number, review)
-        begun = len(stage.plane.audit())
+            await serve(cluster, stack, kubeconfig, number, review)
+        begun = len(cluster.plane.audit())
 
         async def heeded() -> bool:
-            await create(stage, "probe")
+            await create(cluster, "probe")
             return "probe" in reviewed
 
-        await stage.until(heeded, "the webhook is called", within=30)
+        await cluster.wait_until(heeded, "the webhook is called", within=30)
         authorities: set[bytes] = set()
         created = 0
         async with asyncio.timeout(120):
             while len(authorities) < 3:
                 created += 1
-                await create(stage, f"pod-{created}")
-                stage.cut_reviews()  # else it would trust whom it has once shaken hands with
-                await create(stage, f"cut-{created}")  # may be sent on the connection that is gone
-                authorities.update(await trusted(stage))
+                await create(cluster, f"pod-{created}")
+                cluster.cut_reviews()  # else it would trust whom it has once shaken hands with
+                await create(
+                    cluster, f"cut-{created}"
+                )  # may be sent on the connection that is gone
+                authorities.update(await trusted(cluster))
     missed = [
         event.name
-        for event in stage.plane.audit()[begun:]
+        for event in cluster.plane.audit()[begun:]
         if event.name.startswith("pod-")
         and any(key.startswith(FAILED_OPEN) for key in event.annotations)
     ]
-    said = stage.plane.log("kube-apiserver").read_text().splitlines()
+    said = cluster.plane.log("kube-apiserver").read_text().splitlines()
     why = [line for line in said if "failing open" in line and "x509" in line]
     print(
         f"{created} reviews, {len(authorities)} authorities, missed: {missed}", *why[-5:], sep="\n"
@@ -246,21 +250,21 @@ async def test_row_49_a_real_api_server_that_learns_late_of_new_trust_misses_no_
     }
 
 
-async def create(stage: Stage, name: str) -> None:
-    path = f"/api/v1/namespaces/{stage.namespace}/pods"
-    answer = await stage.api.raw("POST", path, a_pod(name, "ReplicaSet"), (("dryRun", "All"),))
+async def create(cluster: FaultTestCluster, name: str) -> None:
+    path = f"/api/v1/namespaces/{cluster.namespace}/pods"
+    answer = await cluster.api.raw("POST", path, a_pod(name, "ReplicaSet"), (("dryRun", "All"),))
     assert answer.status == 201, answer.body
 
 
-async def trusted(stage: Stage) -> list[bytes]:
+async def trusted(cluster: FaultTestCluster) -> list[bytes]:
     """The authorities that the API server trusts at this moment."""
-    answer = await stage.api.raw("GET", f"{CONFIGURATIONS}/{stage.home}")
+    answer = await cluster.api.raw("GET", f"{CONFIGURATIONS}/{cluster.home}")
     bundle = json.loads(answer.body)["webhooks"][0]["clientConfig"].get("caBundle", "")
     return split(base64.b64decode(bundle))
 
 
 async def serve(
-    stage: Stage, stack: AsyncExitStack, kubeconfig: Path, number: int, review: Any
+    cluster: FaultTestCluster, stack: AsyncExitStack, kubeconfig: Path, number: int, review: Any
 ) -> None:
     """A webhook and what keeps its certificate, as a replica has them."""
     clock, rng = SystemClock(), random.Random(number)
@@ -269,9 +273,9 @@ async def serve(
     name = "spotalis-webhook.home.svc"
     rotator = CertificateRotator(
         Client(transport, clock=clock, rng=rng),
-        namespace=stage.home,
+        namespace=cluster.home,
         secret="spotalis-webhook-tls",
-        configuration=stage.home,
+        configuration=cluster.home,
         dns_names=(name,),
         ip_addresses=("127.0.0.1",),
         lifetimes=LIFETIMES,
@@ -288,7 +292,7 @@ async def serve(
     )
     port = await server.start("127.0.0.1", 0, shown)
     stack.push_async_callback(server.stop, 1)
-    stage.offer(port)
+    cluster.offer(port)
     running = asyncio.create_task(rotator.run())
 
     async def end() -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
-from tests.integration.faults.real.stage import SPOT, Floor, Process, Stage
-from tests.integration.faults.stage import is_eviction
+from tests.integration.faults.real.cluster import SPOT, FaultTestCluster, Floor, ProxiedOperator
+from tests.integration.faults.simulated import is_eviction
 from tests.support.audit_log import AuditLog
+from tests.support.control_plane import ControlPlane
 from tests.support.fault_proxy import Call, Fate, Gate, Order, always, answered, forged, once
-from tests.support.real_bed import RealBed
 from tests.support.stoppable_link import stoppable_link
 
 pytestmark = pytest.mark.real
@@ -32,16 +32,16 @@ SILENCED = {
 
 
 async def test_row_1_once_a_watch_has_said_nothing_for_70_s_nothing_moves(
-    bed: RealBed, tmp_path: Path
+    control_plane: ControlPlane, tmp_path: Path
 ) -> None:
     """One operator for each kind, all at the same time: they wait for the same 70 s."""
-    await asyncio.gather(*(falls_silent(bed, tmp_path, kind) for kind in SILENCED))
+    await asyncio.gather(*(falls_silent(control_plane, tmp_path, kind) for kind in SILENCED))
 
 
-async def falls_silent(bed: RealBed, folder: Path, kind: str) -> None:
-    async with Stage(bed, folder, f"silent-{kind}") as stage:
-        process = await stage.start("--resync", "5s")
-        await stage.set_up()
+async def falls_silent(control_plane: ControlPlane, folder: Path, kind: str) -> None:
+    async with FaultTestCluster(control_plane, folder, f"silent-{kind}") as cluster:
+        process = await cluster.start("--resync", "5s")
+        await cluster.set_up()
         lists = Gate()
         process.proxy.silent = lambda request: request.path == SILENCED[kind]
         process.proxy.order = always(
@@ -50,17 +50,17 @@ async def falls_silent(bed: RealBed, folder: Path, kind: str) -> None:
             ),
             lists,
         )
-        await stage.gives(process, Reason.CACHE_NOT_READY, within=180)
-        await stage.want(SPOT)
+        await cluster.gives(process, Reason.CACHE_NOT_READY, within=180)
+        await cluster.want(SPOT)
         if kind != "deployments":
-            await stage.hears(process, spot=3)
-        await stage.is_quiet(8)
+            await cluster.hears(process, spot=3)
+        await cluster.is_quiet(8)
         assert await process.reason() is Reason.CACHE_NOT_READY
-        assert stage.evictions() == []
+        assert cluster.evictions() == []
         lists.open()
         process.proxy.mend()
-        await stage.touch(kind)
-        await stage.turned(SPOT, 3, within=120)
+        await cluster.touch(kind)
+        await cluster.turned(SPOT, 3, within=120)
 
 
 def relisting(fate: Fate | None, times: int) -> Order:
@@ -84,7 +84,7 @@ def relisting(fate: Fate | None, times: int) -> Order:
     return order
 
 
-def relist(process: Process, fate: Fate | None, times: int = 1) -> None:
+def relist(process: ProxiedOperator, fate: Fate | None, times: int = 1) -> None:
     process.proxy.order = relisting(fate, times)
     process.proxy.cut_watches(lambda request: request.path == ALL_PODS)
 
@@ -97,13 +97,13 @@ def with_items(keep: Callable[[list[object]], list[object]]) -> Fate:
     return forged(change)
 
 
-async def test_row_3_lists_from_the_past_are_not_believed(stage: Stage) -> None:
+async def test_row_3_lists_from_the_past_are_not_believed(cluster: FaultTestCluster) -> None:
     """No API server of today gives such lists to who asks for the newest: the proxy does."""
-    process = await stage.start()
-    await stage.set_up()
-    before = (await stage.api.raw("GET", ALL_PODS)).body
-    await stage.want(SPOT)
-    await stage.turned(SPOT, 3)
+    process = await cluster.start()
+    await cluster.set_up()
+    before = (await cluster.api.raw("GET", ALL_PODS)).body
+    await cluster.want(SPOT)
+    await cluster.turned(SPOT, 3)
     relist(process, forged(lambda body: before), times=2)
 
     async def current() -> bool:
@@ -111,26 +111,26 @@ async def test_row_3_lists_from_the_past_are_not_believed(stage: Stage) -> None:
             watch.request.path == ALL_PODS for watch in process.proxy.watches
         )
 
-    await stage.until(current, "two old lists, then a true one")
-    await stage.is_quiet()
+    await cluster.wait_until(current, "two old lists, then a true one")
+    await cluster.is_quiet()
     assert await process.reason() is Reason.BALANCED
-    assert len(stage.evictions()) == 3
+    assert len(cluster.evictions()) == 3
     assert sum(map(is_eviction, process.proxy.heard)) == 3
 
 
 async def test_row_3_what_a_lagging_api_server_carries_out_at_last_costs_no_eviction(
-    stage: Stage,
+    cluster: FaultTestCluster,
 ) -> None:
     """A second API server on one etcd takes over in mid-rebalance, and its link to it stops.
 
     The process comes back to the first one, finishes, and only then the second one catches up.
     """
-    process = await stage.start()
-    await stage.set_up()
+    process = await cluster.start()
+    await cluster.set_up()
     async with AsyncExitStack() as stack:
-        link = await stack.enter_async_context(stoppable_link(stage.plane.etcd_port))
+        link = await stack.enter_async_context(stoppable_link(cluster.plane.etcd_port))
         other, audit_file = await asyncio.to_thread(
-            stack.enter_context, stage.plane.another_api_server(link.port)
+            stack.enter_context, cluster.plane.another_api_server(link.port)
         )
         late = AuditLog(audit_file)
 
@@ -148,18 +148,18 @@ async def test_row_3_what_a_lagging_api_server_carries_out_at_last_costs_no_evic
             return any(event.kind == "pods/eviction" for event in late.events())
 
         process.proxy.order = once(is_eviction, move)
-        async with Floor(stage) as floor:
-            await stage.want(SPOT)
-            await stage.until(given_up, "the second eviction is not answered")
-            assert len(stage.evictions()) == 1
-            process.proxy.upstream = stage.plane.server
+        async with Floor(cluster) as floor:
+            await cluster.want(SPOT)
+            await cluster.wait_until(given_up, "the second eviction is not answered")
+            assert len(cluster.evictions()) == 1
+            process.proxy.upstream = cluster.plane.server
             process.proxy.cut_watches()
-            await stage.settled("web", 2, 3)
+            await cluster.wait_for_split("web", 2, 3)
             link.go_on()
-            await stage.until(carried_out, "what the second API server held is carried out")
-            await stage.is_quiet()
+            await cluster.wait_until(carried_out, "what the second API server held is carried out")
+            await cluster.is_quiet()
             assert [e.code for e in late.events() if e.kind == "pods/eviction"] in ([404], [409])
-            assert len(stage.evictions()) == 3
+            assert len(cluster.evictions()) == 3
             assert floor.least == 2
 
 
@@ -167,17 +167,17 @@ async def test_row_3_what_a_lagging_api_server_carries_out_at_last_costs_no_evic
     "keep", [lambda items: items[::2], lambda items: []], ids=["half", "nothing"]
 )
 async def test_row_12_half_a_world_or_none_is_not_acted_on_until_a_list_agrees(
-    stage: Stage, keep: Callable[[list[object]], list[object]]
+    cluster: FaultTestCluster, keep: Callable[[list[object]], list[object]]
 ) -> None:
-    process = await stage.start("--resync", "5s")
-    await stage.set_up(replicas=10, moves=4)
+    process = await cluster.start("--resync", "5s")
+    await cluster.set_up(replicas=10, moves=4)
     relist(process, with_items(keep))
-    await stage.gives(process, Reason.IMPLAUSIBLE_VIEW)
-    await stage.want(SPOT)
-    await stage.hears(process, spot=8)
-    await stage.is_quiet()
+    await cluster.gives(process, Reason.IMPLAUSIBLE_VIEW)
+    await cluster.want(SPOT)
+    await cluster.hears(process, spot=8)
+    await cluster.is_quiet()
     assert await process.reason() is Reason.IMPLAUSIBLE_VIEW
-    assert stage.evictions() == []
+    assert cluster.evictions() == []
     relist(process, None)
-    await stage.settled("web", 2, 8, within=90)
-    assert len(stage.evictions()) == 8
+    await cluster.wait_for_split("web", 2, 8, within=90)
+    assert len(cluster.evictions()) == 8

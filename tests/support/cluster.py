@@ -1,8 +1,8 @@
-"""One bed for scenarios: the same words on the embedded and on the real control plane.
+"""The cluster of a scenario: one interface to the embedded and the real control plane.
 
-A scenario is a coroutine that takes a :class:`Bed`. It talks to the cluster only through the API
-server, with the production client as an administrator; the operator under test runs beside it, as
-a process of its own (real) or on the same virtual clock (embedded).
+A scenario is a coroutine that takes a :class:`TestCluster`. It uses the API server only, through
+the production client, with administrator rights. The operator under test runs in a process of its
+own (real) or on the same virtual clock (embedded).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -20,144 +19,148 @@ from spotalis.kube.client import Client, PatchType
 from spotalis.kube.resources import DEPLOYMENTS, PODS, STATEFULSETS, Resource
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
-from tests.support.crew import Crew
+from tests.support.operator_replicas import OperatorReplicas
 
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 120.0
-"""For what takes up to 25 s on an idle machine; CI's is slow and shared."""
-CLASS_LABEL = "karpenter.sh/capacity-type"
+"""Timeout of a wait. The longest takes 25 s on an idle machine; CI machines are slower."""
+CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
 
 
 class NeverHappened(AssertionError):
-    """What a scenario waited for did not come."""
+    """A condition that a scenario waited for did not become true in time."""
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What an owner writes on a workload."""
+Policy: TypeAlias = Mapping[str, str]
+"""Annotations by which the owner of a workload configures Spotalis."""
 
-    percent: int | None = None
-    floor: int | None = None
-    other: Mapping[str, str] = field(default_factory=dict)
-    """More annotations, keys without the prefix."""
-
-    def annotations(self) -> dict[str, str]:
-        """As annotations; nothing of it means not enabled."""
-        values = dict(self.other)
-        if self.percent is not None:
-            values["spot-percentage"] = str(self.percent)
-        if self.floor is not None:
-            values["min-on-demand"] = str(self.floor)
-        if values:
-            values["enabled"] = "true"
-        return {PREFIX + key: value for key, value in values.items()}
+NO_POLICY: Policy = {}
+"""The workload is not managed."""
 
 
-NO_WISHES = Wishes()
+def policy(
+    spot_percentage: int | None = None, min_on_demand: int | None = None, /, **values: str
+) -> Policy:
+    """Annotations that enable Spotalis: ``policy(70, 2, spot_fallback="10s")``.
+
+    Args:
+        values: further annotations, keys without the prefix, with ``_`` or ``-``.
+    """
+    written = {key.replace("_", "-"): value for key, value in values.items()}
+    if spot_percentage is not None:
+        written["spot-percentage"] = str(spot_percentage)
+    if min_on_demand is not None:
+        written["min-on-demand"] = str(min_on_demand)
+    written.setdefault("enabled", "true")
+    return {PREFIX + key: value for key, value in written.items()}
+
 
 Answer: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""Of another webhook: from an AdmissionReview to the one that answers it."""
+"""A mutating webhook: takes an AdmissionReview and returns the AdmissionReview that answers it."""
 
 
-class Bed(ABC):
-    """A cluster with nodes, a namespace of the scenario's own, and a way to run the operator."""
+class TestCluster(ABC):
+    """A cluster with a namespace for the scenario, and with ways to run the operator."""
+
+    __test__ = False
+    """The name begins with "Test", but pytest must not collect it."""
 
     api: Client
     namespace: str
     user: str
-    """The operator's user in the audit log."""
+    """User name of the operator in the audit log."""
     slack: float = 1.0
-    """What is promised to take so long may take this many times as long here."""
-    webhook_away: bool = False
-    """Set before the operator starts: the API server cannot reach its webhook."""
+    """Factor by which promised durations may be exceeded on this cluster."""
+    webhook_unreachable: bool = False
+    """If set before the operator starts, the API server cannot reach its webhook."""
 
-    # -- what the two beds do differently ------------------------------------------------------
+    # -- implemented by each cluster -----------------------------------------------------------
 
     @abstractmethod
     def operator(self, *flags: str) -> Any:
-        """``async with bed.operator():`` runs one replica, ready when the block begins."""
+        """Run one instance during the block, ready when the block begins."""
 
     @abstractmethod
-    def crew(self, count: int, *flags: str) -> AbstractAsyncContextManager[Crew]:
-        """``async with bed.crew(3) as crew:`` runs so many replicas, all ready."""
+    def operators(self, count: int, *flags: str) -> AbstractAsyncContextManager[OperatorReplicas]:
+        """``async with cluster.operators(3) as operators:`` runs several instances, all ready."""
 
     @abstractmethod
-    def injector(self, answer: Answer) -> AbstractAsyncContextManager[Mapping[str, Any]]:
-        """Somebody else's webhook, as long as the block runs: the ``clientConfig`` to reach it."""
+    def mutating_webhook(self, answer: Answer) -> AbstractAsyncContextManager[Mapping[str, Any]]:
+        """Serve another mutating webhook during the block. Yields its ``clientConfig``."""
 
     @abstractmethod
     def evictions(self) -> list[str]:
-        """Names of the pods that the operator has evicted in this namespace, in order."""
+        """Return the names of the pods that the operator evicted in this namespace, in order."""
 
     @abstractmethod
-    def evicted_at(self) -> list[datetime]:
-        """When the API server got these evictions, in order."""
+    def eviction_times(self) -> list[datetime]:
+        """Return when the API server received these evictions, in order."""
 
     @abstractmethod
-    def evictions_refused(self) -> int:
-        """How many evictions the operator has asked for in this namespace in vain."""
+    def count_refused_evictions(self) -> int:
+        """Return the number of the operator's evictions in this namespace that were rejected."""
 
     @abstractmethod
-    async def status_word(self, name: str) -> str:
-        """What the metric ``spotalis_workload_status`` says of a workload; empty: nothing."""
+    async def get_status_reason(self, name: str) -> str:
+        """Return the workload's reason in the metric ``spotalis_workload_status``, or ""."""
 
     @abstractmethod
-    async def webhook_back(self) -> None:
-        """From now on the API server reaches the webhook of the operator that runs."""
+    async def restore_webhook(self) -> None:
+        """Let the API server reach the webhook of the running operator again."""
 
     @abstractmethod
     def writes(self) -> list[tuple[str, str]]:
-        """(verb, plural/subresource) of everything the operator wrote, but for its Lease."""
+        """Return (verb, plural/subresource) of each write of the operator, except to its Lease."""
 
     @abstractmethod
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
-        """New nodes, Ready when this returns; their names."""
+        """Add nodes, wait until they are Ready, and return their names."""
 
     @abstractmethod
     async def reclaim(self, *nodes: str) -> None:
-        """The provider takes nodes: the objects vanish at once, then their pods."""
+        """Remove nodes as a cloud provider does: the Node objects first, then their pods."""
 
     @abstractmethod
     async def kill_operator(self) -> None:
-        """End the running operator as a crash would, in mid-breath."""
+        """Kill the running operator, as a crash does."""
 
     @abstractmethod
     async def now(self) -> datetime:
-        """What the cluster's clock shows."""
+        """Return the time of the cluster's clock."""
 
-    # -- the cluster, in words -----------------------------------------------------------------
+    # -- what a scenario does and waits for ----------------------------------------------------
 
-    async def deployment(
+    async def create_deployment(
         self,
         name: str,
         replicas: int,
-        wishes: Wishes = NO_WISHES,
+        policy: Policy = NO_POLICY,
         *,
         spec: Mapping[str, Any] | None = None,
         node_selector: Mapping[str, str] | None = None,
         namespace: str = "",
     ) -> None:
         """Create a Deployment."""
-        body = workload_body("Deployment", name, replicas, wishes, node_selector)
+        body = workload_body("Deployment", name, replicas, policy, node_selector)
         body["spec"] |= dict(spec or {})
         await self.api.create(DEPLOYMENTS, namespace or self.namespace, body)
 
-    async def stateful_set(
+    async def create_stateful_set(
         self,
         name: str,
         replicas: int,
-        wishes: Wishes = NO_WISHES,
+        policy: Policy = NO_POLICY,
         *,
         spec: Mapping[str, Any] | None = None,
         node_selector: Mapping[str, str] | None = None,
     ) -> None:
         """Create a StatefulSet; its pods start in parallel unless ``spec`` says otherwise."""
-        body = workload_body("StatefulSet", name, replicas, wishes, node_selector)
+        body = workload_body("StatefulSet", name, replicas, policy, node_selector)
         body["spec"] |= {"serviceName": name, "podManagementPolicy": "Parallel"}
         body["spec"] |= dict(spec or {})
         await self.api.create(STATEFULSETS, self.namespace, body)
 
-    async def budget(self, name: str, workload: str, **rule: int | str) -> None:
+    async def create_budget(self, name: str, workload: str, **rule: int | str) -> None:
         """Create a PodDisruptionBudget: ``budget("b", "web", minAvailable=3)``."""
         body = {
             "apiVersion": "policy/v1",
@@ -168,15 +171,15 @@ class Bed(ABC):
         path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets"
         await self._post(path, body)
 
-    async def allows(self, budget: str) -> None:
-        """Wait until a PodDisruptionBudget lets somebody go: its controller may be busy."""
+    async def wait_until_budget_allows(self, budget: str) -> None:
+        """Wait until a PodDisruptionBudget allows a disruption."""
         path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets/{budget}"
 
         async def allowed() -> bool:
             found = json.loads((await self.api.raw("GET", path)).body)
             return bool(found.get("status", {}).get("disruptionsAllowed"))
 
-        await self.until(allowed, f"{budget} lets somebody go")
+        await self.wait_until(allowed, f"{budget} allows a disruption")
 
     async def delete_budget(self, name: str) -> None:
         """Delete a PodDisruptionBudget."""
@@ -184,74 +187,78 @@ class Bed(ABC):
         await self.api.raw("DELETE", path)
 
     async def annotate(self, kind: str, name: str, values: Mapping[str, str | None]) -> None:
-        """Set annotations of a workload (keys without prefix); None removes."""
+        """Set annotations of a workload, keys without the prefix. None removes an annotation."""
         annotations = {PREFIX + key: value for key, value in values.items()}
-        await self._patch(kind, name, {"metadata": {"annotations": annotations}})
+        await self.patch_workload(kind, name, {"metadata": {"annotations": annotations}})
 
     async def scale(self, kind: str, name: str, replicas: int) -> None:
-        """Set the wanted number of replicas."""
-        await self._patch(kind, name, {"spec": {"replicas": replicas}})
+        """Set ``spec.replicas``."""
+        await self.patch_workload(kind, name, {"spec": {"replicas": replicas}})
 
-    async def workload(self, kind: str, name: str) -> Workload:
-        """The workload as it is now."""
+    async def get_workload(self, kind: str, name: str) -> Workload:
+        """Return the current state of a workload."""
         found = await self.api.get(_RESOURCE[kind], self.namespace, name)
         assert found is not None
         return found
 
-    async def raw_object(self, kind: str, name: str) -> dict[str, Any]:
-        """The workload's whole JSON."""
+    async def get_object(self, kind: str, name: str) -> dict[str, Any]:
+        """Return a workload as a JSON object."""
         path = _RESOURCE[kind].path(self.namespace, name)
         response = await self.api.raw("GET", path)
         document: dict[str, Any] = json.loads(response.body)
         return document
 
     async def pods(self, name: str, namespace: str = "") -> list[Pod]:
-        """The workload's pods, terminating ones included."""
+        """Return the pods of a workload, including terminating pods."""
         selector = f"app={name}"
         return await self.api.list_all(
             PODS, namespace or self.namespace, quorum=True, label_selector=selector
         )
 
     async def node_types(self) -> dict[str, NodeType]:
-        """The class of each node, by its label."""
+        """Return the capacity type of each node, by its label."""
         response = await self.api.raw("GET", "/api/v1/nodes")
         types = {}
         for item in json.loads(response.body)["items"]:
-            label = item["metadata"]["labels"].get(CLASS_LABEL)
+            label = item["metadata"]["labels"].get(CAPACITY_TYPE_LABEL)
             types[item["metadata"]["name"]] = NodeType(label) if label else NodeType.UNKNOWN
         return types
 
     async def split(self, name: str) -> tuple[int, int]:
-        """(on-demand, spot): where the Ready pods of a workload that nobody deletes really run."""
+        """Return the number of Ready, not terminating pods on (on-demand, spot) nodes."""
         types = await self.node_types()
         serving = [p for p in await self.pods(name) if p.ready and p.deleting_at is None]
         found = [types.get(pod.node, NodeType.UNKNOWN) for pod in serving]
         return found.count(NodeType.ON_DEMAND), found.count(NodeType.SPOT)
 
-    async def settled(
+    async def wait_for_split(
         self, name: str, on_demand: int, spot: int, *, within: float = PATIENCE_SECONDS
     ) -> None:
-        """Wait until the pods are split so, all Ready, and none is on its way out."""
+        """Wait until exactly these pods run on each capacity type, all Ready, none terminating."""
 
-        async def so() -> bool:
+        async def is_reached() -> bool:
             pods = await self.pods(name)
             return len(pods) == on_demand + spot and await self.split(name) == (on_demand, spot)
 
         async def found() -> str:
             return f"split {await self.split(name)} of {len(await self.pods(name))} pods"
 
-        await self.until(so, f"{name} is {on_demand} + {spot}", within=within, instead=found)
+        await self.wait_until(
+            is_reached, f"{name} is {on_demand} + {spot}", within=within, instead=found
+        )
 
-    async def says(self, name: str, word: str) -> None:
-        """Wait until the operator's status word of a workload is this one."""
+    async def wait_for_status(self, name: str, reason: str) -> None:
+        """Wait until the operator reports this reason for a workload."""
 
-        async def so() -> bool:
-            return await self.status_word(name) == word
+        async def is_reached() -> bool:
+            return await self.get_status_reason(name) == reason
 
-        await self.until(so, f"{name} is {word}", instead=lambda: self.status_word(name))
+        await self.wait_until(
+            is_reached, f"{name} is {reason}", instead=lambda: self.get_status_reason(name)
+        )
 
-    async def stands_still(self, name: str, *, seconds: float = 8.0) -> None:
-        """Nothing about the workload's pods changes, and no eviction happens, for so long."""
+    async def assert_unchanged(self, name: str, *, seconds: float = 8.0) -> None:
+        """Assert that the workload keeps its pods, and that no pod is evicted, for some seconds."""
         before = {pod.uid for pod in await self.pods(name)}
         evicted = self.evictions()
         await asyncio.sleep(seconds)
@@ -259,11 +266,14 @@ class Bed(ABC):
         assert self.evictions() == evicted
 
     @asynccontextmanager
-    async def fewest(
+    async def track_minimum_ready(
         self, name: str, node_type: NodeType | None = None
     ) -> AsyncIterator[Callable[[], int]]:
-        """``async with bed.fewest("web") as fewest:`` and then ``fewest()`` says how few replicas
-        served (on nodes of that class) at any look during the block."""
+        """Watch the number of ready replicas (on nodes of this capacity type) during the block.
+
+        ``async with cluster.track_minimum_ready("web") as minimum:`` and then ``minimum()`` returns
+        the smallest number seen.
+        """
         found: list[int] = []
 
         async def look() -> None:
@@ -283,7 +293,7 @@ class Bed(ABC):
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
 
-    async def until(
+    async def wait_until(
         self,
         condition: Callable[[], Awaitable[bool]],
         what: str,
@@ -291,10 +301,10 @@ class Bed(ABC):
         within: float = PATIENCE_SECONDS,
         instead: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        """Wait until a condition holds.
+        """Wait until a condition is true.
 
         Raises:
-            NeverHappened: names ``what``, and what was found instead.
+            NeverHappened: not within ``within`` seconds; names ``what`` and the state ``instead``.
         """
         try:
             async with asyncio.timeout(within):
@@ -304,7 +314,7 @@ class Bed(ABC):
             found = f"; found {await instead()}" if instead else ""
             raise NeverHappened(f"not within {within} s: {what}{found}") from None
 
-    async def _patch(self, kind: str, name: str, body: Mapping[str, Any]) -> None:
+    async def patch_workload(self, kind: str, name: str, body: Mapping[str, Any]) -> None:
         await self.api.patch(
             _RESOURCE[kind], self.namespace, name, body, patch_type=PatchType.MERGE
         )
@@ -324,10 +334,10 @@ def workload_body(
     kind: str,
     name: str,
     replicas: int,
-    wishes: Wishes = NO_WISHES,
+    policy: Policy = NO_POLICY,
     node_selector: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A workload as its owner would write it."""
+    """Return the manifest of a Deployment or StatefulSet."""
     spec: dict[str, Any] = {
         "terminationGracePeriodSeconds": 1,
         "containers": [
@@ -343,7 +353,7 @@ def workload_body(
     return {
         "apiVersion": "apps/v1",
         "kind": kind,
-        "metadata": {"name": name, "annotations": wishes.annotations()},
+        "metadata": {"name": name, "annotations": dict(policy)},
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": {"app": name}},

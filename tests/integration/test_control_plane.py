@@ -1,4 +1,4 @@
-"""The real test bed keeps its promises: what every scenario on it takes for granted."""
+"""The real test control plane keeps its promises: what every scenario on it takes for granted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.support.real_bed import (
+from tests.support.control_plane import (
     CAPACITY_TYPE_LABEL,
     ApiError,
-    BedConfig,
+    ControlPlane,
+    ControlPlaneConfig,
     Json,
-    RealBed,
     binaries_or_skip,
     eventually,
 )
@@ -32,20 +32,20 @@ DEADLINE = 90.0  # seconds; everything here takes one or two on an idle machine
 
 
 @pytest.fixture(scope="module")
-def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealBed]:
-    """A bed with two nodes of each class."""
-    folder = tmp_path_factory.mktemp("bed")
-    with RealBed.boot(folder, binaries=binaries_or_skip()) as bed:
-        bed.add_nodes(spot=2, on_demand=2)
-        yield bed
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane with two nodes of each class."""
+    folder = tmp_path_factory.mktemp("control_plane")
+    with ControlPlane.boot(folder, binaries=binaries_or_skip()) as control_plane:
+        control_plane.add_nodes(spot=2, on_demand=2)
+        yield control_plane
 
 
 @pytest.fixture
-def namespace(bed: RealBed, request: pytest.FixtureRequest) -> str:
+def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> str:
     """A namespace of the test's own, named after it."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[-50:].strip("-")
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    bed.request("POST", "/api/v1/namespaces", body)
+    control_plane.request("POST", "/api/v1/namespaces", body)
     return name
 
 
@@ -69,15 +69,15 @@ def a_workload(
     }
 
 
-def create(bed: RealBed, namespace: str, workload: Json) -> None:
+def create(control_plane: ControlPlane, namespace: str, workload: Json) -> None:
     path = f"/apis/apps/v1/namespaces/{namespace}/{workload['kind'].lower()}s"
-    bed.request("POST", path, workload)
+    control_plane.request("POST", path, workload)
 
 
-def wait_until_ready(bed: RealBed, namespace: str, replicas: int) -> list[Json]:
+def wait_until_ready(control_plane: ControlPlane, namespace: str, replicas: int) -> list[Json]:
     def exactly_these() -> list[Json]:
-        pods = bed.pods(namespace)
-        ready = bed.ready_pods(namespace)
+        pods = control_plane.pods(namespace)
+        ready = control_plane.ready_pods(namespace)
         return ready if len(pods) == len(ready) == replicas else []
 
     what = f"{replicas} ready pods in {namespace}"
@@ -96,8 +96,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_nodes_carry_their_class_and_take_pods(bed: RealBed) -> None:
-    nodes = bed.request("GET", "/api/v1/nodes")["items"]
+def test_nodes_carry_their_class_and_take_pods(control_plane: ControlPlane) -> None:
+    nodes = control_plane.request("GET", "/api/v1/nodes")["items"]
     classes = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
     assert classes.items() >= {
         ("spot-1", "spot"), ("spot-2", "spot"),
@@ -106,35 +106,41 @@ def test_nodes_carry_their_class_and_take_pods(bed: RealBed) -> None:
     assert all(node["status"]["allocatable"]["cpu"] == "32" for node in nodes)
 
 
-def test_an_eviction_of_ours_is_counted_exactly_once(bed: RealBed, namespace: str) -> None:
-    create(bed, namespace, a_workload("Deployment", 10))
-    pods = wait_until_ready(bed, namespace, 10)
+def test_an_eviction_of_ours_is_counted_exactly_once(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    create(control_plane, namespace, a_workload("Deployment", 10))
+    pods = wait_until_ready(control_plane, namespace, 10)
     assert all(ready_condition(pod)["lastTransitionTime"] for pod in pods)
     victim = pods[3]["metadata"]
 
-    bed.evict(namespace, victim["name"], uid=victim["uid"], user="spotalis")
+    control_plane.evict(namespace, victim["name"], uid=victim["uid"], user="spotalis")
 
-    ours = [e for e in bed.evictions("spotalis") if e.namespace == namespace]
+    ours = [e for e in control_plane.evictions("spotalis") if e.namespace == namespace]
     assert [(e.name, e.precondition_uid) for e in ours] == [(victim["name"], victim["uid"])]
-    assert [e for e in bed.evictions("admin") if e.namespace == namespace] == []
-    after = wait_until_ready(bed, namespace, 10)
+    assert [e for e in control_plane.evictions("admin") if e.namespace == namespace] == []
+    after = wait_until_ready(control_plane, namespace, 10)
     uids = {pod["metadata"]["uid"] for pod in pods}
     assert len(uids & {pod["metadata"]["uid"] for pod in after}) == 9
 
 
-def test_a_statefulset_comes_up_in_order_with_stable_names(bed: RealBed, namespace: str) -> None:
-    create(bed, namespace, a_workload("StatefulSet", 3, serviceName="web"))
-    pods = wait_until_ready(bed, namespace, 3)
+def test_a_statefulset_comes_up_in_order_with_stable_names(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    create(control_plane, namespace, a_workload("StatefulSet", 3, serviceName="web"))
+    pods = wait_until_ready(control_plane, namespace, 3)
     assert [pod["metadata"]["name"] for pod in pods] == ["web-0", "web-1", "web-2"]
     born = [pod["metadata"]["creationTimestamp"] for pod in pods]
     assert born == sorted(born)
 
 
-def test_a_disruption_budget_blocks_an_eviction_with_429(bed: RealBed, namespace: str) -> None:
-    create(bed, namespace, a_workload("Deployment", 2))
-    pods = wait_until_ready(bed, namespace, 2)
+def test_a_disruption_budget_blocks_an_eviction_with_429(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    create(control_plane, namespace, a_workload("Deployment", 2))
+    pods = wait_until_ready(control_plane, namespace, 2)
     budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
-    bed.request(
+    control_plane.request(
         "POST",
         budgets,
         {
@@ -145,113 +151,126 @@ def test_a_disruption_budget_blocks_an_eviction_with_429(bed: RealBed, namespace
         },
     )
     eventually(
-        lambda: bed.request("GET", f"{budgets}/web")["status"].get("currentHealthy") == 2,
+        lambda: control_plane.request("GET", f"{budgets}/web")["status"].get("currentHealthy") == 2,
         within=DEADLINE,
         what="the budget has seen both pods",
     )
 
     with pytest.raises(ApiError) as refusal:
-        bed.evict(namespace, pods[0]["metadata"]["name"], user="spotalis")
+        control_plane.evict(namespace, pods[0]["metadata"]["name"], user="spotalis")
 
     assert refusal.value.status == 429
     assert refusal.value.reason == "TooManyRequests"
     assert refusal.value.answer["details"]["causes"][0]["reason"] == "DisruptionBudget"
-    assert [e for e in bed.evictions("spotalis") if e.namespace == namespace] == []
-    tries = [e for e in bed.audit(user="spotalis", kind="pods/eviction") if e.code == 429]
+    assert [e for e in control_plane.evictions("spotalis") if e.namespace == namespace] == []
+    tries = [e for e in control_plane.audit(user="spotalis", kind="pods/eviction") if e.code == 429]
     assert [e.namespace for e in tries] == [namespace]
 
 
-def test_the_operator_user_may_evict_but_neither_delete_nor_read_secrets(bed: RealBed) -> None:
+def test_the_operator_user_may_evict_but_neither_delete_nor_read_secrets(
+    control_plane: ControlPlane,
+) -> None:
     for method, path in (
         ("DELETE", "/api/v1/namespaces/default/pods/any"),
         ("GET", "/api/v1/namespaces/default/secrets"),
         ("PATCH", "/api/v1/nodes/spot-1"),
     ):
         with pytest.raises(ApiError) as refusal:
-            bed.request(method, path, {} if method == "PATCH" else None, user="spotalis")
+            control_plane.request(method, path, {} if method == "PATCH" else None, user="spotalis")
         assert refusal.value.status == 403
-    assert bed.request("GET", "/api/v1/nodes", user="spotalis")["items"]
+    assert control_plane.request("GET", "/api/v1/nodes", user="spotalis")["items"]
     assert (
-        bed.kubectl("auth", "can-i", "create", "pods", "--subresource=eviction", user="spotalis")
+        control_plane.kubectl(
+            "auth", "can-i", "create", "pods", "--subresource=eviction", user="spotalis"
+        )
         == "yes\n"
     )
 
 
 @pytest.mark.parametrize("health", ["never-ready", "crash"])
-def test_a_pod_can_be_made_unwell_and_well_again(bed: RealBed, namespace: str, health: str) -> None:
-    create(bed, namespace, a_workload("Deployment", 1))
-    [pod] = wait_until_ready(bed, namespace, 1)
+def test_a_pod_can_be_made_unwell_and_well_again(
+    control_plane: ControlPlane, namespace: str, health: str
+) -> None:
+    create(control_plane, namespace, a_workload("Deployment", 1))
+    [pod] = wait_until_ready(control_plane, namespace, 1)
     path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
     annotation = "testbed.spotalis.io/health"
 
-    bed.request("PATCH", path, {"metadata": {"annotations": {annotation: health}}})
+    control_plane.request("PATCH", path, {"metadata": {"annotations": {annotation: health}}})
     eventually(
-        lambda: ready_condition(bed.request("GET", path))["status"] == "False",
+        lambda: ready_condition(control_plane.request("GET", path))["status"] == "False",
         within=DEADLINE,
         what=f"{path} is not ready",
     )
-    container = bed.request("GET", path)["status"]["containerStatuses"][0]
+    container = control_plane.request("GET", path)["status"]["containerStatuses"][0]
     is_crashing = container["state"].get("waiting", {}).get("reason") == "CrashLoopBackOff"
     assert is_crashing == (health == "crash")
 
-    bed.request("PATCH", path, {"metadata": {"annotations": {annotation: None}}})
-    wait_until_ready(bed, namespace, 1)
+    control_plane.request("PATCH", path, {"metadata": {"annotations": {annotation: None}}})
+    wait_until_ready(control_plane, namespace, 1)
 
 
-def test_a_slow_pod_and_a_pending_one_do_not_hold_up_others(bed: RealBed, namespace: str) -> None:
+def test_a_slow_pod_and_a_pending_one_do_not_hold_up_others(
+    control_plane: ControlPlane, namespace: str
+) -> None:
     slow = {"testbed.spotalis.io/ready-after": "1h"}
-    create(bed, namespace, a_workload("Deployment", 2, slow))
+    create(control_plane, namespace, a_workload("Deployment", 2, slow))
     stuck = a_workload("StatefulSet", 1, {"testbed.spotalis.io/health": "pending"})
     stuck["spec"]["serviceName"] = "web"
-    create(bed, namespace, stuck)
+    create(control_plane, namespace, stuck)
     eventually(
-        lambda: [p["spec"].get("nodeName") is not None for p in bed.pods(namespace)] == [True] * 3,
+        lambda: (
+            [p["spec"].get("nodeName") is not None for p in control_plane.pods(namespace)]
+            == [True] * 3
+        ),
         within=DEADLINE,
         what="three bound pods",
     )
     quick: Json = a_workload("Deployment", 1)["spec"]["template"]
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "quick"}, "spec": quick["spec"]}
-    bed.request("POST", f"/api/v1/namespaces/{namespace}/pods", body)
-    eventually(lambda: bed.ready_pods(namespace), within=DEADLINE, what="the quick pod is ready")
-    assert [pod["metadata"]["name"] for pod in bed.ready_pods(namespace)] == ["quick"]
+    control_plane.request("POST", f"/api/v1/namespaces/{namespace}/pods", body)
+    eventually(
+        lambda: control_plane.ready_pods(namespace), within=DEADLINE, what="the quick pod is ready"
+    )
+    assert [pod["metadata"]["name"] for pod in control_plane.ready_pods(namespace)] == ["quick"]
 
 
-def test_a_removed_node_takes_its_pods_with_it(bed: RealBed, namespace: str) -> None:
-    [name] = bed.add_nodes(spot=1, labels={"pool": namespace})
+def test_a_removed_node_takes_its_pods_with_it(control_plane: ControlPlane, namespace: str) -> None:
+    [name] = control_plane.add_nodes(spot=1, labels={"pool": namespace})
     workload = a_workload("Deployment", 3)
     workload["spec"]["template"]["spec"]["nodeSelector"] = {"pool": namespace}
-    create(bed, namespace, workload)
-    lost = {pod["metadata"]["uid"] for pod in wait_until_ready(bed, namespace, 3)}
+    create(control_plane, namespace, workload)
+    lost = {pod["metadata"]["uid"] for pod in wait_until_ready(control_plane, namespace, 3)}
 
-    bed.remove_nodes(name)
+    control_plane.remove_nodes(name)
 
     def replaced() -> bool:
-        pods = bed.pods(namespace)
+        pods = control_plane.pods(namespace)
         return len(pods) == 3 and not lost & {pod["metadata"]["uid"] for pod in pods}
 
     eventually(replaced, within=DEADLINE, what="three new pods")
-    bed.add_nodes(spot=1, labels={"pool": namespace})
-    wait_until_ready(bed, namespace, 3)
+    control_plane.add_nodes(spot=1, labels={"pool": namespace})
+    wait_until_ready(control_plane, namespace, 3)
 
 
-def test_a_node_can_lose_its_readiness_and_get_it_back(bed: RealBed) -> None:
-    [name] = bed.add_nodes(on_demand=1)
+def test_a_node_can_lose_its_readiness_and_get_it_back(control_plane: ControlPlane) -> None:
+    [name] = control_plane.add_nodes(on_demand=1)
     path = f"/api/v1/nodes/{name}"
     for health, status in (("not-ready", "False"), (None, "True")):
         change = {"metadata": {"annotations": {"testbed.spotalis.io/health": health}}}
-        bed.request("PATCH", path, change)
+        control_plane.request("PATCH", path, change)
 
         def has_status(wanted: str = status) -> bool:
-            node = bed.request("GET", path)
+            node = control_plane.request("GET", path)
             tainted = any("not-ready" in t["key"] for t in node["spec"].get("taints", []))
             return ready_condition(node)["status"] == wanted and tainted == (wanted == "False")
 
         eventually(has_status, within=DEADLINE, what=f"Ready is {status}")
-    bed.remove_nodes(name)
+    control_plane.remove_nodes(name)
 
 
 def test_pod_creations_of_replicasets_reach_a_registered_webhook(
-    bed: RealBed, namespace: str, tmp_path: Path
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
     reviews = []
 
@@ -272,65 +291,71 @@ def test_pod_creations_of_replicasets_reach_a_registered_webhook(
     thread.start()
     try:
         url = f"https://127.0.0.1:{server.server_address[1]}/mutate"
-        bed.register_webhook(url, authority.cert_pem.bytes())
-        create(bed, namespace, a_workload("Deployment", 1))
+        control_plane.register_webhook(url, authority.cert_pem.bytes())
+        create(control_plane, namespace, a_workload("Deployment", 1))
 
         def is_called() -> bool:
-            for pod in bed.ready_pods(namespace):
-                bed.evict(namespace, pod["metadata"]["name"])
+            for pod in control_plane.ready_pods(namespace):
+                control_plane.evict(namespace, pod["metadata"]["name"])
             return bool(reviews)
 
         eventually(is_called, within=DEADLINE, what="the webhook is called")
-        wait_until_ready(bed, namespace, 1)  # it fails, and is ignored
+        wait_until_ready(control_plane, namespace, 1)  # it fails, and is ignored
         assert {path.partition("?")[0] for path in reviews} == {"/mutate"}
     finally:
         kind = "mutatingwebhookconfigurations"
-        bed.request("DELETE", f"/apis/admissionregistration.k8s.io/v1/{kind}/spotalis")
+        control_plane.request("DELETE", f"/apis/admissionregistration.k8s.io/v1/{kind}/spotalis")
         server.shutdown()
         thread.join()
         server.server_close()
 
 
 def test_the_api_server_can_be_restarted_and_takes_other_limits(
-    bed: RealBed, namespace: str
+    control_plane: ControlPlane, namespace: str
 ) -> None:
-    before = len(bed.audit())
-    bed.restart_api_server(extra_args=["--max-requests-inflight=77"])
-    arguments = Path(f"/proc/{bed.pids()['kube-apiserver']}/cmdline").read_bytes().split(b"\0")
+    before = len(control_plane.audit())
+    control_plane.restart_api_server(extra_args=["--max-requests-inflight=77"])
+    arguments = (
+        Path(f"/proc/{control_plane.pids()['kube-apiserver']}/cmdline").read_bytes().split(b"\0")
+    )
     assert b"--max-requests-inflight=77" in arguments
-    create(bed, namespace, a_workload("Deployment", 2))
-    wait_until_ready(bed, namespace, 2)
-    assert len(bed.audit()) > before
+    create(control_plane, namespace, a_workload("Deployment", 2))
+    wait_until_ready(control_plane, namespace, 2)
+    assert len(control_plane.audit()) > before
 
 
-def test_a_paused_scheduler_binds_nothing_until_it_goes_on(bed: RealBed, namespace: str) -> None:
-    bed.pause("kube-scheduler")
+def test_a_paused_scheduler_binds_nothing_until_it_goes_on(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    control_plane.pause("kube-scheduler")
     try:
-        create(bed, namespace, a_workload("Deployment", 1))
-        eventually(lambda: bed.pods(namespace), within=DEADLINE, what="a pod")
-        state = Path(f"/proc/{bed.pids()['kube-scheduler']}/stat").read_text()
+        create(control_plane, namespace, a_workload("Deployment", 1))
+        eventually(lambda: control_plane.pods(namespace), within=DEADLINE, what="a pod")
+        state = Path(f"/proc/{control_plane.pids()['kube-scheduler']}/stat").read_text()
         assert state.rpartition(")")[2].split()[0] == "T"
-        assert "nodeName" not in bed.pods(namespace)[0]["spec"]
+        assert "nodeName" not in control_plane.pods(namespace)[0]["spec"]
     finally:
-        bed.resume("kube-scheduler")
-    wait_until_ready(bed, namespace, 1)
+        control_plane.resume("kube-scheduler")
+    wait_until_ready(control_plane, namespace, 1)
 
 
-def test_the_controller_manager_can_be_away_and_come_back(bed: RealBed, namespace: str) -> None:
-    bed.stop_process("kube-controller-manager")
-    assert "kube-controller-manager" not in bed.pids()
-    create(bed, namespace, a_workload("Deployment", 2))
-    assert bed.pods(namespace) == []
-    bed.start_process("kube-controller-manager")
-    wait_until_ready(bed, namespace, 2)
+def test_the_controller_manager_can_be_away_and_come_back(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    control_plane.stop_process("kube-controller-manager")
+    assert "kube-controller-manager" not in control_plane.pids()
+    create(control_plane, namespace, a_workload("Deployment", 2))
+    assert control_plane.pods(namespace) == []
+    control_plane.start_process("kube-controller-manager")
+    wait_until_ready(control_plane, namespace, 2)
 
 
 def test_two_beds_run_side_by_side_and_stopping_leaves_no_process(
-    bed: RealBed, tmp_path: Path
+    control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    config = BedConfig(ready_after=0, gone_after=0, users={"reader": ["readers"]})
-    with RealBed.boot(tmp_path / "second", config) as second:
-        assert second.server != bed.server
+    config = ControlPlaneConfig(ready_after=0, gone_after=0, users={"reader": ["readers"]})
+    with ControlPlane.boot(tmp_path / "second", config) as second:
+        assert second.server != control_plane.server
         assert second.request("GET", "/api/v1/nodes")["items"] == []
         assert second.add_nodes(on_demand=1) == ["on-demand-1"]
         with pytest.raises(ApiError) as refusal:
@@ -341,15 +366,16 @@ def test_two_beds_run_side_by_side_and_stopping_leaves_no_process(
         assert all(is_alive(pid) for pid in pids)
     assert not any(is_alive(pid) for pid in pids)
     second.stop()  # a second time does nothing
-    assert all(is_alive(pid) for pid in bed.pids().values())
+    assert all(is_alive(pid) for pid in control_plane.pids().values())
 
 
 def test_a_bed_ends_with_the_process_that_booted_it_even_if_that_is_killed(tmp_path: Path) -> None:
     binaries_or_skip()
     program = (
-        "import sys, time; from pathlib import Path; from tests.support.real_bed import RealBed\n"
-        "bed = RealBed.boot(Path(sys.argv[1]))\n"
-        "print(*bed.pids().values(), flush=True)\n"
+        "import sys, time; from pathlib import Path\n"
+        "from tests.support.control_plane import ControlPlane\n"
+        "control_plane = ControlPlane.boot(Path(sys.argv[1]))\n"
+        "print(*control_plane.pids().values(), flush=True)\n"
         "time.sleep(600)\n"
     )
     process = subprocess.Popen(

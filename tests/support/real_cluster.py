@@ -12,7 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,13 +24,23 @@ from spotalis.app.clock import SystemClock
 from spotalis.kube.client import Client
 from spotalis.kube.config.access import load
 from spotalis.kube.http import HttpTransport
-from tests.support.bed import Answer, Bed
-from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
+from tests.support.cluster import Answer, TestCluster
+from tests.support.control_plane import (
+    ControlPlane,
+    ControlPlaneConfig,
+    binaries_or_skip,
+)
 from tests.support.free_ports import PortClaim, claim_ports
 from tests.support.https_posts import answering
-from tests.support.real_bed import BedConfig, RealBed, binaries_or_skip
+from tests.support.operator_replicas import (
+    FAILED_OPEN,
+    LEASE_PATH,
+    AcceptedEviction,
+    OperatorInstance,
+    OperatorReplicas,
+)
+from tests.support.scenarios import Scenario, ScenarioRunner
 from tests.support.spreader import spreading
-from tests.support.stage import Play, Scenario
 
 ROOT = Path(__file__).parents[2]
 RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
@@ -41,25 +51,25 @@ ENDS_SECONDS = 60.0
 """For an orderly end, which takes up to 15 s by promise."""
 NOBODY = 3
 """Number of the port of a scenario's claim where nobody listens, unless several replicas do."""
-BED_CONFIG = BedConfig(ready_after=1.0, gone_after=1.0, rbac=RBAC)
+CONTROL_PLANE_CONFIG = ControlPlaneConfig(ready_after=1.0, gone_after=1.0, rbac=RBAC)
 """Kubelets that need 1 s to Ready and 1 s to go, as performance.md measures with."""
 
 
-class OnRealControlPlane(Bed):
-    """A :class:`RealBed`, in a scenario's words."""
+class RealTestCluster(TestCluster):
+    """A :class:`ControlPlane`, in a scenario's words."""
 
     namespace = "default"
     user = "spotalis"
     slack = 4.0
 
-    def __init__(self, bed: RealBed, folder: Path, ports: PortClaim) -> None:
-        self.plane = bed
+    def __init__(self, control_plane: ControlPlane, folder: Path, ports: PortClaim) -> None:
+        self.plane = control_plane
         """The control plane itself: to be disturbed."""
         self.api_server_restarts = False
         """Said by a story that does this: a starting API server refuses until it has the roles."""
         self._folder = folder
         self._ports = ports
-        self._crew: RealCrew | None = None
+        self._operators: RealOperatorReplicas | None = None
         self._transport: HttpTransport | None = None
         self._webhook = 0
 
@@ -76,7 +86,7 @@ class OnRealControlPlane(Bed):
             await self._transport.close()
 
     @asynccontextmanager
-    async def injector(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
+    async def mutating_webhook(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
         """An HTTPS server of its own."""
 
         def said(path: str, body: bytes) -> tuple[int, bytes]:
@@ -87,21 +97,21 @@ class OnRealControlPlane(Bed):
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:
-        """One replica, ready and heeded by the API server when the block begins."""
+        """One instance, ready and heeded by the API server when the block begins."""
         async with self._running(self._ports.ports[0], [self._ports], flags):
             yield
 
     @asynccontextmanager
-    async def crew(self, count: int, *flags: str) -> AsyncIterator[RealCrew]:
+    async def operators(self, count: int, *flags: str) -> AsyncIterator[RealOperatorReplicas]:
         """So many replicas behind one address, ready and heeded when the block begins."""
         claims = [claim_ports() for _ in range(count)]
         front = self._ports.ports[3]
         try:
             async with (
                 spreading(front, [claim.ports[0] for claim in claims]),
-                self._running(front, claims, flags) as crew,
+                self._running(front, claims, flags) as operators,
             ):
-                yield crew
+                yield operators
         finally:
             for claim in claims:
                 claim.release()
@@ -109,29 +119,31 @@ class OnRealControlPlane(Bed):
     @asynccontextmanager
     async def _running(
         self, webhook: int, claims: Sequence[PortClaim], flags: tuple[str, ...]
-    ) -> AsyncIterator[RealCrew]:
+    ) -> AsyncIterator[RealOperatorReplicas]:
         self._webhook = webhook
-        self._register(self._ports.ports[NOBODY] if self.webhook_away else webhook)
+        self._register(self._ports.ports[NOBODY] if self.webhook_unreachable else webhook)
         kubeconfig = self.plane.kubeconfig("spotalis")
-        self._crew = crew = RealCrew(self.api, self.plane, self.user)
+        self._operators = operators = RealOperatorReplicas(self.api, self.plane, self.user)
         try:
             for number, claim in enumerate(claims):
                 log = self._folder / f"operator-{number}.log"
-                crew.replicas.append(RealReplica(kubeconfig, claim.ports, log, flags))
-            for replica in crew.replicas:
-                await self.until(
-                    replica.is_ready,
-                    f"the operator is ready (log: {replica.log})",
+                operators.instances.append(
+                    RealOperatorInstance(kubeconfig, claim.ports, log, flags)
+                )
+            for instance in operators.instances:
+                await self.wait_until(
+                    instance.is_ready,
+                    f"the operator is ready (log: {instance.log})",
                     within=READY_SECONDS,
                 )
-            if not self.webhook_away:
+            if not self.webhook_unreachable:
                 await self._until_heeded()
-            yield crew
+            yield operators
         finally:
-            for replica in crew.replicas:
-                await replica.terminate()
-        for replica in crew.replicas:
-            assert replica.exit_code in (0, -signal.SIGKILL), f"exited with {replica.exit_code}"
+            for instance in operators.instances:
+                await instance.terminate()
+        for instance in operators.instances:
+            assert instance.exit_code in (0, -signal.SIGKILL), f"exited with {instance.exit_code}"
         refused = self.refused()
         assert self.api_server_restarts or not refused, (
             f"not granted by build/k8s/rbac.yaml: {refused}"
@@ -143,21 +155,21 @@ class OnRealControlPlane(Bed):
             entry["clientConfig"] = {"url": f"https://127.0.0.1:{port}/mutate"}
         self.plane.apply([configuration])
 
-    async def webhook_back(self) -> None:
+    async def restore_webhook(self) -> None:
         """Its address is put right."""
-        self.webhook_away = False
+        self.webhook_unreachable = False
         self._register(self._webhook)
         await self._until_heeded()
 
     async def _until_heeded(self) -> None:
-        crew = self._crew
-        assert crew is not None
-        await self.until(lambda: self._heeded(crew), "the API server calls the webhook")
+        operators = self._operators
+        assert operators is not None
+        await self.wait_until(lambda: self._heeded(operators), "the API server calls the webhook")
 
     async def kill_operator(self) -> None:
         """SIGKILL."""
-        assert self._crew is not None
-        await self._crew.replicas[0].kill()
+        assert self._operators is not None
+        await self._operators.instances[0].kill()
         # Its successor has to wait out the Lease; a crash is not what this figure is about.
         await self.api.raw("DELETE", LEASE_PATH)
 
@@ -165,21 +177,21 @@ class OnRealControlPlane(Bed):
         """From the audit log."""
         return [e.name for e in self.plane.evictions(self.user) if e.namespace == self.namespace]
 
-    def evicted_at(self) -> list[datetime]:
+    def eviction_times(self) -> list[datetime]:
         """From the audit log."""
         events = self.plane.evictions(self.user)
         return [e.received for e in events if e.namespace == self.namespace]
 
-    def evictions_refused(self) -> int:
+    def count_refused_evictions(self) -> int:
         """From the audit log."""
         asked = self.plane.audit(user=self.user, verb="create", kind="pods/eviction")
         return sum(e.code >= 300 for e in asked if e.namespace == self.namespace)
 
-    async def status_word(self, name: str) -> str:
+    async def get_status_reason(self, name: str) -> str:
         """From /metrics of those that run."""
-        assert self._crew is not None
-        for replica in self._crew.replicas:
-            for labels, value in (await replica.samples("spotalis_workload_status")).items():
+        assert self._operators is not None
+        for instance in self._operators.instances:
+            for labels, value in (await instance.samples("spotalis_workload_status")).items():
                 said = dict(re.findall(r'(\w+)="([^"]*)"', labels))
                 if value and (said["namespace"], said["workload"]) == (self.namespace, name):
                     return str(said["reason"])
@@ -208,7 +220,7 @@ class OnRealControlPlane(Bed):
         """First the nodes, so that no pod is bound to one that goes next."""
         await asyncio.to_thread(self.plane.remove_nodes, *nodes)
 
-    async def _heeded(self, crew: RealCrew) -> bool:
+    async def _heeded(self, operators: RealOperatorReplicas) -> bool:
         """Let the API server admit a pod that will never be, until our webhook has been asked."""
         pod = {
             "apiVersion": "v1",
@@ -229,10 +241,10 @@ class OnRealControlPlane(Bed):
         }
         path = f"/api/v1/namespaces/{self.namespace}/pods"
         await self.api.raw("POST", path, pod, query=(("dryRun", "All"),))
-        return any([await replica.asked() for replica in crew.replicas])
+        return any([await instance.asked() for instance in operators.instances])
 
 
-class RealReplica(Replica):
+class RealOperatorInstance(OperatorInstance):
     """``python -m spotalis controller`` as a process of its own."""
 
     def __init__(
@@ -288,9 +300,9 @@ class RealReplica(Replica):
         """Whether it has answered a review."""
         return sum((await self.samples("spotalis_webhook_requests_total")).values()) > 0
 
-    def successor(self) -> RealReplica:
+    def successor(self) -> RealOperatorInstance:
         """A new process in its place, once it has ended."""
-        return RealReplica(*self._started_with)
+        return RealOperatorInstance(*self._started_with)
 
     async def terminate(self) -> None:
         """SIGTERM, if it still runs."""
@@ -312,33 +324,33 @@ class RealReplica(Replica):
         self._process.send_signal(signal.SIGCONT)
 
 
-class RealCrew(Crew):
+class RealOperatorReplicas(OperatorReplicas):
     """Processes behind one address."""
 
-    def __init__(self, api: Client, bed: RealBed, user: str) -> None:
+    def __init__(self, api: Client, control_plane: ControlPlane, user: str) -> None:
         self.api = api
-        self.plane = bed
+        self.plane = control_plane
         self._user = user
-        self.replicas: list[RealReplica] = []
+        self.instances: list[RealOperatorInstance] = []
 
-    def moved(self) -> list[Moved]:
-        """From the audit log; the User-Agent names the replica."""
+    def evictions(self) -> list[AcceptedEviction]:
+        """From the audit log; the User-Agent names the instance."""
         return [
-            Moved(e.received, e.timestamp, e.user_agent.partition("(")[2].rstrip(")"))
+            AcceptedEviction(e.received, e.timestamp, e.user_agent.partition("(")[2].rstrip(")"))
             for e in self.plane.evictions(self._user)
         ]
 
-    async def ways(self) -> Counter[str]:
+    async def forward_results(self) -> Counter[str]:
         """From /metrics of those that run."""
         ways: Counter[str] = Counter()
-        for replica in self.replicas:
+        for instance in self.instances:
             for labels, count in (
-                await replica.samples("spotalis_webhook_forwarded_total")
+                await instance.samples("spotalis_webhook_forwarded_total")
             ).items():
                 ways[labels.removeprefix('result="').rstrip('"')] += int(count)
         return ways
 
-    def unanswered(self) -> list[str]:
+    def unanswered_pods(self) -> list[str]:
         """From the audit log's annotations."""
         return [
             event.name or event.namespace
@@ -356,24 +368,30 @@ def _read(url: str) -> str:
         return ""
 
 
-def playing(folder: Path) -> Iterator[Play]:
-    """A control plane of the scenario's own, gone afterwards."""
+def scenario_runner(folder: Path) -> ScenarioRunner:
+    """Return a function that runs a scenario on a real control plane of its own.
+
+    The control plane keeps its files in ``folder`` and stops when the scenario ends. Skips the test
+    if the binaries of the control plane are missing and cannot be built.
+    """
     binaries = binaries_or_skip()
 
-    def play(scenario: Scenario) -> None:
-        async def on_stage(bed: RealBed) -> None:
-            stage = OnRealControlPlane(bed, folder, ports)
-            await stage.open()
+    def run(scenario: Scenario) -> None:
+        async def on_cluster(control_plane: ControlPlane) -> None:
+            cluster = RealTestCluster(control_plane, folder, ports)
+            await cluster.open()
             try:
-                await scenario(stage)
+                await scenario(cluster)
             finally:
-                await stage.close()
+                await cluster.close()
 
         ports = claim_ports()
         try:
-            with RealBed.boot(folder / "bed", BED_CONFIG, binaries=binaries) as bed:
-                asyncio.run(on_stage(bed))
+            with ControlPlane.boot(
+                folder / "control-plane", CONTROL_PLANE_CONFIG, binaries=binaries
+            ) as control_plane:
+                asyncio.run(on_cluster(control_plane))
         finally:
             ports.release()
 
-    yield play
+    return run

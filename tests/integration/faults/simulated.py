@@ -6,6 +6,8 @@ The simulation's oracle watches every one of these stories too: floor, evict-onl
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -42,6 +44,26 @@ def enacted(script: Callable[[World], Awaitable[None]], **changes: Any) -> Outco
     outcome = enact(story(**changes), script)
     assert not outcome.broken, "\n".join([*outcome.trace, *outcome.broken])
     return outcome
+
+
+def simulated(**changes: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """Run a test in the simulation: the coroutine gets a ``world`` with one workload in it.
+
+    ``changes`` are those of :func:`story`. The test fails if an invariant was broken meanwhile.
+    """
+
+    def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+        @functools.wraps(test)
+        def run(**arguments: Any) -> None:
+            enacted(lambda world: test(world=world, **arguments), **changes)
+
+        signature = inspect.signature(test)
+        others = [each for name, each in signature.parameters.items() if name != "world"]
+        # pytest reads the names of fixtures from the signature; ``world`` is not one of them.
+        run.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
+        return run
+
+    return decorate
 
 
 async def settled(world: World, evictions: int, *, within: float = 120.0) -> None:

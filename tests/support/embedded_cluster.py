@@ -6,7 +6,7 @@ import asyncio
 import json
 import random  # noqa: TID251  # seeded
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -25,16 +25,22 @@ from spotalis.web.exposition import Snapshot
 from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import PeerRejected, PeerUnreachable
 from spotalis.webhook.webhook_configuration import webhook_configuration
-from tests.support.bed import Answer, Bed
-from tests.support.crew import FAILED_OPEN, LEASE_PATH, Crew, Moved, Replica
-from tests.support.stage import Play, Scenario
+from tests.support.cluster import Answer, TestCluster
+from tests.support.operator_replicas import (
+    FAILED_OPEN,
+    LEASE_PATH,
+    AcceptedEviction,
+    OperatorInstance,
+    OperatorReplicas,
+)
+from tests.support.scenarios import Scenario
 
 NETWORK_SECONDS = 0.0005
 """One way between two replicas."""
 WRITE_VERBS = frozenset({"create", "update", "patch", "delete"})
 
 
-class OnEmbeddedCluster(Bed):
+class EmbeddedTestCluster(TestCluster):
     """An :class:`EmbeddedCluster` in virtual time, in a scenario's words."""
 
     namespace = "default"
@@ -44,34 +50,34 @@ class OnEmbeddedCluster(Bed):
         self._clock = clock
         self._dice = random.Random(seed)
         self._started = 0
-        self._replicas: list[EmbeddedReplica] = []
+        self._instances: list[EmbeddedOperatorInstance] = []
         self._reviews = 0
         self.settings: dict[str, Any] = {}
         """Fields of ``ControllerConfiguration`` that differ from the defaults."""
         self._others: dict[str, Answer] = {}
         """Other webhooks, by URL."""
-        self.cluster = EmbeddedCluster(
+        self.embedded = EmbeddedCluster(
             clock=clock, rng=self._dice, webhook=self._review, timing=timing
         )
-        self.transport = self.cluster.transport(self.user)
+        self.transport = self.embedded.transport(self.user)
         """Of the operator that was started last: faults can be ordered on it."""
-        self.api = Client(self.cluster.transport("admin"), clock=clock, rng=self._dice)
+        self.api = Client(self.embedded.transport("admin"), clock=clock, rng=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
         """What the API server reaches at a webhook's address: the replicas, in turn."""
         if (other := self._others.get(str(target.get("url")))) is not None:
             return json.dumps(other(json.loads(body))).encode()
-        if self.webhook_away:
+        if self.webhook_unreachable:
             raise ConnectionRefusedError("nobody listens there")
-        serving = [replica for replica in self._replicas if replica.operator.synced.is_set()]
+        serving = [instance for instance in self._instances if instance.operator.synced.is_set()]
         if not serving:
             raise ConnectionRefusedError("no operator is running")
         self._reviews += 1
-        replica = serving[self._reviews % len(serving)]
-        return await replica.serve(replica.operator.admission.handle, body)
+        instance = serving[self._reviews % len(serving)]
+        return await instance.serve(instance.operator.admission.handle, body)
 
     @asynccontextmanager
-    async def injector(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
+    async def mutating_webhook(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
         """Called in this process."""
         url = f"https://other-{len(self._others)}.invalid/"
         self._others[url] = answer
@@ -79,28 +85,28 @@ class OnEmbeddedCluster(Bed):
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:
-        """One replica, ready when the block begins."""
-        async with self.crew(1, *flags):
+        """One instance, ready when the block begins."""
+        async with self.operators(1, *flags):
             yield
 
     @asynccontextmanager
-    async def crew(self, count: int, *flags: str) -> AsyncIterator[EmbeddedCrew]:
+    async def operators(self, count: int, *flags: str) -> AsyncIterator[EmbeddedOperatorReplicas]:
         """So many replicas, all ready when the block begins, one of them leading."""
-        crew = EmbeddedCrew(self)
+        operators = EmbeddedOperatorReplicas(self)
         for _ in range(count):
-            replica = await self._start(flags, alone=count == 1)
-            crew.replicas.append(replica)
+            instance = await self._start(flags, alone=count == 1)
+            operators.instances.append(instance)
         try:
-            yield crew
-            for replica in crew.replicas:
-                if replica.running.done() and not replica.running.cancelled():
-                    await replica.running
+            yield operators
+            for instance in operators.instances:
+                if instance.running.done() and not instance.running.cancelled():
+                    await instance.running
         finally:
-            for replica in crew.replicas:
-                if not replica.running.done():
-                    await replica.terminate()
+            for instance in operators.instances:
+                if not instance.running.done():
+                    await instance.terminate()
 
-    async def _start(self, flags: Sequence[str], *, alone: bool) -> EmbeddedReplica:
+    async def _start(self, flags: Sequence[str], *, alone: bool) -> EmbeddedOperatorInstance:
         self._started += 1
         settings = replace(_set_by(flags), identity=f"operator-{self._started}_0")
         excluded = settings.namespaces.excluded | {settings.namespace}
@@ -108,31 +114,31 @@ class OnEmbeddedCluster(Bed):
         settings = replace(settings, **self.settings)
         await self._register(sorted(excluded))
         user = self.user if alone else f"{self.user}/{settings.identity}"
-        replica = EmbeddedReplica(self, settings, user, self._clock, self._dice)
-        self.transport = replica.transport
-        await replica.operator.synced.wait()
-        self._replicas.append(replica)
-        return replica
+        instance = EmbeddedOperatorInstance(self, settings, user, self._clock, self._dice)
+        self.transport = instance.transport
+        await instance.operator.synced.wait()
+        self._instances.append(instance)
+        return instance
 
     def scraped(self) -> Snapshot:
         """What a scrape of the running operator would read."""
-        return Report(self._replicas[0].operator, self._clock).snapshot()
+        return Report(self._instances[0].operator, self._clock).snapshot()
 
     async def kill_operator(self) -> None:
         """Cancel everything it does, at once; nothing is released."""
-        await self._replicas[0].kill()
+        await self._instances[0].kill()
         await self.api.raw("DELETE", LEASE_PATH)
 
-    def at(self, address: str) -> EmbeddedReplica | None:
-        """The replica that listens there."""
+    def at(self, address: str) -> EmbeddedOperatorInstance | None:
+        """The instance that listens there."""
         return next(
-            (one for one in self._replicas if one.operator.elector.address == address), None
+            (one for one in self._instances if one.operator.elector.address == address), None
         )
 
-    def gone(self, replica: EmbeddedReplica) -> None:
+    def gone(self, instance: EmbeddedOperatorInstance) -> None:
         """It does not serve any more."""
-        if replica in self._replicas:
-            self._replicas.remove(replica)
+        if instance in self._instances:
+            self._instances.remove(instance)
 
     async def _register(self, excluded: list[str]) -> None:
         registered = webhook_configuration(
@@ -147,50 +153,50 @@ class OnEmbeddedCluster(Bed):
 
     def evictions(self) -> list[str]:
         """From the audit log."""
-        found = self.cluster.audit.evictions()
+        found = self.embedded.audit.evictions()
         return [e.name for e in found if self._is_ours(e) and e.namespace == self.namespace]
 
-    def evicted_at(self) -> list[datetime]:
+    def eviction_times(self) -> list[datetime]:
         """From the audit log."""
-        found = self.cluster.audit.evictions()
+        found = self.embedded.audit.evictions()
         return [e.at for e in found if self._is_ours(e) and e.namespace == self.namespace]
 
-    def evictions_refused(self) -> int:
+    def count_refused_evictions(self) -> int:
         """From the audit log."""
         return sum(
             entry.code >= 300
-            for entry in self.cluster.audit.find(verb="create", kind="pods/eviction")
+            for entry in self.embedded.audit.find(verb="create", kind="pods/eviction")
             if self._is_ours(entry) and entry.namespace == self.namespace
         )
 
-    async def status_word(self, name: str) -> str:
+    async def get_status_reason(self, name: str) -> str:
         """From what a scrape would read."""
-        for replica in self._replicas:
-            for row in Report(replica.operator, self._clock).snapshot().workloads:
+        for instance in self._instances:
+            for row in Report(instance.operator, self._clock).snapshot().workloads:
                 if (row.namespace, row.workload) == (self.namespace, name):
                     return row.reason
         return ""
 
-    async def webhook_back(self) -> None:
+    async def restore_webhook(self) -> None:
         """The way to it is free."""
-        self.webhook_away = False
+        self.webhook_unreachable = False
 
     def _is_ours(self, entry: AuditEntry) -> bool:
-        """Each replica of several is a user of its own, so that the audit log tells them apart."""
+        """Each instance of several is a user of its own, so that the audit log tells them apart."""
         return entry.user == self.user or entry.user.startswith(f"{self.user}/")
 
     def writes(self) -> list[tuple[str, str]]:
         """From the audit log."""
         return [
             (entry.verb, entry.plural + (f"/{entry.subresource}" if entry.subresource else ""))
-            for entry in self.cluster.audit.find()
+            for entry in self.embedded.audit.find()
             if self._is_ours(entry)
             if entry.verb in WRITE_VERBS and entry.plural != "leases"
         ]
 
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
         """From the fleet."""
-        return await self.cluster.fleet.add(
+        return await self.embedded.fleet.add(
             spot=spot, on_demand=on_demand, cpu="32", memory="128Gi"
         )
 
@@ -201,7 +207,7 @@ class OnEmbeddedCluster(Bed):
     async def reclaim(self, *nodes: str) -> None:
         """Each with its pods."""
         for node in nodes:
-            await self.cluster.fleet.reclaim(node)
+            await self.embedded.fleet.reclaim(node)
 
 
 def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
@@ -214,43 +220,43 @@ def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
     return Sources(environment={}, flags=given).load().settings.controller
 
 
-class EmbeddedReplica(Replica):
+class EmbeddedOperatorInstance(OperatorInstance):
     """An :class:`Operator` with what a process has around it."""
 
     def __init__(
         self,
-        stage: OnEmbeddedCluster,
+        cluster: EmbeddedTestCluster,
         settings: ControllerConfiguration,
         user: str,
         clock: VirtualClock,
         rng: random.Random,
     ) -> None:
         self.identity = settings.identity
-        self.ways: Counter[str] = Counter()
-        self.verdicts: Counter[str] = Counter()
+        self.forward_results: Counter[str] = Counter()
+        self.admission_results: Counter[str] = Counter()
         """What its answers to reviews were."""
-        self.dead_to: set[str] = set()
+        self.unreachable_addresses: set[str] = set()
         """Addresses that it gets no answer from."""
-        self._stage = stage
+        self._cluster = cluster
         self._serving: set[asyncio.Task[bytes]] = set()
-        self.transport = stage.cluster.transport(user)
+        self.transport = cluster.embedded.transport(user)
         self.operator = Operator(
             self.transport,
             settings=settings,
             clock=clock,
             rng=rng,
             peer_client=self,
-            on_forward=lambda way: self.ways.update([way]),
-            on_admission=lambda result: self.verdicts.update([result]),
+            on_forward=lambda way: self.forward_results.update([way]),
+            on_admission=lambda result: self.admission_results.update([result]),
         )
         self.operator.elector.address = f"{settings.identity}:9443"
         self.running = asyncio.create_task(self.operator.run())
 
     async def send(self, address: str, body: bytes) -> bytes:
-        """What the network does with a review for the leader."""
-        if address in self.dead_to:
+        """Send an admission request to the leader, as the network does."""
+        if address in self.unreachable_addresses:
             await asyncio.sleep(3600)
-        leader = self._stage.at(address)
+        leader = self._cluster.at(address)
         if leader is None:
             raise PeerUnreachable("connection refused")
         await asyncio.sleep(NETWORK_SECONDS)
@@ -282,7 +288,7 @@ class EmbeddedReplica(Replica):
     async def terminate(self) -> None:
         """In the order of :class:`spotalis.app.process.Process`."""
         await self.operator.stop_moving()
-        self._stage.gone(self)
+        self._cluster.gone(self)
         if self._serving:
             await asyncio.wait(self._serving)
         await self.operator.release()
@@ -290,7 +296,7 @@ class EmbeddedReplica(Replica):
 
     async def kill(self) -> None:
         """Cancel everything it does, at once; nothing is released."""
-        self._stage.gone(self)
+        self._cluster.gone(self)
         await self._end()
 
     async def _end(self) -> None:
@@ -300,43 +306,42 @@ class EmbeddedReplica(Replica):
             task.cancel()
 
 
-class EmbeddedCrew(Crew):
+class EmbeddedOperatorReplicas(OperatorReplicas):
     """Replicas in this process."""
 
-    def __init__(self, stage: OnEmbeddedCluster) -> None:
-        self.api = stage.api
-        self._stage = stage
-        self.replicas: list[EmbeddedReplica] = []
+    def __init__(self, cluster: EmbeddedTestCluster) -> None:
+        self.api = cluster.api
+        self._cluster = cluster
+        self.instances: list[EmbeddedOperatorInstance] = []
 
-    def moved(self) -> list[Moved]:
+    def evictions(self) -> list[AcceptedEviction]:
         """From the audit log."""
         return [
-            Moved(entry.at, entry.at, entry.user.partition("/")[2])
-            for entry in self._stage.cluster.audit.evictions()
+            AcceptedEviction(entry.at, entry.at, entry.user.partition("/")[2])
+            for entry in self._cluster.embedded.audit.evictions()
         ]
 
-    async def ways(self) -> Counter[str]:
+    async def forward_results(self) -> Counter[str]:
         """As counted by the production code."""
-        return sum((replica.ways for replica in self.replicas), Counter())
+        return sum((instance.forward_results for instance in self.instances), Counter())
 
-    def unanswered(self) -> list[str]:
+    def unanswered_pods(self) -> list[str]:
         """From the audit log's annotations."""
         return [
             entry.name
-            for entry in self._stage.cluster.audit.find(verb="create", kind="pods")
+            for entry in self._cluster.embedded.audit.find(verb="create", kind="pods")
             if any(key.startswith(FAILED_OPEN) for key in entry.annotations)
         ]
 
 
-def playing(seed: int = 0, epoch: datetime = EPOCH, timing: Timing | None = None) -> Iterator[Play]:
-    """A cluster of the scenario's own, in virtual time from ``epoch`` on."""
+def run_scenario(
+    scenario: Scenario, *, seed: int = 0, epoch: datetime = EPOCH, timing: Timing | None = None
+) -> None:
+    """Run a scenario on an embedded cluster of its own, in virtual time from ``epoch`` on."""
 
-    def play(scenario: Scenario) -> None:
-        async def on_stage(clock: VirtualClock) -> None:
-            stage = OnEmbeddedCluster(clock, seed, timing)
-            async with stage.cluster:
-                await scenario(stage)
+    async def on_new_cluster(clock: VirtualClock) -> None:
+        cluster = EmbeddedTestCluster(clock, seed, timing)
+        async with cluster.embedded:
+            await scenario(cluster)
 
-        run(on_stage, epoch=epoch)
-
-    yield play
+    run(on_new_cluster, epoch=epoch)

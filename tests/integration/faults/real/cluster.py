@@ -1,9 +1,9 @@
-"""A stage for single faults on the real control plane: processes, each behind a fault proxy.
+"""A cluster for single faults on the real control plane: processes, each behind a fault proxy.
 
-Stories share a bed and touch each other nowhere: each has a namespace for its workloads, one for
-its operators (Lease, ledgers, certificate), and a webhook configuration. A story is that of
-``tests/integration/faults/stage.py``: a workload of 5, all on on-demand, floor 2, two moves at
-once, that its owner then wants on spot; 3 evictions, however it is disturbed.
+Tests share a control plane and do not affect each other: each has a namespace for its workloads,
+one for its operators (Lease, ledgers, certificate), and a webhook configuration. The workload is
+that of ``tests/integration/faults/simulated.py``: 5 replicas on on-demand, floor 2, two moves at
+once. Its owner then wants them on spot; that takes 3 evictions, whatever the fault.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from spotalis.model.decision import Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod
 from spotalis.model.transport import Request
-from tests.support.bed import Wishes
+from tests.support.cluster import policy
+from tests.support.control_plane import ControlPlane
 from tests.support.fault_proxy import (
     FaultProxy,
     Order,
@@ -34,14 +35,13 @@ from tests.support.fault_proxy import (
     undisturbed,
 )
 from tests.support.free_ports import claim_ports
-from tests.support.real_bed import RealBed
-from tests.support.real_stage import (
+from tests.support.real_cluster import (
     RBAC,
     READY_SECONDS,
     WEBHOOK,
-    OnRealControlPlane,
-    RealCrew,
-    RealReplica,
+    RealOperatorInstance,
+    RealOperatorReplicas,
+    RealTestCluster,
 )
 from tests.support.spreader import spreading
 
@@ -85,7 +85,7 @@ RIGHTS: list[dict[str, Any]] = [
 """The manifests' rights name one webhook configuration; here every story has its own."""
 
 
-class Process(RealReplica):
+class ProxiedOperator(RealOperatorInstance):
     """An operator, and what lies between it and the API server."""
 
     proxy: FaultProxy
@@ -99,14 +99,14 @@ class Process(RealReplica):
         return None
 
 
-class Stage(OnRealControlPlane):
-    """A story's own part of a bed."""
+class FaultTestCluster(RealTestCluster):
+    """A story's own part of a control_plane."""
 
-    def __init__(self, bed: RealBed, folder: Path, namespace: str) -> None:
-        super().__init__(bed, folder, claim_ports())
+    def __init__(self, control_plane: ControlPlane, folder: Path, namespace: str) -> None:
+        super().__init__(control_plane, folder, claim_ports())
         self.namespace = namespace
         self.home = f"{namespace}-home"
-        self.processes: list[Process] = []
+        self.processes: list[ProxiedOperator] = []
         self._stack = AsyncExitStack()
         self._backends: list[int] = []
 
@@ -148,7 +148,7 @@ class Stage(OnRealControlPlane):
             entry["namespaceSelector"]["matchExpressions"].append(here)
         return [*own, webhook]
 
-    async def start(self, *flags: str, order: Order = undisturbed) -> Process:
+    async def start(self, *flags: str, order: Order = undisturbed) -> ProxiedOperator:
         """One more operator behind a proxy of its own, ready and asked for reviews."""
         proxy = await self._stack.enter_async_context(
             fault_proxy(self.plane.server, self.plane.ca_file)
@@ -160,7 +160,7 @@ class Stage(OnRealControlPlane):
         kubeconfig = proxy.write_kubeconfig(
             self.plane.kubeconfig("spotalis"), self._folder / f"{name}.kubeconfig"
         )
-        process = Process(
+        process = ProxiedOperator(
             kubeconfig,
             claim.ports,
             self._folder / f"{name}.log",
@@ -173,14 +173,16 @@ class Stage(OnRealControlPlane):
         )
         process.proxy = proxy
         self.processes.append(process)
-        await self.until(process.is_ready, f"ready (log: {process.log})", within=READY_SECONDS)
+        await self.wait_until(process.is_ready, f"ready (log: {process.log})", within=READY_SECONDS)
         self.offer(claim.ports[0])
-        crew = RealCrew(self.api, self.plane, self.user)
-        crew.replicas += self.processes  # a connection is kept: who is asked is not ours to say
-        await self.until(lambda: self._heeded(crew), "the webhook is called", within=20)
+        operators = RealOperatorReplicas(self.api, self.plane, self.user)
+        operators.instances += (
+            self.processes
+        )  # a connection is kept: who is asked is not ours to say
+        await self.wait_until(lambda: self._heeded(operators), "the webhook is called", within=20)
         return process
 
-    async def start_without_a_chance_to_lead(self) -> Process:
+    async def start_without_a_chance_to_lead(self) -> ProxiedOperator:
         """A standby for good: it answers reviews and may not write the Lease."""
         return await self.start(order=always(is_lease_write, answered(403, "not for you")))
 
@@ -188,7 +190,7 @@ class Stage(OnRealControlPlane):
         """Somebody there answers reviews as well."""
         self._backends.append(port)
 
-    async def succeed(self, *flags: str) -> Process:
+    async def succeed(self, *flags: str) -> ProxiedOperator:
         """A new operator after one that crashed; it need not wait for the Lease to run out."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.home}/leases/spotalis"
         await self.api.raw("DELETE", path)
@@ -196,9 +198,9 @@ class Stage(OnRealControlPlane):
 
     async def set_up(self, replicas: int = 5, floor: int = 2, moves: int = 2) -> None:
         """The workload, all on on-demand."""
-        wishes = Wishes(0, floor, {"max-moves-in-flight": str(moves)})
-        await self.deployment("web", replicas, wishes)
-        await self.settled("web", replicas, 0)
+        wishes = policy(0, floor, max_moves_in_flight=str(moves))
+        await self.create_deployment("web", replicas, wishes)
+        await self.wait_for_split("web", replicas, 0)
 
     async def prefer_others(self, pod: str) -> None:
         """Give a pod that is the first to go the slot of the last, and the other way round."""
@@ -229,14 +231,14 @@ class Stage(OnRealControlPlane):
 
     async def turned(self, percent: str, evictions: int, *, within: float = 90) -> None:
         """The workload of 5 is where its owner wants it, and it took so many evictions in all."""
-        await self.settled("web", *PERCENTS[percent], within=within)
+        await self.wait_for_split("web", *PERCENTS[percent], within=within)
         assert len(self.evictions()) == evictions, self.evictions()
 
     async def is_quiet(self, seconds: float = 3.0) -> None:
         """What has come to rest stays so."""
-        await self.stands_still("web", seconds=seconds)
+        await self.assert_unchanged("web", seconds=seconds)
 
-    async def gives(self, process: Process, reason: Reason, *, within: float = 60) -> None:
+    async def gives(self, process: ProxiedOperator, reason: Reason, *, within: float = 60) -> None:
         """Wait until an operator gives this reason for the workload's state."""
 
         async def so() -> bool:
@@ -245,9 +247,9 @@ class Stage(OnRealControlPlane):
         async def instead() -> str:
             return str(await process.reason())
 
-        await self.until(so, f"the reason is {reason}", within=within, instead=instead)
+        await self.wait_until(so, f"the reason is {reason}", within=within, instead=instead)
 
-    async def hears(self, process: Process, *, spot: int) -> None:
+    async def hears(self, process: ProxiedOperator, *, spot: int) -> None:
         """Wait until an operator has understood how many replicas its owner wants on spot."""
 
         async def so() -> bool:
@@ -257,9 +259,9 @@ class Stage(OnRealControlPlane):
                 for labels, value in samples.items()
             )
 
-        await self.until(so, f"{spot} are wanted on spot")
+        await self.wait_until(so, f"{spot} are wanted on spot")
 
-    async def leads(self, process: Process, *, within: float = 30) -> None:
+    async def leads(self, process: ProxiedOperator, *, within: float = 30) -> None:
         """Wait until an operator holds the Lease."""
 
         async def so() -> bool:
@@ -267,9 +269,9 @@ class Stage(OnRealControlPlane):
             answer = await self.api.raw("GET", path)
             return f'"holderIdentity":"{process.identity}"'.encode() in answer.body
 
-        await self.until(so, f"{process.identity} leads", within=within)
+        await self.wait_until(so, f"{process.identity} leads", within=within)
 
-    def evicted_by(self, process: Process) -> int:
+    def evicted_by(self, process: ProxiedOperator) -> int:
         """By the User-Agent in the audit log."""
         return sum(
             event.namespace == self.namespace and process.identity in event.user_agent
@@ -280,8 +282,8 @@ class Stage(OnRealControlPlane):
 class Floor:
     """The fewest replicas that ever served on on-demand while it looked, by a watch."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self, cluster: FaultTestCluster) -> None:
+        self._stage = cluster
         self._serving: set[str] = set()
         self.least = 0
 

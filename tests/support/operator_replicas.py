@@ -20,16 +20,16 @@ FAILED_OPEN = "failed-open.mutation.webhook.admission.k8s.io/"
 
 
 @dataclass(frozen=True)
-class Moved:
+class AcceptedEviction:
     """An eviction that the API server has accepted."""
 
     received: datetime
     answered: datetime
     identity: str
-    """Of the replica that asked."""
+    """Of the instance that asked."""
 
 
-class Replica(ABC):
+class OperatorInstance(ABC):
     """One of them."""
 
     identity: str
@@ -43,23 +43,23 @@ class Replica(ABC):
         """End it as a crash would, in mid-breath."""
 
 
-class Crew(ABC):
+class OperatorReplicas(ABC):
     """Replicas that the API server's reviews reach in turn."""
 
     api: Client
-    replicas: Sequence[Replica]
+    instances: Sequence[OperatorInstance]
 
     @abstractmethod
-    def moved(self) -> list[Moved]:
+    def evictions(self) -> list[AcceptedEviction]:
         """The evictions that replicas have brought about, in the order of their answers."""
 
     @abstractmethod
-    async def ways(self) -> Counter[str]:
+    async def forward_results(self) -> Counter[str]:
         """How reviews came to their decisions, over all living replicas."""
 
     @abstractmethod
-    def unanswered(self) -> list[str]:
-        """Pods that were created although no replica answered their review."""
+    def unanswered_pods(self) -> list[str]:
+        """Pods that were created although no instance answered their review."""
 
     async def lease(self) -> Lease | None:
         """The Lease as it is."""
@@ -69,9 +69,11 @@ class Crew(ABC):
         """As by hand."""
         await self.api.raw("DELETE", LEASE_PATH)
 
-    async def leader(self, *, other_than: Replica | None = None, within: float = 60.0) -> Replica:
-        """Wait until a replica (another than that one) holds the Lease."""
-        by_identity = {replica.identity: replica for replica in self.replicas}
+    async def leader(
+        self, *, other_than: OperatorInstance | None = None, within: float = 60.0
+    ) -> OperatorInstance:
+        """Wait until a instance (another than that one) holds the Lease."""
+        by_identity = {instance.identity: instance for instance in self.instances}
         async with asyncio.timeout(within):
             while True:
                 lease = await self.lease()
@@ -80,12 +82,12 @@ class Crew(ABC):
                     return holder
                 await asyncio.sleep(0.02)
 
-    def standbys(self, leader: Replica) -> list[Replica]:
+    def standbys(self, leader: OperatorInstance) -> list[OperatorInstance]:
         """The others."""
-        return [replica for replica in self.replicas if replica is not leader]
+        return [instance for instance in self.instances if instance is not leader]
 
 
-def takeovers(moved: Sequence[Moved]) -> list[str]:
+def takeovers(moved: Sequence[AcceptedEviction]) -> list[str]:
     """Who moved, one after the other; raises if two ever moved at the same time.
 
     Each change of mover must come after the last answer to the one before.

@@ -1,0 +1,611 @@
+"""A Kubernetes control plane on loopback: its processes, its folder, its users.
+
+etcd, the API server, the controller manager and the scheduler are the real ones; kwok plays nodes
+and kubelets. What tests ask of it is in real_bed.py.
+"""
+# ruff: noqa: TID251  # real processes live in real time and inherit the environment
+
+from __future__ import annotations
+
+import atexit
+import base64
+import contextlib
+import http.client
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from testbed import build
+from tests.support.api_requests import ApiError, ApiRequests, Json
+from tests.support.free_ports import PortClaim, claim_ports
+
+ProcessName = Literal["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"]
+"""The processes of a control plane, in the order in which they start."""
+
+_TESTBED = build.HERE
+_POLL = 0.04  # seconds between two looks
+_BOOT_TIMEOUT = 60.0  # seconds; it takes four on an idle machine
+
+_CONTROLLERS = (
+    "*"  # all but those that need a cloud, volumes, or a kubelet that sends heartbeats
+    ",-node-ipam-controller"
+    ",-service-lb-controller"
+    ",-node-route-controller"
+    ",-cloud-node-lifecycle-controller"
+    ",-persistentvolume-binder-controller"
+    ",-persistentvolume-attach-detach-controller"
+    ",-persistentvolume-expander-controller"
+    ",-ttl-controller"
+)
+
+# Ends the processes of the control plane if the process that booted it ends without stopping it
+# (because it was killed, for example). Reads one PID per line; "done" ends the guard. The end of
+# its input means that the parent process is gone.
+_GUARD = """
+import os, shutil, signal, sys
+pids = []
+for line in sys.stdin:
+    if line.strip() == "done":
+        sys.exit(0)
+    pids.append(int(line))
+for pid in pids:
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            if sys.argv[1] in file.read():
+                os.killpg(pid, signal.SIGKILL)
+    except OSError:
+        pass
+shutil.rmtree(os.path.join(sys.argv[1], "etcd"), ignore_errors=True)
+"""
+
+
+class ControlPlaneError(Exception):
+    """A process of the control plane failed; the message ends with the last lines of its log."""
+
+
+class KubectlError(ControlPlaneError):
+    """kubectl ended with a status other than 0; the message is what it complained of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlPlaneConfig:
+    """What may differ from control_plane to control_plane.
+
+    ready_after:  seconds from a pod's binding until it is Running and Ready.
+    gone_after:   seconds from a bound pod's deletion until it is gone.
+    rbac:         a YAML file, applied at boot, that gives the user "spotalis" its rights: service
+                  account "spotalis" in `namespace`. testbed/kubernetes/rbac.yaml by default.
+    namespace:    the operator's own namespace; created at boot. One other than "spotalis-system"
+                  needs an rbac file of its own.
+    users:        more users for RBAC tests: groups by user name. They have no rights of their own.
+    *_args:       more flags for a process, after its usual ones; the last of a single-valued flag
+                  wins, for example ("--max-requests-inflight=5",).
+    """
+
+    ready_after: float = 0.3
+    gone_after: float = 0.3
+    rbac: Path = _TESTBED / "kubernetes" / "rbac.yaml"
+    namespace: str = "spotalis-system"
+    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    etcd_args: Sequence[str] = ()
+    api_server_args: Sequence[str] = ()
+    controller_manager_args: Sequence[str] = ()
+    scheduler_args: Sequence[str] = ()
+    kwok_args: Sequence[str] = ()
+
+
+class ControlPlaneProcesses:
+    """One running control plane with everything it owns in one folder.
+
+    In the folder: `audit.log`, `logs/<process>.log`, `<user>.kubeconfig`, and what the processes
+    were given. The processes end with `stop`, with the `with` block, and with the Python process
+    that booted them, however that ends.
+
+    All methods may be called from several threads at once, but for those that start and stop
+    processes.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: ControlPlaneConfig,
+        binaries: Mapping[str, Path],
+        ports: PortClaim,
+    ) -> None:
+        """Prepares a control plane and starts nothing: use `boot`."""
+        self.folder = folder
+        self.config = config
+        self._binaries = binaries
+        self._claim = ports
+        self._etcd_port, self._peer_port, self._secure_port = ports.ports[:3]
+        self._processes: dict[ProcessName, subprocess.Popen[bytes]] = {}
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._tokens = {name: secrets.token_hex(16) for name in self._groups()}
+        self._api = ApiRequests(self._secure_port, self.ca_file, self._tokens)
+        self._api_server_args = tuple(config.api_server_args)
+
+    @classmethod
+    def boot(
+        cls,
+        folder: Path,
+        config: ControlPlaneConfig | None = None,
+        *,
+        binaries: Mapping[str, Path] | None = None,
+    ) -> Self:
+        """Starts a control plane in a folder and returns when it works: API, controllers, rights.
+
+        folder:    created if missing; data of an earlier control plane is removed first.
+        binaries:  paths by name; found, or built (minutes), by testbed/build.py if not given.
+        Raises:    ControlPlaneError with the end of a process's log; what build.obtain raises.
+        """
+        if binaries is None:
+            binaries = build.obtain(say_if_building)
+        folder = folder.resolve()
+        control_plane = cls(folder, config or ControlPlaneConfig(), binaries, claim_ports())
+        atexit.register(control_plane.stop)
+        try:
+            control_plane._start_everything()
+        except BaseException:
+            control_plane.stop()
+            raise
+        return control_plane
+
+    def stop(self) -> None:
+        """Ends every process at once (SIGKILL) and removes etcd's data; logs stay.
+
+        Returns when none is left. A second call does nothing.
+        """
+        atexit.unregister(self.stop)
+        self._api.close()
+        for process in self._processes.values():
+            _signal_group(process, signal.SIGKILL)
+        for process in self._processes.values():
+            process.wait()
+        self._processes.clear()
+        if self._guard is not None and self._guard.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._guard.stdin.write(b"done\n")
+                self._guard.stdin.close()
+            self._guard.wait()
+            self._guard = None
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+        self._claim.release()
+
+    def __enter__(self) -> Self:
+        """Returns the control_plane."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stops the control_plane."""
+        self.stop()
+
+    @property
+    def server(self) -> str:
+        """The API server's address: "https://127.0.0.1:<port>"."""
+        return f"https://127.0.0.1:{self._secure_port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The PEM file that a client of the API server must trust."""
+        return self.folder / "certificates" / "apiserver.crt"
+
+    def token(self, user: str) -> str:
+        """The bearer token of a user. Raises: KeyError if there is no such user."""
+        return self._tokens[user]
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        """The path of a user's kubeconfig file (CA and token inside; default namespace "default").
+
+        user:    "admin" (system:masters: every permission, exempt from priority and fairness),
+                 "spotalis" (the operator's service account with ControlPlaneConfig.rbac), or a user
+                 of ControlPlaneConfig.users.
+        Raises:  KeyError if there is no such user.
+        """
+        self.token(user)
+        return self.folder / f"{user}.kubeconfig"
+
+    def user_name(self, user: str) -> str:
+        """Return the full name of a user in the API server; unknown names stay as they are."""
+        if user == "spotalis":
+            return f"system:serviceaccount:{self.config.namespace}:spotalis"
+        return user
+
+    def kubectl(
+        self,
+        *arguments: str,
+        input: str | None = None,  # noqa: A002  # the word that subprocess uses
+        user: str = "admin",
+        timeout: float = 60.0,
+    ) -> str:
+        """Runs kubectl and returns what it printed. About 60 ms at least: `request` is faster.
+
+        Raises: KubectlError; subprocess.TimeoutExpired after `timeout` seconds.
+        """
+        answer = subprocess.run(
+            [
+                self._binaries["kubectl"],
+                f"--kubeconfig={self.kubeconfig(user)}",
+                f"--cache-dir={self.folder / 'kubectl-cache'}",
+                *arguments,
+            ],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=_clean_environment(),
+            check=False,
+        )
+        if answer.returncode != 0:
+            raise KubectlError(
+                f"kubectl {' '.join(arguments)}: {(answer.stderr or answer.stdout).strip()}"
+            )
+        return answer.stdout
+
+    def apply(self, manifest: str | Sequence[Json]) -> str:
+        """Applies manifests with kubectl: YAML text, or objects. Raises: KubectlError."""
+        if not isinstance(manifest, str):
+            manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifest)})
+        return self.kubectl("apply", "-f", "-", input=manifest)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | list[Any] | None = None,
+        *,
+        user: str = "admin",
+        content_type: str | None = None,
+        timeout: float = 30.0,
+    ) -> Json:
+        """Sends one request to the API server: see ApiRequests.request."""
+        return self._api.request(
+            method, path, body, user=user, content_type=content_type, timeout=timeout
+        )
+
+    def pids(self) -> dict[ProcessName, int]:
+        """The process ids of what has been started and not been stopped."""
+        return {name: process.pid for name, process in self._processes.items()}
+
+    def log(self, name: ProcessName) -> Path:
+        """The file that collects what a process prints, over all its restarts."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def start_process(self, name: ProcessName) -> None:
+        """Starts a process that `stop_process` has ended; does not wait until it works."""
+        if name in self._processes:
+            raise ControlPlaneError(f"{name} runs already")
+        self._start(name)
+
+    def stop_process(self, name: ProcessName, *, kill: bool = False) -> None:
+        """Ends one process and waits until it is gone: SIGTERM, after 10 s or if `kill` SIGKILL.
+
+        Raises: KeyError if it does not run.
+        """
+        process = self._processes[name]
+        if not kill:
+            _signal_group(process, signal.SIGCONT)  # a paused one would not hear it
+            _signal_group(process, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+        del self._processes[name]
+
+    def pause(self, name: ProcessName) -> None:
+        """Freezes a process (SIGSTOP): its connections stay open, and nothing answers."""
+        _signal_group(self._processes[name], signal.SIGSTOP)
+
+    def resume(self, name: ProcessName) -> None:
+        """Lets a paused process go on (SIGCONT)."""
+        _signal_group(self._processes[name], signal.SIGCONT)
+
+    def restart_api_server(
+        self, *, extra_args: Sequence[str] | None = None, kill: bool = False
+    ) -> None:
+        """Ends the API server and starts it again on the same port with the same certificate.
+
+        extra_args:  replaces ControlPlaneConfig.api_server_args from now on; None keeps them.
+        kill:        True: it crashes (SIGKILL), about 2 s in all; False: it ends its requests and
+                     watches first (SIGTERM), about 3 s.
+        Returns when it is ready. Raises: ControlPlaneError.
+        """
+        if extra_args is not None:
+            self._api_server_args = tuple(extra_args)
+        if "kube-apiserver" in self._processes:
+            self.stop_process("kube-apiserver", kill=kill)
+        self._start("kube-apiserver")
+        self._wait_for_api_server(time.monotonic() + _BOOT_TIMEOUT)
+
+    @property
+    def etcd_port(self) -> int:
+        """Where etcd listens for clients."""
+        return self._etcd_port
+
+    @contextlib.contextmanager
+    def another_api_server(self, etcd_port: int) -> Iterator[tuple[str, Path]]:
+        """A second API server on the same data, ready when the block begins.
+
+        etcd_port:  where it finds the data: of a link that can be stopped, for example.
+        Yields:     its address, and the file of its audit log.
+        """
+        port, audit_log = self._claim.ports[3], self.folder / "audit-of-another.log"
+        own = ("--etcd-servers=", "--secure-port=", "--audit-log-path=")
+        arguments = [a for a in self._arguments("kube-apiserver") if not a.startswith(own)]
+        places = (f"http://127.0.0.1:{etcd_port}", port, audit_log)
+        arguments += [f"{flag}{place}" for flag, place in zip(own, places, strict=True)]
+        audit_log.write_bytes(b"")
+        process = self._spawn("kube-apiserver", arguments, self.folder / "logs" / "another.log")
+        requests = ApiRequests(port, self.ca_file, self._tokens)
+        try:
+            deadline = time.monotonic() + _BOOT_TIMEOUT
+            self._wait(deadline, lambda: _is_ready(requests), "another API server is ready")
+            yield f"https://127.0.0.1:{port}", audit_log
+        finally:
+            requests.close()
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+    def _start_everything(self) -> None:
+        deadline = time.monotonic() + _BOOT_TIMEOUT
+        self._prepare_folder()
+        self._start_guard()
+        self._start("etcd")
+        self._start("kube-apiserver")
+        self._wait_for_api_server(deadline)
+        self._write_kubeconfigs()
+        self._start("kube-controller-manager")
+        self._start("kube-scheduler")
+        self._start("kwok")
+        self._ensure_namespace(self.config.namespace)
+        self.kubectl("apply", "-f", str(self.config.rbac))
+        self._wait(deadline, self._controllers_work, "the controllers work")
+
+    def _prepare_folder(self) -> None:
+        for part in ("etcd", "certificates", "logs"):
+            shutil.rmtree(self.folder / part, ignore_errors=True)
+        (self.folder / "logs").mkdir(parents=True)
+        (self.folder / "audit.log").write_bytes(b"")
+        lines = [
+            f'{token},{self.user_name(name)},{name},"{",".join(self._groups()[name])}"\n'
+            for name, token in self._tokens.items()
+        ]
+        self._write_secret("tokens.csv", "".join(lines))
+        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,  # the one it reads EC keys in
+            serialization.NoEncryption(),
+        )
+        self._write_secret("service-account.key", key.decode())
+        stages = (_TESTBED / "kwok" / "stages.yaml").read_text()
+        for name, seconds in (
+            ("ready-after", self.config.ready_after),
+            ("gone-after", self.config.gone_after),
+        ):
+            stages, count = re.subn(
+                rf"durationMilliseconds: \d+ # {name}$",
+                f"durationMilliseconds: {round(seconds * 1000)}",
+                stages,
+                flags=re.MULTILINE,
+            )
+            if count != 1:
+                raise ControlPlaneError(f"stages.yaml marks {name} {count} times instead of once")
+        (self.folder / "stages.yaml").write_text(stages)
+
+    def _groups(self) -> dict[str, Sequence[str]]:
+        """The groups of every user, by the control plane's name for it."""
+        namespace = self.config.namespace
+        return {
+            **self.config.users,
+            "admin": ["system:masters"],
+            "system:kube-controller-manager": ["system:masters"],
+            "system:kube-scheduler": ["system:masters"],
+            "kwok": ["system:masters"],
+            "spotalis": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
+        }
+
+    def _write_secret(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+
+    def _write_kubeconfigs(self) -> None:
+        authority = base64.b64encode(self.ca_file.read_bytes()).decode()
+        for name, token in self._tokens.items():
+            cluster = {"server": self.server, "certificate-authority-data": authority}
+            kubeconfig = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "control_plane", "cluster": cluster}],
+                "users": [{"name": name, "user": {"token": token}}],
+                "contexts": [
+                    {"name": "control_plane", "context": {"cluster": "control_plane", "user": name}}
+                ],
+                "current-context": "control_plane",
+            }
+            self._write_secret(f"{name}.kubeconfig", json.dumps(kubeconfig, indent=1))
+
+    def _start_guard(self) -> None:
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _GUARD, str(self.folder)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _start(self, name: ProcessName) -> None:
+        self._processes[name] = self._spawn(name, self._arguments(name), self.log(name))
+
+    def _spawn(
+        self, name: ProcessName, arguments: Sequence[str], log_file: Path
+    ) -> subprocess.Popen[bytes]:
+        with log_file.open("ab") as log:
+            process = subprocess.Popen(
+                [self._binaries[name], *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=_clean_environment(),
+                start_new_session=True,
+            )
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.stdin.write(f"{process.pid}\n".encode())
+            self._guard.stdin.flush()
+        return process
+
+    def _arguments(self, name: ProcessName) -> list[str]:
+        folder = self.folder
+        client = f"http://127.0.0.1:{self._etcd_port}"
+        peer = f"http://127.0.0.1:{self._peer_port}"
+        key = folder / "service-account.key"
+        match name:
+            case "etcd":
+                return [
+                    f"--data-dir={folder / 'etcd'}",
+                    "--unsafe-no-fsync",
+                    "--log-level=warn",
+                    f"--listen-client-urls={client}",
+                    f"--advertise-client-urls={client}",
+                    f"--listen-peer-urls={peer}",
+                    f"--initial-advertise-peer-urls={peer}",
+                    f"--initial-cluster=default={peer}",
+                    *self.config.etcd_args,
+                ]
+            case "kube-apiserver":
+                return [
+                    f"--etcd-servers={client}",
+                    f"--secure-port={self._secure_port}",
+                    "--bind-address=127.0.0.1",
+                    "--advertise-address=127.0.0.1",
+                    f"--cert-dir={folder / 'certificates'}",
+                    f"--service-account-issuer={self.server}",
+                    f"--service-account-key-file={key}",
+                    f"--service-account-signing-key-file={key}",
+                    f"--token-auth-file={folder / 'tokens.csv'}",
+                    "--authorization-mode=RBAC",
+                    "--service-cluster-ip-range=10.0.0.0/24",
+                    "--disable-admission-plugins=ServiceAccount",
+                    "--endpoint-reconciler-type=none",
+                    f"--audit-policy-file={_TESTBED / 'kubernetes' / 'audit-policy.yaml'}",
+                    f"--audit-log-path={folder / 'audit.log'}",
+                    "--audit-log-mode=blocking",
+                    "--audit-log-maxsize=0",  # one file, never rotated
+                    "--shutdown-watch-termination-grace-period=1s",  # else open watches outlive it
+                    *self._api_server_args,
+                ]
+            case "kube-controller-manager":
+                return [
+                    f"--kubeconfig={folder / 'system:kube-controller-manager.kubeconfig'}",
+                    "--leader-elect=false",
+                    "--secure-port=0",
+                    f"--service-account-private-key-file={key}",
+                    f"--root-ca-file={self.ca_file}",
+                    "--kube-api-qps=500",
+                    "--kube-api-burst=1000",
+                    f"--controllers={_CONTROLLERS}",
+                    "--node-monitor-grace-period=10h",  # kwok's nodes send no heartbeats
+                    *self.config.controller_manager_args,
+                ]
+            case "kube-scheduler":
+                return [
+                    f"--kubeconfig={folder / 'system:kube-scheduler.kubeconfig'}",
+                    "--leader-elect=false",
+                    "--secure-port=0",
+                    "--kube-api-qps=500",
+                    "--kube-api-burst=1000",
+                    *self.config.scheduler_args,
+                ]
+            case "kwok":
+                return [
+                    f"--kubeconfig={folder / 'kwok.kubeconfig'}",
+                    "--manage-all-nodes",
+                    f"--config={folder / 'stages.yaml'}",
+                    "--cidr=10.128.0.1/9",
+                    "--node-ip=127.0.0.1",
+                    "--node-lease-duration-seconds=0",
+                    *self.config.kwok_args,
+                ]
+
+    def _wait_for_api_server(self, deadline: float) -> None:
+        self._api.close()
+        self._wait(deadline, lambda: _is_ready(self._api), "the API server is ready")
+
+    def _controllers_work(self) -> bool:
+        """True once the controller manager has published the root CA: all its caches are filled."""
+        try:
+            self.request("GET", "/api/v1/namespaces/default/configmaps/kube-root-ca.crt")
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
+
+    def _ensure_namespace(self, name: str) -> None:
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        try:
+            self.request("POST", "/api/v1/namespaces", namespace)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+    def _wait(self, deadline: float, check: Callable[[], bool], what: str) -> None:
+        while not check():
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise ControlPlaneError(
+                        f"{name} ended with {process.returncode} before {what}:\n{self._tail(name)}"
+                    )
+            if time.monotonic() > deadline:
+                tails = "\n".join(f"{name}:\n{self._tail(name)}" for name in self._processes)
+                raise ControlPlaneError(f"not within {_BOOT_TIMEOUT:g} s: {what}\n{tails}")
+            time.sleep(_POLL)
+
+    def _tail(self, name: ProcessName) -> str:
+        lines = self.log(name).read_text(errors="replace").splitlines()
+        return "\n".join(lines[-12:])
+
+
+def _is_ready(requests: ApiRequests) -> bool:
+    try:
+        requests.request("GET", "/readyz", user="admin", timeout=2)
+    except (ApiError, OSError, http.client.HTTPException):
+        return False
+    return True
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Sends a signal to a process and its children, if it has not been waited for yet."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+
+
+def _clean_environment() -> dict[str, str]:
+    """The environment without proxies and without another cluster's kubeconfig."""
+    unwanted = {"KUBECONFIG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+    return {name: value for name, value in os.environ.items() if name.upper() not in unwanted}
+
+
+def say_if_building(line: str) -> None:
+    """Passes on to standard error what build.obtain says, but for what was there already."""
+    if not line.startswith("have"):
+        print(line, file=sys.stderr, flush=True)

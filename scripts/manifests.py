@@ -37,11 +37,11 @@ CLUSTER_WIDE = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconf
 """What has no namespace; rights to all else can be given namespace by namespace."""
 
 _NAMESPACED = f"""{_MADE}# Spotalis with rights in the namespace `{MANAGED}` alone, which must
-# be there before. For others than this one: docs/install/install.md, "Rights in some namespaces".
+# be there before. For others than this one: docs/install/namespaced.md.
 """
 _MANAGED = f"""{_MADE}# What Spotalis may do in a namespace that it manages:
 # `kubectl -n NAMESPACE apply -f managed-namespace.yaml`. The rest of what is to be done for it:
-# docs/install/install.md, "Rights in some namespaces".
+# docs/install/namespaced.md.
 """
 
 Json = dict[str, Any]

@@ -1,0 +1,64 @@
+"""Mutants of the webhook that unit tests and integration tests must find."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import mutant, scenario
+
+WEBHOOK_MUTANTS = (
+    mutant(
+        "the webhook denies pods",
+        "webhook/admission_review.py",
+        '{"uid": uid, "allowed": True}',
+        '{"uid": uid, "allowed": bool(patch)}',
+        scenario("basic", "what_is_not_opted_in_is_untouched"),
+    ),
+    mutant(
+        "pods are rejected while the webhook is down",
+        "webhook/webhook_configuration.py",
+        '"failurePolicy": "Ignore"',
+        '"failurePolicy": "Fail"',
+        "tests/unit/webhook/test_webhook_configuration.py",
+    ),
+    mutant(
+        "a patch replaces the pod's own values",
+        "webhook/pod_patch.py",
+        '    if present is None:\n        return [{"op": "add", "path": path, "value": dict',
+        '    if present != wanted:\n        return [{"op": "add", "path": path, "value": dict',
+        "tests/unit/webhook/test_pod_patch.py",
+    ),
+    mutant(
+        "a dry run reserves a slot",
+        "webhook/admission.py",
+        "        if not request.dry_run:\n            self._reserve",
+        "        if request.uid:\n            self._reserve",
+        "tests/integration/test_dry_runs.py",
+    ),
+    mutant(
+        "a reservation outlives the arrival of its pod",
+        "controller/reservations.py",
+        'from now on its own event counts it."""\n        self._drop(owner, review)',
+        'from now on its own event counts it."""\n        self.find(owner, review)',
+        "tests/integration/test_dry_runs.py",
+    ),
+    mutant(
+        "a scale-down deletes the lowest slot first",
+        "webhook/pod_patch.py",
+        "str(BASE_DELETION_COST - placement.slot)",
+        "str(BASE_DELETION_COST + placement.slot)",
+        scenario("scaling", "6_to_2_to_12_needs_no_eviction"),
+    ),
+    mutant(
+        "TLS 1.2 is accepted",
+        "webhook/serving_certificate.py",
+        "        self.context = _front(minimum_version)",
+        "        self.context = _front(ssl.TLSVersion.TLSv1_2)",
+        "tests/unit/webhook/test_serving_certificate.py",
+    ),
+    mutant(
+        "any update of the owner ends the webhook's wait",
+        "webhook/admission.py",
+        "while _seen(observed, owner, request.name) >= found.owner_replicas:",
+        "if _seen(observed, owner, request.name) >= found.owner_replicas:",
+        "tests/integration/scenarios/test_neighbours.py",
+    ),
+)

@@ -27,7 +27,7 @@ pods, and by one that did before it lost the Lease as it was then: join it with
 `spotalis_leader_election_status == 1` on `instance`.
 
 `reason` is a word of [the reasons](../README.md#reasons), each with a page of its own.
-`workload_type` is `deployment` or `statefulset`; `capacity_type` and `toward` are `spot`,
+`workload_type` is `deployment` or `statefulset`; `capacity_type` and `target` are `spot`,
 `on-demand` or `unknown`; `state` is `ready`, `pending` or `desired`. With Prometheus Operator set
 `honorLabels: true`, or `namespace` becomes `exported_namespace`.
 

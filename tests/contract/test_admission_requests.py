@@ -154,7 +154,7 @@ class Stage:
 
     def forget(self, who: str) -> None:
         """All places are free again."""
-        self.operator._reservations.keep(self.owners[who]["metadata"]["uid"], 0)
+        self.operator._reservations.trim(self.owners[who]["metadata"]["uid"], 0)
 
     async def post(self, body: bytes) -> Reply:
         return await self._caller.ask("POST", "/mutate", body)

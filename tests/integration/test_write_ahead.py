@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from spotalis.controller.ledger import PREFIX
+from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import (
     DELIVER,
@@ -106,7 +106,7 @@ async def test_each_eviction_stands_in_the_ledger_and_then_the_pods_are_listed_a
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 1, max_moves_in_flight="2"))
         await cluster.wait_for_split("web", 6, 0)
-        ledger = PREFIX + (await cluster.get_workload("Deployment", "web")).uid
+        ledger = LEDGER_PREFIX + (await cluster.get_workload("Deployment", "web")).uid
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await cluster.wait_for_split("web", 3, 3)
     assert len(wire.evictions()) == 3
@@ -161,7 +161,7 @@ async def test_a_ledger_of_another_version_lets_nobody_go(cluster: TestCluster, 
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 1))
         await cluster.wait_for_split("web", 6, 0)
-        name = PREFIX + (await cluster.get_workload("Deployment", "web")).uid
+        name = LEDGER_PREFIX + (await cluster.get_workload("Deployment", "web")).uid
         ledger = {
             "metadata": {"name": name, "labels": {LEDGER_LABEL: "true"}},
             "data": {"ledger": '{"schema":99}'},

@@ -15,10 +15,10 @@ from spotalis.planner import ledger as production
 from tests.model.ledger_world import Bounds, Design
 
 
-def _withdraw_whatever_is_ours(ledger: Ledger, *, sender: str, refused: Iterable[str]) -> Ledger:
+def _withdraw_whatever_is_ours(ledger: Ledger, *, instance: str, refused: Iterable[str]) -> Ledger:
     """A refusal that forgets that another may have sent it before."""
     gone = set(refused)
-    kept = (i for i in ledger.intents if i.pod not in gone or i.sender != sender)
+    kept = (i for i in ledger.intents if i.pod not in gone or i.instance != instance)
     return msgspec.structs.replace(ledger, intents=tuple(kept))
 
 
@@ -26,7 +26,7 @@ def _authorise_unready_unweighed(
     ledger: Ledger, *, living: Set[str], floor_pods: Set[str], floor: int
 ) -> tuple[Intent, ...]:
     """As if a pod that is not ready now could not be ready when its eviction arrives."""
-    weighed = production.authorise(ledger, living=living, floor_pods=floor_pods, floor=floor)
+    weighed = production.authorize(ledger, living=living, floor_pods=floor_pods, floor=floor)
     unready = living - floor_pods
     return tuple(i for i in ledger.intents if i in weighed or i.pod in unready)
 
@@ -95,7 +95,7 @@ CASES = (  # some 60 s of one core
     ),
     Case(
         name="N", says="J, but what is not ready is sent unweighed",
-        design=Design(authorise=_authorise_unready_unweighed),
+        design=Design(authorize=_authorise_unready_unweighed),
         bounds=Bounds(processes=1, crashes=0, births=0), steps=13,
     ),
     Case(

@@ -1,6 +1,6 @@
 """A workload, its ledger, and processes that evict: everything that can happen, step by step.
 
-What decides is production code: ``without_unsent``, ``prepare``, ``authorise`` and ``withdraw`` of
+What decides is production code: ``drop_unsent``, ``prepare``, ``authorize`` and ``withdraw`` of
 ``spotalis.planner.ledger``. What is modelled here is what surrounds it: pods, requests that travel
 for as long as they like, processes that stop at the worst moment, and the designs that were not
 built (:class:`Design`), so that one sees what each rule is there for.
@@ -66,9 +66,9 @@ class Mark(NamedTuple):
     """An intent, small enough to be kept millions of times."""
 
     pod: int
-    sender: int
-    tries: int = 1
-    taken: bool = False
+    instance: int
+    attempts: int = 1
+    taken_over: bool = False
 
 
 Marks: TypeAlias = tuple[Mark, ...]
@@ -144,7 +144,7 @@ class Design:
     drops_unsent: bool = False
     """Remember what was sent, and strike what was written and never sent on the next look."""
     prepare: Prepare = production.prepare
-    authorise: Authorise = production.authorise
+    authorize: Authorise = production.authorize
     withdraw: Withdraw = production.withdraw
 
 
@@ -300,7 +300,7 @@ class _Rules:
             for size in range(0 if world.ledger else 1, self._bounds.batch + 1):
                 for wanted in combinations(new, size):
                     # Its caches show what has ended, or not yet; and it may take everything to be
-                    # over that has (planner/settlement.py strikes nothing else).
+                    # over that has (planner/resolution.py strikes nothing else).
                     for known in {ended, frozenset[int]()}:
                         left = tuple(mark for mark in ledger if mark.pod not in known)
                         marks = _prepared(self._design.prepare, left, process.name, wanted)
@@ -325,7 +325,9 @@ class _Rules:
             )
         written = process._replace(phase=Phase.WRITTEN, read_empty=False)
         again = tuple(
-            mark.pod for mark in process.marks if mark.taken and mark.pod in _living(world.pods)
+            mark.pod
+            for mark in process.marks
+            if mark.taken_over and mark.pod in _living(world.pods)
         )
         if self._design.resends_unlisted and again:
             written = written._replace(phase=Phase.SENDING, marks=(), queue=again)
@@ -340,7 +342,7 @@ class _Rules:
         return Step(f"{_name(process)} {says}", _with_process(world, index, _or_done(after)))
 
     def _authorised(self, world: World, process: Process) -> Process:
-        allowed = _authorised(self._design.authorise, process.marks, world.pods, self._bounds.floor)
+        allowed = _authorised(self._design.authorize, process.marks, world.pods, self._bounds.floor)
         living = _living(world.pods)
         refused = {mark.pod for mark in process.marks if mark.pod in living} - set(allowed)
         return process._replace(queue=allowed, refused=tuple(sorted(refused)), foreign=0)
@@ -384,7 +386,7 @@ class _Rules:
             for size in range(1, self._bounds.batch + 1):
                 for wanted in combinations(_living(left), size):
                     marks = tuple(Mark(pod, process.name) for pod in wanted)
-                    allowed = _authorised(self._design.authorise, marks, left, self._bounds.floor)
+                    allowed = _authorised(self._design.authorize, marks, left, self._bounds.floor)
                     # A loss that a cache does not show yet counts as one after it.
                     late = seen != world.pods and self._bounds.events > world.events
                     after = process._replace(phase=Phase.SENDING, queue=allowed, foreign=int(late))
@@ -480,10 +482,10 @@ def _intent(mark: Mark) -> Intent:
     return Intent(
         pod=str(mark.pod),
         name=f"p{mark.pod}",
-        toward=NodeType.SPOT,
-        sender=str(mark.sender),
-        tries=mark.tries,
-        taken=mark.taken,
+        target=NodeType.SPOT,
+        instance=str(mark.instance),
+        attempts=mark.attempts,
+        taken_over=mark.taken_over,
     )
 
 
@@ -493,31 +495,32 @@ def _ledger(marks: Marks) -> Ledger:
 
 def _marks(ledger: Ledger) -> Marks:
     return tuple(
-        Mark(int(i.pod), int(i.sender), min(i.tries, _MOST_TRIES), i.taken) for i in ledger.intents
+        Mark(int(i.pod), int(i.instance), min(i.attempts, _MOST_TRIES), i.taken_over)
+        for i in ledger.intents
     )
 
 
 @cache
-def _prepared(prepare: Prepare, marks: Marks, sender: int, wanted: Pods) -> Marks:
+def _prepared(prepare: Prepare, marks: Marks, instance: int, wanted: Pods) -> Marks:
     return _marks(
         prepare(
             _ledger(marks),
-            sender=str(sender),
-            wanted=[_intent(Mark(pod, sender)) for pod in wanted],
+            instance=str(instance),
+            wanted=[_intent(Mark(pod, instance)) for pod in wanted],
         )
     )
 
 
 @cache
-def _without_unsent(marks: Marks, sender: int, sent: Pods) -> Marks:
+def _without_unsent(marks: Marks, instance: int, sent: Pods) -> Marks:
     return _marks(
-        production.without_unsent(_ledger(marks), sender=str(sender), sent=set(map(str, sent)))
+        production.drop_unsent(_ledger(marks), instance=str(instance), sent=set(map(str, sent)))
     )
 
 
 @cache
-def _authorised(authorise: Authorise, marks: Marks, pods: Pods, floor: int) -> Pods:
-    allowed = authorise(
+def _authorised(authorize: Authorise, marks: Marks, pods: Pods, floor: int) -> Pods:
+    allowed = authorize(
         _ledger(marks),
         living={str(pod) for pod in _living(pods)},
         floor_pods={str(pod) for pod, status in enumerate(pods) if status is Status.READY},
@@ -527,8 +530,8 @@ def _authorised(authorise: Authorise, marks: Marks, pods: Pods, floor: int) -> P
 
 
 @cache
-def _withdrawn(withdraw: Withdraw, marks: Marks, sender: int, refused: Pods) -> Marks:
-    return _marks(withdraw(_ledger(marks), sender=str(sender), refused=map(str, refused)))
+def _withdrawn(withdraw: Withdraw, marks: Marks, instance: int, refused: Pods) -> Marks:
+    return _marks(withdraw(_ledger(marks), instance=str(instance), refused=map(str, refused)))
 
 
 @cache
@@ -569,8 +572,8 @@ def _renamed(world: World, order: Sequence[int]) -> World:
 
     def renamed(marks: Marks) -> Marks:
         living = [
-            Mark(new[pod], names.get(sender, _DEAD), tries, taken)
-            for pod, sender, tries, taken in marks
+            Mark(new[pod], names.get(instance, _DEAD), tries, taken)
+            for pod, instance, tries, taken in marks
             if world.pods[pod] != Status.ENDED
         ]
         ended = sorted([new[mark.pod] for mark in marks if world.pods[mark.pod] == Status.ENDED])
@@ -655,8 +658,8 @@ def _pods(pods: Pods) -> str:
 @cache
 def _told(marks: Marks) -> str:
     told = ", ".join(
-        f"{mark.pod} by P{mark.sender}{' taken' * mark.taken}{' again' * (mark.tries > 1)}"
-        for mark in marks
+        f"{m.pod} by P{m.instance}{' taken' * m.taken_over}{' again' * (m.attempts > 1)}"
+        for m in marks
     )
     return f"[{told}]"
 

@@ -35,7 +35,7 @@ SCENARIO_MUTANTS = (
         "a rollout blocks the spot fallback",
         "controller/reconcile.py",
         "        if due:\n",
-        "        if due and hold_back(observed, now) is None:\n",
+        "        if due and recheck(observed, now) is None:\n",
         scenario("fallback", "a_rollout_that_waits_for_spot_is_freed_by_the_fallback"),
     ),
     mutant(
@@ -49,15 +49,15 @@ SCENARIO_MUTANTS = (
     mutant(
         "evicted pods hold their slots",
         "planner/observed.py",
-        "or pod.finished or self.leaving or self.evicted)",
-        "or pod.finished or self.leaving)",
+        "or pod.finished or self.on_terminating_node or self.evicted)",
+        "or pod.finished or self.on_terminating_node)",
         "tests/unit/planner/test_candidates.py",
     ),
     mutant(
         "one move more than the surplus is planned",
         "planner/plan.py",
-        "surplus = observed.state.surplus(crowded) - _landing(observed, crowded)",
-        "surplus = observed.state.surplus(crowded) + 1 - _landing(observed, crowded)",
+        "surplus = observed.state.surplus(surplus_type) - _landing(observed, surplus_type)",
+        "surplus = observed.state.surplus(surplus_type) + 1 - _landing(observed, surplus_type)",
         scenario("change", "0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions"),
     ),
     mutant(
@@ -131,8 +131,8 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "missing admission requests are not detected",
-        "planner/settlement.py",
-        "most=1 if observed.unreviewed else FUTILE_MOVES",
+        "planner/resolution.py",
+        "most=1 if observed.bypassed else FUTILE_MOVES",
         "most=FUTILE_MOVES",
         scenario(
             "webhook_away",

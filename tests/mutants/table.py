@@ -22,9 +22,9 @@ MUTANTS = (
     ),
     mutant(
         "ledgers are named after workloads instead of their UIDs",
-        "controller/ledger.py",
-        "name = PREFIX + workload.uid\n        self._being_written",
-        "name = PREFIX + workload.name\n        self._being_written",
+        "controller/ledgers.py",
+        "name = LEDGER_PREFIX + workload.uid\n        self._being_written",
+        "name = LEDGER_PREFIX + workload.name\n        self._being_written",
         WIRE,
     ),
     Mutant(
@@ -80,54 +80,54 @@ MUTANTS = (
         "intents are dropped after the first try",
         "planner/ledger.py",
         "    old = ledger.intents\n",
-        "    old = [intent for intent in ledger.intents if intent.tries < 2]\n",
+        "    old = [intent for intent in ledger.intents if intent.attempts < 2]\n",
         LEDGER,
     ),
     mutant(
         "moves end after five minutes",
-        "planner/settlement.py",
+        "planner/resolution.py",
         "    done = [intent for intent in observed.ledger.intents if intent.pod in ended]\n",
         "    done = [\n"
         "        intent\n"
         "        for intent in observed.ledger.intents\n"
         "        if intent.pod in ended\n"
-        "        or (intent.at is not None and now - intent.at > timedelta(minutes=5))\n"
+        "        or (intent.created_at or now) < now - timedelta(minutes=5)\n"
         "    ]\n",
         FALLBACK,
     ),
     mutant(
         "intents of another instance are resent without a takeover",
         "planner/ledger.py",
-        "taken = intent.taken or intent.sender != sender",
-        "taken = intent.taken",
+        "taken = intent.taken_over or intent.instance != instance",
+        "taken = intent.taken_over",
         LEDGER,
     ),
     mutant(
         "intents that were taken over can be withdrawn",
         "planner/ledger.py",
-        " or intent.taken or intent.tries > 1\n",
-        "\n",
+        "        or intent.taken_over\n        or intent.attempts > 1\n",
+        "",
         LEDGER,
     ),
     mutant(
         "evictions of unready pods bypass the floor",
         "planner/ledger.py",
-        "intent.toward is NodeType.ON_DEMAND or left >= floor",
-        "intent.toward is NodeType.ON_DEMAND or intent.pod not in floor_pods or left >= floor",
+        "intent.target is NodeType.ON_DEMAND or left >= floor",
+        "intent.target is NodeType.ON_DEMAND or intent.pod not in floor_pods or left >= floor",
         LEDGER,
     ),
     mutant(
         "a lost response counts as a refused eviction",
         "controller/evictor.py",
-        "if intent.pod not in self._journal and intent.pod not in maybe",
-        "if intent.pod not in self._journal",
+        "if intent.pod not in self._terminations and intent.pod not in maybe",
+        "if intent.pod not in self._terminations",
         WIRE,
     ),
     mutant(
         "a list of pods never expires",
         "controller/evictor.py",
-        "return fresh and self._may_move()",
-        "return self._may_move()",
+        "return fresh and self._can_evict()",
+        "return self._can_evict()",
         WIRE,
     ),
     mutant(
@@ -194,7 +194,7 @@ MUTANTS = (
     mutant(
         "a blocked pod is deleted without an override",
         "controller/evictor.py",
-        "if answer.outcome.is_blocked_by_budget and observed.overrides_budgets:",
+        "if answer.outcome.is_blocked_by_budget and observed.may_override_budgets:",
         "if answer.outcome.is_blocked_by_budget:",
         WIRE,
     ),
@@ -209,8 +209,8 @@ MUTANTS = (
     mutant(
         "pods of unknown capacity type count as on-demand",
         "planner/observed.py",
-        "if r.ready and r.node_type is NodeType.ON_DEMAND)",
-        "if r.ready and r.node_type is not NodeType.SPOT)",
+        "if r.is_ready and r.node_type is NodeType.ON_DEMAND)",
+        "if r.is_ready and r.node_type is not NodeType.SPOT)",
         "tests/unit/planner/test_observed.py",
     ),
     mutant(
@@ -223,7 +223,7 @@ MUTANTS = (
     mutant(
         "pods on terminating nodes hold their slots",
         "planner/observed.py",
-        "or pod.finished or self.leaving or self.evicted)",
+        "or pod.finished or self.on_terminating_node or self.evicted)",
         "or pod.finished or self.evicted)",
         "tests/unit/planner/test_observed.py",
     ),
@@ -251,8 +251,8 @@ MUTANTS = (
     mutant(
         "one move too many leaves on-demand",
         "planner/plan.py",
-        "crowded is NodeType.ON_DEMAND and spare <= 0",
-        "crowded is NodeType.ON_DEMAND and spare < 0",
+        "surplus_type is NodeType.ON_DEMAND and spare <= 0",
+        "surplus_type is NodeType.ON_DEMAND and spare < 0",
         "tests/unit/planner/test_plan.py",
     ),
     mutant(
@@ -302,14 +302,14 @@ MUTANTS = (
     ),
     mutant(
         "futile moves are not counted",
-        "planner/settlement.py",
+        "planner/resolution.py",
         "        else:  # a probe too",
-        "        elif not found.stays:  # a probe too",
+        "        elif not found.is_active:  # a probe too",
         FALLBACK,
     ),
     mutant(
         "a probe that fails is not recorded",
-        "planner/settlement.py",
+        "planner/resolution.py",
         "        else:  # a probe too",
         "        elif not intent.probe:  # a probe too",
         FALLBACK,
@@ -317,8 +317,8 @@ MUTANTS = (
     ),
     mutant(
         "spot capacity stays exhausted forever",
-        "planner/settlement.py",
-        "if at_rest or (enough and ledger.market is Market.SHORT):",
+        "planner/resolution.py",
+        "if at_rest or (enough and ledger.spot_availability is SpotAvailability.EXHAUSTED):",
         "if at_rest and enough:",
         FALLBACK,
     ),

@@ -23,7 +23,7 @@ from spotalis.embedded.server.errors import ApiError
 from spotalis.embedded.store import StoreEvent
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import spot
+from spotalis.model.replicas import desired_spot
 from spotalis.model.transport import Request
 from tests.simulation.story import Owned, Story
 
@@ -315,10 +315,13 @@ class Oracle:
         ledger = msgspec.json.decode(change.new["data"]["ledger"], type=Ledger)
         self.ledgers[name] = ledger
         said = ", ".join(
-            f"{i.name}>{i.toward} by {i.sender[:5]}#{i.tries}{' taken' if i.taken else ''}"
+            f"{i.name}>{i.target} by {i.instance[:5]}#{i.attempts}{' taken' * i.taken_over}"
             for i in ledger.intents
         )
-        self.say(f"api: {name[-6:]} means [{said}] {ledger.market} futile {ledger.futile}")
+        self.say(
+            f"api: {name[-6:]} means [{said}] {ledger.spot_availability} "
+            f"futile {ledger.futile_moves}"
+        )
         workload = ledger.workload.split("/")[-1]
         ready = {p["metadata"]["uid"] for p in self.pods_of(workload) if is_ready(p)}
         for intent in ledger.intents:
@@ -358,4 +361,4 @@ def wanted_on_spot(workload: Object) -> int:
     annotations = workload["metadata"]["annotations"]
     percent = int(annotations["spotalis.io/spot-percentage"])
     floor = int(annotations["spotalis.io/min-on-demand"])
-    return spot(workload["spec"]["replicas"], percent, floor)
+    return desired_spot(workload["spec"]["replicas"], percent, floor)

@@ -19,13 +19,13 @@ import msgspec
 
 from spotalis.app.operator import Operator
 from spotalis.controller import evictor, reconcile
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.kube.resources import PODS
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Pod, Workload
 from spotalis.planner import fallback
 from spotalis.planner import ledger as protocol
-from spotalis.planner.fallback import Waiting
+from spotalis.planner.fallback import WaitingReplicas
 from spotalis.planner.observed import Observed
 from tests.simulation.story import Story, chaos, taken
 
@@ -108,9 +108,9 @@ def _give_up(ledger: Ledger, **_: Any) -> Ledger:
 
 def _take_nothing_over(ledger: Ledger, **options: Any) -> Ledger:
     """Another process's intents are passed by, and weighed by nobody."""
-    sender = options["sender"]
+    instance = options["instance"]
     mine = msgspec.structs.replace(
-        ledger, intents=tuple(i for i in ledger.intents if i.sender == sender)
+        ledger, intents=tuple(i for i in ledger.intents if i.instance == instance)
     )
     return protocol.prepare(mine, **options)
 
@@ -125,9 +125,9 @@ def _evict_whatever_it_became(operator: Operator) -> None:
     operator.client.evict = evict  # type: ignore[method-assign]
 
 
-def _impatient(observed: Observed, now: datetime) -> Waiting:
+def _impatient(observed: Observed, now: datetime) -> WaitingReplicas:
     hasty = dataclasses.replace(observed.configuration, spot_fallback=timedelta(0))
-    return fallback.waiting(dataclasses.replace(observed, configuration=hasty), now)
+    return fallback.waiting_for_spot(dataclasses.replace(observed, configuration=hasty), now)
 
 
 PLANTED = (
@@ -136,7 +136,7 @@ PLANTED = (
         name="whatever is meant is allowed",
         accused="S1",
         room=evictor,
-        functions={"authorise": _all_of_it},
+        functions={"authorize": _all_of_it},
     ),
     Planted(
         name="the cache authorises",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from spotalis.app.operator import Operator
-from spotalis.controller.turn import Turn
+from spotalis.controller.result import ReconcileResult
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.controllers.kubelet import READY
 from spotalis.embedded.objects.resources import Object
@@ -188,7 +188,7 @@ class World:
         if not task.cancelled() and (failure := task.exception()) is not None:
             self.oracle.accuse(f"{process.name} ended by {failure!r}")
 
-    def _turned(self, process: Process, turn: Turn) -> None:
+    def _turned(self, process: Process, turn: ReconcileResult) -> None:
         words = f"{turn.key}: {turn.reason} {getattr(turn.decision, 'message', '')}"
         words += "".join(f"; {e.move.pod.name} {e.outcome} {e.message}" for e in turn.evictions)
         if process.said.get(turn.key) != words:
@@ -310,7 +310,9 @@ class World:
         neither be recalled nor forgotten: it keeps its place until its pod goes (safety.md D.4,
         the price of design J)."""
         return any(
-            intent.tries > 2 for ledger in self.oracle.ledgers.values() for intent in ledger.intents
+            intent.attempts > 2
+            for ledger in self.oracle.ledgers.values()
+            for intent in ledger.intents
         )
 
     def _put_off(self) -> float:
@@ -320,7 +322,7 @@ class World:
         until = [
             (at - self.clock.now()).total_seconds() - behind + ahead
             for ledger in self.oracle.ledgers.values()
-            for at in (ledger.futile_until, ledger.probe_at)
+            for at in (ledger.futile_until, ledger.next_probe_at)
             if at is not None
         ]
         return self.clock.monotonic() + max(until, default=-1e9)

@@ -64,20 +64,20 @@ def a_replica(
     pod: Pod | None = None,
     *,
     node_type: NodeType = SPOT,
-    leaving: bool = False,
+    on_terminating_node: bool = False,
     evicted: bool = False,
     user_pinned: bool = False,
-    neighbours: int = 0,
+    other_pods: int = 0,
     **pod_changes: Any,
 ) -> Replica:
     """A replica; fields that it does not have itself are its pod's."""
     return Replica(
         pod=a_pod(**pod_changes) if pod is None else msgspec.structs.replace(pod, **pod_changes),
         node_type=node_type,
-        leaving=leaving,
+        on_terminating_node=on_terminating_node,
         evicted=evicted,
         user_pinned=user_pinned,
-        neighbours=neighbours,
+        other_pods=other_pods,
     )
 
 
@@ -245,11 +245,11 @@ def is_on_demand(replica: Replica) -> bool:
 
 
 def a_reservation(
-    slot: int, node_type: NodeType, *, kind: str = DEPLOYMENT, review: str = ""
+    slot: int, node_type: NodeType, *, kind: str = DEPLOYMENT, request_uid: str = ""
 ) -> Reservation:
     """A pod admitted and not yet seen."""
     return Reservation(
-        review=review or f"review-{slot}",
+        request_uid=request_uid or f"review-{slot}",
         owner=owner_of(kind).uid,
         slot=slot,
         node_type=node_type,

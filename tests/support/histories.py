@@ -147,7 +147,7 @@ class History:
         review = f"review-{self._number}"
         self._reservations.append(
             Reservation(
-                review=review,
+                request_uid=review,
                 owner=new.owner,
                 slot=placement.slot,
                 node_type=placement.node_type,
@@ -161,8 +161,8 @@ class History:
         """Events tell of the first so many pods not seen yet."""
         for replica in self._unseen[:number]:
             self._seen.append(replica)
-            review = replica.pod.review
-            self._reservations = [r for r in self._reservations if r.review != review]
+            review = replica.pod.request_uid
+            self._reservations = [r for r in self._reservations if r.request_uid != review]
         del self._unseen[:number]
 
     def make_ready(self, number: int) -> None:
@@ -235,7 +235,7 @@ class History:
             return next((f"api-{ordinal}" for ordinal in free), None)
         return f"api-6c9f7d-{self._number}" if len(self.living) < self.wanted else None
 
-    def _make(self, name: str, placement: Placement, review: str) -> Replica:
+    def _make(self, name: str, placement: Placement, request_uid: str) -> Replica:
         return a_replica(
             name=name,
             uid=f"{name}-uid-{self._number}",
@@ -243,7 +243,7 @@ class History:
             node=f"{placement.node_type}-{self._number}",
             owner=owner_of(self.kind),
             slot=placement.slot,
-            review=review,
+            request_uid=request_uid,
             rule=placement.rule,
             ready=False,
         )

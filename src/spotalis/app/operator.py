@@ -14,18 +14,17 @@ from typing import TypeVar
 from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.condition import ConditionWriter
-from spotalis.controller.endings import Endings
 from spotalis.controller.events import EventRecorder
 from spotalis.controller.evictor import Evictor
-from spotalis.controller.journal import Journal
 from spotalis.controller.leadership import LeaderElector
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.observe import Observer
 from spotalis.controller.queue import WorkQueue
 from spotalis.controller.reconcile import Reconciler
 from spotalis.controller.reservations import Reservations
+from spotalis.controller.result import ReconcileResult
 from spotalis.controller.sweep import Sweeper
-from spotalis.controller.turn import Turn
+from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import ApiError, Client
 from spotalis.kube.limiter import RateLimiter
@@ -65,7 +64,7 @@ class Operator:
         settings: ControllerConfiguration,
         clock: Clock,
         rng: Random,
-        turned: Callable[[Turn, float], None] = lambda turn, seconds: None,
+        turned: Callable[[ReconcileResult, float], None] = lambda turn, seconds: None,
         on_admission: Callable[[str], None] = lambda result: None,
         requested: Callable[[str, str, int, float], None] | None = None,
         led: Callable[[bool], None] = lambda leads: None,
@@ -91,12 +90,11 @@ class Operator:
         self._queue = WorkQueue(self._work, clock=clock, rng=rng, on_failure=failed)
         self._watched = watched
         self.cluster = Cluster(settings, self._reservations, self._queue.add, clock)
-        journal = Journal()
         self._ledgers = Ledgers(self.client, self.cluster.ledgers, settings.namespace)
-        endings = Endings(self.cluster, journal, self.client)
+        terminations = Terminations(self.cluster, self.client)
         volumes = Volumes(self.client, clock)
         self._observer = observer = Observer(
-            self.cluster, self._ledgers, journal, self._reservations, volumes
+            self.cluster, self._ledgers, terminations, self._reservations, volumes
         )
         self.elector = LeaderElector(
             self.client,
@@ -110,35 +108,32 @@ class Operator:
         self._events = EventRecorder(self.client, clock, settings.identity)
         self._conditions = ConditionWriter(self.client, clock)
         # Of this very process: what an earlier one of the same name meant is an orphan.
-        sender = f"{settings.identity}/{rng.getrandbits(48):012x}"
+        instance = f"{settings.identity}/{rng.getrandbits(48):012x}"
         self._reconciler = Reconciler(
             cluster=self.cluster,
             observer=observer,
-            journal=journal,
             ledgers=self._ledgers,
-            endings=endings,
+            terminations=terminations,
             volumes=volumes,
             evictor=Evictor(
                 cluster=self.cluster,
-                journal=journal,
                 ledgers=self._ledgers,
-                endings=endings,
+                terminations=terminations,
                 client=self.client,
                 clock=clock,
-                sender=sender,
-                may_move=self._may_move,
+                instance=instance,
+                can_evict=self._can_evict,
             ),
             client=self.client,
             clock=clock,
-            sender=sender,
-            may_move=self._may_move,
-            freed=self._look_at_who_waits,
+            instance=instance,
+            can_evict=self._can_evict,
+            on_move_finished=self._look_at_who_waits,
         )
         self._sweeper = Sweeper(
             cluster=self.cluster,
-            journal=journal,
             ledgers=self._ledgers,
-            endings=endings,
+            terminations=terminations,
             volumes=volumes,
             client=self.client,
         )
@@ -150,7 +145,7 @@ class Operator:
             forwarder=Forwarder(self.elector, peer_client, clock=clock, on_forward=on_forward),
             on_admission=on_admission,
         )
-        self.turns: dict[WorkloadKey, Turn] = {}
+        self.turns: dict[WorkloadKey, ReconcileResult] = {}
         """The last turn of each managed workload."""
         self._stopping = False
         self._under_way: set[WorkloadKey] = set()
@@ -271,7 +266,7 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.resync.total_seconds())
             self._look_at_everything()
-            if self._may_move() and self.cluster.synced and not self.settings.read_only:
+            if self._can_evict() and self.cluster.synced and not self.settings.read_only:
                 try:
                     await self._sweeper.sweep()
                 except (ApiError, TransportError) as error:
@@ -294,11 +289,11 @@ class Operator:
         else:
             self.turns.clear()  # from now on the new leader's metrics tell of the workloads
 
-    def _may_move(self) -> bool:
+    def _can_evict(self) -> bool:
         return self.elector.leads and not self._stopping
 
     async def _work(self, key: WorkloadKey) -> float | None:
-        if not self._may_move() or not self.cluster.synced:
+        if not self._can_evict() or not self.cluster.synced:
             return None  # looked at again when we lead, and when the lists are in
         self._under_way.add(key)
         try:
@@ -316,11 +311,11 @@ class Operator:
             return None
         self.turns[key] = turn
         self._turned(turn, self._clock.monotonic() - began)
-        pauses = (turn.again_in, await self._tell(key, turn))
+        pauses = (turn.requeue_after, await self._tell(key, turn))
         soonest = min((pause for pause in pauses if pause is not None), default=None)
         return None if soonest is None else soonest.total_seconds()
 
-    async def _tell(self, key: WorkloadKey, turn: Turn) -> timedelta | None:
+    async def _tell(self, key: WorkloadKey, turn: ReconcileResult) -> timedelta | None:
         """Events and condition; when to look again on their account."""
         workload = self.cluster.workload(key)
         configuration = self.cluster.configuration(key)
@@ -347,7 +342,7 @@ class Operator:
             self._conditions.forget(key)
 
 
-_WAITS_FOR_OTHERS = frozenset({Reason.MOVES_IN_FLIGHT, Reason.NO_CAPACITY})
+_WAITS_FOR_OTHERS = frozenset({Reason.MOVES_IN_FLIGHT, Reason.NO_SPOT_CAPACITY})
 
 
 def _log_watch(report: WatchReport) -> None:

@@ -22,7 +22,7 @@ from spotalis.kube.http import HttpTransport
 from spotalis.kube.resources import NAMESPACES
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
-from spotalis.model.errors import NoHome
+from spotalis.model.errors import NamespaceMissing
 from spotalis.settings.options import ServingOptions
 from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
@@ -87,7 +87,7 @@ class Process:
         """Serve until SIGTERM or SIGINT; a second one ends at once.
 
         Raises:
-            PortTaken: a port is in use; nothing was started.
+            PortInUse: a port is in use; nothing was started.
             CertificateMismatch, IssueFailed, OSError: no certificate to serve with.
             ApiError, TransportError: the API server did not answer at the start.
         """
@@ -124,7 +124,7 @@ class Process:
         settings = self._settings
         writes_there = not settings.read_only or settings.leader_election.enabled
         if writes_there and not await operator.client.get(NAMESPACES, "", settings.namespace):
-            raise NoHome(settings.namespace)
+            raise NamespaceMissing(settings.namespace)
         log.info("Connected", server=self._access.server, identity=self._settings.identity)
 
     async def _serve(self, operator: Operator, webhook: WebhookServer) -> None:

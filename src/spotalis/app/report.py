@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spotalis.app.operator import Operator
-from spotalis.controller.turn import Turn
+from spotalis.controller.result import ReconcileResult
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
@@ -34,7 +34,7 @@ class Report:
         )
 
 
-def _row(turn: Turn) -> WorkloadRow:
+def _row(turn: ReconcileResult) -> WorkloadRow:
     state = turn.state
     replicas = [
         (str(node_type), word, count)
@@ -42,7 +42,7 @@ def _row(turn: Turn) -> WorkloadRow:
         for word, count in (
             ("ready", turn.ready.get(node_type, 0)),
             ("pending", state.count(node_type) - turn.ready.get(node_type, 0)),
-            ("desired", state.wanted(node_type)),
+            ("desired", state.desired_for(node_type)),
         )
     ]
     return WorkloadRow(
@@ -51,17 +51,17 @@ def _row(turn: Turn) -> WorkloadRow:
         workload_type=turn.key.kind.lower(),
         reason=str(turn.reason),
         replicas=replicas,
-        blocked=turn.reason in _BLOCKED and state.crowded is not None,
+        blocked=turn.reason in _BLOCKED and state.surplus_type is not None,
         fallback=turn.fallbacks,
     )
 
 
-def count(metrics: Metrics, turn: Turn, seconds: float) -> None:
+def count(metrics: Metrics, turn: ReconcileResult, seconds: float) -> None:
     """Count a turn and its evictions."""
     kind = turn.key.kind.lower()
     action = "evict" if turn.evictions else "none"
     metrics.record_reconciliation(kind, action, str(turn.reason), seconds)
     for eviction in turn.evictions:
         metrics.record_eviction(
-            turn.key.namespace, kind, str(eviction.move.toward), eviction.outcome.lower()
+            turn.key.namespace, kind, str(eviction.move.target), eviction.outcome.lower()
         )

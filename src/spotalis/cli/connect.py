@@ -9,7 +9,7 @@ from spotalis.cli.faults import Fault
 from spotalis.kube.config.access import ClusterAccess, load
 from spotalis.kube.config.errors import ConfigError
 from spotalis.kube.errors import ApiError
-from spotalis.model.errors import NoHome, PortTaken
+from spotalis.model.errors import NamespaceMissing, PortInUse
 from spotalis.model.transport import TransportError
 from spotalis.webhook.issuer import IssueFailed
 from spotalis.webhook.serving_certificate import CertificateMismatch
@@ -51,7 +51,7 @@ def refused_start(server: str) -> Iterator[None]:
             what=f"{server} refused: {error.message or error}",
             fix="apply build/k8s/rbac.yaml, or use an account that is allowed to",
         ) from None
-    except NoHome as error:
+    except NamespaceMissing as error:
         raise Fault(
             code="SP008",
             what=str(error),
@@ -59,7 +59,7 @@ def refused_start(server: str) -> Iterator[None]:
             fix=f"kubectl create namespace {error.namespace}     or only look: "
             "--read-only --no-leader-election",
         ) from None
-    except PortTaken as error:
+    except PortInUse as error:
         raise Fault(
             code="SP030",
             what=str(error),

@@ -15,7 +15,7 @@ from spotalis.controller.cache_health import SuspectLists, stale_watch
 from spotalis.controller.nodes import Nodes
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Store, StoreChange
-from spotalis.model.configuration import WorkloadConfiguration, configure
+from spotalis.model.configuration import WorkloadConfiguration, read_configuration
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger, LedgerObject
@@ -184,8 +184,8 @@ class Cluster:
         if owner.kind == "StatefulSet":
             return WorkloadKey("StatefulSet", pod.namespace, owner.name)
         if owner.kind == "ReplicaSet":
-            made_by = self.replica_sets.get(pod.namespace, owner.name)
-            return _deployment_of(made_by)
+            replica_set = self.replica_sets.get(pod.namespace, owner.name)
+            return _deployment_of(replica_set)
         return None
 
     def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
@@ -197,16 +197,16 @@ class Cluster:
             if workload is None or workload.uid != owner.uid:
                 return None
             return ResolvedOwner(workload, workload.uid, workload.replicas)
-        made_by = self.replica_sets.get(namespace, owner.name)
-        if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
+        replica_set = self.replica_sets.get(namespace, owner.name)
+        if replica_set is None or replica_set.uid != owner.uid or replica_set.owner is None:
             return None
-        parent = made_by.owner
+        parent = replica_set.owner
         if (parent.group, parent.kind) != ("apps", "Deployment"):
             return None
         workload = self.deployments.get(namespace, parent.name)
         if workload is None or workload.uid != parent.uid:
             return None
-        return ResolvedOwner(workload, made_by.uid, made_by.replicas)
+        return ResolvedOwner(workload, replica_set.uid, replica_set.replicas)
 
     async def wait_for_change(self, owner_uid: str, seconds: float) -> bool:
         """Wait for any event about an owner or its pods; False if none comes in time.
@@ -251,7 +251,7 @@ class Cluster:
         if latest is None:
             return
         if latest.owner is not None:
-            self._reservations.seen(latest.owner.uid, latest.review)
+            self._reservations.remove(latest.owner.uid, latest.request_uid)
             self._wake(latest.owner.uid)
         key = self.find_key(latest)
         if key is not None and key in self._managed:
@@ -311,7 +311,7 @@ class Cluster:
         if not self.settings.namespaces.admits(namespace):
             self._forget(key)
             return
-        read = configure(workload, namespace, self.settings.defaults)
+        read = read_configuration(workload, namespace, self.settings.defaults)
         if read.enabled or read.problems:
             self._managed[key] = read
             self._enqueue(key)
@@ -334,13 +334,13 @@ def _key(workload: Workload) -> WorkloadKey:
     return WorkloadKey(workload.kind, workload.namespace, workload.name)
 
 
-def _deployment_of(made_by: ReplicaSet | None) -> WorkloadKey | None:
-    if made_by is None or made_by.owner is None:
+def _deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
+    if replica_set is None or replica_set.owner is None:
         return None
-    owner = made_by.owner
+    owner = replica_set.owner
     if (owner.group, owner.kind) != ("apps", "Deployment"):
         return None
-    return WorkloadKey("Deployment", made_by.namespace, owner.name)
+    return WorkloadKey("Deployment", replica_set.namespace, owner.name)
 
 
 def _index(index: dict[str, dict[str, T]], group: str, name: str, record: T, present: bool) -> None:

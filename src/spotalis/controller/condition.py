@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.controller.cluster import WorkloadKey
-from spotalis.controller.turn import Turn
+from spotalis.controller.result import ReconcileResult
 from spotalis.kube.client import ApiError, Client, PatchType
 from spotalis.kube.resources import DEPLOYMENTS
 from spotalis.kube.store import is_older
@@ -64,7 +64,7 @@ class BalancedCondition:
     message: str
 
 
-def balanced_condition(turn: Turn) -> BalancedCondition:
+def balanced_condition(turn: ReconcileResult) -> BalancedCondition:
     """What the condition of a workload is to say after a turn."""
     reason, message = turn.reason, turn.decision.message
     if reason is Reason.BALANCED:
@@ -85,7 +85,7 @@ class ConditionWriter:
         self._written: dict[WorkloadKey, Workload] = {}
         """As our last write left it; the watch tells only later."""
 
-    async def update(self, workload: Workload, turn: Turn) -> timedelta | None:
+    async def update(self, workload: Workload, turn: ReconcileResult) -> timedelta | None:
         """Write the condition if it is another; when to look again if it may soon be."""
         if workload.kind != "Deployment":
             return None

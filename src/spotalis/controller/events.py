@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.controller.cluster import WorkloadKey
-from spotalis.controller.turn import Turn
+from spotalis.controller.result import ReconcileResult
 from spotalis.kube.client import ApiError, Client, EvictionOutcome
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
@@ -55,7 +55,7 @@ class Progress:
     """When the first of them was made."""
 
 
-def next_progress(progress: Progress | None, turn: Turn) -> Progress | None:
+def next_progress(progress: Progress | None, turn: ReconcileResult) -> Progress | None:
     """The progress after a turn; it begins with a move."""
     evicted = [one for one in turn.evictions if one.outcome is EvictionOutcome.EVICTED]
     moves = sum(1 for one in evicted if not one.fallback and not one.early)
@@ -65,8 +65,8 @@ def next_progress(progress: Progress | None, turn: Turn) -> Progress | None:
 
 
 def event_messages(
-    previous: Turn | None,
-    turn: Turn,
+    previous: ReconcileResult | None,
+    turn: ReconcileResult,
     previous_configuration: WorkloadConfiguration | None,
     configuration: WorkloadConfiguration,
     progress: Progress | None = None,
@@ -105,8 +105,8 @@ def event_messages(
 
 
 def _of_target(
-    previous: Turn,
-    turn: Turn,
+    previous: ReconcileResult,
+    turn: ReconcileResult,
     previous_configuration: WorkloadConfiguration,
     configuration: WorkloadConfiguration,
 ) -> Iterator[EventMessage]:
@@ -133,8 +133,8 @@ def _of_target(
     yield EventMessage(type="Normal", reason="SplitTargetChanged", action="Recompute", note=note)
 
 
-def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[EventMessage]:
-    left = turn.state.crowded
+def _of_moves(previous: ReconcileResult | None, turn: ReconcileResult) -> Iterator[EventMessage]:
+    left = turn.state.surplus_type
     surplus = turn.state.surplus(left) if left else 0
     fell = [e for e in turn.evictions if e.fallback and e.outcome is EvictionOutcome.EVICTED]
     if fell:
@@ -151,7 +151,7 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[EventMessage]:
                 )
                 continue
             surplus -= 1
-            where = f"{eviction.move.toward.other} node {pod.node}" if pod.node else "no node"
+            where = f"{eviction.move.target.other} node {pod.node}" if pod.node else "no node"
             more = f"{surplus} more to move" if surplus > 0 else "none left to move"
             if eviction.move.probe:
                 more = "one goes to find out whether spot nodes are to be had"
@@ -175,7 +175,7 @@ def _of_moves(previous: Turn | None, turn: Turn) -> Iterator[EventMessage]:
         yield from _of_change(before, turn)
 
 
-def _of_change(before: Reason | None, turn: Turn) -> Iterator[EventMessage]:
+def _of_change(before: Reason | None, turn: ReconcileResult) -> Iterator[EventMessage]:
     """What the reason of a turn says that the one of the turn before did not."""
     if before is Reason.PAUSED:
         note = "Not paused any more: replicas may move again"
@@ -195,7 +195,7 @@ def _of_change(before: Reason | None, turn: Turn) -> Iterator[EventMessage]:
 _WARNED: Mapping[Reason, tuple[str, str]] = {
     Reason.BLOCKED_BY_PDB: ("MoveBlocked", "Evict"),
     Reason.PINNED: ("SplitUnreachable", "Observe"),
-    Reason.NO_CAPACITY: ("SpotCapacityMissing", "Observe"),
+    Reason.NO_SPOT_CAPACITY: ("SpotCapacityMissing", "Observe"),
     Reason.FLOOR_UNMET: ("OnDemandFloorUnmet", "Observe"),
     Reason.FUTILE: ("MovesFutile", "Observe"),
     Reason.WEBHOOK_NEVER_CALLED: ("AdmissionBypassed", "Observe"),
@@ -212,12 +212,12 @@ class EventRecorder:
         self._client = client
         self._clock = clock
         self._instance = instance
-        self._last: dict[WorkloadKey, tuple[Turn, WorkloadConfiguration]] = {}
+        self._last: dict[WorkloadKey, tuple[ReconcileResult, WorkloadConfiguration]] = {}
         self._progress: dict[WorkloadKey, Progress | None] = {}
         self._allowed: dict[WorkloadKey, tuple[float, float]] = {}
 
     async def record(
-        self, workload: Workload, configuration: WorkloadConfiguration, turn: Turn
+        self, workload: Workload, configuration: WorkloadConfiguration, turn: ReconcileResult
     ) -> None:
         """Say what is new about a workload."""
         last = self._last.get(turn.key)

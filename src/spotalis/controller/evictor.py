@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from spotalis.controller.cluster import Cluster, WorkloadKey
-from spotalis.controller.endings import Endings
-from spotalis.controller.journal import Journal
-from spotalis.controller.ledger import Ledgers
-from spotalis.controller.turn import Eviction
+from spotalis.controller.ledgers import Ledgers
+from spotalis.controller.result import EvictionRecord
+from spotalis.controller.terminations import Terminations
 from spotalis.kube.client import Client, Conflict, EvictionOutcome
 from spotalis.kube.eviction import EvictionResult as Answer
 from spotalis.kube.resources import PODS
@@ -21,10 +20,10 @@ from spotalis.model.environment import Clock
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod, Workload
-from spotalis.planner.early import leaving_early
-from spotalis.planner.ledger import authorise, withdraw
+from spotalis.planner.early_eviction import early_evictions
+from spotalis.planner.ledger import authorize, withdraw
 from spotalis.planner.observed import Observed, Replica
-from spotalis.planner.plan import hold_back
+from spotalis.planner.plan import recheck
 
 logger = logging.getLogger(__name__)
 
@@ -39,33 +38,31 @@ class Evictor:
         self,
         *,
         cluster: Cluster,
-        journal: Journal,
         ledgers: Ledgers,
-        endings: Endings,
+        terminations: Terminations,
         client: Client,
         clock: Clock,
-        sender: str,
-        may_move: Callable[[], bool],
+        instance: str,
+        can_evict: Callable[[], bool],
     ) -> None:
         """Nothing is sent before a method is called.
 
         Args:
-            cluster, journal, ledgers, endings, client, clock: what it sees and acts through.
-            sender: names this process in ledgers.
-            may_move: whether evictions may be sent at this very moment.
+            cluster, ledgers, terminations, client, clock: what it sees and acts through.
+            instance: names this process in ledgers.
+            can_evict: whether evictions may be sent at this very moment.
         """
         self._cluster = cluster
-        self._journal = journal
         self._ledgers = ledgers
-        self._endings = endings
+        self._terminations = terminations
         self._client = client
         self._clock = clock
-        self._sender = sender
-        self._may_move = may_move
+        self._instance = instance
+        self._can_evict = can_evict
 
     async def fall_back(
         self, key: WorkloadKey, observed: Observed, due: Iterable[Replica]
-    ) -> list[Eviction]:
+    ) -> list[EvictionRecord]:
         """Evict pods that wait for a node, but none that has just been bound after all."""
         done = []
         for replica in due:
@@ -80,10 +77,10 @@ class Evictor:
 
     async def evict_early(
         self, key: WorkloadKey, observed: Observed, now: datetime
-    ) -> list[Eviction]:
+    ) -> list[EvictionRecord]:
         """Evict who stands on a spot node that is being taken."""
         done = []
-        for replica in leaving_early(observed, now):
+        for replica in early_evictions(observed, now):
             move = Move(replica.pod, replica.node_type)
             answer = await self._client.evict(
                 replica.pod, precondition=self._still_wished(key, observed)
@@ -93,7 +90,7 @@ class Evictor:
 
     async def send(
         self, key: WorkloadKey, observed: Observed, held: LedgerObject
-    ) -> list[Eviction]:
+    ) -> list[EvictionRecord]:
         """Send what the ledger as just written and the pods as they are now allow together.
 
         What was refused, or not sent after all, is taken out of the ledger again.
@@ -111,30 +108,30 @@ class Evictor:
 
         def still() -> bool:
             fresh = self._clock.monotonic() - asked_at < FRESH_SECONDS
-            return fresh and self._may_move() and self._cluster.configuration(key) == wishes
+            return fresh and self._can_evict() and self._cluster.configuration(key) == wishes
 
         living = await self._living(workload, ledger)
         allowed: tuple[Intent, ...] = ()
         # The ledger may have been long in writing: what the owner says is asked anew.
         if wishes is not None and self._goes_on(key, observed, wishes):
-            allowed = authorise(
+            allowed = authorize(
                 ledger,
-                living=living.keys() - {i.pod for i in ledger.intents if i.pod in self._journal},
+                living={uid for uid in living if uid not in self._terminations},
                 floor_pods=self._floor_pods(observed, living.values()),
                 floor=wishes.floor,
             )
-        done: list[Eviction] = []
+        done: list[EvictionRecord] = []
         may_go = _may_go(observed, ledger, living.values())
         for intent in allowed:
             pod = living[intent.pod]
             if pod.ready and may_go <= 0:
                 continue  # meant while it did not serve, or while more did
             may_go -= pod.ready
-            self._journal.sent.add(pod.uid)
+            self._terminations.sent.add(pod.uid)
             answer = await self._client.evict(pod, precondition=still)
-            if answer.outcome.is_blocked_by_budget and observed.overrides_budgets:
+            if answer.outcome.is_blocked_by_budget and observed.may_override_budgets:
                 answer = await self._client.delete_pod(pod, precondition=still)
-            move = Move(pod, intent.toward, probe=intent.probe)
+            move = Move(pod, intent.target, probe=intent.probe)
             done.append(self._noted(key, move, answer))
             if not answer.outcome.ends_pod and answer.outcome is not EvictionOutcome.UNKNOWN:
                 break
@@ -142,9 +139,9 @@ class Evictor:
         refused = {
             intent.pod
             for intent in ledger.intents
-            if intent.pod not in self._journal and intent.pod not in maybe
+            if intent.pod not in self._terminations and intent.pod not in maybe
         }
-        rest = withdraw(ledger, sender=self._sender, refused=refused)
+        rest = withdraw(ledger, instance=self._instance, refused=refused)
         if rest != ledger:
             try:
                 await self._ledgers.write(workload, held, rest)
@@ -160,20 +157,20 @@ class Evictor:
         *,
         fallback: bool = False,
         early: bool = False,
-    ) -> Eviction:
+    ) -> EvictionRecord:
         """An eviction that was answered: into the journal if its pod ends, and into the log."""
         if answer.outcome.ends_pod:
-            self._journal.saw_end(move.pod.uid)
+            self._terminations.record(move.pod.uid)
         fields = {
             "workload": str(key),
             "pod": move.pod.name,
             "node": move.pod.node,
-            "toward": str(move.toward),
+            "target": str(move.target),
             "outcome": str(answer.outcome),
             "message": answer.message,
         }
         logger.info("fallback" if fallback else "eviction", extra={"fields": fields})
-        return Eviction(
+        return EvictionRecord(
             move=move,
             outcome=answer.outcome,
             message=answer.message,
@@ -184,7 +181,7 @@ class Evictor:
     def _still_wished(self, key: WorkloadKey, observed: Observed) -> Callable[[], bool]:
         """We lead, and the owner has said nothing new: writing a ledger may have taken long."""
         return lambda: (
-            self._may_move() and self._cluster.configuration(key) == observed.configuration
+            self._can_evict() and self._cluster.configuration(key) == observed.configuration
         )
 
     async def _living(self, workload: Workload, ledger: Ledger) -> dict[str, Pod]:
@@ -194,12 +191,12 @@ class Evictor:
         )
         for pod in pods:
             if pod.deleting_at is not None:
-                self._journal.saw_end(pod.uid)
+                self._terminations.record(pod.uid)
         shown = {pod.uid for pod in pods}
         for intent in ledger.intents:
-            if intent.pod not in shown and intent.pod not in self._journal:
+            if intent.pod not in shown and intent.pod not in self._terminations:
                 # Our view is behind. Unless that is learned, the next turn means it again.
-                await self._endings.look_at(workload.namespace, intent)
+                await self._terminations.verify(workload.namespace, intent)
         return {pod.uid: pod for pod in pods if pod.deleting_at is None}
 
     def _goes_on(self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration) -> bool:
@@ -214,7 +211,7 @@ class Evictor:
             stale_watch=self._cluster.stale_watch(),
             suspect_list=self._cluster.suspect_list(),
         )
-        return hold_back(latest, self._clock.now()) is None
+        return recheck(latest, self._clock.now()) is None
 
     def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
         """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""

@@ -11,8 +11,8 @@ from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType, Pin, ProviderGroup
 from spotalis.model.objects import Node
-from spotalis.planner.interruption import Standing, first_seen, notices, standing
-from spotalis.planner.storm import Weather, judge, lose
+from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
+from spotalis.planner.storm import StormState, evaluate, record_loss
 
 
 class Nodes:
@@ -38,7 +38,7 @@ class Nodes:
         """Names of nodes whose pods have outlived them."""
         self._lost: set[str] = set()
         """UIDs of spot nodes that are leaving, and counted as losses."""
-        self._weather = Weather()
+        self._weather = StormState()
         self._unjudged = False
 
     def get(self, name: str) -> Node | None:
@@ -63,14 +63,14 @@ class Nodes:
         node = self.get(name)
         if node is None or not since:
             return name in self._gone
-        return standing(node, since, self._clock.now()) is Standing.LEAVING
+        return node_state(node, since, self._clock.now()) is NodeState.TERMINATING
 
     @property
     def storm_until(self) -> datetime | None:
         """Until when moves towards spot rest; None, or past: no storm."""
         if self._unjudged and self.store.synced:  # of half a list nobody knows the share
             left = sum(node.uid not in self._lost for node in self.of_type(NodeType.SPOT))
-            self._weather = judge(self._weather, left, self._breaker)
+            self._weather = evaluate(self._weather, left, self._breaker)
             self._unjudged = False
         return self._weather.frozen_until
 
@@ -127,7 +127,7 @@ class Nodes:
         """A spot node is lost once, by its notice or with it gone."""
         if self._types.get(node.name) is NodeType.SPOT and node.uid not in self._lost:
             self._lost.add(node.uid)
-            self._weather = lose(self._weather, at, self._breaker)
+            self._weather = record_loss(self._weather, at, self._breaker)
             self._unjudged = True
 
 
@@ -140,7 +140,7 @@ def _placement_fields(node: Node | None) -> tuple[object, ...] | None:
         node.taints,
         node.ready,
         node.cordoned,
-        tuple(notice.word for notice in notices(node)),
+        tuple(notice.signal for notice in interruption_notices(node)),
         node.cpu_millis,
         node.memory_bytes,
         node.pods,

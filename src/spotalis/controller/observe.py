@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Set
+from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 
 from spotalis.controller.cluster import Cluster
-from spotalis.controller.journal import Journal
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.offers import Offers
 from spotalis.controller.reservations import Reservations
+from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.ledger import Ledger
@@ -26,34 +26,36 @@ class Observer:
         self,
         cluster: Cluster,
         ledgers: Ledgers,
-        journal: Journal,
+        terminations: Terminations,
         reservations: Reservations,
         volumes: Volumes,
     ) -> None:
         self._cluster = cluster
         self._ledgers = ledgers
-        self._journal = journal
+        self._terminations = terminations
         self._reservations = reservations
         self._volumes = volumes
         self._offers = Offers(cluster, ledgers, volumes)
         self.watching_since: datetime | None = None
         """When the first list of every kind was in."""
-        self.reviews_came = False
+        self._unschedulable: dict[str, dict[str, datetime]] = {}
+        """By workload UID: when each of its unschedulable pods was first seen so, by pod UID."""
+        self.webhook_called = False
         """Some review has come, to this replica of the operator or to another."""
 
     def for_placement(
-        self, workload: Workload, configuration: WorkloadConfiguration, maker: str
+        self, workload: Workload, configuration: WorkloadConfiguration, owner_uid: str
     ) -> Observed:
         """A workload as a new pod of it must see it: who was really evicted holds no slot.
 
-        ``maker`` is the UID of the ReplicaSet or StatefulSet that makes the pod: what it has made
-        counts although no watch has shown the ReplicaSet itself yet.
+        ``owner_uid`` is the UID of the ReplicaSet or StatefulSet that makes the pod: its pods
+        count although no watch has shown the ReplicaSet itself yet.
         """
-        held = self._ledgers.held(workload.uid)
+        held = self._ledgers.cached(workload.uid)
         ledger = (held.ledger if held else None) or Ledger()
-        return self._observe(workload, configuration, ledger, frozenset(), maker)
+        return self._observe(workload, configuration, ledger, frozenset(), owner_uid)
 
-    def for_plan(
+    def for_reconcile(
         self,
         workload: Workload,
         configuration: WorkloadConfiguration,
@@ -69,16 +71,28 @@ class Observer:
             observed,
             moves_free=cluster.settings.max_moves_in_flight - len(open_moves),
             probe_free=not any(intent.probe for intent in open_moves),
-            first_unschedulable=self._journal.sighted(
+            first_unschedulable=self._first_unschedulable(
                 workload.uid,
                 (r.pod.uid for r in observed.replicas if r.pod.unschedulable),
                 now,
             ),
-            unreviewed=self._unreviewed(observed),
+            bypassed=self._bypassed(observed),
             stale_watch=cluster.stale_watch(),
             suspect_list=cluster.suspect_list(),
         )
         return self._offers.added(observed, now)
+
+    def _first_unschedulable(
+        self, workload_uid: str, unschedulable: Iterable[str], now: datetime
+    ) -> Mapping[str, datetime]:
+        """When each of these pods was first seen unschedulable; forgets the workload's others."""
+        before = self._unschedulable.get(workload_uid, {})
+        found = {uid: before.get(uid, now) for uid in unschedulable}
+        if found:
+            self._unschedulable[workload_uid] = found
+        else:
+            self._unschedulable.pop(workload_uid, None)
+        return found
 
     def _observe(
         self,
@@ -86,10 +100,10 @@ class Observer:
         configuration: WorkloadConfiguration,
         ledger: Ledger,
         meant: Set[str],
-        maker: str = "",
+        owner_uid: str = "",
     ) -> Observed:
         cluster = self._cluster
-        makers = cluster.owner_uids(workload) | {maker}
+        makers = cluster.owner_uids(workload) | {owner_uid}
         pods = [pod for uid in makers for pod in cluster.pods_owned_by(uid)]
         # Pods of one template share one shape (kube/interner.py): it is judged once, not per pod.
         shapes = {id(pod.shape): pod.shape for pod in pods}
@@ -106,20 +120,20 @@ class Observer:
             classified=bool(cluster.nodes.groups_in_use()),
             synced=cluster.synced,
             read_only=cluster.settings.read_only,
-            overrides_budgets=cluster.settings.pdb_override
+            may_override_budgets=cluster.settings.pdb_override
             and configuration.disruption.pdb_override,
             ledger=ledger,
             storm_until=cluster.nodes.storm_until,
         )
 
-    def _unreviewed(self, observed: Observed) -> int:
+    def _bypassed(self, observed: Observed) -> int:
         """Replicas made since we watch that no webhook saw; 0 once any review has come."""
-        self.reviews_came = self.reviews_came or any(r.pod.rule for r in observed.staying)
+        self.webhook_called = self.webhook_called or any(r.pod.rule for r in observed.active)
         since = self.watching_since
-        if self.reviews_came or since is None:
+        if self.webhook_called or since is None:
             return 0
         since = since.replace(microsecond=0)  # as a pod's stamp is
-        return sum(1 for r in observed.staying if r.pod.created_at and r.pod.created_at >= since)
+        return sum(1 for r in observed.active if r.pod.created_at and r.pod.created_at >= since)
 
     def _replica(self, pod: Pod, pinned: NodeType, meant: Set[str]) -> Replica:
         """``pinned``: the class that its shape is pinned to."""
@@ -128,13 +142,13 @@ class Observer:
         return Replica(
             pod=pod,
             node_type=pinned if known is None else known,
-            leaving=cluster.nodes.is_terminating(pod.node),
-            evicted=pod.uid in meant or pod.uid in self._journal,
+            on_terminating_node=cluster.nodes.is_terminating(pod.node),
+            evicted=pod.uid in meant or pod.uid in self._terminations,
             # A pod that no webhook of ours has seen can be pinned only by its owner.
             user_pinned=pod.rule == "user-pinned"
             or (not pod.rule and pinned is not NodeType.UNKNOWN),
             reach=self._volumes.reach(pod) if pod.claims else (),
-            neighbours=cluster.pod_count(pod.node) - 1 if pod.node else 0,
+            other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,
         )
 
     def _reserved(self, owners: Set[str]) -> tuple[Reservation, ...]:

@@ -10,7 +10,7 @@ from datetime import datetime
 import msgspec
 
 from spotalis.controller.cluster import Cluster, WorkloadKey
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.volumes import Volumes
 from spotalis.model.nodes import NodeType, Pin
 from spotalis.model.objects import NodeTerms, Pod, PodShape, Workload, node_matches
@@ -49,12 +49,12 @@ class Offers:
         if cluster.settings.namespaces.watched:
             # Others' pods are not seen: a node that looks empty may be full.
             observed = dataclasses.replace(observed, room={NodeType.SPOT: 0}, room_known=False)
-        elif observed.state.crowded is NodeType.ON_DEMAND:
+        elif observed.state.surplus_type is NodeType.ON_DEMAND:
             observed = dataclasses.replace(
                 observed, room={NodeType.SPOT: self._room(observed, shape, pin)}
             )
         observed = self._confined(observed, shape, pin, now)
-        if any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.staying):
+        if any(r.pod.unschedulable and r.node_type is NodeType.SPOT for r in observed.active):
             other = cluster.nodes.pin(NodeType.ON_DEMAND) or Pin()
             helps = observed.provisioned or could_hold(
                 cluster.nodes.of_type(NodeType.ON_DEMAND), shape, other
@@ -82,7 +82,7 @@ class Offers:
 
     def _confined(self, observed: Observed, shape: PodShape, pin: Pin, now: datetime) -> Observed:
         """The same with what nodes offer those replicas whose volumes not all of them reach."""
-        reaches = dict.fromkeys(r.reach for r in observed.staying if r.reach)
+        reaches = dict.fromkeys(r.reach for r in observed.active if r.reach)
         if not reaches:
             return observed
         confines = {
@@ -91,10 +91,10 @@ class Offers:
         }
         observed = dataclasses.replace(observed, confines=confines)
         free = observed.room.get(NodeType.SPOT)
-        if free is None or observed.state.crowded is None:
+        if free is None or observed.state.surplus_type is None:
             return observed
         # Room that their volumes cannot follow to is none for them.
-        able = Counter(r.reach for r in candidates(observed, observed.state.crowded))
+        able = Counter(r.reach for r in candidates(observed, observed.state.surplus_type))
         fits = sum(min(n, confines[r].room) if r else n for r, n in able.items())
         return dataclasses.replace(observed, room={NodeType.SPOT: min(free, fits)})
 
@@ -111,7 +111,7 @@ class Offers:
             there = could_hold(nodes, shape, cluster.nodes.pin(node_type) or Pin())
             if provisioned or (there and (nodes or more)):
                 classes.add(node_type)
-        counts = observed.room_known and observed.state.crowded is NodeType.ON_DEMAND
+        counts = observed.room_known and observed.state.surplus_type is NodeType.ON_DEMAND
         return Confines(
             where=_in_words(reach),
             classes=classes,
@@ -146,7 +146,7 @@ class Offers:
             meant = {intent.pod for intent in held.ledger.intents}
             living = sum(not (pod.deleting_at or pod.finished or pod.uid in meant) for pod in pods)
             answered = {pod.move for pod in pods}
-            coming = [i for i in held.ledger.intents if i.toward is NodeType.SPOT]
+            coming = [i for i in held.ledger.intents if i.target is NodeType.SPOT]
             coming.sort(key=lambda intent: intent.move in answered)
             shape = _as_admitted(workload, pods)
             shape = msgspec.structs.replace(shape, tolerations=shape.tolerations + pin.tolerations)

@@ -11,12 +11,11 @@ import msgspec
 
 from spotalis.controller.autoscaler import pods_with_announced_node
 from spotalis.controller.cluster import Cluster, WorkloadKey
-from spotalis.controller.endings import Endings
 from spotalis.controller.evictor import Evictor
-from spotalis.controller.journal import Journal
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.observe import Observer
-from spotalis.controller.turn import Eviction, Turn, record
+from spotalis.controller.result import EvictionRecord, ReconcileResult, record
+from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes, held_by_volumes
 from spotalis.kube.client import ApiError, Client, Conflict, EvictionOutcome
 from spotalis.model.configuration import WorkloadConfiguration
@@ -25,11 +24,11 @@ from spotalis.model.environment import Clock
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Workload
 from spotalis.model.transport import TransportError
-from spotalis.planner.fallback import fallen_back, waiting
-from spotalis.planner.ledger import prepare, without_unsent
+from spotalis.planner.fallback import record_fallback, waiting_for_spot
+from spotalis.planner.ledger import drop_unsent, prepare
 from spotalis.planner.observed import Observed, Replica
-from spotalis.planner.plan import hold_back, plan
-from spotalis.planner.settlement import Settlement, settle
+from spotalis.planner.plan import plan, recheck
+from spotalis.planner.resolution import MoveResolution, resolve_moves
 
 logger = logging.getLogger(__name__)
 
@@ -49,43 +48,41 @@ class Reconciler:
         *,
         cluster: Cluster,
         observer: Observer,
-        journal: Journal,
         ledgers: Ledgers,
-        endings: Endings,
+        terminations: Terminations,
         volumes: Volumes,
         evictor: Evictor,
         client: Client,
         clock: Clock,
-        sender: str,
-        may_move: Callable[[], bool],
-        freed: Callable[[], None] = lambda: None,
+        instance: str,
+        can_evict: Callable[[], bool],
+        on_move_finished: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is done before :meth:`reconcile`.
 
         Args:
-            cluster, observer, journal, ledgers, endings, volumes, evictor, client, clock: what it
+            cluster, observer, ledgers, terminations, volumes, evictor, client, clock: what it
                 sees and acts through.
-            sender: names this process in ledgers; never that of another, nor of an earlier one.
-            may_move: whether evictions may be sent at this very moment.
-            freed: called when something ended that other workloads may wait for: a move of those
-                that the cluster allows at once, or a probe.
+            instance: names this process in ledgers; never that of another, nor of an earlier one.
+            can_evict: whether evictions may be sent at this very moment.
+            on_move_finished: called when a move or a probe ended that other workloads may have
+                been waiting for.
         """
         self._cluster = cluster
         self._observer = observer
-        self._journal = journal
         self._ledgers = ledgers
-        self._endings = endings
+        self._terminations = terminations
         self._volumes = volumes
         self._evictor = evictor
         self._client = client
         self._clock = clock
-        self._sender = sender
-        self._may_move = may_move
-        self._freed = freed
+        self._instance = instance
+        self._can_evict = can_evict
+        self._on_move_finished = on_move_finished
         self._rests_until: dict[WorkloadKey, datetime] = {}
         self._landed_at: datetime | None = None
 
-    async def reconcile(self, key: WorkloadKey) -> Turn | None:
+    async def reconcile(self, key: WorkloadKey) -> ReconcileResult | None:
         """One turn; None for a workload that is gone or not ours (any more).
 
         Raises:
@@ -101,44 +98,44 @@ class Reconciler:
         if held is not None and held.ledger is None:
             return self._unreadable(key, workload, configuration, held)
         ledger = (held.ledger if held else None) or Ledger()
-        ledger = without_unsent(ledger, sender=self._sender, sent=self._journal.sent)
-        ended = await self._endings.of(workload.namespace, ledger)
+        ledger = drop_unsent(ledger, instance=self._instance, sent=self._terminations.sent)
+        ended = await self._terminations.find(workload.namespace, ledger)
         now = self._clock.now()
-        observed = self._observer.for_plan(workload, configuration, ledger, now)
+        observed = self._observer.for_reconcile(workload, configuration, ledger, now)
         if await self._volumes.learn(held_by_volumes(observed, now)):
             now = self._clock.now()
-            observed = self._observer.for_plan(workload, configuration, ledger, now)
+            observed = self._observer.for_reconcile(workload, configuration, ledger, now)
         # From here to the writing of the ledger nothing but an autoscaler's events is waited for.
         if observed.read_only:
             return record(key, now, observed, plan(observed, now))
-        settlement = settle(observed, ended, now)
-        observed = self._settled(key, observed, settlement, now)
-        waits = waiting(observed, now)
+        resolution = resolve_moves(observed, ended, now)
+        observed = self._settled(key, observed, resolution, now)
+        waits = waiting_for_spot(observed, now)
         due, kept = await self._unpromised(workload.namespace, waits.due, now)
         ledger = observed.ledger
         decision: Decision
         if due:
-            ledger = fallen_back(ledger, due, now)
+            ledger = record_fallback(ledger, due, now)
             count = f"{len(due)} spot {'replica' if len(due) == 1 else 'replicas'}"
             decision = Defer(
-                Reason.NO_CAPACITY, f"{count} waited in vain and will start on on-demand"
+                Reason.NO_SPOT_CAPACITY, f"{count} waited in vain and will start on on-demand"
             )
         else:
             decision = plan(observed, now)
-        wanted = _intents(decision, self._sender, now)
+        wanted = _intents(decision, self._instance, now)
         unsent = any(intent.pod not in ended for intent in ledger.intents)
-        sends = self._may_move() and bool(
-            wanted or (unsent and not due and hold_back(observed, now) is None)
+        sends = self._can_evict() and bool(
+            wanted or (unsent and not due and recheck(observed, now) is None)
         )
         if sends:
-            ledger = prepare(ledger, sender=self._sender, wanted=wanted, ended=ended)
+            ledger = prepare(ledger, instance=self._instance, wanted=wanted, ended=ended)
         try:
             held = await self._write(workload, held, ledger)
         except Conflict as lost:
             logger.info("ledger lost", extra={"fields": {"workload": str(key), "why": str(lost)}})
-            return record(key, now, observed, decision, again_in=UNSURE_RETRY)
-        if settlement.over:
-            self._freed()
+            return record(key, now, observed, decision, requeue_after=UNSURE_RETRY)
+        if resolution.over:
+            self._on_move_finished()
         done = await self._evictor.fall_back(key, observed, due)
         if self._cluster.settings.evict_early:
             done += await self._evictor.evict_early(key, observed, now)
@@ -156,9 +153,9 @@ class Reconciler:
         workload: Workload,
         configuration: WorkloadConfiguration,
         held: LedgerObject,
-    ) -> Turn:
+    ) -> ReconcileResult:
         now = self._clock.now()
-        observed = self._observer.for_plan(workload, configuration, Ledger(), now)
+        observed = self._observer.for_reconcile(workload, configuration, Ledger(), now)
         words = (
             f"configmap {held.namespace}/{held.name} was written by another version of Spotalis, "
             "or is damaged; nothing is moved until that version has finished its moves, or "
@@ -167,17 +164,17 @@ class Reconciler:
         return record(key, now, observed, Defer(Reason.LEDGER_UNREADABLE, words))
 
     def _settled(
-        self, key: WorkloadKey, observed: Observed, settlement: Settlement, now: datetime
+        self, key: WorkloadKey, observed: Observed, resolution: MoveResolution, now: datetime
     ) -> Observed:
         """The same after its moves that are over, with what follows from them."""
-        over = settlement.over
-        if over and not settlement.ledger.intents:
+        over = resolution.over
+        if over and not resolution.ledger.intents:
             self._rests_until[key] = now + self._cluster.settings.cooldown
-        if settlement.landed:
+        if resolution.landed:
             self._landed_at = now
         return dataclasses.replace(
             observed,
-            ledger=settlement.ledger,
+            ledger=resolution.ledger,
             moves_free=observed.moves_free + len(over),
             probe_free=observed.probe_free or any(intent.probe for intent in over),
             landed_at=self._landed_at,
@@ -207,33 +204,33 @@ class Reconciler:
         return [replica for replica in due if replica.pod.uid not in coming], kept
 
 
-def _intents(decision: Decision, sender: str, now: datetime) -> list[Intent]:
+def _intents(decision: Decision, instance: str, now: datetime) -> list[Intent]:
     if not isinstance(decision, Evict):
         return []
     return [
         Intent(
             pod=move.pod.uid,
             name=move.pod.name,
-            toward=move.toward,
-            sender=sender,
-            at=now,
+            target=move.target,
+            instance=instance,
+            created_at=now,
             probe=move.probe,
         )
         for move in decision.moves
     ]
 
 
-def _pauses(decision: Decision, done: Sequence[Eviction]) -> Iterator[timedelta | None]:
+def _pauses(decision: Decision, done: Sequence[EvictionRecord]) -> Iterator[timedelta | None]:
     """When to look again on account of what was decided, and of what became of it."""
     if isinstance(decision, Defer):
-        yield decision.again_in
+        yield decision.requeue_after
     if any(one.outcome is EvictionOutcome.UNKNOWN for one in done):
         yield UNSURE_RETRY
     if any(one.outcome.is_refusal for one in done):
         yield BLOCKED_RETRY
 
 
-def _outcome(decision: Decision, sent: Sequence[Eviction]) -> Decision:
+def _outcome(decision: Decision, sent: Sequence[EvictionRecord]) -> Decision:
     """What the turn came to: nothing but a refusal is one; what never left was not refused."""
     if not sent or not all(one.outcome.is_refusal for one in sent):
         return decision

@@ -22,42 +22,44 @@ class Reservations:
         if not book:
             return ()
         oldest_valid = self._clock.monotonic() - LIFETIME_SECONDS
-        for review in [r for r, (made, _) in book.items() if made < oldest_valid]:
-            self._drop(owner, review)
+        for request_uid in [r for r, (made, _) in book.items() if made < oldest_valid]:
+            self._drop(owner, request_uid)
         return tuple(reservation for _, reservation in self._by_owner.get(owner, {}).values())
 
-    def make(self, reservation: Reservation) -> None:
+    def add(self, reservation: Reservation) -> None:
         """Count this pod from now on; it takes the place of an earlier one of the same name."""
         book = self._by_owner.setdefault(reservation.owner, {})
-        for review in [r for r, (_, other) in book.items() if other.name == reservation.name != ""]:
-            del book[review]
-        book[reservation.review] = (self._clock.monotonic(), reservation)
+        for request_uid in [
+            r for r, (_, other) in book.items() if other.name == reservation.name != ""
+        ]:
+            del book[request_uid]
+        book[reservation.request_uid] = (self._clock.monotonic(), reservation)
 
-    def find(self, owner: str, review: str) -> Reservation | None:
-        """The open reservation that a review made, if it is still open."""
-        entry = self._by_owner.get(owner, {}).get(review)
+    def find(self, owner: str, request_uid: str) -> Reservation | None:
+        """The open reservation that an admission request made, if it is still open."""
+        entry = self._by_owner.get(owner, {}).get(request_uid)
         return entry[1] if entry else None
 
-    def seen(self, owner: str, review: str) -> None:
-        """The pod of this review exists; from now on its own event counts it."""
-        self._drop(owner, review)
+    def remove(self, owner: str, request_uid: str) -> None:
+        """The pod of this admission request exists; from now on its own event counts it."""
+        self._drop(owner, request_uid)
 
-    def keep(self, owner: str, at_most: int) -> None:
+    def trim(self, owner: str, at_most: int) -> None:
         """Give back the oldest until at most so many are left.
 
         A pod that is refused after our answer (quota, a validating webhook) never comes; the
         owner never makes more pods than it is to have, so what exceeds that were such pods.
         """
-        for review in list(self._by_owner.get(owner, ())):
+        for request_uid in list(self._by_owner.get(owner, ())):
             if len(self._by_owner[owner]) <= max(0, at_most):
                 return
-            self._drop(owner, review)
+            self._drop(owner, request_uid)
             if owner not in self._by_owner:
                 return
 
-    def _drop(self, owner: str, review: str) -> None:
+    def _drop(self, owner: str, request_uid: str) -> None:
         book = self._by_owner.get(owner)
         if book is not None:
-            book.pop(review, None)
+            book.pop(request_uid, None)
             if not book:
                 del self._by_owner[owner]

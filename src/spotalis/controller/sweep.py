@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from spotalis.controller.cluster import Cluster, WorkloadKey
-from spotalis.controller.endings import Endings
-from spotalis.controller.journal import Journal
-from spotalis.controller.ledger import PREFIX, Ledgers
+from spotalis.controller.ledgers import LEDGER_PREFIX, Ledgers
+from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import Client
 from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
@@ -19,16 +18,14 @@ class Sweeper:
         self,
         *,
         cluster: Cluster,
-        journal: Journal,
         ledgers: Ledgers,
-        endings: Endings,
+        terminations: Terminations,
         volumes: Volumes,
         client: Client,
     ) -> None:
         self._cluster = cluster
-        self._journal = journal
         self._ledgers = ledgers
-        self._endings = endings
+        self._terminations = terminations
         self._volumes = volumes
         self._client = client
 
@@ -40,21 +37,21 @@ class Sweeper:
         """
         meant = (intent.pod for intent in self._ledgers.intents())
         known = {*meant, *(pod.uid for pod in self._cluster.pods)}
-        self._journal.retain(known)
+        self._terminations.retain(known)
         self._volumes.retain(known)
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
             if self._is_out_of_sight(held):
                 await self._ledgers.remove(held)
                 continue
-            workload = living.get(held.name.removeprefix(PREFIX))
+            workload = living.get(held.name.removeprefix(LEDGER_PREFIX))
             if workload is None:
                 if held.ledger is not None and await self._is_gone(held.name, held.ledger):
                     await self._ledgers.remove(held)
                 continue
             key = WorkloadKey(workload.kind, workload.namespace, workload.name)
             if self._cluster.configuration(key) is None and held.ledger is not None:
-                ended = await self._endings.of(workload.namespace, held.ledger)
+                ended = await self._terminations.find(workload.namespace, held.ledger)
                 if all(intent.pod in ended for intent in held.ledger.intents):
                     await self._ledgers.remove(held)
 
@@ -73,4 +70,4 @@ class Sweeper:
         key = WorkloadKey.of(ledger)
         resource = DEPLOYMENTS if key.kind == "Deployment" else STATEFULSETS
         found = await self._client.get(resource, key.namespace, key.name)
-        return found is None or PREFIX + found.uid != name
+        return found is None or LEDGER_PREFIX + found.uid != name

@@ -18,7 +18,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms, Pod, intersect_terms
 from spotalis.planner.candidates import candidates
 from spotalis.planner.observed import Observed
-from spotalis.planner.plan import hold_back
+from spotalis.planner.plan import recheck
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +33,12 @@ def held_by_volumes(observed: Observed, now: datetime) -> list[Pod]:
 
     They wait for a spot node, or may be moved.
     """
-    if not any(replica.pod.claims for replica in observed.staying):
+    if not any(replica.pod.claims for replica in observed.active):
         return []
-    concerned = [
-        r for r in observed.staying if r.pod.unschedulable and r.node_type is NodeType.SPOT
-    ]
-    crowded = observed.state.crowded
-    if crowded is not None and hold_back(observed, now) is None:
-        concerned += candidates(observed, crowded)
+    concerned = [r for r in observed.active if r.pod.unschedulable and r.node_type is NodeType.SPOT]
+    surplus_type = observed.state.surplus_type
+    if surplus_type is not None and recheck(observed, now) is None:
+        concerned += candidates(observed, surplus_type)
     return [replica.pod for replica in concerned if replica.pod.claims]
 
 

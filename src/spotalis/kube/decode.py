@@ -57,7 +57,7 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         shape=shape_of(seen.spec),
         claims=_claims(seen.spec.volumes),
         slot=_slot(annotations.slot),
-        review=decision.id,
+        request_uid=decision.id,
         rule=_text(decision.rule),
         move=_text(decision.move),
         protected=annotations.do_not_disrupt == "true"

@@ -160,7 +160,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
 also read from labels, and disagreement means no."""
 
 
-def configure(
+def read_configuration(
     workload: Workload, namespace: Namespace | None, defaults: Mapping[str, str]
 ) -> WorkloadConfiguration:
     """Read what holds for a workload: its own word, then its namespace's, then ``defaults``.

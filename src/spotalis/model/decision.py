@@ -48,7 +48,7 @@ class Reason(StrEnum):
     """A move would leave fewer ready on-demand replicas than the floor."""
     STORM_FROZEN = "StormFrozen"
     """So many spot nodes are being taken that moves towards spot rest in the whole cluster."""
-    NO_CAPACITY = "NoSpotCapacity"
+    NO_SPOT_CAPACITY = "NoSpotCapacity"
     """No node of the wanted class has room for a replica."""
     FUTILE = "Futile"
     """Replacements keep landing in the class they left."""
@@ -80,7 +80,7 @@ class Defer:
 
     reason: Reason
     message: str
-    again_in: timedelta | None = None
+    requeue_after: timedelta | None = None
     """When to look again at the latest; None: only when something changes (or at the resync)."""
 
 
@@ -89,7 +89,7 @@ class Move:
     """One eviction that lets a replacement land on the other class."""
 
     pod: Pod
-    toward: NodeType
+    target: NodeType
     probe: bool = False
     """Made without evidence of room, to find out."""
 

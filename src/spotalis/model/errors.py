@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 
-class PortTaken(Exception):
+class PortInUse(Exception):
     """Another process already listens on this address and port."""
 
     def __init__(self, address: str, port: int) -> None:
@@ -37,7 +37,7 @@ def rfc3339(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class NoHome(Exception):
+class NamespaceMissing(Exception):
     """The operator's own namespace, where its Lease and its ledgers are, does not exist."""
 
     def __init__(self, namespace: str) -> None:

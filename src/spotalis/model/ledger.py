@@ -19,13 +19,13 @@ MOVE_CHARACTERS = 8
 """Of the evicted pod's UID: how its replacement names the move that it stands for."""
 
 
-class Market(StrEnum):
+class SpotAvailability(StrEnum):
     """What a workload knows about room on spot (behaviour.md 6)."""
 
-    UNTRIED = "untried"
-    SHORT = "short"
+    UNKNOWN = "unknown"
+    EXHAUSTED = "exhausted"
     """A replica waited in vain: new ones of spot slots start on on-demand."""
-    OPEN = "open"
+    AVAILABLE = "available"
     """A probe has landed: somebody adds spot nodes for pods that wait."""
 
 
@@ -35,15 +35,15 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pod: str
     """UID."""
     name: str
-    toward: NodeType
-    sender: str
+    target: NodeType
+    instance: str
     """The process that may send it; another must first take it over."""
-    at: datetime | None = None
-    """When it was meant, by its first sender's clock: tells new replicas from old, no more."""
-    tries: int = 1
+    created_at: datetime | None = None
+    """When it was meant, by its first instance's clock: tells new replicas from old, no more."""
+    attempts: int = 1
     """Turns in which it may have been sent."""
-    taken: bool = False
-    """Taken over: its first sender may have sent it, or may yet."""
+    taken_over: bool = False
+    """Taken over: its first instance may have sent it, or may yet."""
     probe: bool = False
     """Sent without evidence of room, to find out."""
 
@@ -61,12 +61,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """For people: ``Deployment/shop/api``."""
     intents: tuple[Intent, ...] = ()
     """Oldest first."""
-    market: Market = Market.UNTRIED
-    probes_failed: int = 0
+    spot_availability: SpotAvailability = SpotAvailability.UNKNOWN
+    failed_probes: int = 0
     """In a row."""
-    probe_at: datetime | None = None
+    next_probe_at: datetime | None = None
     """No probe before this instant; None: at once."""
-    futile: int = 0
+    futile_moves: int = 0
     """Moves in a row whose replacement landed in the class just left."""
     futile_until: datetime | None = None
     """No move before this instant."""

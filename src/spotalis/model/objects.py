@@ -199,7 +199,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Names of the PersistentVolumeClaims that it mounts."""
     slot: int | None = None
     """Annotation ``spotalis.io/slot``."""
-    review: str = ""
+    request_uid: str = ""
     """``id`` of annotation ``spotalis.io/decision``: the uid of the review that placed it."""
     rule: str = ""
     """``rule`` of that annotation; ``""`` for a pod that no webhook of ours has seen."""

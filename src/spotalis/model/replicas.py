@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from spotalis.model.nodes import NodeType
 
 
-def spot(n: int, percent: int, floor: int) -> int:
+def desired_spot(n: int, percent: int, floor: int) -> int:
     """How many of ``n`` replicas belong on spot.
 
     Args:
@@ -22,7 +22,7 @@ def spot(n: int, percent: int, floor: int) -> int:
 
 def slot_type(slot: int, percent: int, floor: int) -> NodeType:
     """The class of the replica numbered ``slot`` (from 0): with it every prefix is split right."""
-    rises = spot(slot + 1, percent, floor) > spot(slot, percent, floor)
+    rises = desired_spot(slot + 1, percent, floor) > desired_spot(slot, percent, floor)
     return NodeType.SPOT if rises else NodeType.ON_DEMAND
 
 
@@ -48,7 +48,7 @@ class ReplicaState:
     @property
     def desired_spot(self) -> int:
         """Replicas that belong on spot."""
-        return spot(self.known, self.percent, self.floor)
+        return desired_spot(self.known, self.percent, self.floor)
 
     @property
     def desired_on_demand(self) -> int:
@@ -65,7 +65,7 @@ class ReplicaState:
             case NodeType.UNKNOWN:
                 return self.unknown
 
-    def wanted(self, node_type: NodeType) -> int:
+    def desired_for(self, node_type: NodeType) -> int:
         """Wanted replicas of a class; nobody wants unknown."""
         match node_type:
             case NodeType.SPOT:
@@ -77,10 +77,10 @@ class ReplicaState:
 
     def surplus(self, node_type: NodeType) -> int:
         """Replicas of a class above its share; never negative."""
-        return max(0, self.count(node_type) - self.wanted(node_type))
+        return max(0, self.count(node_type) - self.desired_for(node_type))
 
     @property
-    def crowded(self) -> NodeType | None:
+    def surplus_type(self) -> NodeType | None:
         """The class that holds replicas which belong on the other; None when nothing is to move."""
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
             if self.surplus(node_type):
@@ -88,6 +88,6 @@ class ReplicaState:
         return None
 
     @property
-    def balanced(self) -> bool:
+    def is_balanced(self) -> bool:
         """Present equals wanted, in both classes."""
         return self.spot == self.desired_spot and self.on_demand == self.desired_on_demand

@@ -11,8 +11,8 @@ from spotalis.model.replicas import slot_type
 from spotalis.planner.observed import Observed, Replica
 
 
-def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
-    """Replicas of the crowded class that may go, the one to go first first.
+def candidates(observed: Observed, surplus_type: NodeType) -> list[Replica]:
+    """Replicas of the surplus_type class that may go, the one to go first first.
 
     Not ready first (nothing ready is lost); then those whose slot belongs to the other class
     (they will be right for good), then those without a slot; then, for Deployments, the node with
@@ -28,22 +28,22 @@ def candidates(observed: Observed, crowded: NodeType) -> list[Replica]:
         belongs_to = slot_belongs_to(slot, configuration)
         return (
             replica.pod.ready,
-            belongs_to is not crowded.other,
-            belongs_to is crowded,
-            0 if stateful else replica.neighbours,
+            belongs_to is not surplus_type.other,
+            belongs_to is surplus_type,
+            0 if stateful else replica.other_pods,
             -1 if slot is None else -slot,
             replica.pod.uid,
         )
 
     eligible = [
         replica
-        for replica in observed.staying
-        if replica.node_type is crowded
+        for replica in observed.active
+        if replica.node_type is surplus_type
         and not replica.user_pinned
         and not replica.pod.protected
         # It waits for an on-demand node: spot would not take it either.
         and not (replica.pod.rule == "fallback" and not replica.pod.node)
-        and replica.pod.uid not in observed.awaited
+        and replica.pod.uid not in observed.replacements
     ]
     eligible.sort(key=order)
     if stateful:

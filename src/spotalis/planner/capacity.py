@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Node, NodeTerms, PodShape, node_matches
-from spotalis.planner.interruption import is_target
+from spotalis.planner.interruption import accepts_new_pods
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
 
     ``pin`` adds the tolerations that a placed pod would carry.
     """
-    if not node.ready or node.cordoned or not is_target(node):
+    if not node.ready or node.cordoned or not accepts_new_pods(node):
         return False
     tolerations = shape.tolerations + (pin.tolerations if pin else ())
     for taint in node.taints:

@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from spotalis.model.ledger import Ledger, Market
+from spotalis.model.ledger import Ledger, SpotAvailability
 from spotalis.model.nodes import NodeType, Pin
 from spotalis.model.objects import Node, PodShape, Taint, node_matches
 from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
-from spotalis.planner.interruption import is_target
+from spotalis.planner.interruption import accepts_new_pods
 from spotalis.planner.observed import Observed, Replica
-from spotalis.planner.settlement import lost_in_vain
+from spotalis.planner.resolution import record_futile_move
 
 FIRST_PROBE_BACKOFF = timedelta(minutes=5)
 LONGEST_PROBE_BACKOFF = timedelta(hours=1)
@@ -29,7 +29,7 @@ rollout or a scale-up may be waiting for exactly these pods."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class WaitingReplicas:
     """The replicas that wait for a spot node."""
 
     replicas: tuple[Replica, ...] = ()
@@ -41,23 +41,23 @@ class Waiting:
     """Why no clock runs for some of them; empty if one runs for each."""
 
 
-def waiting(observed: Observed, now: datetime) -> Waiting:
+def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
     """Who waits for a spot node, and whose time is up."""
     replicas = tuple(
         replica
-        for replica in observed.staying
+        for replica in observed.active
         if replica.node_type is NodeType.SPOT
         and not replica.pod.node
         and replica.pod.unschedulable
         and not replica.user_pinned
     )
     if not replicas:
-        return Waiting()
+        return WaitingReplicas()
     patience = observed.configuration.spot_fallback
     if observed.read_only or any(guard(observed, now) is not None for guard in GUARDS):
-        return Waiting(replicas=replicas, why="nothing may be changed")
+        return WaitingReplicas(replicas=replicas, why="nothing may be changed")
     if patience == timedelta.max:
-        return Waiting(replicas=replicas, why="spot-fallback is never")
+        return WaitingReplicas(replicas=replicas, why="spot-fallback is never")
     why = {replica.pod.uid: _left_alone(observed, replica) for replica in replicas}
     left = {
         replica.pod.uid: _since(observed, replica, now) + patience - now
@@ -66,7 +66,7 @@ def waiting(observed: Observed, now: datetime) -> Waiting:
     }
     due = tuple(r for r in replicas if left.get(r.pod.uid, patience) <= timedelta(0))
     later = [span for span in left.values() if span > timedelta(0)]
-    return Waiting(
+    return WaitingReplicas(
         replicas=replicas,
         due=due,
         due_in=min(later, default=None),
@@ -92,7 +92,7 @@ def _since(observed: Observed, replica: Replica, now: datetime) -> datetime:
     return pod.unschedulable_since or observed.first_unschedulable.get(pod.uid, now)
 
 
-def fallen_back(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> Ledger:
+def record_fallback(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> Ledger:
     """The ledger once these replicas are sent to on-demand: spot is short.
 
     A replica that stood for a probe makes it a failed one; one that stood for a move with
@@ -102,17 +102,17 @@ def fallen_back(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> L
     failed = [intent for intent in ledger.intents if intent.move in moves]
     ledger = msgspec.structs.replace(
         ledger,
-        market=Market.SHORT,
+        spot_availability=SpotAvailability.EXHAUSTED,
         intents=tuple(intent for intent in ledger.intents if intent not in failed),
     )
     for intent in failed:
         if intent.probe:
-            count = ledger.probes_failed + 1
+            count = ledger.failed_probes + 1
             ledger = msgspec.structs.replace(
-                ledger, probes_failed=count, probe_at=now + probe_backoff(count)
+                ledger, failed_probes=count, next_probe_at=now + probe_backoff(count)
             )
         else:
-            ledger = lost_in_vain(ledger, now)
+            ledger = record_futile_move(ledger, now)
     return ledger
 
 
@@ -125,12 +125,12 @@ def probe_backoff(failed: int) -> timedelta:
 def probe_due_in(observed: Observed, now: datetime) -> timedelta:
     """Until the workload may probe again; zero: now. A landing anywhere ends the wait."""
     ledger = observed.ledger
-    if ledger.probe_at is None:
+    if ledger.next_probe_at is None:
         return timedelta(0)
-    failed_at = ledger.probe_at - probe_backoff(max(1, ledger.probes_failed))
+    failed_at = ledger.next_probe_at - probe_backoff(max(1, ledger.failed_probes))
     if observed.landed_at is not None and observed.landed_at > failed_at:
         return timedelta(0)
-    return max(timedelta(0), ledger.probe_at - now)
+    return max(timedelta(0), ledger.next_probe_at - now)
 
 
 def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:
@@ -144,7 +144,7 @@ def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime)
     """
     for node in nodes:
         young = node.created_at is not None and now - node.created_at < REGISTRATION
-        if node.ready or node.cordoned or not is_target(node) or not young:
+        if node.ready or node.cordoned or not accepts_new_pods(node) or not young:
             continue
         if _is_of_its_kind(node, shape, pin) and (not node.cpu_millis or _holds(node, shape)):
             return True

@@ -17,12 +17,12 @@ Guard: TypeAlias = Callable[[Observed, datetime], Defer | None]
 
 def to_move(observed: Observed) -> str:
     """What would be moved, in words; empty if nothing would."""
-    crowded = observed.state.crowded
-    if crowded is None:
+    surplus_type = observed.state.surplus_type
+    if surplus_type is None:
         return ""
-    count = observed.state.surplus(crowded)
+    count = observed.state.surplus(surplus_type)
     noun = "replica" if count == 1 else "replicas"
-    return f"{count} {noun} to move from {crowded} to {crowded.other}"
+    return f"{count} {noun} to move from {surplus_type} to {surplus_type.other}"
 
 
 def managed(observed: Observed, now: datetime) -> Defer | None:
@@ -98,7 +98,7 @@ def no_rollout(observed: Observed, now: datetime) -> Defer | None:
             )
         )
     else:
-        owners = {r.pod.owner.uid for r in observed.staying if r.pod.owner is not None}
+        owners = {r.pod.owner.uid for r in observed.active if r.pod.owner is not None}
         rolling = workload.status_replicas > workload.updated_replicas or len(owners) > 1
     if rolling:
         return Defer(Reason.ROLLOUT_IN_PROGRESS, "a new template is being rolled out")
@@ -111,7 +111,7 @@ def _old_revision_left(observed: Observed) -> bool:
     After a rollback the status alone does not tell: current and update revision are the same.
     """
     workload = observed.workload
-    for replica in observed.staying:
+    for replica in observed.active:
         revision = replica.pod.labels.get("controller-revision-hash", "")
         slot = slot_of(replica, observed)
         if slot is not None and slot < workload.partition:
@@ -140,8 +140,8 @@ def classified(observed: Observed, now: datetime) -> Defer | None:
 
 def within_budget(observed: Observed, now: datetime) -> Defer | None:
     """Few enough replicas are missing or on the move; one that is not ready may always go."""
-    crowded = observed.state.crowded
-    able = candidates(observed, crowded) if crowded else []
+    surplus_type = observed.state.surplus_type
+    able = candidates(observed, surplus_type) if surplus_type else []
     if not able:
         return None  # that nobody may go is said in other words
     if observed.moves_free <= 0:
@@ -158,7 +158,7 @@ def _in_flight(observed: Observed, why: str) -> Defer:
 def no_storm(observed: Observed, now: datetime) -> Defer | None:
     """Spot nodes are not being lost in numbers; moves towards on-demand never wait for that."""
     until = observed.storm_until
-    if until is None or now >= until or observed.state.crowded is not NodeType.ON_DEMAND:
+    if until is None or now >= until or observed.state.surplus_type is not NodeType.ON_DEMAND:
         return None
     return Defer(
         Reason.STORM_FROZEN,
@@ -183,16 +183,17 @@ def useful(observed: Observed, now: datetime) -> Defer | None:
     if until is None or now >= until or not words:
         return None
     again = f"next try at {until.isoformat(timespec='seconds')}"
-    if observed.unreviewed:
+    if observed.bypassed:
         return Defer(
             Reason.WEBHOOK_NEVER_CALLED,
-            f"{words}, but {observed.unreviewed} new replicas came and no review for any: the API "
+            f"{words}, but {observed.bypassed} new replicas came and no review for any: the API "
             f"server does not reach the webhook; {again}",
             until - now,
         )
     return Defer(
         Reason.FUTILE,
-        f"{words}; the last {ledger.futile} replacements landed in the class just left, {again}",
+        f"{words}; the last {ledger.futile_moves} replacements landed in the class just left, "
+        f"{again}",
         until - now,
     )
 
@@ -212,7 +213,7 @@ def window_open(observed: Observed, now: datetime) -> Defer | None:
 def floor_met(observed: Observed, now: datetime) -> Defer | None:
     """Enough ready on-demand replicas that one may leave; moves towards on-demand are the cure."""
     floor = observed.configuration.floor
-    moving_away = observed.state.crowded is NodeType.ON_DEMAND
+    moving_away = observed.state.surplus_type is NodeType.ON_DEMAND
     if not moving_away or observed.ready_on_demand > floor:
         return None
     have = observed.ready_on_demand

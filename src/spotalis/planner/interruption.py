@@ -14,21 +14,21 @@ PATIENCE = timedelta(minutes=15)
 """How long a notice is believed: a drain can be withdrawn or hang (behaviour.md 6)."""
 
 
-class Standing(Enum):
+class NodeState(Enum):
     """What a node's notices make of it and of the pods on it."""
 
-    ORDINARY = "ordinary"
+    ACTIVE = "active"
     """Nothing is announced."""
-    NO_TARGET = "no target"
+    UNSCHEDULABLE = "unschedulable"
     """Nothing more is to go there; the pods on it count as ever."""
-    LEAVING = "leaving"
+    TERMINATING = "terminating"
     """Its pods hold no slot and help no floor: their replacements are placed at once."""
 
 
 class Seen(NamedTuple):
     """A signal found on a node."""
 
-    word: str
+    signal: str
     """What was found, for people: ``karpenter.sh/disrupted``."""
     since: datetime | None
     """Since when the object says that it is so; None where it does not say."""
@@ -185,25 +185,25 @@ as often as not. Nor is a cordon, nor a node that is merely not Ready."""
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class InterruptionNotice:
     """A signal that stands on a node now."""
 
-    word: str
+    signal: str
     leaving: bool
     since: datetime | None
 
 
-def notices(node: Node) -> Iterator[Notice]:
+def interruption_notices(node: Node) -> Iterator[InterruptionNotice]:
     """What announces that this node is, or may be, taken; nothing for most nodes."""
     if node.taints or node.conditions or node.deleting_at is not None:
         for signal in SIGNALS:
             if (seen := signal.look(node)) is not None:
-                yield Notice(seen.word, signal.leaving, seen.since)
+                yield InterruptionNotice(seen.signal, signal.leaving, seen.since)
 
 
-def is_target(node: Node) -> bool:
+def accepts_new_pods(node: Node) -> bool:
     """Whether more pods may be sent there: nothing at all is announced, however long ago."""
-    return next(notices(node), None) is None
+    return next(interruption_notices(node), None) is None
 
 
 def first_seen(
@@ -220,18 +220,20 @@ def first_seen(
         now: when ``node`` was seen.
     """
     if before is None:
-        return {notice.word: min(now, notice.since or now) for notice in notices(node)}
-    return {notice.word: before.get(notice.word, now) for notice in notices(node)}
+        return {
+            notice.signal: min(now, notice.since or now) for notice in interruption_notices(node)
+        }
+    return {notice.signal: before.get(notice.signal, now) for notice in interruption_notices(node)}
 
 
-def standing(node: Node, since: Mapping[str, datetime], now: datetime) -> Standing:
+def node_state(node: Node, since: Mapping[str, datetime], now: datetime) -> NodeState:
     """What the node is to us now.
 
     Args:
         since: the answer of :func:`first_seen`.
     """
-    announced = tuple(notices(node))
+    announced = tuple(interruption_notices(node))
     if not announced:
-        return Standing.ORDINARY
-    believed = any(n.leaving and now - since.get(n.word, now) < PATIENCE for n in announced)
-    return Standing.LEAVING if believed else Standing.NO_TARGET
+        return NodeState.ACTIVE
+    believed = any(n.leaving and now - since.get(n.signal, now) < PATIENCE for n in announced)
+    return NodeState.TERMINATING if believed else NodeState.UNSCHEDULABLE

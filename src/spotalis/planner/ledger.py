@@ -2,10 +2,10 @@
 
 A turn that evicts goes like this, and no clock takes part in it:
 
-1. ``prepare`` the ledger as read, without what was never sent (``without_unsent``) and what is
-   over (:func:`spotalis.planner.settlement.settle`): new intents come, orphans are taken over.
+1. ``prepare`` the ledger as read, without what was never sent (``drop_unsent``) and what is
+   over (``resolve_moves``): new intents come, orphans are taken over.
 2. Write it by compare and swap. Lost: nothing was sent, the next turn begins anew.
-3. Only then read the pods with quorum, and ``authorise`` against what both say together.
+3. Only then read the pods with quorum, and ``authorize`` against what both say together.
 4. Send what is authorised, by UID.
 5. ``withdraw`` what was certainly not carried out: one's own, in the turn that wrote it.
 
@@ -27,7 +27,7 @@ from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.nodes import NodeType
 
 
-def without_unsent(ledger: Ledger, *, sender: str, sent: Set[str]) -> Ledger:
+def drop_unsent(ledger: Ledger, *, instance: str, sent: Set[str]) -> Ledger:
     """Strike what this process has written and never sent: it is as if it had not been meant.
 
     So it is when a write was answered late or never, or the turn was stopped between write and
@@ -36,13 +36,13 @@ def without_unsent(ledger: Ledger, *, sender: str, sent: Set[str]) -> Ledger:
 
     Args:
         ledger: as read.
-        sender: this process.
+        instance: this process.
         sent: UIDs of pods whose evictions this process may have sent.
     """
     kept = tuple(
         intent
         for intent in ledger.intents
-        if intent.sender != sender or intent.taken or intent.pod in sent
+        if intent.instance != instance or intent.taken_over or intent.pod in sent
     )
     return msgspec.structs.replace(ledger, intents=kept)
 
@@ -50,7 +50,7 @@ def without_unsent(ledger: Ledger, *, sender: str, sent: Set[str]) -> Ledger:
 def prepare(
     ledger: Ledger,
     *,
-    sender: str,
+    instance: str,
     wanted: Sequence[Intent] = (),
     ended: Set[str] = frozenset(),
 ) -> Ledger:
@@ -58,25 +58,27 @@ def prepare(
 
     Args:
         ledger: as read, however old: a stale one loses the compare and swap.
-        sender: this process.
-        wanted: new intents, of this sender.
+        instance: this process.
+        wanted: new intents, of this instance.
         ended: UIDs of pods that were seen ending or gone, by whomever: for good, since a UID
             never comes back. Nothing of theirs is sent again.
     """
     old = ledger.intents
     known = {intent.pod for intent in old}
-    again = [intent if intent.pod in ended else _again(intent, sender) for intent in old]
+    again = [intent if intent.pod in ended else _again(intent, instance) for intent in old]
     new = [intent for intent in wanted if intent.pod not in known]
     return msgspec.structs.replace(ledger, intents=(*again, *new))
 
 
-def _again(intent: Intent, sender: str) -> Intent:
+def _again(intent: Intent, instance: str) -> Intent:
     """One that may have to be sent (again) by us."""
-    taken = intent.taken or intent.sender != sender
-    return msgspec.structs.replace(intent, sender=sender, tries=intent.tries + 1, taken=taken)
+    taken = intent.taken_over or intent.instance != instance
+    return msgspec.structs.replace(
+        intent, instance=instance, attempts=intent.attempts + 1, taken_over=taken
+    )
 
 
-def authorise(
+def authorize(
     ledger: Ledger, *, living: Set[str], floor_pods: Set[str], floor: int
 ) -> tuple[Intent, ...]:
     """The intents that may be sent now, oldest first.
@@ -96,18 +98,20 @@ def authorise(
     sure = len(floor_pods - meant)
     allowed: list[Intent] = []
     # Sent by an earlier turn or another process, and perhaps on its way: spent, allowed or not.
-    waiting = [i.pod for i in to_send if i.tries == 1 and not i.taken and i.pod in floor_pods]
+    waiting = [
+        i.pod for i in to_send if i.attempts == 1 and not i.taken_over and i.pod in floor_pods
+    ]
     for intent in to_send:
         fresh = intent.pod in waiting
         left = sure + len(waiting) - fresh
-        if intent.toward is NodeType.ON_DEMAND or left >= floor:
+        if intent.target is NodeType.ON_DEMAND or left >= floor:
             allowed.append(intent)
             if fresh:
                 waiting.remove(intent.pod)
     return tuple(allowed)
 
 
-def withdraw(ledger: Ledger, *, sender: str, refused: Iterable[str]) -> Ledger:
+def withdraw(ledger: Ledger, *, instance: str, refused: Iterable[str]) -> Ledger:
     """Strike out what was certainly not carried out, as far as that is ours to say.
 
     Only an intent of our own, in the turn that wrote it: an older one, or one taken over, may
@@ -117,6 +121,9 @@ def withdraw(ledger: Ledger, *, sender: str, refused: Iterable[str]) -> Ledger:
     kept = tuple(
         intent
         for intent in ledger.intents
-        if intent.pod not in gone or intent.sender != sender or intent.taken or intent.tries > 1
+        if intent.pod not in gone
+        or intent.instance != instance
+        or intent.taken_over
+        or intent.attempts > 1
     )
     return msgspec.structs.replace(ledger, intents=kept)

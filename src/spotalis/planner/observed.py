@@ -23,7 +23,7 @@ class Replica:
     pod: Pod
     node_type: NodeType
     """Its node's class while it is bound to a known node, else the class it is pinned to."""
-    leaving: bool = False
+    on_terminating_node: bool = False
     """Its node is being taken by the provider."""
     evicted: bool = False
     """To the planner: the ledger means it. To the webhook: the API server has accepted that, and
@@ -32,23 +32,23 @@ class Replica:
     """The owner's template pins its class: counted, never moved."""
     reach: NodeTerms = ()
     """What a node must meet to reach its volumes; empty: they are anywhere, or not known."""
-    neighbours: int = 0
+    other_pods: int = 0
     """Other pods on its node."""
 
     @property
-    def stays(self) -> bool:
+    def is_active(self) -> bool:
         """It holds a slot: neither finished, nor on its way out."""
         pod = self.pod
-        return not (pod.deleting_at or pod.finished or self.leaving or self.evicted)
+        return not (pod.deleting_at or pod.finished or self.on_terminating_node or self.evicted)
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """It serves, and nothing is about to end it."""
-        return self.stays and self.pod.ready
+        return self.is_active and self.pod.ready
 
     def available(self, min_ready: timedelta, now: datetime) -> bool:
         """It has been ready for the workload's ``minReadySeconds``."""
-        if not self.ready:
+        if not self.is_ready:
             return False
         since = self.pod.ready_at
         # Without minReadySeconds no clock is asked: ours may be behind the kubelet's.
@@ -59,7 +59,7 @@ class Replica:
 class Reservation:
     """A pod admitted and not yet seen."""
 
-    review: str
+    request_uid: str
     """The review's uid; the pod will carry it in its decision annotation."""
     owner: str
     """UID of the ReplicaSet or StatefulSet."""
@@ -110,7 +110,7 @@ class Observed:
     suspect_list: str = ""
     """Why the view is not to be trusted; empty if it is."""
     read_only: bool = False
-    overrides_budgets: bool = False
+    may_override_budgets: bool = False
     """Owner and operator both allow that a pod is deleted where a budget blocks its move."""
     moves_free: int = 20
     """Evictions that may still start in the whole cluster."""
@@ -134,16 +134,16 @@ class Observed:
     ``on_demand_helps``) do not hold, but these."""
     first_unschedulable: Mapping[str, datetime] = field(default_factory=dict)
     """By pod UID: when a pod was first seen unschedulable, where the scheduler wrote no time."""
-    unreviewed: int = 0
+    bypassed: int = 0
     """Replicas made since we watch that no webhook saw, while no review ever came."""
 
     @cached_property
-    def staying(self) -> tuple[Replica, ...]:
+    def active(self) -> tuple[Replica, ...]:
         """The replicas that hold a slot."""
-        return tuple(replica for replica in self.replicas if replica.stays)
+        return tuple(replica for replica in self.replicas if replica.is_active)
 
     @cached_property
-    def awaited(self) -> frozenset[str]:
+    def replacements(self) -> frozenset[str]:
         """UIDs of those that start in the place of ones that we have moved: the youngest, one a
         move.
 
@@ -151,7 +151,7 @@ class Observed:
         where no webhook of ours sees new pods, or one that has not heard the owner's last word.
         They are told by their age among each other: the operator's clock takes no part in it.
         """
-        starting = [replica for replica in self.staying if not replica.pod.ready]
+        starting = [replica for replica in self.active if not replica.pod.ready]
         starting.sort(key=lambda replica: replica.pod.created_at or _LONG_AGO, reverse=True)
         return frozenset(r.pod.uid for r in starting[: len(self.ledger.intents)])
 
@@ -159,7 +159,7 @@ class Observed:
     def state(self) -> ReplicaState:
         """Wanted against present."""
         counts = dict.fromkeys(NodeType, 0)
-        for replica in self.staying:
+        for replica in self.active:
             counts[replica.node_type] += 1
         return ReplicaState(
             desired=self.workload.replicas,
@@ -190,4 +190,4 @@ class Observed:
     @cached_property
     def ready_on_demand(self) -> int:
         """What the floor is measured against."""
-        return sum(1 for r in self.replicas if r.ready and r.node_type is NodeType.ON_DEMAND)
+        return sum(1 for r in self.replicas if r.is_ready and r.node_type is NodeType.ON_DEMAND)

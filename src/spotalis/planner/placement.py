@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from spotalis.model.ledger import Market
+from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import slot_type, spot
+from spotalis.model.replicas import desired_spot, slot_type
 from spotalis.planner.candidates import ordinal, slot_of
 from spotalis.planner.observed import Observed, Reservation
 
@@ -46,7 +46,7 @@ class Placement:
 
 def place(observed: Observed, pod: NewPod) -> Placement:
     """Decide the class and slot of a new pod (behaviour.md 2)."""
-    held = [r for r in observed.staying if r.pod.owner is not None and r.pod.owner.uid == pod.owner]
+    held = [r for r in observed.active if r.pod.owner is not None and r.pod.owner.uid == pod.owner]
     held = [r for r in held if not pod.name or r.pod.name != pod.name]
     reserved = _awaited(observed, pod, {r.pod.name for r in held})
     types = [r.node_type for r in held] + [r.node_type for r in reserved]
@@ -57,7 +57,11 @@ def place(observed: Observed, pod: NewPod) -> Placement:
         slots = {slot_of(r, observed) for r in held} | {r.slot for r in reserved}
         node_type, slot, rule = _next_place(observed, have_spot, have_on_demand, slots)
     move = _move_waiting(observed, pod, node_type)
-    if node_type is NodeType.SPOT and not move and observed.ledger.market is Market.SHORT:
+    if (
+        node_type is NodeType.SPOT
+        and not move
+        and observed.ledger.spot_availability is SpotAvailability.EXHAUSTED
+    ):
         node_type, rule = NodeType.ON_DEMAND, "fallback"
     return Placement(
         node_type=node_type,
@@ -78,11 +82,11 @@ def _move_waiting(observed: Observed, pod: NewPod, node_type: NodeType) -> str:
     The split alone sends a replacement where its move wants it; that it stands for a move matters
     where spot is short: only the replicas that are meant to try spot do.
     """
-    living = {replica.pod.uid for replica in observed.staying}
-    answered = {replica.pod.move for replica in observed.staying}
+    living = {replica.pod.uid for replica in observed.active}
+    answered = {replica.pod.move for replica in observed.active}
     answered |= {reservation.move for reservation in observed.reservations}
     for intent in observed.ledger.intents:
-        fits = intent.toward is node_type and (not pod.name or intent.name == pod.name)
+        fits = intent.target is node_type and (not pod.name or intent.name == pod.name)
         if fits and intent.pod not in living and intent.move not in answered:
             return intent.move
     return ""
@@ -90,7 +94,7 @@ def _move_waiting(observed: Observed, pod: NewPod, node_type: NodeType) -> str:
 
 def _awaited(observed: Observed, pod: NewPod, seen: Set[str]) -> list[Reservation]:
     """The reservations that stand for another pod each: a name that is tried again has several."""
-    by_pod = {r.name or r.review: r for r in observed.reservations if r.owner == pod.owner}
+    by_pod = {r.name or r.request_uid: r for r in observed.reservations if r.owner == pod.owner}
     return [r for r in by_pod.values() if not r.name or r.name not in {*seen, pod.name}]
 
 
@@ -103,7 +107,7 @@ def _next_place(
     """
     percent, floor = observed.configuration.percent, observed.configuration.floor
     held = have_spot + have_on_demand
-    is_spot = have_spot < spot(held + 1, percent, floor)
+    is_spot = have_spot < desired_spot(held + 1, percent, floor)
     node_type = NodeType.SPOT if is_spot else NodeType.ON_DEMAND
     taken = set(slots)
     reach = max(held + len(taken), observed.workload.replicas)
@@ -122,6 +126,6 @@ def _ordinal_place(
     state = dataclasses.replace(state, desired=max(state.desired, slot + 1))
     node_type = slot_type(slot, configuration.percent, configuration.floor)
     have = have_spot if node_type is NodeType.SPOT else have_on_demand
-    if have >= state.wanted(node_type):
+    if have >= state.desired_for(node_type):
         return node_type.other, slot, "share"
     return node_type, slot, "slot"

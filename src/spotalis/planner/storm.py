@@ -12,7 +12,7 @@ from spotalis.model.controller_configuration import StormBreaker
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class StormState:
     """The losses of late, and what they came to."""
 
     losses: tuple[datetime, ...] = ()
@@ -25,16 +25,16 @@ class Weather:
         return self.frozen_until is not None and now < self.frozen_until
 
 
-def lose(weather: Weather, at: datetime, breaker: StormBreaker) -> Weather:
+def record_loss(weather: StormState, at: datetime, breaker: StormBreaker) -> StormState:
     """One more spot node is lost. In a storm every loss prolongs it, whatever their number."""
     losses = tuple(sorted((*weather.losses, at)))
     kept = tuple(loss for loss in losses if losses[-1] - loss < breaker.window)
     if not weather.storms(at):
         return replace(weather, losses=kept)
-    return Weather(kept, at + breaker.cooldown)
+    return StormState(kept, at + breaker.cooldown)
 
 
-def judge(weather: Weather, left: int, breaker: StormBreaker) -> Weather:
+def evaluate(weather: StormState, left: int, breaker: StormBreaker) -> StormState:
     """Whether the losses of late are a storm; may be asked as often as one likes.
 
     Args:

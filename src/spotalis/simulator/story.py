@@ -18,7 +18,7 @@ from spotalis.model.configuration import ENABLED
 from spotalis.model.decision import Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX
-from spotalis.model.replicas import spot
+from spotalis.model.replicas import desired_spot
 from spotalis.simulator.stage import Stage
 
 NAMESPACE = "default"
@@ -184,7 +184,7 @@ class Story:
         yield await self._line(f"pdb/{NAME} now allows 2 at a time", "moving to on-demand")
         await self._until(self._settled, "the new share stands")
         moves = len(self._stage.evictions()) - before
-        least = spot(REPLICAS, 70, FLOOR) - spot(REPLICAS, 30, FLOOR)
+        least = desired_spot(REPLICAS, 70, FLOOR) - desired_spot(REPLICAS, 30, FLOOR)
         if moves != least:
             raise WentWrong(f"{moves} evictions for a change that needs {least}")
         yield await self._line(
@@ -219,7 +219,7 @@ class Story:
         return bool(status.get("currentHealthy", 0) == healthy)
 
     def _want(self) -> tuple[int, int]:
-        on_spot = spot(REPLICAS, self._percent, FLOOR)
+        on_spot = desired_spot(REPLICAS, self._percent, FLOOR)
         return REPLICAS - on_spot, on_spot
 
     async def _settled(self) -> bool:

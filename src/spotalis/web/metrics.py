@@ -98,7 +98,7 @@ class Metrics:
             Counter(
                 "spotalis_evictions",
                 "Evictions asked for, by the class moved to and by the API server's answer.",
-                ("namespace", "workload_type", "toward", "outcome"),
+                ("namespace", "workload_type", "target", "outcome"),
                 registry=r,
             )
         )
@@ -190,10 +190,10 @@ class Metrics:
         self._reconciliation_errors[workload_type, error_type].inc()
 
     def record_eviction(
-        self, namespace: str, workload_type: str, toward: str, outcome: str
+        self, namespace: str, workload_type: str, target: str, outcome: str
     ) -> None:
         """The API server answered an eviction, or did not."""
-        self._evictions[namespace, workload_type, toward, outcome].inc()
+        self._evictions[namespace, workload_type, target, outcome].inc()
 
     def record_webhook_request(self, operation: str, result: str, seconds: float) -> None:
         """A review was answered, or refused."""

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from spotalis.model.environment import Clock
-from spotalis.model.errors import PortTaken, error_json
+from spotalis.model.errors import PortInUse, error_json
 from spotalis.web.exposition import Snapshot
 from spotalis.web.health import HealthState, healthz, readyz
 from spotalis.web.metrics import OPEN_METRICS, Metrics, content_type
@@ -61,7 +61,7 @@ class PlainServer:
             port: to listen on.
 
         Raises:
-            PortTaken: somebody else listens there.
+            PortInUse: somebody else listens there.
             OSError: the address is not ours, or the port is privileged.
         """
         loop = asyncio.get_running_loop()
@@ -72,7 +72,7 @@ class PlainServer:
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortTaken(host, port) from None
+                raise PortInUse(host, port) from None
             raise
         return int(self._listener.sockets[0].getsockname()[1])
 

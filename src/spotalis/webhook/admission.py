@@ -17,7 +17,7 @@ from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
 from spotalis.kube.decode import DECODE_ERRORS
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
-from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, configure
+from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner, Workload
 from spotalis.model.transport import TransportError
@@ -94,7 +94,7 @@ class AdmissionHandler:
         request = admission_review.read(body)
         if request.object is None:
             raise InvalidAdmissionReview("request.object is missing")
-        self._observer.reviews_came = True
+        self._observer.webhook_called = True
         verdict = await self._decide(request, request.object, None if forwarded else body)
         if verdict.answer:
             return verdict.answer
@@ -121,7 +121,7 @@ class AdmissionHandler:
         found = await self._find(request.namespace, owner)
         if found is None:
             return AdmissionDecision("owner-unknown")
-        configuration = configure(found.workload, namespace, cluster.settings.defaults)
+        configuration = read_configuration(found.workload, namespace, cluster.settings.defaults)
         if why := self._why_left_alone(configuration):
             return AdmissionDecision(why)
         if self._is_placed(pod, owner):
@@ -207,7 +207,7 @@ class AdmissionHandler:
         at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)
         taken = len(self._reservations.of(owner.uid))
         if taken > max(0, at_most) and not request.dry_run:
-            self._reservations.keep(owner.uid, at_most)
+            self._reservations.trim(owner.uid, at_most)
             observed = self._look(found.workload, configuration, owner)
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
         classification = self._cluster.settings.classification
@@ -218,7 +218,7 @@ class AdmissionHandler:
             rule, pin = "user-pinned", None
         if not request.dry_run:
             self._reserve(request, owner, placement)
-        patch = pod_patch(pod, placement, review=request.uid, rule=rule, pin=pin)
+        patch = pod_patch(pod, placement, request_uid=request.uid, rule=rule, pin=pin)
         return AdmissionDecision(str(placement.node_type), tuple(patch))
 
     def _look(
@@ -227,9 +227,9 @@ class AdmissionHandler:
         return self._observer.for_placement(workload, configuration, owner.uid)
 
     def _reserve(self, request: AdmissionRequest, owner: Owner, placement: Placement) -> None:
-        self._reservations.make(
+        self._reservations.add(
             Reservation(
-                review=request.uid,
+                request_uid=request.uid,
                 owner=owner.uid,
                 slot=placement.slot,
                 node_type=placement.node_type,
@@ -258,7 +258,7 @@ def _seen(observed: Observed, owner: Owner, name: str) -> int:
     """Pods of this owner that hold a slot; not the one about to be replaced under its name."""
     return sum(
         1
-        for replica in observed.staying
+        for replica in observed.active
         if replica.pod.owner is not None
         and replica.pod.owner.uid == owner.uid
         and not (name and replica.pod.name == name)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from spotalis.model.errors import PortTaken
+from spotalis.model.errors import PortInUse
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class Connections:
         """Start accepting; returns the port, which 0 leaves to the system.
 
         Raises:
-            PortTaken: somebody else listens there.
+            PortInUse: somebody else listens there.
             OSError: the address is not ours, or the port is privileged.
         """
         self._listener = _bind(host, port)
@@ -274,7 +274,7 @@ def _bind(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(host, port) from None
+            raise PortInUse(host, port) from None
         raise
     listener.setblocking(False)
     return listener

@@ -21,10 +21,10 @@ Operation = dict[str, Any]
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def decision_text(review: str, placement: Placement, rule: str) -> str:
+def decision_text(request_uid: str, placement: Placement, rule: str) -> str:
     """The annotation that says why, at most 256 bytes of JSON."""
     fields = {
-        "id": review,
+        "id": request_uid,
         "class": str(placement.node_type),
         "slot": placement.slot,
         "have": [placement.have_on_demand, placement.have_spot],
@@ -38,20 +38,20 @@ def decision_text(review: str, placement: Placement, rule: str) -> str:
 
 
 def pod_patch(
-    pod: PodObject, placement: Placement, *, review: str, rule: str, pin: Pin | None
+    pod: PodObject, placement: Placement, *, request_uid: str, rule: str, pin: Pin | None
 ) -> list[Operation]:
     """The operations that mark a pod and, with ``pin``, bind it to its class.
 
     Args:
         pod: as under review; what is there decides what must be created first.
         placement: where it goes.
-        review: the review's uid.
+        request_uid: the review's uid.
         rule: why, in the decision annotation.
         pin: None leaves the pod's placement alone (its owner pinned it).
     """
     annotations = {
         POD_SLOT: str(placement.slot),
-        POD_DECISION: decision_text(review, placement, rule),
+        POD_DECISION: decision_text(request_uid, placement, rule),
     }
     if DELETION_COST not in (pod.metadata.annotations or {}):
         annotations[DELETION_COST] = str(BASE_DELETION_COST - placement.slot)

@@ -124,7 +124,7 @@ class WebhookServer:
             certificate: ``None`` serves plain HTTP, for tests and the embedded cluster.
 
         Raises:
-            PortTaken: somebody else listens there.
+            PortInUse: somebody else listens there.
             OSError: the address is not ours, or the port is privileged.
         """
         self._certificate = certificate

@@ -225,14 +225,14 @@ def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
     )
 
     def break_w0(operator: Operator) -> None:
-        observe = operator._reconciler._observer.for_plan
+        observe = operator._reconciler._observer.for_reconcile
 
         def failing(workload, *rest):  # type: ignore[no-untyped-def]
             if workload.name == "w0":
                 raise RuntimeError("planted")
             return observe(workload, *rest)
 
-        operator._reconciler._observer.for_plan = failing  # type: ignore[method-assign]
+        operator._reconciler._observer.for_reconcile = failing  # type: ignore[method-assign]
 
     async def script(world: World) -> None:
         await world.take("percent", who=0, value=100)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from spotalis.controller.ledger import PREFIX
+from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL
 from spotalis.model.controller_configuration import NamespaceFilter
 from tests.support import incidents
@@ -106,8 +106,8 @@ async def test_moves_left_open_in_a_namespace_that_is_watched_no_more_hold_nobod
     await cluster.create_deployment("web", 2, policy(50), namespace="data")
     left = await cluster.api.get(DEPLOYMENTS, "data", "web")
     assert left is not None
-    name = PREFIX + left.uid
-    intent = {"pod": "gone", "name": "web-1", "toward": "spot", "sender": "earlier"}
+    name = LEDGER_PREFIX + left.uid
+    intent = {"pod": "gone", "name": "web-1", "target": "spot", "instance": "earlier"}
     record = {"schema": 1, "workload": "Deployment/data/web", "intents": [intent]}
     async with cluster.operator():
         ledger = {

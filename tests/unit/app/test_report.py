@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spotalis.app.report import _row
 from spotalis.controller.cluster import WorkloadKey
-from spotalis.controller.turn import Turn
+from spotalis.controller.result import ReconcileResult
 from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
@@ -12,10 +12,10 @@ from tests.support.builders import NOW
 
 
 def test_a_row_has_the_counts_of_its_turn() -> None:
-    turn = Turn(
+    turn = ReconcileResult(
         key=WorkloadKey("Deployment", "shop", "api"),
         at=NOW,
-        decision=Defer(Reason.NO_CAPACITY, "why"),
+        decision=Defer(Reason.NO_SPOT_CAPACITY, "why"),
         state=ReplicaState(desired=10, percent=70, floor=2, spot=4, on_demand=6),
         ready={NodeType.SPOT: 3, NodeType.ON_DEMAND: 6},
         fallbacks=3,

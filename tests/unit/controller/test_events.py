@@ -11,7 +11,7 @@ import pytest
 
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.events import EventMessage, Progress, event_messages, next_progress
-from spotalis.controller.turn import Eviction, Turn
+from spotalis.controller.result import EvictionRecord, ReconcileResult
 from spotalis.kube.client import EvictionOutcome
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
 from spotalis.model.replicas import ReplicaState
@@ -23,14 +23,16 @@ BALANCED = Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as wanted")
 
 def a_turn(
     decision: Decision = BALANCED,
-    evictions: Sequence[Eviction] = (),
+    evictions: Sequence[EvictionRecord] = (),
     spot: int = 7,
     on_demand: int = 3,
     percent: int = 70,
     **changes: object,
-) -> Turn:
+) -> ReconcileResult:
     state = a_workload(spot=spot, on_demand=on_demand, percent=percent).state
-    turn = Turn(key=KEY, at=NOW, decision=decision, state=state, evictions=tuple(evictions))
+    turn = ReconcileResult(
+        key=KEY, at=NOW, decision=decision, state=state, evictions=tuple(evictions)
+    )
     return dataclasses.replace(turn, **changes)  # type: ignore[arg-type]
 
 
@@ -39,13 +41,13 @@ def an_eviction(
     *,
     probe: bool = False,
     fallback: bool = False,
-) -> Eviction:
-    return Eviction(move=Move(a_pod(), SPOT, probe=probe), outcome=outcome, fallback=fallback)
+) -> EvictionRecord:
+    return EvictionRecord(move=Move(a_pod(), SPOT, probe=probe), outcome=outcome, fallback=fallback)
 
 
 def told(
-    turn: Turn,
-    previous: Turn | None = None,
+    turn: ReconcileResult,
+    previous: ReconcileResult | None = None,
     before: object = None,
     after: object = None,
     progress: Progress | None = None,
@@ -124,7 +126,7 @@ def test_another_share_is_told_with_the_target_that_it_makes() -> None:
     ("reason", "event"),
     [
         (Reason.BLOCKED_BY_PDB, "MoveBlocked"),
-        (Reason.NO_CAPACITY, "SpotCapacityMissing"),
+        (Reason.NO_SPOT_CAPACITY, "SpotCapacityMissing"),
         (Reason.FLOOR_UNMET, "OnDemandFloorUnmet"),
         (Reason.PINNED, "SplitUnreachable"),
         (Reason.FUTILE, "MovesFutile"),
@@ -141,7 +143,7 @@ def test_what_an_owner_can_act_on_is_a_warning_once(reason: Reason, event: str) 
 
 
 def test_on_demand_moves_name_the_spot_node_that_is_left() -> None:
-    eviction = Eviction(move=Move(a_pod(), ON_DEMAND), outcome=EvictionOutcome.EVICTED)
+    eviction = EvictionRecord(move=Move(a_pod(), ON_DEMAND), outcome=EvictionOutcome.EVICTED)
     (notice,) = told(a_turn(evictions=[eviction]))
     assert notice.note.startswith("Evicted api-0 from spot node")
 
@@ -149,13 +151,13 @@ def test_on_demand_moves_name_the_spot_node_that_is_left() -> None:
 STATE = ReplicaState(desired=4, percent=50, floor=0, spot=0, on_demand=4)
 
 
-def a_turn_with(reason: Reason, *, storm: bool = False, **leaving: int) -> Turn:
+def a_turn_with(reason: Reason, *, storm: bool = False, **leaving: int) -> ReconcileResult:
     decision: Decision = Defer(reason, "why")
     if reason is Reason.BALANCED:
         decision = Hold(reason, "why")
     elif reason is Reason.REBALANCING:
         decision = Evict((), reason, "why")
-    return Turn(
+    return ReconcileResult(
         key=WorkloadKey("Deployment", "shop", "api"),
         at=NOW,
         decision=decision,
@@ -219,7 +221,7 @@ def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
         a_turn_with(Reason.BALANCED),
         a_turn_with(Reason.STORM_FROZEN, storm=True),
         # Its last spot node goes too: the reason changes, the storm does not end.
-        a_turn_with(Reason.NO_CAPACITY, storm=True),
+        a_turn_with(Reason.NO_SPOT_CAPACITY, storm=True),
         a_turn_with(Reason.PAUSED, storm=True),
         a_turn_with(Reason.REBALANCING),
         a_turn_with(Reason.REBALANCING),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random  # noqa: TID251  # seeded
 
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.embedded.server.api import Api
 from spotalis.embedded.transport import InProcessTransport, NetworkFault
 from spotalis.kube.client import Client
@@ -27,7 +27,7 @@ async def _two_workers() -> None:
     client = Client(transport, clock=clock, rng=rng)
     store: Store[LedgerObject] = Store()
     ledgers = Ledgers(client, store, "kube-system")
-    intent = Intent(pod="api-0-uid", name="api-0", toward=NodeType.SPOT, sender="us")
+    intent = Intent(pod="api-0-uid", name="api-0", target=NodeType.SPOT, instance="us")
     workload = a_workload(spot=1).workload
 
     writing = asyncio.create_task(ledgers.write(workload, None, Ledger(intents=(intent,))))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from spotalis.controller.ledger import Ledgers
+from spotalis.controller.ledgers import Ledgers
 from spotalis.kube import decode
 from spotalis.kube.client import Client
 from spotalis.kube.store import Event, EventType, Store
@@ -41,12 +41,12 @@ async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_
     store: Store[LedgerObject] = Store()
     ledgers = Ledgers(client, store, "home")
     with pytest.raises(TransportError):
-        await ledgers.write(WORKLOAD, None, Ledger(futile=1))
+        await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
     # The write arrives after all, the watch shows it, and then comes the answer from before.
     ledgers.writer.apply(Event(EventType.ADDED, decode.ledger(BODY)))
     assert await ledgers.read(WORKLOAD.uid) is None
     with pytest.raises(TransportError):
-        await ledgers.write(WORKLOAD, None, Ledger(futile=1))
+        await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
     found = await ledgers.read(WORKLOAD.uid)
     assert found is not None
     assert found.resource_version == "47"
@@ -75,7 +75,7 @@ async def test_a_late_answer_to_a_deletion_forgets_that_ledger_and_not_the_next_
     ledgers = Ledgers(Client(transport, clock=ManualClock(), rng=LoadedRandom()), store, "home")
     ledgers.writer.apply(Event(EventType.ADDED, old))
     assert await ledgers.write(WORKLOAD, old, Ledger()) is None
-    assert ledgers.held(WORKLOAD.uid) == new
+    assert ledgers.cached(WORKLOAD.uid) == new
 
 
 async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() -> None:
@@ -87,7 +87,7 @@ async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() 
     )
     ledgers = Ledgers(Client(transport, clock=ManualClock(), rng=LoadedRandom()), store, "home")
     with pytest.raises(TransportError):
-        await ledgers.write(WORKLOAD, None, Ledger(futile=1))
+        await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
     assert await ledgers.read(WORKLOAD.uid) == new
 
 

@@ -11,7 +11,7 @@ from spotalis.controller.evictor import _may_go
 from spotalis.model.ledger import Intent, Ledger
 from tests.support.builders import SPOT, a_pod, a_workload
 
-INTENT = Intent(pod="evicted-uid", name="api-9", toward=SPOT, sender="me")
+INTENT = Intent(pod="evicted-uid", name="api-9", target=SPOT, instance="me")
 
 
 @pytest.mark.parametrize(

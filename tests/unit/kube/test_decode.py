@@ -112,7 +112,7 @@ class TestPod:
     def test_decision(self) -> None:
         decision = '{"class":"spot","have":[2,6],"rule":"floor","id":"6f1"}'
         seen = pod(annotations={"spotalis.io/decision": decision})
-        assert (seen.rule, seen.review) == ("floor", "6f1")
+        assert (seen.rule, seen.request_uid) == ("floor", "6f1")
 
     @pytest.mark.parametrize(
         "decision",
@@ -130,7 +130,7 @@ class TestPod:
     )
     def test_a_malformed_decision_is_none(self, decision: str) -> None:
         seen = pod(annotations={"spotalis.io/decision": decision})
-        assert (seen.rule, seen.review) == ("", "")
+        assert (seen.rule, seen.request_uid) == ("", "")
 
     @pytest.mark.parametrize(
         ("annotations", "protected"),

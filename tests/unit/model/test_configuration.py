@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spotalis.model.configuration import FOREVER, KEYS, WorkloadConfiguration, configure
+from spotalis.model.configuration import FOREVER, KEYS, WorkloadConfiguration, read_configuration
 from spotalis.model.disruption import MoveLimit
 from spotalis.model.objects import PREFIX, Namespace
 from tests.support.builders import (
@@ -44,7 +44,9 @@ def read(
         annotations=annotations or {},
         template_keys=template_keys,
     )
-    return configure(workload, a_namespace() if namespace is None else namespace, defaults or {})
+    return read_configuration(
+        workload, a_namespace() if namespace is None else namespace, defaults or {}
+    )
 
 
 def value_of(configuration: WorkloadConfiguration, key: str) -> object:
@@ -244,8 +246,8 @@ def test_label_and_annotation_of_a_namespace_may_disagree_too() -> None:
 
 def test_a_workload_whose_namespace_is_not_known_yet_has_its_own_word() -> None:
     workload = workload_named_api(labels=ON, annotations=annotated(spot_percentage="70"))
-    assert configure(workload, None, {}).percent == 70
-    assert not configure(workload_named_api(), None, {}).enabled
+    assert read_configuration(workload, None, {}).percent == 70
+    assert not read_configuration(workload_named_api(), None, {}).enabled
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import ReplicaState, slot_type, spot
+from spotalis.model.replicas import ReplicaState, desired_spot, slot_type
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
 
 REPLICAS = range(61)
@@ -33,15 +33,15 @@ FLOORS = range(21)
 def test_the_split_is_the_contracts(
     n: int, percent: int, floor: int, on_demand: int, on_spot: int
 ) -> None:
-    assert spot(n, percent, floor) == on_spot
-    assert n - spot(n, percent, floor) == on_demand
+    assert desired_spot(n, percent, floor) == on_spot
+    assert n - desired_spot(n, percent, floor) == on_demand
 
 
 def test_every_split_is_the_formula_and_keeps_the_floor() -> None:
     for n in REPLICAS:
         for percent in PERCENTS:
             for floor in FLOORS:
-                on_spot = spot(n, percent, floor)
+                on_spot = desired_spot(n, percent, floor)
                 assert 100 * on_spot <= n * percent, (n, percent, floor)
                 assert n - on_spot >= min(n, floor), (n, percent, floor)
                 # No greater number would do: it is the most that both bounds allow.
@@ -51,7 +51,7 @@ def test_every_split_is_the_formula_and_keeps_the_floor() -> None:
 def test_one_more_replica_adds_at_most_one_to_spot_and_never_takes_one_away() -> None:
     for percent in PERCENTS:
         for floor in FLOORS:
-            counts = [spot(n, percent, floor) for n in REPLICAS]
+            counts = [desired_spot(n, percent, floor) for n in REPLICAS]
             steps = {after - before for before, after in pairwise(counts)}
             assert steps <= {0, 1}, (percent, floor)
 
@@ -59,10 +59,10 @@ def test_one_more_replica_adds_at_most_one_to_spot_and_never_takes_one_away() ->
 def test_a_greater_percentage_never_means_fewer_on_spot_nor_a_greater_floor_more() -> None:
     for n in REPLICAS:
         for floor in FLOORS:
-            counts = [spot(n, percent, floor) for percent in PERCENTS]
+            counts = [desired_spot(n, percent, floor) for percent in PERCENTS]
             assert counts == sorted(counts), (n, floor)
         for percent in PERCENTS:
-            counts = [spot(n, percent, floor) for floor in FLOORS]
+            counts = [desired_spot(n, percent, floor) for floor in FLOORS]
             assert counts == sorted(counts, reverse=True), (n, percent)
 
 
@@ -71,7 +71,7 @@ def test_every_prefix_of_the_slots_is_split_right() -> None:
         for floor in FLOORS:
             on_spot = 0
             for n in REPLICAS:
-                assert on_spot == spot(n, percent, floor), (n, percent, floor)
+                assert on_spot == desired_spot(n, percent, floor), (n, percent, floor)
                 on_spot += slot_type(n, percent, floor) is SPOT
 
 
@@ -89,7 +89,7 @@ def state(*, desired: int = 10, spot: int, on_demand: int, unknown: int = 0) -> 
 
 
 @pytest.mark.parametrize(
-    ("present", "crowded", "surplus", "balanced"),
+    ("present", "surplus_type", "surplus", "balanced"),
     [
         pytest.param(state(spot=7, on_demand=3), None, 0, True, id="exact"),
         pytest.param(state(spot=10, on_demand=0), SPOT, 3, False, id="all on spot"),
@@ -110,15 +110,15 @@ def state(*, desired: int = 10, spot: int, on_demand: int, unknown: int = 0) -> 
     ],
 )
 def test_a_class_is_crowded_by_what_it_holds_above_its_share(
-    present: ReplicaState, crowded: NodeType | None, surplus: int, balanced: bool
+    present: ReplicaState, surplus_type: NodeType | None, surplus: int, balanced: bool
 ) -> None:
-    assert present.crowded is crowded
-    assert (present.surplus(crowded) if crowded else 0) == surplus
-    assert present.balanced is balanced
+    assert present.surplus_type is surplus_type
+    assert (present.surplus(surplus_type) if surplus_type else 0) == surplus
+    assert present.is_balanced is balanced
 
 
 def test_nobody_wants_a_replica_of_unknown_class() -> None:
     present = state(spot=6, on_demand=3, unknown=1)
     assert present.count(UNKNOWN) == 1
-    assert present.wanted(UNKNOWN) == 0
-    assert sum(present.wanted(node_type) for node_type in NodeType) == present.known == 9
+    assert present.desired_for(UNKNOWN) == 0
+    assert sum(present.desired_for(node_type) for node_type in NodeType) == present.known == 9

@@ -52,14 +52,14 @@ FREE = {"slot": None}
             {"ready": False, "slot": 2}, {"ready": True, "slot": 1}, id="not ready before ready"
         ),
         pytest.param(
-            {"slot": 1, "neighbours": 9},
-            {"slot": 2, "neighbours": 0},
+            {"slot": 1, "other_pods": 9},
+            {"slot": 2, "other_pods": 0},
             id="a slot of the other class",
         ),
         pytest.param({"slot": 0}, FREE, id="a slot of the other class before no slot"),
         pytest.param(FREE, {"slot": 2}, id="no slot before a slot of its own class"),
         pytest.param(
-            {"slot": 0, "neighbours": 1}, {"slot": 6, "neighbours": 2}, id="a node almost empty"
+            {"slot": 0, "other_pods": 1}, {"slot": 6, "other_pods": 2}, id="a node almost empty"
         ),
         pytest.param({"slot": 5}, {"slot": 4}, id="the highest slot"),
         pytest.param({"slot": 10}, {"slot": 6}, id="the highest slot of the other class"),
@@ -85,7 +85,7 @@ def test_the_ordinals_of_a_statefulset_go_downwards_those_of_the_other_class_fir
     names = order(observed)
     assert names[:6] == [f"api-{number}" for number in (16, 13, 10, 6, 1, 0)]
     assert names[6:] == [f"api-{n}" for n in range(19, -1, -1) if n not in (16, 13, 10, 6, 1, 0)]
-    crowd = with_replicas(observed, lambda r: r.pod.name != "api-0", neighbours=5, node="one")
+    crowd = with_replicas(observed, lambda r: r.pod.name != "api-0", other_pods=5, node="one")
     assert order(crowd) == names
 
 
@@ -100,7 +100,7 @@ def test_the_ordinals_of_a_statefulset_go_downwards_those_of_the_other_class_fir
         pytest.param({"deleting_at": LONG_AGO}, id="terminating"),
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
-        pytest.param({"leaving": True}, id="leaving with its node"),
+        pytest.param({"on_terminating_node": True}, id="leaving with its node"),
         pytest.param({"evicted": True}, id="evicted by us just now"),
     ],
 )
@@ -158,7 +158,7 @@ REPLICAS = st.lists(
         {
             "slot": st.none() | st.integers(0, 12),
             "ready": st.booleans(),
-            "neighbours": st.integers(0, 2),
+            "other_pods": st.integers(0, 2),
             "node": st.sampled_from(("one", "two", "three", "")),
             "protected": st.booleans(),
             "evicted": st.booleans(),
@@ -188,7 +188,7 @@ def test_an_ordinal_is_counted_from_the_first() -> None:
 
 
 def test_replacements_that_are_awaited_are_not_moved_on_and_they_are_the_youngest() -> None:
-    intent = Intent(pod="123456789", name="api-9", toward=ON_DEMAND, sender="me")
+    intent = Intent(pod="123456789", name="api-9", target=ON_DEMAND, instance="me")
     older = a_spot("older", ready=False, created_at=LONG_AGO)
     newer = a_spot("newer", ready=False, created_at=LONG_AGO + timedelta(hours=1))
     serves = a_spot("serves", created_at=LONG_AGO + timedelta(hours=2))

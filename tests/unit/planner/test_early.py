@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from spotalis.model.configuration import FOREVER, Problem
-from spotalis.planner.early import leaving_early
+from spotalis.planner.early_eviction import early_evictions
 from spotalis.planner.observed import Observed
 from tests.support.builders import (
     LONG_AGO,
@@ -25,11 +25,13 @@ def on_a_leaving_node(**changes: object) -> Observed:
     """Of 7 spot and 3 on-demand replicas three spot ones stand on a node that is being taken."""
     observed = a_workload(spot=7, on_demand=3, **changes)  # type: ignore[arg-type]  # a builder
     spot = [replica.pod.name for replica in observed.replicas if is_spot(replica)][:3]
-    return with_replicas(observed, lambda replica: replica.pod.name in spot, leaving=True)
+    return with_replicas(
+        observed, lambda replica: replica.pod.name in spot, on_terminating_node=True
+    )
 
 
 def names(observed: Observed) -> list[str]:
-    return [replica.pod.name for replica in leaving_early(observed, NOW)]
+    return [replica.pod.name for replica in early_evictions(observed, NOW)]
 
 
 def test_all_on_the_node_and_nobody_else() -> None:
@@ -38,7 +40,9 @@ def test_all_on_the_node_and_nobody_else() -> None:
 
 
 def test_on_demand_replicas_are_left_to_whoever_drains_them() -> None:
-    observed = with_replicas(a_workload(spot=7, on_demand=3), is_on_demand, leaving=True)
+    observed = with_replicas(
+        a_workload(spot=7, on_demand=3), is_on_demand, on_terminating_node=True
+    )
     assert names(observed) == []
 
 

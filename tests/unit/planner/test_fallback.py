@@ -9,20 +9,20 @@ import msgspec
 import pytest
 
 from spotalis.model.decision import Defer, Evict, Reason
-from spotalis.model.ledger import Intent, Ledger, Market
+from spotalis.model.ledger import Intent, Ledger, SpotAvailability
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Requirement, Taint
 from spotalis.planner.fallback import (
     could_hold,
-    fallen_back,
     is_arriving,
     probe_backoff,
-    waiting,
+    record_fallback,
+    waiting_for_spot,
 )
 from spotalis.planner.observed import Confines, Observed
 from spotalis.planner.placement import NewPod, place
 from spotalis.planner.plan import plan
-from spotalis.planner.settlement import lost_in_vain, settle
+from spotalis.planner.resolution import record_futile_move, resolve_moves
 from tests.support.builders import (
     BOTH_KINDS,
     LONG_AGO,
@@ -58,11 +58,11 @@ def waits(observed: Observed, since: datetime | None = NOW - AGO) -> Observed:
 
 
 def short(**changes: object) -> Ledger:
-    return msgspec.structs.replace(Ledger(market=Market.SHORT), **changes)
+    return msgspec.structs.replace(Ledger(spot_availability=SpotAvailability.EXHAUSTED), **changes)
 
 
 def an_intent(pod: str = "api-3-uid", **changes: object) -> Intent:
-    intent = Intent(pod=pod, name="api-3", toward=SPOT, sender="me", at=LONG_AGO)
+    intent = Intent(pod=pod, name="api-3", target=SPOT, instance="me", created_at=LONG_AGO)
     return msgspec.structs.replace(intent, **changes)
 
 
@@ -70,21 +70,23 @@ def an_intent(pod: str = "api-3-uid", **changes: object) -> Intent:
 
 
 def test_who_has_waited_longer_than_the_patience_is_due() -> None:
-    found = waiting(waits(a_workload(spot=7, on_demand=3)), NOW)
+    found = waiting_for_spot(waits(a_workload(spot=7, on_demand=3)), NOW)
     assert len(found.due) == len(found.replicas) == 7
 
 
 def test_who_has_not_is_due_when_the_rest_of_it_is_over() -> None:
-    found = waiting(waits(a_workload(spot=7, on_demand=3), NOW - timedelta(seconds=100)), NOW)
+    found = waiting_for_spot(
+        waits(a_workload(spot=7, on_demand=3), NOW - timedelta(seconds=100)), NOW
+    )
     assert (len(found.due), found.due_in) == (0, timedelta(seconds=20))
 
 
 def test_without_a_transition_time_the_wait_counts_from_first_sight() -> None:
     observed = waits(a_workload(spot=1, on_demand=1), None)
-    (replica,) = waiting(observed, NOW).replicas
-    assert waiting(observed, NOW).due == ()
+    (replica,) = waiting_for_spot(observed, NOW).replicas
+    assert waiting_for_spot(observed, NOW).due == ()
     seen = dataclasses.replace(observed, first_unschedulable={replica.pod.uid: NOW - AGO})
-    assert waiting(seen, NOW).due == (replica,)
+    assert waiting_for_spot(seen, NOW).due == (replica,)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +97,13 @@ def test_without_a_transition_time_the_wait_counts_from_first_sight() -> None:
             {"on_demand_helps": False}, "no on-demand node could ever", id="too large for both"
         ),
         pytest.param({"read_only": True}, "nothing may be changed", id="read-only"),
-        pytest.param({"implausible": "half a list"}, "nothing may be changed", id="blind"),
+        pytest.param({"suspect_list": "half a list"}, "nothing may be changed", id="blind"),
         pytest.param({"synced": False}, "nothing may be changed", id="not synced"),
     ],
 )
 def test_no_clock_runs(change: dict[str, object], why: str) -> None:
     observed = dataclasses.replace(waits(a_workload(spot=7, on_demand=3)), **change)  # type: ignore[arg-type]
-    found = waiting(observed, NOW)
+    found = waiting_for_spot(observed, NOW)
     assert (found.due, found.due_in) == ((), None)
     assert why in found.why
 
@@ -129,7 +131,7 @@ def test_whose_volume_is_elsewhere_waits_by_what_is_there(
 ) -> None:
     observed = waits(a_workload(spot=7, on_demand=3, confines={IN_B: confines}))
     there = [i for i, r in enumerate(observed.replicas) if r.node_type is SPOT][:2]
-    found = waiting(with_replicas(observed, there, reach=IN_B), NOW)
+    found = waiting_for_spot(with_replicas(observed, there, reach=IN_B), NOW)
     assert (len(found.replicas), len(found.due), found.why) == (7, due, why)
 
 
@@ -141,57 +143,57 @@ def test_who_can_start_there_does_where_the_rest_of_the_workload_is_too_large_fo
             spot=1, on_demand=1, on_demand_helps=False, confines={IN_B: Confines(where="in b")}
         )
     )
-    assert waiting(observed, NOW).due == ()
-    assert len(waiting(with_replicas(observed, is_spot, reach=IN_B), NOW).due) == 1
+    assert waiting_for_spot(observed, NOW).due == ()
+    assert len(waiting_for_spot(with_replicas(observed, is_spot, reach=IN_B), NOW).due) == 1
 
 
 def test_never_means_never() -> None:
     observed = with_configuration(
         waits(a_workload(spot=7, on_demand=3)), spot_fallback=timedelta.max
     )
-    assert waiting(observed, NOW).due == ()
+    assert waiting_for_spot(observed, NOW).due == ()
 
 
 def test_a_rollout_does_not_keep_a_replica_from_falling_back() -> None:
     observed = waits(a_workload(spot=7, on_demand=3))
     workload = msgspec.structs.replace(observed.workload, updated_replicas=1, generation=9)
-    assert len(waiting(dataclasses.replace(observed, workload=workload), NOW).due) == 7
+    assert len(waiting_for_spot(dataclasses.replace(observed, workload=workload), NOW).due) == 7
 
 
 def test_who_is_pinned_by_its_owner_could_not_go_elsewhere() -> None:
     observed = with_replicas(waits(a_workload(spot=2, on_demand=1)), is_spot, user_pinned=True)
-    assert waiting(observed, NOW).replicas == ()
+    assert waiting_for_spot(observed, NOW).replicas == ()
 
 
 def test_the_state_of_a_workload_that_waits_is_not_balanced() -> None:
     decision = plan(waits(a_workload(spot=7, on_demand=3), NOW - timedelta(seconds=100)), NOW)
     assert isinstance(decision, Defer)
-    assert decision.reason is Reason.NO_CAPACITY
+    assert decision.reason is Reason.NO_SPOT_CAPACITY
     assert (
         decision.message == "7 spot replicas wait for a node; the next starts on on-demand in 20 s"
     )
-    assert decision.again_in == timedelta(seconds=20)
+    assert decision.requeue_after == timedelta(seconds=20)
 
 
 # -- what becomes of the ledger ------------------------------------------------------------------
 
 
 def test_a_replica_that_falls_back_makes_spot_short() -> None:
-    found = waiting(waits(a_workload(spot=7, on_demand=3)), NOW)
-    assert fallen_back(Ledger(), found.due, NOW) == short()
+    found = waiting_for_spot(waits(a_workload(spot=7, on_demand=3)), NOW)
+    assert record_fallback(Ledger(), found.due, NOW) == short()
 
 
 def test_a_probe_that_falls_back_doubles_the_wait_for_the_next() -> None:
-    ledger = short(intents=(an_intent(probe=True),), probes_failed=1)
+    ledger = short(intents=(an_intent(probe=True),), failed_probes=1)
     observed = with_replicas(waits(a_workload(spot=1)), is_spot, move="api-3-ui")
-    after = fallen_back(ledger, waiting(observed, NOW).due, NOW)
-    assert after == short(probes_failed=2, probe_at=NOW + timedelta(minutes=10))
+    after = record_fallback(ledger, waiting_for_spot(observed, NOW).due, NOW)
+    assert after == short(failed_probes=2, next_probe_at=NOW + timedelta(minutes=10))
 
 
 def test_a_move_with_evidence_that_falls_back_was_futile() -> None:
     observed = with_replicas(waits(a_workload(spot=1)), is_spot, move="api-3-ui")
-    after = fallen_back(short(intents=(an_intent(),)), waiting(observed, NOW).due, NOW)
-    assert after == short(futile=1)
+    after = record_fallback(short(intents=(an_intent(),)), waiting_for_spot(observed, NOW).due, NOW)
+    assert after == short(futile_moves=1)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +206,7 @@ def test_the_wait_between_probes(failed: int, minutes: int) -> None:
 def test_three_futile_moves_rest_and_each_further_attempt_doubles_it() -> None:
     ledger, now, rests = Ledger(), NOW, []
     for _ in range(11):
-        ledger = lost_in_vain(ledger, now)
+        ledger = record_futile_move(ledger, now)
         rests.append(ledger.futile_until and (ledger.futile_until - now) // timedelta(minutes=1))
         now = ledger.futile_until or now
     assert rests == [None, None, 5, 10, 20, 40, 80, 160, 320, 360, 360]
@@ -213,8 +215,8 @@ def test_three_futile_moves_rest_and_each_further_attempt_doubles_it() -> None:
 def test_moves_that_were_under_way_when_the_rest_began_make_it_no_longer() -> None:
     ledger = Ledger()
     for _ in range(7):
-        ledger = lost_in_vain(ledger, NOW)
-    assert (ledger.futile, ledger.futile_until) == (3, NOW + timedelta(minutes=5))
+        ledger = record_futile_move(ledger, NOW)
+    assert (ledger.futile_moves, ledger.futile_until) == (3, NOW + timedelta(minutes=5))
 
 
 # -- where new replicas go -----------------------------------------------------------------------
@@ -278,22 +280,24 @@ def test_without_evidence_one_goes_to_find_out() -> None:
 def test_but_only_one_in_the_cluster() -> None:
     decision = plan(fallback_replicas(room=0, probe_free=False), NOW)
     assert isinstance(decision, Defer)
-    assert decision.reason is Reason.NO_CAPACITY
+    assert decision.reason is Reason.NO_SPOT_CAPACITY
 
 
 def test_and_not_before_its_time() -> None:
     observed = fallback_replicas(room=0)
-    ledger = short(probes_failed=1, probe_at=NOW + timedelta(minutes=4))
+    ledger = short(failed_probes=1, next_probe_at=NOW + timedelta(minutes=4))
     decision = plan(dataclasses.replace(observed, ledger=ledger), NOW)
     assert isinstance(decision, Defer)
-    assert decision.again_in == timedelta(minutes=4)
+    assert decision.requeue_after == timedelta(minutes=4)
     # A landing anywhere since it failed ends the wait.
     landed = dataclasses.replace(observed, ledger=ledger, landed_at=NOW)
     assert isinstance(plan(landed, NOW), Evict)
 
 
 def test_once_a_probe_has_landed_all_may_go() -> None:
-    observed = dataclasses.replace(fallback_replicas(room=0), ledger=Ledger(market=Market.OPEN))
+    observed = dataclasses.replace(
+        fallback_replicas(room=0), ledger=Ledger(spot_availability=SpotAvailability.AVAILABLE)
+    )
     decision = plan(observed, NOW)
     assert isinstance(decision, Evict)
     assert len(decision.moves) == 7
@@ -333,60 +337,65 @@ ENDED = frozenset({"api-3-uid"})
 
 
 def test_a_move_is_over_when_its_replacement_serves() -> None:
-    done = settle(moving(), ENDED, NOW)
+    done = resolve_moves(moving(), ENDED, NOW)
     assert [intent.pod for intent in done.over] == ["api-3-uid"]
     assert done.ledger == Ledger()
 
 
 def test_and_not_before() -> None:
     observed = moving(ready=False, node_type=SPOT)
-    assert settle(observed, ENDED, NOW).ledger == observed.ledger
+    assert resolve_moves(observed, ENDED, NOW).ledger == observed.ledger
 
 
 def test_nor_while_its_pod_has_not_been_seen_ending() -> None:
     observed = moving()
-    assert settle(observed, frozenset(), NOW).ledger == observed.ledger
+    assert resolve_moves(observed, frozenset(), NOW).ledger == observed.ledger
 
 
 def test_a_replacement_on_the_class_just_left_is_futile() -> None:
     observed = moving(node_type=ON_DEMAND)
-    assert settle(observed, ENDED, NOW).ledger == Ledger(futile=1)
+    assert resolve_moves(observed, ENDED, NOW).ledger == Ledger(futile_moves=1)
 
 
 def test_one_that_no_webhook_saw_counts_too() -> None:
     observed = with_replicas(moving(), 9, move="", rule="", node_type=ON_DEMAND, created_at=NOW)
-    assert settle(observed, ENDED, NOW).ledger == Ledger(futile=1)
+    assert resolve_moves(observed, ENDED, NOW).ledger == Ledger(futile_moves=1)
 
 
 def test_a_probe_whose_replacement_serves_on_the_class_just_left_was_futile() -> None:
     """No webhook saw it, so it never tried spot; uncounted, the next one would follow at once."""
     observed = with_replicas(moving(), 9, move="", rule="", node_type=ON_DEMAND, created_at=NOW)
     observed = dataclasses.replace(observed, ledger=Ledger(intents=(an_intent(probe=True),)))
-    assert settle(observed, ENDED, NOW).ledger == Ledger(futile=1)
+    assert resolve_moves(observed, ENDED, NOW).ledger == Ledger(futile_moves=1)
 
 
 def test_a_landing_where_it_was_meant_to_forgets_the_futile_ones() -> None:
     observed = moving(node_type=SPOT)
-    ledger = Ledger(intents=(an_intent(),), futile=2)
-    assert settle(dataclasses.replace(observed, ledger=ledger), ENDED, NOW).ledger == Ledger()
+    ledger = Ledger(intents=(an_intent(),), futile_moves=2)
+    assert (
+        resolve_moves(dataclasses.replace(observed, ledger=ledger), ENDED, NOW).ledger == Ledger()
+    )
 
 
 def test_a_probe_that_lands_opens_spot() -> None:
     observed = with_replicas(a_workload(spot=1, on_demand=9), is_spot, move="api-3-ui")
     observed = dataclasses.replace(observed, ledger=short(intents=(an_intent(probe=True),)))
-    done = settle(observed, ENDED, NOW)
+    done = resolve_moves(observed, ENDED, NOW)
     assert done.landed
-    assert done.ledger.market is Market.OPEN
+    assert done.ledger.spot_availability is SpotAvailability.AVAILABLE
 
 
 def test_enough_room_for_all_that_fell_back_ends_the_shortage() -> None:
-    assert settle(fallback_replicas(room=6), frozenset(), NOW).ledger.market is Market.SHORT
-    assert settle(fallback_replicas(room=7), frozenset(), NOW).ledger == Ledger()
+    assert (
+        resolve_moves(fallback_replicas(room=6), frozenset(), NOW).ledger.spot_availability
+        is SpotAvailability.EXHAUSTED
+    )
+    assert resolve_moves(fallback_replicas(room=7), frozenset(), NOW).ledger == Ledger()
 
 
 def test_nothing_left_to_remember_is_nothing_to_write() -> None:
     balanced = dataclasses.replace(a_workload(spot=7, on_demand=3), ledger=short())
-    assert settle(balanced, frozenset(), NOW).ledger.empty
+    assert resolve_moves(balanced, frozenset(), NOW).ledger.empty
 
 
 # -- nodes ---------------------------------------------------------------------------------------

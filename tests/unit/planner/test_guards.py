@@ -87,7 +87,7 @@ IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
     Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
     Reason.BLOCKED_BY_PDB: changed(budgets=(a_budget(0),)),
     Reason.FLOOR_UNMET: only_the_floor_is_ready,
-    Reason.NO_CAPACITY: changed(room={SPOT: 0}, probe_free=False),
+    Reason.NO_SPOT_CAPACITY: changed(room={SPOT: 0}, probe_free=False),
 }
 
 
@@ -133,7 +133,7 @@ def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second:
         pytest.param(Reason.COOLDOWN, False, id="cooldown"),
         pytest.param(Reason.OUTSIDE_WINDOW, False, id="window"),
         pytest.param(Reason.BLOCKED_BY_PDB, False, id="budget"),
-        pytest.param(Reason.NO_CAPACITY, False, id="capacity"),
+        pytest.param(Reason.NO_SPOT_CAPACITY, False, id="capacity"),
     ],
 )
 def test_what_is_asked_although_nothing_is_to_be_moved(reason: Reason, stops: bool) -> None:
@@ -151,7 +151,7 @@ def test_problems_are_said_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "again_in"),
+    ("change", "requeue_after"),
     [
         pytest.param(allowing(paused_until=NOW + MINUTE), MINUTE, id="a pause ends"),
         pytest.param(allowing(paused_until=FOREVER), None, id="a pause without an end"),
@@ -162,11 +162,11 @@ def test_problems_are_said_in_full() -> None:
     ],
 )
 def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
-    change: Change, again_in: timedelta | None
+    change: Change, requeue_after: timedelta | None
 ) -> None:
     decision = plan(change(to_be_moved()), NOW)
     assert isinstance(decision, Defer)
-    assert decision.again_in == again_in
+    assert decision.requeue_after == requeue_after
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spotalis.model.decision import Decision, Evict, Hold, Move, Reason
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import slot_type, spot
+from spotalis.model.replicas import desired_spot, slot_type
 from spotalis.planner.observed import Observed
 from spotalis.planner.placement import NewPod, Placement, place
 from spotalis.planner.plan import plan
@@ -132,7 +132,7 @@ def test_replicas_on_unknown_nodes_neither_bend_the_split_nor_keep_it_from_rest(
 ) -> None:
     history = History(adopted=[*adopted, *[UNKNOWN] * unknown], **policy)
     assert is_exact(history.settle())
-    expected = spot(len(adopted), history.percent, history.floor)
+    expected = desired_spot(len(adopted), history.percent, history.floor)
     assert classes_of(history).count(SPOT) == expected
     assert classes_of(history).count(UNKNOWN) == unknown
 
@@ -172,7 +172,7 @@ def test_the_contracts_scalings_need_no_eviction(kind: str, sizes: tuple[int, ..
     for size in sizes:
         history.scale(size)
         assert is_exact(history.settle())
-        assert classes_of(history).count(SPOT) == spot(size, 80, 2)
+        assert classes_of(history).count(SPOT) == desired_spot(size, 80, 2)
     assert history.evicted == []
 
 
@@ -184,10 +184,10 @@ def highest_ordinal_first(observed: Observed, now: datetime) -> Decision:
     decision = plan(observed, now)
     if not isinstance(decision, Evict):
         return decision
-    toward = decision.moves[0].toward
-    crowded = [r for r in observed.staying if r.node_type is toward.other]
-    highest = max(crowded, key=lambda r: int(r.pod.name.rpartition("-")[2]))
-    return dataclasses.replace(decision, moves=(Move(highest.pod, toward),))
+    target = decision.moves[0].target
+    surplus_type = [r for r in observed.active if r.node_type is target.other]
+    highest = max(surplus_type, key=lambda r: int(r.pod.name.rpartition("-")[2]))
+    return dataclasses.replace(decision, moves=(Move(highest.pod, target),))
 
 
 def class_of_the_ordinal(observed: Observed, pod: NewPod) -> Placement:
@@ -220,7 +220,7 @@ def counting_the_unknown(observed: Observed, pod: NewPod) -> Placement:
     """A webhook whose n is all replicas, whatever the planner's is."""
     placement = place(observed, pod)
     n = placement.have_spot + placement.have_on_demand + observed.state.unknown
-    is_spot = placement.have_spot < spot(
+    is_spot = placement.have_spot < desired_spot(
         n + 1, observed.configuration.percent, observed.configuration.floor
     )
     return dataclasses.replace(placement, node_type=SPOT if is_spot else ON_DEMAND)
@@ -250,7 +250,7 @@ def classes_of(history: History) -> list[NodeType]:
 
 
 def wanted_on_spot(history: History) -> int:
-    return spot(history.wanted, history.percent, history.floor)
+    return desired_spot(history.wanted, history.percent, history.floor)
 
 
 def test_a_history_deletes_as_a_replicaset_does() -> None:

@@ -14,11 +14,11 @@ from spotalis.model.objects import Node, NodeCondition, Taint
 from spotalis.planner.interruption import (
     PATIENCE,
     SIGNALS,
-    Standing,
+    NodeState,
+    accepts_new_pods,
     first_seen,
-    is_target,
-    notices,
-    standing,
+    interruption_notices,
+    node_state,
 )
 from tests.support.builders import LONG_AGO, NOW, a_node
 
@@ -205,23 +205,23 @@ NO_NOTICE: list[Any] = [
 def test_a_node_is_leaving_when_its_provider_says_so(
     node: Node, word: str, since: datetime | None
 ) -> None:
-    (notice,) = notices(node)
-    assert (notice.word, notice.leaving, notice.since) == (word, True, since)
-    assert standing(node, first_seen(node, None, NOW), NOW) is Standing.LEAVING
-    assert not is_target(node)
+    (notice,) = interruption_notices(node)
+    assert (notice.signal, notice.leaving, notice.since) == (word, True, since)
+    assert node_state(node, first_seen(node, None, NOW), NOW) is NodeState.TERMINATING
+    assert not accepts_new_pods(node)
 
 
 @pytest.mark.parametrize("node", NO_NOTICE)
 def test_what_only_looks_like_a_notice_is_none(node: Node) -> None:
-    assert list(notices(node)) == []
-    assert standing(node, {}, NOW) is Standing.ORDINARY
-    assert is_target(node)
+    assert list(interruption_notices(node)) == []
+    assert node_state(node, {}, NOW) is NodeState.ACTIVE
+    assert accepts_new_pods(node)
 
 
 def test_a_rebalance_recommendation_only_makes_the_node_no_target() -> None:
     warned = tainted("aws-node-termination-handler/rebalance-recommendation", "rebalance-1")
-    assert standing(warned, first_seen(warned, None, NOW), NOW) is Standing.NO_TARGET
-    assert not is_target(warned)
+    assert node_state(warned, first_seen(warned, None, NOW), NOW) is NodeState.UNSCHEDULABLE
+    assert not accepts_new_pods(warned)
 
 
 def test_every_row_of_the_table_has_an_object_here_and_a_page() -> None:
@@ -237,19 +237,19 @@ def test_every_row_of_the_table_has_an_object_here_and_a_page() -> None:
 @pytest.mark.parametrize(
     ("age", "expected"),
     [
-        (timedelta(0), Standing.LEAVING),
-        (PATIENCE - timedelta(seconds=1), Standing.LEAVING),
-        (PATIENCE, Standing.NO_TARGET),
-        (24 * PATIENCE, Standing.NO_TARGET),
+        (timedelta(0), NodeState.TERMINATING),
+        (PATIENCE - timedelta(seconds=1), NodeState.TERMINATING),
+        (PATIENCE, NodeState.UNSCHEDULABLE),
+        (24 * PATIENCE, NodeState.UNSCHEDULABLE),
     ],
 )
 def test_a_notice_is_believed_for_15_minutes_and_keeps_the_node_from_being_a_target(
-    age: timedelta, expected: Standing
+    age: timedelta, expected: NodeState
 ) -> None:
     leaving = tainted("karpenter.sh/disrupted")
     since = first_seen(leaving, {}, NOW - age)
-    assert standing(leaving, since, NOW) is expected
-    assert not is_target(leaving)
+    assert node_state(leaving, since, NOW) is expected
+    assert not accepts_new_pods(leaving)
 
 
 def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
@@ -258,7 +258,7 @@ def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
     since = first_seen(a_node(taints=[draining]), {}, NOW - 2 * PATIENCE)
     both = a_node(taints=[draining, taken])
     since = first_seen(both, since, NOW)
-    assert standing(both, since, NOW) is Standing.LEAVING
+    assert node_state(both, since, NOW) is NodeState.TERMINATING
 
 
 def test_a_notice_that_was_taken_back_and_comes_again_starts_anew() -> None:
@@ -266,7 +266,7 @@ def test_a_notice_that_was_taken_back_and_comes_again_starts_anew() -> None:
     since = first_seen(warned, {}, NOW - 2 * PATIENCE)
     since = first_seen(calm, since, NOW - PATIENCE)
     assert since == {}
-    assert standing(warned, first_seen(warned, since, NOW), NOW) is Standing.LEAVING
+    assert node_state(warned, first_seen(warned, since, NOW), NOW) is NodeState.TERMINATING
 
 
 class TestTheObjectsOwnStamp:
@@ -274,7 +274,7 @@ class TestTheObjectsOwnStamp:
         """A restart forgets when it saw the notice."""
         old = says("Terminating", "TerminationRequested", stamp="2026-11-23T09:00:00Z")
         assert first_seen(old, None, NOW) == {"Terminating": LONG_AGO}
-        assert standing(old, first_seen(old, None, NOW), NOW) is Standing.NO_TARGET
+        assert node_state(old, first_seen(old, None, NOW), NOW) is NodeState.UNSCHEDULABLE
 
     def test_it_does_not_for_a_node_that_is_known(self) -> None:
         """AKS's condition keeps its stamp when a Freeze becomes a Preempt."""
@@ -282,7 +282,7 @@ class TestTheObjectsOwnStamp:
         preempt = msgspec.structs.replace(freeze, reason="PreemptScheduled")
         since = first_seen(a_node(conditions=(freeze,)), None, LONG_AGO)
         taken = a_node(conditions=(preempt,))
-        assert standing(taken, first_seen(taken, since, NOW), NOW) is Standing.LEAVING
+        assert node_state(taken, first_seen(taken, since, NOW), NOW) is NodeState.TERMINATING
 
     def test_it_never_counts_from_the_future(self) -> None:
         ahead = Taint("karpenter.sh/disrupted", since=NOW + 30 * MINUTE)
@@ -290,11 +290,11 @@ class TestTheObjectsOwnStamp:
 
 
 def test_a_value_that_is_no_time_is_none() -> None:
-    (notice,) = notices(tainted("ToBeDeletedByClusterAutoscaler", "soon"))
+    (notice,) = interruption_notices(tainted("ToBeDeletedByClusterAutoscaler", "soon"))
     assert notice.since is None
 
 
 def test_a_value_of_too_many_digits_is_read_as_seconds() -> None:
     milliseconds = str(int(AT.timestamp() * 1000))
-    (notice,) = notices(tainted("ToBeDeletedByClusterAutoscaler", milliseconds))
+    (notice,) = interruption_notices(tainted("ToBeDeletedByClusterAutoscaler", milliseconds))
     assert notice.since == AT.astimezone(UTC)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from spotalis.model.ledger import Intent, Ledger, Market
-from spotalis.planner.ledger import authorise, prepare, withdraw, without_unsent
+from spotalis.model.ledger import Intent, Ledger, SpotAvailability
+from spotalis.planner.ledger import authorize, drop_unsent, prepare, withdraw
 from tests.support.builders import ON_DEMAND, SPOT
 
 
-def intent(pod: str, sender: str = "us", **changes: Any) -> Intent:
-    return Intent(pod=pod, name=f"api-{pod}", sender=sender, **{"toward": SPOT, **changes})
+def intent(pod: str, instance: str = "us", **changes: Any) -> Intent:
+    return Intent(pod=pod, name=f"api-{pod}", instance=instance, **{"target": SPOT, **changes})
 
 
 def ledger(*intents: Intent) -> Ledger:
@@ -25,37 +25,44 @@ def ledger(*intents: Intent) -> Ledger:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param(intent("a"), intent("a", tries=2), id="ours may be sent once more"),
-        pytest.param(intent("a", tries=2), intent("a", tries=3), id="and once more"),
+        pytest.param(intent("a"), intent("a", attempts=2), id="ours may be sent once more"),
+        pytest.param(intent("a", attempts=2), intent("a", attempts=3), id="and once more"),
         pytest.param(
-            intent("a", "them"), intent("a", "us", tries=2, taken=True), id="theirs is taken over"
+            intent("a", "them"),
+            intent("a", "us", attempts=2, taken_over=True),
+            id="theirs is taken over",
         ),
         pytest.param(
-            intent("a", "us", tries=2, taken=True),
-            intent("a", "us", tries=3, taken=True),
+            intent("a", "us", attempts=2, taken_over=True),
+            intent("a", "us", attempts=3, taken_over=True),
             id="what was taken over stays so",
         ),
     ],
 )
 def test_an_intent_that_has_not_ended_is_taken_up_again(before: Intent, after: Intent) -> None:
-    assert prepare(ledger(before), sender="us") == ledger(after)
+    assert prepare(ledger(before), instance="us") == ledger(after)
 
 
 def test_whose_pod_was_seen_ending_stays_as_it_is_and_is_not_sent_again() -> None:
     before = ledger(intent("a", "them"), intent("b"))
-    after = prepare(before, sender="us", ended={"a", "c"})
-    assert after == ledger(intent("a", "them"), intent("b", tries=2))
+    after = prepare(before, instance="us", ended={"a", "c"})
+    assert after == ledger(intent("a", "them"), intent("b", attempts=2))
 
 
 def test_new_intents_follow_the_old_ones_and_a_pod_is_named_once() -> None:
     wanted = [intent("b"), intent("a"), intent("c")]
-    after = prepare(ledger(intent("a", "them")), sender="us", wanted=wanted)
-    assert after == ledger(intent("a", tries=2, taken=True), intent("b"), intent("c"))
+    after = prepare(ledger(intent("a", "them")), instance="us", wanted=wanted)
+    assert after == ledger(intent("a", attempts=2, taken_over=True), intent("b"), intent("c"))
 
 
 def test_what_else_the_ledger_remembers_stays() -> None:
-    before = Ledger(market=Market.SHORT, probes_failed=2, futile=1, intents=(intent("a"),))
-    after = prepare(before, sender="us", ended={"a"})
+    before = Ledger(
+        spot_availability=SpotAvailability.EXHAUSTED,
+        failed_probes=2,
+        futile_moves=1,
+        intents=(intent("a"),),
+    )
+    after = prepare(before, instance="us", ended={"a"})
     assert after == before
 
 
@@ -71,18 +78,19 @@ def test_what_else_the_ledger_remembers_stays() -> None:
         pytest.param([intent("a"), intent("b")], "abc", 1, "ab", id="two, if both may go"),
         pytest.param([intent("a"), intent("b")], "abc", 2, "a", id="the first, if one may go"),
         pytest.param(
-            [intent("a", tries=2), intent("b")], "abc", 2, "a",
+            [intent("a", attempts=2), intent("b")], "abc", 2, "a",
             id="one that may be on its way is spent already: again, and nothing new",
         ),
         pytest.param(
-            [intent("a", tries=2), intent("b", tries=2)], "abc", 2, "",
+            [intent("a", attempts=2), intent("b", attempts=2)], "abc", 2, "",
             id="two that may be on their way: neither again, until one is seen ending",
         ),
         pytest.param(
-            [intent("a", taken=True), intent("b")], "abc", 2, "a", id="taken over is spent as well"
+            [intent("a", taken_over=True), intent("b")], "abc", 2, "a",
+            id="taken over is spent as well",
         ),
         pytest.param(
-            [intent("a", tries=2), intent("b")], "ab", 1, "a",
+            [intent("a", attempts=2), intent("b")], "ab", 1, "a",
             id="one that is not sent yet still counts for those before it",
         ),
         pytest.param([intent("x"), intent("a")], "abc", 2, "a", id="one that has ended is nothing"),
@@ -92,18 +100,18 @@ def test_what_else_the_ledger_remembers_stays() -> None:
             id="one that is not ready, below the floor: it may be ready when it arrives",
         ),
         pytest.param(
-            [intent("a", "us", tries=2, taken=True), intent("d")], "ab", 2, "",
+            [intent("a", "us", attempts=2, taken_over=True), intent("d")], "ab", 2, "",
             id="one that is not ready, when another's eviction leaves less than the floor",
         ),
         pytest.param(
-            [intent("d", toward=ON_DEMAND)], "", 4, "d", id="one on spot may go whatever the floor"
+            [intent("d", target=ON_DEMAND)], "", 4, "d", id="one on spot may go whatever the floor"
         ),
     ],
 )  # fmt: skip
 def test_what_is_sent_leaves_the_floor_whatever_else_is_on_its_way(
     intents: list[Intent], floor_pods: str, floor: int, allowed: str
 ) -> None:
-    answer = authorise(
+    answer = authorize(
         ledger(*intents), living=set("abcd"), floor_pods=set(floor_pods), floor=floor
     )
     assert [one.pod for one in answer] == list(allowed)
@@ -117,8 +125,10 @@ def test_what_is_sent_leaves_the_floor_whatever_else_is_on_its_way(
     ("refused", "stays"),
     [
         pytest.param(intent("a", "us"), False, id="ours, from this turn: struck out"),
-        pytest.param(intent("a", "us", tries=2), True, id="ours, perhaps sent in an earlier turn"),
-        pytest.param(intent("a", "us", taken=True), True, id="perhaps sent by whoever had it"),
+        pytest.param(
+            intent("a", "us", attempts=2), True, id="ours, perhaps sent in an earlier turn"
+        ),
+        pytest.param(intent("a", "us", taken_over=True), True, id="perhaps sent by whoever had it"),
         pytest.param(intent("a", "them"), True, id="taken over by another meanwhile"),
     ],
 )
@@ -126,7 +136,7 @@ def test_a_refusal_strikes_out_only_what_nobody_else_can_have_sent(
     refused: Intent, stays: bool
 ) -> None:
     other = intent("b")
-    after = withdraw(ledger(refused, other), sender="us", refused=["a", "x"])
+    after = withdraw(ledger(refused, other), instance="us", refused=["a", "x"])
     assert after == ledger(*([refused] * stays), other)
 
 
@@ -134,12 +144,12 @@ def test_a_refusal_strikes_out_only_what_nobody_else_can_have_sent(
     ("before", "kept"),
     [
         pytest.param(intent("a"), False, id="ours, written and never sent, goes"),
-        pytest.param(intent("a", tries=2), False, id="however often it was written"),
+        pytest.param(intent("a", attempts=2), False, id="however often it was written"),
         pytest.param(intent("sent"), True, id="what may have been sent stays"),
         pytest.param(intent("a", "them"), True, id="theirs stays: they may have sent it"),
-        pytest.param(intent("a", taken=True), True, id="so does what was once theirs"),
+        pytest.param(intent("a", taken_over=True), True, id="so does what was once theirs"),
     ],
 )
 def test_only_what_nobody_can_have_sent_is_as_if_never_meant(before: Intent, kept: bool) -> None:
-    after = without_unsent(ledger(before), sender="us", sent={"sent"})
+    after = drop_unsent(ledger(before), instance="us", sent={"sent"})
     assert after == (ledger(before) if kept else ledger())

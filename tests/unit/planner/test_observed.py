@@ -23,7 +23,7 @@ GONE = [
     pytest.param({"deleting_at": LONG_AGO}, id="terminating"),
     pytest.param({"phase": "Failed"}, id="failed"),
     pytest.param({"phase": "Succeeded"}, id="succeeded"),
-    pytest.param({"leaving": True}, id="on a leaving node"),
+    pytest.param({"on_terminating_node": True}, id="on a leaving node"),
     pytest.param({"evicted": True}, id="evicted by us just now"),
 ]
 
@@ -33,11 +33,11 @@ def test_who_is_on_the_way_out_holds_no_slot_and_is_neither_ready_nor_available(
     change: Mapping[str, Any],
 ) -> None:
     replica = a_replica(**change)
-    assert not replica.stays
-    assert not replica.ready
+    assert not replica.is_active
+    assert not replica.is_ready
     assert not replica.available(timedelta(0), NOW)
     observed = with_replicas(a_workload(spot=7, on_demand=3), is_on_demand, **change)
-    assert len(observed.staying) == 7
+    assert len(observed.active) == 7
     assert (observed.state.spot, observed.state.on_demand) == (7, 0)
     assert observed.ready_on_demand == 0
     assert observed.missing(NOW) == 3
@@ -71,7 +71,7 @@ def test_a_replica_is_available_after_min_ready_seconds(
 def test_unknown_replicas_never_help_the_floor_and_are_left_out_of_n() -> None:
     observed = a_workload(spot=6, on_demand=3, unknown=1)
     assert observed.state.known == 9
-    assert observed.state.balanced
+    assert observed.state.is_balanced
     assert observed.ready_on_demand == 3
     assert observed.missing(NOW) == 0
     turned = with_replicas(observed, is_on_demand, node_type=UNKNOWN)
@@ -100,7 +100,7 @@ def test_so_many_ready_replicas_may_still_be_moved(workload: dict[str, Any], lef
 
 def test_a_pod_seen_ready_counts_for_its_class() -> None:
     assert a_workload(spot=1, on_demand=2).ready_on_demand == 2
-    assert a_replica(node_type=ON_DEMAND).ready
+    assert a_replica(node_type=ON_DEMAND).is_ready
 
 
 def test_without_min_ready_seconds_a_clock_that_is_behind_hides_no_replica() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from spotalis.model.decision import Hold
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import slot_type, spot
+from spotalis.model.replicas import desired_spot, slot_type
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
 from spotalis.planner.plan import plan
@@ -102,7 +102,7 @@ def test_without_a_free_slot_of_its_class_it_takes_the_lowest_free_one() -> None
         pytest.param({"deleting_at": LONG_AGO}, id="terminating"),
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
-        pytest.param({"leaving": True}, id="on a leaving node"),
+        pytest.param({"on_terminating_node": True}, id="on a leaving node"),
         pytest.param({"evicted": True}, id="evicted by us just now"),
     ],
 )
@@ -171,7 +171,7 @@ def test_a_deployments_pods_take_the_slots_in_order_seen_or_reserved(
         taken.add(placement.slot)
         assert slot_type(placement.slot, percent, floor) is placement.node_type
         on_spot += placement.node_type is SPOT
-        assert on_spot == spot(number + 1, percent, floor)
+        assert on_spot == desired_spot(number + 1, percent, floor)
         observed = admitted(observed, placement, number, seen=seen[number])
     assert taken == set(range(size))
 
@@ -179,7 +179,7 @@ def test_a_deployments_pods_take_the_slots_in_order_seen_or_reserved(
 def admitted(observed: Observed, placement: Placement, number: int, *, seen: bool) -> Observed:
     if not seen:
         reserved: Reservation = a_reservation(
-            placement.slot, placement.node_type, review=f"review-{number}"
+            placement.slot, placement.node_type, request_uid=f"review-{number}"
         )
         return dataclasses.replace(observed, reservations=(*observed.reservations, reserved))
     born = a_replica(name=f"p{number}", slot=placement.slot, node_type=placement.node_type)
@@ -235,7 +235,7 @@ def test_an_ordinal_comes_back_to_its_own_class(number: int) -> None:
             id="nor does who is unknown, beside a smaller share",
         ),
         pytest.param(
-            with_replicas(a_set(), [9], leaving=False),
+            with_replicas(a_set(), [9], on_terminating_node=False),
             9,
             SPOT,
             "slot",
@@ -268,7 +268,8 @@ def test_reserved_ordinals_fill_their_share() -> None:
 def test_a_name_that_is_tried_again_counts_once() -> None:
     observed = without(a_set(), 8, 9)
     tries = tuple(
-        a_reservation(8, SPOT, kind=STATEFUL_SET, review=f"try-{number}") for number in range(5)
+        a_reservation(8, SPOT, kind=STATEFUL_SET, request_uid=f"try-{number}")
+        for number in range(5)
     )
     placement = ordinal(dataclasses.replace(observed, reservations=tries), 9)
     assert (placement.node_type, placement.reserved) == (SPOT, 1)
@@ -326,13 +327,13 @@ def test_a_pod_of_the_crowded_class_that_goes_comes_back_on_the_other() -> None:
     for kind in BOTH_KINDS:
         for present in range(11):
             observed = a_workload(kind=kind, spot=present, on_demand=10 - present)
-            crowded = observed.state.crowded
-            if crowded is None:
+            surplus_type = observed.state.surplus_type
+            if surplus_type is None:
                 continue
             for position, replica in enumerate(observed.replicas):
-                if replica.node_type is not crowded:
+                if replica.node_type is not surplus_type:
                     continue
                 left = with_replicas(observed, position, evicted=True)
                 name = replica.pod.name if kind == STATEFUL_SET else ""
                 placement = place(left, NewPod(owner=owner_of(kind).uid, name=name))
-                assert placement.node_type is crowded.other, (kind, present, position)
+                assert placement.node_type is surplus_type.other, (kind, present, position)

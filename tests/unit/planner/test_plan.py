@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Reason
-from spotalis.model.ledger import Ledger, Market
+from spotalis.model.ledger import Ledger, SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms, Requirement
-from spotalis.model.replicas import spot
+from spotalis.model.replicas import desired_spot
 from spotalis.planner.observed import Confines, Observed
 from spotalis.planner.plan import plan
 from tests.support.builders import (
@@ -69,7 +69,7 @@ def test_in_band_the_plan_is_empty(kind: str) -> None:
     for replicas in range(13):
         for percent in PERCENTS:
             for floor in (0, 1, 2, 5, 12):
-                on_spot = spot(replicas, percent, floor)
+                on_spot = desired_spot(replicas, percent, floor)
                 observed = a_workload(
                     kind=kind,
                     spot=on_spot,
@@ -263,7 +263,7 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             observed = with_replicas(observed, numbers[ready:], ready=False)
             observed = with_replicas(observed, numbers[ready + unready :], protected=True)
             decision = plan(observed, NOW)
-            if isinstance(decision, Evict) and observed.state.crowded is ON_DEMAND:
+            if isinstance(decision, Evict) and observed.state.surplus_type is ON_DEMAND:
                 gone = sum(move.pod.ready for move in decision.moves)
                 assert gone == 0 or ready - gone >= floor, (floor, ready, unready, stuck, percent)
 
@@ -322,7 +322,7 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
         ),
         pytest.param(
             a_workload(on_demand=10, room={SPOT: 0}, probe_free=False),
-            Reason.NO_CAPACITY,
+            Reason.NO_SPOT_CAPACITY,
             "no Ready spot node has room",
             id="no room on spot",
         ),
@@ -330,13 +330,13 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             with_replicas(
                 a_workload(on_demand=10, room={SPOT: 0}, probe_free=False), 0, ready=False
             ),
-            Reason.NO_CAPACITY,
+            Reason.NO_SPOT_CAPACITY,
             "no Ready spot node has room",
             id="nor for an unready one",
         ),
         pytest.param(
             a_workload(on_demand=10, room={SPOT: 0}, room_known=False, probe_free=False),
-            Reason.NO_CAPACITY,
+            Reason.NO_SPOT_CAPACITY,
             "whether spot nodes have room is not known where not all pods are watched",
             id="room on spot is unknown",
         ),
@@ -370,16 +370,18 @@ NOWHERE = Confines(where="in b", classes={ON_DEMAND})
 
 
 @pytest.mark.parametrize(
-    ("confines", "market", "others", "who"),
+    ("confines", "spot_availability", "others", "who"),
     [
-        pytest.param(ROOM_FOR_ONE, Market.UNTRIED, 2, [3, 1, 0], id="room for one of them"),
-        pytest.param(NO_ROOM, Market.UNTRIED, 2, [3, 1, 0], id="no room: one finds out"),
-        pytest.param(NOWHERE, Market.UNTRIED, 2, [1, 0], id="no node: nobody goes"),
-        pytest.param(NOWHERE, Market.UNTRIED, 0, [1], id="and nobody finds out"),
-        pytest.param(NOWHERE, Market.OPEN, 0, [1, 0], id="be spot open elsewhere"),
+        pytest.param(
+            ROOM_FOR_ONE, SpotAvailability.UNKNOWN, 2, [3, 1, 0], id="room for one of them"
+        ),
+        pytest.param(NO_ROOM, SpotAvailability.UNKNOWN, 2, [3, 1, 0], id="no room: one finds out"),
+        pytest.param(NOWHERE, SpotAvailability.UNKNOWN, 2, [1, 0], id="no node: nobody goes"),
+        pytest.param(NOWHERE, SpotAvailability.UNKNOWN, 0, [1], id="and nobody finds out"),
+        pytest.param(NOWHERE, SpotAvailability.AVAILABLE, 0, [1, 0], id="be spot open elsewhere"),
         pytest.param(
             Confines(where="in a", provisioned=True),
-            Market.UNTRIED,
+            SpotAvailability.UNKNOWN,
             2,
             [3, 2, 1, 0],
             id="nodes are added there",
@@ -387,7 +389,7 @@ NOWHERE = Confines(where="in b", classes={ON_DEMAND})
     ],
 )
 def test_replicas_go_where_their_volumes_can_follow(
-    confines: Confines, market: Market, others: int, who: list[int]
+    confines: Confines, spot_availability: SpotAvailability, others: int, who: list[int]
 ) -> None:
     """api-3 and api-2 have theirs in a zone; there is room for ``others`` outside of it."""
     observed = a_workload(
@@ -398,7 +400,7 @@ def test_replicas_go_where_their_volumes_can_follow(
         moves=4,
         room={SPOT: others},
         confines={in_zone("a"): confines},
-        ledger=Ledger(market=market),
+        ledger=Ledger(spot_availability=spot_availability),
     )
     decision = plan(with_replicas(observed, (2, 3), reach=in_zone("a")), NOW)
     assert moved(decision) == [f"api-{number}" for number in who]
@@ -420,20 +422,20 @@ def test_two_zones_without_evidence_are_not_tried_at_once() -> None:
     assert [move.probe for move in decision.moves] == [True]
 
 
-@pytest.mark.parametrize("toward", [SPOT, ON_DEMAND])
-def test_that_no_node_reaches_a_volume_is_said(toward: NodeType) -> None:
-    counts = {"spot" if toward is ON_DEMAND else "on_demand": 2}
+@pytest.mark.parametrize("target", [SPOT, ON_DEMAND])
+def test_that_no_node_reaches_a_volume_is_said(target: NodeType) -> None:
+    counts = {"spot" if target is ON_DEMAND else "on_demand": 2}
     observed = a_workload(
         **counts,  # type: ignore[arg-type]
-        percent=100 if toward is SPOT else 0,
+        percent=100 if target is SPOT else 0,
         floor=0,
         room={SPOT: 9},
-        confines={in_zone("b"): Confines(where="in b", classes={toward.other}, room=9)},
+        confines={in_zone("b"): Confines(where="in b", classes={target.other}, room=9)},
     )
     decision = plan(with_replicas(observed, (0, 1), reach=in_zone("b")), NOW)
     assert isinstance(decision, Defer)
-    assert decision.reason is Reason.NO_CAPACITY
-    assert decision.message.endswith(f"; no {toward} node could hold it in b")
+    assert decision.reason is Reason.NO_SPOT_CAPACITY
+    assert decision.message.endswith(f"; no {target} node could hold it in b")
 
 
 def test_the_message_of_a_move_is_what_is_to_be_done_in_all() -> None:
@@ -441,7 +443,7 @@ def test_the_message_of_a_move_is_what_is_to_be_done_in_all() -> None:
     assert isinstance(decision, Evict)
     assert decision.reason is Reason.REBALANCING
     assert decision.message == "3 replicas to move from spot to on-demand"
-    assert [move.toward for move in decision.moves] == [ON_DEMAND]
+    assert [move.target for move in decision.moves] == [ON_DEMAND]
 
 
 # -- promises, whatever is seen ------------------------------------------------------------------
@@ -450,7 +452,7 @@ REPLICA = st.fixed_dictionaries(
     {
         "slot": st.none() | st.integers(0, 12),
         "node": st.sampled_from(("one", "two", "three")),
-        "neighbours": st.integers(0, 2),
+        "other_pods": st.integers(0, 2),
         "labels": st.sampled_from(({"app": "api"}, {"app": "api"}, {})),
     }
 )
@@ -464,7 +466,7 @@ CONDITION = st.sampled_from(
         {"ready": False, "phase": "Pending", "node": ""},
         {"ready": False, "phase": "Failed"},
         {"ready_at": NOW},
-        {"leaving": True},
+        {"on_terminating_node": True},
         {"evicted": True},
         {"deleting_at": LONG_AGO},
         {"user_pinned": True},
@@ -534,27 +536,27 @@ def test_no_plan_breaks_a_bound(observed: Observed) -> None:
     decision = plan(observed, NOW)
     if not isinstance(decision, Evict):
         return
-    crowded = observed.state.crowded
-    assert crowded is not None
+    surplus_type = observed.state.surplus_type
+    assert surplus_type is not None
     by_uid = {replica.pod.uid: replica for replica in observed.replicas}
     going = [by_uid[move.pod.uid] for move in decision.moves]
-    ready = [replica for replica in going if replica.ready]
+    ready = [replica for replica in going if replica.is_ready]
     assert len({replica.pod.uid for replica in going}) == len(going)
-    assert {move.toward for move in decision.moves} == {crowded.other}
+    assert {move.target for move in decision.moves} == {surplus_type.other}
     for replica in going:
-        assert replica.node_type is crowded
-        assert replica.stays
+        assert replica.node_type is surplus_type
+        assert replica.is_active
         assert not replica.user_pinned
         assert not replica.pod.protected
-    assert len(going) <= observed.state.surplus(crowded)
+    assert len(going) <= observed.state.surplus(surplus_type)
     assert len(going) <= observed.moves_free
     if any(move.probe for move in decision.moves):
-        assert observed.room[crowded.other] == 0
+        assert observed.room[surplus_type.other] == 0
         assert len(going) == 1
     else:
-        assert len(going) <= observed.room.get(crowded.other, len(going))
+        assert len(going) <= observed.room.get(surplus_type.other, len(going))
     assert not ready or len(ready) <= observed.moves_left(NOW)
-    if crowded is ON_DEMAND and ready:
+    if surplus_type is ON_DEMAND and ready:
         assert observed.ready_on_demand - len(ready) >= observed.configuration.floor
     if len(observed.budgets) == 1:
         (budget,) = observed.budgets
@@ -566,8 +568,8 @@ def test_no_plan_breaks_a_bound(observed: Observed) -> None:
     if ready and not observed.budgets:
         unready = [
             r
-            for r in observed.staying
-            if r.node_type is crowded and not (r.pod.ready or r.user_pinned or r.pod.protected)
+            for r in observed.active
+            if r.node_type is surplus_type and not (r.pod.ready or r.user_pinned or r.pod.protected)
         ]
         assert all(replica in going for replica in unready)
 
@@ -576,10 +578,10 @@ def test_no_plan_breaks_a_bound(observed: Observed) -> None:
 def test_whoever_waits_is_told_why(observed: Observed) -> None:
     decision = plan(observed, NOW)
     assert decision.message
-    crowded = observed.state.crowded
-    if crowded is None:
+    surplus_type = observed.state.surplus_type
+    if surplus_type is None:
         assert not isinstance(decision, Evict)
-        assert (decision.reason is Reason.BALANCED) == observed.state.balanced
+        assert (decision.reason is Reason.BALANCED) == observed.state.is_balanced
     else:
         assert decision.reason not in (Reason.BALANCED, Reason.WAITING_FOR_PODS)
 
@@ -617,10 +619,10 @@ def assert_one_turn_is_a_step_forward(history: History, replicas: int, moves: in
     assert distance(history) == far - len(before.moves)
     after = history.decide()
     if isinstance(after, Evict):
-        assert {move.toward for move in after.moves} == {move.toward for move in before.moves}
+        assert {move.target for move in after.moves} == {move.target for move in before.moves}
 
 
 def distance(history: History) -> int:
     observed = history.observed
-    crowded = observed.state.crowded
-    return observed.state.surplus(crowded) if crowded else 0
+    surplus_type = observed.state.surplus_type
+    return observed.state.surplus(surplus_type) if surplus_type else 0

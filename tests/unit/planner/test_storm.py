@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotalis.model.controller_configuration import StormBreaker
-from spotalis.planner.storm import Weather, judge, lose
+from spotalis.planner.storm import StormState, evaluate, record_loss
 from tests.support.builders import NOW
 
 BREAKER = StormBreaker()
 MINUTE = timedelta(minutes=1)
 
 
-def after(*minutes: float, of: int, breaker: StormBreaker = BREAKER) -> Weather:
+def after(*minutes: float, of: int, breaker: StormBreaker = BREAKER) -> StormState:
     """So many of ``of`` spot nodes were lost at these minutes; each loss is judged at once."""
-    weather = Weather()
+    weather = StormState()
     for count, minute in enumerate(minutes, 1):
-        weather = lose(weather, NOW + minute * MINUTE, breaker)
-        weather = judge(weather, of - count, breaker)
+        weather = record_loss(weather, NOW + minute * MINUTE, breaker)
+        weather = evaluate(weather, of - count, breaker)
     return weather
 
 
@@ -62,20 +62,20 @@ def test_in_a_storm_a_single_loss_prolongs_it_and_after_it_no_more() -> None:
 
 def test_new_nodes_do_not_end_a_storm_that_has_begun() -> None:
     weather = after(0, 0, 0, of=3)
-    assert judge(weather, 1000, BREAKER) == weather
+    assert evaluate(weather, 1000, BREAKER) == weather
 
 
 def test_it_may_be_judged_as_often_as_one_likes() -> None:
     weather = after(0, 0, 0, of=9)
-    assert judge(judge(weather, 6, BREAKER), 6, BREAKER) == weather
+    assert evaluate(evaluate(weather, 6, BREAKER), 6, BREAKER) == weather
 
 
 def test_losses_that_come_out_of_order_count_by_their_own_time() -> None:
     """A list after a restart shows nodes in the order of their names."""
-    weather = Weather()
+    weather = StormState()
     for minute in (3, 0, 2):
-        weather = lose(weather, NOW + minute * MINUTE, BREAKER)
-    assert judge(weather, 0, BREAKER).frozen_until == NOW + 13 * MINUTE
+        weather = record_loss(weather, NOW + minute * MINUTE, BREAKER)
+    assert evaluate(weather, 0, BREAKER).frozen_until == NOW + 13 * MINUTE
 
 
 @pytest.mark.parametrize(

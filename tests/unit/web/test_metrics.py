@@ -61,7 +61,7 @@ CONTRACT = {
         "state",
     },
     "spotalis_workload_status": {"namespace", "workload", "workload_type", "reason"},
-    "spotalis_evictions_total": {"namespace", "workload_type", "toward", "outcome"},
+    "spotalis_evictions_total": {"namespace", "workload_type", "target", "outcome"},
     "spotalis_moves_blocked": {"reason"},
     "spotalis_fallback_replicas": set(),
     "spotalis_storm_active": set(),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from spotalis.model.errors import PortTaken
+from spotalis.model.errors import PortInUse
 from spotalis.web.exposition import Snapshot, WorkloadRow
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import PlainServer, metrics_server
@@ -74,7 +74,7 @@ async def test_a_body_that_nobody_reads_ends_the_connection() -> None:
 
 async def test_a_port_in_use_is_named() -> None:
     async with serving(a_server()) as port:
-        with pytest.raises(PortTaken, match=f"port {port} on 127.0.0.1"):
+        with pytest.raises(PortInUse, match=f"port {port} on 127.0.0.1"):
             await a_server().start("127.0.0.1", port)
 
 

@@ -20,6 +20,8 @@ def test_a_map_that_is_there_gets_members_and_is_not_exchanged() -> None:
         reserved=0, want_on_demand=1, want_spot=2,
     )  # fmt: skip
     pin = Pin(node_selector=(("a.b/class", "spot"),))
-    paths = [one["path"] for one in pod_patch(pod, placement, review="r", rule="share", pin=pin)]
+    paths = [
+        one["path"] for one in pod_patch(pod, placement, request_uid="r", rule="share", pin=pin)
+    ]
     assert "/spec/nodeSelector/a.b~1class" in paths
     assert not {"/spec/nodeSelector", "/metadata/labels"} & set(paths)

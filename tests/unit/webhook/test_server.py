@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from spotalis.model.errors import PortTaken
+from spotalis.model.errors import PortInUse
 from spotalis.webhook import connections
 from spotalis.webhook.server import InvalidAdmissionReview, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
@@ -580,6 +580,6 @@ async def test_stopping_twice_or_before_starting_does_nothing() -> None:
 async def test_a_port_in_use_is_named() -> None:
     async with serving() as served:
         other = WebhookServer(_echo_length, clock=ManualClock(), observe=lambda r, s: None)
-        with pytest.raises(PortTaken, match=f"port {served.port} on 127.0.0.1") as caught:
+        with pytest.raises(PortInUse, match=f"port {served.port} on 127.0.0.1") as caught:
             await other.start("127.0.0.1", served.port, None)
         assert (caught.value.address, caught.value.port) == ("127.0.0.1", served.port)

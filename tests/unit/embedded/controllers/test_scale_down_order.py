@@ -16,7 +16,7 @@ ORDER = [
     a_pod("unknown", node="n1", phase="Unknown", ready=False, cost="9"),
     a_pod("not-ready", node="n1", ready=False, cost="9"),
     a_pod("cheap", node="n2", cost="-1", ready_at=ago(days=9)),
-    a_pod("crowded", node="n1", ready_at=ago(days=9)),
+    a_pod("surplus_type", node="n1", ready_at=ago(days=9)),
     a_pod("ready-for-a-minute", node="n3", ready_at=ago(minutes=1)),
     a_pod("restarted", node="n4", restarts=3, created_at=ago(days=9)),
     a_pod("young", node="n5", created_at=ago(minutes=40)),

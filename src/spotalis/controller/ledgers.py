@@ -15,7 +15,7 @@ from spotalis.kube.store import Event, EventType, Store, StoreWriter
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Workload
 
-PREFIX = "spotalis-ledger-"
+LEDGER_PREFIX = "spotalis-ledger-"
 
 
 class Ledgers:
@@ -30,9 +30,9 @@ class Ledgers:
         """Names whose last write may or may not have been carried out, or lost to another."""
         self._being_written: dict[str, Ledger] = {}
 
-    def held(self, workload_uid: str) -> LedgerObject | None:
+    def cached(self, workload_uid: str) -> LedgerObject | None:
         """The ledger as last heard; it may lag, which is enough for placement."""
-        return self.store.get(self._namespace, PREFIX + workload_uid)
+        return self.store.get(self._namespace, LEDGER_PREFIX + workload_uid)
 
     def intents(self) -> list[Intent]:
         """Every workload's, those included that are on their way into a ledger.
@@ -49,19 +49,19 @@ class Ledgers:
         Raises:
             ApiError, TransportError: it was in doubt, and could not be read.
         """
-        name = PREFIX + workload_uid
+        name = LEDGER_PREFIX + workload_uid
         if name in self._doubtful:
-            before = self.held(workload_uid)
+            before = self.cached(workload_uid)
             found = await self._client.get(LEDGERS, self._namespace, name)
             self._doubtful.discard(name)
             if found is None:
                 # The answer may be older than what the watch has shown: no tombstone, and nothing
                 # that came while it was on its way is forgotten.
-                if before is not None and self.held(workload_uid) is before:
+                if before is not None and self.cached(workload_uid) is before:
                     self.writer.drop(before)
             else:
                 self.writer.apply(Event(EventType.MODIFIED, found))
-        return self.held(workload_uid)
+        return self.cached(workload_uid)
 
     async def write(
         self, workload: Workload, before: LedgerObject | None, ledger: Ledger
@@ -72,7 +72,7 @@ class Ledgers:
             Conflict: somebody else wrote it; nothing of ours was. The next ``read`` looks anew.
             ApiError, TransportError: it may have been written; the next ``read`` finds out.
         """
-        name = PREFIX + workload.uid
+        name = LEDGER_PREFIX + workload.uid
         self._being_written[name] = ledger
         try:
             return await self._put(name, workload, before, ledger)

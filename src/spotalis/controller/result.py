@@ -16,7 +16,7 @@ from spotalis.planner.observed import Observed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Eviction:
+class EvictionRecord:
     """What became of one eviction."""
 
     move: Move
@@ -29,7 +29,7 @@ class Eviction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class ReconcileResult:
     """The record of one turn: metrics, events, status and the simulator all read it."""
 
     key: WorkloadKey
@@ -46,8 +46,8 @@ class Turn:
     """Spot nodes that are being taken, and replicas of the workload on each."""
     storm: bool = False
     """Moves towards spot rest in the whole cluster."""
-    evictions: tuple[Eviction, ...] = ()
-    again_in: timedelta | None = None
+    evictions: tuple[EvictionRecord, ...] = ()
+    requeue_after: timedelta | None = None
     """When to look again at the latest."""
 
     @property
@@ -61,27 +61,29 @@ def record(
     now: datetime,
     observed: Observed,
     decision: Decision,
-    evictions: Sequence[Eviction] = (),
-    again_in: timedelta | None = None,
-) -> Turn:
+    evictions: Sequence[EvictionRecord] = (),
+    requeue_after: timedelta | None = None,
+) -> ReconcileResult:
     """A turn, with what was observed in it put into figures.
 
-    ``again_in`` None leaves it to the decision when to look again.
+    ``requeue_after`` None leaves it to the decision when to look again.
     """
-    if again_in is None and isinstance(decision, Defer):
-        again_in = decision.again_in
-    return Turn(
+    if requeue_after is None and isinstance(decision, Defer):
+        requeue_after = decision.requeue_after
+    return ReconcileResult(
         key=key,
         at=now,
         decision=decision,
         state=observed.state,
-        ready=Counter(r.node_type for r in observed.replicas if r.ready),
-        moving=bool(observed.ledger.intents) or observed.state.crowded is not None,
-        fallbacks=sum(1 for r in observed.staying if r.pod.rule == "fallback"),
+        ready=Counter(r.node_type for r in observed.replicas if r.is_ready),
+        moving=bool(observed.ledger.intents) or observed.state.surplus_type is not None,
+        fallbacks=sum(1 for r in observed.active if r.pod.rule == "fallback"),
         leaving=Counter(
-            r.pod.node for r in observed.replicas if r.leaving and r.node_type is NodeType.SPOT
+            r.pod.node
+            for r in observed.replicas
+            if r.on_terminating_node and r.node_type is NodeType.SPOT
         ),
         storm=observed.storm_until is not None and now < observed.storm_until,
         evictions=tuple(evictions),
-        again_in=again_in,
+        requeue_after=requeue_after,
     )

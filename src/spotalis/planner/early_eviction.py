@@ -10,7 +10,7 @@ from spotalis.planner.fallback import GUARDS
 from spotalis.planner.observed import Observed, Replica
 
 
-def leaving_early(observed: Observed, now: datetime) -> tuple[Replica, ...]:
+def early_evictions(observed: Observed, now: datetime) -> tuple[Replica, ...]:
     """The replicas on leaving spot nodes that budgets let go now, in the order of their names.
 
     Not a move: they go anyway, and soon. So neither rollouts nor windows nor the limits of moves
@@ -25,7 +25,7 @@ def leaving_early(observed: Observed, now: datetime) -> tuple[Replica, ...]:
     for replica in sorted(observed.replicas, key=lambda one: one.pod.name):
         pod = replica.pod
         over = pod.deleting_at is not None or pod.finished or replica.evicted
-        stays = not replica.leaving or replica.node_type is not NodeType.SPOT
+        stays = not replica.on_terminating_node or replica.node_type is not NodeType.SPOT
         if stays or over or pod.protected or budgets.refuses(pod):
             continue
         budgets.spend(pod)

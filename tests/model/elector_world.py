@@ -1,28 +1,29 @@
-"""A Lease, and replicas that compete for it: everything that can happen, instant by instant.
+"""Model of leader election: a Lease and instances that compete for it.
 
-What decides is production code: ``saw`` and ``next_move`` of ``spotalis.controller.leadership``.
-What surrounds it is modelled: a Lease that is written by compare and swap, writes that travel for
-as long as they like or get lost, clocks that run apart, and replicas that stop at any moment, for
-as long as you like (time passes, and nobody has to do anything), or for good. Broken is a world
-in which two replicas may move pods at the same instant.
+The decisions are production code: ``observe_lease`` and ``next_action`` of
+``spotalis.controller.leadership``. The rest is modelled: a Lease with optimistic concurrency,
+writes that take any time or get lost, clocks of different speed, and instances that stop at any
+moment, for any time (time passes, and no instance has to act) or for good. A state is a violation
+if two instances may move pods at the same instant.
 
-Time is discrete: whatever happens, happens at an instant, and any number of things at each. A clock
-advances by a whole number of units between two of them. What leads begins to lead at an instant, so
-that nothing between two of them is missed; a coarse ``tick`` may still round in our favour.
+Time is discrete. Any number of events can happen at each instant. Between two instants, each clock
+advances by a whole number of units. An instance starts to lead at an instant, so the check misses
+nothing in between; a coarse ``tick`` can still round in favour of the design.
 
-Left out because it adds nothing, each with its reason:
+The model leaves out the following, because it adds no behaviour:
 
-- When a replica tries: at any instant, which is more than any pause between attempts allows for.
-- Time limits of requests: a replica may wait no longer at any instant; what it has sent goes on.
-- A read that travels: its answer is still true when it arrives, or the write that follows from it
-  can only be refused. The turn begins when it is answered, later than in production, which makes
-  the lead that follows only longer. So do renewals without a read.
-- A write's answer that travels (but ``slow_answers``): who hears later leads later, and not longer.
-- A write that can only be refused: it is over, and whoever waits for it looks anew.
-- The watch: whoever hears of a Lease might as well have read it.
-- ``heard`` in ``LeaderElector._turn``, and stepping down early: there are more worlds without them.
-- Versions of the Lease: all that matters of the one a replica knows is whether it is the current.
-- Who else holds the Lease: a replica asks only whether it is itself, nobody, or another.
+- The time of attempts: an instance may try at any instant, which includes any retry interval.
+- Request timeouts: an instance may stop waiting at any instant, and its request continues.
+- Reads that take time: the response is still true when it arrives, or the write that follows can
+  only be rejected. A reconcile begins when the read is answered, later than in production, which
+  only makes the lead that follows longer. The same holds for renewals without a read.
+- Responses that take time (except with ``slow_answers``): an instance that receives the response
+  later leads later, and not longer.
+- Writes that can only be rejected: they end at once, and the instance reads the Lease again.
+- The watch: an instance that receives the Lease from a watch could have read it.
+- Cache health checks in the elector, and early step-downs: without them there are more states.
+- Resource versions: it matters only whether the version that an instance knows is the current one.
+- The identity of other holders: an instance distinguishes only itself, no holder, and another one.
 """
 
 from __future__ import annotations
@@ -36,129 +37,130 @@ from typing import NamedTuple, TypeAlias
 from spotalis.controller import leadership as production
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.objects import Lease
-from tests.model.explorer import Explored, Step, explore
+from tests.model.explorer import SearchResult, Step, explore
 
 
 class Phase(IntEnum):
-    """What a replica does."""
+    """What an instance is doing."""
 
     IDLE = 0
     SENT = 1
-    """A write is on its way to the API server, and can be carried out."""
+    """A write is on its way to the API server."""
     WRITTEN = 2
-    """It was carried out; its answer is on its way back."""
+    """The write took effect; the response is on its way back."""
     LEFT = 3
-    """It has released the Lease, or would have, and competes no more."""
+    """The instance has shut down and no longer competes."""
 
 
-class Who(IntEnum):
-    """Who holds the Lease, as one replica sees it."""
+class Holder(IntEnum):
+    """The holder of the Lease from the view of one instance."""
 
-    NOBODY = 0
+    NONE = 0
     SELF = 1
     OTHER = 2
 
 
-NO_WRITE, AS_OWN, RELEASING, CREATING = 0, 1, 2, 4
-"""What a write does; abandoned ones are added up, as any two of the same kind do the same."""
+NO_WRITE, ACQUIRE, RELEASE, CREATE = 0, 1, 2, 4
+"""Kinds of writes. Abandoned writes form a bit set, because two of the same kind are equivalent."""
 
 
-class Replica(NamedTuple):
-    """One process; all spans are in units of its own clock."""
+class Instance(NamedTuple):
+    """One instance of the operator. Durations are in units of its own clock."""
 
     clock: int
-    """Units that it advances between two instants."""
+    """Units by which the clock advances between two instants."""
     twin: bool = False
-    """Goes by a name that another also goes by."""
+    """Another instance has the same identity."""
     phase: Phase = Phase.IDLE
     left: int = 0
-    """Until ``leads_until``."""
-    holder: Who = Who.NOBODY
-    """Last seen."""
+    """Time left until ``leads_until``; 0: the instance does not lead."""
+    holder: Holder = Holder.NONE
+    """The holder when the instance last observed the Lease."""
     seen: bool = False
-    """The Lease is as it was when it was last seen."""
+    """The Lease has not changed since the instance last observed it."""
     age: int = 0
-    """Since ``seen_at``; more than the lease is all the same."""
+    """Time since ``seen_at``, capped just above the lease duration."""
     begun: int = 0
-    """Since the turn under way began; more than the lease is all the same."""
+    """Time since the current attempt began, capped just above the lease duration."""
     writes: int = NO_WRITE
     fresh: bool = False
-    """Nobody has written since its own write that it has not heard of."""
+    """No other write has followed the instance's own write, whose response is on its way."""
     abandoned: int = NO_WRITE
-    """Writes that still travel, for whose answer it does not wait."""
+    """Writes on their way whose response the instance no longer awaits."""
     holds: bool = False
-    """Its name stands in the Lease."""
+    """The Lease names this instance as holder."""
 
 
 class World(NamedTuple):
-    """All of it."""
+    """A state of the model."""
 
-    there: bool
-    """Whether there is a Lease."""
-    dead: bool
-    """The name in it is that of a process that is no more."""
-    replicas: tuple[Replica, ...]
+    exists: bool
+    """Whether the Lease exists."""
+    holder_ended: bool
+    """The Lease names an instance that has ended."""
+    instances: tuple[Instance, ...]
     abandoned: int
-    """Writes of the dead that still travel."""
+    """Writes on their way from instances that have ended."""
     restarts: int
     deletions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Design:
-    """What differs from what is built; the default is what is built."""
+    """Deviations from the implemented design; the defaults are the implemented design."""
 
     counts_from_answer: bool = False
-    """``leads_until`` counts from the answer, not from the start of the turn."""
+    """``leads_until`` counts from the response instead of the start of the attempt."""
     leads_for_lease: bool = False
-    """``leads_until`` counts the whole lease, not the shorter renewal deadline."""
+    """``leads_until`` counts the lease duration instead of the shorter renewal deadline."""
     releases_first: bool = False
-    """Gives the Lease back, and only then ceases to lead."""
+    """The instance releases the Lease before it stops leading."""
     twins: int = 0
-    """So many replicas go by one name."""
+    """Number of instances with the same identity."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How small the world is."""
+    """Limits of the model."""
 
     clocks: tuple[int, ...]
-    """Units that each replica's clock advances between two instants."""
+    """Units by which each instance's clock advances between two instants."""
     tick: int = 1
-    """Units of a tick: lease 3 ticks, renewal deadline 2."""
+    """Units per tick. The lease duration is 3 ticks, the renewal deadline 2."""
     restarts: int = 0
-    """Processes that end and start anew under another name."""
+    """Maximum number of instances that end and are replaced by new ones."""
     releases: bool = False
+    """Instances may shut down and release the Lease."""
     deletions: int = 0
-    """Of the Lease, by somebody's hand."""
+    """Maximum number of times that another client deletes the Lease."""
     slow_answers: bool = False
-    """Answers to writes travel too, not only the writes."""
+    """Responses to writes take time, not only the writes."""
     known: bool = False
-    """The first replica holds the Lease when all begins, and everybody has seen that."""
+    """In the initial state the first instance holds the Lease, and all have observed that."""
 
     @property
     def lease(self) -> int:
-        """In units."""
+        """The lease duration in units."""
         return 3 * self.tick
 
     @property
     def deadline(self) -> int:
-        """In units."""
+        """The renewal deadline in units."""
         return 2 * self.tick
 
 
-def search(design: Design, bounds: Bounds) -> Explored:
-    """Everything that can happen to this design within these bounds."""
-    replicas = [
-        Replica(clock, twin=number < design.twins) for number, clock in enumerate(bounds.clocks)
+def search(design: Design, bounds: Bounds) -> SearchResult:
+    """Search all states that this design can reach within these bounds."""
+    instances = [
+        Instance(clock, twin=number < design.twins) for number, clock in enumerate(bounds.clocks)
     ]
     if bounds.known:
-        replicas = [r._replace(holder=Who.OTHER, seen=True) for r in replicas]
-        replicas[0] = replicas[0]._replace(holder=Who.SELF, holds=True, left=bounds.deadline)
+        instances = [r._replace(holder=Holder.OTHER, seen=True) for r in instances]
+        instances[0] = instances[0]._replace(holder=Holder.SELF, holds=True, left=bounds.deadline)
     start = World(
-        there=bounds.known,
-        dead=False,
-        replicas=tuple(replicas),
+        exists=bounds.known,
+        holder_ended=False,
+        instances=tuple(instances),
         abandoned=NO_WRITE,
         restarts=bounds.restarts,
         deletions=bounds.deletions,
@@ -167,25 +169,25 @@ def search(design: Design, bounds: Bounds) -> Explored:
 
 
 def canonical(world: World) -> World:
-    """Replicas with clocks alike differ by their place only; what nobody asks again is dropped."""
-    if world.there and not world.deletions:
-        # Whoever reads the Lease next sees another one, and forgets what it has known.
+    """Sort the instances, and drop knowledge that cannot affect any decision."""
+    if world.exists and not world.deletions:
+        # The next read returns a changed Lease, so what the instance knew has no effect.
         world = world._replace(
-            replicas=tuple(
-                r if r.seen else r._replace(holder=Who.NOBODY, age=0) for r in world.replicas
+            instances=tuple(
+                r if r.seen else r._replace(holder=Holder.NONE, age=0) for r in world.instances
             )
         )
-    return world._replace(replicas=tuple(sorted(world.replicas)))
+    return world._replace(instances=tuple(sorted(world.instances)))
 
 
-Known: TypeAlias = tuple[Who, bool, int]
-"""Holder, whether the Lease is still as seen, and the age: what of a state decides."""
+Known: TypeAlias = tuple[Holder, bool, int]
+"""Holder, whether the Lease is unchanged, and age: the part of an instance that decisions use."""
 
-_NAMES = {Who.NOBODY: "", Who.SELF: "a_1", Who.OTHER: "b_2"}
-_WHO = {name: who for who, name in _NAMES.items()}
+_NAMES = {Holder.NONE: "", Holder.SELF: "a_1", Holder.OTHER: "b_2"}
+_HOLDERS = {name: who for who, name in _NAMES.items()}
 
 
-def _lease(holder: Who, version: str, seconds: int) -> Lease:
+def _lease(holder: Holder, version: str, seconds: int) -> Lease:
     return Lease(
         namespace="spotalis-system",
         name="spotalis",
@@ -198,183 +200,191 @@ def _lease(holder: Who, version: str, seconds: int) -> Lease:
 
 @cache
 def _look(
-    known: Known, holder: Who, there: bool, seconds: int
-) -> tuple[Who, int, production.Action]:
-    """Production's look at the Lease: whom it takes for its holder, since when, what it does."""
-    who, seen, age = known
-    state = LeadershipState(identity=_NAMES[Who.SELF])
-    if who is not Who.NOBODY or seen:
+    known: Known, holder: Holder, exists: bool, seconds: int
+) -> tuple[Holder, int, production.Action]:
+    """The production code's reading of the Lease: holder, age of the observation, next action."""
+    known_holder, seen, age = known
+    state = LeadershipState(identity=_NAMES[Holder.SELF])
+    if known_holder is not Holder.NONE or seen:
         state = production.observe_lease(
-            _lease(who, "2" if seen else "1", seconds), state, -float(age)
+            _lease(known_holder, "2" if seen else "1", seconds), state, -float(age)
         )
-    lease = _lease(holder, "2", seconds) if there else None
+    lease = _lease(holder, "2", seconds) if exists else None
     state = production.observe_lease(lease, state, 0.0)
-    move = production.next_action(lease, state, 0.0)
-    return _WHO[state.holder], min(int(-state.seen_at), seconds + 1), move
+    action = production.next_action(lease, state, 0.0)
+    return _HOLDERS[state.holder], min(int(-state.seen_at), seconds + 1), action
 
 
 class _Rules:
-    """What can happen next, for one design within one set of bounds."""
+    """The transitions of one design within one set of bounds."""
 
     def __init__(self, design: Design, bounds: Bounds) -> None:
         self._design = design
         self._bounds = bounds
 
     def steps(self, world: World) -> Iterator[Step[World]]:
-        yield Step("an instant passes", self._later(world))
-        if world.deletions and world.there:
+        yield Step("an instant passes", self._after_instant(world))
+        if world.deletions and world.exists:
             left = world.deletions - 1
-            gone = _overwritten(world)._replace(there=False, deletions=left)
-            yield Step("somebody deletes the Lease", gone)
+            gone = _overwritten(world)._replace(exists=False, deletions=left)
+            yield Step("another client deletes the Lease", gone)
         yield from _late_writes(world)
-        for index, replica in enumerate(world.replicas):
-            name = _name(replica, index)
-            if replica.phase is not Phase.LEFT and world.restarts:
+        for index, instance in enumerate(world.instances):
+            name = _name(instance, index)
+            if instance.phase is not Phase.LEFT and world.restarts:
                 yield Step(f"{name} ends; another starts", _ended(world, index))
-            match replica.phase:
+            match instance.phase:
                 case Phase.IDLE:
-                    yield self._looks(world, index, replica)
+                    yield self._reads(world, index, instance)
                     if self._bounds.releases:
-                        yield self._shuts_down(world, index, replica)
+                        yield self._shuts_down(world, index, instance)
                 case Phase.SENT:
-                    waits_not = _idle(
-                        replica._replace(abandoned=replica.abandoned | replica.writes)
+                    stopped = _idle(
+                        instance._replace(abandoned=instance.abandoned | instance.writes)
                     )
-                    yield Step(f"{name} waits no longer", _with(world, index, waits_not))
-                    if world.there is (replica.writes != CREATING):
-                        yield self._writes(world, index, replica)
+                    yield Step(f"{name} stops waiting", _with(world, index, stopped))
+                    if world.exists is (instance.writes != CREATE):
+                        yield self._writes(world, index, instance)
                 case Phase.WRITTEN:
-                    yield Step(f"{name} gives up", _with(world, index, _idle(replica)))
-                    yield self._hears(world, index, replica)
+                    yield Step(f"{name} loses the response", _with(world, index, _idle(instance)))
+                    yield self._receives_response(world, index, instance)
 
-    def _later(self, world: World) -> World:
-        most = self._bounds.lease + 1
-        replicas = tuple(
+    def _after_instant(self, world: World) -> World:
+        maximum = self._bounds.lease + 1
+        instances = tuple(
             r._replace(
                 left=max(0, r.left - r.clock),
-                age=min(most, r.age + r.clock) if r.holder or r.seen else 0,
-                begun=min(most, r.begun + r.clock) if r.writes else 0,
+                age=min(maximum, r.age + r.clock) if r.holder or r.seen else 0,
+                begun=min(maximum, r.begun + r.clock) if r.writes else 0,
             )
-            for r in world.replicas
+            for r in world.instances
         )
-        return world._replace(replicas=replicas)
+        return world._replace(instances=instances)
 
-    def _looks(self, world: World, index: int, replica: Replica) -> Step[World]:
-        known = (replica.holder, replica.seen, replica.age)
-        holder = _holder(world, replica)
-        who, age, move = _look(known, holder, world.there, self._bounds.lease)
-        after = replica._replace(holder=who, seen=world.there, age=age)
-        if isinstance(move, production.Wait):
+    def _reads(self, world: World, index: int, instance: Instance) -> Step[World]:
+        known = (instance.holder, instance.seen, instance.age)
+        holder = _holder(world, instance)
+        observed_holder, age, next_action = _look(known, holder, world.exists, self._bounds.lease)
+        after = instance._replace(holder=observed_holder, seen=world.exists, age=age)
+        if isinstance(next_action, production.Wait):
             after = after._replace(left=0)
         else:
-            writes = AS_OWN if world.there else CREATING
+            writes = ACQUIRE if world.exists else CREATE
             after = after._replace(phase=Phase.SENT, writes=writes)
-        says = f"{_name(replica, index)} looks: {type(move).__name__.lower()}"
-        return Step(says, _with(world, index, after))
+        action = f"{_name(instance, index)} reads the Lease: {type(next_action).__name__.lower()}"
+        return Step(action, _with(world, index, after))
 
-    def _shuts_down(self, world: World, index: int, replica: Replica) -> Step[World]:
-        left = replica.left if self._design.releases_first else 0
-        after = replica._replace(phase=Phase.LEFT, left=left)
-        if replica.left and replica.holds:
-            after = after._replace(phase=Phase.SENT, writes=RELEASING)
-        return Step(f"{_name(replica, index)} shuts down", _with(world, index, after))
+    def _shuts_down(self, world: World, index: int, instance: Instance) -> Step[World]:
+        left = instance.left if self._design.releases_first else 0
+        after = instance._replace(phase=Phase.LEFT, left=left)
+        if instance.left and instance.holds:
+            after = after._replace(phase=Phase.SENT, writes=RELEASE)
+        return Step(f"{_name(instance, index)} shuts down", _with(world, index, after))
 
-    def _writes(self, world: World, index: int, replica: Replica) -> Step[World]:
-        after = _committed(world, index, replica.writes)
-        written = after.replicas[index]._replace(
-            phase=Phase.WRITTEN, writes=replica.writes, begun=replica.begun, fresh=True
+    def _writes(self, world: World, index: int, instance: Instance) -> Step[World]:
+        after = _committed(world, index, instance.writes)
+        written = after.instances[index]._replace(
+            phase=Phase.WRITTEN, writes=instance.writes, begun=instance.begun, fresh=True
         )
-        says = f"{_name(replica, index)}'s {_WRITES[replica.writes]} is carried out"
+        action = f"{_name(instance, index)}'s {_WRITES[instance.writes]} takes effect"
         if self._bounds.slow_answers:
-            return Step(says, _with(after, index, written))
-        heard = self._hears(after, index, written)
-        return heard._replace(says=f"{says}, {heard.says}")
+            return Step(action, _with(after, index, written))
+        response = self._receives_response(after, index, written)
+        return response._replace(action=f"{action}, {response.action}")
 
-    def _hears(self, world: World, index: int, replica: Replica) -> Step[World]:
-        """That its write was carried out."""
-        name = _name(replica, index)
-        if replica.writes == RELEASING:
-            return Step(f"{name} is free of it", _with(world, index, _idle(replica)))
+    def _receives_response(self, world: World, index: int, instance: Instance) -> Step[World]:
+        """The instance learns that its write took effect."""
+        name = _name(instance, index)
+        if instance.writes == RELEASE:
+            return Step(f"{name} has released the Lease", _with(world, index, _idle(instance)))
         span = self._bounds.lease if self._design.leads_for_lease else self._bounds.deadline
-        left = span if self._design.counts_from_answer else max(0, span - replica.begun)
-        seen = replica._replace(holder=Who.SELF, seen=replica.fresh, age=0)
-        others = any(o.left for number, o in enumerate(world.replicas) if number != index)
-        broken = "two lead at once" if left and others else ""
-        return Step(f"{name} leads", _with(world, index, _idle(seen)._replace(left=left)), broken)
+        left = span if self._design.counts_from_answer else max(0, span - instance.begun)
+        seen = instance._replace(holder=Holder.SELF, seen=instance.fresh, age=0)
+        others = any(o.left for number, o in enumerate(world.instances) if number != index)
+        violation = "two instances lead" if left and others else ""
+        return Step(
+            f"{name} leads", _with(world, index, _idle(seen)._replace(left=left)), violation
+        )
 
 
-# What follows at once from a step.
+# State changes.
 
 
 def _late_writes(world: World) -> Iterator[Step[World]]:
-    senders = [(replica.abandoned, index) for index, replica in enumerate(world.replicas)]
+    senders = [(instance.abandoned, index) for index, instance in enumerate(world.instances)]
     for abandoned, index in [*senders, (world.abandoned, -1)]:
-        for kind in (AS_OWN, RELEASING, CREATING):
-            if abandoned & kind and world.there is (kind != CREATING):
-                who = "the dead" if index < 0 else _name(world.replicas[index], index)
-                says = f"a late {_WRITES[kind]} of {who} is carried out"
-                yield Step(says, _committed(world, index, kind))
+        for kind in (ACQUIRE, RELEASE, CREATE):
+            if abandoned & kind and world.exists is (kind != CREATE):
+                instance = (
+                    "an ended instance" if index < 0 else _name(world.instances[index], index)
+                )
+                action = f"a late {_WRITES[kind]} of {instance} takes effect"
+                yield Step(action, _committed(world, index, kind))
 
 
-def _with(world: World, index: int, replica: Replica) -> World:
-    replicas = (*world.replicas[:index], replica, *world.replicas[index + 1 :])
-    return world._replace(replicas=replicas)
+def _with(world: World, index: int, instance: Instance) -> World:
+    instances = (*world.instances[:index], instance, *world.instances[index + 1 :])
+    return world._replace(instances=instances)
 
 
-def _idle(replica: Replica) -> Replica:
-    phase = Phase.LEFT if replica.writes == RELEASING else Phase.IDLE
-    return replica._replace(phase=phase, writes=NO_WRITE, begun=0, fresh=False)
+def _idle(instance: Instance) -> Instance:
+    phase = Phase.LEFT if instance.writes == RELEASE else Phase.IDLE
+    return instance._replace(phase=phase, writes=NO_WRITE, begun=0, fresh=False)
 
 
-def _holder(world: World, replica: Replica) -> Who:
-    if replica.holds:
-        return Who.SELF
-    return Who.OTHER if world.dead or any(r.holds for r in world.replicas) else Who.NOBODY
+def _holder(world: World, instance: Instance) -> Holder:
+    if instance.holds:
+        return Holder.SELF
+    return (
+        Holder.OTHER if world.holder_ended or any(r.holds for r in world.instances) else Holder.NONE
+    )
 
 
 def _overwritten(world: World) -> World:
-    """The Lease is another one now; who would write over the last one can only be refused."""
-    keeps = CREATING if world.deletions else NO_WRITE
-    replicas = []
-    for replica in world.replicas:
-        if replica.phase is Phase.SENT and not replica.writes & keeps:
-            replica = _idle(replica)
-        replicas.append(
-            replica._replace(
-                seen=False, fresh=False, abandoned=replica.abandoned & keeps, holds=False
+    """The Lease changed: writes that are based on its previous version can only be rejected."""
+    keeps = CREATE if world.deletions else NO_WRITE
+    instances = []
+    for instance in world.instances:
+        if instance.phase is Phase.SENT and not instance.writes & keeps:
+            instance = _idle(instance)
+        instances.append(
+            instance._replace(
+                seen=False, fresh=False, abandoned=instance.abandoned & keeps, holds=False
             )
         )
-    return world._replace(replicas=tuple(replicas), abandoned=world.abandoned & keeps, dead=False)
+    return world._replace(
+        instances=tuple(instances), abandoned=world.abandoned & keeps, holder_ended=False
+    )
 
 
 def _committed(world: World, index: int, kind: int) -> World:
-    """The write is carried out; ``index`` -1: of one that is no more."""
-    after = _overwritten(world)._replace(there=True, dead=index < 0 and kind != RELEASING)
-    if index < 0 or kind == RELEASING:
+    """The write of an instance takes effect; index -1: of an instance that has ended."""
+    after = _overwritten(world)._replace(exists=True, holder_ended=index < 0 and kind != RELEASE)
+    if index < 0 or kind == RELEASE:
         return after
-    twin = after.replicas[index].twin
-    replicas = tuple(
+    twin = after.instances[index].twin
+    instances = tuple(
         r._replace(holds=number == index or (twin and r.twin))
-        for number, r in enumerate(after.replicas)
+        for number, r in enumerate(after.instances)
     )
-    return after._replace(replicas=replicas)
+    return after._replace(instances=instances)
 
 
 def _ended(world: World, index: int) -> World:
-    replica = world.replicas[index]
-    on_its_way = replica.writes if replica.phase is Phase.SENT else NO_WRITE
+    instance = world.instances[index]
+    on_its_way = instance.writes if instance.phase is Phase.SENT else NO_WRITE
     world = world._replace(
-        dead=world.dead or replica.holds,
-        abandoned=world.abandoned | replica.abandoned | on_its_way,
+        holder_ended=world.holder_ended or instance.holds,
+        abandoned=world.abandoned | instance.abandoned | on_its_way,
         restarts=world.restarts - 1,
     )
-    return _with(world, index, Replica(replica.clock))
+    return _with(world, index, Instance(instance.clock))
 
 
-# In words, for the trace.
+# Descriptions for traces.
 
-_WRITES = {AS_OWN: "write", RELEASING: "release", CREATING: "creation"}
+_WRITES = {ACQUIRE: "write", RELEASE: "release", CREATE: "creation"}
 
 
-def _name(replica: Replica, index: int) -> str:
-    return f"R{index} (clock {replica.clock})"
+def _name(instance: Instance, index: int) -> str:
+    return f"I{index} (clock {instance.clock})"

@@ -1,4 +1,4 @@
-"""Breadth first through everything that can happen in a small world."""
+"""Breadth-first search through all states of a model."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ State = TypeVar("State", bound=Hashable)
 
 
 class Step(NamedTuple, Generic[State]):
-    """One thing that can happen next."""
+    """A transition."""
 
-    says: str
-    """In plain words, for the trace."""
+    action: str
+    """Description for traces."""
     after: State
-    broken: str = ""
-    """What must never be and now is; empty: all is well."""
+    violation: str = ""
+    """The property that ``after`` violates; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Explored:
-    """What a search has seen."""
+class SearchResult:
+    """The result of a search."""
 
     states: int
     steps: int
+    """Number of transitions."""
     depth: int
-    """Of the state that is farthest from the beginning, in steps."""
+    """Number of steps to the state that is farthest from the initial state."""
     trace: tuple[str, ...] = ()
-    """The shortest way into what must never be; empty: there is none, all was seen."""
+    """The shortest sequence of steps to a violation; empty: all states were seen without one."""
 
     @property
     def clean(self) -> bool:
-        """Every reachable state was seen, and nothing was broken."""
+        """Whether all reachable states were seen without a violation."""
         return not self.trace
 
 
 class TooManyStatesError(AssertionError):
-    """The world is larger than was allowed for: nothing is shown."""
+    """The model has more states than the limit, so the search proves nothing."""
 
 
 def explore(
@@ -46,14 +47,14 @@ def explore(
     *,
     canonical: Callable[[State], State] = lambda state: state,
     limit: int = 20_000_000,
-) -> Explored:
-    """See every state that can be reached from ``start``, or the shortest way to a broken one.
+) -> SearchResult:
+    """Search all states that can be reached from ``start``, up to the first violation.
 
     Args:
-        start: where all begins.
-        steps: what can happen next.
-        canonical: one representative of all states that differ by names only.
-        limit: of states; more is an error, never a result.
+        start: the initial state.
+        steps: the transitions from a state.
+        canonical: maps all states that differ only in names to the same state.
+        limit: maximum number of states. The search raises TooManyStatesError beyond it.
     """
     first = canonical(start)
     came_from: dict[State, State | None] = {first: None}
@@ -64,10 +65,10 @@ def explore(
         for state in level:
             for step in steps(state):
                 taken += 1
-                if step.broken:
-                    way = _way(state, came_from)
-                    trace = tuple(_told(start, way, steps, canonical))
-                    return Explored(
+                if step.violation:
+                    path = _path(state, came_from)
+                    trace = tuple(_actions(start, path, steps, canonical))
+                    return SearchResult(
                         states=len(came_from), steps=taken, depth=depth + 1, trace=trace
                     )
                 if step.after in came_from:
@@ -80,27 +81,27 @@ def explore(
             raise TooManyStatesError(f"more than {limit:,} states at depth {depth}")
         level = following
         depth += bool(level)
-    return Explored(states=len(came_from), steps=taken, depth=depth)
+    return SearchResult(states=len(came_from), steps=taken, depth=depth)
 
 
-def _way(state: State, came_from: dict[State, State | None]) -> list[State]:
-    way = [state]
-    while (before := came_from[way[-1]]) is not None:
-        way.append(before)
-    return way[::-1]
+def _path(state: State, came_from: dict[State, State | None]) -> list[State]:
+    path = [state]
+    while (before := came_from[path[-1]]) is not None:
+        path.append(before)
+    return path[::-1]
 
 
-def _told(
+def _actions(
     start: State,
-    way: list[State],
+    path: list[State],
     steps: Callable[[State], Iterable[Step[State]]],
     canonical: Callable[[State], State],
 ) -> Iterable[str]:
-    """Walk the way once more with names that stay what they are, and say what happens."""
+    """Walk the path again with stable names, and describe each step."""
     state = start
-    for wanted in way[1:]:
-        step = next(s for s in steps(state) if not s.broken and canonical(s.after) == wanted)
+    for wanted in path[1:]:
+        step = next(s for s in steps(state) if not s.violation and canonical(s.after) == wanted)
         state = step.after
-        yield step.says
-    last = next(s for s in steps(state) if s.broken)
-    yield f"{last.says}: {last.broken}"
+        yield step.action
+    last = next(s for s in steps(state) if s.violation)
+    yield f"{last.action}: {last.violation}"

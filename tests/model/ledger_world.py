@@ -32,7 +32,7 @@ from typing import NamedTuple, TypeAlias
 from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.planner import ledger as production
-from tests.model.explorer import Explored, Step, explore
+from tests.model.explorer import SearchResult, Step, explore
 
 MANY = 99
 """As often as you like: nothing is counted."""
@@ -169,7 +169,7 @@ class Bounds:
     """New intents in one turn, at most."""
 
 
-def search(design: Design, bounds: Bounds, *, by_name: bool = False) -> Explored:
+def search(design: Design, bounds: Bounds, *, by_name: bool = False) -> SearchResult:
     """Everything that can happen to this design within these bounds.
 
     ``by_name``: worlds that differ by names only are seen one by one.

@@ -22,7 +22,7 @@ def test_the_demo_tells_its_story_and_ends_as_the_arithmetic_says() -> None:
     # However many of the seven the two lost nodes took: the one that is left has room for four.
     assert figures[2] == ("3/3", "4/7")
     assert "3 wait for a spot node" in ran.stdout
-    assert "3 went and came back, none waited twice" in ran.stdout
+    assert "all 3 replicas return to spot" in ran.stdout
     assert figures[4:6] == [("3/3", "7/7"), ("3/7", "7/3")]
     assert splits[-1] == ("#######~~~", "7/7", "3/3", "Balanced")
-    assert "done: 4 evictions, the fewest there can be" in ran.stdout
+    assert "balanced after 4 evictions, the minimum" in ran.stdout

@@ -24,7 +24,7 @@ from tests.support.http_caller import Caller, Reply, ask
 HOME = "spotalis-system"
 _ROUTED_FOR = (
     "import sys; from spotalis.app import process; "
-    "process.ROUTED_SECONDS = float(sys.argv.pop(1)); "
+    "process.ENDPOINT_DRAIN_SECONDS = float(sys.argv.pop(1)); "
     "from spotalis.__main__ import main; main()"
 )
 """The same program, but it takes reviews for so many seconds after ``/readyz`` says no: within its
@@ -117,9 +117,9 @@ async def test_without_the_manifests_it_says_what_is_missing(tmp_path: Path) -> 
     async with starting(tmp_path, secret=False) as it:
         assert await it.exit_code() == 1
     said = (tmp_path / "log").read_text()
-    assert "error[SP003]" in said
+    assert "error[SP009]" in said
     assert 'secrets "spotalis-webhook-tls" not found' in said
-    assert "fix: apply build/k8s/rbac.yaml" in said
+    assert "fix: apply build/k8s/install.yaml" in said
 
 
 async def test_without_its_namespace_it_says_how_to_make_it(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ async def test_without_its_namespace_it_says_how_to_make_it(tmp_path: Path) -> N
             "error[SP008]: namespace spotalis-system does not exist\n"
             "  the operator keeps its Lease and its ledgers there\n"
             "  nothing was started\n"
-            "fix: kubectl create namespace spotalis-system     or only look: "
-            "--read-only --no-leader-election\n"
+            "fix: kubectl create namespace spotalis-system\n"
+            "  or, to only observe: --read-only --no-leader-election\n"
         )
     )
 

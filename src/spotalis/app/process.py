@@ -39,7 +39,7 @@ log = logs.get(__name__)
 
 MOVE_GRACE_SECONDS = 3.0
 """For evictions that the API server is answering when the process is asked to end."""
-ROUTED_SECONDS = 1.0
+ENDPOINT_DRAIN_SECONDS = 1.0
 """Still taking reviews after ``/readyz`` says no: endpoints and proxies take a moment to hear of
 it, and a refused connection is a pod that nobody places."""
 REVIEW_GRACE_SECONDS = 5.0
@@ -56,7 +56,7 @@ class Process:
         settings: ControllerConfiguration,
         serving: ServingOptions,
         *,
-        hung_up: Callable[[], None] = lambda: None,
+        on_sighup: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
         """A process that is not started.
@@ -64,10 +64,10 @@ class Process:
         Args:
             access: to the API server.
             settings, serving: what it does, and where it listens.
-            hung_up: called at each SIGHUP.
+            on_sighup: called at each SIGHUP.
             clock: the system's by default.
         """
-        self._hung_up = hung_up
+        self._hung_up = on_sighup
         self._access = access
         # The nonce: a process started with a copied name is another one (safety.md row 26).
         name = settings.identity or socket.gethostname()
@@ -144,7 +144,7 @@ class Process:
     async def _end(self, operator: Operator, webhook: WebhookServer) -> None:
         """Moves, then reviews, then the Lease: who leads next finds nothing half done."""
         log.info("Stopping")
-        routed_until = self._clock.monotonic() + ROUTED_SECONDS
+        routed_until = self._clock.monotonic() + ENDPOINT_DRAIN_SECONDS
         webhook.drain()
         await operator.stop_moving(MOVE_GRACE_SECONDS)
         await asyncio.sleep(max(0.0, routed_until - self._clock.monotonic()))

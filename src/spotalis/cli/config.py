@@ -1,64 +1,73 @@
-"""``spotalis config``: what is set, by whom, and what may be."""
+"""``spotalis config``: the effective settings, and the schema of the settings file."""
 
 from __future__ import annotations
 
+import argparse
 import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from cyclopts import Parameter
-
-from spotalis.cli.faults import ExitCode, Fault
-from spotalis.cli.flags import CONFIG_HELP, SettingFlags, load, sources
+from spotalis.cli.errors import usage_error
+from spotalis.cli.setting_flags import add_setting_flags, load, sources
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.sources import Effective
 
+DESCRIPTION = """\
+Print the effective settings with their sources, or the JSON Schema of the
+settings file.
 
-def config(
-    *,
-    show: Annotated[bool, Parameter(negative="")] = False,
-    schema: Annotated[bool, Parameter(negative="")] = False,
-    output: Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])] = "table",
-    config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
-    flags: SettingFlags = None,
-) -> int:
-    """Print the settings in force and where each comes from, or what may be set.
+Examples:
+  spotalis config --show
+  spotalis config --show --config spotalis.yaml --output json
+  spotalis config --schema > spotalis.schema.json"""
 
-    Parameters
-    ----------
-    show
-        Every value in force with its source: what `spotalis controller` would start with here.
-    schema
-        The JSON Schema of the settings file.
-    output
-        Of --show: table or json.
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--show",
+        action="store_true",
+        help="Print every effective setting and its source: the value that `spotalis controller` "
+        "uses with the same file, variables and flags.",
+    )
+    parser.add_argument(
+        "--schema", action="store_true", help="Print the JSON Schema of the settings file."
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json"),
+        default="table",
+        metavar="FORMAT",
+        help="Output format of --show: table or json. Default: table.",
+    )
+    add_setting_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what was asked for.
+
+    Raises:
+        CommandError: the flags or the settings are invalid.
     """
-    if show == schema:
-        raise Fault(
-            code="SP020",
-            what="one of --show and --schema must be given",
-            fix="spotalis config --show",
-            exit_code=ExitCode.USAGE,
-        )
-    if show:
-        in_force = list(load(sources(config, flags)).effective.values())
-        print(_json(in_force) if output == "json" else _table(in_force))
-        return ExitCode.DONE
-    print(json.dumps(settings_schema(), indent=2))
-    return ExitCode.DONE
+    if arguments.show == arguments.schema:
+        raise usage_error("specify either --show or --schema", "spotalis config --show")
+    if arguments.schema:
+        print(json.dumps(settings_schema(), indent=2))
+        return
+    effective = list(load(sources(arguments)).effective.values())
+    print(_json(effective) if arguments.output == "json" else _table(effective))
 
 
 def settings_schema() -> dict[str, Any]:
-    """JSON Schema of the settings file."""
+    """The JSON Schema of the settings file."""
     root = _section("Settings of the Spotalis operator.")
     for key, setting in SETTINGS.items():
         *sections, name = key.split(".")
         at = root
         for section in sections:
             at = at["properties"].setdefault(section, _section())
-        default = setting.default
-        known = {} if default == "" else {"default": default}
-        at["properties"][name] = setting.type.schema | {"description": setting.help} | known
+        default = {} if setting.default == "" else {"default": setting.default}
+        at["properties"][name] = setting.type.schema | {"description": setting.help} | default
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root}
 
 
@@ -67,21 +76,21 @@ def _section(description: str = "") -> dict[str, Any]:
     return {**about, "type": ["object", "null"], "properties": {}, "additionalProperties": False}
 
 
-def _table(in_force: list[Effective]) -> str:
+def _table(effective: list[Effective]) -> str:
     rows = [("SETTING", "VALUE", "SOURCE")]
-    rows += [(one.setting.key, one_line(one.data), one.source) for one in in_force]
-    paths, values = (max(len(row[column]) for row in rows) for column in (0, 1))
-    return "\n".join(f"{p:<{paths}}  {v:<{min(values, 40)}}  {s}" for p, v, s in rows)
+    rows += [(e.setting.key, _one_line(e.data), e.source) for e in effective]
+    keys, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{k:<{keys}}  {v:<{min(values, 40)}}  {s}" for k, v, s in rows)
 
 
-def _json(in_force: list[Effective]) -> str:
-    items = [{"path": o.setting.key, "value": o.data, "source": o.source} for o in in_force]
-    whole = {"apiVersion": "cli.spotalis.io/v1", "kind": "SettingList", "items": items}
-    return json.dumps(whole, indent=2)
+def _json(effective: list[Effective]) -> str:
+    items = [{"key": e.setting.key, "value": e.data, "source": e.source} for e in effective]
+    document = {"apiVersion": "cli.spotalis.io/v1", "kind": "SettingList", "items": items}
+    return json.dumps(document, indent=2)
 
 
-def one_line(data: object) -> str:
-    """A value in one line; text that is empty or has blanks in quotes."""
+def _one_line(data: object) -> str:
+    """A value on one line; text that is empty or contains spaces is quoted."""
     if isinstance(data, str) and data and " " not in data:
         return data
     return json.dumps(data)

@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal
+import argparse
+from typing import Literal
 
-from cyclopts import Parameter
+from spotalis.cli.setting_flags import add_setting_flags, load, sources
 
-from spotalis.cli.flags import CONFIG_HELP, SettingFlags
+DESCRIPTION = """\
+Run the operator until SIGTERM or SIGINT. SIGHUP reloads the log levels.
+
+Every setting is also a key of the settings file and an environment variable;
+to list them with their values and sources, run `spotalis config --show`.
+
+On the first signal Spotalis stops evictions, drains the webhook and releases
+the lease within 15 s, then exits with code 0. A second signal terminates it
+at once. Exit code 1: the operator could not start or failed. Exit code 2: a
+flag or a setting is invalid.
+
+Examples:
+  spotalis controller --read-only
+  spotalis controller --context staging --no-leader-election
+  spotalis controller --config spotalis.yaml --log-format text"""
 
 
-def controller(
-    *,
-    kubeconfig: str = "",
-    context: str = "",
-    config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
-    flags: SettingFlags = None,
-) -> int:
-    """Run the operator until SIGTERM or SIGINT; SIGHUP reads log levels again.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--kubeconfig",
+        default="",
+        metavar="FILE",
+        help="Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
+    )
+    parser.add_argument(
+        "--context",
+        default="",
+        metavar="NAME",
+        help="Context of the kubeconfig. Default: its current context.",
+    )
+    add_setting_flags(parser)
 
-    Every setting is also a key of the settings file and a variable: `spotalis config --show`.
-    The first signal ends it in order, within 15 s: moves, then reviews, then the Lease; exit code
-    0. A second one ends it at once, as the signal's own default does (143 for SIGTERM in a shell).
-    1: it could not start, or a bug ended it. 2: the command line or a setting is wrong.
 
-    Parameters
-    ----------
-    kubeconfig
-        Path of a kubeconfig; default: $KUBECONFIG, ~/.kube/config, or the pod's own account.
-    context
-        Context of the kubeconfig.
+def run(arguments: argparse.Namespace) -> None:
+    """Run the operator.
+
+    Raises:
+        CommandError: the settings are invalid, or the operator cannot start.
     """
-    from spotalis.cli.flags import load, sources
-
-    read_from = sources(config, flags)
+    read_from = sources(arguments)
     loaded = load(read_from)
 
     import asyncio
@@ -43,24 +57,22 @@ def controller(
     from spotalis.app import logs
     from spotalis.app.process import Process
     from spotalis.app.reload import Reloader
-    from spotalis.cli.connect import connect, refused_start
-    from spotalis.cli.faults import ExitCode
+    from spotalis.cli.connect import connect, explain_startup_failure
 
     settings = loaded.settings
-    log = settings.logging
-    form: Literal["json", "text"] = "text" if log.format == "text" else "json"
-    logs.configure(sys.stderr, form=form, level=log.level, levels=log.levels)
-    access = connect(os.environ, kubeconfig=kubeconfig, context=context)
+    options = settings.logging
+    form: Literal["json", "text"] = "text" if options.format == "text" else "json"
+    logs.configure(sys.stderr, form=form, level=options.level, levels=options.levels)
+    access = connect(os.environ, kubeconfig=arguments.kubeconfig, context=arguments.context)
 
     async def serve() -> None:
         process = Process(
             access,
             settings.controller,
             settings.serving,
-            hung_up=Reloader(read_from, loaded),
+            on_sighup=Reloader(read_from, loaded),
         )
         await process.run()
 
-    with refused_start(access.server):
+    with explain_startup_failure(access.server):
         asyncio.run(serve())
-    return ExitCode.DONE

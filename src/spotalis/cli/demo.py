@@ -1,99 +1,107 @@
-"""``spotalis demo``: see it work, with no cluster, kubectl or network."""
+"""``spotalis demo``: watch Spotalis work, without a cluster, kubectl or a network."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import Parameter
+from spotalis.cli.bars import bar, choose_texture
+from spotalis.cli.errors import CommandError
+
+DESCRIPTION = """\
+Run the real operator against an embedded cluster and print what happens when
+spot nodes are reclaimed and when the policy changes. Takes about 30 s.
+
+Examples:
+  spotalis demo
+  spotalis demo --stay --kubeconfig-out /tmp/demo.kubeconfig"""
 
 
-def demo(
-    *,
-    kubeconfig_out: Path | None = None,
-    stay: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 7,
-    ascii_only: Annotated[bool, Parameter(name="--ascii", negative="")] = False,
-) -> int:
-    """Run the real operator on an embedded cluster and tell what happens, in under 30 s.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "--kubeconfig-out",
+        type=Path,
+        metavar="FILE",
+        help="Write a kubeconfig for the embedded cluster to this file, for use with kubectl.",
+    )
+    parser.add_argument(
+        "--stay", action="store_true", help="Keep the cluster running afterwards, until Ctrl-C."
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=7,
+        metavar="NUMBER",
+        help="Seed of generated names and of choices between equals. Default: 7.",
+    )
+    parser.add_argument("--ascii", action="store_true", help="Draw bars with #, ~ and . only.")
 
-    Parameters
-    ----------
-    kubeconfig_out
-        Write a kubeconfig for the embedded cluster there, so that kubectl can look.
-    stay
-        Keep the cluster after the story, until Ctrl-C.
-    seed
-        Names and ties follow from it.
-    ascii_only
-        Bars of #, ~ and . instead of block characters.
+
+def run(arguments: argparse.Namespace) -> None:
+    """Play the demo.
+
+    Raises:
+        CommandError: a step did not end with the expected state, or a port or file is unusable.
     """
     import asyncio
-    import logging
-    import random
-    import sys
 
     from spotalis.app import logs
-    from spotalis.app.clock import SystemClock
-    from spotalis.cli.bars import bar, texture
-    from spotalis.cli.faults import ExitCode, Fault
-    from spotalis.simulator.stage import stage
-    from spotalis.simulator.story import Line, Story, WentWrong
+    from spotalis.simulator.demo_script import DemoFailed
 
     logs.configure(sys.stderr, form="text", level="error")
-    signs = texture(ascii_only=ascii_only, encoding=sys.stdout.encoding)
-    tick = "ok" if ascii_only else "✔"
-
-    def show(line: Line) -> None:
-        have = line.measured
-        cells = bar(have.on_demand, have.spot, have.pending, signs)
-        counts = f"{have.on_demand}/{line.want[0]} {have.spot}/{line.want[1]}"
-        reason = line.reason or "-"
-        print(f"\n{_stamp(line.seconds)}  {line.what}")
-        print(f"       {cells:<12} {counts}  {reason:<14} {line.remark}", flush=True)
-
-    async def play() -> None:
-        clock = SystemClock()
-        async with stage(
-            clock=clock,
-            rng=random.Random(seed),  # noqa: S311  # names and ties, no secret
-            spot=3,
-            on_demand=3,
-        ) as there:
-            if kubeconfig_out is not None:
-                await asyncio.to_thread(kubeconfig_out.write_text, there.kubeconfig)
-            print(
-                "embedded cluster: 3 on-demand and 3 spot nodes of 4 CPUs, API on "
-                f"{there.url}\nthe operator and its webhook are the real ones; "
-                "a line shows on-demand have/want, then spot",
-                flush=True,
-            )
-            if kubeconfig_out is not None:
-                print(f"look in: kubectl --kubeconfig {kubeconfig_out} get pods -o wide -w")
-            async for line in Story(there).tell():
-                show(line)
-            print(f"\n{tick} every split is what the arithmetic says")
-            print("Run it on yours, moving nothing: spotalis controller --read-only")
-            if stay:
-                print("The cluster stays until Ctrl-C.", flush=True)
-                await asyncio.Event().wait()
-
-    logging.captureWarnings(True)
     try:
-        asyncio.run(play())
-    except WentWrong as wrong:
-        raise Fault(
+        asyncio.run(_play(arguments))
+    except DemoFailed as error:
+        raise CommandError(
             code="SP040",
-            what=f"the demo did not come to its end: {wrong}",
-            fix="run it again; if it stays so, report it with the lines above",
+            what=f"the demo failed: {error}",
+            fix="run it again; if it fails again, report it with the output above",
         ) from None
     except OSError as error:
-        raise Fault(
+        raise CommandError(
             code="SP041", what=f"the demo could not start: {error}", fix="see the line above"
         ) from None
-    return ExitCode.DONE
 
 
-def _stamp(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes:02}:{rest:02}"
+async def _play(arguments: argparse.Namespace) -> None:
+    import asyncio
+    import random
+
+    from spotalis.app.clock import SystemClock
+    from spotalis.simulator.demo_cluster import demo_cluster
+    from spotalis.simulator.demo_script import DemoScript, Step
+
+    texture = choose_texture(ascii_only=arguments.ascii, encoding=sys.stdout.encoding)
+    kubeconfig: Path | None = arguments.kubeconfig_out
+
+    def show(step: Step) -> None:
+        have, (on_demand, spot) = step.measured, step.want
+        cells = bar(have.on_demand, have.spot, have.pending, texture)
+        minutes, seconds = divmod(int(step.seconds), 60)
+        print(f"\n{minutes:02}:{seconds:02}  {step.event}")
+        print(
+            f"       {cells:<12} {have.on_demand}/{on_demand} {have.spot}/{spot}  "
+            f"{step.reason or '-':<14} {step.remark}",
+            flush=True,
+        )
+
+    rng = random.Random(arguments.seed)  # noqa: S311  # names and ties, no secret
+    async with demo_cluster(clock=SystemClock(), rng=rng, spot=3, on_demand=3) as cluster:
+        print(
+            f"Embedded cluster: 3 on-demand and 3 spot nodes with 4 CPUs each, API on {cluster.url}"
+            "\nOperator and webhook are the real ones. Each line shows on-demand have/want, then "
+            "spot.",
+            flush=True,
+        )
+        if kubeconfig is not None:
+            await asyncio.to_thread(kubeconfig.write_text, cluster.kubeconfig)
+            print(f"Watch it: kubectl --kubeconfig {kubeconfig} get pods -o wide -w")
+        async for step in DemoScript(cluster).play():
+            show(step)
+        print(f"\n{'ok' if arguments.ascii else '✔'} every step ended with the expected split")
+        print("Try it on your cluster without changing anything: spotalis controller --read-only")
+        if arguments.stay:
+            print("The cluster keeps running until Ctrl-C.", flush=True)
+            await asyncio.Event().wait()

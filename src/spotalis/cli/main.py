@@ -1,88 +1,76 @@
-"""The command line: find the command, run it, turn every expected failure into a message."""
+"""The command line: find the command, run it, and report expected failures as messages."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from cyclopts import App, CycloptsError, UnknownCommandError, UnknownOptionError
+from spotalis.cli.errors import CommandError, ExitCode, usage_error
 
-from spotalis import __version__
-from spotalis.cli.faults import ExitCode, Fault, tell
+COMMANDS = {
+    "demo": "Watch Spotalis work on an embedded cluster (takes 30 s).",
+    "controller": "Run the operator against a cluster.",
+    "config": "Print the effective settings, or the schema of the settings file.",
+    "version": "Print the version.",
+}
+"""Each is a module of this package; it is imported only when its command runs."""
 
-HELP = """Keep workloads split between spot and on-demand nodes.
+HELP = f"""Keep workloads split between spot and on-demand nodes.
 
-  spotalis demo                see it work in 30 s, no cluster needed
-  spotalis controller          run the operator against a cluster
-  spotalis config --show       every setting in force, and where it comes from
-  spotalis version             print the version
+Usage: spotalis COMMAND [flags]
 
-Run `spotalis COMMAND --help` for flags."""
+Commands:
+{chr(10).join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items())}
 
+Examples:
+  spotalis demo                        # see Spotalis handle a spot interruption
+  spotalis controller --read-only      # report decisions, change nothing
+  spotalis config --show               # every setting, its value and its source
 
-COMMANDS = ("config", "controller", "demo", "version")
-
-
-def application() -> App:
-    """The command tree; each command imports what it needs when it runs."""
-    app = App(
-        name="spotalis",
-        help=HELP,
-        help_format="plaintext",
-        version=__version__,
-        version_flags=["--version"],
-        help_flags=["--help", "-h"],
-    )
-    for name in COMMANDS:
-        app.command(f"spotalis.cli.{name}:{name}", name=name)
-    return app
+Run `spotalis COMMAND --help` for the flags of a command."""
 
 
 def run(argv: Sequence[str]) -> int:
-    """Run one command line, program name first; the exit code."""
-    app = application()
+    """Run a command line, program name first, and return the exit code."""
     try:
-        result = app(
-            list(argv[1:]),
-            exit_on_error=False,
-            print_error=False,
-            result_action="return_value",
-        )
-    except Fault as fault:
-        return tell(fault)
-    except CycloptsError as error:
-        return tell(_usage(app, error))
+        return _run(argv[1:])
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has closed it: point stdout elsewhere, or its flush complains.
+        # The reader of stdout closed it. Point stdout elsewhere so that Python's final flush
+        # does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
-    return int(result or 0)
 
 
-def _usage(app: App, error: CycloptsError) -> Fault:
-    """A wrong command line, in our shape."""
-    name = " ".join(error.command_chain or ())
-    command = f"spotalis {name}".strip()
-    fix = f"{command} --help"
-    if isinstance(error, UnknownOptionError) and error.token is not None:
-        token = error.token.keyword or error.token.value
-        what = f"unknown flag {token} for `{command}`"
-        collection = error.argument_collection or ()
-        known = [n for argument in collection for n in argument.names]
-        close = difflib.get_close_matches(token, known, n=1)
-        return _fault(what + (f"; did you mean {close[0]}?" if close else ""), fix)
-    if isinstance(error, UnknownCommandError):
-        word = error.unused_tokens[0] if error.unused_tokens else ""
-        close = difflib.get_close_matches(word, COMMANDS, n=1)
-        what = f"unknown command '{word}'" + (f"; did you mean '{close[0]}'?" if close else "")
-        return _fault(what, fix)
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "bad usage")
-    return _fault(first, fix)
+def _run(arguments: Sequence[str]) -> int:
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(HELP)
+        return ExitCode.SUCCESS
+    if name == "--version":
+        name, rest = "version", []
+    if name not in COMMANDS:
+        from spotalis.model.suggestion import find_similar
 
+        similar = find_similar(name, COMMANDS)
+        hint = f"; did you mean '{similar}'?" if similar else ""
+        kind = "flag" if name.startswith("-") else "command"
+        raise usage_error(f"unknown {kind} '{name}'{hint}", "spotalis --help")
 
-def _fault(what: str, fix: str) -> Fault:
-    return Fault(code="SP020", what=what, fix=fix, exit_code=ExitCode.USAGE)
+    from spotalis.cli.parser import Parser
+
+    command = import_module(f"spotalis.cli.{name}")
+    parser = Parser(f"spotalis {name}", command.DESCRIPTION)
+    command.add_arguments(parser)
+    try:
+        parsed = parser.parse(rest)
+    except SystemExit:  # the help was printed
+        return ExitCode.SUCCESS
+    command.run(parsed)
+    return ExitCode.SUCCESS

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import platform
-from typing import Annotated, Literal
-
-from cyclopts import Parameter
+import argparse
+import json
+import sys
 
 from spotalis import __version__
 
+DESCRIPTION = "Print the version."
 
-def version(
-    *, output: Annotated[Literal["text", "json"], Parameter(name=["--output", "-o"])] = "text"
-) -> None:
-    """Print the version.
 
-    Parameters
-    ----------
-    output
-        text or json.
-    """
-    if output == "json":
-        import json
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        metavar="FORMAT",
+        help="Output format: text or json. Default: text.",
+    )
 
-        print(json.dumps({"version": __version__, "python": platform.python_version()}))
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the version of Spotalis and of Python."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    if arguments.output == "json":
+        print(json.dumps({"version": __version__, "python": python}))
     else:
-        print(f"spotalis {__version__} (Python {platform.python_version()})")
+        print(f"spotalis {__version__} (Python {python})")

@@ -138,9 +138,10 @@ DECLARATIONS = (
         "Maximum number of replicas that are being moved at any time in the whole cluster.",
     ),
     Setting(
-        "status.conditions",
+        "pdbOverride",
         BOOLEAN,
-        "Write the condition `spotalis.io/Balanced` to the status of Deployments.",
+        "Delete a pod if a PodDisruptionBudget blocks its move and the workload's owner has set "
+        "`spotalis.io/pdb-override`. Requires permission to delete pods.",
     ),
     Setting(
         "namespaceSelector",
@@ -162,16 +163,6 @@ DECLARATIONS = (
         "replica before it moves more. If empty, the whole cluster is watched.",
         field="controller.namespaces.watched",
     ),
-    *(
-        Setting(
-            f"defaults.{key}",
-            policy_value(key),
-            f"Value of `spotalis.io/{key}` for enabled workloads if neither the workload nor its "
-            "namespace sets it.",
-        )
-        for key in KEYS
-        if key not in ANNOTATION_ONLY_KEYS
-    ),
     Setting(
         "nodeGroups",
         List("node groups", NODE_GROUP),
@@ -183,6 +174,21 @@ DECLARATIONS = (
         "spotTolerations",
         List("tolerations", TOLERATION),
         "Tolerations to add to pods placed on spot, in addition to those of the node groups.",
+    ),
+    *(
+        Setting(
+            f"defaults.{key}",
+            policy_value(key),
+            f"Value of `spotalis.io/{key}` for enabled workloads if neither the workload nor its "
+            "namespace sets it.",
+        )
+        for key in KEYS
+        if key not in ANNOTATION_ONLY_KEYS
+    ),
+    Setting(
+        "status.conditions",
+        BOOLEAN,
+        "Write the condition `spotalis.io/Balanced` to the status of Deployments.",
     ),
     Setting(
         "api.requestsPerSecond",
@@ -244,12 +250,6 @@ DECLARATIONS = (
         "interruption.evictEarly",
         BOOLEAN,
         "Evict pods from a spot node as soon as its provider announces the interruption.",
-    ),
-    Setting(
-        "pdbOverride",
-        BOOLEAN,
-        "Delete a pod if a PodDisruptionBudget blocks its move and the workload's owner has set "
-        "`spotalis.io/pdb-override`. Requires permission to delete pods.",
     ),
     Setting(
         "serving.host",

@@ -29,6 +29,8 @@ class ValueType(ABC, Generic[T]):
     """What must be written, as the end of a sentence: ``a whole number from 1 to 10``."""
     schema: Schema
     """JSON Schema of the value in the settings file."""
+    metavar: str = "TEXT"
+    """What stands for a value in the help of a flag."""
 
     @abstractmethod
     def read(self, raw: RawValue, key: str) -> T:
@@ -61,7 +63,9 @@ class Scalar(ValueType[T]):
         description: str,
         schema: Schema,
         parse: Callable[[str], T],
+        *,
         hint: Callable[[str], str] = lambda text: "",
+        metavar: str = "TEXT",
     ) -> None:
         """Describe a scalar.
 
@@ -71,8 +75,9 @@ class Scalar(ValueType[T]):
             parse: the value of a text; raises ValueError with a message that begins with
                 ``must``, or with an empty message for the description.
             hint: the end of the message about a text that does not parse.
+            metavar: what stands for a value in the help of a flag.
         """
-        self.description, self.schema = description, schema
+        self.description, self.schema, self.metavar = description, schema, metavar
         self._parse, self._hint = parse, hint
 
     def read(self, raw: RawValue, key: str) -> T:
@@ -122,7 +127,9 @@ def integer(minimum: int, maximum: int) -> Scalar[int]:
         return "; write it without the leading 0" if re.fullmatch(r"0[0-9]+", text) else ""
 
     schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    return Scalar(f"a whole number from {minimum} to {maximum}", schema, parse, hint)
+    return Scalar(
+        f"a whole number from {minimum} to {maximum}", schema, parse, hint=hint, metavar="NUMBER"
+    )
 
 
 def number(minimum: float, maximum: float) -> Scalar[float]:
@@ -136,7 +143,7 @@ def number(minimum: float, maximum: float) -> Scalar[float]:
         return float(text)
 
     schema = {"type": "number", "minimum": minimum, "maximum": maximum}
-    return Scalar(f"a number from {minimum:g} to {maximum:g}", schema, parse)
+    return Scalar(f"a number from {minimum:g} to {maximum:g}", schema, parse, metavar="NUMBER")
 
 
 def duration(minimum: timedelta, *, whole_seconds: bool = False) -> Scalar[timedelta]:
@@ -158,7 +165,9 @@ def duration(minimum: timedelta, *, whole_seconds: bool = False) -> Scalar[timed
         return duration
 
     parts = "".join(rf"([0-9]+(\.[0-9]+)?{unit})?" for unit in ("w", "d", "h", "m", "s", "ms"))
-    return Scalar(description, {"type": "string", "pattern": f"^(?=.){parts}$"}, parse)
+    return Scalar(
+        description, {"type": "string", "pattern": f"^(?=.){parts}$"}, parse, metavar="DURATION"
+    )
 
 
 def choice(*choices: str) -> Scalar[str]:
@@ -171,7 +180,9 @@ def choice(*choices: str) -> Scalar[str]:
 
     description = ", ".join(choices[:-1]) + f" or {choices[-1]}"
     schema = {"type": "string", "enum": list(choices)}
-    return Scalar(description, schema, parse, lambda text: did_you_mean(text, choices))
+    return Scalar(
+        description, schema, parse, hint=lambda text: did_you_mean(text, choices), metavar="WORD"
+    )
 
 
 def _parse_path(text: str) -> Path:
@@ -180,7 +191,7 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
-FILE = Scalar("the path of a file", {"type": "string", "minLength": 1}, _parse_path)
+FILE = Scalar("the path of a file", {"type": "string", "minLength": 1}, _parse_path, metavar="FILE")
 
 
 def policy_value(key: str) -> Scalar[str]:
@@ -198,6 +209,7 @@ class List(ValueType[tuple[T, ...]]):
     """A list."""
 
     structured = True
+    metavar = "YAML"
 
     def __init__(self, items: str, item: ValueType[T]) -> None:
         self.description = f"a list of {items}"
@@ -217,6 +229,7 @@ class Names(ValueType[frozenset[str]]):
 
     structured = True
     comma_separated = True
+    metavar = "NAME,..."
 
     def __init__(self, items: str, name: Scalar[str]) -> None:
         self._list = List(items, name)
@@ -231,6 +244,7 @@ class Map(ValueType[Mapping[str, T]]):
     """A mapping whose keys are free."""
 
     structured = True
+    metavar = "YAML"
 
     def __init__(self, items: str, key: Scalar[str], value: ValueType[T]) -> None:
         self.description = f"a mapping of {items}"
@@ -255,6 +269,7 @@ class Record(ValueType[T]):
     """A mapping with known keys, made into one value."""
 
     structured = True
+    metavar = "YAML"
 
     def __init__(
         self,

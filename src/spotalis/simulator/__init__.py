@@ -1,1 +1,1 @@
-"""Runs the operator against an embedded cluster and tells what happened."""
+"""Runs the operator against an embedded cluster and reports what happens."""

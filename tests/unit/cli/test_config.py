@@ -59,9 +59,9 @@ def test_show_as_json_is_a_versioned_list(spotalis: Command) -> None:
     code, out, _ = spotalis("config", "--show", "-o", "json", "--max-moves-in-flight", "7")
     document = json.loads(out)
     assert (code, document["kind"]) == (0, "SettingList")
-    by_path = {item["path"]: item for item in document["items"]}
-    assert by_path["maxMovesInFlight"] == {
-        "path": "maxMovesInFlight",
+    by_key = {item["key"]: item for item in document["items"]}
+    assert by_key["maxMovesInFlight"] == {
+        "key": "maxMovesInFlight",
         "value": "7",
         "source": "--max-moves-in-flight",
     }
@@ -85,11 +85,11 @@ def test_bad_settings_refuse_to_start_in_the_shape_of_every_error(
     code, out, err = spotalis(*command, "--config", str(file), "--host", "a b")
     assert (code, out) == (2, "")
     assert err == (
-        "error[SP023]: 3 settings cannot be used; nothing was started\n"
+        "error[SP023]: 3 invalid settings; nothing was started\n"
         f"  {file}:1  `resync` must be at least 5s; it is '1s'\n"
         f"  {file}:2  `coldown` is not a setting; did you mean `cooldown`?\n"
         "  --host  `serving.host` must be an address or a host name; it is 'a b'\n"
-        "fix: correct the above; what may be written: spotalis config --schema\n"
+        "fix: correct the lines above; to list all settings: spotalis config --schema\n"
     )
 
 
@@ -97,7 +97,7 @@ def test_a_settings_file_that_is_not_there_is_named(spotalis: Command, tmp_path:
     missing = tmp_path / "none.yaml"
     code, _, err = spotalis("controller", "--config", str(missing))
     assert code == 2
-    assert f"the settings file {missing} cannot be read: No such file or directory" in err
+    assert f"cannot read the settings file {missing}: No such file or directory" in err
 
 
 def test_an_unknown_flag_is_refused_with_a_suggestion(spotalis: Command) -> None:
@@ -110,7 +110,7 @@ def test_an_unknown_flag_is_refused_with_a_suggestion(spotalis: Command) -> None
 def test_config_wants_one_thing_to_print(flags: tuple[str, ...], spotalis: Command) -> None:
     code, _, err = spotalis("config", *flags)
     assert code == 2
-    assert "one of --show and --schema must be given" in err
+    assert "specify either --show or --schema" in err
 
 
 def test_controller_help_has_a_flag_for_every_setting(

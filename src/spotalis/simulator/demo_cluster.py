@@ -1,4 +1,4 @@
-"""The demo's stage: embedded cluster, API over HTTP, the real operator, its webhook over TLS."""
+"""The cluster of the demo: the embedded cluster, and the real operator with its webhook."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ from spotalis.webhook.server import PATH, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from spotalis.webhook.webhook_configuration import inject_ca_bundle, webhook_configuration
 
-CONFIGURATION = "spotalis"
+WEBHOOK_CONFIGURATION = "spotalis"
 HOST = "127.0.0.1"
-SETTINGS = ControllerConfiguration(identity="demo", leader_election=LeaderElection(enabled=False))
-QUICK = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.8), stop=timedelta(seconds=0.8)))
-"""A story should be short; a real kubelet takes a few seconds more."""
+CONFIGURATION = ControllerConfiguration(
+    identity="demo", leader_election=LeaderElection(enabled=False)
+)
+FAST_TIMING = Timing(
+    kubelet=KubeletTiming(start=timedelta(seconds=0.8), stop=timedelta(seconds=0.8))
+)
+"""Keeps the demo short; a real kubelet takes a few seconds longer."""
 
 
-class Stage:
-    """Everything a story may look at or do."""
+class DemoCluster:
+    """What the demo script observes and changes: the cloud provider, the API and the operator."""
 
     def __init__(
         self,
@@ -52,20 +56,20 @@ class Stage:
         """For kubectl."""
 
     def reason(self, namespace: str, name: str) -> Reason | None:
-        """The operator's word for a Deployment's state; None before its first turn."""
+        """The operator's status reason of a Deployment; None before its first reconcile."""
         turn = self._operator.turns.get(WorkloadKey("Deployment", namespace, name))
         return turn.reason if turn else None
 
     def evictions(self) -> list[tuple[str, str]]:
-        """Every eviction that the API server carried out: (namespace, pod)."""
+        """The evictions that the API server has carried out: (namespace, pod)."""
         return self._cluster.evictions()
 
     def spot_nodes(self) -> list[str]:
-        """Names of the spot nodes there are."""
+        """The names of the spot nodes."""
         return self._cluster.fleet.names(NodeType.SPOT)
 
     def node_types(self) -> dict[str, NodeType]:
-        """The class of each node, from the provider's own books."""
+        """The capacity type of each node, as the cloud provider knows it."""
         fleet = self._cluster.fleet
         return {
             name: node_type
@@ -74,37 +78,39 @@ class Stage:
         }
 
     async def add_spot_node(self) -> str:
-        """A new spot node joins; its name."""
+        """Add a spot node and return its name."""
         return (await self._cluster.fleet.add(spot=1))[0]
 
-    async def warn(self, node: str) -> None:
-        """The provider announces that it takes a node."""
+    async def announce_reclaim(self, node: str) -> None:
+        """Announce that the cloud provider will reclaim a node."""
         await self._cluster.fleet.announce_reclaim(node)
 
-    async def take(self, node: str) -> None:
-        """The provider takes a node."""
+    async def reclaim(self, node: str) -> None:
+        """Reclaim a node: the node and its pods are gone."""
         await self._cluster.fleet.reclaim(node)
 
 
 @asynccontextmanager
-async def stage(*, clock: Clock, rng: Random, spot: int, on_demand: int) -> AsyncIterator[Stage]:
-    """An embedded cluster with nodes, and the operator running against it, ready.
+async def demo_cluster(
+    *, clock: Clock, rng: Random, spot: int, on_demand: int
+) -> AsyncIterator[DemoCluster]:
+    """Start an embedded cluster with nodes, and the operator against it; yield once it is ready.
 
     Args:
-        clock: real time; the HTTP servers know no other.
-        rng: seeds names and ties.
-        spot, on_demand: nodes to begin with, of 4 CPUs each.
+        clock: real time; the HTTP servers do not support virtual time.
+        rng: decides generated names and ties.
+        spot, on_demand: the number of initial nodes, with 4 CPUs each.
     """
     caller = HttpsWebhookCaller()
-    cluster = EmbeddedCluster(clock=clock, rng=rng, timing=QUICK, webhook=caller)
+    cluster = EmbeddedCluster(clock=clock, rng=rng, timing=FAST_TIMING, webhook=caller)
     async with cluster:
-        await cluster.api.create("namespaces", {"metadata": {"name": SETTINGS.namespace}})
+        await cluster.api.create("namespaces", {"metadata": {"name": CONFIGURATION.namespace}})
         served = await serve(cluster.api, HOST, 0)
         await cluster.fleet.add(spot=spot, on_demand=on_demand)
         transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
         operator = Operator(
             transport,
-            settings=SETTINGS,
+            settings=CONFIGURATION,
             clock=clock,
             rng=rng,
         )
@@ -114,7 +120,7 @@ async def stage(*, clock: Clock, rng: Random, spot: int, on_demand: int) -> Asyn
         webhook = await _open_webhook(cluster, operator, clock)
         try:
             await operator.synced.wait()
-            yield Stage(cluster, operator, admin, clock, served)
+            yield DemoCluster(cluster, operator, admin, clock, served)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -128,8 +134,8 @@ async def stage(*, clock: Clock, rng: Random, spot: int, on_demand: int) -> Asyn
 async def _open_webhook(
     cluster: EmbeddedCluster, operator: Operator, clock: Clock
 ) -> WebhookServer:
-    """Serve admission over TLS and register it, as an installation does."""
-    made = await issue_certificate(
+    """Serve the webhook over TLS and register it, as an installation does."""
+    issued = await issue_certificate(
         ["localhost"],
         [HOST],
         valid_for=timedelta(days=1),
@@ -137,13 +143,13 @@ async def _open_webhook(
         now=clock.now(),
     )
     webhook = WebhookServer(operator.admission.handle, clock=clock, observe=lambda r, s: None)
-    certificate = ServingCertificate(made.cert_pem, made.key_pem)
+    certificate = ServingCertificate(issued.cert_pem, issued.key_pem)
     port = await webhook.start(HOST, 0, certificate)
     registered = webhook_configuration(
-        name=CONFIGURATION,
+        name=WEBHOOK_CONFIGURATION,
         client_config={"url": f"https://{HOST}:{port}{PATH}"},
         excluded=sorted(operator.settings.namespaces.excluded),
     )
     await cluster.api.create("mutatingwebhookconfigurations", registered)
-    await inject_ca_bundle(operator.client, clock, CONFIGURATION, made.ca_pem)
+    await inject_ca_bundle(operator.client, clock, WEBHOOK_CONFIGURATION, issued.ca_pem)
     return webhook

@@ -1,0 +1,82 @@
+"""argparse with Spotalis' error messages and a help layout that never breaks a flag."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+from spotalis.cli.errors import usage_error
+from spotalis.model.suggestion import find_similar
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Each flag on a line of its own, its description indented below."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=6)
+
+    def add_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[argparse._MutuallyExclusiveGroup],
+        prefix: str | None = None,
+    ) -> None:
+        """Begin the usage line with a capital letter, like the other headings."""
+        super().add_usage(usage, actions, groups, prefix or "Usage: ")
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        names = ", ".join(action.option_strings)
+        return names if action.nargs == 0 else f"{names} {action.metavar}"
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses the flags of one command."""
+
+    def __init__(self, command: str, description: str) -> None:
+        """Make a parser without flags.
+
+        Args:
+            command: as it is typed: ``spotalis controller``.
+            description: shown above the flags as it is, at most 80 columns wide.
+        """
+        super().__init__(
+            prog=command,
+            usage=f"{command} [flags]",
+            description=description,
+            formatter_class=HelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self._optionals.title = "Flags"
+        self.add_argument("-h", "--help", action="help", help="Print this help.")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments after the command.
+
+        Raises:
+            CommandError: they are not valid.
+            SystemExit: after printing the help.
+        """
+        parsed, unknown = self.parse_known_args(list(arguments))
+        if unknown:
+            word, _, _ = unknown[0].partition("=")
+            if not word.startswith("-"):
+                self.error(f"unexpected argument '{word}'")
+            similar = find_similar(word, self._option_string_actions)
+            hint = f"; did you mean {similar}?" if similar else ""
+            self.error(f"unknown flag {word}{hint}")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        """Reject the command line.
+
+        Raises:
+            CommandError: always.
+        """
+        raise usage_error(f"{self.prog}: {message}", f"{self.prog} --help")

@@ -1,0 +1,82 @@
+"""A flag for every setting, and loading the settings that a command line selects."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from itertools import groupby
+from pathlib import Path
+
+from spotalis.cli.errors import CommandError, ExitCode
+from spotalis.settings.declarations import DECLARATIONS, SETTINGS, Setting
+from spotalis.settings.raw_values import InvalidValue
+from spotalis.settings.sources import FILE_VARIABLE, Loaded, Sources
+from spotalis.settings.value_types import BOOLEAN
+
+_SHORT_FLAGS = {"namespace": ("-n",)}
+
+
+def add_setting_flags(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config`` and a flag for every setting."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help=f"Settings file (YAML). Default: ${FILE_VARIABLE}, or no file.",
+    )
+    for section, settings in groupby(DECLARATIONS, lambda setting: setting.section):
+        group = parser.add_argument_group(f"Settings in {section}" if section else "Settings")
+        for setting in settings:
+            _add_flag(group, setting)
+
+
+def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
+    text = setting.help.replace("`", "").replace("%", "%%")
+    if setting.default not in ("", [], {}):
+        text += f" Default: {str(setting.default).lower()}."
+    names = (*_SHORT_FLAGS.get(setting.key, ()), f"--{setting.flag}")
+    if setting.type is BOOLEAN:
+        action = argparse.BooleanOptionalAction
+        group.add_argument(*names, dest=setting.key, action=action, help=text)
+    else:
+        metavar = setting.type.metavar
+        group.add_argument(*names, dest=setting.key, metavar=metavar, help=text)
+
+
+def sources(arguments: argparse.Namespace) -> Sources:
+    """The sources of the settings: the file, this process's environment, and the flags."""
+    given = {}
+    for key in SETTINGS:
+        value: str | bool | None = getattr(arguments, key)
+        if value is not None:
+            given[key] = str(value).lower() if isinstance(value, bool) else value
+    from_environment = os.environ.get(FILE_VARIABLE)
+    file = arguments.config or (Path(from_environment) if from_environment else None)
+    return Sources(file=file, environment=os.environ, flags=given)
+
+
+def load(sources: Sources) -> Loaded:
+    """Read the settings.
+
+    Raises:
+        CommandError: a setting is invalid, or the file cannot be read.
+    """
+    try:
+        return sources.load()
+    except InvalidValue as invalid:
+        count = len(invalid.problems)
+        raise CommandError(
+            code="SP023",
+            what=f"{count} invalid setting{'s' if count > 1 else ''}; nothing was started",
+            detail=tuple(str(problem) for problem in invalid.problems),
+            fix="correct the lines above; to list all settings: spotalis config --schema",
+            exit_code=ExitCode.USAGE,
+        ) from None
+    except OSError as error:
+        raise CommandError(
+            code="SP024",
+            what=f"cannot read the settings file {sources.file}: {error.strerror}",
+            detail=("nothing was started",),
+            fix=f"correct the path in --config or ${FILE_VARIABLE}",
+            exit_code=ExitCode.USAGE,
+        ) from None

@@ -110,9 +110,7 @@ class Stage:
                 await asyncio.sleep(0.01)
         for one in makers:
             self.owners[one["metadata"]["name"].split("-")[0]] = one
-        self._server = WebhookServer(
-            self.operator.admission.handle, clock=clock, observe=lambda result, seconds: None
-        )
+        self._server = WebhookServer(self.operator.admission.handle, clock=clock)
         port = await self._server.start("127.0.0.1", 0, None)
         self._caller = Caller(port)
         await self._caller.__aenter__()

@@ -1,4 +1,4 @@
-"""The endpoints as a probe, Prometheus and a browser meet them (behaviour.md 8)."""
+"""The health and metrics endpoints (docs/reference/behaviour.md, "Endpoints")."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = [
     WorkloadRow(
         namespace="shop",
         workload=f"api-{number}",
-        workload_type="Deployment",
+        workload_type="deployment",
         reason="Balanced",
         replicas=(("spot", "ready", 7), ("on-demand", "ready", 3)),
     )
@@ -28,9 +28,9 @@ ROWS = [
 
 
 class Served:
-    """Both servers, and the facts that the health one tells."""
+    """Both servers, and the state that the health server reports."""
 
-    facts = HealthState(
+    state = HealthState(
         leader=True, leader_election="active", webhook_server="running", controllers="started"
     )
     health = 0
@@ -41,7 +41,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     it = Served()
     clock = ManualClock()
-    health = health_server(lambda: it.facts, clock=clock)
+    health = health_server(lambda: it.state, clock=clock)
     metrics = metrics_server(
         Metrics(version="0.1.0"), lambda: Snapshot(workloads=ROWS), clock=clock
     )
@@ -52,16 +52,20 @@ async def served() -> AsyncIterator[Served]:
     await metrics.stop()
 
 
-async def test_healthz_follows_the_facts(served: Served) -> None:
-    well = await ask(served.health, "GET", "/healthz")
-    assert (well.status, well.json()["status"], well.json()["leader"]) == (200, "ok", True)
-    assert well.json()["timestamp"] == "2026-11-23T10:00:00Z"
-    served.facts = replace(served.facts, stalled=True, leader=False)
-    ill = await ask(served.health, "GET", "/healthz")
-    assert (ill.status, ill.json()["status"], ill.json()["leader"]) == (503, "unhealthy", False)
+async def test_healthz_reports_the_current_state(served: Served) -> None:
+    healthy = await ask(served.health, "GET", "/healthz")
+    assert (healthy.status, healthy.json()["status"], healthy.json()["leader"]) == (200, "ok", True)
+    assert healthy.json()["timestamp"] == "2026-11-23T10:00:00Z"
+    served.state = replace(served.state, stalled=True, leader=False)
+    unhealthy = await ask(served.health, "GET", "/healthz")
+    assert (unhealthy.status, unhealthy.json()["status"], unhealthy.json()["leader"]) == (
+        503,
+        "unhealthy",
+        False,
+    )
 
 
-async def test_readyz_follows_the_facts(served: Served) -> None:
+async def test_readyz_reports_the_current_state(served: Served) -> None:
     assert (await ask(served.health, "GET", "/readyz")).json() == {
         "status": "ready",
         "leader_election": "active",
@@ -69,12 +73,12 @@ async def test_readyz_follows_the_facts(served: Served) -> None:
         "controllers": "started",
         "caches": "synced",
     }
-    served.facts = replace(served.facts, caches="waiting for pods")
+    served.state = replace(served.state, caches="waiting for pods")
     waiting = await ask(served.health, "GET", "/readyz")
     assert (waiting.status, waiting.json()["caches"]) == (503, "waiting for pods")
 
 
-async def test_metrics_are_text_unless_openmetrics_is_asked_for(served: Served) -> None:
+async def test_metrics_are_text_unless_the_client_accepts_openmetrics(served: Served) -> None:
     plain = await ask(served.metrics, "GET", "/metrics")
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
     accept = {"Accept": "application/openmetrics-text;version=1.0.0"}
@@ -90,7 +94,7 @@ async def test_metrics_are_text_unless_openmetrics_is_asked_for(served: Served) 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-async def test_head_answers_as_get_without_a_body(served: Served, path: str) -> None:
+async def test_head_returns_the_headers_of_get_without_a_body(served: Served, path: str) -> None:
     port = served.metrics if path == "/metrics" else served.health
     head, get = await ask(port, "HEAD", path), await ask(port, "GET", path)
     assert (head.status, head.body) == (200, b"")
@@ -98,14 +102,14 @@ async def test_head_answers_as_get_without_a_body(served: Served, path: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/nowhere"])
-async def test_no_answer_may_be_kept_or_do_anything_in_a_browser(served: Served, path: str) -> None:
+async def test_responses_forbid_caching_and_use_in_a_browser(served: Served, path: str) -> None:
     reply = await ask(served.metrics if path == "/metrics" else served.health, "GET", path)
     assert reply.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert reply.headers["cache-control"] == "no-store"
 
 
-async def test_health_is_not_on_the_metrics_port_nor_metrics_on_the_health_port(
+async def test_each_port_serves_only_its_own_paths(
     served: Served,
 ) -> None:
     assert (await ask(served.metrics, "GET", "/healthz")).status == 404

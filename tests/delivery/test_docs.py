@@ -124,7 +124,7 @@ def test_the_page_of_endpoints_names_every_reason_for_not_being_ready() -> None:
     nothing_works = HealthState(
         leader=False,
         leader_election="standby",
-        webhook_server="waiting",
+        webhook_server="stopped",
         controllers="waiting",
         caches="waiting for pods",
         certificate_expired=True,

@@ -21,11 +21,12 @@ from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 import pytest
+from cryptography import x509
 
 from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
 from spotalis.settings.declarations import SETTINGS
-from spotalis.webhook.pem import BACKDATED, outline
+from spotalis.webhook.issuer_process import BACKDATED
 from tests.support.cluster import policy
 from tests.support.free_ports import claim_ports
 from tests.support.operator_process import CHEAP, HOST, Operator, operator
@@ -302,8 +303,9 @@ async def life_of_the_authority(it: Operator) -> object:
 
 
 def _life(cert_pem: bytes) -> timedelta:
-    found = outline(cert_pem)
-    return found.until - found.since - BACKDATED
+    certificate = x509.load_pem_x509_certificate(cert_pem)
+    valid_for = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    return valid_for - BACKDATED
 
 
 async def secrets_filled(it: Operator) -> object:

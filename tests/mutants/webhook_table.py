@@ -50,15 +50,16 @@ WEBHOOK_MUTANTS = (
     mutant(
         "TLS 1.2 is accepted",
         "webhook/serving_certificate.py",
-        "        self.context = _front(minimum_version)",
-        "        self.context = _front(ssl.TLSVersion.TLSv1_2)",
+        "        self.context = _listener_context(minimum_version)",
+        "        self.context = _listener_context(ssl.TLSVersion.TLSv1_2)",
         "tests/unit/webhook/test_serving_certificate.py",
     ),
     mutant(
         "any update of the owner ends the webhook's wait",
         "webhook/admission.py",
-        "while _seen(observed, owner, request.name) >= found.owner_replicas:",
-        "if _seen(observed, owner, request.name) >= found.owner_replicas:",
+        "                await self._cluster.wait_for_change(owner.uid, remaining)\n",
+        "                await self._cluster.wait_for_change(owner.uid, remaining)\n"
+        "                deadline = 0.0\n",
         "tests/integration/scenarios/test_neighbours.py",
     ),
 )

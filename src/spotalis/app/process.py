@@ -27,10 +27,11 @@ from spotalis.settings.options import ServingOptions
 from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
-from spotalis.webhook.certificate_rotation import CertificateRotator
+from spotalis.webhook.certificate_files import CertificateFiles
+from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.forward import HttpsPeerClient
-from spotalis.webhook.issuer import issue_certificate
+from spotalis.webhook.issuer import IssueRequest, issue_certificate
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
@@ -77,9 +78,10 @@ class Process:
         self._clock: Clock = clock or SystemClock()
         self._dice = random.Random()  # noqa: S311  # jitter, no secret
         self._metrics = Metrics(version=__version__)
-        self._loop_monitor = EventLoopMonitor(self._clock, report=self._metrics.set_event_loop_lag)
+        self._loop_monitor = EventLoopMonitor(self._clock, on_lag=self._metrics.set_event_loop_lag)
         self._stopping = asyncio.Event()
         self._certificate: ServingCertificate | None = None
+        self._certificate_files: CertificateFiles | None = None
         self._certificate_rotator: CertificateRotator | None = None
         self._ready = False
 
@@ -179,13 +181,8 @@ class Process:
         return WebhookServer(
             operator.admission.handle,
             clock=self._clock,
-            observe=lambda result, seconds: metrics.record_webhook_request(
-                "create", result, seconds
-            ),
-            forwarded=operator.admission.handle_forwarded,
-            observe_forwarded=lambda result, seconds: metrics.record_webhook_request(
-                "forward", result, seconds
-            ),
+            on_request=metrics.record_webhook_request,
+            forward_handler=operator.admission.handle_forwarded,
             client_auth=ClientAuth(
                 peer_name=self._replica_name, api_server_name=self._serving.client_name
             ),
@@ -207,27 +204,25 @@ class Process:
         serving = self._serving
         client_ca = serving.client_ca_file.read_bytes() if serving.client_ca_file else b""
         if serving.certificate_file is not None and serving.key_file is not None:
-            certificate = ServingCertificate.from_files(
-                serving.certificate_file,
-                serving.key_file,
-                peer_ca=serving.ca_file,
-                client_ca=client_ca,
+            self._certificate_files = CertificateFiles(
+                serving.certificate_file, serving.key_file, serving.ca_file
             )
-            self._metrics.set_certificate_expiry(certificate.expires_at)
+            certificate = await self._certificate_files.load(client_ca=client_ca)
+            self._on_certificate(certificate)
             return certificate
         self._certificate_rotator = CertificateRotator(
             operator.client,
-            namespace=self._settings.namespace,
-            secret=serving.secret_name,
-            configuration=serving.configuration_name,
-            dns_names=(self._replica_name, f"{self._replica_name}.cluster.local", "localhost"),
-            ip_addresses=("127.0.0.1",),
-            lifetimes=Lifetimes(certificate=serving.duration, authority=serving.ca_duration),
+            RotationSettings(
+                namespace=self._settings.namespace,
+                secret=serving.secret_name,
+                configuration=serving.configuration_name,
+                dns_names=(self._replica_name, f"{self._replica_name}.cluster.local", "localhost"),
+                ip_addresses=("127.0.0.1",),
+                lifetimes=Lifetimes(certificate=serving.duration, authority=serving.ca_duration),
+            ),
             clock=self._clock,
             rng=self._dice,
-            on_certificate=lambda certificate: self._metrics.set_certificate_expiry(
-                certificate.expires_at
-            ),
+            on_certificate=self._on_certificate,
         )
         try:
             return await self._certificate_rotator.obtain(client_ca)
@@ -237,21 +232,25 @@ class Process:
             # To look at a cluster takes no installation, and nobody calls the webhook then.
             log.warning("Using a self-signed certificate that no client trusts", error=str(error))
         self._certificate_rotator = None
-        made = await issue_certificate(
-            [self._replica_name],
-            valid_for=serving.duration,
-            ca_valid_for=serving.ca_duration,
-            now=self._clock.now(),
+        issued = await issue_certificate(
+            IssueRequest(
+                dns_names=(self._replica_name,),
+                valid_for=serving.duration,
+                ca_valid_for=serving.ca_duration,
+                now=self._clock.now(),
+            )
         )
-        return ServingCertificate(made.cert_pem, made.key_pem, client_ca=client_ca)
+        return ServingCertificate(issued.key_pair, client_ca=client_ca)
+
+    def _on_certificate(self, certificate: ServingCertificate) -> None:
+        self._metrics.set_certificate_expiry(certificate.expires_at)
 
     async def _keep_certificate(self) -> None:
         if self._certificate_rotator is not None:
             await self._certificate_rotator.run()
-        elif self._certificate is not None:
-            shown = self._certificate
-            await shown.watch_files(
-                changed=lambda: self._metrics.set_certificate_expiry(shown.expires_at)
+        elif self._certificate_files is not None and self._certificate is not None:
+            await self._certificate_files.watch(
+                self._certificate, on_certificate=self._on_certificate
             )
 
     async def _freeze_when_synced(self, operator: Operator) -> None:
@@ -283,11 +282,11 @@ class Process:
         return HealthState(
             leader=leads,
             leader_election=("active" if leads else "standby") if election else "disabled",
-            webhook_server="running" if webhook.running else "waiting",
+            webhook_server="running" if webhook.running else "stopped",
             controllers="started" if self._ready else "waiting",
-            caches="missing " + ", ".join(missing) if missing else "synced",
+            caches="waiting for " + ", ".join(missing) if missing else "synced",
             api_reachable=not operator.cluster.stale_watch(),
-            stalled=self._loop_monitor.stalled(),
+            stalled=self._loop_monitor.is_stalled(),
             certificate_expired=certificate is not None
             and certificate.expires_at <= self._clock.now(),
             shutting_down=self._stopping.is_set(),

@@ -7,7 +7,7 @@ is its own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -38,7 +38,7 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         ):
             unschedulable, unschedulable_since = True, condition.last_transition_time
     annotations = meta.annotations or _NO_ANNOTATIONS
-    decision = _decision(annotations.decision)
+    decision = parse_decision(annotations.decision)
     return objects.Pod(
         namespace=_text(meta.namespace),
         name=meta.name,
@@ -313,7 +313,16 @@ def _slot(written: str | None) -> int | None:
     return None
 
 
-def _decision(written: str | None) -> wire.Decision:
+def controlling_owner(references: Iterable[wire.OwnerReference]) -> objects.Owner | None:
+    """Return the owner with ``controller: true``."""
+    for reference in references:
+        if reference.controller:
+            group = reference.api_version.rpartition("/")[0]
+            return objects.Owner(group, reference.kind, reference.name, reference.uid)
+    return None
+
+
+def parse_decision(written: str | None) -> wire.Decision:
     """The decision; empty where there is none, or none that we wrote."""
     if written is None or len(written) > _LONGEST_DECISION:
         return _NO_DECISION
@@ -342,12 +351,8 @@ def _owner(raw: msgspec.Raw) -> objects.Owner | None:
     written = bytes(raw)
     owners = _OWNERS_OF.get(written)
     if owners is None:
-        owners = tuple(
-            objects.Owner(owner.api_version.rpartition("/")[0], owner.kind, owner.name, owner.uid)
-            for owner in _OWNERS.decode(raw) or ()
-            if owner.controller
-        )
-        _OWNERS_OF.keep(written, owners)
+        owner = controlling_owner(_OWNERS.decode(raw) or ())
+        owners = _OWNERS_OF.keep(written, () if owner is None else (owner,))
     return owners[0] if owners else None
 
 

@@ -19,8 +19,8 @@ from spotalis.model.controller_configuration import ControllerConfiguration, Lea
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
 from spotalis.model.nodes import NodeType
-from spotalis.webhook.issuer import issue_certificate
-from spotalis.webhook.server import PATH, WebhookServer
+from spotalis.webhook.issuer import IssueRequest, issue_certificate
+from spotalis.webhook.server import MUTATE_PATH, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from spotalis.webhook.webhook_configuration import inject_ca_bundle, webhook_configuration
 
@@ -136,18 +136,19 @@ async def _open_webhook(
 ) -> WebhookServer:
     """Serve the webhook over TLS and register it, as an installation does."""
     issued = await issue_certificate(
-        ["localhost"],
-        [HOST],
-        valid_for=timedelta(days=1),
-        ca_valid_for=timedelta(days=1),
-        now=clock.now(),
+        IssueRequest(
+            dns_names=("localhost",),
+            ip_addresses=(HOST,),
+            valid_for=timedelta(days=1),
+            ca_valid_for=timedelta(days=1),
+            now=clock.now(),
+        )
     )
-    webhook = WebhookServer(operator.admission.handle, clock=clock, observe=lambda r, s: None)
-    certificate = ServingCertificate(issued.cert_pem, issued.key_pem)
-    port = await webhook.start(HOST, 0, certificate)
+    webhook = WebhookServer(operator.admission.handle, clock=clock)
+    port = await webhook.start(HOST, 0, ServingCertificate(issued.key_pair))
     registered = webhook_configuration(
         name=WEBHOOK_CONFIGURATION,
-        client_config={"url": f"https://{HOST}:{port}{PATH}"},
+        client_config={"url": f"https://{HOST}:{port}{MUTATE_PATH}"},
         excluded=sorted(operator.settings.namespaces.excluded),
     )
     await cluster.api.create("mutatingwebhookconfigurations", registered)

@@ -1,1 +1,1 @@
-"""Health and metrics endpoints."""
+"""The health and metrics endpoints."""

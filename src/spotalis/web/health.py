@@ -1,4 +1,4 @@
-"""Is this process alive, and is it ready: decided purely, from facts that others gather."""
+"""The answers of the liveness and readiness probes, as pure functions of the instance's state."""
 
 from __future__ import annotations
 
@@ -18,112 +18,109 @@ from spotalis.model.errors import rfc3339
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthState:
-    """What the answers depend on; as it is at this moment."""
+    """The state of one instance at the time of a probe."""
 
     leader: bool
     leader_election: Literal["active", "standby", "disabled"]
-    webhook_server: Literal["running", "disabled", "waiting"]
-    """``waiting``: it is meant to run, and does not yet, or any more."""
+    webhook_server: Literal["running", "stopped"]
     controllers: Literal["started", "waiting"]
+    """``waiting`` until the first list of every watched resource has arrived."""
     caches: str = "synced"
-    """``synced``, or which resources are missing: ``waiting for pods, nodes``."""
+    """``synced``, or the resources not listed yet: ``waiting for pods, nodes``."""
     stalled: bool = False
-    """The event loop does not turn (:class:`EventLoopMonitor`)."""
-    task_ended: bool = False
-    """A task that must run as long as the process, such as a watch, is over."""
+    """The event loop does not run (:meth:`EventLoopMonitor.is_stalled`)."""
     certificate_expired: bool = False
     shutting_down: bool = False
     api_reachable: bool = True
 
 
-def healthz(facts: HealthState, now: datetime) -> tuple[int, bytes]:
-    """Status and JSON: unhealthy is only what a restart would cure.
+def healthz(state: HealthState, now: datetime) -> tuple[int, bytes]:
+    """Return the HTTP status and the JSON body of the liveness probe.
 
-    An unreachable API server or an expired certificate is not: a restart would only lose the
-    caches. A task that ends while the process shuts down is meant to.
+    An instance is unhealthy only if a restart would help. An unreachable API server or an expired
+    certificate does not count: a restart would only discard the caches. A failed task does not
+    need a probe, because it ends the process.
     """
-    healthy = not facts.stalled and (facts.shutting_down or not facts.task_ended)
     body = {
-        "status": "ok" if healthy else "unhealthy",
+        "status": "unhealthy" if state.stalled else "ok",
         "timestamp": rfc3339(now),
         "version": __version__,
-        "leader": facts.leader,
+        "leader": state.leader,
     }
-    return 200 if healthy else 503, msgspec.json.encode(body)
+    return 503 if state.stalled else 200, msgspec.json.encode(body)
 
 
-def readyz(facts: HealthState) -> tuple[int, bytes]:
-    """Status and JSON: ready is who can answer the API server's reviews, leader or not.
+def readyz(state: HealthState) -> tuple[int, bytes]:
+    """Return the HTTP status and the JSON body of the readiness probe.
 
-    While not ready, ``not_ready_because`` lists every reason; a ready answer has no such key.
+    An instance is ready if it can answer admission requests, whether or not it is the leader.
+    ``not_ready_because`` lists every reason for not being ready; it is absent from the body of a
+    ready instance.
     """
-    because = [
-        reason
-        for reason, holds in (
-            ("ShuttingDown", facts.shutting_down),
-            ("CachesNotSynced", facts.caches != "synced"),
-            ("APIServerUnreachable", not facts.api_reachable),
-            ("WebhookNotServing", facts.webhook_server == "waiting"),
-            ("CertificateExpired", facts.certificate_expired),
-        )
-        if holds
-    ]
-    body: dict[str, object] = {
-        "status": "not ready" if because else "ready",
-        "leader_election": facts.leader_election,
-        "webhook_server": facts.webhook_server,
-        "controllers": facts.controllers,
-        "caches": facts.caches,
+    conditions = {
+        "ShuttingDown": state.shutting_down,
+        "CachesNotSynced": state.caches != "synced",
+        "APIServerUnreachable": not state.api_reachable,
+        "WebhookNotServing": state.webhook_server == "stopped",
+        "CertificateExpired": state.certificate_expired,
     }
-    if because:
-        body["not_ready_because"] = because
-    return 503 if because else 200, msgspec.json.encode(body)
+    reasons = [reason for reason, holds in conditions.items() if holds]
+    body: dict[str, object] = {
+        "status": "not ready" if reasons else "ready",
+        "leader_election": state.leader_election,
+        "webhook_server": state.webhook_server,
+        "controllers": state.controllers,
+        "caches": state.caches,
+    }
+    if reasons:
+        body["not_ready_because"] = reasons
+    return 503 if reasons else 200, msgspec.json.encode(body)
 
 
 class EventLoopMonitor:
-    """Measures how late the event loop is, by a timer that should go off every second."""
+    """Measures the lag of the event loop with a timer that is due every second."""
 
     def __init__(
         self,
         clock: Clock,
         *,
-        report: Callable[[float], None] = lambda seconds: None,
+        on_lag: Callable[[float], None] = lambda seconds: None,
         interval_seconds: float = 1.0,
         window_seconds: float = 60.0,
         stalled_seconds: float = 10.0,
     ) -> None:
-        """Start the count; :meth:`run` keeps it.
+        """Start measuring now; :meth:`run` keeps the timer going.
 
         Args:
-            clock: its monotonic seconds are compared.
-            report: told the worst lag of the window, in seconds, after every beat.
-            interval_seconds: between two beats.
-            window_seconds: longer than Prometheus' usual 30 s between scrapes, so that it sees
-                every stall.
-            stalled_seconds: a loop that is so late cannot keep its Lease either, whose renew
-                deadline is 10 s (:class:`spotalis.model.controller_configuration.LeaderElection`).
+            clock: provides monotonic seconds.
+            on_lag: called after every beat with the longest lag within the window, in seconds.
+            interval_seconds: time between two beats.
+            window_seconds: longer than the usual 30 s between two scrapes, so that Prometheus
+                sees every stall.
+            stalled_seconds: a loop with this lag cannot renew its Lease either: the renew
+                deadline is 10 s by default.
         """
         self._clock = clock
-        self._report = report
+        self._on_lag = on_lag
         self._interval = interval_seconds
         self._stalled_seconds = stalled_seconds
         self._lags: deque[float] = deque(maxlen=max(1, round(window_seconds / interval_seconds)))
         self._last_beat = clock.monotonic()
 
     @property
-    def worst_seconds(self) -> float:
+    def longest_lag_seconds(self) -> float:
         """The longest lag within the window."""
         return max(self._lags, default=0.0)
 
-    def stalled(self) -> bool:
-        """Whether the next beat is overdue, or its task gone."""
+    def is_stalled(self) -> bool:
+        """Whether the next beat is overdue by ``stalled_seconds``."""
         return self._lag() > self._stalled_seconds
 
     def beat(self) -> None:
-        """Note how late it is."""
+        """Record the lag of this beat."""
         self._lags.append(max(0.0, self._lag()))
         self._last_beat = self._clock.monotonic()
-        self._report(self.worst_seconds)
+        self._on_lag(self.longest_lag_seconds)
 
     async def run(self) -> None:
         """Beat until cancelled."""

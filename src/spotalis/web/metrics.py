@@ -1,7 +1,7 @@
-"""Everything that is counted, under the names of the contract (behaviour.md 8).
+"""The counters, gauges and histograms of one instance.
 
-Whoever has something to count gets a method of :class:`Metrics` as a callable, and knows nothing
-of Prometheus. What only has to be read when a scrape comes is in :mod:`spotalis.web.exposition`.
+Other packages receive methods of :class:`Metrics` as callbacks and do not know Prometheus.
+Metrics that are read at scrape time are in :mod:`spotalis.web.exposition`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 WEBHOOK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
-"""Seconds: from a review answered from memory to the timeout of our webhook configuration."""
+"""Seconds: from an answer out of memory to the timeout of the webhook configuration."""
 RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds: from a plan that holds, through one that writes, to an API server in trouble."""
+"""Seconds: from a reconcile that writes nothing to one that waits for a slow API server."""
 API_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 _EOF = b"# EOF\n"
 _Child = TypeVar("_Child", bound=MetricWrapperBase)
 
-# A second series beside each counter with the time of its birth: nobody asks, and it doubles them.
+# Without this, every counter has a second series with its creation time.
 prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # no annotations
 
 
 class _Family(Collector):
-    """One metric, so that a registry can be written one metric at a time."""
+    """A single metric, so that a registry can be rendered one metric at a time."""
 
     def __init__(self, metric: Metric) -> None:
         self._metric = metric
@@ -48,7 +48,7 @@ class _Family(Collector):
 
 
 class _Children(dict[tuple[str, ...], _Child]):
-    """The series of one metric by their label values; four times as fast as asking for them."""
+    """The series of one metric by label values; four times as fast as ``labels()`` (measured)."""
 
     def __init__(self, metric: _Child) -> None:
         super().__init__()
@@ -60,183 +60,182 @@ class _Children(dict[tuple[str, ...], _Child]):
 
 
 class Metrics:
-    """The counters and gauges of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own."""
 
     def __init__(self, *, version: str, revision: str = "unknown") -> None:
-        """Register every metric; those without labels show 0 from the start."""
-        r = self._registry = CollectorRegistry()
-        prometheus_client.ProcessCollector(registry=r)  # memory, CPU, descriptors from /proc
-        Gauge(
-            "spotalis_build_info",
-            "1 for the version that runs.",
-            ("version", "revision", "python"),
-            registry=r,
-        ).labels(version, revision, platform.python_version()).set(1)
-        self._reconciliations = _Children(
-            Counter(
-                "spotalis_reconciliations",
-                "Workloads looked at, by what was done.",
-                ("workload_type", "action", "result"),
-                registry=r,
-            )
+        """Register every metric; metrics without labels have the value 0 from the start."""
+        self._registry = CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self._registry)
+        self._register_build_info(version, revision)
+        self._register_controller_metrics()
+        self._register_webhook_metrics()
+        self._register_instance_metrics()
+        self._leading = False
+
+    def _register_build_info(self, version: str, revision: str) -> None:
+        labels = ("version", "revision", "python")
+        info = self._gauge("spotalis_build_info", "1 for the running version.", *labels)
+        info.labels(version, revision, platform.python_version()).set(1)
+
+    def _register_controller_metrics(self) -> None:
+        self._reconciliations = self._counter(
+            "spotalis_reconciliations",
+            "Number of reconciles by action taken and status reason.",
+            "workload_type",
+            "action",
+            "result",
         )
-        self._reconciliation_seconds = Histogram(
+        self._reconciliation_seconds = self._histogram(
             "spotalis_reconciliation_duration_seconds",
-            "How long looking at one workload took.",
-            buckets=RECONCILE_BUCKETS,
-            registry=r,
+            "Duration of the reconcile of one workload in seconds.",
+            RECONCILE_BUCKETS,
         )
-        self._reconciliation_errors = _Children(
-            Counter(
-                "spotalis_reconciliation_errors",
-                "Workloads whose turn ended in an error.",
-                ("workload_type", "error_type"),
-                registry=r,
-            )
+        self._reconciliation_errors = self._counter(
+            "spotalis_reconciliation_errors",
+            "Number of reconciles that ended in an error.",
+            "workload_type",
+            "error_type",
         )
-        self._evictions = _Children(
-            Counter(
-                "spotalis_evictions",
-                "Evictions asked for, by the class moved to and by the API server's answer.",
-                ("namespace", "workload_type", "target", "outcome"),
-                registry=r,
-            )
+        self._evictions = self._counter(
+            "spotalis_evictions",
+            "Number of eviction requests by target capacity type and outcome.",
+            "namespace",
+            "workload_type",
+            "target",
+            "outcome",
         )
-        self._webhook_requests = _Children(
-            Counter(
-                "spotalis_webhook_requests",
-                "Admission reviews, by how they were answered.",
-                ("operation", "result"),
-                registry=r,
-            )
+
+    def _register_webhook_metrics(self) -> None:
+        self._webhook_requests = self._counter(
+            "spotalis_webhook_requests",
+            "Number of admission requests by operation and result.",
+            "operation",
+            "result",
         )
-        self._webhook_seconds = Histogram(
+        self._webhook_seconds = self._histogram(
             "spotalis_webhook_request_duration_seconds",
-            "How long an admission review took, from its head to its answer.",
-            buckets=WEBHOOK_BUCKETS,
-            registry=r,
+            "Duration of admission requests in seconds, from the request head to the response.",
+            WEBHOOK_BUCKETS,
         )
-        self._mutations = _Children(
-            Counter(
-                "spotalis_webhook_mutations",
-                "Pods patched, by what was patched.",
-                ("mutation_type",),
-                registry=r,
-            )
+        self._admissions = self._counter(
+            "spotalis_webhook_mutations",
+            "Number of admission decisions: the assigned capacity type, or why the pod is "
+            "unchanged.",
+            "mutation_type",
         )
-        self._forwarded = _Children(
-            Counter(
-                "spotalis_webhook_forwarded",
-                "Reviews of managed pods, by how this replica came to a decision: led, forwarded "
-                "to the leader, or decided alone, and why.",
-                ("result",),
-                registry=r,
-            )
+        self._forwards = self._counter(
+            "spotalis_webhook_forwarded",
+            "Number of admission requests for managed pods, by whether the leader decided them "
+            "and, if not, why.",
+            "result",
         )
-        self._leader = Gauge(
-            "spotalis_leader_election_status", "1 while this replica leads.", registry=r
+        self._certificate_expiry = self._gauge(
+            "spotalis_webhook_certificate_expiry_timestamp_seconds",
+            "Expiry of the webhook's certificate as a Unix timestamp; 0 without a certificate.",
+        )
+
+    def _register_instance_metrics(self) -> None:
+        self._leader = self._gauge(
+            "spotalis_leader_election_status", "1 while this instance is the leader."
         )
         self._leadership_changes = Counter(
             "spotalis_leadership_changes",
-            "Times that this replica began or ceased to lead.",
-            registry=r,
+            "Number of times this instance gained or lost leadership.",
+            registry=self._registry,
         )
-        self._api_requests = _Children(
-            Counter(
-                "spotalis_api_requests",
-                "Requests to the API server; code is none where no answer came.",
-                ("verb", "resource", "code"),
-                registry=r,
-            )
+        self._api_requests = self._counter(
+            "spotalis_api_requests",
+            "Number of requests to the API server; code is none if there was no response.",
+            "verb",
+            "resource",
+            "code",
         )
         self._api_seconds = _Children(
-            Histogram(
+            self._histogram(
                 "spotalis_api_request_duration_seconds",
-                "How long the API server took to answer; watches count until they open.",
-                ("verb",),
-                buckets=API_BUCKETS,
-                registry=r,
+                "Duration of API requests in seconds; of watches until the stream opens.",
+                API_BUCKETS,
+                "verb",
             )
         )
-        self._watch_restarts = _Children(
-            Counter(
-                "spotalis_watch_restarts",
-                "Watches begun again, whatever ended the last one.",
-                ("resource",),
-                registry=r,
-            )
+        self._watch_restarts = self._counter(
+            "spotalis_watch_restarts", "Number of watch restarts.", "resource"
         )
-        self._loop_lag = Gauge(
+        self._loop_lag = self._gauge(
             "spotalis_event_loop_lag_seconds",
-            "The longest that the event loop kept a timer waiting within the last minute.",
-            registry=r,
+            "Longest delay of a timer within the last minute in seconds.",
         )
-        self._certificate_expires = Gauge(
-            "spotalis_webhook_certificate_expiry_timestamp_seconds",
-            "When the webhook's certificate ends, in Unix time; 0 without one.",
-            registry=r,
-        )
-        self._leading = False
+
+    def _counter(self, name: str, help_: str, *labels: str) -> _Children[Counter]:
+        return _Children(Counter(name, help_, labels, registry=self._registry))
+
+    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        return Gauge(name, help_, labels, registry=self._registry)
+
+    def _histogram(
+        self, name: str, help_: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
+        return Histogram(name, help_, labels, buckets=buckets, registry=self._registry)
 
     def record_reconciliation(
         self, workload_type: str, action: str, result: str, seconds: float
     ) -> None:
-        """A workload's turn is over."""
+        """Count the reconcile of a workload."""
         self._reconciliations[workload_type, action, result].inc()
         self._reconciliation_seconds.observe(seconds)
 
     def record_reconciliation_error(self, workload_type: str, error_type: str) -> None:
-        """A turn ended in an error; ``error_type`` is from a small fixed set, never a message."""
+        """Count a failed reconcile; ``error_type`` is a class name, never a message."""
         self._reconciliation_errors[workload_type, error_type].inc()
 
     def record_eviction(
         self, namespace: str, workload_type: str, target: str, outcome: str
     ) -> None:
-        """The API server answered an eviction, or did not."""
+        """Count an eviction request, answered or not."""
         self._evictions[namespace, workload_type, target, outcome].inc()
 
     def record_webhook_request(self, operation: str, result: str, seconds: float) -> None:
-        """A review was answered, or refused."""
+        """Count an admission request, answered or rejected."""
         self._webhook_requests[operation, result].inc()
         self._webhook_seconds.observe(seconds)
 
-    def record_admission(self, kind: str) -> None:
-        """A pod was patched."""
-        self._mutations[(kind,)].inc()
+    def record_admission(self, decision: str) -> None:
+        """Count an admission decision."""
+        self._admissions[(decision,)].inc()
 
-    def record_forward(self, way: str) -> None:
-        """A review was decided, by the leader or without it."""
-        self._forwarded[(way,)].inc()
+    def record_forward(self, result: str) -> None:
+        """Count an admission request that the leader should decide, by who decided it."""
+        self._forwards[(result,)].inc()
 
     def set_leader(self, leading: bool) -> None:
-        """Whether this replica leads now; may be told as often as one likes."""
+        """Record whether this instance leads; counts a change only if the value changes."""
         if leading != self._leading:
             self._leadership_changes.inc()
         self._leading = leading
         self._leader.set(leading)
 
     def record_api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
-        """The API server answered with an HTTP status, or ``none`` came."""
+        """Count a request to the API server; ``code`` is the HTTP status or ``none``."""
         self._api_requests[verb, resource, code].inc()
         self._api_seconds[(verb,)].observe(seconds)
 
     def record_watch_restart(self, resource: str) -> None:
-        """A watch ended and is begun again."""
+        """Count a watch that ended and starts again."""
         self._watch_restarts[(resource,)].inc()
 
     def set_event_loop_lag(self, seconds: float) -> None:
-        """The worst lag of late (:class:`spotalis.web.health.EventLoopMonitor`)."""
+        """Record the longest lag (:class:`spotalis.web.health.EventLoopMonitor`)."""
         self._loop_lag.set(seconds)
 
     def set_certificate_expiry(self, at: datetime) -> None:
-        """The webhook shows a certificate that is valid until then."""
-        self._certificate_expires.set(at.timestamp())
+        """Record when the certificate in use expires."""
+        self._certificate_expiry.set(at.timestamp())
 
     async def expose(self, snapshot: Snapshot, *, open_metrics: bool) -> AsyncIterator[bytes]:
-        """Everything as text, in pieces, with turns of the event loop between them."""
+        """Yield all metrics as text, metric by metric, yielding to the event loop in between."""
         for metric in self._registry.collect():
             if open_metrics:
-                text: bytes = openmetrics.generate_latest(_Family(metric))  # type: ignore[no-untyped-call]  # nor here
+                text: bytes = openmetrics.generate_latest(_Family(metric))  # type: ignore[no-untyped-call]  # no annotations
                 yield text.removesuffix(_EOF)
             else:
                 yield exposition.generate_latest(_Family(metric))
@@ -248,5 +247,5 @@ class Metrics:
 
 
 def content_type(accept: str) -> str:
-    """What to answer to an Accept header: OpenMetrics to those that name it, text to the rest."""
+    """Choose the format by the Accept header: OpenMetrics if it is listed, else text."""
     return OPEN_METRICS if "application/openmetrics-text" in accept else TEXT

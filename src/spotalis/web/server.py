@@ -1,26 +1,26 @@
 """The plain HTTP servers: metrics on one port, health on another.
 
-They answer ``GET`` and ``HEAD`` on a few fixed paths, and the error JSON on everything else. The
-headers forbid a browser to do anything with an answer, and anybody to keep it.
+They answer ``GET`` and ``HEAD`` on fixed paths, and everything else with the JSON error body. The
+response headers forbid caching, and forbid browsers to run or embed a response.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeAlias
 
 from aiohttp import web
 
+from spotalis import logs
 from spotalis.model.environment import Clock
 from spotalis.model.errors import PortInUse, error_json
 from spotalis.web.exposition import Snapshot
 from spotalis.web.health import HealthState, healthz, readyz
 from spotalis.web.metrics import OPEN_METRICS, Metrics, content_type
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 Page: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -29,24 +29,26 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-_SCRAPES = 4
-"""At once; each holds what it writes. Prometheus comes in pairs at most."""
+_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 500: "INTERNAL_ERROR"}
+_MAX_SCRAPES = 4
+"""Scrapes at the same time; each holds its snapshot. A pair of Prometheus servers makes two."""
 _SCRAPE_SECONDS = 30.0
-"""A reader so slow is cut off; Prometheus gives up after 10 s by default."""
+"""Time for one scrape; the default timeout of Prometheus is 10 s."""
 _KEEP_ALIVE_SECONDS = 120.0
-"""Longer than two scrapes at the usual 30 s or 60 s: Prometheus keeps its connection."""
+"""Longer than the usual 30 s or 60 s between two scrapes, so that Prometheus can reuse its
+connection."""
 _STOP_SECONDS = 2.0
 
 
 class PlainServer:
-    """Serves some pages over HTTP/1.1 until it is stopped."""
+    """Serves pages over HTTP/1.1 until it is stopped."""
 
     def __init__(self, pages: Mapping[str, Page], *, clock: Clock) -> None:
-        """Prepare; nothing is opened before :meth:`start`.
+        """Prepare the server; :meth:`start` opens the port.
 
         Args:
             pages: by path.
-            clock: for the stamps of errors.
+            clock: for the timestamps of errors.
         """
         self._pages = dict(pages)
         self._clock = clock
@@ -54,15 +56,15 @@ class PlainServer:
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port, which 0 leaves to the system.
+        """Listen and return the port.
 
         Args:
-            host: an address; ``""`` is every one.
-            port: to listen on.
+            host: an address; ``""`` for all addresses.
+            port: 0 lets the system choose one.
 
         Raises:
-            PortInUse: somebody else listens there.
-            OSError: the address is not ours, or the port is privileged.
+            PortInUse: another process listens on the port.
+            OSError: the address is not local, or the port is privileged.
         """
         loop = asyncio.get_running_loop()
         self._http = http = web.Server(self._handle)
@@ -77,7 +79,7 @@ class PlainServer:
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Stop listening and end every connection; a second call does nothing."""
+        """Stop listening and close every connection; a second call does nothing."""
         if self._listener is None or self._http is None:
             return
         listener, self._listener = self._listener, None
@@ -90,7 +92,7 @@ class PlainServer:
         try:
             if page is None:
                 paths = ", ".join(sorted(self._pages))
-                response: web.StreamResponse = self._error(404, f"there is only {paths}")
+                response: web.StreamResponse = self._error(404, f"unknown path; use {paths}")
             elif request.method not in ("GET", "HEAD"):
                 response = self._error(405, "must be GET or HEAD")
                 response.headers["Allow"] = "GET, HEAD"
@@ -98,29 +100,27 @@ class PlainServer:
                 response = await page(request)
         except Exception as error:
             if not isinstance(error, ConnectionError | TimeoutError):
-                logger.exception("a page failed")
+                log.exception("Request failed", path=request.path)
             if request.writer.output_size and request.transport is not None:
-                request.transport.abort()  # half an answer must not look like a whole one
-            response = self._error(500, "the page failed; see the log")
+                request.transport.abort()  # a partial response must not look complete
+            response = self._error(500, "internal error; see the log of the operator")
         if request.can_read_body:
-            response.force_close()  # nobody here reads bodies
+            response.force_close()  # request bodies are never read
         return response
 
     def _error(self, status: int, message: str) -> web.Response:
-        body = error_json(_CODES.get(status, "INVALID_REQUEST"), message, at=self._clock.now())
-        return web.Response(
-            status=status, body=body, content_type="application/json", headers=HEADERS
-        )
+        code = _CODES.get(status, "INVALID_REQUEST")
+        return _json(status, error_json(code, message, at=self._clock.now()))
 
 
-def health_server(facts: Callable[[], HealthState], *, clock: Clock) -> PlainServer:
-    """``/healthz`` and ``/readyz``; ``facts`` is asked at every request, so it must be cheap."""
+def health_server(state: Callable[[], HealthState], *, clock: Clock) -> PlainServer:
+    """Serve ``/healthz`` and ``/readyz``; calls ``state`` for every request."""
 
     async def health(request: web.BaseRequest) -> web.Response:
-        return _json(*healthz(facts(), clock.now()))
+        return _json(*healthz(state(), clock.now()))
 
     async def ready(request: web.BaseRequest) -> web.Response:
-        return _json(*readyz(facts()))
+        return _json(*readyz(state()))
 
     return PlainServer({"/healthz": health, "/readyz": ready}, clock=clock)
 
@@ -128,17 +128,17 @@ def health_server(facts: Callable[[], HealthState], *, clock: Clock) -> PlainSer
 def metrics_server(
     metrics: Metrics, snapshot: Callable[[], Snapshot], *, clock: Clock
 ) -> PlainServer:
-    """``/metrics``; ``snapshot`` is asked at every scrape."""
-    scrapes = asyncio.Semaphore(_SCRAPES)
+    """Serve ``/metrics``; calls ``snapshot`` for every scrape."""
+    scrapes = asyncio.Semaphore(_MAX_SCRAPES)
 
     async def scrape(request: web.BaseRequest) -> web.StreamResponse:
-        kind = content_type(request.headers.get("Accept", ""))
-        response = web.StreamResponse(headers={**HEADERS, "Content-Type": kind})
+        format_ = content_type(request.headers.get("Accept", ""))
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": format_})
         async with asyncio.timeout(_SCRAPE_SECONDS), scrapes:
             rows = snapshot()
             await response.prepare(request)
             if request.method == "GET":
-                async for piece in metrics.expose(rows, open_metrics=kind == OPEN_METRICS):
+                async for piece in metrics.expose(rows, open_metrics=format_ == OPEN_METRICS):
                     await response.write(piece)
             await response.write_eof()
         return response
@@ -146,15 +146,12 @@ def metrics_server(
     return PlainServer({"/metrics": scrape}, clock=clock)
 
 
-_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 500: "INTERNAL_ERROR"}
-
-
 def _json(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=HEADERS)
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's connection, but what is no HTTP gets the error JSON and no traceback in the log."""
+    """aiohttp's connection; answers invalid HTTP with the JSON error body, without a traceback."""
 
     __slots__ = ("_error",)
 
@@ -163,7 +160,7 @@ class _Connection(web.RequestHandler):
             server,
             loop=asyncio.get_running_loop(),
             keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner passes it as well
+            access_log=None,  # type: ignore[arg-type]  # as aiohttp's own runner does
             lingering_time=1.0,
             max_headers=64,
             auto_decompress=False,

@@ -1,58 +1,86 @@
-"""Places each new pod of an opted-in workload: the review, against the cluster as we know it."""
+"""Assigns a capacity type to each new pod of a managed workload."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+from enum import StrEnum
 
-import msgspec
-
+from spotalis import logs
 from spotalis.controller.cluster import Cluster, ResolvedOwner
 from spotalis.controller.observe import Observer
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
-from spotalis.kube.decode import DECODE_ERRORS
+from spotalis.kube.decode import parse_decision
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Owner, Workload
+from spotalis.model.objects import Owner
 from spotalis.model.transport import TransportError
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
-from spotalis.webhook import admission_review
-from spotalis.webhook.admission_review import AdmissionRequest, PodObject
+from spotalis.webhook.admission_review import (
+    AdmissionPod,
+    AdmissionRequest,
+    decode_request,
+    encode_response,
+)
 from spotalis.webhook.errors import InvalidAdmissionReview, NotLeader
 from spotalis.webhook.forward import Forwarder
 from spotalis.webhook.pod_patch import Operation, pod_patch
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 OWNER_WAIT_SECONDS = 0.2
-"""A new ReplicaSet's first pods can come before the ReplicaSet does: watches race."""
-NEWS_WAIT_SECONDS = 0.1
-"""When the pods we see are already as many as wanted, our view is behind."""
+"""Time for an unknown owner to appear in the cache: the first pods of a new ReplicaSet can arrive
+before the ReplicaSet, because resources are watched independently."""
+FULL_WAIT_SECONDS = 0.1
+"""Time for a change while the cache shows as many pods as desired, which means it is stale."""
 FETCH_SECONDS = 0.5
-"""To GET an owner that no watch has shown: the API server's patience is 2 s in all."""
+"""Timeout for reading an unknown owner from the API server, which waits 2 s for the response."""
+
+_OWNER_KINDS = frozenset({"ReplicaSet", "StatefulSet"})
+
+
+class AdmissionResult(StrEnum):
+    """The capacity type assigned to a pod, or why the pod is unchanged: a metric label."""
+
+    SPOT = "spot"
+    ON_DEMAND = "on-demand"
+    NOT_A_POD = "not-a-pod"
+    NOT_A_CREATION = "not-a-creation"
+    NO_OWNER = "no-owner"
+    OWNER_UNKNOWN = "owner-unknown"
+    CACHE_NOT_READY = "cache-not-ready"
+    NAMESPACE_EXCLUDED = "namespace-excluded"
+    INVALID_POLICY = "invalid-policy"
+    NOT_MANAGED = "not-managed"
+    NO_POLICY = "no-policy"
+    NO_CLASSIFIER = "no-classifier"
+    READ_ONLY = "read-only"
+    PLACED_ALREADY = "placed-already"
+    FORWARDED = "forwarded"
+    """The leader decided; the response contains its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdmissionDecision:
-    """What was decided about one pod."""
+    """The decision about one pod."""
 
-    result: str
-    """``spot``, ``on-demand``, or why the pod was left alone; a metric's label."""
+    result: AdmissionResult
     patch: tuple[Operation, ...] = ()
-    answer: bytes = b""
-    """The whole answer, if the leader has given it."""
+    response: bytes = b""
+    """The complete response of the leader, if it decided."""
 
 
 class AdmissionHandler:
-    """Answers reviews; never denies. Decisions of one workload follow each other without a pause
-    between looking and reserving, and one replica makes them all, so a burst is split exactly."""
+    """Answers admission requests; never denies one.
+
+    There is no await between observing a workload and reserving the slot of a new pod, and one
+    instance decides about all pods, so that a burst of pods is split exactly.
+    """
 
     def __init__(
         self,
@@ -72,89 +100,89 @@ class AdmissionHandler:
         self._on_admission = on_admission
 
     async def handle(self, body: bytes) -> bytes:
-        """A review's body in, the answer's body out.
+        """Answer an AdmissionReview of the API server.
 
         Raises:
-            InvalidAdmissionReview: the body is no AdmissionReview v1.
+            InvalidAdmissionReview: the body is not an AdmissionReview of v1.
         """
-        return await self._answer(body, forwarded=False)
+        return await self._handle(body, is_forwarded=False)
 
     async def handle_forwarded(self, body: bytes) -> bytes:
-        """The same for another replica, which takes us for the leader; never sent on.
+        """Answer an AdmissionReview that another instance forwards; never forwards it again.
 
         Raises:
-            InvalidAdmissionReview: the body is no AdmissionReview v1.
-            NotLeader: we do not lead, or know nothing yet.
+            InvalidAdmissionReview: the body is not an AdmissionReview of v1.
+            NotLeader: this instance does not lead, or its caches are not synced.
         """
         if not (self._forwarder.leads and self._cluster.synced):
             raise NotLeader
-        return await self._answer(body, forwarded=True)
+        return await self._handle(body, is_forwarded=True)
 
-    async def _answer(self, body: bytes, *, forwarded: bool) -> bytes:
-        request = admission_review.read(body)
+    async def _handle(self, body: bytes, *, is_forwarded: bool) -> bytes:
+        request = decode_request(body)
         if request.object is None:
             raise InvalidAdmissionReview("request.object is missing")
         self._observer.webhook_called = True
-        verdict = await self._decide(request, request.object, None if forwarded else body)
-        if verdict.answer:
-            return verdict.answer
-        self._on_admission(verdict.result)
-        return admission_review.answer(
-            request.uid, patch=verdict.patch, audit={"decision": verdict.result}
-        )
+        decision = await self._decide(request, request.object, None if is_forwarded else body)
+        if decision.response:
+            return decision.response
+        self._on_admission(decision.result)
+        audit = {"decision": str(decision.result)}
+        return encode_response(request.uid, patch=decision.patch, audit=audit)
 
     async def _decide(
-        self, request: AdmissionRequest, pod: PodObject, body: bytes | None
+        self, request: AdmissionRequest, pod: AdmissionPod, body: bytes | None
     ) -> AdmissionDecision:
-        """``body`` is the review as it came, if it may be sent on to the leader."""
-        if not_ours := _not_ours(request):
-            return AdmissionDecision(not_ours)
-        owner = admission_review.controlling_owner(pod)
-        if owner is None or owner.group != "apps" or owner.kind not in _KINDS:
-            return AdmissionDecision("no-owner")
+        """Decide about a pod; ``body`` is the request to forward, None if it must not be."""
+        if ignored := _ignored(request):
+            return AdmissionDecision(ignored)
+        owner = pod.owner
+        if owner is None or owner.group != "apps" or owner.kind not in _OWNER_KINDS:
+            return AdmissionDecision(AdmissionResult.NO_OWNER)
         cluster = self._cluster
         if not cluster.synced:
-            return AdmissionDecision("cache-not-ready")
+            return AdmissionDecision(AdmissionResult.CACHE_NOT_READY)
         namespace = cluster.namespaces.get("", request.namespace)
         if not cluster.settings.namespaces.admits(namespace):
-            return AdmissionDecision("namespace-excluded")
-        found = await self._find(request.namespace, owner)
-        if found is None:
-            return AdmissionDecision("owner-unknown")
-        configuration = read_configuration(found.workload, namespace, cluster.settings.defaults)
-        if why := self._why_left_alone(configuration):
-            return AdmissionDecision(why)
+            return AdmissionDecision(AdmissionResult.NAMESPACE_EXCLUDED)
+        resolved = await self._resolve(request.namespace, owner)
+        if resolved is None:
+            return AdmissionDecision(AdmissionResult.OWNER_UNKNOWN)
+        configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
+        if unmanaged := self._unmanaged(configuration):
+            return AdmissionDecision(unmanaged)
         if self._is_placed(pod, owner):
-            return AdmissionDecision("placed-already")
-        answer = None if body is None else await self._forwarder.ask(body)
-        if answer is not None:
-            return AdmissionDecision("forwarded", answer=answer)
-        return await self._place(request, pod, owner, found, configuration)
+            return AdmissionDecision(AdmissionResult.PLACED_ALREADY)
+        response = None if body is None else await self._forwarder.forward(body)
+        if response is not None:
+            return AdmissionDecision(AdmissionResult.FORWARDED, response=response)
+        observed = await self._observe(request, owner, resolved, configuration)
+        return self._place(request, pod, owner, observed)
 
-    def _why_left_alone(self, configuration: WorkloadConfiguration) -> str:
-        """Why the pods of a workload are not placed; empty if they are."""
+    def _unmanaged(self, configuration: WorkloadConfiguration) -> AdmissionResult | None:
+        """Return why the pods of a workload are not placed; None if they are."""
         if configuration.problems:
-            return "invalid-policy"
+            return AdmissionResult.INVALID_POLICY
         if not configuration.enabled:
-            return "not-managed"
+            return AdmissionResult.NOT_MANAGED
         if not configuration.has_policy:
-            return "no-policy"
+            return AdmissionResult.NO_POLICY
         if not self._cluster.nodes.groups_in_use():
-            return "no-classifier"
-        return "read-only" if self._cluster.settings.read_only else ""
+            return AdmissionResult.NO_CLASSIFIER
+        return AdmissionResult.READ_ONLY if self._cluster.settings.read_only else None
 
-    async def _find(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
-        """The workload behind the owner: from the stores, soon from a watch, or by one look."""
-        found = self._cluster.find_owner(namespace, owner)
-        if found is None and await self._cluster.wait_for_change(owner.uid, OWNER_WAIT_SECONDS):
-            found = self._cluster.find_owner(namespace, owner)
-        if found is None:
+    async def _resolve(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
+        """Find the workload of an owner in the cache, after a wait, or in the API server."""
+        resolved = self._cluster.find_owner(namespace, owner)
+        if resolved is None and await self._cluster.wait_for_change(owner.uid, OWNER_WAIT_SECONDS):
+            resolved = self._cluster.find_owner(namespace, owner)
+        if resolved is None:
             try:
                 async with asyncio.timeout(FETCH_SECONDS):
-                    found = await self._fetch(namespace, owner)
+                    resolved = await self._fetch(namespace, owner)
             except (ApiError, TransportError, TimeoutError) as error:
-                logger.warning("owner not read", extra={"fields": {"error": repr(error)}})
-        return found
+                log.warning("Cannot read the owner of a pod", error=repr(error))
+        return resolved
 
     async def _fetch(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
         if owner.kind == "StatefulSet":
@@ -162,56 +190,66 @@ class AdmissionHandler:
             if workload is None or workload.uid != owner.uid:
                 return None
             return ResolvedOwner(workload, workload.uid, workload.replicas)
-        made_by = await self._client.get(REPLICASETS, namespace, owner.name)
-        if made_by is None or made_by.uid != owner.uid or made_by.owner is None:
+        replica_set = await self._client.get(REPLICASETS, namespace, owner.name)
+        if replica_set is None or replica_set.uid != owner.uid or replica_set.owner is None:
             return None
-        parent = made_by.owner
+        parent = replica_set.owner
         if (parent.group, parent.kind) != ("apps", "Deployment"):
             return None
         deployment = await self._client.get(DEPLOYMENTS, namespace, parent.name)
         if deployment is None or deployment.uid != parent.uid:
             return None
-        return ResolvedOwner(deployment, made_by.uid, made_by.replicas)
+        return ResolvedOwner(deployment, replica_set.uid, replica_set.replicas)
 
-    def _is_placed(self, pod: PodObject, owner: Owner) -> bool:
-        """A second call for a pod that we have just placed (reinvocation): nothing to add.
+    def _is_placed(self, pod: AdmissionPod, owner: Owner) -> bool:
+        """Whether this is the reinvocation for a pod that was placed a moment before.
 
-        A decision copied from a live pod into a template names a review that is long over.
+        The decision of a live pod that was copied into a pod template has no open reservation.
         """
-        text = (pod.metadata.annotations or {}).get(POD_DECISION)
-        if text is None:
-            return False
-        try:
-            made_by = msgspec.json.decode(text, type=_Decision).id
-        except DECODE_ERRORS:
-            return False
-        return self._reservations.find(owner.uid, made_by) is not None
+        decision = parse_decision((pod.metadata.annotations or {}).get(POD_DECISION))
+        return bool(decision.id) and self._reservations.find(owner.uid, decision.id) is not None
 
-    async def _place(
+    async def _observe(
         self,
         request: AdmissionRequest,
-        pod: PodObject,
         owner: Owner,
-        found: ResolvedOwner,
+        resolved: ResolvedOwner,
         configuration: WorkloadConfiguration,
+    ) -> Observed:
+        """Observe the workload of a new pod, at a time when there is room for the pod.
+
+        While the cache shows as many pods as desired, it is stale: a pod that is gone is still
+        there. Waits up to ``FULL_WAIT_SECONDS`` for changes, which may be about other pods. There
+        is no await after the last observation, so the next request sees the reservation.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + FULL_WAIT_SECONDS
+        while True:
+            observed = self._observer.for_placement(resolved.workload, configuration, owner.uid)
+            room = resolved.owner_replicas - _count_pods(observed, owner, request.name)
+            remaining = deadline - loop.time()
+            if room <= 0 and remaining > 0:
+                await self._cluster.wait_for_change(owner.uid, remaining)
+                resolved = self._cluster.find_owner(request.namespace, owner) or resolved
+            elif request.dry_run or not self._drop_reservations(owner, room - 1):
+                return observed
+
+    def _drop_reservations(self, owner: Owner, others: int) -> bool:
+        """Drop reservations beyond ``others``, the room left for other pods.
+
+        Their pods were rejected after admission: an owner never creates more pods than desired.
+        """
+        excessive = len(self._reservations.of(owner.uid)) > max(0, others)
+        if excessive:
+            self._reservations.trim(owner.uid, others)
+        return excessive
+
+    def _place(
+        self, request: AdmissionRequest, pod: AdmissionPod, owner: Owner, observed: Observed
     ) -> AdmissionDecision:
-        observed = self._look(found.workload, configuration, owner)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(NEWS_WAIT_SECONDS):
-                # What comes first may be about another pod than the one that has gone.
-                while _seen(observed, owner, request.name) >= found.owner_replicas:
-                    await self._cluster.wait_for_change(owner.uid, NEWS_WAIT_SECONDS)
-                    found = self._cluster.find_owner(request.namespace, owner) or found
-                    observed = self._look(found.workload, configuration, owner)
-        # From here to the reservation nothing waits: the next review sees this one's pod.
-        at_most = found.owner_replicas - 1 - _seen(observed, owner, request.name)
-        taken = len(self._reservations.of(owner.uid))
-        if taken > max(0, at_most) and not request.dry_run:
-            self._reservations.trim(owner.uid, at_most)
-            observed = self._look(found.workload, configuration, owner)
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
         classification = self._cluster.settings.classification
-        pinned = classification.pinned_to(admission_review.required_nodes(pod))
+        pinned = classification.pinned_to(pod.node_constraints())
         rule, pin = placement.rule, self._cluster.nodes.pin(placement.node_type)
         if pinned is not NodeType.UNKNOWN:
             placement = dataclasses.replace(placement, node_type=pinned)
@@ -219,12 +257,7 @@ class AdmissionHandler:
         if not request.dry_run:
             self._reserve(request, owner, placement)
         patch = pod_patch(pod, placement, request_uid=request.uid, rule=rule, pin=pin)
-        return AdmissionDecision(str(placement.node_type), tuple(patch))
-
-    def _look(
-        self, workload: Workload, configuration: WorkloadConfiguration, owner: Owner
-    ) -> Observed:
-        return self._observer.for_placement(workload, configuration, owner.uid)
+        return AdmissionDecision(AdmissionResult(placement.node_type), tuple(patch))
 
     def _reserve(self, request: AdmissionRequest, owner: Owner, placement: Placement) -> None:
         self._reservations.add(
@@ -239,23 +272,16 @@ class AdmissionHandler:
         )
 
 
-_KINDS = frozenset({"ReplicaSet", "StatefulSet"})
-
-
-def _not_ours(request: AdmissionRequest) -> str:
-    """Why a review is none of our business whatever the cluster holds; empty if it may be."""
+def _ignored(request: AdmissionRequest) -> AdmissionResult | None:
+    """Return why a request is ignored whatever the state of the cluster; None if it is not."""
     resource = request.resource
     if (resource.group, resource.resource) != ("", "pods") or request.sub_resource:
-        return "not-a-pod"
-    return "" if request.operation == "CREATE" else "not-a-creation"
+        return AdmissionResult.NOT_A_POD
+    return None if request.operation == "CREATE" else AdmissionResult.NOT_A_CREATION
 
 
-class _Decision(msgspec.Struct):
-    id: str = ""
-
-
-def _seen(observed: Observed, owner: Owner, name: str) -> int:
-    """Pods of this owner that hold a slot; not the one about to be replaced under its name."""
+def _count_pods(observed: Observed, owner: Owner, name: str) -> int:
+    """Count the owner's pods that hold a slot, without the pod to be replaced under its name."""
     return sum(
         1
         for replica in observed.active

@@ -1,37 +1,31 @@
-"""Keeps the certificate that all replicas share, and the API server's trust in it.
+"""Rotates the certificate that all instances share, and publishes its authorities.
 
-Who writes the Secret first wins: every write names the resourceVersion that was read, and who
-comes too late adopts what the other wrote. No replica is special, so a certificate is renewed as
-long as one runs, leader or not.
+Every write of the Secret states the resourceVersion that was read, so the first write wins and
+the other instances adopt its result. Any instance may renew the certificate, leader or not.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import logging
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import timedelta
 
 import msgspec
 
+from spotalis import logs
 from spotalis.kube.client import Client, Conflict
 from spotalis.kube.errors import ApiError, error_from
 from spotalis.kube.follow import follow
 from spotalis.kube.store import is_older
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import TransportError
-from spotalis.webhook import rotation_plan
-from spotalis.webhook.issuer import IssueFailed, issue_certificate
-from spotalis.webhook.rotation_plan import (
-    Held,
-    Lifetimes,
-    RotationStep,
-    held,
-    next_check,
-    next_step,
-)
+from spotalis.webhook.certificate_secret import CertificateSecret
+from spotalis.webhook.issuer import IssuedCertificate, IssueFailed, IssueRequest, issue_certificate
+from spotalis.webhook.rotation_plan import Lifetimes, RotationStep, next_check, next_step
 from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
 from spotalis.webhook.webhook_configuration import (
     CONFIGURATIONS,
@@ -39,12 +33,14 @@ from spotalis.webhook.webhook_configuration import (
     inject_ca_bundle,
 )
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 RETRY_SECONDS = 10.0
-"""After a write that was refused or not answered."""
+"""Delay after a failed write."""
 _ATTEMPTS = 10
-"""At the start: as many replicas may come before us, each winning once."""
+"""Attempts at the start: with this many instances, each can win a conflict once."""
+_JITTER = 0.1
+"""Fraction of ``Lifetimes.settling`` over which the instances spread a renewal."""
 
 
 class _Meta(msgspec.Struct, rename="camel"):
@@ -56,248 +52,252 @@ class _Secret(msgspec.Struct):
     data: dict[str, bytes] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationSettings:
+    """Names and lifetimes of the shared certificate."""
+
+    namespace: str
+    """The namespace of the Secret."""
+    secret: str
+    """The name of the Secret; the manifests create it empty."""
+    configuration: str
+    """The name of the MutatingWebhookConfiguration."""
+    dns_names: tuple[str, ...]
+    """The names of the webhook's Service."""
+    ip_addresses: tuple[str, ...] = ()
+    lifetimes: Lifetimes
+
+    @property
+    def names(self) -> str:
+        """All names, in the form in which the Secret stores them."""
+        return ",".join((*self.dns_names, *self.ip_addresses))
+
+
 class CertificateRotator:
-    """One replica's part in keeping the shared certificate."""
+    """Keeps the certificate of one instance, the Secret and the caBundle up to date."""
 
     def __init__(
         self,
         client: Client,
+        settings: RotationSettings,
         *,
-        namespace: str,
-        secret: str,
-        configuration: str,
-        dns_names: tuple[str, ...],
-        ip_addresses: tuple[str, ...] = (),
-        lifetimes: Lifetimes,
         clock: Clock,
         rng: Random,
         on_certificate: Callable[[ServingCertificate], None] = lambda certificate: None,
     ) -> None:
-        """Prepare; nothing is read before :meth:`obtain`.
+        """Prepare; :meth:`obtain` sends the first request.
 
         Args:
-            client: to read and write with.
-            namespace: of the Secret.
-            secret: its name; the manifests create it empty.
-            configuration: name of the MutatingWebhookConfiguration.
-            dns_names: of the webhook's Service.
-            ip_addresses: for callers that use an address.
-            lifetimes: of what is made.
-            clock: the wall clock counts.
-            rng: jitter, so that replicas do not all renew at once.
-            on_certificate: told of each certificate that is shown from now on.
+            client: for the API server.
+            settings: names and lifetimes.
+            clock: provides the wall-clock time.
+            rng: for the jitter that keeps instances from renewing at the same time.
+            on_certificate: called with every certificate that comes into use.
         """
         self._client = client
-        self._collection = f"/api/v1/namespaces/{namespace}/secrets"
-        self._secret = secret
-        self._configuration = configuration
-        self._dns_names = dns_names
-        self._ip_addresses = ip_addresses
-        self._names = ",".join((*dns_names, *ip_addresses))
-        self._lifetimes = lifetimes
+        self._settings = settings
+        self._collection = f"/api/v1/namespaces/{settings.namespace}/secrets"
         self._clock = clock
-        self._dice = rng
+        self._rng = rng
         self._on_certificate = on_certificate
-        self._held = Held()
+        self._content = CertificateSecret()
         self._secret_body = b""
-        """As last read: what the manifests own of it is written back as it was."""
+        """The Secret as last read; a write keeps every field but ``data``."""
         self._version = ""
         self._published = b""
-        """The bundle that the API server has been told to trust, as far as we know."""
-        self._news = asyncio.Event()
+        """The caBundle in the webhook configuration, as far as known."""
+        self._changed = asyncio.Event()
         self._serving: ServingCertificate | None = None
 
     async def obtain(self, client_ca: bytes = b"") -> ServingCertificate:
-        """The shared certificate, made by us if nobody was before us.
+        """Return the shared certificate; issues it if the Secret does not hold one.
+
+        Args:
+            client_ca: see :class:`ServingCertificate`.
 
         Raises:
-            ApiError: no such Secret, or not allowed.
-            TransportError: no answer.
-            IssueFailed: none could be made.
+            ApiError: the Secret does not exist, or access is forbidden.
+            TransportError: the API server did not respond.
+            IssueFailed: no certificate could be issued.
         """
         for _ in range(_ATTEMPTS):
             await self._read()
-            change = self._next_change()
-            if self._held.certificate is not None and not change.certificate:
+            step = self._next_step()
+            if self._content.certificate is not None and not step.certificate:
                 break
             try:
-                await self._carry_out(change)
-            except Conflict:
-                continue
-            if self._held.certificate is not None:
+                await self._carry_out(step)
                 break
-        else:
-            raise IssueFailed(f"secret {self._secret} changes faster than it can be written")
-        self._serving = ServingCertificate(
-            self._held.cert_pem,
-            self._held.key_pem,
-            peer_ca=self._held.bundle,
-            client_ca=client_ca,
-        )
+            except Conflict:
+                pass  # another instance was first; read what it wrote
+        key_pair = self._content.key_pair
+        if key_pair is None:
+            secret = self._settings.secret
+            raise IssueFailed(f"secret {secret} changes faster than it can be written")
+        self._serving = ServingCertificate(key_pair, client_ca=client_ca)
         self._on_certificate(self._serving)
         return self._serving
 
     async def run(self) -> None:
-        """Follow the Secret, renew what comes due, keep caBundle written; until cancelled."""
+        """Watch the Secret and the caBundle, and renew certificates, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_secret(), name="certificate secret")
-            group.create_task(self._follow_configuration(), name="webhook configuration")
+            group.create_task(self._watch_secret(), name="certificate secret")
+            group.create_task(self._watch_configuration(), name="webhook configuration")
             group.create_task(self._renew(), name="certificate renewal")
 
-    async def _follow_secret(self) -> None:
-        """Adopt whatever another replica has written."""
-        versions = follow(
-            self._client, self._collection, self._secret, clock=self._clock, rng=self._dice
-        )
+    async def _watch_secret(self) -> None:
+        """Adopt what other instances write."""
+        name = self._settings.secret
+        versions = follow(self._client, self._collection, name, clock=self._clock, rng=self._rng)
         async with aclosing(versions):
             async for version in versions:
                 if version is None:
-                    logger.warning("secret missing", extra={"fields": {"secret": self._secret}})
+                    log.warning("Secret not found", secret=name)
                 elif self._take(version):
-                    self._show()
-                    self._news.set()
+                    self._serve_content()
+                    self._changed.set()
 
-    async def _follow_configuration(self) -> None:
-        """Write caBundle whenever the configuration appears, or somebody takes it out."""
-        versions = follow(
-            self._client, CONFIGURATIONS, self._configuration, clock=self._clock, rng=self._dice
-        )
-        said = False
+    async def _watch_configuration(self) -> None:
+        """Have the caBundle written when it is missing or differs."""
+        name = self._settings.configuration
+        versions = follow(self._client, CONFIGURATIONS, name, clock=self._clock, rng=self._rng)
+        was_missing = False
         async with aclosing(versions):
             async for version in versions:
-                if version is None and not said:
-                    fields = {"configuration": self._configuration}
-                    logger.warning("webhook configuration not found", extra={"fields": fields})
-                said = version is None
-                if version is None or ca_bundle_differs(version, self._held.bundle):
+                if version is None and not was_missing:
+                    log.warning("Webhook configuration not found", configuration=name)
+                was_missing = version is None
+                if version is None or ca_bundle_differs(version, self._content.bundle):
                     self._published = b""
-                    self._news.set()
+                    self._changed.set()
                 else:
-                    self._published = self._held.bundle
+                    self._published = self._content.bundle
 
     async def _renew(self) -> None:
+        lifetimes = self._settings.lifetimes
         while True:
-            self._news.clear()
-            wait = next_check(self._held, self._clock.now(), lifetimes=self._lifetimes)
+            self._changed.clear()
+            wait = next_check(self._content, self._clock.now(), lifetimes=lifetimes)
             try:
                 await self._publish()
-                if change := self._next_change():
-                    # Whoever is first spares the others the work.
-                    await asyncio.sleep(self._dice.random() * _JITTER * self._settling_seconds())
-                    if change := self._next_change():
-                        await self._carry_out(change)
-                        self._show()
+                if self._next_step():
+                    # The first instance to wake up spares the others the work.
+                    jitter = self._rng.random() * _JITTER * lifetimes.settling.total_seconds()
+                    await asyncio.sleep(jitter)
+                    if step := self._next_step():
+                        await self._carry_out(step)
+                        self._serve_content()
                         continue
             except Conflict:
-                wait = timedelta(seconds=RETRY_SECONDS)  # another was first: a watch shows it
+                wait = timedelta(seconds=RETRY_SECONDS)  # the watch delivers the other write
             except (ApiError, TransportError, IssueFailed) as error:
-                logger.warning("certificate not kept", extra={"fields": {"error": str(error)}})
+                log.warning("Certificate rotation failed; retrying", error=str(error))
                 wait = min(wait, timedelta(seconds=RETRY_SECONDS))
             try:
                 async with asyncio.timeout(wait.total_seconds()):
-                    await self._news.wait()
+                    await self._changed.wait()
             except TimeoutError:
-                pass  # something may be due
+                pass  # a step may be due
 
-    def _settling_seconds(self) -> float:
-        return self._lifetimes.settling.total_seconds()
-
-    def _next_change(self) -> RotationStep:
+    def _next_step(self) -> RotationStep:
         return next_step(
-            self._held,
+            self._content,
             self._clock.now(),
-            published=self._published == self._held.bundle,
-            names=self._names,
-            lifetimes=self._lifetimes,
+            published=self._published == self._content.bundle,
+            names=self._settings.names,
+            lifetimes=self._settings.lifetimes,
         )
 
     async def _publish(self) -> None:
-        bundle = self._held.bundle
-        if not bundle or self._published == bundle:
+        bundle = self._content.bundle
+        if bundle and self._published != bundle:
+            # Without a configuration there is no API server to wait for.
+            await inject_ca_bundle(self._client, self._clock, self._settings.configuration, bundle)
+            self._published = bundle
+
+    def _serve_content(self) -> None:
+        """Serve with the certificate in the Secret, if there is a usable one."""
+        key_pair = self._content.key_pair
+        if self._serving is None or key_pair is None:
             return
-        # Where there is no configuration there is nobody to wait for.
-        await inject_ca_bundle(self._client, self._clock, self._configuration, bundle)
-        self._published = bundle
+        try:
+            self._serving.replace(key_pair)
+        except CertificateMismatch as error:
+            log.warning("Cannot use the certificate in the Secret", error=str(error))
+            return
+        self._on_certificate(self._serving)
+
+    async def _carry_out(self, step: RotationStep) -> None:
+        """Issue what the step requires and write the Secret.
+
+        Raises:
+            Conflict: another instance wrote the Secret first.
+        """
+        content = self._content
+        body = self._secret_body  # any change from here on makes the write conflict
+        kept = tuple(pair for pair in content.authorities if pair[1].subject not in step.drop)
+        content = dataclasses.replace(content, authorities=kept)
+        if step.authority or step.certificate:
+            issued = await self._issue(new_authority=step.authority)
+            if step.authority:
+                content = dataclasses.replace(
+                    content,
+                    authorities=(*kept, (issued.ca_pem, issued.ca_info)),
+                    authority_key=issued.ca_key_pem,
+                )
+            if step.certificate:
+                content = dataclasses.replace(
+                    content,
+                    certificate=(issued.cert_pem, issued.info),
+                    key_pem=issued.key_pem,
+                    names=self._settings.names,
+                )
+        await self._write(content, body)
+        log.info(
+            "Updated certificate secret",
+            authority="added" if step.authority else "kept",
+            dropped=len(step.drop),
+            certificate="renewed" if step.certificate else "kept",
+        )
+
+    async def _issue(self, *, new_authority: bool) -> IssuedCertificate:
+        content, settings = self._content, self._settings
+        return await issue_certificate(
+            IssueRequest(
+                dns_names=settings.dns_names,
+                ip_addresses=settings.ip_addresses,
+                now=self._clock.now(),
+                valid_for=settings.lifetimes.certificate,
+                ca_valid_for=settings.lifetimes.authority,
+                ca_pem=b"" if new_authority else content.authorities[-1][0],
+                ca_key_pem=b"" if new_authority else content.authority_key,
+            )
+        )
 
     async def _read(self) -> None:
-        answer = await self._client.raw("GET", f"{self._collection}/{self._secret}")
+        answer = await self._client.raw("GET", f"{self._collection}/{self._settings.secret}")
+        if answer.status >= 300:
+            raise error_from(answer, self._clock.now())
+        self._take(answer.body)
+
+    async def _write(self, content: CertificateSecret, body: bytes) -> None:
+        secret: dict[str, object] = msgspec.json.decode(body)  # includes its resourceVersion
+        secret["data"] = {
+            key: base64.b64encode(value).decode() for key, value in content.to_data().items()
+        }
+        path = f"{self._collection}/{self._settings.secret}"
+        answer = await self._client.raw("PUT", path, secret)
         if answer.status >= 300:
             raise error_from(answer, self._clock.now())
         self._take(answer.body)
 
     def _take(self, body: bytes) -> bool:
-        """Note what the Secret holds; whether that is news."""
+        """Adopt a version of the Secret; returns whether it is newer than the current one."""
         secret = msgspec.json.decode(body, type=_Secret)
         version = secret.metadata.resource_version
         if version == self._version or is_older(version, self._version):
             return False
         self._version = version
         self._secret_body = body
-        self._held = held(secret.data or {})
+        self._content = CertificateSecret.from_data(secret.data or {})
         return True
-
-    def _show(self) -> None:
-        """Serve with what the Secret holds; a pair that does not match never gets here."""
-        if self._serving is None or self._held.certificate is None:
-            return
-        try:
-            self._serving.replace(self._held.cert_pem, self._held.key_pem, self._held.bundle)
-        except CertificateMismatch as error:
-            logger.warning("certificate unusable", extra={"fields": {"error": str(error)}})
-            return
-        self._on_certificate(self._serving)
-
-    async def _carry_out(self, change: RotationStep) -> None:
-        """Write the Secret as :func:`next_step` wants it.
-
-        Raises:
-            Conflict: another replica was first.
-        """
-        now, has = self._clock.now(), self._held
-        read = self._secret_body  # what comes meanwhile makes this write too late
-        signing = None
-        if not change.authority:
-            signing = (has.authorities[-1][0], has.authority_key)
-        bundle = b"".join(pem for pem, found in has.authorities if found.subject not in change.drop)
-        data: dict[str, bytes] = {
-            rotation_plan.BUNDLE: bundle,
-            rotation_plan.AUTHORITY_KEY: has.authority_key,
-            rotation_plan.CERTIFICATE: has.cert_pem,
-            rotation_plan.KEY: has.key_pem,
-            rotation_plan.NAMES: has.names.encode(),
-        }
-        if change.authority or change.certificate:
-            made = await issue_certificate(
-                self._dns_names,
-                self._ip_addresses,
-                valid_for=self._lifetimes.certificate,
-                ca_valid_for=self._lifetimes.authority,
-                now=now,
-                authority=signing,
-            )
-            if change.authority:
-                data[rotation_plan.BUNDLE] = bundle + made.ca_pem
-                data[rotation_plan.AUTHORITY_KEY] = made.ca_key_pem
-            if change.certificate:
-                data[rotation_plan.CERTIFICATE] = made.cert_pem
-                data[rotation_plan.KEY] = made.key_pem
-                data[rotation_plan.NAMES] = self._names.encode()
-        await self._write(data, read)
-        fields = {
-            "authority": "added" if change.authority else "kept",
-            "dropped": len(change.drop),
-            "certificate": "renewed" if change.certificate else "kept",
-        }
-        logger.info("certificate secret written", extra={"fields": fields})
-
-    async def _write(self, data: Mapping[str, bytes], read: bytes) -> None:
-        body: dict[str, object] = msgspec.json.decode(read)  # names its resourceVersion
-        body["data"] = {key: base64.b64encode(value).decode() for key, value in data.items()}
-        path = f"{self._collection}/{self._secret}"
-        answer = await self._client.raw("PUT", path, body)
-        if answer.status >= 300:
-            raise error_from(answer, self._clock.now())
-        self._take(answer.body)
-
-
-_JITTER = 0.1

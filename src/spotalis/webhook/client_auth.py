@@ -1,7 +1,7 @@
-"""Who is on the other end: decided from the certificate that a caller has shown, if any.
+"""Decides which client may use which path of the webhook, by its client certificate.
 
-The handshake has verified it by then: a certificate that no trusted authority vouches for never
-gets here. What is left to tell apart is whose it is.
+The TLS handshake has verified the certificate: it fails for a certificate that no trusted
+authority signed. What remains is to decide whose certificate it is.
 """
 
 from __future__ import annotations
@@ -11,34 +11,36 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 Name: TypeAlias = tuple[tuple[tuple[str, str], ...], ...]
-"""A distinguished name as :mod:`ssl` writes it."""
+"""A distinguished name in the form of :mod:`ssl`."""
 PeerCertificate: TypeAlias = Mapping[str, Any]
-"""As ``SSLObject.getpeercert`` tells it."""
+"""The result of ``SSLObject.getpeercert``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAuth:
-    """Whom the two paths of the webhook are for."""
+    """The identities that clients must prove."""
 
     peer_name: str
-    """What stands as a DNS name in every replica's certificate."""
+    """The DNS name in the certificate of every instance."""
     api_server_name: str = ""
-    """Common name that ``/mutate`` insists on; empty: anybody may ask (behaviour.md 4)."""
+    """The common name that clients of ``/mutate`` must have; empty to accept every client."""
 
-    def is_peer(self, shown: PeerCertificate | None, authorities: frozenset[Name]) -> bool:
-        """Whether one of us asks: vouched for by one of *our* authorities, and in our name.
+    def is_peer(self, presented: PeerCertificate | None, peer_ca_names: frozenset[Name]) -> bool:
+        """Whether the client is another instance.
 
-        An authority for the API server's certificate may be trusted beside ours, and may have
-        made many more.
+        The issuer must be one of the instances' own authorities: an authority that is trusted for
+        the API server's certificate may have signed many others.
         """
-        if not shown or shown.get("issuer") not in authorities:
+        if not presented or presented.get("issuer") not in peer_ca_names:
             return False
-        return ("DNS", self.peer_name) in shown.get("subjectAltName", ())
+        return ("DNS", self.peer_name) in presented.get("subjectAltName", ())
 
-    def is_api_server(self, shown: PeerCertificate | None, authorities: frozenset[Name]) -> bool:
-        """Whether the API server asks, as far as we have been told to look."""
+    def is_api_server(
+        self, presented: PeerCertificate | None, peer_ca_names: frozenset[Name]
+    ) -> bool:
+        """Whether the client is the API server; always true without ``api_server_name``."""
         if not self.api_server_name:
             return True
-        if not shown or shown.get("issuer") in authorities:
+        if not presented or presented.get("issuer") in peer_ca_names:
             return False
-        return (("commonName", self.api_server_name),) in shown.get("subject", ())
+        return (("commonName", self.api_server_name),) in presented.get("subject", ())

@@ -1,238 +1,259 @@
-"""ClientAuth' connections: how many, for how long, and which one goes when they are too many.
+"""Limits the number and the idle time of client connections.
 
-aiohttp bounds what one connection may cost, but neither their number, nor the time until the
-first request, nor handshakes. asyncio takes 256 kB for the read buffer of each TLS connection,
-so the number is what bounds the memory.
+aiohttp limits the memory of one connection, but not the number of connections, the time until the
+first request, or the number of handshakes. asyncio allocates 256 kB for the read buffer of each TLS
+connection, so the number of connections determines the memory.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import ssl
 from collections.abc import Callable
 
 from aiohttp import web
 
+from spotalis import logs
 from spotalis.model.errors import PortInUse
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 KEEP_ALIVE_SECONDS = 600.0
-"""Well above the 90 s after which Go's client, thus the API server, closes idle connections: Go
-does not repeat a POST that races with our closing, and that review would fail (stack.md 7.7)."""
+"""Well above the 90 s after which Go's HTTP client, and thus the API server, closes idle
+connections: Go does not repeat a POST on a connection that the server closes at the same time."""
 
 _BACKLOG = 1024
-"""Connections that the system holds for us while we are full: a burst waits there."""
+"""Connections that the system queues while the limit is reached, as in a burst."""
 _IDLE_SECONDS = 1.0
-"""A known caller's connection idle for less is about to be used again, and is never dropped."""
-_STRANGER_SECONDS = 0.25
-"""The same for a caller without an answer yet: the API server sends its review, head and body,
+"""A connection of a known client that is idle for less is likely to be used again and is kept."""
+_UNKNOWN_IDLE_SECONDS = 0.25
+"""The same for a client without a response yet: the API server sends its request, head and body,
 as soon as it is connected."""
-_FULL_POLL_SECONDS = 0.02
-_TURNS = 4
-"""Of the loop, from bytes that have arrived to a review that has begun."""
+_POLL_SECONDS = 0.02
+_READ_TURNS = 4
+"""Iterations of the event loop from the arrival of bytes to the start of their request."""
 _TLS_SHUTDOWN_SECONDS = 2.0
 _LINGERING_SECONDS = 2.0
-"""How long the rest of a refused body is read and thrown away, so that the caller sees why."""
-_HEADERS = 32
+"""Time for which the rest of a rejected body is read and discarded, so that the client receives
+the response."""
+_MAX_HEADERS = 32
 _REQUEST_LINE_BYTES = 1024
 _READ_BUFFER_BYTES = 64 * 1024
 
 
-def let_go(error: BaseException) -> None:
-    """Forget where an error arose: the frames there hold the connection, with 256 kB of buffers.
+def drop_traceback(error: BaseException) -> None:
+    """Remove the frames from an error: they reference the connection with its 256 kB of buffers.
 
-    asyncio and aiohttp keep errors in objects which these frames hold in turn. That is a cycle, and
-    the collector may find it minutes later: hundreds of hostile callers' connections were in
-    memory, although 128 may be open (measured).
+    asyncio and aiohttp store errors in objects that these frames reference in turn. The garbage
+    collector may find such a cycle minutes later: hundreds of connections of hostile clients were
+    in memory at a limit of 128 (measured).
     """
     error.__traceback__ = error.__context__ = None
 
 
 class Connection(web.RequestHandler):
-    """One connection; asyncio makes it, aiohttp reads HTTP from it."""
+    """A connection; asyncio creates it, and aiohttp parses HTTP from it."""
 
-    __slots__ = ("_connections", "_silence", "answering", "asked", "busy", "known", "since")
+    __slots__ = (
+        "_first_request_timer",
+        "_listener",
+        "has_request",
+        "is_answering",
+        "is_busy",
+        "is_known",
+        "since",
+    )
 
-    def __init__(self, server: web.Server, connections: Connections) -> None:
+    def __init__(self, server: web.Server, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             server,
             loop=loop,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
-            access_log=None,  # type: ignore[arg-type]  # aiohttp's own runner passes it as well
+            access_log=None,  # type: ignore[arg-type]  # as aiohttp's own runner does
             max_line_size=_REQUEST_LINE_BYTES,
-            max_headers=_HEADERS,
+            max_headers=_MAX_HEADERS,
             lingering_time=_LINGERING_SECONDS,
             read_bufsize=_READ_BUFFER_BYTES,
-            auto_decompress=False,  # a compressed body is refused, never unpacked
+            auto_decompress=False,  # compressed bodies are rejected
         )
-        self._connections = connections
-        self._silence: asyncio.TimerHandle | None = None
-        self.asked = False
-        self.busy = False
-        self.answering = False
-        self.known = False
+        self._listener = listener
+        self._first_request_timer: asyncio.TimerHandle | None = None
+        self.has_request = False
+        """The head of a request has arrived at least once."""
+        self.is_busy = False
+        """The head of a request has arrived and the response is not complete."""
+        self.is_answering = False
+        """The whole request has arrived: any delay from here on is the server's."""
+        self.is_known = False
+        """A request of this client was answered."""
         self.since = loop.time()
+        """When the client's current delay began."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102  # asyncio's
         super().connection_made(transport)
         if (limit := getattr(transport, "set_read_buffer_limits", None)) is not None:
-            limit(high=_READ_BUFFER_BYTES)  # of what is still encrypted: asyncio would take 256 kB
-        self._silence = self._connections.joined(self)
+            limit(high=_READ_BUFFER_BYTES)  # for encrypted data; asyncio's default is 256 kB
+        self._first_request_timer = self._listener.on_connected(self)
 
     def data_received(self, data: bytes) -> None:  # noqa: D102  # asyncio's
         super().data_received(data)
         for message, _ in self._messages:
             if (error := getattr(message, "exc", None)) is not None:  # it could not be parsed
-                let_go(error)
+                drop_traceback(error)
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102  # asyncio's
-        if self._silence is not None:
-            self._silence.cancel()
-        self._connections.left(self)
+        if self._first_request_timer is not None:
+            self._first_request_timer.cancel()
+        self._listener.on_disconnected(self)
         super().connection_lost(exc)
 
-    def handle_error(  # noqa: D102  # aiohttp's, called for what it cannot parse
+    def handle_error(  # noqa: D102  # aiohttp's, called for invalid HTTP
         self,
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        return self._connections.malformed(status)
+        return self._listener.on_malformed()
 
-    def began(self) -> None:
-        """The head of a request is in."""
-        self.asked = self.busy = True
-        self.since = self._loop.time()
+    def begin_request(self) -> None:
+        """Record that the head of a request has arrived."""
+        self.has_request = self.is_busy = True
+        self.since = asyncio.get_running_loop().time()
 
-    def answers(self) -> None:
-        """The whole request is in: from here on it is we who take the time."""
-        self.answering = True
+    def begin_answer(self) -> None:
+        """Record that the whole request has arrived."""
+        self.is_answering = True
 
-    def ended(self) -> None:
-        """The request was answered, well or not; the connection waits for the next."""
-        self.known = self.known or self.answering
-        self.busy = self.answering = False
-        self.since = self._loop.time()
+    def end_request(self) -> None:
+        """Record that the request was answered, with success or an error."""
+        self.is_known = self.is_known or self.is_answering
+        self.is_busy = self.is_answering = False
+        self.since = asyncio.get_running_loop().time()
 
-    def may_go(self, now: float) -> bool:
-        """Whether its caller has kept us waiting, for a request or for the rest of one."""
-        patience = _IDLE_SECONDS if self.known else _STRANGER_SECONDS
-        return not self.answering and now - self.since >= patience
+    def can_drop(self, now: float) -> bool:
+        """Whether the client delays its request, or the rest of it, for too long."""
+        patience = _IDLE_SECONDS if self.is_known else _UNKNOWN_IDLE_SECONDS
+        return not self.is_answering and now - self.since >= patience
 
-    def drop_if_silent(self) -> None:
-        """End a connection that never sent a whole request head."""
-        if not self.asked and self.transport is not None:
+    def abort(self) -> None:
+        """Close the connection at once; a TLS shutdown may take seconds."""
+        if self.transport is not None:
             self.transport.abort()
 
 
-class Connections:
-    """Accepts callers, at most ``most`` at a time, those in the handshake included.
+class Listener:
+    """Accepts at most ``max_connections``, handshakes included.
 
-    When full, the connection whose caller has kept us waiting longest makes room, those first
-    that never got an answer; while there is none, new ones wait in the system's backlog.
+    At the limit, a new client replaces the connection with the longest delay by its client;
+    connections without any response are replaced first. Until there is one, new connections wait
+    in the system's backlog.
     """
 
     def __init__(
         self,
         server: web.Server,
         *,
-        malformed: Callable[[int], web.Response],
-        most: int,
+        on_malformed: Callable[[], web.Response],
+        max_connections: int,
         first_request_seconds: float,
     ) -> None:
-        self.malformed = malformed
+        self.on_malformed = on_malformed
         self._server = server
-        self._most = most
+        self._max_connections = max_connections
         self._first_request_seconds = first_request_seconds
         self._open: set[Connection] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
-        self._departure = asyncio.Event()
-        self._listener: socket.socket | None = None
+        self._disconnected = asyncio.Event()
+        self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         return len(self._open) + len(self._handshakes)
 
     def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        """Start accepting; returns the port, which 0 leaves to the system.
+        """Start accepting and return the port.
 
         Raises:
-            PortInUse: somebody else listens there.
-            OSError: the address is not ours, or the port is privileged.
+            PortInUse: another process listens on the port.
+            OSError: the address is not local, or the port is privileged.
         """
-        self._listener = _bind(host, port)
+        self._socket = _bind(host, port)
         self._accepting = asyncio.create_task(
-            self._accept(self._listener, context), name="webhook-accept"
+            self._accept(self._socket, context), name="webhook-accept"
         )
-        return int(self._listener.getsockname()[1])
+        return int(self._socket.getsockname()[1])
 
-    async def close_listener(self) -> None:
-        """Accept nobody any more; those connected stay."""
-        await asyncio.sleep(0)  # handshakes begun in this turn must own their sockets first
+    async def close(self) -> None:
+        """Stop accepting; keeps open connections."""
+        await asyncio.sleep(0)  # handshakes that just began must own their sockets first
         tasks = [*self._handshakes, *filter(None, [self._accepting])]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._listener is not None:
-            self._listener.close()
+        if self._socket is not None:
+            self._socket.close()
 
     def close_idle(self) -> None:
-        """End every connection with no request under way."""
+        """Close every connection without a request."""
         for connection in list(self._open):
-            if not connection.busy:
+            if not connection.is_busy:
                 connection.force_close()
 
-    def joined(self, connection: Connection) -> asyncio.TimerHandle:
-        """A handshake is over; the first request must follow soon."""
+    def on_connected(self, connection: Connection) -> asyncio.TimerHandle:
+        """Count a connection after its handshake; returns the timer for its first request."""
         self._open.add(connection)
+
+        def drop_without_request() -> None:
+            if not connection.has_request:
+                connection.abort()
+
         return asyncio.get_running_loop().call_later(
-            self._first_request_seconds, connection.drop_if_silent
+            self._first_request_seconds, drop_without_request
         )
 
-    def left(self, connection: Connection) -> None:
-        """The connection is closed."""
+    def on_disconnected(self, connection: Connection) -> None:
+        """Stop counting a connection."""
         self._open.discard(connection)
-        self._departure.set()
+        self._disconnected.set()
 
     async def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         while True:
             try:
                 accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
-            except OSError as error:  # out of file descriptors, or the caller is gone already
-                logger.warning("no connection accepted", extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(_FULL_POLL_SECONDS)
+            except OSError as error:  # out of file descriptors, or the client disconnected
+                log.warning("Cannot accept connection", error=str(error))
+                await asyncio.sleep(_POLL_SECONDS)
                 continue
             try:
-                await self._room()
+                await self._make_room()
             except asyncio.CancelledError:
                 accepted.close()
                 raise
-            handshake = asyncio.create_task(self._admit(accepted, context))
+            handshake = asyncio.create_task(self._handshake(accepted, context))
             self._handshakes.add(handshake)
             handshake.add_done_callback(self._handshakes.discard)
 
-    async def _room(self) -> None:
-        """Wait until there is room for one more, made if it must be."""
-        while len(self) >= self._most:
-            if (idle := self._idlest()) is not None:
-                if await self._is_silent(idle):
-                    self._drop(idle)
+    async def _make_room(self) -> None:
+        """Wait until one more connection is allowed; drops a connection if possible."""
+        while len(self) >= self._max_connections:
+            if (slowest := self._find_slowest()) is not None:
+                if await self._is_still_slow(slowest):
+                    slowest.abort()
+                    self._open.discard(slowest)
                 continue
-            self._departure.clear()
+            self._disconnected.clear()
             try:
-                async with asyncio.timeout(_FULL_POLL_SECONDS):
-                    await self._departure.wait()
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._disconnected.wait()
             except TimeoutError:
-                pass  # perhaps one has been idle for long enough by now
+                pass  # a connection may be idle for long enough now
 
-    async def _admit(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+    async def _handshake(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: Connection(self._server, self),
@@ -241,28 +262,25 @@ class Connections:
                 ssl_handshake_timeout=self._first_request_seconds if context else None,
                 ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS if context else None,
             )
-        except OSError as error:  # no TLS or too old a one, too slow, gone: the caller's affair
-            logger.debug("handshake failed", extra={"fields": {"error": str(error)}})
-            let_go(error)
+        except OSError as error:  # not TLS, too old a version, too slow, or disconnected
+            log.debug("TLS handshake failed", error=str(error))
+            drop_traceback(error)
 
-    def _idlest(self) -> Connection | None:
-        """Who has kept us waiting longest; None if nobody has for long enough."""
+    def _find_slowest(self) -> Connection | None:
+        """Find the connection to drop first; None if none can be dropped."""
         now = asyncio.get_running_loop().time()
-        idle = [connection for connection in self._open if connection.may_go(now)]
-        return min(idle, key=lambda c: (c.known, c.since), default=None)
+        candidates = [connection for connection in self._open if connection.can_drop(now)]
+        return min(candidates, key=lambda c: (c.is_known, c.since), default=None)
 
-    async def _is_silent(self, connection: Connection) -> bool:
-        """Whether it is still to go once all that has arrived is read: it may be we who were slow,
-        and its request has been waiting for us."""
-        for _ in range(_TURNS):
+    async def _is_still_slow(self, connection: Connection) -> bool:
+        """Whether to drop a connection after reading everything that has arrived.
+
+        Its request may have arrived while the event loop was busy.
+        """
+        for _ in range(_READ_TURNS):
             await asyncio.sleep(0)
-        return connection in self._open and connection.may_go(asyncio.get_running_loop().time())
-
-    def _drop(self, connection: Connection) -> None:
-        """End it; abort, as a polite close may take long."""
-        if connection.transport is not None:
-            connection.transport.abort()
-        self._open.discard(connection)
+        now = asyncio.get_running_loop().time()
+        return connection in self._open and connection.can_drop(now)
 
 
 def _bind(host: str, port: int) -> socket.socket:

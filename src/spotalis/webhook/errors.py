@@ -1,21 +1,60 @@
-"""Why a request gets no review: each error has a status, a code and words."""
+"""Reasons for rejecting a request: each has a code, which determines the HTTP status."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """The codes in the JSON error body."""
+
+    INVALID_REQUEST = "INVALID_REQUEST"
+    CALLER_GONE = "CALLER_GONE"
+    """Only counted in metrics: the client disconnected."""
+    FORBIDDEN = "FORBIDDEN"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    NOT_THE_LEADER = "NOT_THE_LEADER"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+    OVERLOADED = "OVERLOADED"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return _STATUS[self]
+
+
+_STATUS = {
+    ErrorCode.INVALID_REQUEST: 400,
+    ErrorCode.CALLER_GONE: 400,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.REQUEST_TIMEOUT: 408,
+    ErrorCode.PAYLOAD_TOO_LARGE: 413,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.NOT_THE_LEADER: 421,
+    ErrorCode.INTERNAL_ERROR: 500,
+    ErrorCode.OVERLOADED: 503,
+    ErrorCode.DEADLINE_EXCEEDED: 504,
+}
 
 
 class RequestRejected(Exception):
-    """The request is answered with an HTTP error and the error JSON.
+    """The request is answered with an HTTP error and the JSON error body.
 
-    ``close`` says whether the connection ends with the answer, which it must where the rest of
-    the request is not going to be read.
+    ``close`` closes the connection after the response, which is necessary if the rest of the
+    request is not read.
     """
 
     def __init__(
         self,
-        status: int,
-        code: str,
+        code: ErrorCode,
         message: str,
         *,
         details: Mapping[str, object] | None = None,
@@ -23,7 +62,6 @@ class RequestRejected(Exception):
         close: bool = False,
     ) -> None:
         super().__init__(message)
-        self.status = status
         self.code = code
         self.message = message
         self.details = details or {}
@@ -32,17 +70,14 @@ class RequestRejected(Exception):
 
 
 class InvalidAdmissionReview(RequestRejected):
-    """The body is no AdmissionReview that can be answered: HTTP 400.
-
-    Raised by whoever reads the body (the ``Answer`` of :class:`spotalis.webhook.server`).
-    """
+    """The body is not a valid AdmissionReview."""
 
     def __init__(self, message: str, details: Mapping[str, object] | None = None) -> None:
-        super().__init__(400, "INVALID_REQUEST", message, details=details)
+        super().__init__(ErrorCode.INVALID_REQUEST, message, details=details)
 
 
 class NotLeader(RequestRejected):
-    """Another replica takes us for the leader, and we are not: HTTP 421."""
+    """Another instance forwarded a request, but this instance does not lead."""
 
     def __init__(self) -> None:
-        super().__init__(421, "NOT_THE_LEADER", "this replica does not lead")
+        super().__init__(ErrorCode.NOT_THE_LEADER, "this instance is not the leader")

@@ -1,15 +1,15 @@
-"""One sequencer per cluster: a standby sends the reviews it gets to the leader (behaviour.md 4).
+"""Forwards admission requests from standby instances to the leader.
 
-A burst is exact because one replica decides about all pods of a workload, each decision seeing
-the reservations before it. The leader says in an annotation of the Lease where it can be asked.
-A standby whose question is not answered in time decides from its own cache: a pod placed with a
-bounded error, which the controller repairs, is better than one placed by nobody.
+One instance decides about all pods of a workload, and each decision sees the reservations of the
+previous ones, so that a burst of pods is split exactly. The leader publishes its address in an
+annotation of the Lease. A standby that gets no response in time decides from its own cache: a pod
+placed with a bounded error, which the controller repairs, is better than a pod that is not placed.
 
-A replica that does not lead refuses (421), also if it led a moment ago. It might have more
-reservations than whoever asks; but who has lost the lead has mostly lost the API server first,
-and its cache with it, while the one that asks has a cache that is alive. A leader that shuts down
-in order gives up the lead only after its last review. What is refused is not sent on to yet
-another replica, so no review can go round in circles.
+An instance that does not lead rejects forwarded requests (421), even if it led a moment before. It
+may hold more reservations than the sender, but an instance that lost leadership has usually lost
+the API server first, so that its cache is stale. A leader that shuts down in order releases the
+Lease only after its last admission request. The sender never forwards a rejected request again, so
+requests cannot loop.
 """
 
 from __future__ import annotations
@@ -26,51 +26,54 @@ from spotalis.model.environment import Clock
 
 FORWARD_PATH = "/forward"
 PATIENCE_SECONDS = 0.3
-"""A leader that answers nobody for so long is not waited for."""
-LONGEST_SECONDS = 1.0
-"""For one answer of a leader that goes on answering others: in a burst the line is long, and who
-leaves it spoils the split. The API server waits 2 s for our answer."""
-REST_SECONDS = 5.0
-"""A leader that did not answer is not asked again for so long."""
+"""Timeout since the last response of the leader."""
+MAX_SECONDS = 1.0
+"""Timeout of one request while the leader answers others. In a burst the queue at the leader is
+long, and a decision made elsewhere makes the split inexact. The API server waits 2 s in all."""
+BACKOFF_SECONDS = 5.0
+"""Time without requests to a leader that did not answer."""
 _TICK = 0.001
-"""Timers are not finer: what is left of one is no reason to wait once more."""
-_CONNECTIONS = 4
-"""To the leader, which answers in about a millisecond: more would only be more handshakes, 4 ms
-each, at the beginning of a burst."""
+"""Timers are not more precise: a shorter remainder is not worth another wait."""
+_MAX_CONNECTIONS = 4
+"""To the leader, which answers in about 1 ms; more would only cost more handshakes of 4 ms at the
+beginning of a burst."""
 
 
 class ForwardResult(StrEnum):
-    """How a review came to its decision: a label of ``spotalis_webhook_forwarded_total``."""
+    """Who decided an admission request, and why: a label of ``spotalis_webhook_forwarded_total``.
 
-    LED = "led"
-    """Decided here, by the leader."""
+    All but ``FORWARDED`` were decided by this instance.
+    """
+
+    LEADER = "leader"
+    """This instance is the leader."""
     FORWARDED = "forwarded"
-    """Decided by the leader, for us."""
+    """The leader decided."""
     NO_LEADER = "no-leader"
-    """Decided here: nobody leads, or nobody says where."""
-    RESTING = "resting"
-    """Decided here: the leader has not answered a moment ago."""
+    """There is no leader, or its address is not known."""
+    BACKOFF = "backoff"
+    """The leader did not answer a moment before."""
     TIMEOUT = "timeout"
-    """Decided here: the leader fell silent."""
-    REFUSED = "refused"
-    """Decided here: who was asked does not lead, or failed."""
+    """The leader did not answer in time."""
+    REJECTED = "rejected"
+    """The other instance is not the leader, or failed."""
     UNREACHABLE = "unreachable"
-    """Decided here: no connection to the leader."""
+    """The connection to the leader failed."""
 
 
 class PeerRejected(Exception):
-    """Who was asked does not lead, or could not decide."""
+    """The other instance is not the leader, or could not decide."""
 
 
 class PeerUnreachable(Exception):
-    """The question did not get there."""
+    """The request did not reach the other instance."""
 
 
 class PeerClient(Protocol):
-    """Takes a review to another replica: over the network, or in tests within the process."""
+    """Sends admission requests to another instance."""
 
     async def send(self, address: str, body: bytes) -> bytes:
-        """The other replica's answer.
+        """Return the response of the instance at ``address``.
 
         Raises:
             PeerRejected, PeerUnreachable: see there.
@@ -79,21 +82,21 @@ class PeerClient(Protocol):
 
 
 class Leadership(Protocol):
-    """What the elector knows."""
+    """The result of the leader election."""
 
     @property
     def leads(self) -> bool:
-        """Whether this replica leads."""
+        """Whether this instance is the leader."""
         ...
 
     @property
     def leader_address(self) -> str:
-        """``ip:port`` of the leader's webhook; empty where nobody is known to lead."""
+        """``ip:port`` of the leader's webhook; empty if it is not known."""
         ...
 
 
 class Forwarder:
-    """Asks the leader, if that is another replica and it answers."""
+    """Forwards admission requests if another instance leads and answers."""
 
     def __init__(
         self,
@@ -101,122 +104,123 @@ class Forwarder:
         peer_client: PeerClient | None,
         *,
         clock: Clock,
-        on_forward: Callable[[str], None] = lambda way: None,
+        on_forward: Callable[[str], None] = lambda result: None,
     ) -> None:
-        """Without a peer_client every review is decided here.
+        """Prepare; without a ``peer_client`` this instance decides every request.
 
         Args:
-            leadership: who leads.
-            peer_client: how the leader is reached.
-            clock: monotonic seconds.
-            went: told the way of each review.
+            leadership: the result of the leader election.
+            peer_client: sends requests to the leader.
+            clock: provides monotonic seconds.
+            on_forward: called with the result for each request.
         """
         self._leadership = leadership
         self._peer_client = peer_client
         self._clock = clock
         self._on_forward = on_forward
-        self._heard: tuple[str, float] = ("", 0.0)
-        """Who has answered last, and when."""
-        self._rests: tuple[str, float] = ("", 0.0)
-        """Who did not answer, and until when it is not asked again."""
+        self._last_response: tuple[str, float] = ("", 0.0)
+        """The address that answered last, and when."""
+        self._backoff: tuple[str, float] = ("", 0.0)
+        """The address that did not answer, and until when no request is sent there."""
 
     @property
     def leads(self) -> bool:
-        """Whether reviews of other replicas are to be decided here."""
+        """Whether this instance decides the requests of other instances."""
         return self._leadership.leads
 
-    async def ask(self, body: bytes) -> bytes | None:
-        """The leader's answer to a review; None: decide here."""
-        way, answer = await self._ask(body)
-        self._on_forward(way)
-        return answer
+    async def forward(self, body: bytes) -> bytes | None:
+        """Return the leader's response; None if this instance has to decide."""
+        result, response = await self._forward(body)
+        self._on_forward(result)
+        return response
 
-    async def _ask(self, body: bytes) -> tuple[ForwardResult, bytes | None]:
+    async def _forward(self, body: bytes) -> tuple[ForwardResult, bytes | None]:
         address = self._leadership.leader_address
-        way = initial_result(
+        result = initial_result(
             leads=self._leadership.leads,
             address=address if self._peer_client else "",
-            rests=self._rests,
+            backoff=self._backoff,
             now=self._clock.monotonic(),
         )
-        if way is not ForwardResult.FORWARDED or self._peer_client is None:
-            return way, None
+        if result is not ForwardResult.FORWARDED or self._peer_client is None:
+            return result, None
         try:
-            return way, await self._patiently(address, self._peer_client.send(address, body))
+            return result, await self._wait(address, self._peer_client.send(address, body))
         except TimeoutError:
-            way = ForwardResult.TIMEOUT
+            result = ForwardResult.TIMEOUT
         except PeerRejected:
-            way = ForwardResult.REFUSED
+            result = ForwardResult.REJECTED
         except PeerUnreachable:
-            way = ForwardResult.UNREACHABLE
-        self._rests = (address, self._clock.monotonic() + REST_SECONDS)
-        return way, None
+            result = ForwardResult.UNREACHABLE
+        self._backoff = (address, self._clock.monotonic() + BACKOFF_SECONDS)
+        return result, None
 
-    async def _patiently(self, address: str, carrying: Coroutine[Any, Any, bytes]) -> bytes:
-        """The answer, waited for as long as the leader shows that it lives.
+    async def _wait(self, address: str, sending: Coroutine[Any, Any, bytes]) -> bytes:
+        """Wait for a response for as long as the leader keeps answering requests.
 
         Raises:
             TimeoutError: it does not.
         """
         clock = self._clock
-        asked_at = clock.monotonic()
-        asking = asyncio.ensure_future(carrying)
+        sent_at = clock.monotonic()
+        task = asyncio.ensure_future(sending)
         try:
-            while not asking.done():
-                heard_at = self._heard[1] if self._heard[0] == address else asked_at
-                until = min(max(asked_at, heard_at) + PATIENCE_SECONDS, asked_at + LONGEST_SECONDS)
-                left = until - clock.monotonic()
-                if left <= _TICK:
+            while not task.done():
+                answered_at = self._last_response[1] if self._last_response[0] == address else 0.0
+                deadline = min(max(sent_at, answered_at) + PATIENCE_SECONDS, sent_at + MAX_SECONDS)
+                remaining = deadline - clock.monotonic()
+                if remaining <= _TICK:
                     raise TimeoutError
-                await asyncio.wait((asking,), timeout=left)
-            answer = asking.result()
+                await asyncio.wait((task,), timeout=remaining)
+            response = task.result()
         finally:
-            asking.cancel()
-        self._heard = (address, clock.monotonic())
-        return answer
+            task.cancel()
+        self._last_response = (address, clock.monotonic())
+        return response
 
 
 def initial_result(
-    *, leads: bool, address: str, rests: tuple[str, float], now: float
+    *, leads: bool, address: str, backoff: tuple[str, float], now: float
 ) -> ForwardResult:
-    """What to try first.
+    """Decide whether to forward a request, from what is known before.
 
     Args:
-        leads: we do.
-        address: the leader's; empty if there is none to ask.
-        rests: whom not to ask, and until when; a new leader is asked at once.
+        leads: whether this instance is the leader.
+        address: of the leader; empty if it is not known.
+        backoff: an address and the time until which no request is sent there; a new leader is
+            not affected.
         now: monotonic seconds.
     """
     if leads:
-        return ForwardResult.LED
+        return ForwardResult.LEADER
     if not address:
         return ForwardResult.NO_LEADER
-    if rests[0] == address and now < rests[1]:
-        return ForwardResult.RESTING
+    if backoff[0] == address and now < backoff[1]:
+        return ForwardResult.BACKOFF
     return ForwardResult.FORWARDED
 
 
 class HttpsPeerClient:
-    """Takes reviews to the leader over TLS, both ends shown to be replicas."""
+    """Sends admission requests over TLS; both sides authenticate as instances."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext | None], peer_name: str) -> None:
-        """Nothing is opened before the first review.
+        """Prepare; the first request opens a connection.
 
         Args:
-            context: the present one, to ask with; None while there is none.
-            peer_name: the DNS name in every replica's certificate.
+            context: returns the current client context; None while there is none.
+            peer_name: the DNS name in the certificate of every instance.
         """
         self._context = context
-        self._replica_name = peer_name
+        self._peer_name = peer_name
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, address: str, body: bytes) -> bytes:
-        """See :class:`PeerClient`; connections are kept for the next review."""
+        """See :class:`PeerClient`; keeps connections open for later requests."""
         context = self._context()
         if context is None:
-            raise PeerUnreachable("no authority vouches for replicas")
+            raise PeerUnreachable("no authority for the certificates of instances")
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
+            connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS)
             self._session = aiohttp.ClientSession(connector=connector)
         try:
             async with self._session.post(
@@ -224,17 +228,17 @@ class HttpsPeerClient:
                 data=body,
                 headers={"Content-Type": "application/json"},
                 ssl=context,
-                server_hostname=self._replica_name,
+                server_hostname=self._peer_name,
                 allow_redirects=False,
-            ) as answer:
-                said = await answer.read()
+            ) as response:
+                content = await response.read()
         except (aiohttp.ClientError, OSError) as error:
             raise PeerUnreachable(str(error)) from None
-        if answer.status != 200:
-            raise PeerRejected(f"HTTP {answer.status}")
-        return said
+        if response.status != 200:
+            raise PeerRejected(f"HTTP {response.status}")
+        return content
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()

@@ -1,8 +1,7 @@
-"""A certificate authority and a serving certificate, made in a process of their own.
+"""The child process that issues and inspects certificates (decision 0008).
 
-``cryptography`` costs 8.6 MB for as long as a process lives, and a certificate is needed every
-few weeks: so this runs as ``python -m spotalis.webhook.issuer_process``, reads one JSON request
-from its standard input, writes the answer to its standard output, and is gone.
+``python -m spotalis.webhook.issuer_process`` reads one request of :mod:`spotalis.webhook.issuer`
+as JSON from its standard input, writes the result as JSON to its standard output, and exits.
 """
 
 from __future__ import annotations
@@ -24,42 +23,38 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from spotalis.webhook.pem import BACKDATED
+from spotalis.webhook.issuer import (
+    CertificateInfo,
+    InspectRequest,
+    IssuedCertificate,
+    IssueRequest,
+)
+
+BACKDATED = timedelta(minutes=5)
+"""Issued certificates are valid from this long before, for clients whose clocks are behind."""
+_SERVER_AND_CLIENT = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+"""An instance serves the API server with its certificate, and presents it to the leader."""
 
 
-class Wanted(msgspec.Struct):
-    """What is asked for; the ask of :func:`spotalis.webhook.serving_certificate.issue`."""
-
-    dns_names: list[str]
-    ip_addresses: list[str]
-    now: datetime
-    valid_for_seconds: float
-    ca_valid_for_seconds: float
-    ca_pem: str = ""
-    """With ``ca_key_pem``: the authority that signs; without: a new one is made."""
-    ca_key_pem: str = ""
-
-
-def issue(wanted: Wanted) -> dict[str, str]:
-    """PEM texts by the names ``ca_pem``, ``ca_key_pem``, ``cert_pem`` and ``key_pem``.
+def issue(request: IssueRequest) -> IssuedCertificate:
+    """Issue a serving certificate, signed by the given authority or by a new one.
 
     Raises:
-        ValueError: no name at all, or one that cannot stand in a certificate, or an authority
-            whose key is not its own.
+        ValueError: there is no name or an invalid one, or the authority's key does not match.
     """
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in wanted.dns_names]
-    names += [x509.IPAddress(ipaddress.ip_address(text)) for text in wanted.ip_addresses]
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in request.dns_names]
+    names += [x509.IPAddress(ipaddress.ip_address(text)) for text in request.ip_addresses]
     if not names:
         raise ValueError("a serving certificate needs at least one name or address")
-    ca, ca_key = _given_authority(wanted) if wanted.ca_pem else _new_authority(wanted)
-    until = min(wanted.now + timedelta(seconds=wanted.valid_for_seconds), ca.not_valid_after_utc)
+    ca, ca_key = _given_authority(request) if request.ca_pem else _new_authority(request)
+    expires_at = min(request.now + request.valid_for, ca.not_valid_after_utc)
     key = ec.generate_private_key(ec.SECP256R1())
     ca_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
     leaf = (
-        _builder(_name("spotalis-webhook"), ca.subject, key.public_key(), wanted.now, until)
+        _builder(_name("spotalis-webhook"), ca.subject, key.public_key(), request.now, expires_at)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage(_BOTH_ENDS), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(_SERVER_AND_CLIENT), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
@@ -67,26 +62,47 @@ def issue(wanted: Wanted) -> dict[str, str]:
         )
         .sign(ca_key, hashes.SHA256())
     )
-    return {
-        "ca_pem": ca.public_bytes(Encoding.PEM).decode(),
-        "ca_key_pem": _private(ca_key),
-        "cert_pem": leaf.public_bytes(Encoding.PEM).decode(),
-        "key_pem": _private(key),
-    }
+    return IssuedCertificate(
+        ca_pem=ca.public_bytes(Encoding.PEM),
+        ca_key_pem=_private(ca_key),
+        ca_info=_info(ca),
+        cert_pem=leaf.public_bytes(Encoding.PEM),
+        key_pem=_private(key),
+        info=_info(leaf),
+    )
 
 
-_BOTH_ENDS = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-"""A replica serves the API server with it, and shows it to another replica that it asks."""
+def inspect(request: InspectRequest) -> CertificateInfo:
+    """Read the fields of the first certificate.
+
+    Raises:
+        ValueError: the text is not a certificate.
+    """
+    return _info(x509.load_pem_x509_certificate(request.cert_pem))
 
 
-def _new_authority(wanted: Wanted) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """An authority with a name of its own: by its name a certificate's issuer is told."""
+def _info(certificate: x509.Certificate) -> CertificateInfo:
+    return CertificateInfo(
+        issuer=_common_name(certificate.issuer),
+        subject=_common_name(certificate.subject),
+        issued_at=certificate.not_valid_before_utc + BACKDATED,
+        expires_at=certificate.not_valid_after_utc,
+    )
+
+
+def _common_name(name: x509.Name) -> str:
+    attributes = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[0].value) if attributes else ""
+
+
+def _new_authority(request: IssueRequest) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """Issue an authority with a unique name, by which its certificates name their issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name(f"Spotalis webhook CA {secrets.token_hex(8)}")
-    until = wanted.now + timedelta(seconds=wanted.ca_valid_for_seconds)
+    expires_at = request.now + request.ca_valid_for
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     ca = (
-        _builder(name, name, key.public_key(), wanted.now, until)
+        _builder(name, name, key.public_key(), request.now, expires_at)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(key_id, critical=False)
@@ -95,16 +111,16 @@ def _new_authority(wanted: Wanted) -> tuple[x509.Certificate, ec.EllipticCurvePr
     return ca, key
 
 
-def _given_authority(wanted: Wanted) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    ca = x509.load_pem_x509_certificate(wanted.ca_pem.encode())
-    key = load_pem_private_key(wanted.ca_key_pem.encode(), None)
+def _given_authority(request: IssueRequest) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    ca = x509.load_pem_x509_certificate(request.ca_pem)
+    key = load_pem_private_key(request.ca_key_pem, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != ca.public_key():
-        raise ValueError("the authority's key is not its own")
+        raise ValueError("the key of the authority does not match its certificate")
     return ca, key
 
 
-def _private(key: ec.EllipticCurvePrivateKey) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _builder(
@@ -112,7 +128,7 @@ def _builder(
     issuer: x509.Name,
     key: ec.EllipticCurvePublicKey,
     now: datetime,
-    until: datetime,
+    expires_at: datetime,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -121,7 +137,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATED)
-        .not_valid_after(until)
+        .not_valid_after(expires_at)
     )
 
 
@@ -144,10 +160,11 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def main() -> int:
-    """Exit code 0 and JSON, or 1 and one line on standard error."""
+    """Exit with 0 and JSON on standard output, or with 1 and one line on standard error."""
     try:
-        wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=Wanted)
-        sys.stdout.buffer.write(msgspec.json.encode(issue(wanted)))
+        request = msgspec.json.decode(sys.stdin.buffer.read(), type=IssueRequest | InspectRequest)
+        result = issue(request) if isinstance(request, IssueRequest) else inspect(request)
+        sys.stdout.buffer.write(msgspec.json.encode(result))
     except (ValueError, OverflowError) as error:  # msgspec's errors are ValueErrors
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,8 @@
-"""The JSON patch that places a pod: additions only, but for our own keys (behaviour.md 1 and 3)."""
+"""The JSON patch that assigns a pod to a capacity type.
+
+The patch replaces only keys of Spotalis; everything else is added (docs/reference/behaviour.md,
+"Placement").
+"""
 
 from __future__ import annotations
 
@@ -11,18 +15,19 @@ from spotalis.model.configuration import POD_CAPACITY_TYPE, POD_DECISION, POD_SL
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Requirement, Toleration
 from spotalis.planner.placement import Placement
-from spotalis.webhook.admission_review import PodObject
+from spotalis.webhook.admission_review import AdmissionPod
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 BASE_DELETION_COST = 10_000
-"""The ReplicaSet controller deletes lowest cost first: 10000 - slot makes it the highest slot."""
+"""The ReplicaSet controller deletes the pod with the lowest cost first. A pod's cost is this value
+minus its slot, so that the highest slot is deleted first."""
 
 Operation = dict[str, Any]
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-def decision_text(request_uid: str, placement: Placement, rule: str) -> str:
-    """The annotation that says why, at most 256 bytes of JSON."""
+def encode_decision(request_uid: str, placement: Placement, rule: str) -> str:
+    """Encode the decision annotation: at most 256 bytes of JSON."""
     fields = {
         "id": request_uid,
         "class": str(placement.node_type),
@@ -38,20 +43,21 @@ def decision_text(request_uid: str, placement: Placement, rule: str) -> str:
 
 
 def pod_patch(
-    pod: PodObject, placement: Placement, *, request_uid: str, rule: str, pin: Pin | None
+    pod: AdmissionPod, placement: Placement, *, request_uid: str, rule: str, pin: Pin | None
 ) -> list[Operation]:
-    """The operations that mark a pod and, with ``pin``, bind it to its class.
+    """Return the operations that annotate a pod and restrict it to a capacity type.
 
     Args:
-        pod: as under review; what is there decides what must be created first.
-        placement: where it goes.
-        request_uid: the review's uid.
-        rule: why, in the decision annotation.
-        pin: None leaves the pod's placement alone (its owner pinned it).
+        pod: determines which parents exist and which must be created.
+        placement: the capacity type and the slot of the pod.
+        request_uid: the UID of the admission request.
+        rule: the reason in the decision annotation.
+        pin: the node selector, affinity terms and tolerations of the capacity type; None if the
+            pod template restricts the pod already.
     """
     annotations = {
         POD_SLOT: str(placement.slot),
-        POD_DECISION: decision_text(request_uid, placement, rule),
+        POD_DECISION: encode_decision(request_uid, placement, rule),
     }
     if DELETION_COST not in (pod.metadata.annotations or {}):
         annotations[DELETION_COST] = str(BASE_DELETION_COST - placement.slot)
@@ -69,7 +75,7 @@ def pod_patch(
 def _merge(
     path: str, present: Mapping[str, str] | None, wanted: Mapping[str, str]
 ) -> list[Operation]:
-    """Members of a string map; the whole map where there is none yet."""
+    """Add members to a map; adds the map if it does not exist."""
     if not wanted:
         return []
     if present is None:
@@ -84,26 +90,26 @@ def _merge(
 def _affinity(
     present: dict[str, Any] | None, terms: tuple[tuple[Requirement, ...], ...]
 ) -> list[Operation]:
-    """Required node affinity: the pod's own terms, each crossed with each of ours (AND)."""
+    """Combine required node affinity: each term of the pod with each term of ``terms`` (AND)."""
     if not terms:
         return []
-    ours = [[_expression(requirement) for requirement in term] for term in terms]
+    added = [[_expression(requirement) for requirement in term] for term in terms]
     node = (present or {}).get("nodeAffinity")
     required = (node or {}).get(_REQUIRED)
-    theirs = (required or {}).get("nodeSelectorTerms")
-    if theirs:
-        # An empty term matches no node (the API's rule); crossed with ours it would.
-        theirs = [t for t in theirs if t.get("matchExpressions") or t.get("matchFields")]
-        if not theirs:
+    existing = (required or {}).get("nodeSelectorTerms")
+    if existing:
+        # In the API an empty term matches no node; combined with another term it would.
+        existing = [t for t in existing if t.get("matchExpressions") or t.get("matchFields")]
+        if not existing:
             return []
-        crossed = [
-            {**term, "matchExpressions": [*(term.get("matchExpressions") or []), *extra]}
-            for term in theirs
-            for extra in ours
+        combined = [
+            {**term, "matchExpressions": [*(term.get("matchExpressions") or []), *expressions]}
+            for term in existing
+            for expressions in added
         ]
     else:
-        crossed = [{"matchExpressions": extra} for extra in ours]
-    value: Any = {"nodeSelectorTerms": crossed}
+        combined = [{"matchExpressions": expressions} for expressions in added]
+    value: Any = {"nodeSelectorTerms": combined}
     path = "/spec/affinity"
     if not present:
         return [{"op": "add", "path": path, "value": {"nodeAffinity": {_REQUIRED: value}}}]
@@ -145,5 +151,5 @@ def _toleration(toleration: Toleration) -> dict[str, Any]:
 
 
 def _escape(key: str) -> str:
-    """A key as a part of a JSON pointer (RFC 6901)."""
+    """Escape a key for a JSON pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")

@@ -1,41 +1,41 @@
-"""Tells the API server whom to trust: caBundle in a webhook configuration that others own."""
+"""The MutatingWebhookConfiguration, and the injection of the caBundle into it."""
 
 from __future__ import annotations
 
 import base64
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from spotalis import logs
 from spotalis.kube.client import Client, PatchType
 from spotalis.kube.errors import error_from
 from spotalis.model.environment import Clock
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
-OWNED = (
+OWNER_CONDITION = (
     "has(object.metadata.ownerReferences) && "
     "object.metadata.ownerReferences.exists(o, has(o.controller) && "
     "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])"
 )
-"""CEL: only pods that a ReplicaSet or StatefulSet makes are sent."""
+"""CEL: the API server only sends pods of ReplicaSets and StatefulSets."""
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
 def webhook_configuration(
     *, name: str, client_config: Mapping[str, Any], excluded: Sequence[str]
 ) -> dict[str, Any]:
-    """The MutatingWebhookConfiguration that an installation applies, every default written out.
+    """Return the MutatingWebhookConfiguration of an installation, with every default explicit.
 
-    It excludes namespaces and does not select by opt-in: pods do not carry it. It fails open, and
-    is asked only about pods that a ReplicaSet or StatefulSet makes.
+    It does not select pods by the opt-in annotation, because that is on the workload. Pods are
+    created unchanged if the webhook does not answer (``failurePolicy: Ignore``).
 
     Args:
         name: of the configuration.
-        client_config: a ``service`` or a ``url`` that ends in :data:`PATH`.
-        excluded: namespaces that are never sent.
+        client_config: a ``service``, or a ``url`` with the path ``/mutate``.
+        excluded: namespaces whose pods are never sent.
     """
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
@@ -62,7 +62,7 @@ def webhook_configuration(
                 },
                 "objectSelector": {},
                 "matchConditions": [
-                    {"name": "owned-by-replicaset-or-statefulset", "expression": OWNED}
+                    {"name": "owned-by-replicaset-or-statefulset", "expression": OWNER_CONDITION}
                 ],
                 "rules": [
                     {
@@ -92,17 +92,18 @@ class _Configuration(msgspec.Struct):
 
 
 def ca_bundle_differs(body: bytes, ca_pem: bytes) -> bool:
-    """Whether a webhook of this configuration (as JSON) trusts anything but ``ca_pem``."""
+    """Whether a webhook of this configuration (JSON) has another caBundle than ``ca_pem``."""
     return bool(_patch(body, ca_pem))
 
 
 async def inject_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes) -> bool:
-    """Make every webhook of the named configuration trust ``ca_pem``; False if it is not there.
+    """Set the caBundle of every webhook in a configuration; returns False if it does not exist.
 
-    Only caBundle is written, and only where it differs: the manifests own all the rest.
+    Writes nothing else, and only if a caBundle differs: the manifests own the configuration.
 
     Raises:
-        ApiError, TransportError: not allowed, or no answer.
+        ApiError: the API server rejected the request.
+        TransportError: the API server did not respond.
     """
     path = f"{CONFIGURATIONS}/{name}"
     answer = await client.raw("GET", path)
@@ -114,7 +115,7 @@ async def inject_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: byte
         answer = await client.raw("PATCH", path, patch, content_type=PatchType.JSON.value)
         if answer.status >= 300:
             raise error_from(answer, clock.now())
-        logger.info("caBundle written", extra={"fields": {"configuration": name}})
+        log.info("Updated caBundle", configuration=name)
     return True
 
 
@@ -124,7 +125,7 @@ def _patch(body: bytes, ca_pem: bytes) -> list[dict[str, object]]:
     patch: list[dict[str, object]] = []
     for index, webhook in enumerate(webhooks):
         if webhook.client_config.ca_bundle != bundle:
-            # The test makes a configuration that was reordered meanwhile refuse the patch.
+            # The test operation fails if the webhooks were reordered in the meantime.
             patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook.name})
             where = f"/webhooks/{index}/clientConfig/caBundle"
             patch.append({"op": "add", "path": where, "value": bundle})

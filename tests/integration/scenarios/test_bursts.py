@@ -19,7 +19,7 @@ KEPT = ("events", "deployments/status", "secrets", "mutatingwebhookconfiguration
 
 
 def decided_alone(ways: Counter[str]) -> int:
-    return ways.total() - ways["led"] - ways["forwarded"]
+    return ways.total() - ways["leader"] - ways["forwarded"]
 
 
 async def was_exact(cluster: TestCluster, operators: OperatorReplicas, pods: int) -> None:
@@ -32,7 +32,7 @@ async def was_exact(cluster: TestCluster, operators: OperatorReplicas, pods: int
     ways = await operators.forward_results()
     alone = decided_alone(ways)
     print(dict(ways), "evictions:", len(cluster.evictions()))
-    assert ways["led"] > 0
+    assert ways["leader"] > 0
     assert ways["forwarded"] > 0
     assert ways.total() >= pods
     assert operators.unanswered_pods() == []
@@ -160,7 +160,7 @@ async def test_standbys_that_the_leader_does_not_answer_decide_alone_and_say_so(
         await cluster.wait_for_split("web", 18, 42, within=120)
         await cluster.assert_unchanged("web")
         ways = await operators.forward_results()
-        assert set(ways) == {"led", "timeout", "resting"}
+        assert set(ways) == {"leader", "timeout", "backoff"}
         assert operators.unanswered_pods() == []
         assert len(cluster.evictions()) <= decided_alone(ways)
 
@@ -183,7 +183,7 @@ async def test_a_burst_is_split_at_birth_although_watches_show(
                 stream.silence()
         await cluster.create_deployment("web", 20, policy(70, 2))
         await cluster.wait_for_split("web", 6, 14)
-        assert await operators.forward_results() == {"led": 20}
+        assert await operators.forward_results() == {"leader": 20}
 
 
 @only_embedded

@@ -1,4 +1,4 @@
-"""Per-workload series: right to Prometheus' own parsers, and never long in one go."""
+"""The scrape-time series: valid for Prometheus' own parsers, and written in short slices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def a_row(**changes: object) -> WorkloadRow:
     row: dict[str, object] = {
         "namespace": "shop",
         "workload": "api",
-        "workload_type": "Deployment",
+        "workload_type": "deployment",
         "reason": "Balanced",
         "replicas": (("spot", "ready", 7), ("on-demand", "ready", 3), ("spot", "desired", 7)),
     }
@@ -34,21 +34,21 @@ async def _series(snapshot: Snapshot) -> dict[tuple[str, ...], float]:
         (s.name, s.labels, s.value) for s in strict
     ]
     series = {(s.name, *(f"{k}={v}" for k, v in s.labels.items())): s.value for s in samples}
-    assert len(series) == len(samples), "no series twice"
+    assert len(series) == len(samples), "no duplicate series"
     return series
 
 
-async def test_a_workload_has_its_replicas_its_status_and_its_place_in_the_sums() -> None:
+async def test_a_snapshot_is_written_as_series_per_workload_and_sums_over_all_workloads() -> None:
     rows = (
         a_row(),
-        a_row(workload="db", workload_type="StatefulSet", reason="NoSpotCapacity",
+        a_row(workload="db", workload_type="statefulset", reason="NoSpotCapacity",
               replicas=(), blocked=True, fallback=2),
         a_row(namespace="infra", reason="NoSpotCapacity", replicas=(), blocked=True, fallback=1),
     )  # fmt: skip
     series = await _series(Snapshot(workloads=rows, cache_ages={"pods": 1.5}, storm_active=True))
-    api = ("namespace=shop", "workload=api", "workload_type=Deployment")
-    db = ("namespace=shop", "workload=db", "workload_type=StatefulSet")
-    other = ("namespace=infra", "workload=api", "workload_type=Deployment")
+    api = ("namespace=shop", "workload=api", "workload_type=deployment")
+    db = ("namespace=shop", "workload=db", "workload_type=statefulset")
+    other = ("namespace=infra", "workload=api", "workload_type=deployment")
     name = "spotalis_workload_replicas"
     assert series == {
         (name, *api, "capacity_type=spot", "state=ready"): 7,
@@ -66,7 +66,7 @@ async def test_a_workload_has_its_replicas_its_status_and_its_place_in_the_sums(
     }
 
 
-async def test_without_workloads_the_families_are_there_all_the_same() -> None:
+async def test_a_snapshot_without_workloads_still_has_every_family() -> None:
     assert await _series(Snapshot()) == {
         ("spotalis_fallback_replicas",): 0,
         ("spotalis_storm_active",): 0,
@@ -81,7 +81,7 @@ async def test_without_workloads_the_families_are_there_all_the_same() -> None:
 
 
 @given(st.text())
-async def test_any_name_comes_back_as_it_was(name: str) -> None:
+async def test_a_label_value_survives_escaping(name: str) -> None:
     row = a_row(namespace=name, replicas=())
     text = b"".join(await _written(Snapshot(workloads=[row]))).decode()
     found = [
@@ -93,11 +93,11 @@ async def test_any_name_comes_back_as_it_was(name: str) -> None:
     assert found == [name]
 
 
-def test_text_that_is_no_unicode_does_not_stop_a_scrape() -> None:
+def test_lone_surrogates_are_replaced_and_do_not_fail_the_scrape() -> None:
     assert escape('a\ud800"\n\\') == 'a?\\"\\n\\\\'
 
 
-async def test_the_event_loop_gets_a_turn_after_every_slice() -> None:
+async def test_the_event_loop_runs_after_every_slice() -> None:
     rows = [a_row(workload=f"w{i}") for i in range(2000)]
     turns = 0
 

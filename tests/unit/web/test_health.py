@@ -1,4 +1,4 @@
-"""What the probes are told, from which facts."""
+"""The answers of the probes, and the monitor of the event loop."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from spotalis.web.health import EventLoopMonitor, HealthState, healthz, readyz
 from tests.support.manual_clock import ManualClock
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
-WELL = HealthState(
+HEALTHY = HealthState(
     leader=True, leader_election="active", webhook_server="running", controllers="started"
 )
 
 
-def test_a_well_process_answers_what_the_contract_says() -> None:
-    status, body = healthz(WELL, NOW)
+def test_healthz_of_a_healthy_instance() -> None:
+    status, body = healthz(HEALTHY, NOW)
     assert status == 200
     assert json.loads(body) == {
         "status": "ok",
@@ -33,28 +33,24 @@ def test_a_well_process_answers_what_the_contract_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "status"),
+    ("changes", "status"),
     [
-        pytest.param({"stalled": True}, 503, id="a stalled event loop is unhealthy"),
-        pytest.param({"task_ended": True}, 503, id="a task that ended is unhealthy"),
-        pytest.param(
-            {"task_ended": True, "shutting_down": True}, 200, id="tasks end while shutting down"
-        ),
-        pytest.param({"api_reachable": False}, 200, id="an unreachable API server is not"),
-        pytest.param({"certificate_expired": True}, 200, id="an expired certificate is not"),
-        pytest.param({"caches": "waiting for pods"}, 200, id="caches being filled are not"),
-        pytest.param({"leader": False, "leader_election": "standby"}, 200, id="a standby is not"),
+        pytest.param({"stalled": True}, 503, id="stalled event loop"),
+        pytest.param({"api_reachable": False}, 200, id="unreachable API server"),
+        pytest.param({"certificate_expired": True}, 200, id="expired certificate"),
+        pytest.param({"caches": "waiting for pods"}, 200, id="caches not synced"),
+        pytest.param({"leader": False, "leader_election": "standby"}, 200, id="standby"),
     ],
 )
-def test_unhealthy_is_only_what_a_restart_would_cure(facts: dict[str, Any], status: int) -> None:
-    answered, body = healthz(replace(WELL, **facts), NOW)
+def test_healthz_fails_only_if_a_restart_would_help(changes: dict[str, Any], status: int) -> None:
+    answered, body = healthz(replace(HEALTHY, **changes), NOW)
     assert answered == status
     assert json.loads(body)["status"] == ("ok" if status == 200 else "unhealthy")
     assert json.loads(body).keys() == {"status", "timestamp", "version", "leader"}
 
 
-def test_a_ready_process_answers_what_the_contract_says() -> None:
-    status, body = readyz(WELL)
+def test_readyz_of_a_ready_instance() -> None:
+    status, body = readyz(HEALTHY)
     assert status == 200
     assert json.loads(body) == {
         "status": "ready",
@@ -66,85 +62,84 @@ def test_a_ready_process_answers_what_the_contract_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "because"),
+    ("changes", "reason"),
     [
         pytest.param({"caches": "waiting for pods"}, "CachesNotSynced", id="caches"),
         pytest.param({"api_reachable": False}, "APIServerUnreachable", id="API server"),
         pytest.param({"certificate_expired": True}, "CertificateExpired", id="certificate"),
-        pytest.param({"webhook_server": "waiting"}, "WebhookNotServing", id="webhook"),
+        pytest.param({"webhook_server": "stopped"}, "WebhookNotServing", id="webhook"),
         pytest.param({"shutting_down": True}, "ShuttingDown", id="shutdown"),
     ],
 )
-def test_a_process_that_cannot_answer_reviews_well_is_not_ready_and_says_why(
-    facts: dict[str, Any], because: str
+def test_an_instance_that_cannot_answer_admission_requests_is_not_ready_and_reports_the_reason(
+    changes: dict[str, Any], reason: str
 ) -> None:
-    status, body = readyz(replace(WELL, **facts))
+    status, body = readyz(replace(HEALTHY, **changes))
     assert status == 503
     assert json.loads(body)["status"] == "not ready"
-    assert json.loads(body)["not_ready_because"] == [because]
+    assert json.loads(body)["not_ready_because"] == [reason]
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "changes",
     [
         pytest.param(
             {"leader": False, "leader_election": "standby", "controllers": "waiting"},
-            id="a standby, which answers reviews",
+            id="standby",
         ),
-        pytest.param({"leader_election": "disabled"}, id="no leader election"),
-        pytest.param({"webhook_server": "disabled"}, id="no webhook"),
+        pytest.param({"leader_election": "disabled"}, id="leader election disabled"),
     ],
 )
-def test_ready_is_also(facts: dict[str, Any]) -> None:
-    status, body = readyz(replace(WELL, **facts))
+def test_an_instance_is_ready_whether_or_not_it_is_the_leader(changes: dict[str, Any]) -> None:
+    status, body = readyz(replace(HEALTHY, **changes))
     assert status == 200
     for key in ("leader_election", "webhook_server", "controllers"):
-        assert json.loads(body)[key] == facts.get(key, getattr(WELL, key))
+        assert json.loads(body)[key] == changes.get(key, getattr(HEALTHY, key))
 
 
-def test_several_reasons_are_all_told() -> None:
-    _, body = readyz(replace(WELL, caches="waiting for nodes", shutting_down=True))
+def test_readyz_lists_every_reason() -> None:
+    _, body = readyz(replace(HEALTHY, caches="waiting for nodes", shutting_down=True))
     assert json.loads(body)["not_ready_because"] == ["ShuttingDown", "CachesNotSynced"]
 
 
-def test_the_lag_is_how_much_later_than_a_second_the_beat_comes() -> None:
-    clock, told = ManualClock(), list[float]()
-    watch = EventLoopMonitor(clock, report=told.append)
+def test_the_lag_is_the_delay_of_a_beat_beyond_one_second() -> None:
+    clock, reported = ManualClock(), list[float]()
+    monitor = EventLoopMonitor(clock, on_lag=reported.append)
     clock.advance(1.0)
-    watch.beat()
+    monitor.beat()
     clock.advance(1.25)
-    watch.beat()
+    monitor.beat()
     clock.advance(1.0)
-    watch.beat()
-    assert told == pytest.approx([0.0, 0.25, 0.25])
+    monitor.beat()
+    assert reported == pytest.approx([0.0, 0.25, 0.25])
 
 
-def test_a_lag_is_forgotten_after_a_minute() -> None:
+def test_a_lag_leaves_the_window_after_a_minute() -> None:
     clock = ManualClock()
-    watch = EventLoopMonitor(clock)
+    monitor = EventLoopMonitor(clock)
     clock.advance(3.0)
-    watch.beat()
+    monitor.beat()
     for _ in range(59):
         clock.advance(1.0)
-        watch.beat()
-    assert watch.worst_seconds == pytest.approx(2.0)
+        monitor.beat()
+    assert monitor.longest_lag_seconds == pytest.approx(2.0)
     clock.advance(1.0)
-    watch.beat()
-    assert watch.worst_seconds == pytest.approx(0.0)
+    monitor.beat()
+    assert monitor.longest_lag_seconds == pytest.approx(0.0)
 
 
-def test_a_loop_is_stalled_while_its_beat_is_ten_seconds_overdue() -> None:
+def test_the_loop_is_stalled_while_a_beat_is_ten_seconds_overdue() -> None:
     clock = ManualClock()
-    watch = EventLoopMonitor(clock)
+    monitor = EventLoopMonitor(clock)
     clock.advance(10.9)
-    assert not watch.stalled()
+    assert not monitor.is_stalled()
     clock.advance(0.2)
-    assert watch.stalled()
-    watch.beat()
-    assert not watch.stalled()
+    assert monitor.is_stalled()
+    monitor.beat()
+    assert not monitor.is_stalled()
 
 
-async def test_a_blocked_loop_is_measured() -> None:
+async def test_the_lag_of_a_blocked_loop_is_measured() -> None:
     class RealClock(ManualClock):
         def monotonic(self) -> float:
             return perf_counter()
@@ -156,9 +151,9 @@ async def test_a_blocked_loop_is_measured() -> None:
         lags.append(seconds)
         measured.set()
 
-    watch = EventLoopMonitor(RealClock(), report=report, interval_seconds=0.01)
-    running = asyncio.create_task(watch.run())
-    await asyncio.sleep(0)  # let it set its timer
+    monitor = EventLoopMonitor(RealClock(), on_lag=report, interval_seconds=0.01)
+    running = asyncio.create_task(monitor.run())
+    await asyncio.sleep(0)  # the monitor starts its timer
     until = perf_counter() + 0.1
     while perf_counter() < until:
         pass

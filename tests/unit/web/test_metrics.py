@@ -1,4 +1,4 @@
-"""Every metric of the contract, by its name and its labels."""
+"""The names and labels of the metrics, and the two formats."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.metrics_text import families_of_open_metrics, families_of_tex
 ROW = WorkloadRow(
     namespace="shop",
     workload="api",
-    workload_type="Deployment",
+    workload_type="deployment",
     reason="Balanced",
     replicas=(("spot", "ready", 7),),
     blocked=True,
@@ -22,13 +22,13 @@ ROW = WorkloadRow(
 
 
 def used_metrics() -> Metrics:
-    """Each method called once."""
+    """Metrics of which each method was called once."""
     metrics = Metrics(version="0.1.0", revision="abc")
-    metrics.record_reconciliation("Deployment", "evict", "evicted", 0.02)
-    metrics.record_reconciliation_error("Deployment", "transport")
-    metrics.record_eviction("shop", "Deployment", "spot", "evicted")
-    metrics.record_webhook_request("CREATE", "answered", 0.0004)
-    metrics.record_admission("placement")
+    metrics.record_reconciliation("deployment", "evict", "evicted", 0.02)
+    metrics.record_reconciliation_error("deployment", "transport")
+    metrics.record_eviction("shop", "deployment", "spot", "evicted")
+    metrics.record_webhook_request("create", "answered", 0.0004)
+    metrics.record_admission("spot")
     metrics.record_forward("forwarded")
     metrics.set_leader(True)
     metrics.record_api_request("create", "pods/eviction", "201", 0.01)
@@ -48,7 +48,7 @@ async def _samples(metrics: Metrics) -> list[Sample]:
     return [s for family in families_of_text(await _text(metrics)) for s in family.samples]
 
 
-CONTRACT = {
+LABELS = {
     "spotalis_reconciliations_total": {"workload_type", "action", "result"},
     "spotalis_reconciliation_duration_seconds_bucket": {"le"},
     "spotalis_reconciliation_errors_total": {"workload_type", "error_type"},
@@ -77,14 +77,14 @@ CONTRACT = {
 }
 
 
-@pytest.mark.parametrize(("name", "labels"), CONTRACT.items(), ids=CONTRACT)
-async def test_the_contract_has(name: str, labels: set[str]) -> None:
+@pytest.mark.parametrize(("name", "labels"), LABELS.items(), ids=LABELS)
+async def test_a_metric_has_exactly_these_labels(name: str, labels: set[str]) -> None:
     found = [s for s in await _samples(used_metrics()) if s.name == name]
     assert found
     assert {frozenset(s.labels) for s in found} == {frozenset(labels)}
 
 
-async def test_both_formats_hold_the_same_series() -> None:
+async def test_both_formats_have_the_same_series() -> None:
     metrics = used_metrics()
     own = {
         (s.name, frozenset(s.labels.items()), s.value)
@@ -103,11 +103,11 @@ async def test_both_formats_hold_the_same_series() -> None:
     assert text.endswith("# EOF\n")
 
 
-async def test_no_counter_tells_when_it_was_born() -> None:
+async def test_counters_have_no_series_with_their_creation_time() -> None:
     assert not [s.name for s in await _samples(used_metrics()) if s.name.endswith("_created")]
 
 
-async def test_the_process_tells_its_memory_and_its_version() -> None:
+async def test_the_metrics_include_the_memory_and_the_version_of_the_process() -> None:
     samples = {s.name: s for s in await _samples(Metrics(version="1.2.3", revision="abc"))}
     assert samples["process_resident_memory_bytes"].value > 1_000_000
     assert "process_cpu_seconds_total" in samples
@@ -115,7 +115,7 @@ async def test_the_process_tells_its_memory_and_its_version() -> None:
     assert samples["spotalis_build_info"].labels["revision"] == "abc"
 
 
-async def test_leadership_changes_when_it_changes_and_not_when_it_is_told_again() -> None:
+async def test_a_repeated_leadership_status_is_not_a_change() -> None:
     metrics = Metrics(version="0")
     for leading in (False, True, True, False, True):
         metrics.set_leader(leading)
@@ -124,19 +124,19 @@ async def test_leadership_changes_when_it_changes_and_not_when_it_is_told_again(
     assert samples["spotalis_leader_election_status"] == 1
 
 
-def test_the_webhooks_buckets_start_at_half_a_millisecond() -> None:
+def test_the_buckets_of_the_webhook_start_at_half_a_millisecond() -> None:
     assert WEBHOOK_BUCKETS[0] == 0.0005
 
 
-async def test_two_registries_do_not_share_a_count() -> None:
+async def test_two_instances_of_metrics_are_independent() -> None:
     one, other = Metrics(version="0"), Metrics(version="0")
-    one.record_admission("placement")
+    one.record_admission("spot")
     assert "spotalis_webhook_mutations_total" in {s.name for s in await _samples(one)}
     assert "spotalis_webhook_mutations_total" not in {s.name for s in await _samples(other)}
 
 
 @pytest.mark.parametrize(
-    ("accept", "kind"),
+    ("accept", "expected"),
     [
         pytest.param("", TEXT, id="no header"),
         pytest.param("*/*", TEXT, id="anything"),
@@ -144,9 +144,9 @@ async def test_two_registries_do_not_share_a_count() -> None:
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
             "text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
             OPEN_METRICS,
-            id="as Prometheus asks",
+            id="Prometheus",
         ),
     ],
 )
-def test_the_format_is_the_one_asked_for(accept: str, kind: str) -> None:
-    assert content_type(accept) == kind
+def test_the_format_follows_the_accept_header(accept: str, expected: str) -> None:
+    assert content_type(accept) == expected

@@ -1,4 +1,4 @@
-"""The plain servers against callers that follow the rules, and callers that do not."""
+"""The plain HTTP servers with well-behaved clients and with clients that break the rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.manual_clock import ManualClock
 
 
 async def _page(request: web.BaseRequest) -> web.Response:
-    return web.Response(text="well")
+    return web.Response(text="content")
 
 
 @asynccontextmanager
@@ -43,13 +43,13 @@ def a_server() -> PlainServer:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        pytest.param("GET", "/", 404, "NOT_FOUND", id="another path"),
+        pytest.param("GET", "/", 404, "NOT_FOUND", id="unknown path"),
         pytest.param("POST", "/page", 405, "METHOD_NOT_ALLOWED", id="POST"),
-        pytest.param("GET", "/failing", 500, "INTERNAL_ERROR", id="a page with a bug"),
-        pytest.param("G T", "/page", 400, "INVALID_REQUEST", id="no HTTP at all"),
+        pytest.param("GET", "/failing", 500, "INTERNAL_ERROR", id="failing page"),
+        pytest.param("G T", "/page", 400, "INVALID_REQUEST", id="not HTTP"),
     ],
 )
-async def test_everything_else_gets_the_error_json(
+async def test_other_requests_get_the_json_error_body(
     method: str, path: str, status: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serving(a_server()) as port:
@@ -61,24 +61,24 @@ async def test_everything_else_gets_the_error_json(
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_connection_serves_one_page_after_another() -> None:
+async def test_a_connection_serves_several_requests() -> None:
     async with serving(a_server()) as port, Caller(port) as caller:
-        assert [(await caller.ask("GET", "/page")).body for _ in range(3)] == [b"well"] * 3
+        assert [(await caller.ask("GET", "/page")).body for _ in range(3)] == [b"content"] * 3
 
 
-async def test_a_body_that_nobody_reads_ends_the_connection() -> None:
+async def test_a_request_with_a_body_closes_the_connection() -> None:
     async with serving(a_server()) as port:
         reply = await ask(port, "GET", "/page", b"unasked")
     assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
-async def test_a_port_in_use_is_named() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     async with serving(a_server()) as port:
         with pytest.raises(PortInUse, match=f"port {port} on 127.0.0.1"):
             await a_server().start("127.0.0.1", port)
 
 
-async def test_stopping_ends_idle_connections_and_a_second_time_does_nothing() -> None:
+async def test_stop_closes_idle_connections_and_a_second_stop_does_nothing() -> None:
     server = a_server()
     await server.stop()
     port = await server.start("127.0.0.1", 0)
@@ -87,12 +87,12 @@ async def test_stopping_ends_idle_connections_and_a_second_time_does_nothing() -
         with held_time() as time:
             began = time.seconds()
             await server.stop()
-            assert time.seconds() == began, "no timer was waited for"
+            assert time.seconds() == began, "stop did not wait for a timer"
         assert await idle.closed()
     await server.stop()
 
 
-async def test_a_scrape_whose_reader_leaves_does_not_harm_the_next() -> None:
+async def test_a_scrape_after_disconnected_clients_succeeds() -> None:
     metrics = Metrics(version="0")
     server = metrics_server(metrics, Snapshot, clock=ManualClock())
     async with serving(server) as port:
@@ -104,16 +104,16 @@ async def test_a_scrape_whose_reader_leaves_does_not_harm_the_next() -> None:
 
 
 class _Broken(Sequence[WorkloadRow]):
-    """Rows of which the second cannot be had."""
+    """Rows that fail while they are read."""
 
     def __getitem__(self, index: object) -> Any:
-        raise RuntimeError("a bug in the middle")
+        raise RuntimeError("a bug in a row")
 
     def __len__(self) -> int:
         return 2
 
 
-async def test_a_scrape_that_fails_half_way_does_not_look_whole(
+async def test_a_scrape_that_fails_in_the_middle_is_aborted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = metrics_server(
@@ -122,10 +122,10 @@ async def test_a_scrape_that_fails_half_way_does_not_look_whole(
     async with serving(server) as port:
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await ask(port, "GET", "/metrics")
-    assert "a bug in the middle" in caplog.text
+    assert "a bug in a row" in caplog.text
 
 
-async def test_a_scrape_that_fails_at_once_is_a_500() -> None:
+async def test_a_scrape_that_fails_before_the_first_byte_is_a_500() -> None:
     def failing() -> Snapshot:
         raise RuntimeError("a bug")
 

@@ -1,4 +1,4 @@
-"""Which way a review goes: to the leader, or not, and how long that is waited for."""
+"""Whether an admission request is forwarded to the leader, and how long a standby waits."""
 
 from __future__ import annotations
 
@@ -18,34 +18,26 @@ from spotalis.webhook.forward import (
 from tests.support.virtual_time import LoopClock, in_virtual_time
 
 LEADER, NEXT = "10.0.0.5:9443", "10.0.0.6:9443"
+NO_BACKOFF = ("", 0.0)
 
 
 @pytest.mark.parametrize(
-    ("leads", "address", "rests", "way"),
+    ("leads", "address", "backoff", "expected"),
     [
-        pytest.param(True, "", ("", 0.0), ForwardResult.LED, id="the leader decides"),
-        pytest.param(
-            True, LEADER, (LEADER, 99.0), ForwardResult.LED, id="whatever it knew as a standby"
-        ),
-        pytest.param(
-            False, "", ("", 0.0), ForwardResult.NO_LEADER, id="without a leader a standby decides"
-        ),
-        pytest.param(False, LEADER, ("", 0.0), ForwardResult.FORWARDED, id="with one it asks"),
-        pytest.param(
-            False, LEADER, (LEADER, 10.1), ForwardResult.RESTING, id="but not one that was silent"
-        ),
-        pytest.param(
-            False, LEADER, (LEADER, 10.0), ForwardResult.FORWARDED, id="for more than a while"
-        ),
-        pytest.param(
-            False, NEXT, (LEADER, 10.1), ForwardResult.FORWARDED, id="and its successor at once"
-        ),
+        pytest.param(True, "", NO_BACKOFF, ForwardResult.LEADER, id="leader"),
+        pytest.param(True, LEADER, (LEADER, 99.0), ForwardResult.LEADER, id="new leader"),
+        pytest.param(False, "", NO_BACKOFF, ForwardResult.NO_LEADER, id="no leader"),
+        pytest.param(False, LEADER, NO_BACKOFF, ForwardResult.FORWARDED, id="standby"),
+        pytest.param(False, LEADER, (LEADER, 10.1), ForwardResult.BACKOFF, id="during backoff"),
+        pytest.param(False, LEADER, (LEADER, 10.0), ForwardResult.FORWARDED, id="after backoff"),
+        pytest.param(False, NEXT, (LEADER, 10.1), ForwardResult.FORWARDED, id="next leader"),
     ],
 )
-def test_the_first_way(
-    leads: bool, address: str, rests: tuple[str, float], way: ForwardResult
+def test_the_initial_result(
+    leads: bool, address: str, backoff: tuple[str, float], expected: ForwardResult
 ) -> None:
-    assert initial_result(leads=leads, address=address, rests=rests, now=10.0) is way
+    result = initial_result(leads=leads, address=address, backoff=backoff, now=10.0)
+    assert result is expected
 
 
 @dataclass
@@ -56,111 +48,115 @@ class Leadership:
 
 @dataclass
 class ScriptedPeerClient:
-    """Answers after so many seconds, or raises; the last of the script is repeated."""
+    """Responds after the given seconds, or raises; repeats the last entry of the script."""
 
     script: list[float | Exception]
-    asked: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
 
     async def send(self, address: str, body: bytes) -> bytes:
-        self.asked.append(address)
+        self.addresses.append(address)
         step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):
             raise step
         await asyncio.sleep(step)
-        return b"decided: " + body
+        return b"response to " + body
 
 
 class Standby:
-    """A forwarder and what it did."""
+    """A forwarder with a scripted leader."""
 
     def __init__(self, *script: float | Exception) -> None:
         self.leadership = Leadership()
         self.peer_client = ScriptedPeerClient(list(script))
-        self.ways: list[str] = []
+        self.results: list[str] = []
         self.forwarder = Forwarder(
-            self.leadership, self.peer_client, clock=LoopClock(), on_forward=self.ways.append
+            self.leadership,
+            self.peer_client,
+            clock=LoopClock(),
+            on_forward=self.results.append,
         )
 
-    async def ask(self) -> tuple[bytes | None, float]:
-        """The answer, and how long it took."""
+    async def forward(self) -> tuple[bytes | None, float]:
+        """Forward a request; returns the response and the duration in seconds."""
         began = LoopClock().monotonic()
-        answer = await self.forwarder.ask(b"review")
-        return answer, round(LoopClock().monotonic() - began, 6)
+        response = await self.forwarder.forward(b"request")
+        return response, round(LoopClock().monotonic() - began, 6)
 
 
-def test_the_leaders_answer_is_taken() -> None:
-    async def story() -> None:
+def test_the_response_of_the_leader_is_returned() -> None:
+    async def scenario() -> None:
         standby = Standby(0.001)
-        assert await standby.ask() == (b"decided: review", 0.001)
-        assert standby.ways == ["forwarded"]
+        assert await standby.forward() == (b"response to request", 0.001)
+        assert standby.results == ["forwarded"]
 
-    in_virtual_time(story())
+    in_virtual_time(scenario())
 
 
-def test_a_silent_leader_is_waited_for_300_ms_and_left_alone_for_5_s() -> None:
-    async def story() -> None:
+def test_a_leader_without_response_for_300_ms_gets_no_requests_for_5_s() -> None:
+    async def scenario() -> None:
         standby = Standby(3600.0)
-        assert await standby.ask() == (None, 0.3)
-        assert await standby.ask() == (None, 0.0)
+        assert await standby.forward() == (None, 0.3)
+        assert await standby.forward() == (None, 0.0)
         await asyncio.sleep(4.99)
-        assert await standby.ask() == (None, 0.0)
+        assert await standby.forward() == (None, 0.0)
         await asyncio.sleep(0.01)
-        assert await standby.ask() == (None, 0.3)
-        assert standby.ways == ["timeout", "resting", "resting", "timeout"]
+        assert await standby.forward() == (None, 0.3)
+        assert standby.results == ["timeout", "backoff", "backoff", "timeout"]
 
-    in_virtual_time(story())
+    in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize(
-    ("error", "way"), [(PeerRejected("421"), "refused"), (PeerUnreachable("nobody"), "unreachable")]
+    ("error", "result"),
+    [(PeerRejected("421"), "rejected"), (PeerUnreachable("no route"), "unreachable")],
 )
-def test_a_leader_that_refuses_or_is_not_there_is_left_alone_for_5_s(
-    error: Exception, way: str
+def test_a_leader_that_rejects_or_is_unreachable_gets_no_requests_for_5_s(
+    error: Exception, result: str
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         standby = Standby(error)
-        assert await standby.ask() == (None, 0.0)
-        assert await standby.ask() == (None, 0.0)
-        assert standby.ways == [way, "resting"]
+        assert await standby.forward() == (None, 0.0)
+        assert await standby.forward() == (None, 0.0)
+        assert standby.results == [result, "backoff"]
         standby.leadership.leader_address = NEXT
-        await standby.ask()
-        assert standby.peer_client.asked == [LEADER, NEXT], "its successor is asked at once"
+        await standby.forward()
+        assert standby.peer_client.addresses == [LEADER, NEXT], "no backoff for the next leader"
 
-    in_virtual_time(story())
+    in_virtual_time(scenario())
 
 
-def test_a_long_line_at_a_leader_that_answers_is_waited_in_for_at_most_a_second() -> None:
-    async def story() -> None:
+def test_a_standby_waits_up_to_one_second_while_the_leader_answers_other_requests() -> None:
+    async def scenario() -> None:
         standby = Standby(0.2, 0.4, 0.6, 0.8, 1.2)
-        found = await asyncio.gather(*(standby.ask() for _ in range(5)))
-        answered = b"decided: review"
+        found = await asyncio.gather(*(standby.forward() for _ in range(5)))
+        response = b"response to request"
         assert found == [
-            (answered, 0.2),
-            (answered, 0.4),
-            (answered, 0.6),
-            (answered, 0.8),
+            (response, 0.2),
+            (response, 0.4),
+            (response, 0.6),
+            (response, 0.8),
             (None, 1.0),
         ]
 
-    in_virtual_time(story())
+    in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize(
-    ("prepare", "way"),
+    ("prepare", "result"),
     [
-        pytest.param(lambda one: setattr(one.leadership, "leads", True), "led", id="it leads"),
+        pytest.param(lambda it: setattr(it.leadership, "leads", True), "leader", id="leader"),
         pytest.param(
-            lambda one: setattr(one.leadership, "leader_address", ""), "no-leader", id="nobody does"
+            lambda it: setattr(it.leadership, "leader_address", ""), "no-leader", id="no leader"
         ),
     ],
 )
-def test_nobody_is_asked_where_there_is_nobody_to_ask(
-    prepare: Callable[[Standby], None], way: str
+def test_a_request_is_decided_locally_by_the_leader_or_without_a_leader(
+    prepare: Callable[[Standby], None], result: str
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         standby = Standby(0.001)
         prepare(standby)
-        assert await standby.ask() == (None, 0.0)
-        assert (standby.ways, standby.peer_client.asked) == ([way], [])
+        assert await standby.forward() == (None, 0.0)
+        assert (standby.results, standby.peer_client.addresses) == ([result], [])
 
-    in_virtual_time(story())
+    in_virtual_time(scenario())

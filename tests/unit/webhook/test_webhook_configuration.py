@@ -1,4 +1,4 @@
-"""The manifest in build/k8s is the configuration that the code means."""
+"""The manifest in build/k8s is the configuration that the code expects."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from spotalis.webhook.webhook_configuration import webhook_configuration
 MANIFEST = Path(__file__).parents[3] / "build" / "k8s" / "webhook.yaml"
 
 
-def test_the_webhook_manifest_is_what_the_code_would_register() -> None:
+def test_the_manifest_equals_the_configuration_in_the_code() -> None:
     service = {
         "namespace": "spotalis-system",
         "name": "spotalis-webhook",
         "path": "/mutate",
         "port": 443,
     }
-    meant = webhook_configuration(
+    expected = webhook_configuration(
         name="spotalis",
         client_config={"service": service},
         excluded=["kube-system", "spotalis-system"],
     )
-    assert yaml.safe_load(MANIFEST.read_text()) == meant
+    assert yaml.safe_load(MANIFEST.read_text()) == expected

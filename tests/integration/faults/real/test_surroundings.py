@@ -24,9 +24,9 @@ from spotalis.kube.config.access import load
 from spotalis.kube.http import HttpTransport
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Response
-from spotalis.webhook.certificate_rotation import CertificateRotator
+from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
-from spotalis.webhook.pem import split
+from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
 from tests.integration.faults.real.cluster import SPOT, FaultTestCluster, is_bundle_write
@@ -260,7 +260,7 @@ async def trusted(cluster: FaultTestCluster) -> list[bytes]:
     """The authorities that the API server trusts at this moment."""
     answer = await cluster.api.raw("GET", f"{CONFIGURATIONS}/{cluster.home}")
     bundle = json.loads(answer.body)["webhooks"][0]["clientConfig"].get("caBundle", "")
-    return split(base64.b64decode(bundle))
+    return split_bundle(base64.b64decode(bundle))
 
 
 async def serve(
@@ -273,12 +273,14 @@ async def serve(
     name = "spotalis-webhook.home.svc"
     rotator = CertificateRotator(
         Client(transport, clock=clock, rng=rng),
-        namespace=cluster.home,
-        secret="spotalis-webhook-tls",
-        configuration=cluster.home,
-        dns_names=(name,),
-        ip_addresses=("127.0.0.1",),
-        lifetimes=LIFETIMES,
+        RotationSettings(
+            namespace=cluster.home,
+            secret="spotalis-webhook-tls",
+            configuration=cluster.home,
+            dns_names=(name,),
+            ip_addresses=("127.0.0.1",),
+            lifetimes=LIFETIMES,
+        ),
         clock=clock,
         rng=rng,
     )
@@ -286,8 +288,7 @@ async def serve(
     server = WebhookServer(
         review,
         clock=clock,
-        observe=lambda result, seconds: None,
-        forwarded=review,
+        forward_handler=review,
         client_auth=ClientAuth(peer_name=name),
     )
     port = await server.start("127.0.0.1", 0, shown)

@@ -21,15 +21,16 @@ _HEAD = """# Metrics
 
 <!-- Made from web/metrics.py and web/exposition.py in src/spotalis by `make docs`; do not edit. -->
 
-`GET /metrics` on port 8080, in Prometheus' text format, or in OpenMetrics if the Accept header
-names it. Every replica has its own counts. What is per workload is told by the replica that moves
-pods, and by one that did before it lost the Lease as it was then: join it with
-`spotalis_leader_election_status == 1` on `instance`.
+`GET /metrics` on port 8080 serves the Prometheus text format, or OpenMetrics if the Accept header
+asks for it. Every instance exports its own counters. Only the leader exports series per workload.
 
-`reason` is a word of [the reasons](../README.md#reasons), each with a page of its own.
-`workload_type` is `deployment` or `statefulset`; `capacity_type` and `target` are `spot`,
-`on-demand` or `unknown`; `state` is `ready`, `pending` or `desired`. With Prometheus Operator set
-`honorLabels: true`, or `namespace` becomes `exported_namespace`.
+- `reason` is one of the [reasons](../README.md#reasons).
+- `workload_type` is `deployment` or `statefulset`.
+- `capacity_type` and `target` are `spot`, `on-demand` or `unknown`.
+- `state` is `ready`, `pending` or `desired`.
+
+With the Prometheus Operator, set `honorLabels: true`. Otherwise the label `namespace` becomes
+`exported_namespace`. [Monitor](../operate/monitor.md) has useful queries and alerts.
 
 """
 

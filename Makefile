@@ -1,4 +1,4 @@
-# The front door. `make` lists what there is; every target sets up by itself what it needs.
+# `make` lists the targets. Every target first installs what it needs.
 
 PYTHON ?= $(shell sh scripts/find_python.sh 3.11 3.12 3.13 3.14)
 NEWER_PYTHON ?= $(shell sh scripts/find_python.sh 3.13)
@@ -6,10 +6,14 @@ VENV := .venv
 NEWER_VENV := .venv-3.13
 READY := $(VENV)/.ready
 NEWER_READY := $(NEWER_VENV)/.ready
-MINUTES ?= 60
-# What runs at once: tests that compute, and real control planes, whose scenarios mostly wait.
+# Parallel tests: those that compute, and those on real control planes, which mostly wait.
 WORKERS ?= 2
-BEDS ?= 5
+CONTROL_PLANES ?= 5
+# Minutes of new seeds for `make test-all`.
+MINUTES ?= 60
+PYTEST := $(VENV)/bin/python -m pytest -q --dist worksteal
+# Where the tests of `make check` are (marker "check").
+CHECKED := tests/unit tests/conformance/test_recorded.py tests/integration/scenarios tests/simulation
 PINS := requirements/dev.txt pyproject.toml
 
 .PHONY: help
@@ -24,30 +28,37 @@ demo: $(READY) ## see it work in 30 s: real controller and webhook, embedded clu
 run: $(READY) ## run the operator against the cluster of your kubeconfig
 	$(VENV)/bin/spotalis controller --log-format text
 
+.PHONY: check
+check: lint ## the inner loop, under 90 s: lint, unit tests, one scenario of each kind
+	$(PYTEST) -n $(WORKERS) -m "check and not real" --hypothesis-profile quick $(CHECKED)
+
 .PHONY: test
-test: lint test-newer ## everything: lint, unit, contract, scenarios on both beds
-	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not real" --durations=10
-	$(VENV)/bin/python -m pytest -n $(BEDS) --dist worksteal -m real --reruns 1 -raR --durations=15
+test: lint test-newer ## all tests on both test beds, about 15 minutes; what CI runs
+	$(PYTEST) -n $(WORKERS) -m "not real and not long" --durations=10
+	$(PYTEST) -n $(CONTROL_PLANES) -m "real and not long" --reruns 1 -raR --durations=15
 
 .PHONY: test-newer
-test-newer: ## the unit tests on Python 3.13, where it is installed
+test-newer: ## the quick unit tests on Python 3.13, if it is installed
 	@if [ -n "$(NEWER_PYTHON)" ]; then $(MAKE) --no-print-directory $(NEWER_READY) && \
-	    $(NEWER_VENV)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit; \
-	else echo "Python 3.13 is not installed: its run is skipped"; fi
+	    $(NEWER_VENV)/bin/python -m pytest -q -n $(WORKERS) --dist worksteal \
+	        -m "check and not real" --hypothesis-profile quick tests/unit; \
+	else echo "Python 3.13 is not installed: skipping its run"; fi
 
 .PHONY: test-integration
-test-integration: $(READY) ## the scenarios alone, on both beds
-	$(VENV)/bin/python -m pytest tests/integration
+test-integration: $(READY) ## the scenarios only, on both test beds
+	$(PYTEST) -n $(WORKERS) tests/integration
+
+.PHONY: test-all
+test-all: test mutants ## everything, for hours: long tests, large models, MINUTES=60 of new seeds
+	$(PYTEST) -n $(WORKERS) -m "long and not real" --durations=10
+	$(PYTEST) -n $(CONTROL_PLANES) -m "long and real" --reruns 1 -raR --durations=15
+	$(PYTEST) -n $(WORKERS) tests/unit --hypothesis-profile=search
+	$(VENV)/bin/python -m tests.model --long
+	$(VENV)/bin/python -m tests.simulation --minutes $(MINUTES) --seed $$(date +%s)
 
 .PHONY: mutants
 mutants: $(READY) ## plant each known bug in a copy of the tree; a test must find it
 	$(VENV)/bin/python -m tests.mutants
-
-.PHONY: test-long
-test-long: mutants ## what takes hours: mutants, large models, and MINUTES=60 of histories nobody has seen
-	$(VENV)/bin/python -m tests.model --long
-	$(VENV)/bin/python -m pytest tests/unit --hypothesis-profile=search
-	$(VENV)/bin/python -m tests.simulation --minutes $(MINUTES) --seed $$(date +%s)
 
 .PHONY: lint
 lint: $(READY) ## ruff, mypy strict, who may import whom

@@ -1,9 +1,16 @@
-"""Settings that hold for every test."""
+"""Options, markers and Hypothesis profiles for all tests."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parent
+SCENARIOS = ROOT / "integration" / "scenarios"
+CHECKED = (ROOT / "unit", ROOT / "conformance" / "test_recorded.py")
+"""Tests that belong to ``make check`` unless they are marked ``slow``."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -11,21 +18,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--conformance-seeds",
         type=int,
         default=0,
-        help="random request scripts for both beds: so many, instead of a few, and the slow ones",
+        help="number of random request scripts to run on both beds; also runs the slow scripts",
     )
     parser.addoption(
-        "--conformance-first-seed", type=int, default=0, help="the seed of the first of them"
+        "--conformance-first-seed", type=int, default=0, help="seed of the first random script"
     )
-
     parser.addoption(
         "--whole-bursts",
         action="store_true",
-        help="bursts on the real bed as large as on the embedded one: 1,000 pods, and 50 x 20",
+        help="run bursts on the real bed as large as on the embedded bed: 1,000 pods, and 50 x 20",
     )
 
 
-# The same examples in every run: what is red here is red everywhere. To look further:
-# pytest --hypothesis-profile=search
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Assign tests to the tiers of the Makefile.
+
+    A scenario with several sets of arguments takes minutes on the real control plane. The first set
+    runs in ``make test``, all of them on the embedded cluster, and the others in ``make test-all``.
+    """
+    seen: set[tuple[Path, str]] = set()
+    for item in items:
+        if item.get_closest_marker("real") is not None:
+            if item.path.is_relative_to(SCENARIOS):
+                function = (item.path, item.name.partition("[")[0])
+                if function in seen:
+                    item.add_marker(pytest.mark.long)
+                seen.add(function)
+        elif item.get_closest_marker("slow") is None and any(
+            item.path.is_relative_to(path) for path in CHECKED
+        ):
+            item.add_marker(pytest.mark.check)
+
+
+# Every run generates the same examples, so that a failure in CI can be reproduced. Use
+# ``pytest --hypothesis-profile=search`` to look for new ones, and ``quick`` for fewer (make check).
 settings.register_profile(
     "ci",
     derandomize=True,
@@ -34,6 +61,7 @@ settings.register_profile(
     max_examples=200,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("quick", parent=settings.get_profile("ci"), max_examples=25)
 settings.register_profile(
     "search", parent=settings.get_profile("ci"), derandomize=False, max_examples=5000
 )

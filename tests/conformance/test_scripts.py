@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance import recorded
 from tests.conformance.beds import Real, Script, on_embedded
 from tests.conformance.differences import KNOWN, outlived, unknown
 from tests.conformance.history import Difference, differences
@@ -26,8 +27,10 @@ def compared(script: Script, name: str, real: Real) -> list[Difference]:
     found: list[Difference] = []
     for attempt in range(ATTEMPTS):
         namespace = f"{name}-{attempt}" if attempt else name
-        found = differences(on_embedded(script, namespace), real.play(script, namespace))
+        history = real.play(script, namespace)
+        found = differences(on_embedded(script, namespace), history)
         if not unknown(name, found) and not outlived(name, found):
+            recorded.save(name, script, namespace, history)
             break
     return found
 

@@ -50,7 +50,7 @@ async def test_a_move_costs_at_most_four_requests_besides_its_event(cluster: Tes
 
 
 @only_embedded
-async def test_at_rest_hundreds_of_workloads_cost_the_lease_and_nothing_else(
+async def test_at_rest_200_workloads_cost_only_the_renewals_of_the_lease(
     cluster: TestCluster,
 ) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)

@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_nodes_carry_their_class_and_take_pods(control_plane: ControlPlane) -> None:
+def test_nodes_have_a_capacity_type_and_accept_pods(control_plane: ControlPlane) -> None:
     nodes = control_plane.request("GET", "/api/v1/nodes")["items"]
     classes = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
     assert classes.items() >= {
@@ -106,7 +106,7 @@ def test_nodes_carry_their_class_and_take_pods(control_plane: ControlPlane) -> N
     assert all(node["status"]["allocatable"]["cpu"] == "32" for node in nodes)
 
 
-def test_an_eviction_of_ours_is_counted_exactly_once(
+def test_an_eviction_by_the_operator_is_counted_exactly_once(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     create(control_plane, namespace, a_workload("Deployment", 10))

@@ -13,7 +13,7 @@ from tests.support.scenarios import only_embedded
 
 
 @only_embedded
-async def test_two_dry_runs_of_the_next_pod_get_the_same_place(cluster: TestCluster) -> None:
+async def test_two_dry_runs_of_the_next_pod_get_the_same_slot(cluster: TestCluster) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():

@@ -99,7 +99,7 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 @only_embedded
-async def test_each_eviction_stands_in_the_ledger_and_then_the_pods_are_listed_and_then_it_is_sent(
+async def test_each_eviction_is_written_to_the_ledger_before_the_pods_are_listed_and_it_is_sent(
     cluster: TestCluster, wire: Wire
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -136,7 +136,7 @@ async def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_ans
 
 
 @only_embedded
-async def test_a_list_that_is_six_seconds_old_lets_nobody_go(
+async def test_no_eviction_is_sent_if_the_list_of_pods_took_six_seconds(
     cluster: TestCluster, wire: Wire
 ) -> None:
     def delay_lists(request: Request) -> NetworkFault:
@@ -156,7 +156,9 @@ async def test_a_list_that_is_six_seconds_old_lets_nobody_go(
 
 
 @only_embedded
-async def test_a_ledger_of_another_version_lets_nobody_go(cluster: TestCluster, wire: Wire) -> None:
+async def test_no_eviction_is_sent_while_the_ledger_has_an_unknown_schema(
+    cluster: TestCluster, wire: Wire
+) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 1))
@@ -188,7 +190,7 @@ async def _terminates(cluster: TestCluster, name: str) -> None:
 
 @only_embedded
 @pytest.mark.parametrize("lose", [_becomes_unready, _terminates], ids=["unready", "terminating"])
-async def test_what_is_lost_between_plan_and_list_counts(
+async def test_replicas_lost_between_plan_and_list_count_against_the_floor(
     cluster: TestCluster, wire: Wire, lose: Callable[[TestCluster, str], Any]
 ) -> None:
     lost: list[asyncio.Task[None]] = []
@@ -221,7 +223,7 @@ async def test_what_is_lost_between_plan_and_list_counts(
 
 
 @only_embedded
-async def test_who_waits_for_spot_in_vain_is_evicted_only_as_it_was_seen(
+async def test_a_pod_that_falls_back_is_evicted_only_at_the_resource_version_that_was_seen(
     cluster: TestCluster, wire: Wire
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -257,7 +259,7 @@ _BLOCKED = Response(
         pytest.param(False, "true", id="the owner alone"),
     ],
 )
-async def test_no_pod_is_deleted_unless_operator_and_owner_both_say_so(
+async def test_no_pod_is_deleted_unless_operator_and_owner_both_allow_it(
     cluster: TestCluster, wire: Wire, operator: bool, owner: str
 ) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)

@@ -10,16 +10,14 @@ SCENARIO_MUTANTS = (
         "planner/interruption.py",
         '_tainted("karpenter.sh/disrupted")',
         '_tainted("karpenter.sh/disrupted:NoSchedule")',
-        scenario(
-            "interruptions", "a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_spot"
-        ),
+        scenario("interruptions", "the_pods_of_a_reclaimed_spot_node_return_to_spot"),
     ),
     mutant(
         "a storm lasts twenty times as long",
         "planner/storm.py",
         "until = weather.losses[-1] + breaker.cooldown",
         "until = weather.losses[-1] + breaker.cooldown * 20",
-        scenario("interruptions", "a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes"),
+        scenario("interruptions", "a_storm_ends_after_its_cooldown_and_waiting_moves_start"),
     ),
     mutant(
         "early eviction ignores interruption notices",
@@ -28,7 +26,7 @@ SCENARIO_MUTANTS = (
         "        if self._cluster.settings.evict_early and decision.reason is Reason.PAUSED:\n",
         scenario(
             "interruptions",
-            "with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_lets_them",
+            "with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_allows",
         ),
     ),
     mutant(
@@ -36,7 +34,7 @@ SCENARIO_MUTANTS = (
         "controller/reconcile.py",
         "        if due:\n",
         "        if due and recheck(observed, now) is None:\n",
-        scenario("fallback", "a_rollout_that_waits_for_spot_is_freed_by_the_fallback"),
+        scenario("fallback", "the_fallback_completes_a_rollout_that_waits_for_spot"),
     ),
     mutant(
         "placement ignores reservations",
@@ -44,7 +42,7 @@ SCENARIO_MUTANTS = (
         "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
         "        observed = dataclasses.replace(observed, reservations=())\n"
         "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
-        scenario("bursts", "a_burst_is_split_at_birth_although_watches_show"),
+        scenario("bursts", "a_burst_is_split_at_creation_although_watches_deliver"),
     ),
     mutant(
         "evicted pods hold their slots",
@@ -58,37 +56,40 @@ SCENARIO_MUTANTS = (
         "planner/plan.py",
         "surplus = observed.state.surplus(surplus_type) - _landing(observed, surplus_type)",
         "surplus = observed.state.surplus(surplus_type) + 1 - _landing(observed, surplus_type)",
-        scenario("change", "0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions"),
+        scenario(
+            "change", "changing_10_replicas_from_0_to_70_to_30_percent_takes_7_then_4_evictions"
+        ),
     ),
     mutant(
         "the lowest ordinal is evicted first",
         "planner/candidates.py",
         "-1 if slot is None else -slot",
         "-1 if slot is None else slot",
-        scenario(
-            "change", "adopting_a_stateful_set_evicts_the_ordinals_16_13_10_6_1_0_in_this_order"
-        ),
+        scenario("change", "enabling_a_stateful_set_evicts_ordinals_16_13_10_6_1_0_in_this_order"),
     ),
     mutant(
         "an invalid policy is applied as far as it is valid",
         "webhook/admission.py",
         "        if configuration.problems:\n",
         "        if configuration.problems and not configuration.has_policy:\n",
-        scenario("policies", "an_invalid_value_leaves_the_workload_as_it_is_until_it_is_mended"),
+        scenario("policies", "an_invalid_annotation_stops_moves_until_it_is_corrected"),
     ),
     mutant(
         "a rollout ends with the first updated pod",
         "planner/guards.py",
         "rolling = workload.status_replicas > workload.updated_replicas or len(owners) > 1",
         "rolling = workload.updated_replicas < 1 or len(owners) > 2",
-        scenario("rollouts", "a_paused_rollout_stops_moves_until_it_goes_on"),
+        scenario("rollouts", "a_paused_rollout_stops_moves_until_it_resumes"),
     ),
     mutant(
         "an eviction is sent under an exhausted budget",
         "planner/budget.py",
         "self._spent.get(budget.name, 0) <= 0:",
         "self._spent.get(budget.name, 0) < 0:",
-        scenario("budgets", "a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens"),
+        scenario(
+            "budgets",
+            "a_budget_that_allows_no_disruption_blocks_only_its_workload_until_it_is_deleted",
+        ),
     ),
     mutant(
         "without admission requests all surplus replicas move",
@@ -96,7 +97,7 @@ SCENARIO_MUTANTS = (
         "min(surplus, 1 - len(observed.ledger.intents))",
         "surplus",
         scenario(
-            "webhook_away", "a_webhook_that_is_not_reached_at_birth_costs_one_eviction_as_well"
+            "webhook_away", "a_pod_created_while_the_webhook_is_unreachable_costs_one_eviction"
         ),
     ),
     mutant(
@@ -104,30 +105,28 @@ SCENARIO_MUTANTS = (
         "controller/leadership.py",
         '                    await self._write(lease, holder="", transitions=lease.transitions)\n',
         '                    logger.info("kept")\n',
-        scenario("leader", "a_leader_that_is_told_to_end_hands_over_within_3_seconds"),
+        scenario("leader", "a_terminated_leader_hands_over_within_3_seconds"),
     ),
     mutant(
         "a new process does not read the ledger",
         "controller/reconcile.py",
         "held = await self._ledgers.read(workload.uid)\n",
         "held = await self._ledgers.read(workload.uid) if self._journal.sent else None\n",
-        scenario("restart", "a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction"),
+        scenario("restart", "a_crash_during_a_rebalance_causes_no_extra_eviction"),
     ),
     mutant(
         "namespace labels take effect at the next resync",
         "controller/cluster.py",
         "        if latest is None:\n            return\n        for store in",
         "        if change.new is None or change.old:\n            return\n        for store in",
-        scenario(
-            "policies", "a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled"
-        ),
+        scenario("policies", "a_namespace_outside_the_selector_is_ignored_until_its_labels_match"),
     ),
     mutant(
         "the cooldown setting is ignored",
         "controller/reconcile.py",
         "now + self._cluster.settings.cooldown",
         "now",
-        scenario("tuning", "processes_with_other_settings_behave_differently_one_after_the_other"),
+        scenario("tuning", "settings_change_the_behaviour_of_a_restarted_operator"),
     ),
     mutant(
         "missing admission requests are not detected",
@@ -136,7 +135,7 @@ SCENARIO_MUTANTS = (
         "most=FUTILE_MOVES",
         scenario(
             "webhook_away",
-            "a_webhook_that_is_never_called_costs_one_eviction_and_is_named_until_it_is",
+            "a_pod_created_without_the_webhook_costs_one_eviction_and_health_reports_the_webhook",
         ),
     ),
     mutant(
@@ -144,15 +143,13 @@ SCENARIO_MUTANTS = (
         "model/disruption.py",
         "instant.astimezone(self.timezone)",
         "instant.astimezone(UTC)",
-        scenario("windows", "over_a_change_of_clocks_every_move_is_inside_its_window[in spring]"),
+        scenario("windows", "all_moves_stay_inside_the_window_when_clocks_change[in spring]"),
     ),
     mutant(
         "a read-only operator writes conditions",
         "app/operator.py",
         "        if self.settings.read_only or not self.settings.conditions:\n",
         "        if not self.settings.conditions:\n",
-        scenario(
-            "read_only", "whatever_happens_a_read_only_operator_writes_what_it_must_and_no_more"
-        ),
+        scenario("read_only", "a_read_only_operator_writes_only_events_and_its_certificate"),
     ),
 )

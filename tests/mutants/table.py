@@ -144,7 +144,7 @@ MUTANTS = (
         "return not self.intents",
         scenario(
             "fallback",
-            "a_restart_forgets_neither_that_spot_is_short_nor_when_the_next_probe_is_due",
+            "a_restart_keeps_the_spot_shortage_and_the_time_of_the_next_probe",
         ),
     ),
     # Evictions and requests

@@ -10,7 +10,7 @@ WEBHOOK_MUTANTS = (
         "webhook/admission_review.py",
         '{"uid": uid, "allowed": True}',
         '{"uid": uid, "allowed": bool(patch)}',
-        scenario("basic", "what_is_not_opted_in_is_untouched"),
+        scenario("basic", "workloads_and_pods_that_are_not_enabled_are_left_unchanged"),
     ),
     mutant(
         "pods are rejected while the webhook is down",
@@ -45,7 +45,7 @@ WEBHOOK_MUTANTS = (
         "webhook/pod_patch.py",
         "str(BASE_DELETION_COST - placement.slot)",
         "str(BASE_DELETION_COST + placement.slot)",
-        scenario("scaling", "6_to_2_to_12_needs_no_eviction"),
+        scenario("scaling", "scaling_a_deployment_from_6_to_2_to_12_causes_no_eviction"),
     ),
     mutant(
         "TLS 1.2 is accepted",

@@ -14,11 +14,16 @@ WITH_FAULTS = 5000
 """Of messages, crashes, clocks, nodes and owners."""
 WITH_SPOT_TAKEN = 1000
 PARTS = 10
+"""The first part runs in ``make test``, the others in ``make test-all``."""
 ENOUGH = 400
 """Histories within which every planted fault must show."""
 
+each_part = pytest.mark.parametrize(
+    "part", [0, *(pytest.param(part, marks=pytest.mark.long) for part in range(1, PARTS))]
+)
 
-@pytest.mark.parametrize("part", range(PARTS))
+
+@each_part
 def test_undisturbed_every_eviction_brings_the_split_nearer(part: int) -> None:
     size = WITHOUT_FAULTS // PARTS
     tally = unbroken(calm, range(part * size, (part + 1) * size))
@@ -26,7 +31,7 @@ def test_undisturbed_every_eviction_brings_the_split_nearer(part: int) -> None:
     assert tally.evicted["move"] > size / 2
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@each_part
 def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(part: int) -> None:
     size = WITH_FAULTS // PARTS
     tally = unbroken(chaos, range(part * size, (part + 1) * size))
@@ -36,7 +41,7 @@ def test_whatever_is_delayed_lost_or_killed_the_floor_holds_and_the_split_comes(
     assert tally.held < size / 20
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@each_part
 def test_spot_that_goes_and_comes_back_costs_no_floor_and_nobody_who_serves(part: int) -> None:
     size = WITH_SPOT_TAKEN // PARTS
     tally = unbroken(taken, range(part * size, (part + 1) * size))
@@ -44,6 +49,7 @@ def test_spot_that_goes_and_comes_back_costs_no_floor_and_nobody_who_serves(part
     assert tally.crashes > size
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
 def test_a_planted_fault_is_found(planted: Planted) -> None:
     with planted.grown():
@@ -64,6 +70,7 @@ def test_a_seed_decides_everything() -> None:
     assert play(chaos(4)).trace == play(chaos(4)).trace
 
 
+@pytest.mark.long
 def test_a_failure_is_made_smaller_and_stays_the_same_failure() -> None:
     planted = next(one for one in PLANTED if one.functions)
     with planted.grown():

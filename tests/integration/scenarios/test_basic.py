@@ -24,7 +24,7 @@ BURSTS = [
 
 @on_both_beds
 @pytest.mark.parametrize(("replicas", "wishes", "split"), BURSTS)
-async def test_a_deployment_created_in_one_go_is_split_at_birth(
+async def test_a_new_deployment_is_split_at_creation_without_evictions(
     cluster: TestCluster, replicas: int, wishes: Policy, split: tuple[int, int]
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=3)
@@ -37,8 +37,11 @@ async def test_a_deployment_created_in_one_go_is_split_at_birth(
     assert cluster.evictions() == []
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_stateful_set_created_in_one_go_is_split_at_birth(cluster: TestCluster) -> None:
+async def test_a_new_stateful_set_is_split_at_creation_without_evictions(
+    cluster: TestCluster,
+) -> None:
     await cluster.add_nodes(spot=4, on_demand=3)
     async with cluster.operator():
         await cluster.create_stateful_set("db", 20, policy(80, 2))
@@ -48,7 +51,7 @@ async def test_a_stateful_set_created_in_one_go_is_split_at_birth(cluster: TestC
 
 
 @on_both_beds
-async def test_scale_ups_and_downs_five_seconds_apart_stay_split_with_no_eviction(
+async def test_scaling_twice_within_five_seconds_keeps_the_split_without_evictions(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=3)
@@ -69,7 +72,9 @@ async def test_scale_ups_and_downs_five_seconds_apart_stay_split_with_no_evictio
 
 
 @on_both_beds
-async def test_what_is_not_opted_in_is_untouched(cluster: TestCluster) -> None:
+async def test_workloads_and_pods_that_are_not_enabled_are_left_unchanged(
+    cluster: TestCluster,
+) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("plain", 4)
@@ -125,7 +130,7 @@ async def start(cluster: TestCluster, pod: Mapping[str, Any]) -> None:
 
 
 @on_both_beds
-async def test_in_an_opted_in_namespace_bare_pods_jobs_and_daemon_sets_are_untouched(
+async def test_bare_pods_jobs_and_daemon_sets_in_an_enabled_namespace_are_left_unchanged(
     cluster: TestCluster,
 ) -> None:
     """They run on spot, where the namespace wants none of its replicas."""
@@ -163,7 +168,7 @@ async def test_in_an_opted_in_namespace_bare_pods_jobs_and_daemon_sets_are_untou
 
 
 @on_both_beds
-async def test_other_keys_of_a_template_node_selector_are_kept(cluster: TestCluster) -> None:
+async def test_the_webhook_keeps_other_keys_of_the_node_selector(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():
         selector = {"kubernetes.io/os": "linux"}

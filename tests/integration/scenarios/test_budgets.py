@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from spotalis.model.nodes import NodeType
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
@@ -16,7 +18,7 @@ RIGHT_TO_DELETE = K8S / "optional" / "pdb-override.yaml"
 
 
 @on_both_beds
-async def test_a_budget_that_allows_nothing_blocks_its_workload_only_until_it_opens(
+async def test_a_budget_that_allows_no_disruption_blocks_only_its_workload_until_it_is_deleted(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -41,8 +43,9 @@ async def test_a_budget_that_allows_nothing_blocks_its_workload_only_until_it_op
     assert len(cluster.evictions()) == 4
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_budget_of_one_lets_replicas_go_one_by_one(cluster: TestCluster) -> None:
+async def test_with_a_budget_of_one_replicas_move_one_at_a_time(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, max_moves_in_flight="6"))
@@ -55,7 +58,7 @@ async def test_a_budget_of_one_lets_replicas_go_one_by_one(cluster: TestCluster)
 
 
 @on_both_beds
-async def test_two_budgets_on_one_pod_block_it_by_name_and_nobody_else(
+async def test_two_budgets_that_match_one_pod_block_only_its_workload_and_the_event_names_them(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -83,7 +86,7 @@ async def test_two_budgets_on_one_pod_block_it_by_name_and_nobody_else(
 
 
 @on_both_beds
-async def test_a_budget_of_20_percent_is_never_overdrawn(cluster: TestCluster) -> None:
+async def test_moves_never_exceed_a_budget_of_20_percent(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
         await cluster.create_deployment("web", 10, policy(0, max_moves_in_flight="10"))
@@ -98,7 +101,7 @@ async def test_a_budget_of_20_percent_is_never_overdrawn(cluster: TestCluster) -
 
 
 @on_both_beds
-async def test_a_budget_that_comes_in_the_middle_of_a_rebalance_stops_it_until_it_goes(
+async def test_a_budget_created_during_a_rebalance_stops_it_until_the_budget_is_deleted(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -124,7 +127,7 @@ async def test_a_budget_that_comes_in_the_middle_of_a_rebalance_stops_it_until_i
 
 
 @on_both_beds
-async def test_an_override_deletes_where_a_budget_blocks_and_the_floor_still_holds(
+async def test_with_pdb_override_pods_that_a_budget_blocks_are_deleted_and_the_floor_holds(
     cluster: TestCluster,
 ) -> None:
     if isinstance(cluster, RealTestCluster):

@@ -68,7 +68,7 @@ async def many_small(
 
 
 @only_embedded
-async def test_1000_pods_of_one_replica_set_over_three_replicas_are_split_at_birth(
+async def test_three_instances_split_1000_pods_of_one_replica_set_at_creation(
     cluster: TestCluster,
 ) -> None:
     await one_large(cluster, 1000, policy(73, 30), (270, 730))
@@ -81,7 +81,7 @@ def whole(request: pytest.FixtureRequest) -> bool:
 
 
 @only_real
-async def test_pods_of_one_replica_set_over_three_processes_are_split_at_birth(
+async def test_three_processes_split_the_pods_of_one_replica_set_at_creation(
     cluster: TestCluster, whole: bool
 ) -> None:
     pods, split = (1000, (270, 730)) if whole else (300, (81, 219))
@@ -89,14 +89,14 @@ async def test_pods_of_one_replica_set_over_three_processes_are_split_at_birth(
 
 
 @only_embedded
-async def test_50_deployments_of_20_over_three_replicas_are_split_at_birth(
+async def test_three_instances_split_50_deployments_of_20_pods_at_creation(
     cluster: TestCluster,
 ) -> None:
     await many_small(cluster, 50, 20, policy(80, 2), (4, 16))
 
 
 @only_real
-async def test_many_deployments_over_three_processes_are_split_at_birth(
+async def test_three_processes_split_many_deployments_at_creation(
     cluster: TestCluster, whole: bool
 ) -> None:
     workloads, pods, split = (50, 20, (4, 16)) if whole else (20, 15, (3, 12))
@@ -134,21 +134,22 @@ async def leader_dies(
 
 @only_embedded
 @pytest.mark.parametrize("after", [1, 100, 300, 600])
-async def test_a_leader_killed_in_the_middle_of_a_burst_costs_a_bounded_error_that_is_repaired(
+async def test_killing_the_leader_during_a_burst_causes_a_bounded_error_that_is_repaired(
     cluster: TestCluster, after: int
 ) -> None:
     await leader_dies(cluster, 1000, policy(73, 30), (270, 730), after=after)
 
 
 @only_real
-async def test_a_leader_process_killed_in_the_middle_of_a_burst_costs_a_bounded_error(
+async def test_killing_the_leader_process_during_a_burst_causes_a_bounded_error(
     cluster: TestCluster,
 ) -> None:
     await leader_dies(cluster, 200, policy(73, 30), (54, 146), after=20)
 
 
+@pytest.mark.check
 @only_embedded
-async def test_standbys_that_the_leader_does_not_answer_decide_alone_and_say_so(
+async def test_standbys_decide_alone_and_count_it_if_the_leader_does_not_answer(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -171,7 +172,7 @@ async def test_standbys_that_the_leader_does_not_answer_decide_alone_and_say_so(
     [("/replicasets",), ("/replicasets", "/pods")],
     ids=["no ReplicaSet", "no ReplicaSet and no pod"],
 )
-async def test_a_burst_is_split_at_birth_although_watches_show(
+async def test_a_burst_is_split_at_creation_although_watches_deliver(
     cluster: TestCluster, kinds: tuple[str, ...]
 ) -> None:
     """Watches race: what is admitted must count before its ReplicaSet has been seen."""
@@ -187,7 +188,7 @@ async def test_a_burst_is_split_at_birth_although_watches_show(
 
 
 @only_embedded
-async def test_pods_whose_owner_nothing_shows_and_no_answer_names_are_let_through_in_time(
+async def test_pods_whose_owner_cannot_be_found_are_admitted_unchanged_in_time(
     cluster: TestCluster,
 ) -> None:
     """The API server, which waits 2 s, is told so; what it counts as failed is another matter."""
@@ -211,7 +212,7 @@ async def test_pods_whose_owner_nothing_shows_and_no_answer_names_are_let_throug
 
 @only_real
 @pytest.mark.parametrize("kill", [False, True], ids=["restarts", "crashes"])
-async def test_an_api_server_that_ends_in_the_middle_of_a_burst_leaves_it_exact_or_repaired(
+async def test_a_burst_during_which_the_api_server_stops_is_exact_or_repaired(
     cluster: TestCluster, kill: bool
 ) -> None:
     assert isinstance(cluster, RealTestCluster)

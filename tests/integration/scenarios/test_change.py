@@ -16,7 +16,7 @@ REVISION = "deployment.kubernetes.io/revision"
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-async def test_0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions(
+async def test_changing_10_replicas_from_0_to_70_to_30_percent_takes_7_then_4_evictions(
     cluster: TestCluster, kind: str
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -46,8 +46,9 @@ async def test_0_to_70_to_30_percent_on_10_replicas_takes_7_then_4_evictions(
         assert owners_part(await cluster.get_object(kind, "web")) == before
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_20_running_spot_pods_adopted_at_70_percent_need_exactly_6_evictions(
+async def test_enabling_20_spot_pods_at_70_percent_takes_exactly_6_evictions(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=4)
@@ -62,7 +63,7 @@ async def test_20_running_spot_pods_adopted_at_70_percent_need_exactly_6_evictio
 
 
 @on_both_beds
-async def test_adopting_a_stateful_set_evicts_the_ordinals_16_13_10_6_1_0_in_this_order(
+async def test_enabling_a_stateful_set_evicts_ordinals_16_13_10_6_1_0_in_this_order(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds
@@ -35,7 +37,7 @@ async def says(cluster: TestCluster, status: str, reason: str) -> None:
 
 
 @on_both_beds
-async def test_the_condition_follows_a_workload_from_birth_to_opting_out(
+async def test_the_condition_follows_a_deployment_until_it_is_disabled(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
@@ -65,8 +67,9 @@ async def test_the_condition_follows_a_workload_from_birth_to_opting_out(
         assert {c["type"] for c in status["conditions"]} == {"Available", "Progressing"}
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_stateful_set_has_none(cluster: TestCluster) -> None:
+async def test_a_stateful_set_has_no_condition(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():
         await cluster.create_stateful_set("web", 4, policy(50))

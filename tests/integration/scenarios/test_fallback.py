@@ -82,7 +82,7 @@ async def fallen_back(cluster: TestCluster, count: int) -> None:
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-async def test_lost_spot_falls_back_and_returns_by_the_fewest_evictions(
+async def test_replicas_fall_back_when_spot_is_lost_and_return_with_the_fewest_evictions(
     cluster: TestCluster, kind: str
 ) -> None:
     async def all_serve_but_one() -> bool:
@@ -110,7 +110,7 @@ async def test_lost_spot_falls_back_and_returns_by_the_fewest_evictions(
 
 
 @on_both_beds
-async def test_while_spot_is_short_new_replicas_start_on_on_demand_at_once(
+async def test_while_spot_is_exhausted_new_replicas_start_on_on_demand_immediately(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(on_demand=3)
@@ -129,8 +129,9 @@ async def test_while_spot_is_short_new_replicas_start_on_on_demand_at_once(
             assert len(await waiting(cluster)) == 1
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_one_replica_finds_out_that_spot_nodes_are_added_and_opens_spot_for_all(
+async def test_one_probe_finds_new_spot_nodes_and_the_other_replicas_follow(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(on_demand=3)
@@ -144,7 +145,7 @@ async def test_one_replica_finds_out_that_spot_nodes_are_added_and_opens_spot_fo
 
 
 @only_embedded
-async def test_probes_in_vain_lose_one_replica_each_and_come_ever_more_rarely(
+async def test_each_failed_probe_takes_one_replica_and_the_interval_grows(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(on_demand=3)
@@ -162,7 +163,7 @@ async def test_probes_in_vain_lose_one_replica_each_and_come_ever_more_rarely(
 
 
 @only_embedded
-async def test_a_restart_forgets_neither_that_spot_is_short_nor_when_the_next_probe_is_due(
+async def test_a_restart_keeps_the_spot_shortage_and_the_time_of_the_next_probe(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(on_demand=3)
@@ -182,7 +183,7 @@ async def test_a_restart_forgets_neither_that_spot_is_short_nor_when_the_next_pr
 
 
 @on_both_beds
-async def test_where_both_classes_are_full_nothing_goes_round_in_circles(
+async def test_no_replica_moves_back_and_forth_if_both_capacity_types_are_full(
     cluster: TestCluster,
 ) -> None:
     on_demand = await cluster.add_nodes(on_demand=2)
@@ -203,7 +204,9 @@ async def test_where_both_classes_are_full_nothing_goes_round_in_circles(
 
 
 @on_both_beds
-async def test_who_never_falls_back_waits_and_needs_no_eviction(cluster: TestCluster) -> None:
+async def test_with_spot_fallback_never_replicas_wait_for_spot_without_evictions(
+    cluster: TestCluster,
+) -> None:
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator():
         await cluster.create_deployment("web", 10, wishes("never"))
@@ -217,7 +220,7 @@ async def test_who_never_falls_back_waits_and_needs_no_eviction(cluster: TestClu
 
 
 @on_both_beds
-async def test_a_rollout_that_waits_for_spot_is_freed_by_the_fallback(cluster: TestCluster) -> None:
+async def test_the_fallback_completes_a_rollout_that_waits_for_spot(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator():
         await cluster.create_deployment("web", 10, wishes())
@@ -240,7 +243,7 @@ def _container(version: str) -> dict[str, Any]:
 
 
 @on_both_beds
-async def test_nobody_falls_back_while_an_autoscaler_says_that_it_makes_room(
+async def test_no_replica_falls_back_while_an_autoscaler_reports_a_scale_up(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(on_demand=3)

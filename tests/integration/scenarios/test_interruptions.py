@@ -25,8 +25,9 @@ async def crowd(cluster: TestCluster, name: str) -> Counter[str]:
     return Counter(pod.node for pod in await cluster.pods(name))
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_spot(
+async def test_the_pods_of_a_reclaimed_spot_node_return_to_spot(
     cluster: TestCluster,
 ) -> None:
     spot = await cluster.add_nodes(spot=3, on_demand=2)
@@ -60,7 +61,7 @@ async def test_a_spot_node_warns_is_drained_and_goes_and_its_pods_come_back_on_s
 
 @on_both_beds
 @pytest.mark.parametrize("notice", [KARPENTER, AKS_PREEMPT], ids=["Karpenter", "AKS"])
-async def test_pods_on_a_leaving_node_hold_no_slot_so_a_change_meanwhile_needs_no_eviction(
+async def test_pods_on_a_terminating_node_hold_no_slot_so_that_a_policy_change_needs_no_eviction(
     cluster: TestCluster, notice: Mapping[str, str]
 ) -> None:
     """Both on-demand pods of the node that goes are replaced on spot, as the new share wants."""
@@ -96,20 +97,20 @@ async def a_node_goes_and_its_pods_stay_for_a_while(cluster: TestCluster) -> Non
 
 
 @only_real
-async def test_pods_whose_node_is_gone_hold_no_slot_until_they_are_collected(
+async def test_pods_of_a_deleted_node_hold_no_slot_until_they_are_collected(
     cluster: TestCluster,
 ) -> None:
     await a_node_goes_and_its_pods_stay_for_a_while(cluster)
 
 
-def test_pods_whose_node_is_gone_hold_no_slot_embedded() -> None:
+def test_pods_of_a_deleted_node_hold_no_slot_on_the_embedded_cluster() -> None:
     """With the collector's patience of a real cluster, which the embedded one has not by itself."""
     timing = Timing(pod_gc_quarantine=timedelta(seconds=40))
     run_scenario(a_node_goes_and_its_pods_stay_for_a_while, timing=timing)
 
 
 @only_embedded  # a quarter of an hour
-async def test_a_notice_that_nothing_follows_for_15_minutes_is_not_believed_any_more(
+async def test_an_interruption_notice_expires_after_15_minutes(
     cluster: TestCluster,
 ) -> None:
     first, _ = await cluster.add_nodes(on_demand=2)
@@ -128,7 +129,7 @@ async def test_a_notice_that_nothing_follows_for_15_minutes_is_not_believed_any_
 @pytest.mark.parametrize(
     "notice", [KARPENTER, AKS_PREEMPT, REBALANCE], ids=["Karpenter", "AKS", "rebalance"]
 )
-async def test_a_node_with_a_notice_is_no_target_whatever_the_pods_tolerate(
+async def test_a_node_with_an_interruption_notice_receives_no_pods_whatever_they_tolerate(
     cluster: TestCluster, notice: Mapping[str, str]
 ) -> None:
     await cluster.add_nodes(on_demand=2)
@@ -151,7 +152,7 @@ async def test_a_node_with_a_notice_is_no_target_whatever_the_pods_tolerate(
 
 
 @on_both_beds
-async def test_a_rebalance_recommendation_moves_nobody(cluster: TestCluster) -> None:
+async def test_a_rebalance_recommendation_causes_no_move(cluster: TestCluster) -> None:
     spot, *_ = await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(50))
@@ -165,7 +166,7 @@ async def test_a_rebalance_recommendation_moves_nobody(cluster: TestCluster) -> 
 
 
 @on_both_beds
-async def test_in_a_storm_nobody_moves_to_spot_while_moves_to_on_demand_go_on(
+async def test_during_a_storm_moves_to_spot_stop_and_moves_to_on_demand_continue(
     cluster: TestCluster,
 ) -> None:
     spot = await cluster.add_nodes(spot=5)
@@ -192,7 +193,7 @@ async def test_in_a_storm_nobody_moves_to_spot_while_moves_to_on_demand_go_on(
 
 
 @on_both_beds
-async def test_a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes(
+async def test_a_storm_ends_after_its_cooldown_and_waiting_moves_start(
     cluster: TestCluster,
 ) -> None:
     spot = await cluster.add_nodes(spot=5)
@@ -219,7 +220,7 @@ async def test_a_storm_ends_when_the_set_calm_is_over_and_what_rested_goes(
 
 
 @only_embedded  # ten minutes and more
-async def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(
+async def test_a_storm_ends_10_minutes_after_the_last_lost_node_and_is_reported_once(
     cluster: TestCluster,
 ) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
@@ -247,7 +248,7 @@ async def test_a_storm_is_over_10_minutes_after_the_last_loss_and_says_so_once(
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_lets_them(
+async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_allows(
     cluster: TestCluster, kind: str
 ) -> None:
     spot = await cluster.add_nodes(spot=3, on_demand=2)
@@ -276,7 +277,9 @@ async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_bud
 
 
 @only_embedded  # minutes
-async def test_without_early_eviction_pods_stay_until_their_node_goes(cluster: TestCluster) -> None:
+async def test_without_early_eviction_pods_stay_until_their_node_is_removed(
+    cluster: TestCluster,
+) -> None:
     taken, *_ = await cluster.add_nodes(spot=3, on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 10, policy(70, 2))
@@ -287,7 +290,9 @@ async def test_without_early_eviction_pods_stay_until_their_node_goes(cluster: T
 
 
 @on_both_beds
-async def test_an_early_eviction_waits_for_no_window_but_for_a_pause(cluster: TestCluster) -> None:
+async def test_an_early_eviction_ignores_the_window_and_respects_a_pause(
+    cluster: TestCluster,
+) -> None:
     taken, *_ = await cluster.add_nodes(spot=2, on_demand=2)
     closed = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
     async with cluster.operator(EARLY):
@@ -305,7 +310,7 @@ async def test_an_early_eviction_waits_for_no_window_but_for_a_pause(cluster: Te
 
 
 @only_embedded  # the watch of pods is made to fall silent
-async def test_an_early_eviction_is_sent_once_although_no_watch_has_shown_it_yet(
+async def test_an_early_eviction_is_sent_once_even_before_a_watch_shows_it(
     cluster: TestCluster,
 ) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)

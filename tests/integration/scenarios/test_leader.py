@@ -108,21 +108,22 @@ async def handed_over(
         await finished(cluster, operators, order=[leader, other], orphans=orphans)
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_leader_that_is_told_to_end_hands_over_within_3_seconds(
+async def test_a_terminated_leader_hands_over_within_3_seconds(
     cluster: TestCluster,
 ) -> None:
     await handed_over(cluster, lambda leader: leader.terminate(), CLEAN)
 
 
 @on_both_beds
-async def test_a_leader_that_is_killed_is_succeeded_within_18_seconds(cluster: TestCluster) -> None:
+async def test_a_killed_leader_is_replaced_within_18_seconds(cluster: TestCluster) -> None:
     # Two moves at once and two workloads that begin, at the moment of the kill.
     await handed_over(cluster, lambda leader: leader.kill(), CRASH, orphans=4)
 
 
 @on_both_beds
-async def test_a_deleted_lease_is_written_again_by_the_leader_and_nobody_else_moves(
+async def test_the_leader_recreates_a_deleted_lease_and_no_other_instance_moves_pods(
     cluster: TestCluster,
 ) -> None:
     async with cluster.operators(2) as operators:
@@ -141,7 +142,7 @@ async def test_a_deleted_lease_is_written_again_by_the_leader_and_nobody_else_mo
 
 
 @only_real
-async def test_a_leader_that_is_frozen_for_20_seconds_wakes_up_as_a_standby(
+async def test_a_leader_frozen_for_20_seconds_resumes_as_a_standby(
     cluster: TestCluster,
 ) -> None:
     """Only processes can be frozen; what a thawed elector thinks is a unit test."""
@@ -167,7 +168,7 @@ async def test_a_leader_that_is_frozen_for_20_seconds_wakes_up_as_a_standby(
 
 
 @only_real
-async def test_ten_leaders_in_a_row_hand_over_within_3_seconds_each(cluster: TestCluster) -> None:
+async def test_ten_terminated_leaders_hand_over_within_3_seconds_each(cluster: TestCluster) -> None:
     async with cluster.operators(2) as operators:
         await cluster.add_nodes(spot=3, on_demand=3)
         await cluster.create_deployment("web", 200, policy(0, max_moves_in_flight="2"))
@@ -194,7 +195,7 @@ async def test_ten_leaders_in_a_row_hand_over_within_3_seconds_each(cluster: Tes
         assert operators.unanswered_pods() == []
 
 
-def test_two_movers_at_a_time_would_be_noticed() -> None:
+def test_two_instances_that_move_pods_at_once_are_detected() -> None:
     at = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
     second = timedelta(seconds=1)
     one, other = (

@@ -53,7 +53,7 @@ def template(name: str, replicas: int, **spec: Any) -> dict[str, Any]:
 
 @on_both_beds
 @pytest.mark.parametrize("pin", [SELECTOR, AFFINITY], ids=["selector", "affinity"])
-async def test_pods_that_their_owner_pins_are_kept_and_that_is_said_once(
+async def test_pods_pinned_by_their_owner_stay_and_one_event_reports_it(
     cluster: TestCluster, pin: Mapping[str, Any]
 ) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
@@ -101,7 +101,7 @@ APART = {
     ("wish", "most"),
     [pytest.param(SPREAD, 2, id="spread"), pytest.param(APART, 1, id="anti-affinity")],
 )
-async def test_replicas_that_must_stand_apart_are_split_and_moved_all_the_same(
+async def test_spread_and_anti_affinity_do_not_prevent_split_and_moves(
     cluster: TestCluster, wish: Mapping[str, Any], most: int
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -121,7 +121,7 @@ async def test_replicas_that_must_stand_apart_are_split_and_moved_all_the_same(
 
 
 @on_both_beds
-async def test_replicas_that_must_stand_apart_are_not_sent_where_their_like_stands(
+async def test_replicas_do_not_move_to_nodes_that_their_anti_affinity_excludes(
     cluster: TestCluster,
 ) -> None:
     """Two spot nodes hold one each: of three that should go there only two can."""
@@ -145,7 +145,7 @@ async def test_replicas_that_must_stand_apart_are_not_sent_where_their_like_stan
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-async def test_evictions_by_a_descheduler_keep_the_split_and_cause_none_of_ours(
+async def test_evictions_by_a_descheduler_keep_the_split_and_cause_no_further_eviction(
     cluster: TestCluster, kind: str
 ) -> None:
     """The updater of a VerticalPodAutoscaler does the same: every pod once, one at a time."""
@@ -169,8 +169,9 @@ async def test_evictions_by_a_descheduler_keep_the_split_and_cause_none_of_ours(
     assert cluster.evictions() == []
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_whoever_is_drained_while_moves_rest_need_not_be_moved_later(
+async def test_a_drain_during_a_pause_saves_later_moves(
     cluster: TestCluster,
 ) -> None:
     drained, *_ = await cluster.add_nodes(on_demand=4)
@@ -206,7 +207,7 @@ PROTECTION = [
 
 @on_both_beds
 @pytest.mark.parametrize(("key", "value"), PROTECTION)
-async def test_a_pod_that_asks_not_to_be_disrupted_is_not_moved(
+async def test_a_pod_annotated_against_disruption_is_not_moved(
     cluster: TestCluster, key: str, value: str
 ) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
@@ -255,7 +256,7 @@ def recommendation(review: Mapping[str, Any]) -> dict[str, Any]:
 
 @on_both_beds
 @pytest.mark.parametrize("name", ["a-mesh", "z-mesh"], ids=["before ours", "after ours"])
-async def test_beside_an_injector_that_changes_the_pod_every_pod_is_placed_once(
+async def test_with_a_sidecar_injector_every_pod_is_placed_once(
     cluster: TestCluster, name: str
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -287,7 +288,7 @@ async def update(cluster: TestCluster, name: str) -> None:
 
 
 @on_both_beds
-async def test_beside_an_autoscaler_of_requests_the_split_is_exact_and_room_counts_what_pods_get(
+async def test_with_a_vertical_pod_autoscaler_the_split_is_exact_and_capacity_counts_real_requests(
     cluster: TestCluster,
 ) -> None:
     """The template asks for 100m, the pods get 10 cores: a node of 32 holds three of them."""

@@ -22,7 +22,7 @@ def ours(pod: Pod) -> list[str]:
 
 
 @on_both_beds
-async def test_a_workload_that_is_disabled_is_not_touched_and_its_new_pods_are_as_written(
+async def test_a_disabled_workload_and_its_new_pods_are_left_unchanged(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -57,7 +57,7 @@ BROKEN = [
 
 @on_both_beds
 @pytest.mark.parametrize("values", BROKEN)
-async def test_an_invalid_value_leaves_the_workload_as_it_is_until_it_is_mended(
+async def test_an_invalid_annotation_stops_moves_until_it_is_corrected(
     cluster: TestCluster, values: Mapping[str, str]
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -91,7 +91,9 @@ async def test_an_invalid_value_leaves_the_workload_as_it_is_until_it_is_mended(
 
 
 @on_both_beds
-async def test_a_mistyped_key_is_said_once_and_stops_nothing(cluster: TestCluster) -> None:
+async def test_one_event_reports_an_unknown_annotation_and_moves_continue(
+    cluster: TestCluster,
+) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(50))
@@ -109,7 +111,9 @@ async def test_a_mistyped_key_is_said_once_and_stops_nothing(cluster: TestCluste
 
 
 @on_both_beds
-async def test_while_paused_new_pods_are_placed_and_none_is_moved(cluster: TestCluster) -> None:
+async def test_while_a_workload_is_paused_new_pods_are_placed_and_none_is_moved(
+    cluster: TestCluster,
+) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0))
@@ -129,8 +133,9 @@ async def test_while_paused_new_pods_are_placed_and_none_is_moved(cluster: TestC
     assert len(cluster.evictions()) == 1
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_pause_until_an_instant_ends_by_itself(cluster: TestCluster) -> None:
+async def test_a_pause_with_an_end_time_ends_by_itself(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0))
@@ -156,7 +161,7 @@ async def namespace(cluster: TestCluster, name: str, **metadata: Any) -> None:
 
 
 @on_both_beds
-async def test_a_namespace_that_is_labelled_opts_its_workloads_in_at_once_and_out_again(
+async def test_labelling_a_namespace_enables_and_disables_its_workloads_immediately(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=2)
@@ -197,7 +202,9 @@ async def test_a_namespace_that_is_labelled_opts_its_workloads_in_at_once_and_ou
 
 
 @on_both_beds
-async def test_the_operators_own_namespace_is_never_touched(cluster: TestCluster) -> None:
+async def test_workloads_in_the_namespace_of_the_operator_are_left_unchanged(
+    cluster: TestCluster,
+) -> None:
     await cluster.add_nodes(spot=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0), namespace="spotalis-system")
@@ -222,7 +229,7 @@ SELECTOR = (
 
 
 @on_both_beds
-async def test_a_namespace_outside_the_selector_is_left_alone_until_it_is_relabelled(
+async def test_a_namespace_outside_the_selector_is_ignored_until_its_labels_match(
     cluster: TestCluster,
 ) -> None:
     resyncs = 12.0  # two of them, of the shortest there may be

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from spotalis.kube.client import PatchType
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
@@ -73,7 +75,7 @@ async def everything_happens(cluster: TestCluster, spot: list[str]) -> None:
 
 
 @on_both_beds
-async def test_whatever_happens_a_read_only_operator_writes_what_it_must_and_no_more(
+async def test_a_read_only_operator_writes_only_events_and_its_certificate(
     cluster: TestCluster,
 ) -> None:
     spot = await set_up(cluster)
@@ -97,8 +99,9 @@ async def test_whatever_happens_a_read_only_operator_writes_what_it_must_and_no_
     assert set(cluster.writes()[earlier:]) <= ALLOWED, cluster.writes()[earlier:]
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_it_says_what_it_would_move(cluster: TestCluster) -> None:
+async def test_a_read_only_operator_reports_what_it_would_move(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
     await cluster.create_deployment("web", 4, policy(50))
     async with cluster.operator("--read-only"):

@@ -27,7 +27,7 @@ async def crash_after(cluster: TestCluster, seconds: float) -> None:
 
 @only_embedded
 @pytest.mark.parametrize("seed", range(20))
-async def test_a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction(
+async def test_a_crash_during_a_rebalance_causes_no_extra_eviction(
     cluster: TestCluster, seed: int
 ) -> None:
     await crash_after(cluster, random.Random(seed).uniform(0.0, 12.0))
@@ -35,7 +35,7 @@ async def test_a_crash_at_any_moment_of_a_rebalance_costs_no_extra_eviction(
 
 @only_real
 @pytest.mark.parametrize("seconds", [0.3, 1.1, 2.7, 5.2])
-async def test_a_sigkill_in_the_middle_of_a_rebalance_costs_no_extra_eviction(
+async def test_a_sigkill_during_a_rebalance_causes_no_extra_eviction(
     cluster: TestCluster, seconds: float
 ) -> None:
     await crash_after(cluster, seconds)

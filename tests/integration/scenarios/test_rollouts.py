@@ -37,7 +37,7 @@ async def births(cluster: TestCluster, name: str, reference: set[str]) -> int:
 
 @on_both_beds
 @pytest.mark.parametrize("shape", SHAPES)
-async def test_a_rollout_is_split_right_when_it_is_over_with_no_eviction(
+async def test_a_completed_rollout_is_split_exactly_without_evictions(
     cluster: TestCluster, shape: dict[str, Any]
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -53,8 +53,9 @@ async def test_a_rollout_is_split_right_when_it_is_over_with_no_eviction(
     assert cluster.evictions() == []
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_new_image_in_the_middle_of_a_rebalance_ends_it_with_no_further_eviction(
+async def test_a_rollout_during_a_rebalance_completes_it_without_further_evictions(
     cluster: TestCluster,
 ) -> None:
     """The rollout's own new pods are placed right: nothing is left to move."""
@@ -80,7 +81,7 @@ async def test_a_new_image_in_the_middle_of_a_rebalance_ends_it_with_no_further_
 
 
 @on_both_beds
-async def test_a_rollout_that_never_becomes_ready_stops_moves_until_it_is_rolled_back(
+async def test_a_rollout_that_is_not_ready_stops_moves_until_it_is_rolled_back(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -108,7 +109,7 @@ async def test_a_rollout_that_never_becomes_ready_stops_moves_until_it_is_rolled
 
 
 @on_both_beds
-async def test_a_paused_rollout_stops_moves_until_it_goes_on(cluster: TestCluster) -> None:
+async def test_a_paused_rollout_stops_moves_until_it_resumes(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(50), spec=rolling(0, 1))
@@ -138,7 +139,7 @@ async def test_a_paused_rollout_stops_moves_until_it_goes_on(cluster: TestCluste
 
 
 @on_both_beds
-async def test_pausing_a_deployment_with_no_change_pending_does_not_stop_moves(
+async def test_pausing_a_deployment_without_a_pending_change_does_not_stop_moves(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
@@ -164,7 +165,7 @@ SETS = [
 
 @on_both_beds
 @pytest.mark.parametrize("spec", SETS)
-async def test_a_stateful_set_is_split_right_after_a_rollout_and_moves_afterwards(
+async def test_a_stateful_set_is_split_exactly_by_moves_after_a_rollout(
     cluster: TestCluster, spec: dict[str, Any]
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -186,7 +187,7 @@ async def test_a_stateful_set_is_split_right_after_a_rollout_and_moves_afterward
 
 
 @on_both_beds
-async def test_moves_go_on_once_a_partitioned_rollout_has_come_down_to_its_partition(
+async def test_moves_continue_when_a_partitioned_rollout_reaches_its_partition(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -212,7 +213,7 @@ async def test_moves_go_on_once_a_partitioned_rollout_has_come_down_to_its_parti
 
 
 @on_both_beds
-async def test_an_ordered_set_whose_rollout_is_stuck_is_freed_by_its_owner_not_by_us(
+async def test_a_stuck_rollout_of_an_ordered_set_is_left_to_its_owner(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)

@@ -19,7 +19,7 @@ from tests.support.scenarios import on_both_beds, only_real
         pytest.param(50, 0, (3, 3), (1, 1), (6, 6), id="50 %"),
     ],
 )
-async def test_6_to_2_to_12_needs_no_eviction(
+async def test_scaling_a_deployment_from_6_to_2_to_12_causes_no_eviction(
     cluster: TestCluster,
     percent: int,
     floor: int,
@@ -40,7 +40,7 @@ async def test_6_to_2_to_12_needs_no_eviction(
 
 
 @on_both_beds
-async def test_a_stateful_set_scaled_from_6_to_2_to_12_needs_no_eviction(
+async def test_scaling_a_stateful_set_from_6_to_2_to_12_causes_no_eviction(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -57,7 +57,7 @@ async def test_a_stateful_set_scaled_from_6_to_2_to_12_needs_no_eviction(
 
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
-async def test_an_autoscaler_that_writes_the_scale_subresource_needs_no_eviction(
+async def test_writes_to_the_scale_subresource_cause_no_eviction(
     cluster: TestCluster, kind: str
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
@@ -74,7 +74,7 @@ async def test_an_autoscaler_that_writes_the_scale_subresource_needs_no_eviction
 
 
 @only_real  # the embedded cluster has no HorizontalPodAutoscaler
-async def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_needs_no_eviction(
+async def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_causes_no_eviction(
     cluster: TestCluster,
 ) -> None:
     """Without metrics its controller still keeps the replicas within its bounds."""
@@ -101,8 +101,9 @@ async def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_needs_no_eviction(
     assert cluster.evictions() == []
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_scale_up_while_the_webhook_is_away_is_corrected_when_it_is_back(
+async def test_pods_created_while_the_webhook_is_unreachable_are_moved_later(
     cluster: TestCluster,
 ) -> None:
     """All 6 new pods land on spot: 3 of them are one too many, and no more are moved."""
@@ -125,7 +126,7 @@ async def test_a_scale_up_while_the_webhook_is_away_is_corrected_when_it_is_back
 
 
 @on_both_beds
-async def test_scaled_down_one_by_one_it_is_split_right_at_every_step_with_no_eviction(
+async def test_scaling_down_one_by_one_keeps_the_split_without_evictions(
     cluster: TestCluster,
 ) -> None:
     """Which pod goes is the ReplicaSet controller's choice; deletion costs tell it which."""

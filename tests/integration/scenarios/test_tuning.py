@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
+import pytest
+
 from tests.support.cluster import TestCluster, policy
 from tests.support.scenarios import on_both_beds
 
@@ -77,8 +79,9 @@ async def several_moves_at_once(cluster: TestCluster) -> None:
         assert ("patch", "deployments/status") not in cluster.writes()[before:]
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_processes_with_other_settings_behave_differently_one_after_the_other(
+async def test_settings_change_the_behaviour_of_a_restarted_operator(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import pytest
+
 from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL
 from spotalis.model.controller_configuration import NamespaceFilter
@@ -39,8 +41,9 @@ async def _says(cluster: TestCluster, name: str) -> str:
     return next((str(c["message"]) for c in conditions if c["type"] == "spotalis.io/Balanced"), "")
 
 
+@pytest.mark.check
 @only_embedded
-async def test_nothing_is_asked_about_other_namespaces_and_their_pods_are_left_as_they_are(
+async def test_an_operator_limited_to_namespaces_reads_and_changes_no_other_namespace(
     cluster: TestCluster,
 ) -> None:
     cluster = await _watching_default_alone(cluster)
@@ -60,7 +63,7 @@ async def test_nothing_is_asked_about_other_namespaces_and_their_pods_are_left_a
 
 
 @only_embedded
-async def test_empty_spot_nodes_are_no_evidence_so_one_replica_goes_first(
+async def test_one_replica_probes_spot_if_only_empty_spot_nodes_are_visible(
     cluster: TestCluster,
 ) -> None:
     await _watching_default_alone(cluster)
@@ -83,7 +86,7 @@ async def test_empty_spot_nodes_are_no_evidence_so_one_replica_goes_first(
 
 
 @only_embedded
-async def test_without_a_way_back_no_replica_is_sent_to_find_out(cluster: TestCluster) -> None:
+async def test_no_replica_probes_spot_if_it_could_not_return(cluster: TestCluster) -> None:
     await _watching_default_alone(cluster)
     await cluster.add_nodes(on_demand=2)
     async with cluster.operator():
@@ -97,7 +100,7 @@ async def test_without_a_way_back_no_replica_is_sent_to_find_out(cluster: TestCl
 
 
 @only_embedded
-async def test_moves_left_open_in_a_namespace_that_is_watched_no_more_hold_nobody_up(
+async def test_open_moves_in_a_namespace_that_is_no_longer_watched_do_not_block_others(
     cluster: TestCluster,
 ) -> None:
     cluster = await _watching_default_alone(cluster)

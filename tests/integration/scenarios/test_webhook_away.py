@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
@@ -11,8 +13,9 @@ REST = 5 * 60.0
 """Of a workload whose replacement came without a review (behaviour.md 4)."""
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_a_webhook_that_is_never_called_costs_one_eviction_and_is_named_until_it_is(
+async def test_a_pod_created_without_the_webhook_costs_one_eviction_and_health_reports_the_webhook(
     cluster: TestCluster,
 ) -> None:
     """The process runs; only the API server does not reach it."""
@@ -43,7 +46,7 @@ async def test_a_webhook_that_is_never_called_costs_one_eviction_and_is_named_un
 
 
 @only_embedded
-async def test_a_webhook_that_is_not_reached_at_birth_costs_one_eviction_as_well(
+async def test_a_pod_created_while_the_webhook_is_unreachable_costs_one_eviction(
     cluster: TestCluster,
 ) -> None:
     """20 at 50 %, and the scheduler puts them all on spot: 10 are to go, unready as they are."""

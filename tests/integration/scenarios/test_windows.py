@@ -50,7 +50,7 @@ OVER_A_CHANGE = [
 
 
 @pytest.mark.parametrize(("epoch", "night", "midnight"), OVER_A_CHANGE)
-def test_over_a_change_of_clocks_every_move_is_inside_its_window(
+def test_all_moves_stay_inside_the_window_when_clocks_change(
     epoch: str, night: list[tuple[str, str]], midnight: list[tuple[str, str]]
 ) -> None:
     """Embedded alone: a day and more. Slow pods make the rebalance last beyond one window."""
@@ -86,8 +86,9 @@ def test_over_a_change_of_clocks_every_move_is_inside_its_window(
     run_scenario(scenario, epoch=utc(epoch))
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_outside_its_window_a_workload_rests_and_while_it_is_open_it_moves(
+async def test_a_workload_moves_only_inside_its_window(
     cluster: TestCluster,
 ) -> None:
     """One window that never comes round while we look, one longer than its period."""
@@ -116,7 +117,7 @@ def next_minute(now: datetime, *, least: float) -> datetime:
 
 
 @on_both_beds
-async def test_the_first_move_goes_when_the_window_opens_and_none_before(
+async def test_the_first_move_starts_when_the_window_opens(
     cluster: TestCluster,
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)

@@ -38,8 +38,9 @@ async def notes(cluster: TestCluster) -> list[str]:
     return [event["note"] for event in json.loads(answer.body)["items"]]
 
 
+@pytest.mark.check
 @on_both_beds
-async def test_only_pods_whose_volumes_can_follow_are_moved(cluster: TestCluster) -> None:
+async def test_only_pods_whose_volumes_can_be_attached_are_moved(cluster: TestCluster) -> None:
     await add_nodes(cluster, "a", spot=2, on_demand=2)
     await add_nodes(cluster, "b", on_demand=2)
     await bound(
@@ -71,7 +72,7 @@ async def test_only_pods_whose_volumes_can_follow_are_moved(cluster: TestCluster
 
 
 @on_both_beds
-async def test_who_waits_for_spot_is_left_alone_where_no_on_demand_node_reaches_its_volume(
+async def test_a_pod_that_waits_for_spot_stays_if_no_on_demand_node_reaches_its_volume(
     cluster: TestCluster,
 ) -> None:
     await add_nodes(cluster, "a", on_demand=2)
@@ -110,7 +111,7 @@ async def test_who_waits_for_spot_is_left_alone_where_no_on_demand_node_reaches_
         pytest.param({"a", "b"}, HOST, False, id="the volume is the node's own disk"),
     ],
 )
-async def test_a_node_pool_is_evidence_only_where_its_nodes_reach_the_volume(
+async def test_a_node_pool_counts_as_capacity_only_if_its_nodes_reach_the_volume(
     cluster: TestCluster, pools: set[str], key: str, goes: bool
 ) -> None:
     nodes = {"a": await add_nodes(cluster, "a", spot=1, on_demand=1)}
@@ -129,7 +130,7 @@ async def test_a_node_pool_is_evidence_only_where_its_nodes_reach_the_volume(
 
 
 @only_embedded  # the real one writes no log of reads
-async def test_volumes_are_asked_for_once_and_only_of_whom_it_matters(cluster: TestCluster) -> None:
+async def test_volumes_are_read_once_and_only_for_pods_that_may_move(cluster: TestCluster) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
     await add_nodes(cluster, "a", spot=2, on_demand=2)
     await add_nodes(cluster, "b", on_demand=2)
@@ -157,7 +158,7 @@ async def test_volumes_are_asked_for_once_and_only_of_whom_it_matters(cluster: T
 
 
 @only_embedded  # needs a node for a single pod
-async def test_room_in_a_zone_that_an_open_move_will_take_is_promised_to_nobody_else(
+async def test_capacity_that_an_open_move_will_use_is_not_counted_for_another_move(
     cluster: TestCluster,
 ) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
@@ -177,7 +178,7 @@ async def test_room_in_a_zone_that_an_open_move_will_take_is_promised_to_nobody_
 
 
 @only_embedded  # a matter of seconds
-async def test_room_in_another_zone_does_not_make_a_replica_wait_for_spot_again(
+async def test_capacity_in_another_zone_does_not_make_a_replica_wait_for_spot_again(
     cluster: TestCluster,
 ) -> None:
     await add_nodes(cluster, "a", spot=1, on_demand=1)

@@ -1,9 +1,8 @@
-"""A hundred hostile callers at once, against a real process: its memory, and who is still answered.
+"""A real process with a hundred hostile clients at once: its memory, and its other clients.
 
-Any pod on the network may reach the port (docs/concepts/threat-model.md), and what does not fit
-into the container's memory limit ends the operator. So the process is held to that limit, as the
-manifest states it, with the environment of the image, while it is given everything at once that its
-limits let in.
+Any pod in the cluster network can reach the port (docs/concepts/threat-model.md). The process runs
+with the environment of the image and must stay below the memory limit in the manifest, while the
+hostile clients claim everything that the server's limits allow.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from tests.support.image import environment
 from tests.support.operator_process import HOST, Operator, operator
 
 ATTACK_SECONDS = 5.0
-HELD_AT_MOST = round(100 * 0.65 + 2 * (2 * 7 + 9) + 32 * 0.9)
-"""MiB: connections, large bodies and ordinary reviews, each at its worst (webhook/server.py)."""
+MAX_GROWTH = round(100 * 0.65 + 2 * (2 * 7 + 9) + 32 * 0.9)
+"""MiB: connections, large bodies and ordinary requests in the worst case (webhook/server.py)."""
 
 
 @asynccontextmanager
@@ -40,14 +39,14 @@ async def under_attack(port: int, crowd: str) -> AsyncIterator[None]:
         await hostile.wait()
 
 
-def memory(it: Operator, what: str) -> int:
-    """MiB of a process, as the kernel counts: VmRSS now, VmHWM at the most so far."""
+def memory(it: Operator, field: str) -> int:
+    """Memory of a process in MiB: ``VmRSS`` is the current value, ``VmHWM`` the maximum."""
     status = Path(f"/proc/{it.process.pid}/status").read_text()
-    (line,) = [line for line in status.splitlines() if line.startswith(f"{what}:")]
+    (line,) = [line for line in status.splitlines() if line.startswith(f"{field}:")]
     return int(line.split()[1]) // 1024
 
 
-def limit_in_the_manifest() -> int:
+def manifest_limit() -> int:
     manifest = Path(__file__).parents[2] / "build" / "k8s" / "operator.yaml"
     (limit,) = [
         container["resources"]["limits"]["memory"]
@@ -59,8 +58,8 @@ def limit_in_the_manifest() -> int:
     return int(limit.removesuffix("Mi"))
 
 
-async def answered(it: Operator, seconds: float) -> None:
-    """Every review of a well-behaved caller is answered with a patch, two at least."""
+async def expect_patches(it: Operator, seconds: float) -> None:
+    """Expect that every request of another client gets a patch; sends at least two requests."""
     count, until = 0, asyncio.get_running_loop().time() + seconds
     while count < 2 or asyncio.get_running_loop().time() < until:
         async with asyncio.timeout(30):
@@ -70,7 +69,7 @@ async def answered(it: Operator, seconds: float) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
-async def test_a_hundred_hostile_callers_fit_into_the_containers_memory_and_hold_up_nobody(
+async def test_a_hundred_hostile_clients_neither_exceed_the_memory_limit_nor_delay_other_clients(
     tmp_path: Path,
 ) -> None:
     claim = claim_ports()
@@ -89,14 +88,16 @@ async def test_a_hundred_hostile_callers_fit_into_the_containers_memory_and_hold
             before = memory(it, "VmRSS")
             for crowd in CROWDS:
                 async with under_attack(webhook, crowd):
-                    await answered(it, ATTACK_SECONDS)
-            most = memory(it, "VmHWM")
+                    await expect_patches(it, ATTACK_SECONDS)
+            peak = memory(it, "VmHWM")
             assert it.process.returncode is None
-            assert most < limit_in_the_manifest()
-            assert most - before < HELD_AT_MOST
+            assert peak < manifest_limit()
+            assert peak - before < MAX_GROWTH
             for crowd in ("large", "rude"):
                 async with under_attack(webhook, crowd):
-                    await answered(it, ATTACK_SECONDS)
-            assert memory(it, "VmHWM") - before < HELD_AT_MOST, "whoever goes leaves nothing behind"
+                    await expect_patches(it, ATTACK_SECONDS)
+            assert memory(it, "VmHWM") - before < MAX_GROWTH, (
+                "disconnected clients leave nothing in memory"
+            )
     finally:
         claim.release()

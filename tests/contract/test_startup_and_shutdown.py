@@ -1,4 +1,4 @@
-"""How the process begins and ends: what is said and done in which order, with which exit code."""
+"""Startup and shutdown of the process: messages, order and exit codes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from spotalis.embedded.http import serve
 from tests.support.free_ports import claim_ports
 from tests.support.http_caller import Caller, Reply, ask
 
-HOME = "spotalis-system"
-_ROUTED_FOR = (
+NAMESPACE = "spotalis-system"
+_PROGRAM = (
     "import sys; from spotalis.app import process; "
     "process.ENDPOINT_DRAIN_SECONDS = float(sys.argv.pop(1)); "
     "from spotalis.__main__ import main; main()"
 )
-"""The same program, but it takes reviews for so many seconds after ``/readyz`` says no: within its
-usual second a slow machine may not get round to look."""
+"""``spotalis`` with another drain time: the default of 1 s is too short on a slow machine."""
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Running:
             return None
 
     def holder(self) -> str:
-        lease = self.cluster.store.get("leases", HOME, "spotalis")
+        lease = self.cluster.store.get("leases", NAMESPACE, "spotalis")
         return str(lease["spec"].get("holderIdentity", "")) if lease is not None else ""
 
     def tls(self) -> ssl.SSLContext:
@@ -55,9 +54,9 @@ class Running:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
 
-    async def leads(self) -> None:
+    async def wait_until_leading(self) -> None:
         async with asyncio.timeout(120):
-            while not (self.holder() and (said := await self.readyz()) and said.status == 200):
+            while not (self.holder() and (reply := await self.readyz()) and reply.status == 200):
                 assert self.process.returncode is None
                 await asyncio.sleep(0.05)
 
@@ -70,25 +69,25 @@ class Running:
 async def starting(
     folder: Path,
     *flags: str,
-    home: bool = True,
+    namespace: bool = True,
     secret: bool = True,
-    routed_seconds: float | None = None,
+    drain_seconds: float | None = None,
 ) -> AsyncIterator[Running]:
     cluster = EmbeddedCluster(clock=SystemClock(), rng=random.Random(1))
     ports = claim_ports()
     async with cluster:
-        if home:
-            await cluster.api.create("namespaces", {"metadata": {"name": HOME}})
-        if home and secret:
-            empty = {"metadata": {"name": "spotalis-webhook-tls", "namespace": HOME}}
+        if namespace:
+            await cluster.api.create("namespaces", {"metadata": {"name": NAMESPACE}})
+        if namespace and secret:
+            empty = {"metadata": {"name": "spotalis-webhook-tls", "namespace": NAMESPACE}}
             await cluster.api.create("secrets", empty)
         served = await serve(cluster.api, "127.0.0.1", 0)
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(served.kubeconfig_text)
         webhook, metrics, health = ports.ports[:3]
         program = ["-m", "spotalis"]
-        if routed_seconds is not None:
-            program = ["-c", _ROUTED_FOR, str(routed_seconds)]
+        if drain_seconds is not None:
+            program = ["-c", _PROGRAM, str(drain_seconds)]
         command = [sys.executable, *program, "controller"]
         command += ["--kubeconfig", str(kubeconfig), "--host", "127.0.0.1"]
         command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
@@ -107,23 +106,23 @@ async def starting(
 
 
 @asynccontextmanager
-async def running(folder: Path, *, routed_seconds: float) -> AsyncIterator[Running]:
-    async with starting(folder, routed_seconds=routed_seconds) as it:
-        await it.leads()
+async def running(folder: Path, *, drain_seconds: float) -> AsyncIterator[Running]:
+    async with starting(folder, drain_seconds=drain_seconds) as it:
+        await it.wait_until_leading()
         yield it
 
 
-async def test_without_the_manifests_it_says_what_is_missing(tmp_path: Path) -> None:
+async def test_a_missing_secret_is_reported_with_the_fix(tmp_path: Path) -> None:
     async with starting(tmp_path, secret=False) as it:
         assert await it.exit_code() == 1
-    said = (tmp_path / "log").read_text()
-    assert "error[SP009]" in said
-    assert 'secrets "spotalis-webhook-tls" not found' in said
-    assert "fix: apply build/k8s/install.yaml" in said
+    log = (tmp_path / "log").read_text()
+    assert "error[SP009]" in log
+    assert 'secrets "spotalis-webhook-tls" not found' in log
+    assert "fix: apply build/k8s/install.yaml" in log
 
 
-async def test_without_its_namespace_it_says_how_to_make_it(tmp_path: Path) -> None:
-    async with starting(tmp_path, home=False) as it:
+async def test_a_missing_namespace_is_reported_with_the_fix(tmp_path: Path) -> None:
+    async with starting(tmp_path, namespace=False) as it:
         assert await it.exit_code() == 1
         assert it.cluster.audit.find(user="admin", verb="create") == []
     assert (
@@ -139,49 +138,49 @@ async def test_without_its_namespace_it_says_how_to_make_it(tmp_path: Path) -> N
     )
 
 
-async def test_to_look_at_a_cluster_takes_no_manifests(tmp_path: Path) -> None:
+async def test_read_only_mode_works_without_the_manifests(tmp_path: Path) -> None:
     async with starting(tmp_path, "--read-only", secret=False) as it:
-        await it.leads()
+        await it.wait_until_leading()
         assert (await ask(it.webhook, "POST", "/mutate", b"{}", tls=it.tls())).status == 400
         it.process.send_signal(signal.SIGTERM)
         assert await it.exit_code() == 0
         assert {e.plural for e in it.cluster.audit.entries if e.verb == "update"} == {"leases"}
 
 
-async def test_the_first_signal_ends_it_in_order_and_the_lease_goes_last(tmp_path: Path) -> None:
+async def test_the_first_signal_drains_the_webhook_before_the_lease_is_released(
+    tmp_path: Path,
+) -> None:
     async with (
-        running(tmp_path, routed_seconds=8) as it,
+        running(tmp_path, drain_seconds=8) as it,
         Caller(it.webhook, it.tls()) as before,
     ):
         assert (await before.ask("POST", "/mutate", b"{}")).status == 400
         it.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
-            while (said := await it.readyz()) is None or said.status == 200:
+            while (ready := await it.readyz()) is None or ready.status == 200:
                 await asyncio.sleep(0.005)
-        assert (said.status, said.json()["not_ready_because"]) == (503, ["ShuttingDown"])
-        assert it.holder(), "not ready any more, and still the leader"
+        assert (ready.status, ready.json()["not_ready_because"]) == (503, ["ShuttingDown"])
+        assert it.holder(), "the instance still leads while it is not ready"
         known = await before.ask("POST", "/mutate", b"{}")
         new = await ask(it.webhook, "POST", "/mutate", b"{}", tls=it.tls())
-        assert (known.status, known.headers["connection"]) == (400, "close"), "look elsewhere"
-        assert new.status == 400, "who has not heard of it yet is still answered"
-        assert it.holder(), "reviews are answered by a leader to the end"
+        assert (known.status, known.headers["connection"]) == (400, "close"), "drained"
+        assert new.status == 400, "new connections are still answered"
+        assert it.holder(), "the instance leads while it answers requests"
         assert await it.exit_code() == 0
         assert it.holder() == ""
         writes = [(e.verb, e.plural) for e in it.cluster.audit.entries if e.verb != "watch"]
         assert writes[-1] == ("update", "leases")
-    said_last = [
-        json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()
-    ]
-    assert said_last[-1] == "Stopped"
+    messages = [json.loads(line)["message"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert messages[-1] == "Stopped"
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_ends_it_at_once(tmp_path: Path, second: signal.Signals) -> None:
-    async with running(tmp_path, routed_seconds=60) as it:
+async def test_a_second_signal_terminates_at_once(tmp_path: Path, second: signal.Signals) -> None:
+    async with running(tmp_path, drain_seconds=60) as it:
         it.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(60):
-            while (said := await it.readyz()) is None or said.status == 200:
+            while (ready := await it.readyz()) is None or ready.status == 200:
                 await asyncio.sleep(0.005)
         it.process.send_signal(second)
         assert await it.exit_code() == -signal.SIGTERM
-        assert it.holder(), "nothing was released: the Lease runs out"
+        assert it.holder(), "the Lease was not released and expires"

@@ -145,7 +145,7 @@ class Metrics:
         )
         self._api_requests = self._counter(
             "spotalis_api_requests",
-            "Number of requests to the API server; code is none if there was no response.",
+            "Number of requests to the API server; code is none without a response.",
             "verb",
             "resource",
             "code",
@@ -204,7 +204,7 @@ class Metrics:
         self._admissions[(decision,)].inc()
 
     def record_forward(self, result: str) -> None:
-        """Count an admission request that the leader should decide, by who decided it."""
+        """Count an admission request for a managed pod, by where it was decided."""
         self._forwards[(result,)].inc()
 
     def set_leader(self, leading: bool) -> None:

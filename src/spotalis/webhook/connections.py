@@ -100,8 +100,9 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:  # noqa: D102  # asyncio's
         super().data_received(data)
+        # aiohttp queues parse errors here until their turn, which may never come.
         for message, _ in self._messages:
-            if (error := getattr(message, "exc", None)) is not None:  # it could not be parsed
+            if (error := getattr(message, "exc", None)) is not None:
                 drop_traceback(error)
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102  # asyncio's

@@ -40,7 +40,7 @@ beginning of a burst."""
 
 
 class ForwardResult(StrEnum):
-    """Who decided an admission request, and why: a label of ``spotalis_webhook_forwarded_total``.
+    """Where an admission request was decided, and why: a label of a metric.
 
     All but ``FORWARDED`` were decided by this instance.
     """

@@ -1,0 +1,146 @@
+"""The webhook of an operator on an embedded cluster, called with hand-made AdmissionReviews."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import itertools
+import json
+import random  # noqa: TID251  # seeded
+from typing import Any
+
+from spotalis.app.clock import SystemClock
+from spotalis.app.operator import Operator
+from spotalis.embedded.cluster import EmbeddedCluster
+from spotalis.embedded.nodes import EKS, GKE, Provider, make_node
+from spotalis.embedded.server.patches import json_patch
+from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import Owner
+from spotalis.planner.observed import Reservation
+from spotalis.webhook.server import WebhookServer
+from tests.support.cluster import NO_POLICY, policy, workload_body
+from tests.support.http_caller import Caller, Reply
+
+Json = Any
+REVIEW = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+REPLICAS = 10
+"""Desired replicas of each workload; none of them exists."""
+WORKLOADS = (
+    ("Deployment", "api", "shop", policy(70, 1)),
+    ("StatefulSet", "db", "shop", policy(50, 1)),
+    ("Deployment", "plain", "shop", NO_POLICY),
+    ("Deployment", "dns", "kube-system", policy(70, 1)),
+)
+PROVIDERS: tuple[Provider, ...] = (GKE, EKS)
+NODES = [
+    (node_type, provider.labels(node_type) | {"disk": disk})
+    for provider in PROVIDERS
+    for node_type in (NodeType.SPOT, NodeType.ON_DEMAND)
+    for disk in ("ssd", "hdd")
+]
+"""The capacity type and the labels of each node."""
+
+
+class AdmissionWebhook:
+    """A served webhook on an event loop of its own, for tests that are not coroutines."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._owners: dict[str, Json] = {}
+        """ReplicaSets and StatefulSets by the name of their workload."""
+        self._cluster = EmbeddedCluster(clock=SystemClock(), rng=random.Random(5))
+        self._runner = asyncio.Runner()
+        self._runner.run(self._start())
+
+    def close(self) -> None:
+        self._runner.run(self._stop())
+        self._runner.close()
+
+    def request(self, workload: str, pod: Json, **fields: Json) -> Json:
+        """An AdmissionReview for a new pod of the workload."""
+        owner = self._owners[workload]
+        metadata = owner["metadata"]
+        reference = {"apiVersion": "apps/v1", "kind": owner["kind"], "controller": True}
+        reference |= {"name": metadata["name"], "uid": metadata["uid"]}
+        pod = copy.deepcopy(pod)
+        pod["metadata"] = {**pod["metadata"], "ownerReferences": [reference]}
+        request = {
+            "uid": f"request-{next(self._numbers)}",
+            "resource": {"group": "", "version": "v1", "resource": "pods"},
+            "operation": "CREATE",
+            "namespace": metadata["namespace"],
+            "object": pod,
+        }
+        return REVIEW | {"request": request | fields}
+
+    def post(self, body: bytes) -> Reply:
+        return self._runner.run(self._caller.ask("POST", "/mutate", body))
+
+    def admit(self, review: Json) -> tuple[Json, list[Json], str]:
+        """Send a request; returns the pod after admission, the patch and the decision."""
+        reply = self.post(json.dumps(review).encode())
+        assert reply.status == 200, reply.body
+        response = reply.json()["response"]
+        assert {key: reply.json()[key] for key in REVIEW} == REVIEW
+        assert (response["uid"], response["allowed"]) == (review["request"]["uid"], True)
+        patch = json.loads(base64.b64decode(response.get("patch", "W10=")))
+        pod = copy.deepcopy(review["request"]["object"])
+        return json_patch(pod, patch), patch, response["auditAnnotations"]["decision"]
+
+    def reservations(self, workload: str) -> tuple[Reservation, ...]:
+        """The reservations for admitted pods that do not exist yet."""
+        return self._operator._reservations.of(self._owners[workload]["metadata"]["uid"])
+
+    def drop_reservations(self, workload: str) -> None:
+        self._operator._reservations.trim(self._owners[workload]["metadata"]["uid"], 0)
+
+    async def _start(self) -> None:
+        cluster, clock = self._cluster, SystemClock()
+        await cluster.start()
+        for name in ("shop", "spotalis-system"):
+            await cluster.api.create("namespaces", {"metadata": {"name": name}})
+        for number, (node_type, labels) in enumerate(NODES):
+            await cluster.fleet.register(make_node(f"{node_type}-{number}", labels=labels))
+        settings = ControllerConfiguration(leader_election=LeaderElection(enabled=False))
+        self._operator = Operator(
+            cluster.transport("operator"), settings=settings, clock=clock, rng=random.Random(6)
+        )
+        self._running = asyncio.create_task(self._operator.run())
+        await self._operator.synced.wait()
+        # The owners exist, but not their pods: every slot is free.
+        await cluster.stop_controller("replicaset")
+        await cluster.stop_controller("statefulset")
+        for kind, name, namespace, policy_annotations in WORKLOADS:
+            body = workload_body(kind, name, REPLICAS, policy_annotations)
+            body["metadata"]["namespace"] = namespace
+            await cluster.api.create(f"{kind.lower()}s", body)
+        async with asyncio.timeout(60):
+            while not self._has_owners():
+                await asyncio.sleep(0.01)
+        self._server = WebhookServer(self._operator.admission.handle, clock=clock)
+        self._caller = Caller(await self._server.start("127.0.0.1", 0, None))
+        await self._caller.__aenter__()
+        await self._caller.ask("POST", "/mutate", b"{}")  # keeps the connection open
+
+    def _has_owners(self) -> bool:
+        """Whether the operator knows the owner of every workload; records the owners."""
+        for kind in ("ReplicaSet", "StatefulSet"):
+            for found in self._cluster.store.list(f"{kind.lower()}s"):
+                workload = found["metadata"]["name"].split("-")[0]
+                self._owners[workload] = found | {"kind": kind}
+        return len(self._owners) == len(WORKLOADS) and all(
+            self._operator.cluster.find_owner(
+                owner["metadata"]["namespace"],
+                Owner("apps", owner["kind"], owner["metadata"]["name"], owner["metadata"]["uid"]),
+            )
+            for owner in self._owners.values()
+        )
+
+    async def _stop(self) -> None:
+        await self._caller.__aexit__(None, None, None)
+        await self._server.stop(1)
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        await self._cluster.stop()

@@ -18,6 +18,7 @@ from spotalis.app.clock import SystemClock
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.kube.client import Client
 from spotalis.kube.errors import NotFound
+from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
 from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.forward import HttpsPeerClient
@@ -25,7 +26,7 @@ from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
-from spotalis.webhook.webhook_configuration import CONFIGURATIONS, webhook_configuration
+from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.http_caller import Caller
 
 NAMESPACE, SECRET, NAME = "spotalis-system", "spotalis-webhook-tls", "spotalis-webhook.home.svc"
@@ -177,7 +178,8 @@ async def test_a_removed_ca_bundle_is_written_again() -> None:
         admin = Client(it.cluster.transport("admin"), clock=SystemClock(), rng=random.Random(0))
         version = found["metadata"]["resourceVersion"]
         body = _configuration() | {"metadata": {"name": "spotalis", "resourceVersion": version}}
-        assert (await admin.raw("PUT", f"{CONFIGURATIONS}/spotalis", body)).status == 200
+        path = WEBHOOK_CONFIGURATIONS.path(name="spotalis")
+        assert (await admin.raw("PUT", path, body)).status == 200
         assert it.ca_bundle == b""
         await until(lambda: it.ca_bundle == written)
 

@@ -172,7 +172,7 @@ def test_the_namespaced_installation_has_cluster_permissions_only_for_cluster_re
         ("core", "persistentvolumes", "get"),
         *(
             ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", verb)
-            for verb in ("get", "watch", "patch")
+            for verb in ("get", "list", "watch", "patch")
         ),
     }
     [webhooks] = [rule for rule in role["rules"] if "patch" in rule["verbs"]]

@@ -181,7 +181,6 @@ def workload_named_api(
         "replicas": replicas,
         "status_replicas": there,
         "updated_replicas": there,
-        "available_replicas": there,
         "selector": a_selector({"app": "api"}),
         "template_labels": {"app": "api"},
         "current_revision": "api-1",
@@ -282,7 +281,6 @@ def a_budget(
         "disruptions_allowed": allowed,
         "current_healthy": healthy,
         "desired_healthy": desired,
-        "expected_pods": healthy,
         "generation": 1,
         "observed_generation": 1,
     }

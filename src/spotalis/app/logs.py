@@ -14,6 +14,8 @@ from typing import Literal, TextIO
 
 import msgspec
 
+from spotalis.model.timestamps import format_milli_time
+
 _SECRET_FIELD = re.compile(r"(?i)(token|password|secret|authorization|private|key_pem)$")
 _SECRET_TEXT = re.compile(
     # A key, whole or cut short; never beyond the end of the JSON string that it stands in.
@@ -119,7 +121,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 def _time(record: logging.LogRecord) -> str:
     at = datetime.fromtimestamp(record.created, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return format_milli_time(at)
 
 
 def _json(value: object) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-import msgspec
-
 from spotalis.kube.client import Client
-from spotalis.kube.errors import error_from
+from spotalis.kube.resources import CORE_EVENTS
 
 SCALE_UP_REASONS = ("TriggeredScaleUp", "Nominated")
 """Reasons of Events on a Pod: cluster autoscaler (FAQ.md, "What events are emitted by CA?"), and
@@ -24,32 +22,8 @@ async def pods_with_announced_node(client: Client, namespace: str, now: datetime
     """
     found: set[str] = set()
     for reason in SCALE_UP_REASONS:
-        response = await client.raw(
-            "GET",
-            f"/api/v1/namespaces/{namespace}/events",
-            query=[("fieldSelector", f"involvedObject.kind=Pod,reason={reason}")],
-        )
-        if response.status >= 300:
-            raise error_from(response, now)
-        for event in _LIST.decode(response.body).items or ():
-            at = event.last_timestamp or event.event_time
-            if at is not None and now - at < ANNOUNCEMENT_VALID_FOR:
-                found.add(event.involved_object.uid)
+        events = CORE_EVENTS.with_fields(f"involvedObject.kind=Pod,reason={reason}")
+        for event in await client.list_all(events, namespace, quorum=True):
+            if event.at is not None and now - event.at < ANNOUNCEMENT_VALID_FOR:
+                found.add(event.involved_uid)
     return frozenset(found)
-
-
-class _Involved(msgspec.Struct):
-    uid: str = ""
-
-
-class _Event(msgspec.Struct, rename="camel"):
-    involved_object: _Involved
-    last_timestamp: datetime | None = None
-    event_time: datetime | None = None
-
-
-class _List(msgspec.Struct):
-    items: list[_Event] | None = None
-
-
-_LIST = msgspec.json.Decoder(_List)

@@ -19,6 +19,7 @@ from spotalis.kube.store import is_older
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock
 from spotalis.model.objects import BALANCED, Workload
+from spotalis.model.timestamps import format_time
 from spotalis.model.transport import TransportError
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class ConditionWriter:
         left = SETTLE_TIME - (turn.at - since)
         if wanted.reason in _TRANSIENT and left > timedelta(0):
             return left
-        now = self._clock.now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        now = format_time(self._clock.now())
         await self._patch(
             workload,
             {

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from spotalis import logs
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.result import ReconcileResult
-from spotalis.kube.client import ApiError, Client, EvictionOutcome
+from spotalis.kube.client import AlreadyExists, ApiError, Client, EvictionOutcome
+from spotalis.kube.limiter import TokenBucket
+from spotalis.kube.resources import EVENTS
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
 from spotalis.model.durations import format_duration
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
+from spotalis.model.timestamps import format_micro_time
 from spotalis.model.transport import TransportError
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 CONTROLLER = "spotalis.io/controller"
 MAX_NOTE_BYTES = 1024
@@ -214,7 +217,7 @@ class EventRecorder:
         self._instance = instance
         self._last: dict[WorkloadKey, tuple[ReconcileResult, WorkloadConfiguration]] = {}
         self._progress: dict[WorkloadKey, Progress | None] = {}
-        self._allowed: dict[WorkloadKey, tuple[float, float]] = {}
+        self._buckets: dict[WorkloadKey, TokenBucket] = {}
 
     async def record(
         self, workload: Workload, configuration: WorkloadConfiguration, turn: ReconcileResult
@@ -232,31 +235,24 @@ class EventRecorder:
         self._progress[turn.key] = None if turn.reason is Reason.BALANCED else progress
 
     def _allow(self, key: WorkloadKey) -> bool:
-        """Whether the workload has not been talked about too much: a token bucket each."""
-        now = self._clock.monotonic()
-        tokens, filled_at = self._allowed.get(key, (EVENT_BURST, now))
-        tokens = min(EVENT_BURST, tokens + (now - filled_at) / EVENT_REFILL_SECONDS)
-        self._allowed[key] = (max(0.0, tokens - 1), now)
-        return tokens >= 1
+        """Whether the workload may have another Event now."""
+        if key not in self._buckets:
+            self._buckets[key] = TokenBucket(1 / EVENT_REFILL_SECONDS, EVENT_BURST, self._clock)
+        return self._buckets[key].take() == 0
 
     def forget(self, key: WorkloadKey) -> None:
         """The workload is gone or no longer ours."""
         self._last.pop(key, None)
         self._progress.pop(key, None)
-        self._allowed.pop(key, None)
+        self._buckets.pop(key, None)
 
     async def _write(self, workload: Workload, message: EventMessage) -> None:
-        body = self._event(workload, message)
-        path = f"/apis/events.k8s.io/v1/namespaces/{workload.namespace}/events"
         try:
-            response = await self._client.raw("POST", path, body)
+            await self._client.create(EVENTS, workload.namespace, self._event(workload, message))
+        except AlreadyExists:
+            pass  # recorded before, by this leader or by an earlier one
         except (TransportError, ApiError) as error:
-            logger.warning("event not written", extra={"fields": {"error": str(error)}})
-            return
-        # 409: the same has been said before, by us or by a leader before us.
-        if response.status >= 300 and response.status != 409:
-            fields = {"status": response.status, "reason": message.reason}
-            logger.warning("event not written", extra={"fields": fields})
+            log.warning("Could not write event", reason=message.reason, error=error)
 
     def _event(self, workload: Workload, message: EventMessage) -> dict[str, object]:
         note = message.note.encode()[:MAX_NOTE_BYTES].decode(errors="ignore")
@@ -270,9 +266,7 @@ class EventRecorder:
                 "name": f"{workload.name}.{digest}",
                 "namespace": workload.namespace,
             },
-            "eventTime": self._clock.now()
-            .isoformat(timespec="microseconds")
-            .replace("+00:00", "Z"),
+            "eventTime": format_micro_time(self._clock.now()),
             "type": message.type,
             "reason": message.reason,
             "action": message.action,

@@ -13,19 +13,19 @@ import asyncio
 import dataclasses
 import logging
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from spotalis.kube.client import ApiError, Client, Conflict, NotFound
-from spotalis.kube.decode import DECODE_ERRORS
-from spotalis.kube.follow import follow
 from spotalis.kube.resources import LEASES
 from spotalis.kube.store import is_older
+from spotalis.kube.waiting import wait_for_event
+from spotalis.kube.watch import watch_object
 from spotalis.model.controller_configuration import LeaderElection
 from spotalis.model.environment import Clock, Random
 from spotalis.model.leadership import ADDRESS_ANNOTATION, LeadershipState
 from spotalis.model.objects import Lease
+from spotalis.model.timestamps import format_micro_time
 from spotalis.model.transport import TransportError
 
 logger = logging.getLogger(__name__)
@@ -144,7 +144,16 @@ class LeaderElector:
             self._on_change(True)
             return
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(), name="watch lease")
+            watch = watch_object(
+                self._client,
+                LEASES,
+                self._namespace,
+                self._settings.lease_name,
+                on_object=self._on_watch,
+                clock=self._clock,
+                rng=self._rng,
+            )
+            group.create_task(watch, name="watch lease")
             group.create_task(self._compete(), name="lease")
 
     async def release(self) -> None:
@@ -167,18 +176,6 @@ class LeaderElector:
                         await self._write(lease, holder="", transitions=lease.transitions)
             except (TransportError, ApiError, TimeoutError) as error:
                 logger.warning("lease not released", extra={"fields": {"error": str(error)}})
-
-    async def _follow(self) -> None:
-        collection = LEASES.path(self._namespace)
-        name = self._settings.lease_name
-        versions = follow(self._client, collection, name, clock=self._clock, rng=self._rng)
-        async with aclosing(versions):
-            async for version in versions:
-                try:
-                    lease = None if version is None else LEASES.decode(version)
-                except DECODE_ERRORS:
-                    continue  # reading it will tell
-                self._on_watch(lease)
 
     def _on_watch(self, lease: Lease | None) -> None:
         """What a watch has shown; it may be behind what we have written ourselves."""
@@ -218,12 +215,7 @@ class LeaderElector:
         retry = self._settings.retry_period.total_seconds() * (1 + self._rng.random() / 5)
         since = now = self._clock.monotonic()
         while not self._wake.is_set() and (left := self._due_at(since, retry) - now) > _TICK:
-            try:
-                # Not wait_for: before Python 3.12 it loses a cancellation that comes with the news.
-                async with asyncio.timeout(left):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass  # unless it has been put off
+            await wait_for_event(self._wake, left)
             now = self._clock.monotonic()
 
     def _due_at(self, since: float, retry: float) -> float:
@@ -312,7 +304,7 @@ class LeaderElector:
         return await self._client.get(LEASES, self._namespace, self._settings.lease_name)
 
     async def _write(self, lease: Lease | None, *, holder: str, transitions: int) -> Lease:
-        now = self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+        now = format_micro_time(self._clock.now())
         ours = lease is not None and lease.holder == holder
         annotations = {} if lease is None else dict(lease.annotations)
         annotations.pop(ADDRESS_ANNOTATION, None)

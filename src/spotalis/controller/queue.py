@@ -11,6 +11,7 @@ from typing import TypeAlias
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.kube.backoff import Backoff
 from spotalis.kube.errors import ApiError
+from spotalis.kube.waiting import wait_for_event
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import TransportError
 
@@ -125,12 +126,7 @@ class WorkQueue:
             self._earlier.clear()
             self._promote()
             timeout = self._delayed[0][0] - self._clock.monotonic() if self._delayed else None
-            try:
-                # Not wait_for: before Python 3.12 it swallows a cancellation that meets the news.
-                async with asyncio.timeout(timeout):
-                    await self._earlier.wait()
-            except TimeoutError:
-                pass  # one is due
+            await wait_for_event(self._earlier, timeout)
 
     def _promote(self) -> None:
         now = self._clock.monotonic()

@@ -66,7 +66,6 @@ class PatchType(StrEnum):
     MERGE = "application/merge-patch+json"
     JSON = "application/json-patch+json"
     STRATEGIC = "application/strategic-merge-patch+json"
-    APPLY = "application/apply-patch+yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,9 @@ class Client:
         With ``quorum`` that point is now; without it the server may answer from its cache, which
         may lag.
         """
-        query = _list_query(quorum, label_selector)
+        if label_selector:
+            resource = resource.with_labels(label_selector)
+        query = [] if quorum else [("resourceVersion", "0")]
         try:
             return await self._list_by(PAGE_ITEMS, resource, namespace, query)
         except Gone:  # the pages came too slowly for one point in time
@@ -150,7 +151,9 @@ class Client:
         """
         token = ""
         while True:
-            asked = [*query, ("limit", str(limit))] if limit else [*query]
+            asked = [*resource.selectors, *query]
+            if limit:
+                asked.append(("limit", str(limit)))
             if token:
                 asked = [pair for pair in asked if pair[0] != "resourceVersion"]
                 asked.append(("continue", token))
@@ -190,12 +193,9 @@ class Client:
         patch_type: PatchType,
         subresource: str = "",
         field_manager: str = "",
-        force: bool = False,
     ) -> T:
-        """Change parts of an object; ``force`` takes fields from other managers (APPLY only)."""
+        """Change parts of an object and return it."""
         query = [("fieldManager", field_manager)] if field_manager else []
-        if force:
-            query.append(("force", "true"))
         request = self._request(
             "PATCH",
             resource.path(namespace, name, subresource),
@@ -323,13 +323,6 @@ def _decode(read: Callable[[Raw], Answer], raw: Raw) -> Answer:
         return read(raw)
     except DECODE_ERRORS as error:  # a proxy's page, half an answer, another kind
         raise TransportError(f"the answer cannot be read: {error}") from error
-
-
-def _list_query(quorum: bool, label_selector: str) -> Query:
-    query = [] if quorum else [("resourceVersion", "0")]
-    if label_selector:
-        query.append(("labelSelector", label_selector))
-    return query
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):

@@ -54,7 +54,6 @@ class EvictionResult:
 
     outcome: EvictionOutcome
     message: str = ""
-    retry_after_seconds: float | None = None
 
 
 def eviction_body(pod: Pod, *, with_resource_version: bool) -> dict[str, object]:
@@ -75,7 +74,7 @@ def outcome_of(response: Response, now: datetime) -> EvictionResult:
     if response.status < 300:
         return EvictionResult(EvictionOutcome.EVICTED)
     error = error_from(response, now)
-    return EvictionResult(_outcome(error), error.message, error.retry_after_seconds)
+    return EvictionResult(_outcome(error), error.message)
 
 
 def _outcome(error: ApiError) -> EvictionOutcome:

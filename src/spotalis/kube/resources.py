@@ -1,10 +1,11 @@
-"""The kinds of objects that Spotalis reads, and where the API serves them."""
+"""The kinds of objects that Spotalis reads or writes, and their addresses in the API."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Resource(Generic[T_co]):
-    """One kind: its address in the API and how its JSON becomes a record."""
+    """One kind: its address in the API, and how its JSON becomes a record."""
 
     group: str
     """``""`` for the core group."""
@@ -24,9 +25,11 @@ class Resource(Generic[T_co]):
     kind: str
     namespaced: bool
     decode: Callable[[bytes | msgspec.Raw], T_co]
-    """Raises one of ``decode.UNDECODABLE`` for what is not an object of this kind."""
+    """Raises one of ``decode.DECODE_ERRORS`` for anything but an object of this kind."""
     label_selector: str = ""
-    """What lists and watches of it are limited to."""
+    """Limits lists and watches."""
+    field_selector: str = ""
+    """Limits lists and watches."""
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The request path of the collection, of one namespace of it, or of one object."""
@@ -34,6 +37,20 @@ class Resource(Generic[T_co]):
         within = f"namespaces/{namespace}" if self.namespaced and namespace else ""
         parts = (root, within, self.plural, name, subresource)
         return "/".join(part for part in parts if part)
+
+    def with_labels(self, selector: str) -> Self:
+        """The objects of this kind whose labels match."""
+        return dataclasses.replace(self, label_selector=selector)
+
+    def with_fields(self, selector: str) -> Self:
+        """The objects of this kind whose fields match."""
+        return dataclasses.replace(self, field_selector=selector)
+
+    @property
+    def selectors(self) -> list[tuple[str, str]]:
+        """The query parameters that limit a list or a watch."""
+        selectors = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
+        return [(name, selector) for name, selector in selectors.items() if selector]
 
 
 PODS = Resource("", "v1", "pods", "Pod", True, decode.pod)
@@ -49,10 +66,24 @@ LEDGER_LABEL = "spotalis.io/ledger"
 LEDGERS = Resource(
     "", "v1", "configmaps", "ConfigMap", True, decode.ledger, label_selector=f"{LEDGER_LABEL}=true"
 )
-"""The ConfigMaps that hold a ledger, and no others."""
+"""The ConfigMaps that hold a ledger."""
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, decode.lease)
+SECRETS = Resource("", "v1", "secrets", "Secret", True, decode.secret)
+WEBHOOK_CONFIGURATIONS = Resource(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingwebhookconfigurations",
+    "MutatingWebhookConfiguration",
+    False,
+    decode.webhook_configuration,
+)
+CORE_EVENTS = Resource("", "v1", "events", "Event", True, decode.event)
+"""Events as their involved objects can be selected."""
+EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True, decode.event)
+"""Events as they are written."""
 VOLUME_CLAIMS = Resource(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, decode.volume_claim
 )
+"""Fetched one by one when they matter, never watched."""
 VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", False, decode.volume)
-"""These two are asked for one by one where they matter, and never watched."""
+"""Fetched one by one when they matter, never watched."""

@@ -101,8 +101,6 @@ class StoreWriter(Generic[T]):
         """The one namespace that is written; empty: all of the store."""
         store.pending_scopes.add(scope)
         store.fresh_at_by_scope[scope] = float("-inf")
-        self.refused = 0
-        """Events that were older than what the store holds, and therefore not applied."""
         self._seen: dict[str, set[str]] | None = None
         self._back_in_time = False
         self._deleted: dict[tuple[str, str], str] = {}
@@ -188,7 +186,6 @@ class StoreWriter(Generic[T]):
         if not held_version:
             return False
         if not self._back_in_time and is_older(new.resource_version, held_version):
-            self.refused += 1
             return True
         return event.type is not EventType.DELETED and new.resource_version == held_version
 

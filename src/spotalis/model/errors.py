@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
+
+from spotalis.model.timestamps import format_time
 
 
 class PortInUse(Exception):
@@ -29,12 +31,7 @@ def error_json(
         details: whatever helps further; JSON values.
     """
     error = {"code": code, "message": message, "details": dict(details or {})}
-    return msgspec.json.encode({"error": error, "timestamp": rfc3339(at)})
-
-
-def rfc3339(at: datetime) -> str:
-    """An aware datetime as Kubernetes writes it: UTC, whole seconds, ``Z``."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return msgspec.json.encode({"error": error, "timestamp": format_time(at)})
 
 
 class NamespaceMissing(Exception):

@@ -157,26 +157,21 @@ class NodeClassification:
                 return group
         return None
 
-    def in_use(self, nodes: Iterable[Mapping[str, str]]) -> tuple[ProviderGroup, ...]:
-        """The groups that decide for at least one of ``nodes`` (their labels) or that are named."""
-        matched = {group.name for labels in nodes if (group := self.group_of(labels))}
-        return tuple(g for g in self.groups if g.name in matched or g.name in self.named)
-
-    def pin(self, node_type: NodeType, in_use: tuple[ProviderGroup, ...]) -> Pin | None:
+    def pin(self, node_type: NodeType, groups: tuple[ProviderGroup, ...]) -> Pin | None:
         """What pins a pod to ``node_type`` under the groups in use; None if no group is known.
 
         A node selector where exactly one key with one value decides, else required node affinity
         with one or more terms per group, each without the nodes about which an earlier group has
         the say. Tolerations only towards spot.
         """
-        if not in_use:
+        if not groups:
             return None
-        terms = _terms(node_type, in_use)
+        terms = _terms(node_type, groups)
         if not terms:
             return None
         tolerations: tuple[Toleration, ...] = ()
         if node_type is NodeType.SPOT:
-            wanted = [t for group in in_use for t in group.spot_tolerations]
+            wanted = [t for group in groups for t in group.spot_tolerations]
             wanted += self.extra_spot_tolerations
             tolerations = tuple(dict.fromkeys(wanted))
         if len(terms) == 1 and len(terms[0]) == 1:

@@ -241,10 +241,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``spec.replicas``: wanted."""
     status_replicas: int = 0
     updated_replicas: int = 0
-    available_replicas: int = 0
     min_ready_seconds: int = 0
-    paused: bool = False
-    """A Deployment's ``spec.paused``."""
     current_revision: str = ""
     """StatefulSet only."""
     update_revision: str = ""
@@ -322,7 +319,6 @@ class DisruptionBudget(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     disruptions_allowed: int = 0
     current_healthy: int = 0
     desired_healthy: int = 0
-    expected_pods: int = 0
     generation: int = 0
     observed_generation: int = 0
     always_allow_unhealthy: bool = False
@@ -360,3 +356,38 @@ class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``spec.renewTime`` as written: compared for change only, never against a clock."""
     acquired_at: str = ""
     annotations: Mapping[str, str] = {}
+
+
+class Secret(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A Secret."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    data: Mapping[str, bytes] = {}
+    json: bytes = b""
+    """The whole object, so that it can be written back with other data."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An Event."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    involved_uid: str = ""
+    """The UID of the object that the Event is about."""
+    at: datetime | None = None
+    """When it was last observed."""
+
+
+class WebhookConfiguration(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A MutatingWebhookConfiguration."""
+
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    ca_bundles: tuple[tuple[str, bytes], ...] = ()
+    """Of each webhook, in order: its name, and the PEM certificates that it trusts."""

@@ -23,7 +23,7 @@ class InitContainer(NamedTuple):
 def effective_requests(
     requests: Mapping[str, Quantity] | None, limits: Mapping[str, Quantity] | None
 ) -> ResourceList:
-    """The requests of one container or of a pod as a whole.
+    """The requests of one container.
 
     A limit without a request counts as a request. The API server writes this default into pods,
     but not into pod templates.
@@ -39,6 +39,7 @@ def pod_requests(
     init_containers: Iterable[InitContainer] = (),
     *,
     pod_level: Mapping[str, int] | None = None,
+    pod_level_limits: Mapping[str, int] | None = None,
     overhead: Mapping[str, int] | None = None,
 ) -> ResourceList:
     """The sum of what runs at the same time: the containers, or the largest step of initialization.
@@ -47,6 +48,8 @@ def pod_requests(
         containers: the requests of each container.
         init_containers: in the order in which they start.
         pod_level: requests of ``spec.resources``; they replace the sum for each resource they name.
+        pod_level_limits: limits of ``spec.resources``; they count for resources without any request
+            (``defaultPodRequests`` of pkg/apis/core/v1/defaults.go, absent in pod templates).
         overhead: ``spec.overhead``; added to the total.
     """
     running = _sum(containers)
@@ -58,7 +61,8 @@ def pod_requests(
         if container.is_sidecar:
             sidecars = step
             running = _sum((running, container.requests))
-    total = _max(running, initializing) | dict(pod_level or {})
+    total = _max(running, initializing)
+    total = {**(pod_level_limits or {}), **total, **(pod_level or {})}
     return _sum((total, overhead or {}))
 
 

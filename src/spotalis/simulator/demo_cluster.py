@@ -152,5 +152,5 @@ async def _open_webhook(
         excluded=sorted(operator.settings.namespaces.excluded),
     )
     await cluster.api.create("mutatingwebhookconfigurations", registered)
-    await inject_ca_bundle(operator.client, clock, WEBHOOK_CONFIGURATION, issued.ca_pem)
+    await inject_ca_bundle(operator.client, WEBHOOK_CONFIGURATION, issued.ca_pem)
     return webhook

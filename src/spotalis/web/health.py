@@ -13,7 +13,7 @@ import msgspec
 
 from spotalis import __version__
 from spotalis.model.environment import Clock
-from spotalis.model.errors import rfc3339
+from spotalis.model.timestamps import format_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def healthz(state: HealthState, now: datetime) -> tuple[int, bytes]:
     """
     body = {
         "status": "unhealthy" if state.stalled else "ok",
-        "timestamp": rfc3339(now),
+        "timestamp": format_time(now),
         "version": __version__,
         "leader": state.leader,
     }

@@ -8,9 +8,14 @@ from typing import Any
 
 import msgspec
 
-from spotalis.kube import wire
-from spotalis.kube.decode import DECODE_ERRORS, controlling_owner
-from spotalis.kube.projection import node_terms
+from spotalis.kube.decode.metadata import (
+    DECODE_ERRORS,
+    Labels,
+    OwnerReference,
+    Wire,
+    controlling_owner,
+)
+from spotalis.kube.decode.pod_shape import Affinity, required_node_terms
 from spotalis.model.objects import Owner, PodShape
 from spotalis.webhook.errors import InvalidAdmissionReview
 
@@ -20,23 +25,23 @@ MAX_VALUES = 100_000
 many values 9 MB."""
 
 
-class PodMetadata(wire.Wire):
+class PodMetadata(Wire):
     """The metadata of a pod that the webhook reads; patches depend on what exists."""
 
-    labels: wire.Labels = None
-    annotations: wire.Labels = None
-    owner_references: list[wire.OwnerReference] | None = None
+    labels: Labels = None
+    annotations: Labels = None
+    owner_references: list[OwnerReference] | None = None
 
 
-class PodSpec(wire.Wire):
+class PodSpec(Wire):
     """The part of a pod's spec that the webhook reads; patches must preserve the rest."""
 
-    node_selector: wire.Labels = None
+    node_selector: Labels = None
     affinity: dict[str, Any] | None = None
     tolerations: list[dict[str, Any]] | None = None
 
 
-class AdmissionPod(wire.Wire):
+class AdmissionPod(Wire):
     """The pod in an admission request."""
 
     metadata: PodMetadata = msgspec.field(default_factory=PodMetadata)
@@ -45,19 +50,17 @@ class AdmissionPod(wire.Wire):
     @property
     def owner(self) -> Owner | None:
         """The controlling owner."""
-        return controlling_owner(self.metadata.owner_references or ())
+        return controlling_owner(self.metadata.owner_references)
 
     def node_constraints(self) -> PodShape:
         """The pod's node selector and required node affinity, without its other requirements."""
-        node = _decode_affinity(self).node_affinity
-        required = node.required_during_scheduling_ignored_during_execution if node else None
         return PodShape(
             node_selector=tuple(sorted((self.spec.node_selector or {}).items())),
-            node_terms=node_terms(required),
+            node_terms=required_node_terms(_decode_affinity(self)),
         )
 
 
-class GroupVersionResource(wire.Wire):
+class GroupVersionResource(Wire):
     """The resource that a request is about."""
 
     group: str = ""
@@ -65,7 +68,7 @@ class GroupVersionResource(wire.Wire):
     resource: str = ""
 
 
-class AdmissionRequest(wire.Wire):
+class AdmissionRequest(Wire):
     """The part of the AdmissionRequest of admission.k8s.io/v1 that the webhook reads."""
 
     uid: str
@@ -78,7 +81,7 @@ class AdmissionRequest(wire.Wire):
     object: AdmissionPod | None = None
 
 
-class _Review(wire.Wire):
+class _Review(Wire):
     api_version: str
     kind: str
     request: AdmissionRequest
@@ -109,8 +112,8 @@ def decode_request(body: bytes) -> AdmissionRequest:
     return review.request
 
 
-def _decode_affinity(pod: AdmissionPod) -> wire.Affinity:
-    return msgspec.convert(pod.spec.affinity or {}, wire.Affinity)
+def _decode_affinity(pod: AdmissionPod) -> Affinity:
+    return msgspec.convert(pod.spec.affinity or {}, Affinity)
 
 
 def encode_response(

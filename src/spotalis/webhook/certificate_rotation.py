@@ -10,7 +10,6 @@ import asyncio
 import base64
 import dataclasses
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,20 +17,19 @@ import msgspec
 
 from spotalis import logs
 from spotalis.kube.client import Client, Conflict
-from spotalis.kube.errors import ApiError, error_from
-from spotalis.kube.follow import follow
+from spotalis.kube.errors import ApiError, NotFound
+from spotalis.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS
 from spotalis.kube.store import is_older
+from spotalis.kube.waiting import wait_for_event
+from spotalis.kube.watch import watch_object
 from spotalis.model.environment import Clock, Random
+from spotalis.model.objects import Secret, WebhookConfiguration
 from spotalis.model.transport import TransportError
 from spotalis.webhook.certificate_secret import CertificateSecret
 from spotalis.webhook.issuer import IssuedCertificate, IssueFailed, IssueRequest, issue_certificate
 from spotalis.webhook.rotation_plan import Lifetimes, RotationStep, next_check, next_step
 from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
-from spotalis.webhook.webhook_configuration import (
-    CONFIGURATIONS,
-    ca_bundle_differs,
-    inject_ca_bundle,
-)
+from spotalis.webhook.webhook_configuration import ca_bundle_differs, inject_ca_bundle
 
 log = logs.get(__name__)
 
@@ -41,15 +39,6 @@ _ATTEMPTS = 10
 """Attempts at the start: with this many instances, each can win a conflict once."""
 _JITTER = 0.1
 """Fraction of ``Lifetimes.settling`` over which the instances spread a renewal."""
-
-
-class _Meta(msgspec.Struct, rename="camel"):
-    resource_version: str = ""
-
-
-class _Secret(msgspec.Struct):
-    metadata: _Meta
-    data: dict[str, bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +85,13 @@ class CertificateRotator:
         """
         self._client = client
         self._settings = settings
-        self._collection = f"/api/v1/namespaces/{settings.namespace}/secrets"
         self._clock = clock
         self._rng = rng
         self._on_certificate = on_certificate
         self._content = CertificateSecret()
-        self._secret_body = b""
-        """The Secret as last read; a write keeps every field but ``data``."""
-        self._version = ""
+        self._secret = Secret(namespace=settings.namespace, name=settings.secret)
+        """As last read; a write keeps every field but ``data``."""
+        self._configuration_missing = False
         self._published = b""
         """The caBundle in the webhook configuration, as far as known."""
         self._changed = asyncio.Event()
@@ -146,32 +134,46 @@ class CertificateRotator:
             group.create_task(self._renew(), name="certificate renewal")
 
     async def _watch_secret(self) -> None:
+        await watch_object(
+            self._client,
+            SECRETS,
+            self._settings.namespace,
+            self._settings.secret,
+            on_object=self._on_secret,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    def _on_secret(self, secret: Secret | None) -> None:
         """Adopt what other instances write."""
-        name = self._settings.secret
-        versions = follow(self._client, self._collection, name, clock=self._clock, rng=self._rng)
-        async with aclosing(versions):
-            async for version in versions:
-                if version is None:
-                    log.warning("Secret not found", secret=name)
-                elif self._take(version):
-                    self._serve_content()
-                    self._changed.set()
+        if secret is None:
+            log.warning("Secret not found", secret=self._settings.secret)
+        elif self._take(secret):
+            self._serve_content()
+            self._changed.set()
 
     async def _watch_configuration(self) -> None:
+        await watch_object(
+            self._client,
+            WEBHOOK_CONFIGURATIONS,
+            "",
+            self._settings.configuration,
+            on_object=self._on_configuration,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    def _on_configuration(self, configuration: WebhookConfiguration | None) -> None:
         """Have the caBundle written when it is missing or differs."""
-        name = self._settings.configuration
-        versions = follow(self._client, CONFIGURATIONS, name, clock=self._clock, rng=self._rng)
-        was_missing = False
-        async with aclosing(versions):
-            async for version in versions:
-                if version is None and not was_missing:
-                    log.warning("Webhook configuration not found", configuration=name)
-                was_missing = version is None
-                if version is None or ca_bundle_differs(version, self._content.bundle):
-                    self._published = b""
-                    self._changed.set()
-                else:
-                    self._published = self._content.bundle
+        if configuration is None and not self._configuration_missing:
+            name = self._settings.configuration
+            log.warning("Webhook configuration not found", configuration=name)
+        self._configuration_missing = configuration is None
+        if configuration is None or ca_bundle_differs(configuration, self._content.bundle):
+            self._published = b""
+            self._changed.set()
+        else:
+            self._published = self._content.bundle
 
     async def _renew(self) -> None:
         lifetimes = self._settings.lifetimes
@@ -193,11 +195,7 @@ class CertificateRotator:
             except (ApiError, TransportError, IssueFailed) as error:
                 log.warning("Certificate rotation failed; retrying", error=str(error))
                 wait = min(wait, timedelta(seconds=RETRY_SECONDS))
-            try:
-                async with asyncio.timeout(wait.total_seconds()):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass  # a step may be due
+            await wait_for_event(self._changed, wait.total_seconds())
 
     def _next_step(self) -> RotationStep:
         return next_step(
@@ -212,7 +210,7 @@ class CertificateRotator:
         bundle = self._content.bundle
         if bundle and self._published != bundle:
             # Without a configuration there is no API server to wait for.
-            await inject_ca_bundle(self._client, self._clock, self._settings.configuration, bundle)
+            await inject_ca_bundle(self._client, self._settings.configuration, bundle)
             self._published = bundle
 
     def _serve_content(self) -> None:
@@ -234,7 +232,7 @@ class CertificateRotator:
             Conflict: another instance wrote the Secret first.
         """
         content = self._content
-        body = self._secret_body  # any change from here on makes the write conflict
+        read = self._secret  # any change from here on makes the write conflict
         kept = tuple(pair for pair in content.authorities if pair[1].subject not in step.drop)
         content = dataclasses.replace(content, authorities=kept)
         if step.authority or step.certificate:
@@ -252,7 +250,7 @@ class CertificateRotator:
                     key_pem=issued.key_pem,
                     names=self._settings.names,
                 )
-        await self._write(content, body)
+        await self._write(content, read)
         log.info(
             "Updated certificate secret",
             authority="added" if step.authority else "kept",
@@ -275,29 +273,25 @@ class CertificateRotator:
         )
 
     async def _read(self) -> None:
-        answer = await self._client.raw("GET", f"{self._collection}/{self._settings.secret}")
-        if answer.status >= 300:
-            raise error_from(answer, self._clock.now())
-        self._take(answer.body)
+        name = self._settings.secret
+        secret = await self._client.get(SECRETS, self._settings.namespace, name)
+        if secret is None:
+            raise NotFound(404, "NotFound", f'secrets "{name}" not found')
+        self._take(secret)
 
-    async def _write(self, content: CertificateSecret, body: bytes) -> None:
-        secret: dict[str, object] = msgspec.json.decode(body)  # includes its resourceVersion
-        secret["data"] = {
+    async def _write(self, content: CertificateSecret, read: Secret) -> None:
+        body: dict[str, object] = msgspec.json.decode(read.json)  # includes its resourceVersion
+        body["data"] = {
             key: base64.b64encode(value).decode() for key, value in content.to_data().items()
         }
-        path = f"{self._collection}/{self._settings.secret}"
-        answer = await self._client.raw("PUT", path, secret)
-        if answer.status >= 300:
-            raise error_from(answer, self._clock.now())
-        self._take(answer.body)
+        settings = self._settings
+        self._take(await self._client.replace(SECRETS, settings.namespace, settings.secret, body))
 
-    def _take(self, body: bytes) -> bool:
+    def _take(self, secret: Secret) -> bool:
         """Adopt a version of the Secret; returns whether it is newer than the current one."""
-        secret = msgspec.json.decode(body, type=_Secret)
-        version = secret.metadata.resource_version
-        if version == self._version or is_older(version, self._version):
+        version, current = secret.resource_version, self._secret.resource_version
+        if version == current or is_older(version, current):
             return False
-        self._version = version
-        self._secret_body = body
-        self._content = CertificateSecret.from_data(secret.data or {})
+        self._secret = secret
+        self._content = CertificateSecret.from_data(secret.data)
         return True

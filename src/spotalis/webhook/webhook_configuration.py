@@ -6,12 +6,10 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from spotalis import logs
 from spotalis.kube.client import Client, PatchType
-from spotalis.kube.errors import error_from
-from spotalis.model.environment import Clock
+from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
+from spotalis.model.objects import WebhookConfiguration
 
 log = logs.get(__name__)
 
@@ -21,7 +19,6 @@ OWNER_CONDITION = (
     "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])"
 )
 """CEL: the API server only sends pods of ReplicaSets and StatefulSets."""
-CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
 def webhook_configuration(
@@ -78,25 +75,12 @@ def webhook_configuration(
     }
 
 
-class _ClientConfig(msgspec.Struct, rename="camel"):
-    ca_bundle: str = ""
+def ca_bundle_differs(configuration: WebhookConfiguration, ca_pem: bytes) -> bool:
+    """Whether a webhook of this configuration has another caBundle than ``ca_pem``."""
+    return any(bundle != ca_pem for _, bundle in configuration.ca_bundles)
 
 
-class _Webhook(msgspec.Struct, rename="camel"):
-    name: str
-    client_config: _ClientConfig = msgspec.field(default_factory=_ClientConfig)
-
-
-class _Configuration(msgspec.Struct):
-    webhooks: list[_Webhook] | None = None
-
-
-def ca_bundle_differs(body: bytes, ca_pem: bytes) -> bool:
-    """Whether a webhook of this configuration (JSON) has another caBundle than ``ca_pem``."""
-    return bool(_patch(body, ca_pem))
-
-
-async def inject_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: bytes) -> bool:
+async def inject_ca_bundle(client: Client, name: str, ca_pem: bytes) -> bool:
     """Set the caBundle of every webhook in a configuration; returns False if it does not exist.
 
     Writes nothing else, and only if a caBundle differs: the manifests own the configuration.
@@ -105,28 +89,22 @@ async def inject_ca_bundle(client: Client, clock: Clock, name: str, ca_pem: byte
         ApiError: the API server rejected the request.
         TransportError: the API server did not respond.
     """
-    path = f"{CONFIGURATIONS}/{name}"
-    answer = await client.raw("GET", path)
-    if answer.status == 404:
+    found = await client.get(WEBHOOK_CONFIGURATIONS, "", name)
+    if found is None:
         return False
-    if answer.status >= 300:
-        raise error_from(answer, clock.now())
-    if patch := _patch(answer.body, ca_pem):
-        answer = await client.raw("PATCH", path, patch, content_type=PatchType.JSON.value)
-        if answer.status >= 300:
-            raise error_from(answer, clock.now())
+    if patch := _patch(found, ca_pem):
+        await client.patch(WEBHOOK_CONFIGURATIONS, "", name, patch, patch_type=PatchType.JSON)
         log.info("Updated caBundle", configuration=name)
     return True
 
 
-def _patch(body: bytes, ca_pem: bytes) -> list[dict[str, object]]:
-    webhooks = msgspec.json.decode(body, type=_Configuration).webhooks or []
-    bundle = base64.b64encode(ca_pem).decode("ascii")
+def _patch(configuration: WebhookConfiguration, ca_pem: bytes) -> list[dict[str, object]]:
+    encoded = base64.b64encode(ca_pem).decode("ascii")
     patch: list[dict[str, object]] = []
-    for index, webhook in enumerate(webhooks):
-        if webhook.client_config.ca_bundle != bundle:
+    for index, (name, bundle) in enumerate(configuration.ca_bundles):
+        if bundle != ca_pem:
             # The test operation fails if the webhooks were reordered in the meantime.
-            patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook.name})
+            patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": name})
             where = f"/webhooks/{index}/clientConfig/caBundle"
-            patch.append({"op": "add", "path": where, "value": bundle})
+            patch.append({"op": "add", "path": where, "value": encoded})
     return patch

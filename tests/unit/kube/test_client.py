@@ -209,7 +209,6 @@ class TestWrites:
             (PatchType.MERGE, "application/merge-patch+json"),
             (PatchType.JSON, "application/json-patch+json"),
             (PatchType.STRATEGIC, "application/strategic-merge-patch+json"),
-            (PatchType.APPLY, "application/apply-patch+yaml"),
         ],
     )
     def test_each_patch_type_has_its_content_type(
@@ -229,21 +228,20 @@ class TestWrites:
         )
         assert json.loads(outcome.request.body) == steps
 
-    def test_apply_says_who_and_booleans_in_lower_case(self) -> None:
+    def test_a_patch_names_its_subresource_and_field_manager(self) -> None:
         outcome = call(
             lambda c: c.patch(
                 DEPLOYMENTS,
                 "shop",
                 "web",
                 {},
-                patch_type=PatchType.APPLY,
+                patch_type=PatchType.STRATEGIC,
                 subresource="status",
                 field_manager="spotalis",
-                force=True,
             ),
             refusal(404),
         )
-        assert outcome.request.query == (("fieldManager", "spotalis"), ("force", "true"))
+        assert outcome.request.query == (("fieldManager", "spotalis"),)
         assert outcome.request.path.endswith("/deployments/web/status")
 
     def test_delete_means_this_very_object(self) -> None:

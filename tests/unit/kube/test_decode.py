@@ -208,13 +208,12 @@ class TestWorkload:
     def test_counts(self) -> None:
         counts = {"observedGeneration": 2, "replicas": 9, "updatedReplicas": 8}
         seen = deployment(
-            spec={"replicas": 10, "minReadySeconds": 5, "paused": True},
-            status={**counts, "availableReplicas": 7},
+            spec={"replicas": 10, "minReadySeconds": 5},
+            status=counts,
         )
         assert (seen.generation, seen.observed_generation) == (3, 2)
         assert (seen.replicas, seen.status_replicas) == (10, 9)
-        assert (seen.updated_replicas, seen.available_replicas) == (8, 7)
-        assert (seen.min_ready_seconds, seen.paused) == (5, True)
+        assert (seen.updated_replicas, seen.min_ready_seconds) == (8, 5)
 
     @pytest.mark.parametrize(("written", "replicas"), [(None, 1), (0, 0), (3, 3)])
     def test_no_wish_is_one_replica(self, written: int | None, replicas: int) -> None:
@@ -346,11 +345,11 @@ class TestDisruptionBudget:
         document = {
             "metadata": metadata("web", generation=2),
             "spec": {"selector": {}, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
-            "status": {**status, "expectedPods": 10, "observedGeneration": 1},
+            "status": {**status, "observedGeneration": 1},
         }
         seen = decode.disruption_budget(text(document))
         assert (seen.disruptions_allowed, seen.current_healthy, seen.desired_healthy) == (1, 9, 8)
-        assert (seen.expected_pods, seen.generation, seen.observed_generation) == (10, 2, 1)
+        assert (seen.generation, seen.observed_generation) == (2, 1)
         assert seen.always_allow_unhealthy
 
     @pytest.mark.parametrize("spec", [{}, {"selector": None}])
@@ -427,3 +426,29 @@ def test_a_released_lease_has_no_holder() -> None:
     spec = {"holderIdentity": None, "leaseDurationSeconds": None, "renewTime": None}
     document = {"metadata": metadata("spotalis"), "spec": spec}
     assert decode.lease(text(document)).holder == ""
+
+
+def test_a_secret_keeps_its_data_and_its_json() -> None:
+    document = text({"metadata": metadata("tls", version=3), "data": {"tls.crt": "UEVN"}})
+    seen = decode.secret(document)
+    assert (seen.name, seen.resource_version) == ("tls", "3")
+    assert (seen.data, seen.json) == ({"tls.crt": b"PEM"}, document)
+    assert decode.secret(text({"metadata": metadata("tls")})).data == {}
+
+
+@pytest.mark.parametrize(
+    "stamps", [{"lastTimestamp": AT_NINE, "eventTime": None}, {"eventTime": AT_NINE}]
+)
+def test_an_event_names_its_object_and_its_latest_observation(stamps: Json) -> None:
+    document = {"metadata": metadata("e"), "involvedObject": {"uid": "u"}, **stamps}
+    seen = decode.event(text(document))
+    assert (seen.involved_uid, seen.at) == ("u", NINE)
+
+
+def test_a_webhook_configuration_lists_the_ca_bundle_of_each_webhook() -> None:
+    webhooks = [{"name": "a", "clientConfig": {"caBundle": "UEVN"}}, {"name": "b"}]
+    seen = decode.webhook_configuration(
+        text({"metadata": metadata("spotalis"), "webhooks": webhooks})
+    )
+    assert seen.ca_bundles == (("a", b"PEM"), ("b", b""))
+    assert decode.webhook_configuration(text({"metadata": metadata("x")})).ca_bundles == ()

@@ -96,8 +96,8 @@ def test_it_may_ask_for_the_pod_as_it_was_read() -> None:
 
 
 def test_it_passes_on_what_the_server_says() -> None:
-    blocked, _ = evict(refusal(429, "", "Cannot evict", causes=[BUDGET], retry_after_seconds=10))
-    assert (blocked.message, blocked.retry_after_seconds) == ("Cannot evict", 10.0)
+    blocked, _ = evict(refusal(429, "", "Cannot evict", causes=[BUDGET]))
+    assert blocked.message == "Cannot evict"
 
 
 def test_nothing_is_sent_once_it_is_no_longer_authorised() -> None:

@@ -10,7 +10,14 @@ import pytest
 from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.kube.store import Store, StoreChange, StoreWriter
-from spotalis.kube.watch import Relist, WatchOptions, WatchProblem, WatchReport, reflect
+from spotalis.kube.watch import (
+    Relist,
+    WatchOptions,
+    WatchProblem,
+    WatchReport,
+    reflect,
+    watch_object,
+)
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import (
@@ -629,3 +636,46 @@ def test_a_stream_given_up_is_closed() -> None:
     garbled = Stream([*LISTED[:3], b"x\n", 1000.0])
     story = follow(garbled, Stream([]), until=2)
     assert story.transport.closed_streams >= 1
+
+
+class TestWatchingOneObject:
+    def seen(self, *answers: Answer) -> tuple[list[str | None], Request]:
+        """The versions that are passed on, and the first request."""
+        versions: list[str | None] = []
+
+        async def run() -> Request:
+            transport = ScriptedTransport([*answers])
+            task = asyncio.ensure_future(
+                watch_object(
+                    Client(transport, clock=LoopClock(), rng=LoadedRandom()),
+                    PODS,
+                    "shop",
+                    "one",
+                    on_object=lambda pod: versions.append(pod.resource_version if pod else None),
+                    clock=LoopClock(),
+                    rng=LoadedRandom(),
+                )
+            )
+            await transport.used_up.wait()
+            await stop(task)
+            return transport.requests[0]
+
+        return versions, in_virtual_time(run())
+
+    def test_the_watch_selects_the_object_by_name(self) -> None:
+        _, request = self.seen(Stream([]))
+        assert request.path == "/api/v1/namespaces/shop/pods"
+        assert ("fieldSelector", "metadata.name=one") in request.query
+
+    def test_every_change_and_the_deletion_are_passed_on(self) -> None:
+        changes = [modified("one", 3), deleted("one", 4), added("one", 5)]
+        versions, _ = self.seen(Stream([added("one", 1), end_of_list(2), *changes]))
+        assert versions == ["1", "1", "3", None, "5"]
+
+    def test_an_object_that_does_not_exist_is_none(self) -> None:
+        assert self.seen(Stream([end_of_list(2)]))[0] == [None]
+
+    def test_a_deletion_that_the_watch_missed_is_passed_on(self) -> None:
+        first, second = Stream([added("one", 1), end_of_list(2)]), Stream([end_of_list(9)])
+        versions, _ = self.seen(first, Stream([in_stream(410)]), second)
+        assert versions[-1] is None

@@ -119,7 +119,6 @@ def test_a_node_is_known_by_its_providers_labels(written: str, node_type: NodeTy
     assert BUILT_IN.classify(labels(written)) is node_type
     group = BUILT_IN.group_of(labels(written))
     assert (group is None) == (node_type is UNKNOWN)
-    assert BUILT_IN.in_use([labels(written)]) == ((group,) if group else ())
 
 
 def test_the_first_group_that_answers_decides() -> None:
@@ -129,14 +128,6 @@ def test_the_first_group_that_answers_decides() -> None:
     assert NodeClassification((eks, karpenter)).classify(both) is ON_DEMAND
     silent = labels("karpenter.sh/capacity-type=lottery eks.amazonaws.com/capacityType=ON_DEMAND")
     assert NodeClassification((karpenter, eks)).classify(silent) is ON_DEMAND
-
-
-def test_groups_are_in_use_by_their_nodes_or_by_name() -> None:
-    named = NodeClassification(BUILT_IN_GROUPS, named=frozenset({"gke"}))
-    nodes = [labels("karpenter.sh/capacity-type=spot"), labels("")]
-    assert [group.name for group in named.in_use(nodes)] == ["karpenter", "gke"]
-    assert [group.name for group in named.in_use([])] == ["gke"]
-    assert BUILT_IN.in_use([labels("")]) == ()
 
 
 # -- pins ----------------------------------------------------------------------------------------
@@ -190,13 +181,20 @@ def lands(pin: Pin, node: Labels) -> bool:
     return not pin.terms or any(all(r.matches(node) for r in term) for term in pin.terms)
 
 
+def groups_in_use(
+    rules: NodeClassification, nodes: list[dict[str, str]]
+) -> tuple[ProviderGroup, ...]:
+    found = [rules.group_of(node) for node in nodes]
+    return tuple(group for group in rules.groups if group in found)
+
+
 def shape_of(pin: Pin) -> PodShape:
     return PodShape(node_selector=pin.node_selector, node_terms=pin.terms)
 
 
 def assert_pins_are_exact(groups: tuple[ProviderGroup, ...], nodes: list[dict[str, str]]) -> None:
     rules = NodeClassification(groups)
-    in_use = rules.in_use(nodes)
+    in_use = groups_in_use(rules, nodes)
     for node_type in (SPOT, ON_DEMAND):
         pin = rules.pin(node_type, in_use)
         for node in nodes:
@@ -240,7 +238,7 @@ def test_the_pin_of_any_groups_takes_just_the_nodes_of_its_class(
     a_node = st.tuples(*(st.sampled_from(nodes_of(one)) for one in groups)).map(merged)
     nodes = data.draw(st.lists(a_node, min_size=1, max_size=30))
     rules = NodeClassification(tuple(groups))
-    in_use = rules.in_use(nodes)
+    in_use = groups_in_use(rules, nodes)
     for node_type in (SPOT, ON_DEMAND):
         pin = rules.pin(node_type, in_use)
         for node in nodes:

@@ -41,6 +41,11 @@ def test_pod_level_requests_replace_the_sum_of_each_resource_they_name() -> None
     assert pod_requests(containers, pod_level=cpu(2000)) == {"cpu": 2000, "memory": 5}
 
 
+def test_pod_level_limits_count_only_for_resources_that_no_container_requests() -> None:
+    limits = {"cpu": 4000, "memory": 7}
+    assert pod_requests([cpu(1000)] * 2, pod_level_limits=limits) == {"cpu": 2000, "memory": 7}
+
+
 def test_overhead_is_added_to_the_containers_and_to_pod_level_requests() -> None:
     assert pod_requests([cpu(1000)], overhead=cpu(100)) == cpu(1100)
     assert pod_requests([cpu(1000)], pod_level=cpu(2000), overhead=cpu(100)) == cpu(2100)

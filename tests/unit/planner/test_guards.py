@@ -288,9 +288,6 @@ def labelled(which: int, revision: str) -> Change:
             DEPLOYMENT, being(status_replicas=11, updated_replicas=11), Reason.SCALING, id="down"
         ),
         pytest.param(STATEFUL_SET, being(status_replicas=9), Reason.SCALING, id="a set up"),
-        pytest.param(
-            DEPLOYMENT, being(available_replicas=0), None, id="ready or not is no question of scale"
-        ),
     ],
 )
 def test_rollouts_and_scalings_come_first(kind: str, change: Change, reason: Reason | None) -> None:

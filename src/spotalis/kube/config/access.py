@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from spotalis.kube.config.exec_plugin import RunProgram, run_program
 from spotalis.kube.config.kubeconfig import Cluster, Entry, Kubeconfig, User
 from spotalis.kube.config.proxy import proxy_for
 from spotalis.kube.config.users import credentials_of, read_pem_source
+from spotalis.model.suggestion import find_similar
 
 __all__ = ["ClusterAccess", "ConfigError", "load"]
 
@@ -39,10 +39,6 @@ class ClusterAccess:
     """The name its certificate carries, where that is not the host of ``server``."""
     proxy_url: str = ""
     compress: bool = True
-    namespace: str = "default"
-    context: str = ""
-    """The kubeconfig's context; ``""`` inside a pod."""
-    user: str = ""
 
 
 def load(
@@ -91,7 +87,7 @@ def _paths(environment: Mapping[str, str], kubeconfig: str) -> list[Path]:
 def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess | None:
     host = environment.get("KUBERNETES_SERVICE_HOST", "")
     port = environment.get("KUBERNETES_SERVICE_PORT", "")
-    token, ca, namespace = folder / "token", folder / "ca.crt", folder / "namespace"
+    token, ca = folder / "token", folder / "ca.crt"
     if not host or not port or not token.exists():
         return None
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
@@ -100,7 +96,6 @@ def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess |
         credentials=Credentials(token_file=token),
         ca=ca,
         proxy_url=proxy_for(server, environment),
-        namespace=namespace.read_text("utf-8").strip() if namespace.exists() else "default",
     )
 
 
@@ -134,9 +129,6 @@ def _from_context(
         tls_server_name=cluster.value.tls_server_name or "",
         proxy_url=_proxy(cluster_name, cluster.value, server, environment),
         compress=not cluster.value.disable_compression,
-        namespace=context.namespace or "default",
-        context=name,
-        user=user_name,
     )
 
 
@@ -146,11 +138,11 @@ def _entry(
     entry = entries.get(name)
     if entry is not None:
         return entry
-    alike = difflib.get_close_matches(name, entries, n=1)
+    similar = find_similar(name, entries)
+    suggestion = f'; did you mean "{similar}"?' if similar else ""
     raise ConfigError(
         NO_SUCH_ENTRY,
-        f'the kubeconfig has no {kind} "{name}"'
-        + (f'; did you mean "{alike[0]}"?' if alike else ""),
+        f'the kubeconfig has no {kind} "{name}"{suggestion}',
         looked_at,
         "kubectl config get-contexts     shows what there is",
     )

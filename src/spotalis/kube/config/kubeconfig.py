@@ -64,8 +64,6 @@ class User(msgspec.Struct, rename="kebab"):
 
     token: str | None = None
     token_file: str | None = msgspec.field(name="tokenFile", default=None)
-    username: str | None = None
-    password: str | None = None
     client_certificate: str | None = None
     client_certificate_data: str | None = None
     client_key: str | None = None
@@ -83,7 +81,6 @@ class Context(msgspec.Struct):
 
     cluster: str | None = None
     user: str | None = None
-    namespace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,7 @@ def credentials_of(
         )
     headers = _impersonation(value)
     plugin = None
-    if value.username:
-        pair = f"{value.username}:{value.password or ''}".encode()
-        headers.append(("Authorization", f"Basic {base64.b64encode(pair).decode()}"))
-    elif value.token and not value.token_file:
+    if value.token and not value.token_file:
         headers.append(("Authorization", f"Bearer {value.token}"))
     elif value.exec_ is not None and not value.token_file:
         plugin = _plugin(value.exec_, user.folder, cluster, ca, environment, run_program)

@@ -10,13 +10,20 @@ from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
-from spotalis.kube import decode, wire
+from spotalis.kube import decode
 from spotalis.kube.backoff import Backoff
 from spotalis.kube.client import PAGE_ITEMS, WATCH_IDLE_SECONDS, Client
 from spotalis.kube.errors import ApiError, Gone, error_from, error_from_status
 from spotalis.kube.lines import LineSplitter, LineTooLong
 from spotalis.kube.resources import Resource
-from spotalis.kube.store import EventType, Record, StoreChange, StoreWriter, is_older
+from spotalis.kube.store import (
+    EventType,
+    Record,
+    Store,
+    StoreChange,
+    StoreWriter,
+    is_older,
+)
 from spotalis.kube.watch.failures import WatchFailure, WatchProblem, WatchReport, failure_from
 from spotalis.kube.watch.updater import Relist, StoreUpdater
 from spotalis.model.environment import Clock, Random
@@ -88,6 +95,34 @@ async def reflect(
     while True:
         seconds = await reflector.run_once()
         await asyncio.sleep(seconds)
+
+
+async def watch_object(
+    client: Client,
+    resource: Resource[T],
+    namespace: str,
+    name: str,
+    *,
+    on_object: Callable[[T | None], None],
+    clock: Clock,
+    rng: Random,
+) -> NoReturn:
+    """Watch one object forever.
+
+    ``on_object`` receives the object after each list and each change; None if it does not exist.
+    It may receive the same object twice.
+    """
+    store: Store[T] = Store()
+    await reflect(
+        client,
+        resource.with_fields(f"metadata.name={name}"),
+        StoreWriter(store),
+        namespace=namespace,
+        on_change=lambda change: on_object(change.new),
+        on_relist=lambda relist: on_object(store.get(namespace, name)),
+        clock=clock,
+        rng=rng,
+    )
 
 
 class _NoWatchList(Exception):
@@ -211,9 +246,7 @@ class _Reflector(Generic[T]):
     async def _list_by(self, limit: int) -> None:
         self._begin_list()
         version = ""
-        pages = self._client.pages(
-            self._resource, self._namespace, query=self._selection(), limit=limit
-        )
+        pages = self._client.pages(self._resource, self._namespace, limit=limit)
         async with aclosing(pages):
             async for page in pages:
                 version = page.resource_version
@@ -268,17 +301,13 @@ class _Reflector(Generic[T]):
             ("watch", "true"),
             ("allowWatchBookmarks", "true"),
             ("timeoutSeconds", str(int(seconds))),
-            *self._selection(),
+            *self._resource.selectors,
         ]
         if listing:
             query += [("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]
         else:
             query += [("resourceVersion", self._version)]
         return query
-
-    def _selection(self) -> list[tuple[str, str]]:
-        selector = self._resource.label_selector
-        return [("labelSelector", selector)] if selector else []
 
     async def _handle_line(self, line: bytes) -> None:
         event = _decoded(_EVENT.decode, line)
@@ -289,7 +318,7 @@ class _Reflector(Generic[T]):
         elif event.type == "ERROR":
             raise failure_from(error_from_status(event.object), stream_opened=True)
 
-    async def _handle_bookmark(self, bookmark: wire.Identity) -> None:
+    async def _handle_bookmark(self, bookmark: decode.Identity) -> None:
         if not self._updater.listing:
             self._resume_from(bookmark.resource_version)
         elif (bookmark.annotations or {}).get(_END_OF_LIST) == "true":

@@ -1,0 +1,162 @@
+"""Decode pods.
+
+Label sets, owners and shapes that are equal in many pods are shared between their records, found
+by their JSON, so that a cached pod costs only what is its own (half a kilobyte).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from sys import intern
+
+import msgspec
+
+from spotalis.kube.decode.metadata import (
+    DECODE_ERRORS,
+    NULL,
+    Condition,
+    Labels,
+    Wire,
+    shared_owner,
+)
+from spotalis.kube.decode.pod_shape import PodSpec, shape_of
+from spotalis.model import objects
+
+
+class _Annotations(Wire, rename=None):
+    slot: str | None = msgspec.field(name="spotalis.io/slot", default=None)
+    decision: str | None = msgspec.field(name="spotalis.io/decision", default=None)
+    do_not_disrupt: str | None = msgspec.field(name="karpenter.sh/do-not-disrupt", default=None)
+    safe_to_evict: str | None = msgspec.field(
+        name="cluster-autoscaler.kubernetes.io/safe-to-evict", default=None
+    )
+    prefer_no_eviction: str | None = msgspec.field(
+        name="descheduler.alpha.kubernetes.io/prefer-no-eviction", default=None
+    )
+
+
+class Decision(Wire):
+    """The part of annotation ``spotalis.io/decision`` that is read back."""
+
+    id: str = ""
+    rule: str = ""
+    move: str = ""
+
+
+class _Metadata(Wire, kw_only=True):
+    name: str
+    namespace: str
+    uid: str = ""
+    resource_version: str = ""
+    labels: msgspec.Raw = NULL
+    annotations: _Annotations | None = None
+    owner_references: msgspec.Raw = NULL
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+
+
+class _Status(Wire):
+    phase: str = "Pending"
+    conditions: list[Condition] | None = None
+
+
+class _Pod(Wire):
+    metadata: _Metadata
+    spec: PodSpec
+    status: _Status | None = None
+
+
+class _ClaimSource(Wire):
+    claim_name: str = ""
+
+
+class _Volume(Wire):
+    persistent_volume_claim: _ClaimSource | None = None
+
+
+def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
+    """Decode a Pod."""
+    written = _POD.decode(raw)
+    metadata, status = written.metadata, written.status or _NO_STATUS
+    ready_at = unschedulable_since = None
+    ready = unschedulable = False
+    for condition in status.conditions or ():
+        if condition.type == "Ready" and condition.status == "True":
+            ready, ready_at = True, condition.last_transition_time
+        elif (
+            condition.type == "PodScheduled"
+            and condition.status == "False"
+            and condition.reason == "Unschedulable"
+        ):
+            unschedulable, unschedulable_since = True, condition.last_transition_time
+    annotations = metadata.annotations or _NO_ANNOTATIONS
+    decision = parse_decision(annotations.decision)
+    return objects.Pod(
+        namespace=intern(metadata.namespace),
+        name=metadata.name,
+        uid=metadata.uid,
+        resource_version=metadata.resource_version,
+        labels=_labels(bytes(metadata.labels)),
+        owner=shared_owner(metadata.owner_references),
+        node=intern(written.spec.node_name),
+        phase=intern(status.phase),
+        ready=ready,
+        ready_at=ready_at,
+        created_at=metadata.creation_timestamp,
+        deleting_at=metadata.deletion_timestamp,
+        unschedulable=unschedulable,
+        unschedulable_since=unschedulable_since,
+        shape=shape_of(written.spec),
+        claims=_claims(written.spec.volumes),
+        slot=_slot(annotations.slot),
+        request_uid=decision.id,
+        rule=intern(decision.rule),
+        move=intern(decision.move),
+        protected=annotations.do_not_disrupt == "true"
+        or annotations.safe_to_evict == "false"
+        or annotations.prefer_no_eviction is not None,
+    )
+
+
+@lru_cache(maxsize=8192)
+def _labels(raw: bytes) -> Mapping[str, str]:
+    return _LABELS.decode(raw) or {}
+
+
+def _claims(raw: msgspec.Raw) -> tuple[str, ...]:
+    """The claims that a pod mounts; volumes are decoded only if one of them names a claim."""
+    if b"persistentVolumeClaim" not in bytes(raw):
+        return ()
+    sources = (volume.persistent_volume_claim for volume in _VOLUMES.decode(raw) or ())
+    return tuple(source.claim_name for source in sources if source is not None)
+
+
+def _slot(text: str | None) -> int | None:
+    if text and len(text) <= 6 and text.isascii() and text.isdigit():
+        return int(text)
+    return None
+
+
+def parse_decision(text: str | None) -> Decision:
+    """The decision annotation; empty if it is missing or was not written by the webhook."""
+    if text is None or len(text) > _MAX_DECISION_LENGTH:
+        return _NO_DECISION
+    try:
+        return _DECISION.decode(text)
+    except DECODE_ERRORS:
+        return _NO_DECISION
+
+
+_MAX_DECISION_LENGTH = 1024
+"""The webhook writes at most 256 bytes; longer text, which users could write, is not kept."""
+
+_NO_STATUS = _Status()
+_NO_ANNOTATIONS = _Annotations()
+_NO_DECISION = Decision()
+
+_POD = msgspec.json.Decoder(_Pod)
+_DECISION = msgspec.json.Decoder(Decision)
+_VOLUMES = msgspec.json.Decoder(list[_Volume] | None)
+_LABELS = msgspec.json.Decoder(Labels)

@@ -147,9 +147,9 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "a read-only operator writes conditions",
-        "app/operator.py",
-        "        if self.settings.read_only or not self.settings.conditions:\n",
-        "        if not self.settings.conditions:\n",
+        "app/status_reporter.py",
+        "settings.conditions and not settings.read_only",
+        "settings.conditions",
         scenario("read_only", "a_read_only_operator_writes_only_events_and_its_certificate"),
     ),
 )

@@ -74,7 +74,7 @@ class Forgetful(Ledgers):
 
 def _forget(operator: Operator) -> None:
     forgetful = Forgetful(operator.client, operator.cluster.ledgers, "spotalis-system")
-    reconciler = operator._reconciler
+    reconciler = operator.reconcile_loop.reconciler
     reconciler._ledgers = reconciler._evictor._ledgers = forgetful
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from spotalis.app.build import build_operator
 from spotalis.app.operator import Operator
 from spotalis.controller.result import ReconcileResult
+from spotalis.controller.telemetry import Telemetry
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.controllers.kubelet import READY
 from spotalis.embedded.objects.resources import Object
@@ -99,6 +101,22 @@ class Process:
     said: dict[object, str] = field(default_factory=dict)
 
 
+class _Recorder(Telemetry):
+    """Passes results and changes of leadership to the world."""
+
+    def __init__(
+        self, on_result: Callable[[ReconcileResult], None], say: Callable[[str], None]
+    ) -> None:
+        self._on_result = on_result
+        self._say = say
+
+    def on_reconcile(self, result: ReconcileResult, seconds: float) -> None:
+        self._on_result(result)
+
+    def on_leadership_change(self, leads: bool) -> None:
+        self._say("leads" if leads else "follows")
+
+
 class World:
     """A cluster and the operators on it."""
 
@@ -147,13 +165,15 @@ class World:
             listed=lambda request, version: self.oracle.listed(name, request, version),
             crash=lambda why: self._doom(slot, why),
         )
-        operator = Operator(
+        operator = build_operator(
             line,
             settings=settings,
             clock=SkewedClock(self.clock, ahead, rate),
             rng=random.Random(f"{self.story.seed}/{name}/rng"),
-            turned=lambda turn, seconds: self._turned(process, turn),
-            led=lambda leads: self.oracle.say(f"{name}: {'leads' if leads else 'follows'}"),
+            telemetry=_Recorder(
+                on_result=lambda result: self._turned(process, result),
+                say=lambda text: self.oracle.say(f"{name}: {text}"),
+            ),
         )
         self._altered(operator)
         process = Process(name=name, operator=operator, line=line)

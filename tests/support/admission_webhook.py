@@ -10,8 +10,8 @@ import json
 import random  # noqa: TID251  # seeded
 from typing import Any
 
+from spotalis.app.build import build_operator
 from spotalis.app.clock import SystemClock
-from spotalis.app.operator import Operator
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.nodes import EKS, GKE, Provider, make_node
 from spotalis.embedded.server.patches import json_patch
@@ -91,10 +91,10 @@ class AdmissionWebhook:
 
     def reservations(self, workload: str) -> tuple[Reservation, ...]:
         """The reservations for admitted pods that do not exist yet."""
-        return self._operator._reservations.of(self._owners[workload]["metadata"]["uid"])
+        return self._operator.admission._reservations.of(self._owners[workload]["metadata"]["uid"])
 
     def drop_reservations(self, workload: str) -> None:
-        self._operator._reservations.trim(self._owners[workload]["metadata"]["uid"], 0)
+        self._operator.admission._reservations.trim(self._owners[workload]["metadata"]["uid"], 0)
 
     async def _start(self) -> None:
         cluster, clock = self._cluster, SystemClock()
@@ -104,7 +104,7 @@ class AdmissionWebhook:
         for number, (node_type, labels) in enumerate(NODES):
             await cluster.fleet.register(make_node(f"{node_type}-{number}", labels=labels))
         settings = ControllerConfiguration(leader_election=LeaderElection(enabled=False))
-        self._operator = Operator(
+        self._operator = build_operator(
             cluster.transport("operator"), settings=settings, clock=clock, rng=random.Random(6)
         )
         self._running = asyncio.create_task(self._operator.run())

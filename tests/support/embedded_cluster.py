@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from spotalis.app.operator import Operator
-from spotalis.app.report import Report
+from spotalis.app.build import build_operator
+from spotalis.app.telemetry import take_snapshot
+from spotalis.controller.telemetry import Telemetry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.server.audit import AuditEntry
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
@@ -122,7 +123,7 @@ class EmbeddedTestCluster(TestCluster):
 
     def scraped(self) -> Snapshot:
         """What a scrape of the running operator would read."""
-        return Report(self._instances[0].operator, self._clock).snapshot()
+        return take_snapshot(self._instances[0].operator, self._clock)
 
     async def kill_operator(self) -> None:
         """Cancel everything it does, at once; nothing is released."""
@@ -172,7 +173,7 @@ class EmbeddedTestCluster(TestCluster):
     async def get_status_reason(self, name: str) -> str:
         """From what a scrape would read."""
         for instance in self._instances:
-            for row in Report(instance.operator, self._clock).snapshot().workloads:
+            for row in take_snapshot(instance.operator, self._clock).workloads:
                 if (row.namespace, row.workload) == (self.namespace, name):
                     return row.reason
         return ""
@@ -220,6 +221,20 @@ def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
     return Sources(environment={}, flags=given).load().settings.controller
 
 
+class _Results(Telemetry):
+    """Counts the results of admission requests."""
+
+    def __init__(self) -> None:
+        self.of_admission: Counter[str] = Counter()
+        self.of_forwarding: Counter[str] = Counter()
+
+    def on_admission(self, result: str) -> None:
+        self.of_admission.update([result])
+
+    def on_forward(self, result: str) -> None:
+        self.of_forwarding.update([result])
+
+
 class EmbeddedOperatorInstance(OperatorInstance):
     """An :class:`Operator` with what a process has around it."""
 
@@ -232,22 +247,21 @@ class EmbeddedOperatorInstance(OperatorInstance):
         rng: random.Random,
     ) -> None:
         self.identity = settings.identity
-        self.forward_results: Counter[str] = Counter()
-        self.admission_results: Counter[str] = Counter()
-        """What its answers to reviews were."""
+        results = _Results()
+        self.forward_results = results.of_forwarding
+        self.admission_results = results.of_admission
         self.unreachable_addresses: set[str] = set()
         """Addresses that it gets no answer from."""
         self._cluster = cluster
         self._serving: set[asyncio.Task[bytes]] = set()
         self.transport = cluster.embedded.transport(user)
-        self.operator = Operator(
+        self.operator = build_operator(
             self.transport,
             settings=settings,
             clock=clock,
             rng=rng,
+            telemetry=results,
             peer_client=self,
-            on_forward=lambda way: self.forward_results.update([way]),
-            on_admission=lambda result: self.admission_results.update([result]),
         )
         self.operator.elector.address = f"{settings.identity}:9443"
         self.running = asyncio.create_task(self.operator.run())
@@ -287,7 +301,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
 
     async def terminate(self) -> None:
         """In the order of :class:`spotalis.app.process.Process`."""
-        await self.operator.stop_moving()
+        await self.operator.stop_evictions()
         self._cluster.gone(self)
         if self._serving:
             await asyncio.wait(self._serving)

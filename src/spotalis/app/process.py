@@ -1,4 +1,4 @@
-"""The operator as a process: an API server, ports, a certificate, signals, and an orderly end."""
+"""The operator as a process: servers, certificate, signals and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import gc
 import random
 import signal
 import socket
-import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
 
 from spotalis import __version__, logs
+from spotalis.app.build import build_operator
+from spotalis.app.certificates import Certificates, peer_name
 from spotalis.app.clock import SystemClock
-from spotalis.app.operator import Operator
-from spotalis.app.report import Report, count
+from spotalis.app.telemetry import MetricsTelemetry, take_snapshot
 from spotalis.kube.config.access import ClusterAccess
-from spotalis.kube.errors import Forbidden, NotFound, error_from
+from spotalis.kube.errors import error_from
 from spotalis.kube.http import HttpTransport
 from spotalis.kube.resources import NAMESPACES
 from spotalis.model.controller_configuration import ControllerConfiguration
@@ -27,29 +27,24 @@ from spotalis.settings.options import ServingOptions
 from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
-from spotalis.webhook.certificate_files import CertificateFiles
-from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.forward import HttpsPeerClient
-from spotalis.webhook.issuer import IssueRequest, issue_certificate
-from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
-from spotalis.webhook.serving_certificate import ServingCertificate
 
 log = logs.get(__name__)
 
-MOVE_GRACE_SECONDS = 3.0
-"""For evictions that the API server is answering when the process is asked to end."""
+EVICTION_GRACE_SECONDS = 3.0
+"""Time for the API server to answer evictions that are in progress at shutdown."""
 ENDPOINT_DRAIN_SECONDS = 1.0
-"""Still taking reviews after ``/readyz`` says no: endpoints and proxies take a moment to hear of
-it, and a refused connection is a pod that nobody places."""
-REVIEW_GRACE_SECONDS = 5.0
-"""For reviews in flight when the process is asked to end. Together with releasing the Lease an
-orderly end takes at most 15 s, half of Kubernetes' default grace."""
+"""How long the webhook still accepts requests after ``/readyz`` fails. Endpoints and proxies are
+updated with a delay, and the pod of a refused request is created without placement."""
+REQUEST_GRACE_SECONDS = 5.0
+"""Time to answer admission requests in progress at shutdown. With the release of the Lease a
+shutdown takes at most 15 s, half of the default grace period of Kubernetes."""
 
 
 class Process:
-    """One replica with its servers; :meth:`run` returns when it has ended in order."""
+    """One instance of the operator with its servers."""
 
     def __init__(
         self,
@@ -60,207 +55,144 @@ class Process:
         on_sighup: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
-        """A process that is not started.
+        """Make a process that is not started.
 
         Args:
-            access: to the API server.
-            settings, serving: what it does, and where it listens.
+            access: the API server and the credentials.
+            settings: how workloads are treated.
+            serving: where the servers listen, and their certificate.
             on_sighup: called at each SIGHUP.
             clock: the system's by default.
         """
-        self._hung_up = on_sighup
-        self._access = access
-        # The nonce: a process started with a copied name is another one (safety.md row 26).
+        # The suffix distinguishes two processes that were started with the same identity.
         name = settings.identity or socket.gethostname()
-        self._settings = replace(settings, identity=f"{name}_{uuid.uuid4().hex[:16]}")
+        settings = replace(settings, identity=f"{name}_{uuid.uuid4().hex[:16]}")
+        clock = clock or SystemClock()
+        rng = random.Random()  # noqa: S311  # jitter, no secret
+        self.settings = settings
+        self._access = access
         self._serving = serving
-        self._replica_name = f"{serving.service_name}.{settings.namespace}.svc"
-        self._clock: Clock = clock or SystemClock()
-        self._dice = random.Random()  # noqa: S311  # jitter, no secret
-        self._metrics = Metrics(version=__version__)
-        self._loop_monitor = EventLoopMonitor(self._clock, on_lag=self._metrics.set_event_loop_lag)
+        self._on_sighup = on_sighup
+        self._clock = clock
         self._stopping = asyncio.Event()
-        self._certificate: ServingCertificate | None = None
-        self._certificate_files: CertificateFiles | None = None
-        self._certificate_rotator: CertificateRotator | None = None
-        self._ready = False
+        self._is_started = False
+        metrics = Metrics(version=__version__)
+        self._loop_monitor = EventLoopMonitor(clock, on_lag=metrics.set_event_loop_lag)
+        self._transport = HttpTransport(access, clock=clock, replica=settings.identity)
+        self._peer_client = HttpsPeerClient(
+            lambda: self._certificates.client_context(), peer_name(settings, serving)
+        )
+        self.operator = operator = build_operator(
+            self._transport,
+            settings=settings,
+            clock=clock,
+            rng=rng,
+            telemetry=MetricsTelemetry(metrics),
+            peer_client=self._peer_client,
+        )
+        self._certificates = Certificates(
+            operator.client,
+            settings,
+            serving,
+            clock=clock,
+            rng=rng,
+            on_certificate=metrics.set_certificate_expiry,
+        )
+        self._webhook = WebhookServer(
+            operator.admission.handle,
+            clock=clock,
+            on_request=metrics.record_webhook_request,
+            forward_handler=operator.admission.handle_forwarded,
+            client_auth=ClientAuth(
+                peer_name=peer_name(settings, serving), api_server_name=serving.client_name
+            ),
+        )
+        self._health_server = health_server(self.health_state, clock=clock)
+        self._metrics_server = metrics_server(
+            metrics, lambda: take_snapshot(operator, clock), clock=clock
+        )
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT; a second one ends at once.
+        """Serve until SIGTERM or SIGINT; a second signal terminates the process at once.
 
         Raises:
-            PortInUse: a port is in use; nothing was started.
-            CertificateMismatch, IssueFailed, OSError: no certificate to serve with.
-            ApiError, TransportError: the API server did not answer at the start.
+            NamespaceMissing: the operator's namespace does not exist.
+            PortInUse: another process listens on a port; nothing was started.
+            CertificateMismatch, IssueFailed, OSError: there is no usable certificate.
+            ApiError, TransportError: the API server rejected a request or did not answer.
         """
-        replica = self._settings.identity
-        transport = HttpTransport(self._access, clock=self._clock, replica=replica)
-        peer_client = HttpsPeerClient(self._client_context, self._replica_name)
-        operator = self._operator(transport, peer_client)
-        report = Report(operator, self._clock)
-        webhook = self._webhook(operator)
-        health = health_server(lambda: self._facts(operator, webhook), clock=self._clock)
-        metrics = metrics_server(self._metrics, report.snapshot, clock=self._clock)
         serving = self._serving
         try:
-            await self._greet(operator)
-            self._certificate = await self._obtain_certificate(operator)
-            await health.start(serving.host, serving.health_port)
-            await metrics.start(serving.host, serving.metrics_port)
-            port = await webhook.start(serving.host, serving.webhook_port, self._certificate)
-            operator.elector.address = self._address(port)
-            self._listen_to_signals()
-            await self._serve(operator, webhook)
+            await self._preflight()
+            certificate = await self._certificates.obtain()
+            await self._health_server.start(serving.host, serving.health_port)
+            await self._metrics_server.start(serving.host, serving.metrics_port)
+            port = await self._webhook.start(serving.host, serving.webhook_port, certificate)
+            self.operator.elector.address = self._advertised_address(port)
+            self._handle_signals()
+            await self._serve()
         finally:
-            await webhook.stop(REVIEW_GRACE_SECONDS)
-            await peer_client.close()
-            await metrics.stop()
-            await health.stop()
-            await transport.close()
+            await self._webhook.stop(REQUEST_GRACE_SECONDS)
+            await self._peer_client.close()
+            await self._metrics_server.stop()
+            await self._health_server.stop()
+            await self._transport.close()
 
-    async def _greet(self, operator: Operator) -> None:
-        """Before anything is opened: is there an API server that lets us in, and a place for us?"""
-        answer = await operator.client.raw("GET", "/version")
-        if answer.status >= 300:
-            raise error_from(answer, self._clock.now())
-        settings = self._settings
-        writes_there = not settings.read_only or settings.leader_election.enabled
-        if writes_there and not await operator.client.get(NAMESPACES, "", settings.namespace):
+    async def _preflight(self) -> None:
+        """Check that the API server accepts the credentials and that the namespace exists."""
+        client = self.operator.client
+        response = await client.raw("GET", "/version")
+        if response.status >= 300:
+            raise error_from(response, self._clock.now())
+        settings = self.settings
+        writes_to_namespace = not settings.read_only or settings.leader_election.enabled
+        if writes_to_namespace and not await client.get(NAMESPACES, "", settings.namespace):
             raise NamespaceMissing(settings.namespace)
-        log.info("Connected", server=self._access.server, identity=self._settings.identity)
+        log.info("Connected", server=self._access.server, identity=settings.identity)
 
-    async def _serve(self, operator: Operator, webhook: WebhookServer) -> None:
+    async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(operator.run(), name="operator"),
-                group.create_task(self._loop_monitor.run(), name="loop watch"),
-                group.create_task(self._freeze_when_synced(operator), name="freeze"),
-                group.create_task(self._keep_certificate(), name="certificate"),
+                group.create_task(self.operator.run(), name="operator"),
+                group.create_task(self._loop_monitor.run(), name="event loop monitor"),
+                group.create_task(self._freeze_when_synced(), name="freeze"),
+                group.create_task(self._certificates.run(), name="certificate"),
             ]
-            await self._stopping.wait()  # from here on /readyz says no
-            await self._end(operator, webhook)
+            await self._stopping.wait()  # /readyz fails from now on
+            await self._shut_down()
             for task in tasks:
                 task.cancel()
         log.info("Stopped")
 
-    async def _end(self, operator: Operator, webhook: WebhookServer) -> None:
-        """Moves, then reviews, then the Lease: who leads next finds nothing half done."""
+    async def _shut_down(self) -> None:
+        """Stop evictions, drain the webhook, then release the Lease.
+
+        In this order the next leader finds no work in progress.
+        """
         log.info("Stopping")
-        routed_until = self._clock.monotonic() + ENDPOINT_DRAIN_SECONDS
-        webhook.drain()
-        await operator.stop_moving(MOVE_GRACE_SECONDS)
-        await asyncio.sleep(max(0.0, routed_until - self._clock.monotonic()))
-        await webhook.stop(REVIEW_GRACE_SECONDS)
-        await operator.release()
+        drain_until = self._clock.monotonic() + ENDPOINT_DRAIN_SECONDS
+        self._webhook.drain()
+        await self.operator.stop_evictions(EVICTION_GRACE_SECONDS)
+        await asyncio.sleep(max(0.0, drain_until - self._clock.monotonic()))
+        await self._webhook.stop(REQUEST_GRACE_SECONDS)
+        await self.operator.release()
 
-    def _operator(self, transport: HttpTransport, peer_client: HttpsPeerClient) -> Operator:
-        metrics = self._metrics
-        return Operator(
-            transport,
-            settings=self._settings,
-            clock=self._clock,
-            rng=self._dice,
-            turned=lambda turn, seconds: count(metrics, turn, seconds),
-            on_admission=metrics.record_admission,
-            requested=lambda verb, resource, status, seconds: metrics.record_api_request(
-                verb, resource, str(status or "none"), seconds
-            ),
-            led=metrics.set_leader,
-            failed=lambda key, error: metrics.record_reconciliation_error(
-                key.kind.lower(), type(error).__name__
-            ),
-            watched=lambda report: (
-                metrics.record_watch_restart(report.resource) if report.retry_seconds else None
-            ),
-            peer_client=peer_client,
-            on_forward=metrics.record_forward,
-        )
-
-    def _webhook(self, operator: Operator) -> WebhookServer:
-        metrics = self._metrics
-        return WebhookServer(
-            operator.admission.handle,
-            clock=self._clock,
-            on_request=metrics.record_webhook_request,
-            forward_handler=operator.admission.handle_forwarded,
-            client_auth=ClientAuth(
-                peer_name=self._replica_name, api_server_name=self._serving.client_name
-            ),
-        )
-
-    def _address(self, port: int) -> str:
-        """``ip:port`` for the Lease; empty if we cannot know where we are reached."""
+    def _advertised_address(self, port: int) -> str:
+        """``ip:port`` for the Lease; empty if the address of this instance is not known."""
         address = self._serving.advertise_address or self._serving.host
         if address in ("", "::", "0.0.0.0"):  # noqa: S104  # compared, not bound
             log.warning("No advertise address; not receiving forwarded requests")
             return ""
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
-    def _client_context(self) -> ssl.SSLContext | None:
-        return self._certificate.client_context if self._certificate else None
-
-    async def _obtain_certificate(self, operator: Operator) -> ServingCertificate:
-        """From files, or the shared one."""
-        serving = self._serving
-        client_ca = serving.client_ca_file.read_bytes() if serving.client_ca_file else b""
-        if serving.certificate_file is not None and serving.key_file is not None:
-            self._certificate_files = CertificateFiles(
-                serving.certificate_file, serving.key_file, serving.ca_file
-            )
-            certificate = await self._certificate_files.load(client_ca=client_ca)
-            self._on_certificate(certificate)
-            return certificate
-        self._certificate_rotator = CertificateRotator(
-            operator.client,
-            RotationSettings(
-                namespace=self._settings.namespace,
-                secret=serving.secret_name,
-                configuration=serving.configuration_name,
-                dns_names=(self._replica_name, f"{self._replica_name}.cluster.local", "localhost"),
-                ip_addresses=("127.0.0.1",),
-                lifetimes=Lifetimes(certificate=serving.duration, authority=serving.ca_duration),
-            ),
-            clock=self._clock,
-            rng=self._dice,
-            on_certificate=self._on_certificate,
-        )
-        try:
-            return await self._certificate_rotator.obtain(client_ca)
-        except (NotFound, Forbidden) as error:
-            if not self._settings.read_only:
-                raise
-            # To look at a cluster takes no installation, and nobody calls the webhook then.
-            log.warning("Using a self-signed certificate that no client trusts", error=str(error))
-        self._certificate_rotator = None
-        issued = await issue_certificate(
-            IssueRequest(
-                dns_names=(self._replica_name,),
-                valid_for=serving.duration,
-                ca_valid_for=serving.ca_duration,
-                now=self._clock.now(),
-            )
-        )
-        return ServingCertificate(issued.key_pair, client_ca=client_ca)
-
-    def _on_certificate(self, certificate: ServingCertificate) -> None:
-        self._metrics.set_certificate_expiry(certificate.expires_at)
-
-    async def _keep_certificate(self) -> None:
-        if self._certificate_rotator is not None:
-            await self._certificate_rotator.run()
-        elif self._certificate_files is not None and self._certificate is not None:
-            await self._certificate_files.watch(
-                self._certificate, on_certificate=self._on_certificate
-            )
-
-    async def _freeze_when_synced(self, operator: Operator) -> None:
-        """Take what the first lists made out of the collector's sight: it would scan it in vain."""
-        await operator.synced.wait()
+    async def _freeze_when_synced(self) -> None:
+        """Exclude the objects of the first lists from garbage collection; they live long."""
+        await self.operator.synced.wait()
         gc.collect()
         gc.freeze()
-        self._ready = True
+        self._is_started = True
 
-    def _listen_to_signals(self) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
 
         def stop() -> None:
@@ -272,22 +204,22 @@ class Process:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        loop.add_signal_handler(signal.SIGHUP, self._on_sighup)
 
-    def _facts(self, operator: Operator, webhook: WebhookServer) -> HealthState:
-        election = self._settings.leader_election.enabled
+    def health_state(self) -> HealthState:
+        """The state that ``/healthz`` and ``/readyz`` report."""
+        operator = self.operator
         leads = operator.elector.leads
-        missing = operator.cluster.unsynced_kinds()
-        certificate = self._certificate
+        elects = self.settings.leader_election.enabled
+        unsynced = operator.cluster.unsynced_kinds()
         return HealthState(
             leader=leads,
-            leader_election=("active" if leads else "standby") if election else "disabled",
-            webhook_server="running" if webhook.running else "stopped",
-            controllers="started" if self._ready else "waiting",
-            caches="waiting for " + ", ".join(missing) if missing else "synced",
+            leader_election=("active" if leads else "standby") if elects else "disabled",
+            webhook_server="running" if self._webhook.running else "stopped",
+            controllers="started" if self._is_started else "waiting",
+            caches="waiting for " + ", ".join(unsynced) if unsynced else "synced",
             api_reachable=not operator.cluster.stale_watch(),
             stalled=self._loop_monitor.is_stalled(),
-            certificate_expired=certificate is not None
-            and certificate.expires_at <= self._clock.now(),
+            certificate_expired=self._certificates.is_expired(),
             shutting_down=self._stopping.is_set(),
         )

@@ -29,10 +29,27 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         names = ", ".join(action.option_strings)
-        return names if action.nargs == 0 else f"{names} {action.metavar}"
+        return names if action.nargs in (0, "?") else f"{names} {action.metavar}"
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
+class BooleanFlag(argparse.Action):
+    """``--flag``, ``--flag=false`` and ``--no-flag``; stores the text ``true`` or ``false``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the text."""
+        negated = (option_string or "").startswith("--no-")
+        if negated and values is not None:
+            parser.error(f"{option_string} takes no value")
+        setattr(namespace, self.dest, values or ("false" if negated else "true"))
 
 
 class Parser(argparse.ArgumentParser):

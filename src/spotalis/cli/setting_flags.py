@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from spotalis.cli.errors import CommandError, ExitCode
+from spotalis.cli.parser import BooleanFlag
 from spotalis.settings.declarations import DECLARATIONS, SETTINGS, Setting
 from spotalis.settings.raw_values import InvalidValue
 from spotalis.settings.sources import FILE_VARIABLE, Loaded, Sources
@@ -36,8 +37,8 @@ def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
         text += f" Default: {str(setting.default).lower()}."
     names = (*_SHORT_FLAGS.get(setting.key, ()), f"--{setting.flag}")
     if setting.type is BOOLEAN:
-        action = argparse.BooleanOptionalAction
-        group.add_argument(*names, dest=setting.key, action=action, help=text)
+        names = (*names, f"--no-{setting.flag}")
+        group.add_argument(*names, dest=setting.key, action=BooleanFlag, nargs="?", help=text)
     else:
         metavar = setting.type.metavar
         group.add_argument(*names, dest=setting.key, metavar=metavar, help=text)
@@ -47,9 +48,9 @@ def sources(arguments: argparse.Namespace) -> Sources:
     """The sources of the settings: the file, this process's environment, and the flags."""
     given = {}
     for key in SETTINGS:
-        value: str | bool | None = getattr(arguments, key)
-        if value is not None:
-            given[key] = str(value).lower() if isinstance(value, bool) else value
+        text: str | None = getattr(arguments, key)
+        if text is not None:
+            given[key] = text
     from_environment = os.environ.get(FILE_VARIABLE)
     file = arguments.config or (Path(from_environment) if from_environment else None)
     return Sources(file=file, environment=os.environ, flags=given)

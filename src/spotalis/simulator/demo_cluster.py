@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
+from spotalis.app.build import build_operator
 from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
@@ -57,8 +58,8 @@ class DemoCluster:
 
     def reason(self, namespace: str, name: str) -> Reason | None:
         """The operator's status reason of a Deployment; None before its first reconcile."""
-        turn = self._operator.turns.get(WorkloadKey("Deployment", namespace, name))
-        return turn.reason if turn else None
+        result = self._operator.results.get(WorkloadKey("Deployment", namespace, name))
+        return result.reason if result else None
 
     def evictions(self) -> list[tuple[str, str]]:
         """The evictions that the API server has carried out: (namespace, pod)."""
@@ -108,7 +109,7 @@ async def demo_cluster(
         served = await serve(cluster.api, HOST, 0)
         await cluster.fleet.add(spot=spot, on_demand=on_demand)
         transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
-        operator = Operator(
+        operator = build_operator(
             transport,
             settings=CONFIGURATION,
             clock=clock,
@@ -149,7 +150,7 @@ async def _open_webhook(
     registered = webhook_configuration(
         name=WEBHOOK_CONFIGURATION,
         client_config={"url": f"https://{HOST}:{port}{MUTATE_PATH}"},
-        excluded=sorted(operator.settings.namespaces.excluded),
+        excluded=sorted(operator.cluster.settings.namespaces.excluded),
     )
     await cluster.api.create("mutatingwebhookconfigurations", registered)
     await inject_ca_bundle(operator.client, WEBHOOK_CONFIGURATION, issued.ca_pem)

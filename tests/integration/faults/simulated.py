@@ -98,7 +98,7 @@ def reason(world: World, name: str = "w0") -> Reason:
     """What the last turn of the only operator says."""
     (process,) = world.living
     kind = next(one.kind for one in world.story.workloads if one.name == name)
-    return process.operator.turns[WorkloadKey(kind, "default", name)].reason
+    return process.operator.results[WorkloadKey(kind, "default", name)].reason
 
 
 def is_eviction(request: Request) -> bool:

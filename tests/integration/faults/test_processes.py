@@ -83,7 +83,7 @@ async def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds(wor
     second = the_leader(world)
     assert second is not first
     first.line.isolated = False
-    await first.operator.stop_moving()
+    await first.operator.stop_evictions()
     await first.operator.release()
     for _ in range(20):
         await asyncio.sleep(0.5)
@@ -201,7 +201,7 @@ async def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_t
     leader.line.weather = leader.line.weather.__class__(latency=0.5)
     await world.take("percent", value=100)
     await asyncio.sleep(after)
-    await leader.operator.stop_moving()
+    await leader.operator.stop_evictions()
     await leader.operator.release()
     lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
     assert lease is not None
@@ -225,14 +225,14 @@ def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
     )
 
     def break_w0(operator: Operator) -> None:
-        observe = operator._reconciler._observer.for_reconcile
+        observe = operator.reconcile_loop.reconciler._observer.for_reconcile
 
         def failing(workload, *rest):  # type: ignore[no-untyped-def]
             if workload.name == "w0":
                 raise RuntimeError("planted")
             return observe(workload, *rest)
 
-        operator._reconciler._observer.for_reconcile = failing  # type: ignore[method-assign]
+        operator.reconcile_loop.reconciler._observer.for_reconcile = failing  # type: ignore[method-assign]
 
     async def script(world: World) -> None:
         await world.take("percent", who=0, value=100)

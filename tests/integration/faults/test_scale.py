@@ -133,14 +133,14 @@ def test_row_52_a_storm_of_changes_costs_twenty_turns_a_second_and_nobody_the_le
     async def script(world: World) -> None:
         (process,) = world.living
         turns: Counter[str] = Counter()
-        reconcile = process.operator._reconciler.reconcile
+        reconcile = process.operator.reconcile_loop.reconciler.reconcile
         longest = 0
 
         async def counted(key: WorkloadKey) -> Any:
             turns[key.name] += 1
             return await reconcile(key)
 
-        process.operator._reconciler.reconcile = counted  # type: ignore[method-assign]
+        process.operator.reconcile_loop.reconciler.reconcile = counted  # type: ignore[method-assign]
         names = [pod["metadata"]["name"] for pod in world.oracle.pods_of("w0")]
         await asyncio.sleep(1)
         turns.clear()
@@ -152,7 +152,7 @@ def test_row_52_a_storm_of_changes_costs_twenty_turns_a_second_and_nobody_the_le
                 changed = {**pod, "metadata": {**pod["metadata"], "labels": labels}}
                 world.cluster.store.put("pods", changed)
             await asyncio.sleep(0.01)
-            longest = max(longest, len(process.operator._queue))
+            longest = max(longest, len(process.operator.reconcile_loop.queue))
             assert process.operator.elector.leads
         assert turns == {"w0": round(1 / PAUSE_SECONDS)}
         assert (longest, evicted(world)) == (1, 0), "in line: the workload itself, when due"

@@ -55,6 +55,25 @@ def test_show_prints_every_value_with_its_source(
     assert rows["cooldown"] == ["0s", "default"]
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--read-only", "true"),
+        ("--read-only=false", "false"),
+        ("--no-read-only", "false"),
+        ("--read-only=maybe", None),
+        ("--no-read-only=false", None),
+    ],
+)
+def test_a_boolean_flag_takes_an_optional_value(
+    flag: str, value: str | None, spotalis: Command
+) -> None:
+    code, out, _ = spotalis("config", "--show", flag)
+    assert code == (2 if value is None else 0)
+    if value is not None:
+        assert re.search(rf"^readOnly +{value} +--read-only$", out, re.MULTILINE)
+
+
 def test_show_as_json_is_a_versioned_list(spotalis: Command) -> None:
     code, out, _ = spotalis("config", "--show", "-o", "json", "--max-moves-in-flight", "7")
     document = json.loads(out)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import random  # noqa: TID251  # seeded
 
-from spotalis.app.operator import Operator
+from spotalis.app.build import build_operator
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.transport import DELIVER, NetworkFault
 from spotalis.embedded.virtual_time import VirtualClock, run
@@ -36,7 +36,7 @@ async def _led_at_each_release(clock: VirtualClock) -> list[bool]:
         transport = cluster.transport("spotalis")
         transport.on_request = note
         settings = ControllerConfiguration(identity="operator-1")
-        operator = Operator(transport, settings=settings, clock=clock, rng=rng)
+        operator = build_operator(transport, settings=settings, clock=clock, rng=rng)
         running = asyncio.create_task(operator.run())
         while not operator.elector.leads:
             await asyncio.sleep(0.1)

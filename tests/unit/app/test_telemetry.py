@@ -1,8 +1,8 @@
-"""What a turn becomes in the metrics."""
+"""The metrics of a reconcile result."""
 
 from __future__ import annotations
 
-from spotalis.app.report import _row
+from spotalis.app.telemetry import _row
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.result import ReconcileResult
 from spotalis.model.decision import Defer, Reason
@@ -11,8 +11,8 @@ from spotalis.model.replicas import ReplicaState
 from tests.support.builders import NOW
 
 
-def test_a_row_has_the_counts_of_its_turn() -> None:
-    turn = ReconcileResult(
+def test_a_row_has_the_counts_of_its_result() -> None:
+    result = ReconcileResult(
         key=WorkloadKey("Deployment", "shop", "api"),
         at=NOW,
         decision=Defer(Reason.NO_SPOT_CAPACITY, "why"),
@@ -20,7 +20,7 @@ def test_a_row_has_the_counts_of_its_turn() -> None:
         ready={NodeType.SPOT: 3, NodeType.ON_DEMAND: 6},
         fallbacks=3,
     )
-    row = _row(turn)
+    row = _row(result)
     assert (row.namespace, row.workload, row.workload_type) == ("shop", "api", "deployment")
     assert (row.reason, row.blocked, row.fallback) == ("NoSpotCapacity", True, 3)
     assert set(row.replicas) >= {

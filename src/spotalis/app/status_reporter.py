@@ -1,0 +1,48 @@
+"""Writes the result of a reconcile into the cluster: events, and the condition of Deployments."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.condition import ConditionWriter
+from spotalis.controller.events import EventRecorder
+from spotalis.controller.result import ReconcileResult
+
+
+class StatusReporter:
+    """Records events, and keeps the condition ``spotalis.io/Balanced`` if it is enabled."""
+
+    def __init__(
+        self, cluster: Cluster, events: EventRecorder, conditions: ConditionWriter
+    ) -> None:
+        self._cluster = cluster
+        self._events = events
+        self._conditions = conditions
+        settings = cluster.settings
+        self._writes_conditions = settings.conditions and not settings.read_only
+
+    async def report(self, result: ReconcileResult) -> timedelta | None:
+        """Report a result; return when the workload must be reconciled again for its condition."""
+        workload = self._cluster.workload(result.key)
+        configuration = self._cluster.configuration(result.key)
+        if workload is None or configuration is None:
+            return None
+        await self._events.record(workload, configuration, result)
+        if not self._writes_conditions:
+            return None
+        return await self._conditions.update(workload, result)
+
+    async def remove_condition(self, key: WorkloadKey) -> None:
+        """Remove the condition of a workload that is no longer managed but still exists."""
+        workload = self._cluster.workload(key)
+        if workload is None or not self._writes_conditions:
+            return
+        namespace = self._cluster.namespaces.get("", key.namespace)
+        if self._cluster.settings.namespaces.admits(namespace):
+            await self._conditions.remove(workload)
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Drop what is remembered about a workload."""
+        self._events.forget(key)
+        self._conditions.forget(key)

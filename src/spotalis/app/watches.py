@@ -1,0 +1,153 @@
+"""The watches that keep the stores of the cluster up to date."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+from spotalis import logs
+from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.ledgers import Ledgers
+from spotalis.kube.client import Client
+from spotalis.kube.resources import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    LEDGERS,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    STATEFULSETS,
+    Resource,
+)
+from spotalis.kube.store import Record, Store, StoreChange, StoreWriter
+from spotalis.kube.watch import Relist, WatchReport, reflect
+from spotalis.model.environment import Clock, Random
+from spotalis.model.ledger import LedgerObject
+
+log = logs.get(__name__)
+
+T = TypeVar("T", bound=Record)
+
+
+class Watches:
+    """One watch for each resource, or for each resource and watched namespace."""
+
+    def __init__(
+        self,
+        *,
+        client: Client,
+        cluster: Cluster,
+        ledgers: Ledgers,
+        enqueue: Callable[[WorkloadKey], None],
+        on_synced: Callable[[], None],
+        on_watch: Callable[[WatchReport], None],
+        clock: Clock,
+        rng: Random,
+    ) -> None:
+        """Prepare the watches.
+
+        Args:
+            client: sends the requests.
+            cluster: its stores receive the objects.
+            ledgers: receives the ledgers.
+            enqueue: called with a workload whose ledger has changed.
+            on_synced: called once, when the first list of every resource has arrived.
+            on_watch: called with the failures of each watch.
+            clock: for delays and the age of the stores.
+            rng: for jitter.
+        """
+        self._client = client
+        self._cluster = cluster
+        self._ledgers = ledgers
+        self._enqueue = enqueue
+        self._on_synced = on_synced
+        self._on_watch = on_watch
+        self._clock = clock
+        self._rng = rng
+        self.synced = asyncio.Event()
+        """Set once the first list of every resource has arrived."""
+
+    def start(self, group: asyncio.TaskGroup) -> None:
+        """Run every watch as a task of ``group``."""
+        cluster = self._cluster
+        # Owners come before pods, so that the workload of a pod is known when the pod arrives.
+        self._watch(group, NAMESPACES, cluster.namespaces, cluster.on_namespace_change)
+        self._watch(group, NODES, cluster.nodes.store, cluster.on_node_change)
+        self._watch_each(group, DEPLOYMENTS, cluster.deployments, cluster.on_workload_change)
+        self._watch_each(group, STATEFULSETS, cluster.stateful_sets, cluster.on_workload_change)
+        self._watch_each(group, REPLICASETS, cluster.replica_sets, cluster.on_replica_set_change)
+        self._watch_each(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.on_budget_change)
+        self._watch_each(group, PODS, cluster.pods, cluster.on_pod_change)
+        self._watch(
+            group,
+            LEDGERS,
+            cluster.ledgers,
+            self._on_ledger_change,
+            writer=self._ledgers.writer,
+            namespace=cluster.settings.namespace,
+        )
+
+    def _watch_each(
+        self,
+        group: asyncio.TaskGroup,
+        resource: Resource[T],
+        store: Store[T],
+        on_change: Callable[[StoreChange[T]], None],
+    ) -> None:
+        """Watch the whole cluster, or each of the watched namespaces."""
+        for namespace in sorted(self._cluster.settings.namespaces.watched) or [""]:
+            writer = StoreWriter(store, namespace)
+            self._watch(group, resource, store, on_change, writer=writer, namespace=namespace)
+
+    def _watch(
+        self,
+        group: asyncio.TaskGroup,
+        resource: Resource[T],
+        store: Store[T],
+        on_change: Callable[[StoreChange[T]], None],
+        *,
+        writer: StoreWriter[T] | None = None,
+        namespace: str = "",
+    ) -> None:
+        writer = writer or StoreWriter(store)
+        what = f"{resource.plural} in {writer.scope}" if writer.scope else resource.plural
+        watch = reflect(
+            self._client,
+            resource,
+            writer,
+            namespace=namespace,
+            on_change=on_change,
+            on_relist=lambda relist: self._on_relist(what, relist),
+            clock=self._clock,
+            rng=self._rng,
+            on_report=self._report,
+        )
+        group.create_task(watch, name=f"watch {what}")
+
+    def _on_ledger_change(self, change: StoreChange[LedgerObject]) -> None:
+        """Reconcile a workload whose ledger another instance has written."""
+        latest = change.new or change.old
+        if latest is not None and latest.ledger is not None:
+            key = WorkloadKey.of(latest.ledger)
+            if self._cluster.configuration(key) is not None:
+                self._enqueue(key)
+
+    def _on_relist(self, what: str, relist: Relist[T]) -> None:
+        self._cluster.suspect_lists.on_relist(what, relist, self._clock.monotonic())
+        if relist.is_first and self._cluster.synced:
+            self.synced.set()
+            self._on_synced()
+
+    def _report(self, report: WatchReport) -> None:
+        fields = {
+            "resource": report.resource,
+            "problem": str(report.problem),
+            "message": report.message,
+        }
+        if report.retry_seconds:
+            log.warning("Watch failed; retrying", **fields)
+        else:
+            log.debug("Watch progress", **fields)
+        self._on_watch(report)

@@ -1,1 +1,1 @@
-"""Places each new pod at its admission."""
+"""The admission webhook: assigns a capacity type to each new pod."""

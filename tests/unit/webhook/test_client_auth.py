@@ -72,6 +72,8 @@ class Instance:
     port: int
     issued: IssuedCertificate
     certificate: ServingCertificate
+    requests: list[tuple[str, str]]
+    """Operation and result of each request."""
 
     @property
     def address(self) -> str:
@@ -85,8 +87,10 @@ async def serving(*, api_server: IssuedCertificate | None = None) -> AsyncIterat
         key_pair(issued, peer_ca=issued.ca_pem),
         client_ca=api_server.ca_pem if api_server else b"",
     )
+    requests: list[tuple[str, str]] = []
     server = WebhookServer(
         _mutate,
+        on_request=lambda operation, result, seconds: requests.append((operation, result)),
         clock=ManualClock(),
         forward_handler=_forward,
         # Every issued certificate has this common name, that of the API server here included.
@@ -96,7 +100,7 @@ async def serving(*, api_server: IssuedCertificate | None = None) -> AsyncIterat
     )
     port = await server.start("127.0.0.1", 0, certificate)
     try:
-        yield Instance(port, issued, certificate)
+        yield Instance(port, issued, certificate, requests)
     finally:
         await server.stop(grace_seconds=1)
 
@@ -116,6 +120,7 @@ async def test_an_instance_may_forward() -> None:
     async with serving() as leader, peer_client(leader.certificate.client_context) as standby:
         response = await standby.send(leader.address, b"{}")
     assert response == b'{"path":"forward"}'
+    assert leader.requests == [("forward", "answered")]
 
 
 async def test_an_instance_with_another_certificate_of_the_authority_may_forward() -> None:

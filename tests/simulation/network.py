@@ -1,4 +1,4 @@
-"""Between one operator process and the API server: what becomes of each message."""
+"""The network between one operator process and the API server."""
 
 from __future__ import annotations
 
@@ -18,59 +18,63 @@ from spotalis.embedded.transport import (
     NetworkFault,
 )
 from spotalis.model.transport import Request, Response
-from tests.simulation.story import Weather
+from tests.simulation.history import FaultRates
 
-LONGEST_HELD_SECONDS = 40.0
-LONGEST_LATE_SECONDS = 10.0
+MAX_HELD_SECONDS = 40.0
+MAX_DELAY_SECONDS = 10.0
 
 
-class Line:
-    """A :class:`spotalis.model.transport.Transport` that tells an oracle, and obeys the rng."""
+class FaultyTransport:
+    """A transport that reports requests to the oracle and injects random and scripted faults."""
 
     def __init__(
         self,
         inner: InProcessTransport,
         rng: random.Random,
         *,
-        weather: Weather,
+        fault_rates: FaultRates,
         sending: Callable[[Request], Request],
         listed: Callable[[Request, str], None],
         crash: Callable[[str], None],
     ) -> None:
-        """``sending`` sees every request before its fate is thrown; ``listed``, every list with
-        the resourceVersion of its answer; ``crash`` ends the process, soon."""
+        """Args:
+        sending: called with each request before its fault is chosen; returns the request to
+            send.
+        listed: called with each list request and the resourceVersion of its response.
+        crash: crashes the operator process soon.
+        """
         self._inner = inner
-        self._dice = rng
+        self._rng = rng
         self._sending = sending
         self._listed = listed
         self._crash = crash
-        self.weather = weather
-        self.order: Callable[[Request], NetworkFault | None] = lambda request: None
-        """Asked before the rng; None leaves it to them."""
-        self.spoil: Callable[[bytes], bytes] = lambda chunk: chunk
-        """What becomes of each chunk of a stream."""
+        self.fault_rates = fault_rates
+        self.fault_rule: Callable[[Request], NetworkFault | None] = lambda request: None
+        """Chooses the fault of a request; None: the fault is random."""
+        self.alter_chunk: Callable[[bytes], bytes] = lambda chunk: chunk
+        """Applied to each chunk of a watch."""
         self.isolated = False
-        """Nothing gets through, in either direction."""
+        """No message gets through, in either direction."""
         self.lag_seconds = 0.0
-        """Every stream is so late."""
+        """Delay of each chunk of a watch."""
         self.garbled = False
-        """The next chunk of a stream begins with half an event."""
+        """The next chunk of a watch begins with half an event."""
         self.latest = 0.0
-        """Loop time at which the last message that is under way arrives."""
-        inner.on_request = self._judge
+        """Loop time at which the last message in transit arrives."""
+        inner.on_request = self._choose_fault
 
     async def send(self, request: Request) -> Response:
-        """Answer with whatever status the server gave."""
+        """Send a request; the response can have any status."""
         request = self._sending(request)
         response = await self._inner.send(request)
         if request.method == "GET" and response.status == 200:
             self._listed(request, _version_of(response))
-        if self._dice.random() < self.weather.slept:
-            await asyncio.sleep(self._dice.uniform(0.0, LONGEST_LATE_SECONDS))
+        if self._rng.random() < self.fault_rates.reader_paused:
+            await asyncio.sleep(self._rng.uniform(0.0, MAX_DELAY_SECONDS))
         return response
 
     async def stream(self, request: Request) -> AsyncIterator[bytes]:
-        """The chunks, as late as the line lags."""
+        """The chunks of a watch, delayed by ``lag_seconds``."""
         async with aclosing(self._inner.stream(request)) as chunks:  # type: ignore[type-var]
             async for chunk in chunks:
                 if self.lag_seconds:
@@ -78,99 +82,99 @@ class Line:
                 if self.garbled:
                     self.garbled = False
                     chunk = b'{"type":"MODIFIED","object":{"metad\n' + chunk
-                yield self.spoil(chunk)
+                yield self.alter_chunk(chunk)
 
     async def close(self) -> None:
-        """The process is gone; what it has sent still arrives."""
+        """Close the connections. Messages in transit still arrive."""
         await self._inner.close()
 
     def cut(self, number: int) -> None:
-        """Break one open stream."""
+        """Break one open watch."""
         if streams := self._inner.streams:
             streams[number % len(streams)].cut()
 
     def silence(self, number: int) -> None:
-        """Let nothing through one open stream any more, and say nothing."""
+        """Stop delivering events on one open watch without closing it."""
         if streams := self._inner.streams:
             streams[number % len(streams)].silence()
 
     def clear(self) -> None:
-        """From now on nothing is disturbed; what was silent breaks."""
-        self.weather = Weather(latency=self.weather.latency)
+        """End all faults, and break all watches so that they reconnect."""
+        self.fault_rates = FaultRates(latency=self.fault_rates.latency)
         self.isolated = False
         self.lag_seconds = 0.0
         for stream in tuple(self._inner.streams):
             stream.cut()
 
-    def _judge(self, request: Request) -> NetworkFault:
+    def _choose_fault(self, request: Request) -> NetworkFault:
         if self.isolated:
             return DROP
-        if (ordered := self.order(request)) is not None:
-            return ordered
-        weather, rng = self.weather, self._dice
-        way = rng.random() * weather.latency
-        usual = NetworkFault(delay_seconds=way)
-        if weather.calm:
+        if (scripted := self.fault_rule(request)) is not None:
+            return scripted
+        fault_rates, rng = self.fault_rates, self._rng
+        latency = rng.random() * fault_rates.latency
+        usual = NetworkFault(delay_seconds=latency)
+        if fault_rates.is_zero:
             return usual
-        verdict = self._fate(request, usual)
-        # Where it hurts most, a crash is likeliest.
-        if rng.random() < weather.crash * (5 if _matters(request) else 1):
+        fault = self._random_fault(request, usual)
+        # Crashes are most likely at evictions and ledger writes.
+        if rng.random() < fault_rates.crash * (5 if _is_critical(request) else 1):
             self._crash(f"{request.method} {request.path}")
-            verdict = replace(usual, lost=rng.random() < 0.3)
-            if _matters(request) and rng.random() < weather.held:
-                verdict = self._held(LONGEST_HELD_SECONDS)
-        return verdict
+            fault = replace(usual, lost=rng.random() < 0.3)
+            if _is_critical(request) and rng.random() < fault_rates.held:
+                fault = self._held(MAX_HELD_SECONDS)
+        return fault
 
-    def _fate(self, request: Request, usual: NetworkFault) -> NetworkFault:
-        weather, rng = self.weather, self._dice
-        if _matters(request) and rng.random() < weather.held:
-            return self._held(LONGEST_HELD_SECONDS)
-        if rng.random() < weather.late:
-            return self._held(LONGEST_LATE_SECONDS)
-        fates = (
-            (weather.lost, DROP),
-            (weather.unanswered, LOSE_RESPONSE if request.method != "GET" else usual),
-            (weather.refused, REFUSE),
-            (weather.busy, NetworkFault(response=_BUSY)),
-            (weather.broken, NetworkFault(response=_BROKEN)),
+    def _random_fault(self, request: Request, usual: NetworkFault) -> NetworkFault:
+        fault_rates, rng = self.fault_rates, self._rng
+        if _is_critical(request) and rng.random() < fault_rates.held:
+            return self._held(MAX_HELD_SECONDS)
+        if rng.random() < fault_rates.delayed:
+            return self._held(MAX_DELAY_SECONDS)
+        faults = (
+            (fault_rates.lost, DROP),
+            (fault_rates.unanswered, LOSE_RESPONSE if request.method != "GET" else usual),
+            (fault_rates.refused, REFUSE),
+            (fault_rates.throttled, NetworkFault(response=_THROTTLED)),
+            (fault_rates.server_error, NetworkFault(response=_SERVER_ERROR)),
         )
-        for chance, verdict in fates:
+        for chance, fault in faults:
             if rng.random() < chance:
-                return verdict
+                return fault
         return usual
 
-    def _held(self, longest: float) -> NetworkFault:
-        seconds = self._dice.uniform(0.5, longest)
+    def _held(self, maximum: float) -> NetworkFault:
+        seconds = self._rng.uniform(0.5, maximum)
         arrives = asyncio.get_running_loop().time() + seconds
         self.latest = max(self.latest, arrives)
         return NetworkFault(delay_seconds=seconds)
 
 
-def _matters(request: Request) -> bool:
+def _is_critical(request: Request) -> bool:
     return request.path.endswith("/eviction") or "/configmaps" in request.path
 
 
-class _Head(msgspec.Struct, rename="camel"):
+class _ListMetadata(msgspec.Struct, rename="camel"):
     resource_version: str = ""
 
 
 class _List(msgspec.Struct):
-    metadata: _Head = msgspec.field(default_factory=_Head)
+    metadata: _ListMetadata = msgspec.field(default_factory=_ListMetadata)
 
 
-_READ = msgspec.json.Decoder(_List)
+_DECODER = msgspec.json.Decoder(_List)
 
 
 def _version_of(response: Response) -> str:
-    return _READ.decode(response.body).metadata.resource_version
+    return _DECODER.decode(response.body).metadata.resource_version
 
 
-_BUSY = Response(
+_THROTTLED = Response(
     status=429,
     body=b'{"kind":"Status","status":"Failure","message":"too many requests","code":429}',
     headers={"retry-after": "1"},
 )
-_BROKEN = Response(
+_SERVER_ERROR = Response(
     status=500,
     body=b'{"kind":"Status","status":"Failure","message":"etcdserver: no leader","code":500}',
 )

@@ -1,8 +1,8 @@
-"""Wrong twins of the ledger's protocol: the simulation must find each of them out.
+"""Planted faults: wrong variants of the eviction protocol that the simulation must find.
 
-Each is the production operator but for one function, or one object.
-Twins that need rarer meetings (a list before the write, intents that expire) are found by
-exhaustion, in ``tests/model``, and not by the rng.
+Each is the production operator with one wrong function or object. Faults that need rarer
+coincidences (a list before the write, intents that expire) are found by the model checker in
+``tests/model``.
 """
 
 from __future__ import annotations
@@ -27,41 +27,40 @@ from spotalis.planner import fallback
 from spotalis.planner import ledger as protocol
 from spotalis.planner.fallback import WaitingReplicas
 from spotalis.planner.observed import Observed
-from tests.simulation.story import Story, chaos, taken
+from tests.simulation.history import History, chaos, spot_loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Planted:
-    """A fault, and what finds it."""
+class PlantedFault:
+    """A fault and the histories that find it."""
 
     name: str
-    accused: str
-    """How the accusation begins."""
+    violation: str
+    """Prefix of the expected violation."""
     first_seed: int = 0
-    """Where to begin to look: well within the size of the runs without a fault, which all of
-    these are to show that they would have found it."""
-    tell: Callable[[int], Story] = chaos
-    """The stories that find it."""
+    """First seed to search."""
+    generate: Callable[[int], History] = chaos
+    """Generates the histories."""
     operator: Callable[[Operator], None] = lambda operator: None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
-    """Put in the place of what ``room`` imports by these names."""
-    room: ModuleType = reconcile
+    """Replacements for functions that ``module`` imports, by name."""
+    module: ModuleType = reconcile
 
     @contextmanager
-    def grown(self) -> Iterator[None]:
-        """While the block runs, the fault is in the code."""
-        before = {name: getattr(self.room, name) for name in self.functions}
+    def active(self) -> Iterator[None]:
+        """Plant the fault for the duration of the block."""
+        before = {name: getattr(self.module, name) for name in self.functions}
         for name, function in self.functions.items():
-            setattr(self.room, name, function)
+            setattr(self.module, name, function)
         try:
             yield
         finally:
             for name, function in before.items():
-                setattr(self.room, name, function)
+                setattr(self.module, name, function)
 
 
-class Forgetful(Ledgers):
-    """Says that it has written, and remembers nothing."""
+class ForgetfulLedgers(Ledgers):
+    """Reports each write as successful and stores nothing."""
 
     def held(self, workload_uid: str) -> LedgerObject | None:
         return None
@@ -73,26 +72,26 @@ class Forgetful(Ledgers):
 
 
 def _forget(operator: Operator) -> None:
-    forgetful = Forgetful(operator.client, operator.cluster.ledgers, "spotalis-system")
+    forgetful = ForgetfulLedgers(operator.client, operator.cluster.ledgers, "spotalis-system")
     reconciler = operator.reconcile_loop.reconciler
     reconciler._ledgers = reconciler._evictor._ledgers = forgetful
 
 
-def _all_of_it(ledger: Ledger, *, living: set[str], **_: Any) -> tuple[Intent, ...]:
+def _authorize_all(ledger: Ledger, *, living: set[str], **_: Any) -> tuple[Intent, ...]:
     return tuple(intent for intent in ledger.intents if intent.pod in living)
 
 
 def _list_from_the_cache(operator: Operator) -> None:
-    """What authorises is what the watch has shown, not a list of its own."""
-    true = operator.client.list_all
+    """Authorize evictions by the watch cache instead of a quorum list."""
+    original = operator.client.list_all
 
     async def list_all(resource: Any, namespace: str = "", **options: Any) -> list[Any]:
-        found: list[Any] = await true(resource, namespace, **options)
+        found: list[Any] = await original(resource, namespace, **options)
         if resource is not PODS or not options.get("quorum"):
             return found
-        named = {pod.name for pod in found}
-        held: list[Pod] = list(operator.cluster.pods.in_namespace(namespace))
-        return [pod for pod in held if pod.labels.get("app") in _apps(found) or pod.name in named]
+        names = {pod.name for pod in found}
+        cached: list[Pod] = list(operator.cluster.pods.in_namespace(namespace))
+        return [pod for pod in cached if pod.labels.get("app") in _apps(found) or pod.name in names]
 
     operator.client.list_all = list_all  # type: ignore[method-assign]
 
@@ -101,13 +100,13 @@ def _apps(pods: Sequence[Pod]) -> set[str]:
     return {pod.labels.get("app", "") for pod in pods}
 
 
-def _give_up(ledger: Ledger, **_: Any) -> Ledger:
-    """Strikes every intent as soon as its turn is over."""
+def _withdraw_all(ledger: Ledger, **_: Any) -> Ledger:
+    """Remove all intents at the end of a reconcile."""
     return msgspec.structs.replace(ledger, intents=())
 
 
-def _take_nothing_over(ledger: Ledger, **options: Any) -> Ledger:
-    """Another process's intents are passed by, and weighed by nobody."""
+def _ignore_others(ledger: Ledger, **options: Any) -> Ledger:
+    """Ignore intents of other instances."""
     instance = options["instance"]
     mine = msgspec.structs.replace(
         ledger, intents=tuple(i for i in ledger.intents if i.instance == instance)
@@ -115,58 +114,60 @@ def _take_nothing_over(ledger: Ledger, **options: Any) -> Ledger:
     return protocol.prepare(mine, **options)
 
 
-def _evict_whatever_it_became(operator: Operator) -> None:
-    """A pod that was bound a moment ago is lost with its node."""
-    true = operator.client.evict
+def _evict_without_version(operator: Operator) -> None:
+    """Evict pending pods without a resourceVersion precondition."""
+    original = operator.client.evict
 
     async def evict(pod: Pod, **options: Any) -> Any:
-        return await true(pod, **{**options, "with_resource_version": False})
+        return await original(pod, **{**options, "with_resource_version": False})
 
     operator.client.evict = evict  # type: ignore[method-assign]
 
 
-def _impatient(observed: Observed, now: datetime) -> WaitingReplicas:
-    hasty = dataclasses.replace(observed.configuration, spot_fallback=timedelta(0))
-    return fallback.waiting_for_spot(dataclasses.replace(observed, configuration=hasty), now)
+def _fall_back_at_once(observed: Observed, now: datetime) -> WaitingReplicas:
+    configuration = dataclasses.replace(observed.configuration, spot_fallback=timedelta(0))
+    return fallback.waiting_for_spot(
+        dataclasses.replace(observed, configuration=configuration), now
+    )
 
 
-PLANTED = (
-    Planted(name="the ledger forgets", accused="S1", operator=_forget),
-    Planted(
-        name="whatever is meant is allowed",
-        accused="S1",
-        room=evictor,
-        functions={"authorize": _all_of_it},
+PLANTED_FAULTS = (
+    PlantedFault(name="the ledger stores nothing", violation="S1", operator=_forget),
+    PlantedFault(
+        name="all intents are authorized",
+        violation="S1",
+        module=evictor,
+        functions={"authorize": _authorize_all},
     ),
-    Planted(
-        name="the cache authorises",
-        accused="S1",
+    PlantedFault(
+        name="the cache authorizes evictions",
+        violation="S1",
         operator=_list_from_the_cache,
         first_seed=500,
     ),
-    Planted(
-        name="intents go with their turn",
-        accused="S1",
-        room=evictor,
-        functions={"withdraw": _give_up},
+    PlantedFault(
+        name="intents end with their reconcile",
+        violation="S1",
+        module=evictor,
+        functions={"withdraw": _withdraw_all},
         first_seed=500,
     ),
-    Planted(
-        name="a dead process's intents are dropped",
-        accused="S1",
-        functions={"prepare": _take_nothing_over},
+    PlantedFault(
+        name="intents of crashed instances are dropped",
+        violation="S1",
+        functions={"prepare": _ignore_others},
         first_seed=1200,
     ),
-    Planted(
-        name="who falls back may serve by now",
-        accused="S9",
-        tell=taken,
-        operator=_evict_whatever_it_became,
+    PlantedFault(
+        name="a fallback evicts a ready pod",
+        violation="S9",
+        generate=spot_loss,
+        operator=_evict_without_version,
     ),
-    Planted(
-        name="nobody waits for spot",
-        accused="S9",
-        tell=taken,
-        functions={"waiting": _impatient},
+    PlantedFault(
+        name="fallbacks do not wait",
+        violation="S9",
+        generate=spot_loss,
+        functions={"waiting_for_spot": _fall_back_at_once},
     ),
 )

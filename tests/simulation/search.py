@@ -1,4 +1,4 @@
-"""Many histories, seed by seed; the first that breaks anything is made as small as it gets."""
+"""Search many histories for violations, and simplify the first that is found."""
 
 from __future__ import annotations
 
@@ -6,96 +6,98 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tests.simulation.story import Story, smaller
-from tests.simulation.world import Altered, Outcome, play
+from tests.simulation.history import History, simplifications
+from tests.simulation.runner import Outcome, run_history
+from tests.simulation.world import ModifyOperator
 
-MOST_TRIES = 150
-"""Histories that shrinking may take."""
+MAX_SHRINK_RUNS = 150
+"""Maximum number of runs for simplifying one failure."""
 
 
 @dataclass
-class Tally:
-    """What many histories came to."""
+class Statistics:
+    """Figures of many histories."""
 
     histories: int = 0
     evicted: Counter[str] = field(default_factory=Counter)
     useless: Counter[int] = field(default_factory=Counter)
-    """Histories by how many evictions brought their split no nearer."""
-    pressed: int = 0
+    """Number of histories by their number of evictions that did not improve the split."""
+    floor_reached: int = 0
     crashes: int = 0
-    held: int = 0
+    needed_rollout: int = 0
     settled: list[float] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one more."""
+        """Add the figures of one history."""
         self.histories += 1
         self.evicted += outcome.evicted
         self.useless[outcome.evicted["useless"]] += 1
-        self.pressed += outcome.pressed
+        self.floor_reached += outcome.floor_reached
         self.crashes += outcome.crashes
-        self.held += outcome.held
-        self.settled.append(outcome.settled_after)
+        self.needed_rollout += outcome.needed_rollout
+        self.settled.append(outcome.seconds_to_split)
 
     def __str__(self) -> str:
-        after = sorted(self.settled) or [0.0]
-        half, nearly = after[len(after) // 2], after[len(after) * 99 // 100]
+        times = sorted(self.settled) or [0.0]
+        median, p99 = times[len(times) // 2], times[len(times) * 99 // 100]
         return (
             f"{self.histories} histories, {self.crashes} crashes; evictions: "
             f"{self.evicted['move']} moves, {self.evicted['fallback']} fallbacks, "
             f"{self.evicted['useless']} useless (histories by their number: "
-            f"{dict(sorted(self.useless.items()))}); {self.pressed} left exactly the floor; "
-            f"{self.held} needed a rollout to free an orphan; exact split after "
-            f"{half:.0f} s (median), {nearly:.0f} s (99 %), {after[-1]:.0f} s (longest)"
+            f"{dict(sorted(self.useless.items()))}); {self.floor_reached} left exactly the floor "
+            f"ready; {self.needed_rollout} needed a rollout; exact split after "
+            f"{median:.0f} s (median), {p99:.0f} s (99 %), {times[-1]:.0f} s (longest)"
         )
 
 
 def search(
-    tell: Callable[[int], Story], seeds: Iterable[int], altered: Altered = lambda operator: None
-) -> tuple[Tally, Outcome | None]:
-    """Play story after story until one breaks something; that one, or None."""
-    tally = Tally()
+    generate: Callable[[int], History],
+    seeds: Iterable[int],
+    modify: ModifyOperator = lambda operator: None,
+) -> tuple[Statistics, Outcome | None]:
+    """Run histories until one has a violation. Returns it, or None."""
+    statistics = Statistics()
     for seed in seeds:
-        outcome = play(tell(seed), altered)
-        if outcome.broken:
-            return tally, outcome
-        tally.add(outcome)
-    return tally, None
+        outcome = run_history(generate(seed), modify)
+        if outcome.violations:
+            return statistics, outcome
+        statistics.add(outcome)
+    return statistics, None
 
 
-def unbroken(tell: Callable[[int], Story], seeds: Iterable[int]) -> Tally:
-    """What histories in which nothing may break came to.
+def check_histories(generate: Callable[[int], History], seeds: Iterable[int]) -> Statistics:
+    """Run histories and assert that none has a violation.
 
-    Raises:
-        AssertionError: something did; with the story, made small, and its trace.
+    The AssertionError contains the simplified history and its trace.
     """
-    tally, failed = search(tell, seeds)
-    assert failed is None, report(shrunk(failed))
-    print(tally)
-    return tally
+    statistics, failed = search(generate, seeds)
+    assert failed is None, report(shrink(failed))
+    print(statistics)
+    return statistics
 
 
-def shrunk(failed: Outcome, altered: Altered = lambda operator: None) -> Outcome:
-    """The same kind of failure in a smaller story."""
-    kind, tries = _kind(failed), 0
+def shrink(failed: Outcome, modify: ModifyOperator = lambda operator: None) -> Outcome:
+    """Find a simpler history with the same kind of violation."""
+    kind, runs = _kind(failed), 0
     best = failed
     progress = True
-    while progress and tries < MOST_TRIES:
+    while progress and runs < MAX_SHRINK_RUNS:
         progress = False
-        for story in smaller(best.story):
-            tries += 1
-            outcome = play(story, altered)
-            if outcome.broken and _kind(outcome) == kind:
+        for history in simplifications(best.history):
+            runs += 1
+            outcome = run_history(history, modify)
+            if outcome.violations and _kind(outcome) == kind:
                 best, progress = outcome, True
                 break
-            if tries >= MOST_TRIES:
+            if runs >= MAX_SHRINK_RUNS:
                 break
     return best
 
 
 def report(failed: Outcome) -> str:
-    """A failure in full: its story, its trace and what broke."""
-    return "\n".join([str(failed.story), *failed.trace, *failed.broken])
+    """The history, its trace and its violations."""
+    return "\n".join([str(failed.history), *failed.trace, *failed.violations])
 
 
 def _kind(outcome: Outcome) -> str:
-    return outcome.broken[0].split(":")[0]
+    return outcome.violations[0].split(":")[0]

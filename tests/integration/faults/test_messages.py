@@ -12,15 +12,15 @@ from tests.integration.faults.simulated import (
     Applies,
     always,
     answered,
-    evicted,
+    count_evictions,
+    get_leader,
     is_eviction,
     is_ledger_write,
     is_list,
-    line_of,
     once,
-    settled,
     simulated,
-    the_leader,
+    transport_of,
+    wait_for_split,
 )
 from tests.simulation.world import World
 
@@ -28,14 +28,14 @@ from tests.simulation.world import World
 @simulated()
 @pytest.mark.parametrize("what", [is_eviction, is_ledger_write], ids=["eviction", "ledger"])
 @pytest.mark.parametrize(
-    "verdict", [LOSE_RESPONSE, DROP, REFUSE], ids=["unanswered", "lost", "refused"]
+    "fault", [LOSE_RESPONSE, DROP, REFUSE], ids=["unanswered", "lost", "refused"]
 )
 async def test_row_18_a_write_of_unknown_outcome_costs_no_eviction(
-    world: World, what: Applies, verdict: NetworkFault
+    world: World, what: Applies, fault: NetworkFault
 ) -> None:
-    line_of(world).order = once(what, verdict, times=2)
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    transport_of(world).fault_rule = once(what, fault, times=2)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 @simulated(operators=2, moves=4)
@@ -44,14 +44,14 @@ async def test_row_19_an_eviction_that_comes_after_crash_and_takeover_keeps_the_
     world: World,
     hold: float,
 ) -> None:
-    first = the_leader(world)
-    first.line.order = always(is_eviction, NetworkFault(delay_seconds=hold))
-    await world.take("percent", value=100)
+    first = get_leader(world)
+    first.transport.fault_rule = always(is_eviction, NetworkFault(delay_seconds=hold))
+    await world.apply("percent", value=100)
     await asyncio.sleep(1)
     await world.kill(int(first.name[2]))
-    await settled(world, 3, within=200)
+    await wait_for_split(world, 3, within=200)
     await asyncio.sleep(hold)  # what was held has arrived: its pods were gone
-    assert evicted(world) == 3
+    assert count_evictions(world) == 3
 
 
 @simulated()
@@ -60,7 +60,7 @@ async def test_row_19_an_eviction_that_comes_after_crash_and_takeover_keeps_the_
 async def test_row_20_a_crash_at_any_write_ends_as_without_one(
     world: World, write: int, delivered: bool
 ) -> None:
-    process = the_leader(world)
+    process = get_leader(world)
     seen = [0]
 
     def crash(request: Request) -> NetworkFault | None:
@@ -69,12 +69,12 @@ async def test_row_20_a_crash_at_any_write_ends_as_without_one(
         seen[0] += 1
         if seen[0] != write:
             return None
-        process.line._crash("at the write that was named")
+        process.transport._crash("at the write that was named")
         return NetworkFault(delay_seconds=0.01, lost=not delivered)
 
-    process.line.order = crash
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    process.transport.fault_rule = crash
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
     assert world.crashes == 1
 
 
@@ -82,26 +82,26 @@ async def test_row_20_a_crash_at_any_write_ends_as_without_one(
 async def test_row_29_an_eviction_that_no_watch_has_shown_yet_is_not_made_good_by_another(
     world: World,
 ) -> None:
-    line_of(world).lag_seconds = 10
-    await world.take("percent", value=100)
-    await settled(world, 3, within=200)
+    transport_of(world).lag_seconds = 10
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3, within=200)
 
 
 @simulated()
 @pytest.mark.parametrize("status", [500, 503, 504, 429])
 @pytest.mark.parametrize("what", [is_eviction, is_ledger_write], ids=["eviction", "ledger"])
 async def test_row_17_any_single_write_may_fail(world: World, what: Applies, status: int) -> None:
-    line_of(world).order = once(what, answered(status, "no", retry_after="1"))
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    transport_of(world).fault_rule = once(what, answered(status, "no", retry_after="1"))
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 @simulated()
 async def test_row_17_the_list_that_authorises_may_fail(world: World) -> None:
     authorising = lambda r: is_list(r, "pods") and "default" in r.path  # noqa: E731
-    line_of(world).order = once(authorising, answered(500, "no"), times=6)
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    transport_of(world).fault_rule = once(authorising, answered(500, "no"), times=6)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 # What the owner says while a ledger is long in writing counts when that is done.
@@ -109,20 +109,20 @@ async def test_row_17_the_list_that_authorises_may_fail(world: World) -> None:
 
 @simulated(floor=1, moves=4)
 async def test_a_floor_raised_while_the_ledger_is_written_is_kept(world: World) -> None:
-    line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
-    await world.take("percent", value=100)
+    transport_of(world).fault_rule = once(is_ledger_write, NetworkFault(delay_seconds=5))
+    await world.apply("percent", value=100)
     await asyncio.sleep(2)
-    await world.take("floor", value=4)
-    await settled(world, 1)
+    await world.apply("floor", value=4)
+    await wait_for_split(world, 1)
 
 
 @simulated()
 async def test_who_pauses_while_the_ledger_is_written_sees_no_eviction(world: World) -> None:
-    line_of(world).order = once(is_ledger_write, NetworkFault(delay_seconds=5))
-    await world.take("percent", value=100)
+    transport_of(world).fault_rule = once(is_ledger_write, NetworkFault(delay_seconds=5))
+    await world.apply("percent", value=100)
     await asyncio.sleep(2)
-    await world.take("pause", value=60)
+    await world.apply("pause", value=60)
     await asyncio.sleep(30)
-    assert evicted(world) == 0
+    assert count_evictions(world) == 0
     await asyncio.sleep(30)
-    await settled(world, 3)
+    await wait_for_split(world, 3)

@@ -19,18 +19,19 @@ from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
 from tests.integration.faults.simulated import (
     answered,
-    evicted,
-    line_of,
+    count_evictions,
+    get_leader,
+    get_reason,
+    history,
     once,
-    owned,
-    reason,
-    settled,
     simulated,
-    story,
-    the_leader,
+    transport_of,
+    wait_for_split,
+    workload_spec,
 )
-from tests.simulation.story import Story
-from tests.simulation.world import World, enact
+from tests.simulation.history import History
+from tests.simulation.runner import run_script
+from tests.simulation.world import World
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/spotalis-system/leases"
 
@@ -41,7 +42,7 @@ def is_authorising(request: Request) -> bool:
 
 
 def leading(world: World) -> int:
-    return sum(one.operator.elector.leads for one in world.living)
+    return sum(one.operator.elector.leads for one in world.processes)
 
 
 async def never_two(world: World, seconds: int) -> None:
@@ -56,33 +57,33 @@ async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_w
     world: World,
     seconds: float,
 ) -> None:
-    leader = the_leader(world)
+    leader = get_leader(world)
     listed = once(is_authorising, NetworkFault(delay_seconds=seconds))
     asleep: list[float] = []
 
     def stopped(request: Request) -> NetworkFault | None:
         now = asyncio.get_running_loop().time()
-        if (verdict := listed(request)) is not None:
+        if (fault := listed(request)) is not None:
             asleep.append(now + seconds)
-            return verdict
+            return fault
         if asleep and now < asleep[0]:
             return NetworkFault(delay_seconds=asleep[0] - now)
         return None
 
-    leader.line.order = stopped
-    await world.take("percent", value=100)
+    leader.transport.fault_rule = stopped
+    await world.apply("percent", value=100)
     await never_two(world, 40)
-    await settled(world, 3)
+    await wait_for_split(world, 3)
 
 
 @simulated(operators=2)
 async def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds(world: World) -> None:
-    first = the_leader(world)
-    first.line.isolated = True
+    first = get_leader(world)
+    first.transport.isolated = True
     await asyncio.sleep(20)
-    second = the_leader(world)
+    second = get_leader(world)
     assert second is not first
-    first.line.isolated = False
+    first.transport.isolated = False
     await first.operator.stop_evictions()
     await first.operator.release()
     for _ in range(20):
@@ -106,9 +107,9 @@ async def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_l
             loop.call_soon(loop.jump, seconds)
         return None
 
-    line_of(world).order = stall
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    transport_of(world).fault_rule = stall
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +125,12 @@ def test_row_24_clocks_that_differ_change_neither_lead_nor_cost(
     clocks: tuple[tuple[float, float], ...],
 ) -> None:
     async def script(world: World) -> None:
-        await world.take("percent", value=100)
+        await world.apply("percent", value=100)
         await never_two(world, 60)
-        await settled(world, 3)
+        await wait_for_split(world, 3)
 
-    outcome = enact(replace(story(2), clocks=clocks), script)
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(replace(history(2), clocks=clocks), script)
+    assert not outcome.violations, outcome.violations
 
 
 @simulated(operators=2)
@@ -148,8 +149,8 @@ async def test_row_25_a_lease_that_somebody_deletes_or_takes_is_noticed_at_the_n
         await asyncio.sleep(4.5)
         assert leading(world) == 0
     await never_two(world, 30)
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 def named(*identities: str) -> Callable[[Operator], None]:
@@ -165,17 +166,17 @@ def named(*identities: str) -> Callable[[Operator], None]:
 def two_of_one_name(*identities: str) -> None:
     async def script(world: World) -> None:
         await never_two(world, 30)
-        first = the_leader(world)
-        first.line.isolated = True
+        first = get_leader(world)
+        first.transport.isolated = True
         await never_two(world, 30)
-        first.line.clear()
-        assert the_leader(world) is not first
-        await world.take("percent", value=100)
+        first.transport.clear()
+        assert get_leader(world) is not first
+        await world.apply("percent", value=100)
         await never_two(world, 30)
-        await settled(world, 3)
+        await wait_for_split(world, 3)
 
-    outcome = enact(story(2), script, named(*identities))
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(history(2), script, named(*identities))
+    assert not outcome.violations, outcome.violations
 
 
 def test_row_26_two_replicas_of_one_name_are_two_and_never_lead_together(
@@ -197,9 +198,9 @@ async def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_t
     world: World,
     after: float,
 ) -> None:
-    leader = the_leader(world)
-    leader.line.weather = leader.line.weather.__class__(latency=0.5)
-    await world.take("percent", value=100)
+    leader = get_leader(world)
+    leader.transport.fault_rates = leader.transport.fault_rates.__class__(latency=0.5)
+    await world.apply("percent", value=100)
     await asyncio.sleep(after)
     await leader.operator.stop_evictions()
     await leader.operator.release()
@@ -207,21 +208,24 @@ async def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_t
     assert lease is not None
     assert not lease["spec"]["holderIdentity"]
     await world.kill(int(leader.name[2]))
-    await settled(world, 3)
+    await wait_for_split(world, 3)
 
 
 @simulated(operators=2, moves=1)
 async def test_row_28_leaders_that_change_every_few_seconds_cost_no_eviction(world: World) -> None:
-    await world.take("percent", value=100)
+    await world.apply("percent", value=100)
     for number in range(8):
         await asyncio.sleep(1.7)
         await world.kill(number % 2)
-    await settled(world, 3, within=200)
+    await wait_for_split(world, 3, within=200)
 
 
 def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
-    two = Story(
-        seed=1, spot=2, on_demand=2, workloads=(owned(), owned(name="w1", kind="StatefulSet"))
+    two = History(
+        seed=1,
+        spot=2,
+        on_demand=2,
+        workloads=(workload_spec(), workload_spec(name="w1", kind="StatefulSet")),
     )
 
     def break_w0(operator: Operator) -> None:
@@ -235,18 +239,22 @@ def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
         operator.reconcile_loop.reconciler._observer.for_reconcile = failing  # type: ignore[method-assign]
 
     async def script(world: World) -> None:
-        await world.take("percent", who=0, value=100)
-        await world.take("percent", who=1, value=100)
+        await world.apply("percent", index=0, value=100)
+        await world.apply("percent", index=1, value=100)
         await asyncio.sleep(60)
-        assert evicted(world) == 3
-        assert reason(world, "w1") is Reason.BALANCED
+        assert count_evictions(world) == 3
+        assert get_reason(world, "w1") is Reason.BALANCED
 
-    outcome = enact(two, script, break_w0)
-    assert {words.split(":")[2].strip() for words in outcome.broken} == {"RuntimeError('planted')"}
+    outcome = run_script(two, script, break_w0)
+    assert {words.split(":")[2].strip() for words in outcome.violations} == {
+        "RuntimeError('planted')"
+    }
 
 
 def test_row_55_a_ledger_of_another_build_stops_its_workload_and_no_other() -> None:
-    two = Story(seed=1, spot=2, on_demand=2, workloads=(owned(), owned(name="w1")))
+    two = History(
+        seed=1, spot=2, on_demand=2, workloads=(workload_spec(), workload_spec(name="w1"))
+    )
 
     async def script(world: World) -> None:
         uid = world.workload("w0")["metadata"]["uid"]
@@ -259,14 +267,17 @@ def test_row_55_a_ledger_of_another_build_stops_its_workload_and_no_other() -> N
             "data": {"ledger": '{"schema":99,"workload":"Deployment/default/w0"}'},
         }
         await world.api.create("configmaps", body)
-        await world.take("percent", who=0, value=100)
-        await world.take("percent", who=1, value=100)
+        await world.apply("percent", index=0, value=100)
+        await world.apply("percent", index=1, value=100)
         await asyncio.sleep(60)
-        assert evicted(world) == 3
-        assert (reason(world), reason(world, "w1")) == (Reason.LEDGER_UNREADABLE, Reason.BALANCED)
+        assert count_evictions(world) == 3
+        assert (get_reason(world), get_reason(world, "w1")) == (
+            Reason.LEDGER_UNREADABLE,
+            Reason.BALANCED,
+        )
 
-    outcome = enact(two, script)
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(two, script)
+    assert not outcome.violations, outcome.violations
 
 
 @simulated(operators=2)
@@ -275,17 +286,17 @@ async def test_a_lease_that_cannot_be_written_for_a_while_is_kept_or_given_up_ne
     world: World,
     status: int,
 ) -> None:
-    line = the_leader(world).line
+    line = get_leader(world).transport
     writes: Callable[[Request], bool] = lambda r: r.method == "PUT" and LEASE in r.path  # noqa: E731
-    line.order = once(writes, answered(status, "no", retry_after="1"), times=4)
+    line.fault_rule = once(writes, answered(status, "no", retry_after="1"), times=4)
     await never_two(world, 40)
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_nor_split() -> None:
     """429 with Retry-After to whatever is no Lease, while twelve workloads have moves to make."""
-    many = tuple(owned(name=f"w{number}", moves=5) for number in range(12))
+    many = tuple(workload_spec(name=f"w{number}", moves=5) for number in range(12))
     asked: Counter[bool] = Counter()
     rng = random.Random(1)
 
@@ -297,17 +308,17 @@ def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_n
         return answered(429, "too many requests", retry_after="1") if refused else None
 
     async def script(world: World) -> None:
-        leader = the_leader(world)
-        leader.line.order = flooded
+        leader = get_leader(world)
+        leader.transport.fault_rule = flooded
         for number in range(len(many)):
-            await world.take("percent", who=number, value=100)
+            await world.apply("percent", index=number, value=100)
         for _ in range(120):
             await asyncio.sleep(1)
             assert leader.operator.elector.leads
         assert asked[True] > 100
-        assert evicted(world) > 0  # slowly, but it goes on
-        leader.line.order = lambda request: None
-        await settled(world, 3 * len(many), within=MAX_RETRY_SECONDS)
+        assert count_evictions(world) > 0  # slowly, but it goes on
+        leader.transport.fault_rule = lambda request: None
+        await wait_for_split(world, 3 * len(many), within=MAX_RETRY_SECONDS)
 
-    outcome = enact(Story(seed=1, spot=6, on_demand=6, workloads=many, operators=1), script)
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(History(seed=1, spot=6, on_demand=6, workloads=many, operators=1), script)
+    assert not outcome.violations, outcome.violations

@@ -17,9 +17,10 @@ from spotalis.kube.resources import PODS
 from spotalis.kube.store import Event, EventType, StoreWriter
 from spotalis.kube.watch import reflect
 from spotalis.model.controller_configuration import ControllerConfiguration
-from tests.integration.faults.simulated import evicted, owned, settled
-from tests.simulation.story import Story
-from tests.simulation.world import World, enact
+from tests.integration.faults.simulated import count_evictions, wait_for_split, workload_spec
+from tests.simulation.history import History
+from tests.simulation.runner import run_script
+from tests.simulation.world import World
 from tests.support.api_objects import a_bookmark, a_pod, event, metadata, text
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import ScriptedTransport, Stream
@@ -131,7 +132,7 @@ def test_row_52_a_storm_of_changes_costs_twenty_turns_a_second_and_nobody_the_le
     """10,000 changes of one workload's pods in a second, in 100 bursts; another beside it."""
 
     async def script(world: World) -> None:
-        (process,) = world.living
+        (process,) = world.processes
         turns: Counter[str] = Counter()
         reconcile = process.operator.reconcile_loop.reconciler.reconcile
         longest = 0
@@ -155,10 +156,12 @@ def test_row_52_a_storm_of_changes_costs_twenty_turns_a_second_and_nobody_the_le
             longest = max(longest, len(process.operator.reconcile_loop.queue))
             assert process.operator.elector.leads
         assert turns == {"w0": round(1 / PAUSE_SECONDS)}
-        assert (longest, evicted(world)) == (1, 0), "in line: the workload itself, when due"
-        await world.take("percent", value=100)
-        await settled(world, 3)
+        assert (longest, count_evictions(world)) == (1, 0), "in line: the workload itself, when due"
+        await world.apply("percent", value=100)
+        await wait_for_split(world, 3)
 
-    two = Story(seed=1, spot=2, on_demand=2, workloads=(owned(), owned(name="w1")))
-    outcome = enact(two, script)
-    assert not outcome.broken, outcome.broken
+    two = History(
+        seed=1, spot=2, on_demand=2, workloads=(workload_spec(), workload_spec(name="w1"))
+    )
+    outcome = run_script(two, script)
+    assert not outcome.violations, outcome.violations

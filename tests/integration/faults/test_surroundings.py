@@ -11,22 +11,25 @@ from spotalis.embedded.transport import NetworkFault
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request
 from tests.integration.faults.simulated import (
-    evicted,
+    count_evictions,
+    get_leader,
+    get_reason,
     is_eviction,
-    line_of,
     once,
-    owned,
-    reason,
-    settled,
     simulated,
-    the_leader,
+    transport_of,
+    wait_for_split,
+    workload_spec,
 )
-from tests.simulation.story import Story, Weather
-from tests.simulation.world import World, enact
+from tests.simulation.history import FaultRates, History
+from tests.simulation.runner import run_script
+from tests.simulation.world import World
 
 
-def two_workloads(**changes: int | str | None) -> Story:
-    return Story(seed=1, spot=2, on_demand=2, workloads=(owned(**changes), owned(name="w1")))
+def two_workloads(**changes: int | str | None) -> History:
+    return History(
+        seed=1, spot=2, on_demand=2, workloads=(workload_spec(**changes), workload_spec(name="w1"))
+    )
 
 
 def never(world: World) -> None:
@@ -34,7 +37,7 @@ def never(world: World) -> None:
 
     def seen(kind: str, pod: dict[str, object], old: object) -> None:
         if kind == "ADDED":
-            world._mark("default", pod["metadata"]["name"], "never")  # type: ignore[index]
+            world.set_readiness(pod["metadata"]["name"], "never")  # type: ignore[index]
 
     world.cluster.store.subscribe("pods", seen)
 
@@ -42,11 +45,11 @@ def never(world: World) -> None:
 @simulated(budget=1)
 async def test_row_31_a_budget_that_nobody_counts_anew_is_no_licence(world: World) -> None:
     await world.cluster.stop_controller("disruption")
-    await world.take("percent", value=100)
+    await world.apply("percent", value=100)
     await asyncio.sleep(60)
-    assert evicted(world) == 1  # all that was allowed when counting stopped
+    assert count_evictions(world) == 1  # all that was allowed when counting stopped
     await world.cluster.start_controller("disruption")
-    await settled(world, 3, within=300)
+    await wait_for_split(world, 3, within=300)
 
 
 def test_row_32_two_budgets_on_one_pod_block_that_workload_by_name_and_no_other() -> None:
@@ -54,56 +57,62 @@ def test_row_32_two_budgets_on_one_pod_block_that_workload_by_name_and_no_other(
         spec = {"selector": {"matchLabels": {"app": "w0"}}, "maxUnavailable": 1}
         body = {"metadata": {"name": "another", "namespace": "default"}, "spec": spec}
         await world.api.create("poddisruptionbudgets", body)
-        await world.take("percent", who=0, value=100)
-        await world.take("percent", who=1, value=100)
+        await world.apply("percent", index=0, value=100)
+        await world.apply("percent", index=1, value=100)
         await asyncio.sleep(60)
-        assert evicted(world) == 3
-        assert (reason(world), reason(world, "w1")) == (Reason.BLOCKED_BY_PDB, Reason.BALANCED)
+        assert count_evictions(world) == 3
+        assert (get_reason(world), get_reason(world, "w1")) == (
+            Reason.BLOCKED_BY_PDB,
+            Reason.BALANCED,
+        )
 
-    outcome = enact(two_workloads(budget=1), script)
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(two_workloads(budget=1), script)
+    assert not outcome.violations, outcome.violations
 
 
 def test_row_33_a_budget_that_never_opens_blocks_its_workload_and_no_other() -> None:
     async def script(world: World) -> None:
-        await world.take("percent", who=0, value=100)
-        await world.take("percent", who=1, value=100)
+        await world.apply("percent", index=0, value=100)
+        await world.apply("percent", index=1, value=100)
         await asyncio.sleep(600)
-        assert evicted(world) == 3
-        assert (reason(world), reason(world, "w1")) == (Reason.BLOCKED_BY_PDB, Reason.BALANCED)
+        assert count_evictions(world) == 3
+        assert (get_reason(world), get_reason(world, "w1")) == (
+            Reason.BLOCKED_BY_PDB,
+            Reason.BALANCED,
+        )
         posted = [e for e in world.cluster.audit.find(kind="pods/eviction") if e.code == 429]
         assert len(posted) <= 60  # at most one attempt in ten seconds
-        await world.take("budget", who=0, value=2)
-        await settled(world, 6)
+        await world.apply("budget", index=0, value=2)
+        await wait_for_split(world, 6)
 
-    outcome = enact(two_workloads(budget=0), script)
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(two_workloads(budget=0), script)
+    assert not outcome.violations, outcome.violations
 
 
 @simulated()
 async def test_row_34_a_victim_that_ends_before_the_eviction_comes_is_counted_once(
     world: World,
 ) -> None:
-    line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=4))
-    await world.take("percent", value=100)
+    transport_of(world).fault_rule = once(is_eviction, NetworkFault(delay_seconds=4))
+    await world.apply("percent", value=100)
     await asyncio.sleep(1)
     victim = world.oracle.trace[-1].split()[-1]
     await world.api.delete("pods", "default", victim, user="somebody")
-    await settled(world, 2)
+    await wait_for_split(world, 2)
 
 
 @simulated(kind="StatefulSet", moves=1)
 async def test_row_35_a_pod_that_came_under_the_same_name_is_not_evicted_for_the_old_one(
     world: World,
 ) -> None:
-    line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=8))
-    await world.take("percent", value=100)
+    transport_of(world).fault_rule = once(is_eviction, NetworkFault(delay_seconds=8))
+    await world.apply("percent", value=100)
     await asyncio.sleep(1)
     await world.api.delete("pods", "default", "w0-4", user="somebody")
     await asyncio.sleep(9)
     held = [line for line in world.oracle.trace if "refuses eviction 0 of w0-4: 409" in line]
     assert held
-    await settled(world, 2)
+    await wait_for_split(world, 2)
 
 
 @simulated(percent=60, replicas=5, budget=2)
@@ -133,11 +142,11 @@ async def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_h
             allowed.append(budget["status"]["disruptionsAllowed"])
         return None
 
-    line_of(world).order = touched
-    await world.take("scale", value=7)
+    transport_of(world).fault_rule = touched
+    await world.apply("scale", value=7)
     await asyncio.sleep(200)
     refused = [e for e in world.cluster.audit.find(kind="pods/eviction") if e.code == 409]
-    assert (len(refused), len(asked) - len(refused)) == (5, evicted(world))
+    assert (len(refused), len(asked) - len(refused)) == (5, count_evictions(world))
     assert all(pending is versioned for pending, versioned in asked)
     assert all(pending for pending, _ in asked[:6])
     assert set(allowed[:6]) == {allowed[0]}
@@ -147,12 +156,12 @@ async def test_row_36_a_version_that_is_out_of_date_costs_no_budget_and_is_not_h
 async def test_row_37_who_evicts_beside_us_shares_the_floor_by_the_published_bound(
     world: World,
 ) -> None:
-    await world.take("percent", value=100)
+    await world.apply("percent", value=100)
     for number in range(6):
         await asyncio.sleep(0.7)
-        await world.take("evict-pod", who=number)
+        await world.apply("evict-pod", index=number)
     # The oracle has held every eviction of ours against the floor less what others took.
-    await settled(world, evicted(world), within=200)
+    await wait_for_split(world, count_evictions(world), within=200)
 
 
 def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_three() -> None:
@@ -160,16 +169,20 @@ def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_
         for node in world.cluster.fleet.names():
             if node.startswith("spot"):
                 await world.cluster.fleet.taint(node, "somebody", "else")
-        await world.take("percent", value=100)
+        await world.apply("percent", value=100)
         await asyncio.sleep(240)
-        assert (evicted(world), reason(world)) == (3, Reason.FUTILE)
+        assert (count_evictions(world), get_reason(world)) == (3, Reason.FUTILE)
         assert len(world.oracle.pods_of("w0")) == 5
 
-    lost = Story(
-        seed=1, spot=2, on_demand=2, workloads=(owned(moves=1),), weather=Weather(away=1.0)
+    lost = History(
+        seed=1,
+        spot=2,
+        on_demand=2,
+        workloads=(workload_spec(moves=1),),
+        fault_rates=FaultRates(webhook_down=1.0),
     )
-    outcome = enact(lost, script)
-    assert not outcome.broken, outcome.broken
+    outcome = run_script(lost, script)
+    assert not outcome.violations, outcome.violations
 
 
 @simulated(moves=1)
@@ -186,51 +199,51 @@ async def test_row_38_so_it_is_where_spot_has_no_room_and_the_webhook_was_there_
         labels = {k: v for k, v in node["metadata"]["labels"].items() if "nodepool" not in k}
         metadata = {**node["metadata"], "labels": labels}
         world.cluster.store.put("nodes", {**node, "metadata": metadata})
-    await world.take("scale", value=6)
+    await world.apply("scale", value=6)
     await asyncio.sleep(20)
-    world._weather = Weather(away=1.0)
-    await world.take("percent", value=100)
+    world.fault_rates = FaultRates(webhook_down=1.0)
+    await world.apply("percent", value=100)
     await asyncio.sleep(240)
-    assert (evicted(world), reason(world)) == (3, Reason.FUTILE)
+    assert (count_evictions(world), get_reason(world)) == (3, Reason.FUTILE)
     assert len(world.oracle.pods_of("w0")) == 6
 
 
 @simulated()
 async def test_row_39_while_replacements_do_not_become_ready_no_more_is_moved(world: World) -> None:
     never(world)
-    await world.take("percent", value=100)
+    await world.apply("percent", value=100)
     await asyncio.sleep(300)
-    assert evicted(world) == 2  # max-moves-in-flight
+    assert count_evictions(world) == 2  # max-moves-in-flight
 
 
 @simulated()
 async def test_row_40_lost_spot_falls_back_and_comes_back_and_nothing_goes_round(
     world: World,
 ) -> None:
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
     for node in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
         await world.cluster.fleet.reclaim(node)
     await asyncio.sleep(60)
     # Three wait in vain and start on on-demand; one goes back to find out, in vain.
-    assert evicted(world) == 3 + 3 + 2
+    assert count_evictions(world) == 3 + 3 + 2
     await asyncio.sleep(120)
-    assert evicted(world) == 3 + 3 + 2
+    assert count_evictions(world) == 3 + 3 + 2
 
 
 @simulated()
 async def test_row_41_a_node_that_no_longer_says_its_class_counts_for_nothing(world: World) -> None:
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
     for name in [n for n in world.cluster.fleet.names() if n.startswith("spot")]:
         node = world.cluster.store.get("nodes", "", name)
         assert node is not None
         labels = {k: v for k, v in node["metadata"]["labels"].items() if "karpenter" not in k}
         metadata = {**node["metadata"], "labels": labels}
         world.cluster.store.put("nodes", {**node, "metadata": metadata})
-    await world.take("percent", value=0)
+    await world.apply("percent", value=0)
     await asyncio.sleep(60)
-    assert evicted(world) == 3
+    assert count_evictions(world) == 3
 
 
 @simulated()
@@ -238,17 +251,17 @@ async def test_row_41_a_node_that_no_longer_says_its_class_counts_for_nothing(wo
 async def test_row_42_a_policy_edited_to_nonsense_leaves_everything_as_it_is(
     world: World, nonsense: str
 ) -> None:
-    await world._annotate("w0", "spot-percentage", nonsense)
+    await world.annotate("w0", "spot-percentage", nonsense)
     await asyncio.sleep(40)
-    assert (evicted(world), reason(world)) == (0, Reason.INVALID_POLICY)
-    await world.take("percent", value=100)
-    await settled(world, 3)
+    assert (count_evictions(world), get_reason(world)) == (0, Reason.INVALID_POLICY)
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)
 
 
 @simulated()
 async def test_row_43_a_workload_made_anew_under_its_name_inherits_no_intents(world: World) -> None:
-    line_of(world).order = once(is_eviction, NetworkFault(delay_seconds=30), times=9)
-    await world.take("percent", value=100)
+    transport_of(world).fault_rule = once(is_eviction, NetworkFault(delay_seconds=30), times=9)
+    await world.apply("percent", value=100)
     await asyncio.sleep(2)
     assert world.oracle.ledgers
     old = world.workload("w0")
@@ -259,28 +272,39 @@ async def test_row_43_a_workload_made_anew_under_its_name_inherits_no_intents(wo
     await world.api.create("deployments", {"metadata": metadata, "spec": old["spec"]})
     await asyncio.sleep(60)
     assert not world.oracle.ledgers
-    await settled(world, 0)
+    await wait_for_split(world, 0)
 
 
 @pytest.mark.parametrize(
-    "weather",
-    [Weather(away=1.0), Weather(slow=1.0), Weather(away=0.5, slow=0.3)],
+    "fault_rates",
+    [
+        FaultRates(webhook_down=1.0),
+        FaultRates(webhook_slow=1.0),
+        FaultRates(webhook_down=0.5, webhook_slow=0.3),
+    ],
     ids=["away", "slow", "now and then"],
 )
 def test_rows_44_46_pods_come_whatever_becomes_of_the_webhook_and_are_put_right(
-    weather: Weather,
+    fault_rates: FaultRates,
 ) -> None:
     async def script(world: World) -> None:
-        await world.take("scale", value=9)
+        await world.apply("scale", value=9)
         await asyncio.sleep(15)
         assert len(world.oracle.pods_of("w0")) == 9
-        world._weather = Weather()
-        await settled(world, evicted(world), within=900)
+        world.fault_rates = FaultRates()
+        await wait_for_split(world, count_evictions(world), within=900)
 
-    outcome = enact(
-        Story(seed=1, spot=2, on_demand=2, workloads=(owned(percent=60),), weather=weather), script
+    outcome = run_script(
+        History(
+            seed=1,
+            spot=2,
+            on_demand=2,
+            workloads=(workload_spec(percent=60),),
+            fault_rates=fault_rates,
+        ),
+        script,
     )
-    assert not outcome.broken, outcome.broken
+    assert not outcome.violations, outcome.violations
 
 
 @simulated()
@@ -297,7 +321,7 @@ async def test_row_53_a_corrupted_replica_idles_its_workload_or_costs_nothing(
         metadata["labels"] = {}
     spec = {**pod["spec"], "nodeName": "nowhere"} if number > 1 else pod["spec"]
     world.cluster.store.put("pods", {**pod, "metadata": metadata, "spec": spec})
-    await world.take("percent", value=100)
+    await world.apply("percent", value=100)
     await asyncio.sleep(60)
-    assert evicted(world) <= 3
-    assert the_leader(world).operator.elector.leads
+    assert count_evictions(world) <= 3
+    assert get_leader(world).operator.elector.leads

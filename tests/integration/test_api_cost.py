@@ -1,4 +1,4 @@
-"""What the operator costs the API server: counted in its audit log, in virtual time."""
+"""Requests of the operator to the API server, counted in the audit log, in virtual time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.scenarios import only_embedded
 
 
 def asked(cluster: EmbeddedTestCluster, since: int) -> list[AuditEntry]:
-    """The operator's requests after the first so many entries of the log."""
+    """Return the operator's requests after the first ``since`` entries of the audit log."""
     return [entry for entry in cluster.embedded.audit.entries[since:] if entry.user == cluster.user]
 
 
@@ -38,7 +38,7 @@ async def test_a_move_costs_at_most_four_requests_besides_its_event(cluster: Tes
             for entry in asked(cluster, since)
             if entry.plural not in ("leases", "events") and entry.verb != "watch"
         )
-        assert found.pop("patch deployments/status") == 2  # Rebalancing, and Balanced again
+        assert found.pop("patch deployments/status") == 2  # Rebalancing, then Balanced
         assert found == {
             "create configmaps": 1,
             "update configmaps": 5,
@@ -64,6 +64,6 @@ async def test_at_rest_200_workloads_cost_only_the_renewals_of_the_lease(
         await asyncio.sleep(600)
         found = counted(entry for entry in asked(cluster, since) if entry.verb != "watch")
         assert set(found) <= {"update leases", "get leases"}
-        # One in 2 s and its jitter, and a look whenever a watch of the Lease has ended.
+        # One renewal in 2 s plus jitter, and a read whenever a watch of the Lease ends.
         assert 250 <= found["update leases"] <= 300
         assert found["get leases"] <= 5

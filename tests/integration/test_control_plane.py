@@ -1,4 +1,4 @@
-"""The real test control plane keeps its promises: what every scenario on it takes for granted."""
+"""The real control plane of the test bed works as every scenario expects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEADLINE = 90.0  # seconds; everything here takes one or two on an idle machine
 
 @pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A control plane with two nodes of each class."""
+    """A control plane with two nodes of each capacity type."""
     folder = tmp_path_factory.mktemp("control_plane")
     with ControlPlane.boot(folder, binaries=binaries_or_skip()) as control_plane:
         control_plane.add_nodes(spot=2, on_demand=2)
@@ -42,7 +42,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> str:
-    """A namespace of the test's own, named after it."""
+    """A namespace for the test, named after it."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[-50:].strip("-")
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     control_plane.request("POST", "/api/v1/namespaces", body)
@@ -300,7 +300,7 @@ def test_pod_creations_of_replicasets_reach_a_registered_webhook(
             return bool(reviews)
 
         eventually(is_called, within=DEADLINE, what="the webhook is called")
-        wait_until_ready(control_plane, namespace, 1)  # it fails, and is ignored
+        wait_until_ready(control_plane, namespace, 1)  # it fails, and the failure is ignored
         assert {path.partition("?")[0] for path in reviews} == {"/mutate"}
     finally:
         kind = "mutatingwebhookconfigurations"
@@ -365,7 +365,7 @@ def test_two_beds_run_side_by_side_and_stopping_leaves_no_process(
         assert len(pids) == 5
         assert all(is_alive(pid) for pid in pids)
     assert not any(is_alive(pid) for pid in pids)
-    second.stop()  # a second time does nothing
+    second.stop()  # a second call does nothing
     assert all(is_alive(pid) for pid in control_plane.pids().values())
 
 

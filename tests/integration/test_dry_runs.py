@@ -1,4 +1,4 @@
-"""A dry run of a pod's creation leaves nothing behind (safety.md D.2, S6)."""
+"""A dry run of a pod's creation leaves no state behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def test_two_dry_runs_of_the_next_pod_get_the_same_slot(cluster: TestClust
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(50, 1))
         await cluster.wait_for_split("web", 2, 2)
-        # Two more pods are wanted, and nobody makes them.
+        # Two more pods are due, and the stopped controller does not create them.
         await cluster.embedded.stop_controller("replicaset")
         await cluster.scale("Deployment", "web", 6)
 

@@ -1,6 +1,6 @@
-"""What the operator says to the API server around each eviction (safety.md D.4, design J).
+"""Requests of the operator around each eviction: ledger, list, eviction.
 
-On the embedded cluster, for here every request can be heard, delayed and lost.
+On the embedded cluster, where a test can record, delay and lose every request.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ HOME = "/api/v1/namespaces/spotalis-system/configmaps"
 
 
 class Wire:
-    """Everything that the operator has asked, in order."""
+    """Records the requests of the operator."""
 
     def __init__(self) -> None:
         self.heard: list[Request] = []
         self.judge: FaultInjector = lambda request: DELIVER
 
     def hear(self, request: Request) -> NetworkFault:
-        """Note it, and let the judge decide."""
+        """Record a request, and decide its fault."""
         self.heard.append(request)
         return self.judge(request)
 
     def evictions(self) -> list[tuple[int, dict[str, Any]]]:
-        """Place and preconditions of each."""
+        """Return the position and the preconditions of each eviction."""
         return [
             (place, _body(request)["deleteOptions"]["preconditions"])
             for place, request in enumerate(self.heard)
@@ -53,7 +53,9 @@ class Wire:
         ]
 
     def intent(self, uid: str, before: int) -> tuple[int, str, dict[str, Any]]:
-        """Place, ledger's name and intent for a pod in the last write of it before that place."""
+        """Return position, name of the ledger, and intent for a pod in the last write before
+        ``before``.
+        """
         for place in reversed(range(before)):
             request = self.heard[place]
             if request.method in ("POST", "PUT") and request.path.startswith(HOME):
@@ -85,7 +87,7 @@ def _lists_with_quorum(request: Request) -> bool:
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    """Between the operator and the embedded API server."""
+    """The connection between the operator and the embedded API server."""
     wire, plain = Wire(), EmbeddedCluster.transport
 
     def tapped(cluster: EmbeddedCluster, user: str) -> InProcessTransport:
@@ -177,7 +179,7 @@ async def test_no_eviction_is_sent_while_the_ledger_has_an_unknown_schema(
 
 
 async def _becomes_unready(cluster: TestCluster, name: str) -> None:
-    """The embedded kubelet sees to it at once."""
+    """The embedded kubelet reacts at once."""
     body = {"metadata": {"annotations": {"embedded.spotalis.io/ready": "never"}}}
     path = f"/api/v1/namespaces/default/pods/{name}"
     answer = await cluster.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
@@ -210,7 +212,7 @@ async def test_replicas_lost_between_plan_and_list_count_against_the_floor(
 
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
-        # So many may be in flight that it is the floor alone that holds the last one.
+        # Enough moves in flight that only the floor holds the last replica.
         await cluster.create_deployment("web", 3, policy(0, 2, max_moves_in_flight="3"))
         await cluster.wait_for_split("web", 3, 0)
         wire.judge = meanwhile
@@ -234,7 +236,7 @@ async def test_a_pod_that_falls_back_is_evicted_only_at_the_resource_version_tha
             if found is NodeType.SPOT:
                 await cluster.reclaim(node)
         await cluster.wait_for_split("web", 4, 0, within=60)
-    # What follows are probes: those are ready, and sent by UID alone.
+    # Later evictions are probes of Ready pods. They name the UID only.
     falling = wire.evictions()[:2]
     assert ["resourceVersion" in asked for _, asked in falling] == [True, True]
 

@@ -1,4 +1,4 @@
-"""Objects as an API server would write them; each builder takes what a test is about."""
+"""Objects as an API server returns them. Each builder takes the fields that a test is about."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_pod(
     phase: str = "Running",
     **meta: Any,
 ) -> Json:
-    """A pod of one container that asks for nothing; ``meta`` are fields of its metadata."""
+    """A pod with one container without requests; ``meta`` are fields of its metadata."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -81,7 +81,7 @@ def event(kind: str, document: Json) -> bytes:
 
 
 def a_bookmark(version: int, *, ends_list: bool = False) -> bytes:
-    """A bookmark, with nulls where the schema says required, as real ones have."""
+    """A bookmark. Required fields are null, as in real bookmarks."""
     annotations = {"k8s.io/initial-events-end": "true"} if ends_list else None
     meta = {"resourceVersion": str(version), "annotations": annotations, "creationTimestamp": None}
     document = {"kind": "Pod", "metadata": meta, "spec": {"containers": None}, "status": {}}

@@ -1,4 +1,4 @@
-"""Single requests to an API server on loopback, as one of its users: kubectl, but quick."""
+"""Single requests to an API server on loopback, faster than with kubectl."""
 # ruff: noqa: TID251  # connections age in real time
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
-"""A JSON object as the API server speaks it."""
+"""A JSON object of the Kubernetes API."""
 
 _IDLE_CONNECTION = 30.0  # seconds; the API server closes idle connections after 90
 
@@ -22,13 +22,13 @@ class ApiError(Exception):
     """The API server answered with a status of 400 or above.
 
     status:  the HTTP status code.
-    reason:  the machine-readable `reason` of the answer's Status object, such as "Conflict" or
-             "TooManyRequests"; empty if the answer is no Status object.
-    answer:  the whole Status object; {"message": text} if the answer is no JSON.
+    reason:  `reason` of the Status object, such as "Conflict" or "TooManyRequests"; empty if the
+             response has no Status object.
+    answer:  the Status object; {"message": text} if the response is not JSON.
     """
 
     def __init__(self, status: int, answer: Json, request: str) -> None:
-        """Takes the answer, and the request ("GET /api/...") for the message."""
+        """``request`` is the method and path, for the message."""
         super().__init__(f"{request}: {status} {answer.get('message', '')}")
         self.status = status
         self.reason = str(answer.get("reason", ""))
@@ -36,19 +36,23 @@ class ApiError(Exception):
 
 
 class ApiRequests:
-    """Sends requests to one API server over connections that it keeps; threads may share it."""
+    """Sends requests to one API server over persistent connections. Thread-safe."""
 
     def __init__(self, port: int, ca_file: Path, tokens: Mapping[str, str]) -> None:
-        """Takes a port of 127.0.0.1, the CA to trust (read at first use), bearer tokens by user."""
+        """Takes a port on 127.0.0.1, the CA file (read at first use), and the bearer tokens by
+        user.
+        """
         self._port = port
         self._ca_file = ca_file
         self._tokens = tokens
         self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
-        self._idle: list[tuple[http.client.HTTPSConnection, float]] = []  # with its last use
+        self._idle: list[
+            tuple[http.client.HTTPSConnection, float]
+        ] = []  # with the time of its last use
 
     def close(self) -> None:
-        """Closes the idle connections: the server has ended. The next request connects anew."""
+        """Close the idle connections, because the server has ended."""
         with self._lock:
             for connection, _ in self._idle:
                 connection.close()
@@ -64,15 +68,19 @@ class ApiRequests:
         content_type: str | None = None,
         timeout: float = 30.0,
     ) -> Json:
-        """Sends one request to the API server and returns the JSON object of its answer.
+        """Send one request and return the JSON object of the response. Never sends a request twice.
 
-        path:          with its query, such as "/api/v1/nodes?limit=5".
-        content_type:  of the body; a PATCH is a merge patch if the body is an object, a JSON patch
-                       if it is a list, anything else is application/json.
-        Returns:       {} if the answer is empty, {"message": text} if it is no JSON object.
-        Raises:        ApiError for a status of 400 and above; OSError (TimeoutError,
-                       ConnectionError, ssl.SSLError), http.client.HTTPException if there is no
-                       answer. Nothing is sent twice.
+        Args:
+            path: with its query, such as "/api/v1/nodes?limit=5".
+            content_type: of the body. By default a PATCH is a merge patch if the body is an object,
+                and a JSON patch if it is a list.
+
+        Returns:
+            {} for an empty response, {"message": text} for a response that is not a JSON object.
+
+        Raises:
+            ApiError: the status is 400 or above.
+            OSError, http.client.HTTPException: there is no response.
         """
         if content_type is None:
             content_type = "application/json"
@@ -104,7 +112,7 @@ class ApiRequests:
         return answer
 
     def _connection(self, timeout: float) -> http.client.HTTPSConnection:
-        """An idle connection, or a new one if none is left that the server surely keeps open."""
+        """Return an idle connection that the server has not closed, or a new one."""
         with self._lock:
             while self._idle:
                 connection, used = self._idle.pop()

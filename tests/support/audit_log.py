@@ -1,4 +1,4 @@
-"""The API server's audit log, read while it is being written: the exact count of who asked what."""
+"""The audit log of the API server, read while it is written: every request and its user."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class AuditEvent:
-    """One line of the API server's audit log: one stage of one request.
+    """One line of the audit log: one stage of one request.
 
     verb:            get, list, watch, create, update, patch, delete, deletecollection.
-    resource, subresource, api_group, namespace, name: of the object; empty strings where the
-                     request has none. A create with generateName has no name.
-    user:            the full user name, as in "system:serviceaccount:spotalis-system:spotalis".
-    code:            the HTTP status of the answer; 0 if there was none.
+    resource, subresource, api_group, namespace, name: of the object; empty if the request has
+                     none. A create with generateName has no name.
+    user:            the full user name, such as "system:serviceaccount:spotalis-system:spotalis".
+    code:            the HTTP status of the response; 0 if there was none.
     stage:           "ResponseComplete" when the request has ended, "ResponseStarted" when a watch
                      has begun, "Panic".
-    received:        when the API server got the request (UTC).
-    timestamp:       when it reached this stage (UTC).
+    received:        when the API server received the request (UTC).
+    timestamp:       when the request reached this stage (UTC).
     uri:             path and query.
     request, response: the bodies, for pods/eviction and mutatingwebhookconfigurations; else None.
-    annotations:     the audit annotations, among them those that a webhook sends.
+    annotations:     the audit annotations, including those of webhooks.
     """
 
     id: str
@@ -51,25 +51,29 @@ class AuditEvent:
 
     @property
     def kind(self) -> str:
-        """Resource and subresource as RBAC rules write them: "pods", "pods/eviction"."""
+        """Resource and subresource as in RBAC rules: "pods", "pods/eviction"."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
     @property
     def is_dry_run(self) -> bool:
-        """True if the request said that nothing was to be stored."""
+        """True for a dry run."""
         options = (self.request or {}).get("deleteOptions") or {}
         return "dryRun=" in self.uri or bool(options.get("dryRun"))
 
     @property
     def precondition_uid(self) -> str | None:
-        """The pod UID that an eviction insisted on, if it did."""
+        """The pod UID in the precondition of an eviction, or None."""
         options = (self.request or {}).get("deleteOptions") or {}
         uid = (options.get("preconditions") or {}).get("uid")
         return None if uid is None else str(uid)
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
-        """Reads one line of the log. Raises: ValueError, KeyError if it is none."""
+        """Parse a line of the log.
+
+        Raises:
+            ValueError, KeyError: it is not a line of an audit log.
+        """
         event: Json = json.loads(line)
         target: Json = event.get("objectRef") or {}
         return cls(
@@ -94,17 +98,17 @@ class AuditEvent:
 
 
 class AuditLog:
-    """A growing audit log. Every line is read and parsed once; several threads may ask."""
+    """A growing audit log. Parses every line once. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the file; it must exist when `events` is called."""
+        """Takes the file, which must exist when `events` is called."""
         self._path = path
         self._lock = threading.Lock()
         self._offset = 0
         self._events: list[AuditEvent] = []
 
     def events(self) -> list[AuditEvent]:
-        """All events so far, in the order of their lines; a half-written last line is left out."""
+        """Return all events in the order of their lines, without an incomplete last line."""
         with self._lock:
             with self._path.open("rb") as file:
                 file.seek(self._offset)

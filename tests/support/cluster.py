@@ -82,7 +82,7 @@ class TestCluster(ABC):
 
     @abstractmethod
     def operators(self, count: int, *flags: str) -> AbstractAsyncContextManager[OperatorReplicas]:
-        """``async with cluster.operators(3) as operators:`` runs several instances, all ready."""
+        """Run several instances during the block, ready when it begins."""
 
     @abstractmethod
     def mutating_webhook(self, answer: Answer) -> AbstractAsyncContextManager[Mapping[str, Any]]:
@@ -161,7 +161,7 @@ class TestCluster(ABC):
         await self.api.create(STATEFULSETS, self.namespace, body)
 
     async def create_budget(self, name: str, workload: str, **rule: int | str) -> None:
-        """Create a PodDisruptionBudget: ``budget("b", "web", minAvailable=3)``."""
+        """Create a PodDisruptionBudget: ``create_budget("b", "web", minAvailable=3)``."""
         body = {
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",

@@ -54,13 +54,13 @@ __all__ = [
 ]
 
 CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
-"""The node label by which `add_nodes` tells the classes apart: "spot" or "on-demand"."""
+"""The node label by which `add_nodes` marks the capacity type: "spot" or "on-demand"."""
 
 
 class ControlPlane(ControlPlaneProcesses):
-    """A control plane, and what tests ask of it: nodes, pods, evictions, the audit log.
+    """A control plane with methods for nodes, pods, evictions and the audit log.
 
-    Starting, stopping, pausing its processes, its users and requests: see ControlPlaneProcesses.
+    ControlPlaneProcesses starts, stops and pauses its processes and sends its requests.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class ControlPlane(ControlPlaneProcesses):
         binaries: Mapping[str, Path],
         ports: PortClaim,
     ) -> None:
-        """Prepares a control plane and starts nothing: use `boot`."""
+        """Prepares a control plane without starting it: use `boot`."""
         super().__init__(folder, config, binaries, ports)
         self._audit_log = AuditLog(folder / "audit.log")
         self._node_numbers = {"spot": 0, "on-demand": 0}
 
     def pods(self, namespace: str, selector: str = "") -> list[Json]:
-        """The pods of a namespace, by label selector ("app=web"); one LIST, sorted by name."""
+        """Return the pods of a namespace, by label selector ("app=web"), sorted by name."""
         return self._list(f"/api/v1/namespaces/{namespace}/pods", selector)
 
     def ready_pods(self, namespace: str, selector: str = "") -> list[Json]:
-        """Those of `pods` that are Ready and not being deleted."""
+        """Return those of `pods` that are Ready and not terminating."""
         return [
             pod
             for pod in self.pods(namespace, selector)
@@ -90,7 +90,11 @@ class ControlPlane(ControlPlaneProcesses):
     def evict(
         self, namespace: str, name: str, *, uid: str | None = None, user: str = "admin"
     ) -> Json:
-        """Evicts a pod. Raises: ApiError (429 when a PodDisruptionBudget forbids it)."""
+        """Evict a pod.
+
+        Raises:
+            ApiError: with status 429 if a PodDisruptionBudget blocks it.
+        """
         body: Json = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
@@ -112,16 +116,16 @@ class ControlPlane(ControlPlaneProcesses):
         allocatable: Mapping[str, str] | None = None,
         wait: float = 30.0,
     ) -> list[str]:
-        """Adds nodes and waits until pods can be bound to them: Ready, and not tainted for it.
+        """Add nodes and wait until they are Ready and have no not-ready taint. Return their names.
 
-        spot, on_demand:  how many of each class; CAPACITY_TYPE_LABEL tells which is which.
-        labels:           more labels for each of them; an empty value for CAPACITY_TYPE_LABEL
-                          leaves that label out.
-        allocatable:      {"cpu": "32", "memory": "128Gi", "pods": "110"} by default.
-        wait:             seconds until it gives up; 0 does not wait at all.
-        Returns:          their names: spot-1, spot-2, ..., on-demand-1, ...; numbers are never
-                          given out twice.
-        Raises:           NeverHappenedError, ApiError.
+        Args:
+            spot, on_demand: number of nodes of each capacity type.
+            labels: more labels for each node. An empty CAPACITY_TYPE_LABEL omits that label.
+            allocatable: {"cpu": "32", "memory": "128Gi", "pods": "110"} by default.
+            wait: timeout in seconds; 0 does not wait.
+
+        Raises:
+            NeverHappenedError, ApiError
         """
         resources = dict(allocatable or {"cpu": "32", "memory": "128Gi", "pods": "110"})
         names = []
@@ -161,10 +165,13 @@ class ControlPlane(ControlPlaneProcesses):
         return names
 
     def remove_nodes(self, *names: str) -> None:
-        """Takes nodes away with everything on them, at once, as a cloud does.
+        """Remove nodes and all their pods at once, as a cloud provider does.
 
-        The Node objects go first, then their pods are deleted with no grace, also those that a
-        scheduler whose cache is behind binds to them meanwhile. Raises: ApiError.
+        Deletes the Node objects first, then their pods without a grace period, including pods that
+        the scheduler binds to these nodes meanwhile.
+
+        Raises:
+            ApiError
         """
         for name in names:
             self.request("DELETE", f"/api/v1/nodes/{name}")
@@ -184,20 +191,21 @@ class ControlPlane(ControlPlaneProcesses):
         try:
             self.request("DELETE", path, options)
         except ApiError as error:
-            if error.status not in (404, 409):  # gone already, or another of that name
+            if error.status not in (404, 409):  # already deleted, or recreated with the same name
                 raise
 
     def register_webhook(
         self, url: str, ca_pem: str | bytes, *, name: str = "spotalis", timeout_seconds: int = 2
     ) -> None:
-        """Sends pod creations to a webhook, in the way the operator's manifests do.
+        """Register a webhook for pods as the operator's manifests do.
 
-        Pods whose owner is a ReplicaSet or a StatefulSet, outside kube-system and the operator's
-        namespace; a failing webhook is ignored. The API server heeds it a moment later, within a
+        Applies to pods whose owner is a ReplicaSet or a StatefulSet, outside kube-system and the
+        operator's namespace. The API server ignores failures. It uses the registration within a
         second. A second call replaces the registration.
 
-        url:     "https://127.0.0.1:<port>/mutate"; the certificate must be for 127.0.0.1.
-        ca_pem:  the certificate authority to trust, PEM.
+        Args:
+            url: "https://127.0.0.1:<port>/mutate"; the certificate must be for 127.0.0.1.
+            ca_pem: the CA to trust, PEM.
         """
         pem = ca_pem.encode() if isinstance(ca_pem, str) else ca_pem
         excluded = ["kube-system", self.config.namespace]
@@ -260,16 +268,17 @@ class ControlPlane(ControlPlaneProcesses):
         kind: str | None = None,
         stage: str | None = "ResponseComplete",
     ) -> list[AuditEvent]:
-        """What the API server has been asked, from its audit log, in the order of its lines.
+        """Return the requests to the API server from its audit log, in the order of its lines.
 
-        The log is written in blocking mode: a request that has been answered is in it (the answer
-        of a large read may arrive a moment before its line). Reads by the control plane's own
-        parts are left out (testbed/kubernetes/audit-policy.yaml). A watch that still runs is found
-        by stage "ResponseStarted" only.
+        The log is written in blocking mode: a request that has been answered is in it. (The
+        response of a large read may arrive before its line.) It leaves out reads by the control
+        plane itself (testbed/kubernetes/audit-policy.yaml). A running watch is found by stage
+        "ResponseStarted" only.
 
-        user:   a user of the control plane ("spotalis") or a full user name.
-        kind:   resource with subresource, as in "pods" or "pods/eviction"; exactly that.
-        stage:  None for all stages; by default each ended request once.
+        Args:
+            user: a user of the control plane ("spotalis") or a full user name.
+            kind: resource with subresource, such as "pods" or "pods/eviction".
+            stage: None for all stages; by default each completed request once.
         """
         name = None if user is None else self.user_name(user)
         return [
@@ -282,9 +291,10 @@ class ControlPlane(ControlPlaneProcesses):
         ]
 
     def evictions(self, user: str | None = None) -> list[AuditEvent]:
-        """The successful evictions (2xx, no dry runs), in the order in which they were answered.
+        """Return the successful evictions (2xx, no dry runs), in the order of the responses.
 
-        Their `namespace` and `name` are the pod's, `precondition_uid` is the UID insisted on.
+        Their `namespace` and `name` are those of the pod, `precondition_uid` is the UID in the
+        request.
         """
         events = [
             event
@@ -319,20 +329,17 @@ def _quoted(selector: str) -> str:
 
 
 def _condition(item: Json, kind: str) -> str | None:
-    """The status of a condition: "True", "False", "Unknown"; None if there is no such condition."""
+    """Return the status of a condition ("True", "False", "Unknown"), or None."""
     for condition in item.get("status", {}).get("conditions") or []:
         if condition["type"] == kind:
             return str(condition["status"])
     return None
 
 
-# For pytest.
-
-
 def binaries_or_skip() -> dict[str, Path]:
-    """The control plane's binaries; builds them if need be.
+    """Return the paths of the control plane's binaries. Builds them if necessary.
 
-    Without them the test is skipped with one line that says why; where CI=true it fails.
+    Skips the test if they cannot be built; fails it if the environment says CI=true.
     """
     try:
         return build.obtain(say_if_building)

@@ -1,7 +1,7 @@
 """A Kubernetes control plane on loopback: its processes, its folder, its users.
 
-etcd, the API server, the controller manager and the scheduler are the real ones; kwok plays nodes
-and kubelets. What tests ask of it is in real_bed.py.
+etcd, the API server, the controller manager and the scheduler are the real ones. kwok simulates
+nodes and kubelets. control_plane.py adds the methods that tests use.
 """
 # ruff: noqa: TID251  # real processes live in real time and inherit the environment
 
@@ -37,11 +37,11 @@ ProcessName = Literal["etcd", "kube-apiserver", "kube-controller-manager", "kube
 """The processes of a control plane, in the order in which they start."""
 
 _TESTBED = build.HERE
-_POLL = 0.04  # seconds between two looks
-_BOOT_TIMEOUT = 60.0  # seconds; it takes four on an idle machine
+_POLL = 0.04  # seconds between two checks
+_BOOT_TIMEOUT = 60.0  # seconds; booting takes four on an idle machine
 
 _CONTROLLERS = (
-    "*"  # all but those that need a cloud, volumes, or a kubelet that sends heartbeats
+    "*"  # without those that need a cloud, volumes, or a kubelet that sends heartbeats
     ",-node-ipam-controller"
     ",-service-lb-controller"
     ",-node-route-controller"
@@ -78,20 +78,20 @@ class ControlPlaneError(Exception):
 
 
 class KubectlError(ControlPlaneError):
-    """kubectl ended with a status other than 0; the message is what it complained of."""
+    """kubectl failed; the message is its output."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlPlaneConfig:
-    """What may differ from control_plane to control_plane.
+    """Options of a control plane.
 
-    ready_after:  seconds from a pod's binding until it is Running and Ready.
-    gone_after:   seconds from a bound pod's deletion until it is gone.
-    rbac:         a YAML file, applied at boot, that gives the user "spotalis" its rights: service
-                  account "spotalis" in `namespace`. testbed/kubernetes/rbac.yaml by default.
-    namespace:    the operator's own namespace; created at boot. One other than "spotalis-system"
-                  needs an rbac file of its own.
-    users:        more users for RBAC tests: groups by user name. They have no rights of their own.
+    ready_after:  seconds from the binding of a pod until it is Running and Ready.
+    gone_after:   seconds from the deletion of a bound pod until it is removed.
+    rbac:         a YAML file that grants permissions to the user "spotalis": service account
+                  "spotalis" in `namespace`. testbed/kubernetes/rbac.yaml by default.
+    namespace:    the operator's namespace, created at boot. One other than "spotalis-system" needs
+                  its own rbac file.
+    users:        more users for RBAC tests: groups by user name. They have no permissions.
     *_args:       more flags for a process, after its usual ones; the last of a single-valued flag
                   wins, for example ("--max-requests-inflight=5",).
     """
@@ -109,14 +109,13 @@ class ControlPlaneConfig:
 
 
 class ControlPlaneProcesses:
-    """One running control plane with everything it owns in one folder.
+    """A running control plane with all its files in one folder.
 
-    In the folder: `audit.log`, `logs/<process>.log`, `<user>.kubeconfig`, and what the processes
-    were given. The processes end with `stop`, with the `with` block, and with the Python process
-    that booted them, however that ends.
+    The folder contains `audit.log`, `logs/<process>.log`, `<user>.kubeconfig`, and the
+    configuration of the processes. The processes end with `stop`, with the `with` block, and with
+    the Python process that booted them, however that ends.
 
-    All methods may be called from several threads at once, but for those that start and stop
-    processes.
+    Methods are thread-safe, except those that start and stop processes.
     """
 
     def __init__(
@@ -126,7 +125,7 @@ class ControlPlaneProcesses:
         binaries: Mapping[str, Path],
         ports: PortClaim,
     ) -> None:
-        """Prepares a control plane and starts nothing: use `boot`."""
+        """Prepares a control plane without starting it: use `boot`."""
         self.folder = folder
         self.config = config
         self._binaries = binaries
@@ -146,11 +145,14 @@ class ControlPlaneProcesses:
         *,
         binaries: Mapping[str, Path] | None = None,
     ) -> Self:
-        """Starts a control plane in a folder and returns when it works: API, controllers, rights.
+        """Start a control plane in a folder. Returns when API, controllers and permissions work.
 
-        folder:    created if missing; data of an earlier control plane is removed first.
-        binaries:  paths by name; found, or built (minutes), by testbed/build.py if not given.
-        Raises:    ControlPlaneError with the end of a process's log; what build.obtain raises.
+        Args:
+            folder: created if missing; data of an earlier control plane is removed first.
+            binaries: paths by name; by default testbed/build.py finds or builds them (minutes).
+
+        Raises:
+            ControlPlaneError: with the end of a process's log.
         """
         if binaries is None:
             binaries = build.obtain(say_if_building)
@@ -165,9 +167,9 @@ class ControlPlaneProcesses:
         return control_plane
 
     def stop(self) -> None:
-        """Ends every process at once (SIGKILL) and removes etcd's data; logs stay.
+        """Kill every process (SIGKILL) and remove the data of etcd; logs stay.
 
-        Returns when none is left. A second call does nothing.
+        Returns when no process is left. A second call does nothing.
         """
         atexit.unregister(self.stop)
         self._api.close()
@@ -186,7 +188,7 @@ class ControlPlaneProcesses:
         self._claim.release()
 
     def __enter__(self) -> Self:
-        """Returns the control_plane."""
+        """Return the control plane."""
         return self
 
     def __exit__(
@@ -195,30 +197,37 @@ class ControlPlaneProcesses:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stops the control_plane."""
+        """Stop the control plane."""
         self.stop()
 
     @property
     def server(self) -> str:
-        """The API server's address: "https://127.0.0.1:<port>"."""
+        """The address of the API server: "https://127.0.0.1:<port>"."""
         return f"https://127.0.0.1:{self._secure_port}"
 
     @property
     def ca_file(self) -> Path:
-        """The PEM file that a client of the API server must trust."""
+        """The CA file of the API server, PEM."""
         return self.folder / "certificates" / "apiserver.crt"
 
     def token(self, user: str) -> str:
-        """The bearer token of a user. Raises: KeyError if there is no such user."""
+        """Return the bearer token of a user.
+
+        Raises:
+            KeyError: the user is unknown.
+        """
         return self._tokens[user]
 
     def kubeconfig(self, user: str = "admin") -> Path:
-        """The path of a user's kubeconfig file (CA and token inside; default namespace "default").
+        """Return the path of a user's kubeconfig (with CA and token; default namespace "default").
 
-        user:    "admin" (system:masters: every permission, exempt from priority and fairness),
-                 "spotalis" (the operator's service account with ControlPlaneConfig.rbac), or a user
-                 of ControlPlaneConfig.users.
-        Raises:  KeyError if there is no such user.
+        Args:
+            user: "admin" (system:masters: every permission, exempt from priority and fairness),
+                "spotalis" (the operator's service account with ControlPlaneConfig.rbac), or a user
+                of ControlPlaneConfig.users.
+
+        Raises:
+            KeyError: the user is unknown.
         """
         self.token(user)
         return self.folder / f"{user}.kubeconfig"
@@ -236,9 +245,10 @@ class ControlPlaneProcesses:
         user: str = "admin",
         timeout: float = 60.0,
     ) -> str:
-        """Runs kubectl and returns what it printed. About 60 ms at least: `request` is faster.
+        """Run kubectl and return its output. Takes at least 60 ms: `request` is faster.
 
-        Raises: KubectlError; subprocess.TimeoutExpired after `timeout` seconds.
+        Raises:
+            KubectlError, subprocess.TimeoutExpired
         """
         answer = subprocess.run(
             [
@@ -262,7 +272,11 @@ class ControlPlaneProcesses:
         return answer.stdout
 
     def apply(self, manifest: str | Sequence[Json]) -> str:
-        """Applies manifests with kubectl: YAML text, or objects. Raises: KubectlError."""
+        """Apply manifests with kubectl: YAML text, or objects.
+
+        Raises:
+            KubectlError
+        """
         if not isinstance(manifest, str):
             manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(manifest)})
         return self.kubectl("apply", "-f", "-", input=manifest)
@@ -277,33 +291,34 @@ class ControlPlaneProcesses:
         content_type: str | None = None,
         timeout: float = 30.0,
     ) -> Json:
-        """Sends one request to the API server: see ApiRequests.request."""
+        """Send one request to the API server: see ApiRequests.request."""
         return self._api.request(
             method, path, body, user=user, content_type=content_type, timeout=timeout
         )
 
     def pids(self) -> dict[ProcessName, int]:
-        """The process ids of what has been started and not been stopped."""
+        """Process IDs of the processes that were started and not stopped."""
         return {name: process.pid for name, process in self._processes.items()}
 
     def log(self, name: ProcessName) -> Path:
-        """The file that collects what a process prints, over all its restarts."""
+        """The file that collects the output of a process, across restarts."""
         return self.folder / "logs" / f"{name}.log"
 
     def start_process(self, name: ProcessName) -> None:
-        """Starts a process that `stop_process` has ended; does not wait until it works."""
+        """Start a process that `stop_process` ended. Does not wait until it is ready."""
         if name in self._processes:
             raise ControlPlaneError(f"{name} runs already")
         self._start(name)
 
     def stop_process(self, name: ProcessName, *, kill: bool = False) -> None:
-        """Ends one process and waits until it is gone: SIGTERM, after 10 s or if `kill` SIGKILL.
+        """End one process and wait until it is gone: SIGTERM, then SIGKILL after 10 s or if `kill`.
 
-        Raises: KeyError if it does not run.
+        Raises:
+            KeyError: the process does not run.
         """
         process = self._processes[name]
         if not kill:
-            _signal_group(process, signal.SIGCONT)  # a paused one would not hear it
+            _signal_group(process, signal.SIGCONT)  # a paused process would not receive SIGTERM
             _signal_group(process, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
@@ -312,22 +327,26 @@ class ControlPlaneProcesses:
         del self._processes[name]
 
     def pause(self, name: ProcessName) -> None:
-        """Freezes a process (SIGSTOP): its connections stay open, and nothing answers."""
+        """Pause a process (SIGSTOP): its connections stay open, but it does not answer."""
         _signal_group(self._processes[name], signal.SIGSTOP)
 
     def resume(self, name: ProcessName) -> None:
-        """Lets a paused process go on (SIGCONT)."""
+        """Resume a paused process (SIGCONT)."""
         _signal_group(self._processes[name], signal.SIGCONT)
 
     def restart_api_server(
         self, *, extra_args: Sequence[str] | None = None, kill: bool = False
     ) -> None:
-        """Ends the API server and starts it again on the same port with the same certificate.
+        """Restart the API server on the same port with the same certificate. Returns when it is
+        ready.
 
-        extra_args:  replaces ControlPlaneConfig.api_server_args from now on; None keeps them.
-        kill:        True: it crashes (SIGKILL), about 2 s in all; False: it ends its requests and
-                     watches first (SIGTERM), about 3 s.
-        Returns when it is ready. Raises: ControlPlaneError.
+        Args:
+            extra_args: replaces ControlPlaneConfig.api_server_args from now on; None keeps them.
+            kill: True for a crash (SIGKILL), about 2 s; False for a graceful end (SIGTERM), about 3
+                s.
+
+        Raises:
+            ControlPlaneError
         """
         if extra_args is not None:
             self._api_server_args = tuple(extra_args)
@@ -338,15 +357,15 @@ class ControlPlaneProcesses:
 
     @property
     def etcd_port(self) -> int:
-        """Where etcd listens for clients."""
+        """The client port of etcd."""
         return self._etcd_port
 
     @contextlib.contextmanager
     def another_api_server(self, etcd_port: int) -> Iterator[tuple[str, Path]]:
-        """A second API server on the same data, ready when the block begins.
+        """Run a second API server on the same data during the block, ready when the block begins.
 
-        etcd_port:  where it finds the data: of a link that can be stopped, for example.
-        Yields:     its address, and the file of its audit log.
+        ``etcd_port`` may be that of a link that can be stopped. Yields the address and the file of
+        its audit log.
         """
         port, audit_log = self._claim.ports[3], self.folder / "audit-of-another.log"
         own = ("--etcd-servers=", "--secure-port=", "--audit-log-path=")
@@ -392,7 +411,7 @@ class ControlPlaneProcesses:
         self._write_secret("tokens.csv", "".join(lines))
         key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
             serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,  # the one it reads EC keys in
+            serialization.PrivateFormat.TraditionalOpenSSL,  # the format in which it reads EC keys
             serialization.NoEncryption(),
         )
         self._write_secret("service-account.key", key.decode())
@@ -412,7 +431,7 @@ class ControlPlaneProcesses:
         (self.folder / "stages.yaml").write_text(stages)
 
     def _groups(self) -> dict[str, Sequence[str]]:
-        """The groups of every user, by the control plane's name for it."""
+        """The groups of every user, by full user name."""
         namespace = self.config.namespace
         return {
             **self.config.users,
@@ -508,8 +527,8 @@ class ControlPlaneProcesses:
                     f"--audit-policy-file={_TESTBED / 'kubernetes' / 'audit-policy.yaml'}",
                     f"--audit-log-path={folder / 'audit.log'}",
                     "--audit-log-mode=blocking",
-                    "--audit-log-maxsize=0",  # one file, never rotated
-                    "--shutdown-watch-termination-grace-period=1s",  # else open watches outlive it
+                    "--audit-log-maxsize=0",  # one file, without rotation
+                    "--shutdown-watch-termination-grace-period=1s",  # or watches outlive it
                     *self._api_server_args,
                 ]
             case "kube-controller-manager":
@@ -522,7 +541,7 @@ class ControlPlaneProcesses:
                     "--kube-api-qps=500",
                     "--kube-api-burst=1000",
                     f"--controllers={_CONTROLLERS}",
-                    "--node-monitor-grace-period=10h",  # kwok's nodes send no heartbeats
+                    "--node-monitor-grace-period=10h",  # the nodes of kwok send no heartbeats
                     *self.config.controller_manager_args,
                 ]
             case "kube-scheduler":
@@ -550,7 +569,7 @@ class ControlPlaneProcesses:
         self._wait(deadline, lambda: _is_ready(self._api), "the API server is ready")
 
     def _controllers_work(self) -> bool:
-        """True once the controller manager has published the root CA: all its caches are filled."""
+        """True once the controller manager has published the root CA: its caches are synced."""
         try:
             self.request("GET", "/api/v1/namespaces/default/configmaps/kube-root-ca.crt")
         except ApiError as error:
@@ -593,19 +612,19 @@ def _is_ready(requests: ApiRequests) -> bool:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Sends a signal to a process and its children, if it has not been waited for yet."""
+    """Send a signal to a process and its children, unless it was already waited for."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
 
 
 def _clean_environment() -> dict[str, str]:
-    """The environment without proxies and without another cluster's kubeconfig."""
+    """The environment without proxies and without the kubeconfig of another cluster."""
     unwanted = {"KUBECONFIG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
     return {name: value for name, value in os.environ.items() if name.upper() not in unwanted}
 
 
 def say_if_building(line: str) -> None:
-    """Passes on to standard error what build.obtain says, but for what was there already."""
+    """Print the progress of build.obtain on standard error, unless the binaries exist."""
     if not line.startswith("have"):
         print(line, file=sys.stderr, flush=True)

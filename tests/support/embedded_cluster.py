@@ -1,4 +1,4 @@
-"""Scenarios on the embedded cluster: the same operator, in this process and in virtual time."""
+"""Scenarios on the embedded cluster: the operator runs in this process, in virtual time."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from tests.support.operator_replicas import (
 from tests.support.scenarios import Scenario
 
 NETWORK_SECONDS = 0.0005
-"""One way between two replicas."""
+"""Latency of the network between two instances, one way."""
 WRITE_VERBS = frozenset({"create", "update", "patch", "delete"})
 
 
 class EmbeddedTestCluster(TestCluster):
-    """An :class:`EmbeddedCluster` in virtual time, in a scenario's words."""
+    """A :class:`TestCluster` on an :class:`EmbeddedCluster` in virtual time."""
 
     namespace = "default"
     user = "spotalis"
@@ -56,16 +56,16 @@ class EmbeddedTestCluster(TestCluster):
         self.settings: dict[str, Any] = {}
         """Fields of ``ControllerConfiguration`` that differ from the defaults."""
         self._others: dict[str, Answer] = {}
-        """Other webhooks, by URL."""
+        """Other mutating webhooks, by URL."""
         self.embedded = EmbeddedCluster(
             clock=clock, rng=self._dice, webhook=self._review, timing=timing
         )
         self.transport = self.embedded.transport(self.user)
-        """Of the operator that was started last: faults can be ordered on it."""
+        """The transport of the instance started last. Tests inject faults into it."""
         self.api = Client(self.embedded.transport("admin"), clock=clock, rng=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
-        """What the API server reaches at a webhook's address: the replicas, in turn."""
+        """Call the webhook at a URL; the instances of the operator take turns."""
         if (other := self._others.get(str(target.get("url")))) is not None:
             return json.dumps(other(json.loads(body))).encode()
         if self.webhook_unreachable:
@@ -79,20 +79,20 @@ class EmbeddedTestCluster(TestCluster):
 
     @asynccontextmanager
     async def mutating_webhook(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
-        """Called in this process."""
+        """Serve a mutating webhook in this process."""
         url = f"https://other-{len(self._others)}.invalid/"
         self._others[url] = answer
         yield {"url": url}
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:
-        """One instance, ready when the block begins."""
+        """Run one instance during the block, ready when the block begins."""
         async with self.operators(1, *flags):
             yield
 
     @asynccontextmanager
     async def operators(self, count: int, *flags: str) -> AsyncIterator[EmbeddedOperatorReplicas]:
-        """So many replicas, all ready when the block begins, one of them leading."""
+        """Run several instances, all ready when the block begins. One of them leads."""
         operators = EmbeddedOperatorReplicas(self)
         for _ in range(count):
             instance = await self._start(flags, alone=count == 1)
@@ -122,22 +122,22 @@ class EmbeddedTestCluster(TestCluster):
         return instance
 
     def scraped(self) -> Snapshot:
-        """What a scrape of the running operator would read."""
+        """Return the metrics that a scrape of the running operator would read."""
         return take_snapshot(self._instances[0].operator, self._clock)
 
     async def kill_operator(self) -> None:
-        """Cancel everything it does, at once; nothing is released."""
+        """Cancel all tasks at once, without releasing the Lease."""
         await self._instances[0].kill()
         await self.api.raw("DELETE", LEASE_PATH)
 
     def at(self, address: str) -> EmbeddedOperatorInstance | None:
-        """The instance that listens there."""
+        """Return the instance at an address, or None."""
         return next(
             (one for one in self._instances if one.operator.elector.address == address), None
         )
 
     def gone(self, instance: EmbeddedOperatorInstance) -> None:
-        """It does not serve any more."""
+        """Stop sending admission requests to an instance."""
         if instance in self._instances:
             self._instances.remove(instance)
 
@@ -153,17 +153,17 @@ class EmbeddedTestCluster(TestCluster):
         await self.api.raw("POST", path, registered)
 
     def evictions(self) -> list[str]:
-        """From the audit log."""
+        """Read from the audit log."""
         found = self.embedded.audit.evictions()
         return [e.name for e in found if self._is_ours(e) and e.namespace == self.namespace]
 
     def eviction_times(self) -> list[datetime]:
-        """From the audit log."""
+        """Read from the audit log."""
         found = self.embedded.audit.evictions()
         return [e.at for e in found if self._is_ours(e) and e.namespace == self.namespace]
 
     def count_refused_evictions(self) -> int:
-        """From the audit log."""
+        """Read from the audit log."""
         return sum(
             entry.code >= 300
             for entry in self.embedded.audit.find(verb="create", kind="pods/eviction")
@@ -171,7 +171,7 @@ class EmbeddedTestCluster(TestCluster):
         )
 
     async def get_status_reason(self, name: str) -> str:
-        """From what a scrape would read."""
+        """Read from the metrics."""
         for instance in self._instances:
             for row in take_snapshot(instance.operator, self._clock).workloads:
                 if (row.namespace, row.workload) == (self.namespace, name):
@@ -179,15 +179,15 @@ class EmbeddedTestCluster(TestCluster):
         return ""
 
     async def restore_webhook(self) -> None:
-        """The way to it is free."""
+        """Let admission requests reach the operator again."""
         self.webhook_unreachable = False
 
     def _is_ours(self, entry: AuditEntry) -> bool:
-        """Each instance of several is a user of its own, so that the audit log tells them apart."""
+        """True for requests of the operator. With several instances, each has its own user name."""
         return entry.user == self.user or entry.user.startswith(f"{self.user}/")
 
     def writes(self) -> list[tuple[str, str]]:
-        """From the audit log."""
+        """Read from the audit log."""
         return [
             (entry.verb, entry.plural + (f"/{entry.subresource}" if entry.subresource else ""))
             for entry in self.embedded.audit.find()
@@ -196,23 +196,23 @@ class EmbeddedTestCluster(TestCluster):
         ]
 
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
-        """From the fleet."""
+        """Add nodes to the fleet."""
         return await self.embedded.fleet.add(
             spot=spot, on_demand=on_demand, cpu="32", memory="128Gi"
         )
 
     async def now(self) -> datetime:
-        """Virtual time."""
+        """Return the virtual time."""
         return self._clock.now()
 
     async def reclaim(self, *nodes: str) -> None:
-        """Each with its pods."""
+        """Remove nodes and their pods from the fleet."""
         for node in nodes:
             await self.embedded.fleet.reclaim(node)
 
 
 def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
-    """What ``spotalis controller`` would make of its flags: ``--storm-cooldown=20s``."""
+    """Parse command line flags: ``_set_by(["--storm-cooldown=20s"])``."""
     by_flag = {setting.flag: setting.key for setting in SETTINGS.values()}
     given = {}
     for flag in flags:
@@ -236,7 +236,7 @@ class _Results(Telemetry):
 
 
 class EmbeddedOperatorInstance(OperatorInstance):
-    """An :class:`Operator` with what a process has around it."""
+    """An :class:`Operator` and the parts of its process that scenarios need."""
 
     def __init__(
         self,
@@ -251,7 +251,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
         self.forward_results = results.of_forwarding
         self.admission_results = results.of_admission
         self.unreachable_addresses: set[str] = set()
-        """Addresses that it gets no answer from."""
+        """Addresses of other instances that do not answer this one."""
         self._cluster = cluster
         self._serving: set[asyncio.Task[bytes]] = set()
         self.transport = cluster.embedded.transport(user)
@@ -286,7 +286,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
     async def serve(
         self, answer: Callable[[bytes], Coroutine[Any, Any, bytes]], body: bytes
     ) -> bytes:
-        """Answer as the server would, unless it dies meanwhile."""
+        """Answer an admission request. Fails if the instance is killed meanwhile."""
         task = asyncio.create_task(answer(body))
         self._serving.add(task)
         try:
@@ -300,7 +300,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
             self._serving.discard(task)
 
     async def terminate(self) -> None:
-        """In the order of :class:`spotalis.app.process.Process`."""
+        """Stop in the order of :class:`spotalis.app.process.Process`."""
         await self.operator.stop_evictions()
         self._cluster.gone(self)
         if self._serving:
@@ -309,7 +309,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
         await self._end()
 
     async def kill(self) -> None:
-        """Cancel everything it does, at once; nothing is released."""
+        """Cancel all tasks at once, without releasing the Lease."""
         self._cluster.gone(self)
         await self._end()
 
@@ -321,7 +321,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
 
 
 class EmbeddedOperatorReplicas(OperatorReplicas):
-    """Replicas in this process."""
+    """Instances of the operator in this process."""
 
     def __init__(self, cluster: EmbeddedTestCluster) -> None:
         self.api = cluster.api
@@ -329,18 +329,18 @@ class EmbeddedOperatorReplicas(OperatorReplicas):
         self.instances: list[EmbeddedOperatorInstance] = []
 
     def evictions(self) -> list[AcceptedEviction]:
-        """From the audit log."""
+        """Read from the audit log."""
         return [
             AcceptedEviction(entry.at, entry.at, entry.user.partition("/")[2])
             for entry in self._cluster.embedded.audit.evictions()
         ]
 
     async def forward_results(self) -> Counter[str]:
-        """As counted by the production code."""
+        """Sum the counts of all instances."""
         return sum((instance.forward_results for instance in self.instances), Counter())
 
     def unanswered_pods(self) -> list[str]:
-        """From the audit log's annotations."""
+        """Read from the annotations of the audit log."""
         return [
             entry.name
             for entry in self._cluster.embedded.audit.find(verb="create", kind="pods")
@@ -351,7 +351,7 @@ class EmbeddedOperatorReplicas(OperatorReplicas):
 def run_scenario(
     scenario: Scenario, *, seed: int = 0, epoch: datetime = EPOCH, timing: Timing | None = None
 ) -> None:
-    """Run a scenario on an embedded cluster of its own, in virtual time from ``epoch`` on."""
+    """Run a scenario on a new embedded cluster, in virtual time that begins at ``epoch``."""
 
     async def on_new_cluster(clock: VirtualClock) -> None:
         cluster = EmbeddedTestCluster(clock, seed, timing)

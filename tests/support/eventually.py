@@ -1,4 +1,4 @@
-"""Waiting in real time for something that another process does."""
+"""Wait in real time for something that another process does."""
 # ruff: noqa: TID251  # what is waited for happens in other processes, in real time
 
 from __future__ import annotations
@@ -8,17 +8,19 @@ from collections.abc import Callable
 from typing import TypeVar
 
 _T = TypeVar("_T")
-_POLL = 0.04  # seconds between two looks
+_POLL = 0.04  # seconds between two calls
 
 
 def eventually(check: Callable[[], _T], *, within: float, what: str) -> _T:
-    """Asks again and again, 25 times a second, until the answer is true.
+    """Call ``check`` 25 times a second until it returns a true value, and return that value.
 
-    check:   returns something true once it has happened; what it raises ends the wait.
-    within:  seconds; check is asked at least twice.
-    what:    what is waited for, in words, for the error.
-    Returns: the first true answer.
-    Raises:  NeverHappenedError with the last answer.
+    Args:
+        check: called at least twice; its exceptions end the wait.
+        within: seconds.
+        what: description of the condition, for the error message.
+
+    Raises:
+        NeverHappenedError: with the last value.
     """
     deadline = time.monotonic() + within
     while not (answer := check()):
@@ -31,4 +33,4 @@ def eventually(check: Callable[[], _T], *, within: float, what: str) -> _T:
 
 
 class NeverHappenedError(AssertionError):
-    """What a test waited for did not come true before its deadline."""
+    """A condition that a test waited for did not become true in time."""

@@ -1,4 +1,4 @@
-"""Servers on loopback that answer as a test wants, over real HTTP."""
+"""HTTP servers on loopback that answer as a test defines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serve(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """An HTTP server whose every request goes to ``handler``; its URL."""
+    """Serve HTTP; ``handler`` answers every request. Yields the URL."""
     server = web.Server(handler)  # type: ignore[arg-type]
     runner = web.ServerRunner(
         server, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
@@ -34,13 +34,13 @@ Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 @asynccontextmanager
 async def serve_bytes(conversation: Conversation) -> AsyncIterator[str]:
-    """A server that says on each connection just what ``conversation`` writes; its URL."""
+    """Serve connections on which ``conversation`` writes every byte. Yields the URL."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await conversation(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client has gone
+            pass  # the client closed the connection
         finally:
             writer.close()
 
@@ -54,5 +54,5 @@ async def serve_bytes(conversation: Conversation) -> AsyncIterator[str]:
 
 
 async def read_head(reader: asyncio.StreamReader) -> str:
-    """The request line and headers; the body is left."""
+    """Read the request line and the headers, but not the body."""
     return (await reader.readuntil(b"\r\n\r\n")).decode()

@@ -1,11 +1,11 @@
-"""A proxy between one process and the API server: it holds, loses, delays and forges messages.
+"""A proxy between a process and the API server that delays, loses and forges messages.
 
     async with fault_proxy(control_plane.server, control_plane.ca_file) as proxy:
         proxy.write_kubeconfig(control_plane.kubeconfig("spotalis"), folder / "kubeconfig")
         proxy.order = once(is_eviction, lose_the_answer)
 
-It ends TLS with a certificate of its own, which the kubeconfig that it writes trusts, and hands
-bearer tokens on; client certificates would end here. It speaks HTTP/1.1 on both sides.
+The proxy terminates TLS with its own certificate, which the kubeconfig trusts, and forwards bearer
+tokens. It does not forward client certificates. It speaks HTTP/1.1 on both sides.
 """
 
 from __future__ import annotations
@@ -30,44 +30,44 @@ from spotalis.model.transport import Request, Response
 HOST = "127.0.0.1"
 _THERE = ("Authorization", "Accept", "Content-Type", "User-Agent")
 _BACK = ("Content-Type", "Retry-After", "Audit-Id")
-"""The headers that pass; bodies pass uncompressed."""
+"""Headers that are forwarded. Bodies are forwarded uncompressed."""
 
 
 class HangUp(Exception):
-    """Raised by a fate: the connection breaks instead of an answer."""
+    """Raised by a fate to break the connection instead of answering."""
 
 
 class Call:
-    """One request on its way; what becomes of it is its :data:`Fate`."""
+    """A request on its way. Its :data:`Fate` decides what happens to it."""
 
     def __init__(self, request: Request, send: Callable[[], Awaitable[Response]]) -> None:
         self.request = request
         self._send = send
 
     async def forward(self) -> Response:
-        """Let the API server answer, whoever waits for it; may be called more than once."""
+        """Forward the request to the API server. Later calls return the same response."""
         return await self._send()
 
 
 Fate: TypeAlias = Callable[[Call], Awaitable[Response]]
-"""Answers, or raises :class:`HangUp`. A watch can be answered or refused, but not forwarded."""
+"""Returns a response or raises :class:`HangUp`. A fate cannot forward a watch."""
 Applies: TypeAlias = Callable[[Request], bool]
 Order: TypeAlias = Callable[[Request], Fate | None]
-"""The fate of a request; None lets it pass."""
+"""Returns the fate of a request, or None to forward it."""
 
 
-def nobody(request: Request) -> bool:
-    """Applies to no request."""
+def no_request(request: Request) -> bool:
+    """Matches no request."""
     return False
 
 
 def undisturbed(request: Request) -> Fate | None:
-    """Everything passes."""
+    """Forwards every request."""
     return None
 
 
 def once(applies: Applies, fate: Fate, times: int = 1) -> Order:
-    """This fate for the first so many requests that it applies to."""
+    """Give this fate to the first matching requests."""
     left = [times]
 
     def order(request: Request) -> Fate | None:
@@ -80,23 +80,23 @@ def once(applies: Applies, fate: Fate, times: int = 1) -> Order:
 
 
 def always(applies: Applies, fate: Fate) -> Order:
-    """This fate for every request that it applies to."""
+    """Give this fate to every matching request."""
     return lambda request: fate if applies(request) else None
 
 
 async def lose_the_answer(call: Call) -> Response:
-    """It is carried out, and nobody hears of it."""
+    """Forward the request, and break the connection instead of returning the response."""
     await call.forward()
     raise HangUp
 
 
 async def lose(call: Call) -> Response:
-    """It never arrives."""
+    """Break the connection without forwarding the request."""
     raise HangUp
 
 
 def answered(status: int, message: str) -> Fate:
-    """An answer that the API server never gave."""
+    """Answer with a response that the API server did not send."""
     said = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status}
     body = json.dumps({**said, "message": message}).encode()
 
@@ -107,7 +107,7 @@ def answered(status: int, message: str) -> Fate:
 
 
 def forged(change: Callable[[bytes], bytes]) -> Fate:
-    """The API server's answer with another body."""
+    """Forward the request, and return the response with another body."""
 
     async def fate(call: Call) -> Response:
         true = await call.forward()
@@ -117,16 +117,16 @@ def forged(change: Callable[[bytes], bytes]) -> Fate:
 
 
 class Gate:
-    """A fate: whoever comes to it waits until it opens, and is forwarded then."""
+    """A fate that holds requests until it is opened, and then forwards them."""
 
     def __init__(self) -> None:
         self.held: list[Request] = []
         self.answers: list[Response] = []
-        """Of those that have passed."""
+        """Number of requests that passed."""
         self._open = asyncio.Event()
 
     async def __call__(self, call: Call) -> Response:
-        """Wait, then forward."""
+        """Wait until the gate opens, then forward."""
         self.held.append(call.request)
         await self._open.wait()
         answer = await call.forward()
@@ -134,17 +134,17 @@ class Gate:
         return answer
 
     def open(self) -> None:
-        """For good."""
+        """Open the gate permanently."""
         self._open.set()
 
 
 class Watch:
-    """A watch that is being passed on."""
+    """A watch that passes through the proxy."""
 
     def __init__(self, request: Request, transport: asyncio.Transport) -> None:
         self.request = request
         self.muted = False
-        """Something that it should have delivered was kept back."""
+        """True if the proxy held back an event of this watch."""
         self.passing: asyncio.Task[None] | None = None
         self._transport = transport
 
@@ -156,26 +156,26 @@ class Watch:
 
 
 class FaultProxy:
-    """What lies between a process and its API server, and how to disturb it."""
+    """The proxy of one process, and its faults."""
 
     def __init__(self, upstream: str, session: aiohttp.ClientSession, authority: bytes) -> None:
         self.upstream = upstream
-        """Where requests go from now on; watches that are open stay where they are."""
+        """Fate of requests from now on. Open watches are not affected."""
         self.order: Order = undisturbed
-        self.silent: Applies = nobody
-        """Watches that deliver nothing any more, new ones too, and stay open."""
+        self.silent: Applies = no_request
+        """Matches watches that deliver nothing, but stay open. Applies to new watches, too."""
         self.lag_seconds = 0.0
-        """What watches deliver comes so late."""
+        """Delay of the events of watches."""
         self.heard: list[Request] = []
-        """Every request, in the order in which they came."""
+        """All requests, in the order in which they arrived."""
         self.watches: list[Watch] = []
-        """Those that are open."""
+        """Watches that are open."""
         self.port = 0
         self._session = session
         self._authority = authority
 
     def write_kubeconfig(self, original: Path, path: Path) -> Path:
-        """The same user's way to the API server, through here."""
+        """Write a kubeconfig with the same user that leads through the proxy."""
         config = json.loads(original.read_text())
         trusted = base64.b64encode(self._authority).decode()
         config["clusters"][0]["cluster"] = {
@@ -187,18 +187,18 @@ class FaultProxy:
         return path
 
     def cut_watches(self, applies: Applies = lambda request: True) -> None:
-        """Break those that are open."""
+        """Break all open watches."""
         for watch in list(self.watches):
             if applies(watch.request):
                 watch.cut()
 
     def mend(self) -> None:
-        """From now on nothing is disturbed; watches that had fallen silent break."""
+        """Stop all faults. Breaks the watches that were silent."""
         self.cut_watches(self.silent)
-        self.order, self.silent, self.lag_seconds = undisturbed, nobody, 0.0
+        self.order, self.silent, self.lag_seconds = undisturbed, no_request, 0.0
 
     async def handle(self, incoming: web.BaseRequest) -> web.StreamResponse:
-        """Take one request."""
+        """Handle a request."""
         body = await incoming.read()
         query = parse_qsl(incoming.query_string, keep_blank_values=True)
         request = Request(method=incoming.method, path=incoming.path, query=tuple(query), body=body)
@@ -268,7 +268,7 @@ class FaultProxy:
                     watch.muted = True
                     continue
                 await passed.write(chunk)
-            while watch.muted:  # whoever fell silent does not say goodbye either
+            while watch.muted:  # a silent connection does not end properly either
                 await asyncio.sleep(60)
         finally:
             reading.cancel()
@@ -279,7 +279,7 @@ async def _pass(call: Call) -> Response:
 
 
 def _hung_up(incoming: web.BaseRequest) -> web.Response:
-    """Break the connection; what is returned reaches nobody."""
+    """Break the connection. The return value is not sent."""
     if isinstance(incoming.transport, asyncio.Transport):
         incoming.transport.abort()
     return web.Response(status=502)
@@ -287,15 +287,15 @@ def _hung_up(incoming: web.BaseRequest) -> web.Response:
 
 @asynccontextmanager
 async def fault_proxy(upstream: str, upstream_ca: Path) -> AsyncIterator[FaultProxy]:
-    """One that listens on loopback.
+    """Start a proxy on loopback.
 
     Args:
         upstream: URL of the API server.
-        upstream_ca: whom to trust there.
+        upstream_ca: CA file of the API server.
     """
     authority = trustme.CA()
-    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(HOST).configure_cert(ours)
+    server_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(HOST).configure_cert(server_tls)
     theirs = ssl.create_default_context(cafile=str(upstream_ca))
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(ssl=theirs, limit=0),
@@ -305,7 +305,7 @@ async def fault_proxy(upstream: str, upstream_ca: Path) -> AsyncIterator[FaultPr
         runner = web.ServerRunner(web.Server(proxy.handle), shutdown_timeout=0.1)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, HOST, 0, ssl_context=ours)
+            site = web.TCPSite(runner, HOST, 0, ssl_context=server_tls)
             await site.start()
             proxy.port = runner.addresses[0][1]
             yield proxy

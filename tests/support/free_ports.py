@@ -18,31 +18,33 @@ from pathlib import Path
 from typing import TextIO
 
 BLOCK = 8
-"""The number of ports in one claim."""
+"""Number of ports in a claim."""
 
 _FIRST, _END = 20_000, 32_000
 
 
 class NoFreePortsError(RuntimeError):
-    """Every block is claimed, or has a port that something else listens on."""
+    """Every block is claimed, or another process listens on one of its ports."""
 
 
 @dataclass(frozen=True)
 class PortClaim:
-    """BLOCK neighbouring TCP ports on 127.0.0.1, ours until `release`."""
+    """A claim of BLOCK consecutive TCP ports on 127.0.0.1. It is valid until `release`."""
 
     ports: tuple[int, ...]
     _lock: TextIO
 
     def release(self) -> None:
-        """Gives the ports back; a second call does nothing."""
+        """Release the ports. A second call does nothing."""
         self._lock.close()
 
 
 def claim_ports() -> PortClaim:
-    """Claims a block of ports that nothing listens on.
+    """Claim a block of ports on which nothing listens.
 
-    Raises: NoFreePortsError; OSError if the folder of the lock files cannot be written.
+    Raises:
+        NoFreePortsError: there is no free block.
+        OSError: the folder of the lock files is not writable.
     """
     folder = Path(tempfile.gettempdir(), f"spotalis-ports-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
@@ -61,7 +63,7 @@ def claim_ports() -> PortClaim:
 
 
 def _first_ports() -> Iterator[int]:
-    """The first port of every block, from one that depends on the process, all round."""
+    """Yield the first port of every block, beginning at one that depends on the process ID."""
     blocks = (_END - _FIRST) // BLOCK
     for step in range(blocks):
         yield _FIRST + (os.getpid() * 7 + step) % blocks * BLOCK
@@ -69,7 +71,7 @@ def _first_ports() -> Iterator[int]:
 
 def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: old ones rest
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do (TIME_WAIT)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

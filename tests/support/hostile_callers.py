@@ -1,7 +1,7 @@
-"""A hundred hostile callers of one webhook, as a process of their own: ``-m ... PORT CROWD``.
+"""A hundred hostile callers of one webhook: ``python -m tests.support.hostile_callers PORT CROWD``.
 
-Each kind of caller does one thing that the server's limits are there for, over and over, until the
-process is ended. A process of their own, so that what they cost is not counted for anybody else.
+Each kind of caller repeats one attack against a limit of the server until the process is ended. The
+callers run in a process of their own, so that their memory and CPU are not measured.
 """
 
 from __future__ import annotations
@@ -22,34 +22,36 @@ REVIEW = (
     b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a",'
     b'"resource":{"version":"v1","resource":"pods"},"operation":"CREATE","namespace":"shop",'
     b'"object":{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet",'
-    b'"name":"nobody","uid":"nobody","controller":true}]},"spec":{%s}}}}'
+    b'"name":"missing","uid":"missing","controller":true}]},"spec":{%s}}}}'
 )
-"""Of a pod whose owner nobody knows: looking for it takes time, and the review stays in memory."""
+"""A pod of an unknown owner: the lookup takes time, and the request stays in memory meanwhile."""
 PAUSE_SECONDS = 0.3
-"""Between two rounds of a caller: the machine is to be left to those who measure."""
+"""Pause between two attacks of a caller, so that other processes get CPU time."""
 
 Attack = Callable[[Caller], Coroutine[Any, Any, None]]
 
 
 def dense(size: int) -> bytes:
-    """A review of so many bytes with a value in each three of them: the most that decodes to."""
+    """An admission request of this size with a value in every three bytes, the largest when
+    decoded.
+    """
     room = size - len(REVIEW) - 32
     return REVIEW % (b'"tolerations":[' + b",".join([b"{}"] * (room // 3)) + b"]")
 
 
 def wide(size: int) -> bytes:
-    """The same where nothing says of what type the values are."""
+    """The same number of values in a field without a declared type."""
     room = size - len(REVIEW) - 32
     return REVIEW % (b'"affinity":{"a":[' + b",".join([b"[]"] * (room // 3)) + b"]}")
 
 
 def deep(size: int) -> bytes:
-    """Nothing but brackets that open."""
+    """Opening brackets only."""
     return REVIEW[: REVIEW.index(b"%s")] + b'"affinity":{"a":' + b"[" * size
 
 
 def sending(body: bytes) -> Attack:
-    """A whole request, over and over."""
+    """Send complete requests repeatedly."""
 
     async def attack(caller: Caller) -> None:
         while True:
@@ -70,7 +72,7 @@ async def slow_head(caller: Caller) -> None:
 
 
 def slow_body(size: int) -> Attack:
-    """All of a body but its end."""
+    """Send a body except its last byte."""
 
     async def attack(caller: Caller) -> None:
         await caller.send(HEAD + b"Content-Length: %d\r\n\r\n" % size + b"x" * (size - 1))
@@ -96,7 +98,7 @@ async def kept_alive(caller: Caller) -> None:
 
 
 async def half_open(caller: Caller) -> None:
-    """The first bytes of a ClientHello, and nothing more."""
+    """Send the first bytes of a TLS ClientHello only."""
     await caller.send(b"\x16\x03\x01\x02\x00\x01")
     await asyncio.Event().wait()
 
@@ -118,11 +120,11 @@ CROWDS: dict[str, dict[Attack, int]] = {
         half_open: 20,
     },
 }
-"""Who comes together, and how many of each: a hundred."""
+"""Kinds of callers in a crowd, and how many of each; a hundred in all."""
 
 
 async def pressing(port: int, attack: Attack) -> None:
-    """Attack, and come back whenever the connection is cut."""
+    """Attack, and reconnect whenever the server closes the connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     while True:
@@ -132,14 +134,14 @@ async def pressing(port: int, attack: Attack) -> None:
                 try:
                     await attack(caller)
                 finally:
-                    caller.writer.transport.abort()  # a polite end would wait for what is unsent
+                    caller.writer.transport.abort()  # a graceful close would wait for unsent data
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # cut off: that is what they are there for
+            pass  # the server closed the connection, as expected
         await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def come(port: int, crowd: str) -> None:
-    """All of a crowd at once, for ever."""
+    """Run all callers of a crowd forever."""
     async with asyncio.TaskGroup() as group:
         for attack, count in CROWDS[crowd].items():
             for _ in range(count):

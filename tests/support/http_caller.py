@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, driven byte by byte: for callers that behave as no library would."""
+"""One HTTP/1.1 connection that a test drives byte by byte, for clients that misbehave."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from types import TracebackType
 from typing import Any
 
 _PATIENCE_SECONDS = 60.0
-"""A server that says nothing for so long fails its test instead of hanging it."""
+"""If the server sends nothing for this long, the test fails instead of hanging."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; header names in lower case."""
+    """A response. Names of headers are in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
 
     def json(self) -> Any:
-        """The body, read as JSON."""
+        """Return the body as a JSON object."""
         return json.loads(self.body)
 
 
 class Caller:
-    """A connection to 127.0.0.1, to be used in ``async with``."""
+    """A connection to 127.0.0.1, for use in ``async with``."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
@@ -50,10 +50,10 @@ class Caller:
         try:
             await self.writer.wait_closed()
         except OSError:
-            pass  # the server was first
+            pass  # the server closed the connection first
 
     async def send(self, data: bytes) -> None:
-        """Write bytes as they are."""
+        """Send bytes unchanged."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -64,7 +64,7 @@ class Caller:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
-        """A whole request and its answer."""
+        """Send a complete request and return the response."""
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost"]
         sent = dict(headers or {})
         if body is not None:
@@ -74,9 +74,10 @@ class Caller:
         return await self.answer(without_body=method == "HEAD")
 
     async def answer(self, *, without_body: bool = False) -> Reply:
-        """The next answer.
+        """Return the next response.
 
-        Raises: asyncio.IncompleteReadError if the server closes instead.
+        Raises:
+            asyncio.IncompleteReadError: the server closed the connection.
         """
         async with asyncio.timeout(_PATIENCE_SECONDS):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -86,7 +87,7 @@ class Caller:
         return Reply(int(head[0].split()[1]), headers, body)
 
     async def closed(self) -> bool:
-        """Wait until the server ends the connection; whether nothing came before."""
+        """Wait until the server closes the connection. True if it sent nothing before."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await self.reader.read() == b""
@@ -113,6 +114,6 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Reply:
-    """One request on a connection of its own."""
+    """Send one request on a connection of its own."""
     async with Caller(port, tls) as caller:
         return await caller.ask(method, path, body, headers)

@@ -1,4 +1,4 @@
-"""A small HTTPS server on loopback that answers POSTs, in threads: what a real API server calls."""
+"""A small HTTPS server on loopback for POST requests of a real API server. Uses threads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tests.support.tls_pairs import Pair, a_pair
 
 @contextmanager
 def answering(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[tuple[str, str]]:
-    """Serve as long as the block runs; its address with a slash, and whom to trust (base64 PEM).
+    """Serve during the block. Yields the URL, which ends with a slash, and the CA (PEM in base64).
 
-    ``answer``: from path and body to status and body, in any thread.
+    ``answer`` maps path and body to status and body. It may be called in any thread.
     """
     pair = a_pair()
 
@@ -34,13 +34,13 @@ def answering(answer: Callable[[str, bytes], tuple[int, bytes]]) -> Iterator[tup
             self.wfile.write(said)
 
         def log_message(self, *_: object) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *_: object) -> None:
-            """A caller that has given up is no error here."""
+            """Ignore clients that closed the connection."""
 
     server = Server(("127.0.0.1", 0), Handler)
     server.socket = _context(pair).wrap_socket(

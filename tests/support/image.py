@@ -1,4 +1,4 @@
-"""The image's recipe, read: no Docker engine need be at hand."""
+"""Read the Dockerfile of the image; needs no Docker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DOCKER = Path(__file__).parents[2] / "build" / "docker"
 
 
 def instructions(file: Path) -> list[tuple[str, str]]:
-    """Each instruction of a Dockerfile and what follows it, continued lines joined."""
+    """Instructions of a Dockerfile with their arguments; continued lines are joined."""
     text = re.sub(r"\\\n\s*", "", file.read_text())
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
@@ -19,12 +19,12 @@ DOCKERFILE = instructions(DOCKER / "Dockerfile")
 
 
 def given(word: str) -> list[str]:
-    """What follows each instruction of this name."""
+    """Return the arguments of each instruction of this name."""
     return [rest for found, rest in DOCKERFILE if found == word]
 
 
 def environment() -> dict[str, str]:
-    """The variables that a process of the image begins with, beside those of its base."""
+    """Return the environment variables that the image sets, without those of its base image."""
     stages = [number for number, (word, _) in enumerate(DOCKERFILE) if word == "FROM"]
     final = [rest for word, rest in DOCKERFILE[stages[-1] :] if word == "ENV"]
     pairs = (pair.partition("=") for rest in final for pair in rest.split())

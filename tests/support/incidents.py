@@ -1,6 +1,6 @@
-"""What others do to a cluster while a scenario runs: providers, autoscalers, drains, owners.
+"""Changes that providers, autoscalers, drains and owners make to a cluster during a scenario.
 
-Everything goes through the API server, so it is the same on both beds.
+All of them use the API server, so that they work on both test beds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ READY_NEVER: Mapping[str, str] = {
     "testbed.spotalis.io/health": "never-ready",
     "embedded.spotalis.io/ready": "never",
 }
-"""Annotations of a pod that runs and never becomes Ready, for kwok and for the embedded kubelet."""
+"""Annotations of a pod that never becomes Ready, for kwok and for the embedded kubelet."""
 
 KARPENTER = {"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}
 REBALANCE = {
@@ -39,7 +39,7 @@ _RESOURCES = {"Deployment": DEPLOYMENTS, "StatefulSet": STATEFULSETS}
 
 
 async def warn(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> None:
-    """A provider announces that it takes a node, by a taint (``key``) or a condition (``type``)."""
+    """Announce that a node is reclaimed, by a taint (``key``) or a condition (``type``)."""
     if "key" in notice:
         await _change_node(cluster, node, "", "taints", "key", [notice])
     else:
@@ -47,7 +47,7 @@ async def warn(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> No
 
 
 async def withdraw(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> None:
-    """The announcement is taken back."""
+    """Withdraw an interruption notice."""
     if "key" in notice:
         await _change_node(cluster, node, "", "taints", "key", [], without=notice["key"])
     else:
@@ -56,19 +56,19 @@ async def withdraw(cluster: TestCluster, node: str, notice: Mapping[str, str]) -
 
 
 async def end_provisioning(cluster: TestCluster) -> None:
-    """No node says any more that Karpenter adds nodes for pods that wait."""
+    """Remove the label by which nodes show that Karpenter provisions nodes for pending pods."""
     for node in await cluster.node_types():
         body = {"metadata": {"labels": {"karpenter.sh/nodepool": None}}}
         await _merge(cluster, f"/api/v1/nodes/{node}", body)
 
 
 async def label(cluster: TestCluster, node: str, labels: Mapping[str, str | None]) -> None:
-    """Somebody labels a node (None removes)."""
+    """Set labels of a node. None removes a label."""
     await _merge(cluster, f"/api/v1/nodes/{node}", {"metadata": {"labels": dict(labels)}})
 
 
 async def cordon(cluster: TestCluster, *nodes: str, cordoned: bool = True) -> None:
-    """Nothing more is scheduled there (or is again)."""
+    """Cordon nodes, or uncordon them."""
     for node in nodes:
         body = {"spec": {"unschedulable": True if cordoned else None}}
         await _merge(cluster, f"/api/v1/nodes/{node}", body)
@@ -84,7 +84,7 @@ async def _change_node(
     *,
     without: str = "",
 ) -> None:
-    """Replace entries of a list of a node by their name, whoever else writes it meanwhile."""
+    """Replace entries of a list in a node, by name. Retries on conflicts."""
     section = "status" if subresource else "spec"
     path = f"/api/v1/nodes/{node}"
     while True:
@@ -104,7 +104,7 @@ async def _change_node(
 
 
 async def change(cluster: TestCluster, kind: str, name: str, spec: Mapping[str, Any]) -> None:
-    """The owner changes ``spec`` of a workload (a merge patch)."""
+    """Change ``spec`` of a workload with a merge patch."""
     await _merge(cluster, _RESOURCES[kind].path(cluster.namespace, name), {"spec": spec})
 
 
@@ -115,7 +115,7 @@ async def roll_out(
     image: str,
     annotations: Mapping[str, str | None] | None = None,
 ) -> None:
-    """The owner sets a new image, and annotations on the pods of it (None removes)."""
+    """Set a new image, and annotations of the pod template. None removes an annotation."""
     container = {
         "name": "main",
         "image": image,
@@ -128,19 +128,19 @@ async def roll_out(
 
 
 async def scale_as_an_autoscaler(cluster: TestCluster, kind: str, name: str, replicas: int) -> None:
-    """Through the scale subresource, as the HorizontalPodAutoscaler's controller does."""
+    """Scale by the scale subresource, as the controller of the HorizontalPodAutoscaler does."""
     path = _RESOURCES[kind].path(cluster.namespace, name) + "/scale"
     while True:
         scale = json.loads((await cluster.api.raw("GET", path)).body)
         scale["spec"]["replicas"] = replicas
         answer = await cluster.api.raw("PUT", path, scale)
-        if answer.status != 409:  # whoever wrote it meanwhile: an autoscaler tries again too
+        if answer.status != 409:  # an autoscaler retries on conflicts, too
             break
     assert answer.status == 200, answer.body
 
 
 async def evict(cluster: TestCluster, pod: Pod) -> int:
-    """Evict a pod as a drain does; the HTTP status (429: a PodDisruptionBudget forbids it)."""
+    """Evict a pod as a drain does. Return the HTTP status: 429 if a budget blocks it."""
     body = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
@@ -153,7 +153,7 @@ async def evict(cluster: TestCluster, pod: Pod) -> int:
 
 @asynccontextmanager
 async def injecting(cluster: TestCluster, name: str, answer: Answer) -> AsyncIterator[None]:
-    """Somebody registers a webhook of their own for new pods; heeded when the block begins."""
+    """Register another mutating webhook for pods during the block. Waits until it is called."""
     asked = 0
 
     def counted(review: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -210,7 +210,7 @@ async def injecting(cluster: TestCluster, name: str, answer: Answer) -> AsyncIte
 async def annotate_pod(
     cluster: TestCluster, pod: Pod, annotations: Mapping[str, str | None]
 ) -> None:
-    """Somebody annotates a living pod."""
+    """Set annotations of a running pod. None removes an annotation."""
     path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
     await _merge(cluster, path, {"metadata": {"annotations": dict(annotations)}})
 
@@ -218,7 +218,7 @@ async def annotate_pod(
 async def rolled_out(
     cluster: TestCluster, kind: str, name: str, *, within: float = 2 * PATIENCE_SECONDS
 ) -> None:
-    """Wait until a rollout is over by the word of the workload's status (kubectl's rule)."""
+    """Wait until the workload's status reports a complete rollout, by the rule of kubectl."""
 
     async def done() -> bool:
         seen = await cluster.get_object(kind, name)
@@ -232,12 +232,12 @@ async def rolled_out(
 
 
 async def events(cluster: TestCluster, name: str) -> list[str]:
-    """Reasons of the Events that Spotalis wrote about a workload, in no order."""
+    """Return the reasons of the events that Spotalis wrote about a workload, in any order."""
     return [str(event["reason"]) for event in await _events(cluster, name)]
 
 
 async def notes(cluster: TestCluster, name: str, reason: str) -> list[str]:
-    """What those of one reason say."""
+    """Return the notes of the events of one reason."""
     return [
         str(event["note"]) for event in await _events(cluster, name) if event["reason"] == reason
     ]
@@ -258,7 +258,7 @@ async def _events(cluster: TestCluster, name: str) -> list[dict[str, Any]]:
 async def told(
     cluster: TestCluster, name: str, reason: str, *, within: float = PATIENCE_SECONDS
 ) -> None:
-    """Wait until Spotalis has said something about a workload."""
+    """Wait until Spotalis has written an event with this reason about a workload."""
 
     async def said() -> bool:
         return reason in await events(cluster, name)

@@ -1,4 +1,4 @@
-"""Random that show what a test wants."""
+"""A random number generator with fixed results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 
 
 class LoadedRandom:
-    """Shows its faces in turn, over and over."""
+    """Returns its values in turn, repeatedly."""
 
     def __init__(self, *faces: float) -> None:
         self._faces = itertools.cycle(faces or (0.5,))

@@ -1,4 +1,4 @@
-"""The operator as a process of its own, against an embedded cluster served on loopback."""
+"""The operator in its own process, with an embedded cluster served on loopback."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ HOST = "127.0.0.1"
 _PATIENCE_SECONDS = 240.0
 _QUICK = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.02), stop=timedelta(seconds=0.02)))
 CHEAP = {"pool": "cheap"}
-"""The label of a node that no built-in group knows."""
+"""A node label that no built-in group of labels contains."""
 
 
 class Operator:
-    """One running process, and its cluster."""
+    """A running operator process and its cluster."""
 
     def __init__(
         self,
@@ -49,14 +49,14 @@ class Operator:
         self.cluster = cluster
         self.process = process
         self.ports = ports
-        """Webhook, metrics and health; those that the file names, whatever is stronger."""
+        """Ports of webhook, metrics and health that the settings file names."""
         self._log = log
         self._session = session
         self.memory: dict[str, Any] = {}
-        """For looks that take more than one."""
+        """One HTTP session for all requests."""
 
     async def get(self, port: int, path: str, host: str = HOST) -> str | None:
-        """The body of an answer, whatever its status; None without one."""
+        """Return the body of a response with any status; "" if there is none."""
         try:
             async with self._session.get(f"http://{host}:{port}{path}") as answer:
                 return await answer.text()
@@ -64,26 +64,26 @@ class Operator:
             return None
 
     async def health(self, path: str) -> dict[str, Any]:
-        """What /healthz or /readyz says; nothing while nobody answers."""
+        """Return the response of /healthz or /readyz; "" if the process does not answer."""
         text = await self.get(self.ports[2], path)
         document: dict[str, Any] = json.loads(text) if text else {}
         return document
 
     async def metrics(self) -> list[tuple[str, dict[str, str], float]]:
-        """All samples: name, labels, value."""
+        """Return all samples: name, labels, value."""
         text = await self.get(self.ports[1], "/metrics")
         families = families_of_text(text or "")
         return [(s.name, dict(s.labels), s.value) for f in families for s in f.samples]
 
     async def reason(self, workload: str) -> str | None:
-        """The status word of a workload; None before its first turn."""
+        """Return the reason in the workload's status metric; None before its first reconcile."""
         for name, labels, value in await self.metrics():
             if name == "spotalis_workload_status" and labels["workload"] == workload and value:
                 return labels["reason"]
         return None
 
     async def replicas(self, workload: str, state: str) -> dict[str, int]:
-        """Replicas of a workload in a state, by class, without zeros."""
+        """Return the replicas of a workload in a state, by capacity type, without zeros."""
         return {
             labels["capacity_type"]: int(value)
             for name, labels, value in await self.metrics()
@@ -93,23 +93,23 @@ class Operator:
         }
 
     def asked(self, verb: str, plural: str) -> list[AuditEntry]:
-        """What the operator has asked of the API server."""
+        """Return the operator's requests to the API server."""
         entries = self.cluster.audit.find(user=ADMIN, verb=verb)
         return [entry for entry in entries if entry.plural == plural]
 
     def evicted(self, workload: str) -> int:
-        """Evictions of a workload's pods."""
+        """Return the evictions of a workload's pods."""
         pods = self.cluster.evictions(ADMIN)
         return sum(name.startswith(f"{workload}-") for _, name in pods)
 
     async def deploy(
         self, namespace: str, name: str, replicas: int, policy: Policy, cpu: str
     ) -> None:
-        """Create a Deployment whose pods ask for so many CPUs each."""
+        """Create a Deployment whose pods request this CPU each."""
         await _deploy(self.cluster, namespace, name, replicas, policy, cpu=cpu)
 
     async def budget(self, namespace: str, name: str, min_available: int) -> None:
-        """Create a PodDisruptionBudget over a workload."""
+        """Create a PodDisruptionBudget for a workload."""
         body = {
             "metadata": {"name": name, "namespace": namespace},
             "spec": {
@@ -120,14 +120,14 @@ class Operator:
         await self.cluster.api.create("poddisruptionbudgets", body)
 
     async def wish(self, namespace: str, name: str, key: str, value: str) -> None:
-        """Set one of our annotations of a Deployment."""
+        """Set a Spotalis annotation of a Deployment."""
         body = {"metadata": {"annotations": {f"spotalis.io/{key}": value}}}
         await self.cluster.api.patch(
             "deployments", namespace, name, body, patch_type="application/merge-patch+json"
         )
 
     def unschedulable(self, workload: str) -> int:
-        """How many of a workload's pods no node has room for."""
+        """Return the number of a workload's pods that are unschedulable."""
         return sum(
             condition.get("reason") == "Unschedulable"
             for pod in self.cluster.store.list("pods")
@@ -136,27 +136,27 @@ class Operator:
         )
 
     def conditions(self, namespace: str, name: str) -> set[str]:
-        """The types of a Deployment's conditions."""
+        """Return the types of a Deployment's conditions."""
         status = self.cluster.api.get("deployments", namespace, name).get("status", {})
         return {condition["type"] for condition in status.get("conditions") or ()}
 
     def lease(self) -> dict[str, Any]:
-        """The spec of the first Lease there is; empty without one."""
+        """Return the spec of the first Lease; {} if there is none."""
         leases = self.cluster.store.list("leases")
         return dict(leases[0]["spec"]) if leases else {}
 
     def log_text(self) -> str:
-        """Everything logged so far."""
+        """Return the log so far."""
         return self._log.read_text()
 
     def log_lines(self) -> Iterator[dict[str, Any]]:
-        """The log, where it is JSON."""
+        """Return the log entries that are JSON."""
         for line in self.log_text().splitlines():
             if line.startswith("{") and line.endswith("}"):
                 yield json.loads(line)
 
     async def certificate(self) -> bytes:
-        """What the webhook shows, as DER; empty while nobody listens."""
+        """Return the certificate of the webhook, DER; b"" if it does not listen."""
         try:
             _, writer = await asyncio.open_connection(HOST, self.ports[0], ssl=_trusting())
         except OSError:
@@ -167,7 +167,7 @@ class Operator:
         return der or b""
 
     async def status_of_nonsense(self, shown_pem: bytes = b"") -> int | None:
-        """What the webhook answers to a body that is no review; None if it does not at all."""
+        """Send a body that is not an AdmissionReview to the webhook. None without a response."""
         context = _trusting()
         if shown_pem:
             context.load_cert_chain(_file(self._log.parent, shown_pem))
@@ -179,7 +179,7 @@ class Operator:
             return None
 
     async def review(self, workload: str) -> list[dict[str, Any]]:
-        """The patch for one more pod of a Deployment, by a dry run; empty while nobody answers."""
+        """Return the patch for one more pod, by a dry run; [] without a response."""
         made_by = next(
             one["metadata"]
             for one in self.cluster.store.list("replicasets")
@@ -208,12 +208,12 @@ class Operator:
         return patch
 
     async def take_lease_away(self) -> None:
-        """Delete the Lease with its namespace, so that it cannot be written again."""
+        """Delete the Lease and its namespace, so that it cannot be recreated."""
         lease = self.cluster.store.list("leases")[0]["metadata"]
         await self.cluster.api.delete("namespaces", "", lease["namespace"])
 
     def hang_up(self) -> None:
-        """SIGHUP."""
+        """Send SIGHUP."""
         self.process.send_signal(signal.SIGHUP)
 
 
@@ -234,17 +234,16 @@ async def operator(
     variables: Mapping[str, str] | None = None,
     webhook_ca: bytes | None = None,
 ) -> AsyncIterator[Operator]:
-    """A cluster of its own, and a process against it, started; it may not be ready yet.
+    """Start a cluster and an operator process, which may not be ready yet.
 
     Args:
         folder: for the settings file, a kubeconfig and the log.
-        ports: webhook, metrics and health, for looking; ``config`` says what the file says.
+        ports: webhook, metrics and health ports that the test reads.
         config: the settings file.
-        flags: of the process.
-        variables: of the process, besides none of ``SPOTALIS_...``.
-        webhook_ca: whom to trust when calling the process's webhook, in PEM. Without it nobody
-            calls, and pods neither begin nor end once the stage is set, so that what was evicted
-            stays a move in flight.
+        flags: command line flags of the process.
+        variables: environment variables of the process; it gets no other ``SPOTALIS_...``.
+        webhook_ca: CA of the process's webhook, PEM. Without it the webhook is not called, and no
+            pod starts or ends after the setup, so that an evicted pod stays a move in flight.
     """
     folder.mkdir(parents=True)  # noqa: ASYNC240  # nothing else runs yet
     caller = HttpsWebhookCaller()
@@ -275,13 +274,13 @@ async def operator(
             if process.returncode is None:
                 process.kill()
             await process.wait()
-            await asyncio.sleep(0.05)  # the ends of its connections are on the way
+            await asyncio.sleep(0.05)  # its connections are still closing
             await served.stop()
             await caller.close()
 
 
 async def _register(cluster: EmbeddedCluster, url: str, ca: bytes | None) -> None:
-    """Two webhook configurations; one that is called has a bundle, the others want one."""
+    """Create two webhook configurations; the one that is called has a CA bundle."""
     for name in ("spotalis", "other"):
         body = webhook_configuration(name=name, client_config={"url": url}, excluded=[])
         if ca is not None and name == "spotalis":
@@ -294,9 +293,9 @@ async def _register(cluster: EmbeddedCluster, url: str, ca: bytes | None) -> Non
 
 
 async def _set_stage(cluster: EmbeddedCluster) -> None:
-    """Two workloads of 4 that run on on-demand and want half on spot, and two more.
+    """Create two Deployments of 4 on on-demand nodes that want half on spot, and two more.
 
-    ``plain`` has no policy; ``odd`` runs on nodes of no known class.
+    ``plain`` has no policy; ``odd`` runs on nodes of unknown capacity type.
     """
     namespaces = {"shop": {"team": "a"}, "data": {"team": "b"}, "spotalis-system": {}, "ops": {}}
     for name, labels in namespaces.items():
@@ -345,7 +344,7 @@ async def _deploy(
 
 
 def _all_ready(cluster: EmbeddedCluster, count: int) -> bool:
-    """As the Deployments say, so that the operator sees no rollout."""
+    """Set the status that matches the Deployments, so that the operator sees no rollout."""
     statuses = [one.get("status", {}) for one in cluster.store.list("deployments")]
     return sum(int(status.get("availableReplicas", 0)) for status in statuses) == count
 

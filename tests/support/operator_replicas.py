@@ -1,4 +1,4 @@
-"""Several replicas of the operator beside each other, in a scenario's words."""
+"""Several instances of the operator that run at the same time."""
 
 from __future__ import annotations
 
@@ -16,63 +16,63 @@ from spotalis.model.objects import Lease
 HOME = "spotalis-system"
 LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{HOME}/leases/spotalis"
 FAILED_OPEN = "failed-open.mutation.webhook.admission.k8s.io/"
-"""Begins the audit annotation of a request that a webhook should have seen and has not."""
+"""Prefix of the audit annotation of a request that was admitted although its webhook failed."""
 
 
 @dataclass(frozen=True)
 class AcceptedEviction:
-    """An eviction that the API server has accepted."""
+    """An eviction that the API server accepted."""
 
     received: datetime
     answered: datetime
     identity: str
-    """Of the instance that asked."""
+    """Identity of the instance that sent the eviction."""
 
 
 class OperatorInstance(ABC):
-    """One of them."""
+    """One running instance of the operator."""
 
     identity: str
 
     @abstractmethod
     async def terminate(self) -> None:
-        """SIGTERM; returns once it has ended in order."""
+        """Stop gracefully, as on SIGTERM. Returns when the instance has ended."""
 
     @abstractmethod
     async def kill(self) -> None:
-        """End it as a crash would, in mid-breath."""
+        """Stop at once, as in a crash."""
 
 
 class OperatorReplicas(ABC):
-    """Replicas that the API server's reviews reach in turn."""
+    """Instances of the operator, which receive admission requests in turn."""
 
     api: Client
     instances: Sequence[OperatorInstance]
 
     @abstractmethod
     def evictions(self) -> list[AcceptedEviction]:
-        """The evictions that replicas have brought about, in the order of their answers."""
+        """Return the evictions of all instances, in the order of the responses."""
 
     @abstractmethod
     async def forward_results(self) -> Counter[str]:
-        """How reviews came to their decisions, over all living replicas."""
+        """Count how the instances reached their admission decisions (``ForwardResult``)."""
 
     @abstractmethod
     def unanswered_pods(self) -> list[str]:
-        """Pods that were created although no instance answered their review."""
+        """Return the names of pods that were created although no instance answered."""
 
     async def lease(self) -> Lease | None:
-        """The Lease as it is."""
+        """Return the Lease."""
         return await self.api.get(LEASES, HOME, "spotalis")
 
     async def delete_lease(self) -> None:
-        """As by hand."""
+        """Delete the Lease."""
         await self.api.raw("DELETE", LEASE_PATH)
 
     async def leader(
         self, *, other_than: OperatorInstance | None = None, within: float = 60.0
     ) -> OperatorInstance:
-        """Wait until a instance (another than that one) holds the Lease."""
+        """Wait until an instance (other than ``other_than``) holds the Lease."""
         by_identity = {instance.identity: instance for instance in self.instances}
         async with asyncio.timeout(within):
             while True:
@@ -83,14 +83,15 @@ class OperatorReplicas(ABC):
                 await asyncio.sleep(0.02)
 
     def standbys(self, leader: OperatorInstance) -> list[OperatorInstance]:
-        """The others."""
+        """Return the instances that do not lead."""
         return [instance for instance in self.instances if instance is not leader]
 
 
 def takeovers(moved: Sequence[AcceptedEviction]) -> list[str]:
-    """Who moved, one after the other; raises if two ever moved at the same time.
+    """Return the identities that sent evictions, one after the other.
 
-    Each change of mover must come after the last answer to the one before.
+    Raises:
+        AssertionError: an instance sent an eviction before another one had its last response.
     """
     order: list[str] = []
     answered: datetime | None = None

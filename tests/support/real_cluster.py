@@ -1,4 +1,4 @@
-"""Scenarios on the real control plane, with the operator as a process of its own."""
+"""Scenarios on the real control plane: the operator runs in its own process."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ ROOT = Path(__file__).parents[2]
 RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
 WEBHOOK = ROOT / "build" / "k8s" / "webhook.yaml"
 READY_SECONDS = 60.0
-"""For a process that needs 2 s on an idle machine."""
+"""Timeout for the start of a process, which takes 2 s on an idle machine."""
 ENDS_SECONDS = 60.0
-"""For an orderly end, which takes up to 15 s by promise."""
-NOBODY = 3
-"""Number of the port of a scenario's claim where nobody listens, unless several replicas do."""
+"""Timeout for the graceful shutdown of a process, which takes up to 15 s."""
+UNUSED_PORT = 3
+"""Index of a port on which nothing listens, unless several instances run."""
 CONTROL_PLANE_CONFIG = ControlPlaneConfig(ready_after=1.0, gone_after=1.0, rbac=RBAC)
-"""Kubelets that need 1 s to Ready and 1 s to go, as performance.md measures with."""
+"""Pods become Ready 1 s after they are bound and terminate within 1 s."""
 
 
 class RealTestCluster(TestCluster):
-    """A :class:`ControlPlane`, in a scenario's words."""
+    """A :class:`TestCluster` on a :class:`ControlPlane`."""
 
     namespace = "default"
     user = "spotalis"
@@ -64,9 +64,11 @@ class RealTestCluster(TestCluster):
 
     def __init__(self, control_plane: ControlPlane, folder: Path, ports: PortClaim) -> None:
         self.plane = control_plane
-        """The control plane itself: to be disturbed."""
+        """The control plane. Tests may stop and restart its processes."""
         self.api_server_restarts = False
-        """Said by a story that does this: a starting API server refuses until it has the roles."""
+        """Set by scenarios that restart the API server: it answers 403 until it has loaded the
+        roles.
+        """
         self._folder = folder
         self._ports = ports
         self._operators: RealOperatorReplicas | None = None
@@ -74,20 +76,20 @@ class RealTestCluster(TestCluster):
         self._webhook = 0
 
     async def open(self) -> None:
-        """Connect as an administrator."""
+        """Connect as administrator."""
         clock = SystemClock()
         access = load({}, kubeconfig=str(self.plane.kubeconfig("admin")))
         self._transport = HttpTransport(access, clock=clock)
         self.api = Client(self._transport, clock=clock, rng=random.Random(0))
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Close the connections."""
         if self._transport is not None:
             await self._transport.close()
 
     @asynccontextmanager
     async def mutating_webhook(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
-        """An HTTPS server of its own."""
+        """Serve a mutating webhook over HTTPS."""
 
         def said(path: str, body: bytes) -> tuple[int, bytes]:
             return 200, json.dumps(answer(json.loads(body))).encode()
@@ -97,13 +99,17 @@ class RealTestCluster(TestCluster):
 
     @asynccontextmanager
     async def operator(self, *flags: str) -> AsyncIterator[None]:
-        """One instance, ready and heeded by the API server when the block begins."""
+        """Run one instance during the block. The API server calls its webhook when the block
+        begins.
+        """
         async with self._running(self._ports.ports[0], [self._ports], flags):
             yield
 
     @asynccontextmanager
     async def operators(self, count: int, *flags: str) -> AsyncIterator[RealOperatorReplicas]:
-        """So many replicas behind one address, ready and heeded when the block begins."""
+        """Run several instances behind one address. The API server calls them when the block
+        begins.
+        """
         claims = [claim_ports() for _ in range(count)]
         front = self._ports.ports[3]
         try:
@@ -121,7 +127,7 @@ class RealTestCluster(TestCluster):
         self, webhook: int, claims: Sequence[PortClaim], flags: tuple[str, ...]
     ) -> AsyncIterator[RealOperatorReplicas]:
         self._webhook = webhook
-        self._register(self._ports.ports[NOBODY] if self.webhook_unreachable else webhook)
+        self._register(self._ports.ports[UNUSED_PORT] if self.webhook_unreachable else webhook)
         kubeconfig = self.plane.kubeconfig("spotalis")
         self._operators = operators = RealOperatorReplicas(self.api, self.plane, self.user)
         try:
@@ -156,7 +162,7 @@ class RealTestCluster(TestCluster):
         self.plane.apply([configuration])
 
     async def restore_webhook(self) -> None:
-        """Its address is put right."""
+        """Correct the address in the webhook configuration."""
         self.webhook_unreachable = False
         self._register(self._webhook)
         await self._until_heeded()
@@ -167,28 +173,29 @@ class RealTestCluster(TestCluster):
         await self.wait_until(lambda: self._heeded(operators), "the API server calls the webhook")
 
     async def kill_operator(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         assert self._operators is not None
         await self._operators.instances[0].kill()
-        # Its successor has to wait out the Lease; a crash is not what this figure is about.
+        # The next operator would wait until the Lease expires. Scenarios with one instance do not
+        # test that.
         await self.api.raw("DELETE", LEASE_PATH)
 
     def evictions(self) -> list[str]:
-        """From the audit log."""
+        """Read from the audit log."""
         return [e.name for e in self.plane.evictions(self.user) if e.namespace == self.namespace]
 
     def eviction_times(self) -> list[datetime]:
-        """From the audit log."""
+        """Read from the audit log."""
         events = self.plane.evictions(self.user)
         return [e.received for e in events if e.namespace == self.namespace]
 
     def count_refused_evictions(self) -> int:
-        """From the audit log."""
+        """Read from the audit log."""
         asked = self.plane.audit(user=self.user, verb="create", kind="pods/eviction")
         return sum(e.code >= 300 for e in asked if e.namespace == self.namespace)
 
     async def get_status_reason(self, name: str) -> str:
-        """From /metrics of those that run."""
+        """Read from /metrics of the running instances."""
         assert self._operators is not None
         for instance in self._operators.instances:
             for labels, value in (await instance.samples("spotalis_workload_status")).items():
@@ -198,30 +205,32 @@ class RealTestCluster(TestCluster):
         return ""
 
     def writes(self) -> list[tuple[str, str]]:
-        """From the audit log."""
+        """Read from the audit log."""
         events = self.plane.audit(user=self.user)
         reads = {"get", "list", "watch"}
         return [(e.verb, e.kind) for e in events if e.verb not in reads and e.kind != "leases"]
 
     def refused(self) -> Counter[tuple[str, str]]:
-        """What the operator has asked for and was not allowed to, from the audit log."""
+        """Count the operator's requests that were rejected with 401 or 403, from the audit log."""
         asked = self.plane.audit(user=self.user, stage=None)
         return Counter((e.verb, e.kind) for e in asked if e.code in (401, 403))
 
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
-        """Played by kwok."""
+        """Add nodes that kwok simulates."""
         return await asyncio.to_thread(self.plane.add_nodes, spot=spot, on_demand=on_demand)
 
     async def now(self) -> datetime:
-        """The machine's: all its parts run here."""
+        """Return the time of this machine."""
         return SystemClock().now()
 
     async def reclaim(self, *nodes: str) -> None:
-        """First the nodes, so that no pod is bound to one that goes next."""
+        """Delete the Node objects first, so that no pod is bound to a node that is removed next."""
         await asyncio.to_thread(self.plane.remove_nodes, *nodes)
 
     async def _heeded(self, operators: RealOperatorReplicas) -> bool:
-        """Let the API server admit a pod that will never be, until our webhook has been asked."""
+        """Create a pod by a dry run. True if one of the instances has answered an admission
+        request.
+        """
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -231,8 +240,8 @@ class RealTestCluster(TestCluster):
                     {
                         "apiVersion": "apps/v1",
                         "kind": "ReplicaSet",
-                        "name": "nobody",
-                        "uid": "nobody",
+                        "name": "missing",
+                        "uid": "missing",
                         "controller": True,
                     }
                 ],
@@ -245,7 +254,7 @@ class RealTestCluster(TestCluster):
 
 
 class RealOperatorInstance(OperatorInstance):
-    """``python -m spotalis controller`` as a process of its own."""
+    """A process that runs ``python -m spotalis controller``."""
 
     def __init__(
         self, kubeconfig: Path, ports: Sequence[int], log: Path, flags: Sequence[str]
@@ -270,11 +279,11 @@ class RealOperatorInstance(OperatorInstance):
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
+        """None while the process runs; the negative signal number if a signal ended it."""
         return self._process.poll()
 
     async def is_ready(self) -> bool:
-        """Whether /readyz says so; from then on its identity is known."""
+        """True if /readyz answers 200. Then :attr:`identity` is known."""
         code = self._process.poll()
         assert code is None, f"the operator ended with {code} (log: {self.log})"
         if not await asyncio.to_thread(_read, f"http://127.0.0.1:{self._health}/readyz"):
@@ -285,7 +294,7 @@ class RealOperatorInstance(OperatorInstance):
         return True
 
     async def samples(self, family: str) -> dict[str, float]:
-        """The counts of a metric by what stands between its braces."""
+        """Return the samples of a metric by the text of their labels."""
         text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self._metrics}/metrics")
         found = {}
         for line in text.splitlines():
@@ -297,30 +306,30 @@ class RealOperatorInstance(OperatorInstance):
         return found
 
     async def asked(self) -> bool:
-        """Whether it has answered a review."""
+        """True if the instance has answered an admission request."""
         return sum((await self.samples("spotalis_webhook_requests_total")).values()) > 0
 
     def successor(self) -> RealOperatorInstance:
-        """A new process in its place, once it has ended."""
+        """Start a process with the same arguments, after this one has ended."""
         return RealOperatorInstance(*self._started_with)
 
     async def terminate(self) -> None:
-        """SIGTERM, if it still runs."""
+        """Send SIGTERM if the process runs, and wait until it ends."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(self._process.wait, ENDS_SECONDS)
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL and wait until the process ends."""
         self._process.kill()
         await asyncio.to_thread(self._process.wait, ENDS_SECONDS)
 
     def freeze(self) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._process.send_signal(signal.SIGCONT)
 
 
@@ -334,14 +343,14 @@ class RealOperatorReplicas(OperatorReplicas):
         self.instances: list[RealOperatorInstance] = []
 
     def evictions(self) -> list[AcceptedEviction]:
-        """From the audit log; the User-Agent names the instance."""
+        """Read from the audit log. The User-Agent names the instance."""
         return [
             AcceptedEviction(e.received, e.timestamp, e.user_agent.partition("(")[2].rstrip(")"))
             for e in self.plane.evictions(self._user)
         ]
 
     async def forward_results(self) -> Counter[str]:
-        """From /metrics of those that run."""
+        """Sum the counts in /metrics of the running instances."""
         ways: Counter[str] = Counter()
         for instance in self.instances:
             for labels, count in (
@@ -351,7 +360,7 @@ class RealOperatorReplicas(OperatorReplicas):
         return ways
 
     def unanswered_pods(self) -> list[str]:
-        """From the audit log's annotations."""
+        """Read from the annotations of the audit log."""
         return [
             event.name or event.namespace
             for event in self.plane.audit(verb="create", kind="pods")
@@ -360,7 +369,7 @@ class RealOperatorReplicas(OperatorReplicas):
 
 
 def _read(url: str) -> str:
-    """The body of a 200, else nothing."""
+    """Return the body of a 200 response, else ""."""
     try:
         with urllib.request.urlopen(url, timeout=10) as response:
             return str(response.read().decode())

@@ -1,4 +1,4 @@
-"""A transport that answers request after request from a script."""
+"""A transport that answers requests from a script."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from spotalis.model.transport import Request, Response, StreamRefused
 
 Step = bytes | Exception | float | Callable[[], None]
-"""Of a stream: bytes to send, an error to raise, seconds to wait, or something to do."""
+"""A step of a stream: bytes to send, an error to raise, seconds to wait, or a function to call."""
 
 
 class Stream(list[Step]):
-    """An answer that comes step by step, and then ends."""
+    """A response that arrives step by step and then ends."""
 
 
 Answer = Response | Exception | Stream
@@ -21,7 +21,7 @@ Answer = Response | Exception | Stream
 
 @dataclass
 class ScriptedTransport:
-    """Gives its answers in order; when they are used up, every request waits for ever."""
+    """Gives its answers in order. Further requests wait forever."""
 
     answers: list[Answer]
     requests: list[Request] = field(default_factory=list)
@@ -55,7 +55,7 @@ class ScriptedTransport:
             self.closed_streams += 1
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing."""
 
     async def _next(self, request: Request) -> Answer:
         self.requests.append(request)

@@ -1,4 +1,4 @@
-"""A tiny TCP load balancer on loopback: one connection here, the next there, as kube-proxy does."""
+"""A TCP load balancer on loopback that distributes connections as kube-proxy does."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[Callable[[], None]]:
-    """Listen on ``port`` and hand connections round; a backend that refuses is passed over.
+    """Listen on ``port`` and distribute connections in turn. Skips backends that refuse.
 
-    What it yields breaks all connections that there are.
+    Yields a function that breaks all open connections.
     """
     taken = 0
     pipes: set[asyncio.Task[None]] = set()
@@ -39,7 +39,7 @@ async def spreading(port: int, backends: Sequence[int]) -> AsyncIterator[Callabl
                     ends.difference_update(both)
                 return
         except asyncio.CancelledError:
-            pass  # the end of the test
+            pass  # the test has ended
         finally:
             writer.close()
             pipes.discard(task)
@@ -64,7 +64,7 @@ _End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _both_ways(one: _End, other: _End) -> None:
-    """Copy until either side ends; then end both, as a broken connection does."""
+    """Copy until one side closes, then close both."""
     copies = [
         asyncio.create_task(_copy(one[0], other[1])),
         asyncio.create_task(_copy(other[0], one[1])),
@@ -84,4 +84,4 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     except OSError:
-        pass  # it ends all the same
+        pass  # the connection is closed anyway

@@ -1,4 +1,4 @@
-"""A TCP link on loopback that can be stopped: connections stay open, and nothing gets through."""
+"""A TCP link on loopback that can be stopped: connections stay open, but carry no data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HOST = "127.0.0.1"
 
 
 class Link:
-    """A port that leads to another one."""
+    """A port that forwards to another port."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -18,15 +18,15 @@ class Link:
         self._flowing.set()
 
     def stop(self) -> None:
-        """Keep what comes, in both directions."""
+        """Hold back data in both directions."""
         self._flowing.clear()
 
     def go_on(self) -> None:
-        """Deliver what was kept, and what comes."""
+        """Deliver the data that was held back, and all later data."""
         self._flowing.set()
 
     async def copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Until either side ends."""
+        """Copy until one side closes."""
         try:
             with suppress(OSError):
                 while data := await reader.read(64 * 1024):
@@ -39,7 +39,7 @@ class Link:
 
 @asynccontextmanager
 async def stoppable_link(target: int) -> AsyncIterator[Link]:
-    """One that leads to a port."""
+    """Start a link to a port."""
     link = Link()
     copies: set[asyncio.Task[None]] = set()
 
@@ -64,4 +64,4 @@ async def stoppable_link(target: int) -> AsyncIterator[Link]:
         for copy in list(copies):
             copy.cancel()
         await asyncio.gather(*copies, return_exceptions=True)
-        await asyncio.sleep(0.05)  # the ends of its connections are on the way
+        await asyncio.sleep(0.05)  # its connections are still closing

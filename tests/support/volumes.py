@@ -1,7 +1,7 @@
-"""Volumes in a zone, and claims bound to them as the volume binder would have bound them.
+"""Volumes in a zone, and claims that are bound to them.
 
-The binder itself is not needed, and runs on neither cluster: what the scheduler goes by is written
-down (``pv.kubernetes.io/bind-completed``, docs of the PersistentVolume controller).
+No test bed runs the volume binder. The objects carry what the scheduler reads (annotation
+``pv.kubernetes.io/bind-completed``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
 
 
 def a_volume(name: str, zone: str, *, key: str = ZONE) -> dict[str, Any]:
-    """A PersistentVolume that only nodes with this label reach; any node if ``zone`` is empty."""
+    """A PersistentVolume that can be attached to nodes with this label, or to all if ``zone`` is
+    "".
+    """
     expression = {"key": key, "operator": "In", "values": [zone]}
     required = {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}
     spec: dict[str, Any] = {
@@ -51,7 +53,7 @@ def a_claim(name: str, volume: str) -> dict[str, Any]:
 
 
 def claiming() -> dict[str, Any]:
-    """The part of a StatefulSet's spec that has each pod claim ``data-<its name>``."""
+    """The fields of a StatefulSet's spec by which each pod claims ``data-<pod name>``."""
     template = {
         "metadata": {"name": "data"},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": _SIZE}},
@@ -60,7 +62,7 @@ def claiming() -> dict[str, Any]:
 
 
 async def bound(cluster: TestCluster, zones: Mapping[str, str], *, key: str = ZONE) -> None:
-    """A volume in a zone for each of these pods to be, and the claim by which it will mount it."""
+    """Create a volume in a zone, and the claim bound to it, for each of these future pods."""
     for pod, zone in zones.items():
         volume = a_volume(f"disk-of-{pod}", zone, key=key)
         claim = a_claim(f"data-{pod}", f"disk-of-{pod}")

@@ -1,4 +1,4 @@
-"""T010: workloads are split at birth, with no eviction; what is not ours is left alone."""
+"""New workloads are split at creation without evictions; everything else is left unchanged."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_scaling_twice_within_five_seconds_keeps_the_split_without_evictio
         await cluster.scale("Deployment", "one", 10)
         await cluster.scale("Deployment", "two", 15)
         await asyncio.sleep(5)
-        await cluster.wait_for_split("two", 5, 10)  # who is not ready would be the first to go
+        await cluster.wait_for_split("two", 5, 10)  # unready pods would go first
         await cluster.scale("Deployment", "two", 8)
         await cluster.wait_for_split("one", 3, 7)
         await cluster.wait_for_split("two", 3, 5)
@@ -102,7 +102,9 @@ CONTAINERS = [{"name": "main", "image": "registry.example/main:1"}]
 
 
 async def create(cluster: TestCluster, kind: str, name: str) -> None:
-    """A Job or a DaemonSet with a pod; the embedded cluster has no controller that makes it."""
+    """Create a Job or a DaemonSet, and its pod, which no controller of the embedded cluster
+    creates.
+    """
     group = "batch" if kind == "Job" else "apps"
     labels = {"app": name}
     spec: dict[str, Any] = {"containers": CONTAINERS}
@@ -133,7 +135,7 @@ async def start(cluster: TestCluster, pod: Mapping[str, Any]) -> None:
 async def test_bare_pods_jobs_and_daemon_sets_in_an_enabled_namespace_are_left_unchanged(
     cluster: TestCluster,
 ) -> None:
-    """They run on spot, where the namespace wants none of its replicas."""
+    """The pods run on spot, although the policy of the namespace allows no replica there."""
 
     opted_in = {
         "labels": {"spotalis.io/enabled": "true"},
@@ -156,13 +158,13 @@ async def test_bare_pods_jobs_and_daemon_sets_in_an_enabled_namespace_are_left_u
         for name in names:
             await cluster.wait_for_split(name, 0, 1)
         before = {pod.uid for name in names for pod in await cluster.pods(name)}
-        # One that the namespace's wishes are for shows that the operator heeds them.
+        # A workload to which the policy applies shows that the operator has read the policy.
         await cluster.create_deployment("web", 2)
         await cluster.add_nodes(on_demand=1)
         await cluster.wait_for_split("web", 2, 0)
         await cluster.assert_unchanged("once")
         now = [pod for name in names for pod in await cluster.pods(name)]
-        assert {pod.uid for pod in now} >= before  # a DaemonSet has one more on the new node
+        assert {pod.uid for pod in now} >= before  # the DaemonSet has one more pod on the new node
         assert [key for pod in now for key in pod.labels if "spotalis" in key] == []
     assert cluster.evictions() == []
 

@@ -1,4 +1,4 @@
-"""PodDisruptionBudgets: a refusal is a wait with a reason, no loop, and nobody else's."""
+"""PodDisruptionBudgets: a blocked workload waits, reports the reason, and blocks no other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_budget_that_allows_no_disruption_blocks_only_its_workload_until
         assert len(cluster.evictions()) == 2
         assert (
             cluster.count_refused_evictions() == 0
-        )  # it looks at the budget, and asks nothing in vain
+        )  # the operator reads the budget before it sends an eviction
         assert (await incidents.events(cluster, "held")).count("MoveBlocked") == 1
         await cluster.delete_budget("held")
         await cluster.wait_for_split("held", 2, 2)
@@ -67,7 +67,8 @@ async def test_two_budgets_that_match_one_pod_block_only_its_workload_and_the_ev
         await cluster.create_deployment("free", 4, policy(0))
         await cluster.wait_for_split("held", 4, 0)
         await cluster.wait_for_split("free", 4, 0)
-        # Once its pods serve: of two budgets their changes are counted for one alone.
+        # Wait until the pods are Ready: with two budgets, changes would be counted for one of them
+        # only.
         for name in ("one", "two"):
             await cluster.create_budget(name, "held", maxUnavailable=1)
             await cluster.wait_until_budget_allows(name)
@@ -117,7 +118,7 @@ async def test_a_budget_created_during_a_rebalance_stops_it_until_the_budget_is_
         await cluster.create_budget("late", "web", minAvailable=10)
         await incidents.told(cluster, "web", "MoveBlocked")
         moved = len(cluster.evictions())
-        assert moved < 7  # 2, or as many as went while the budget came
+        assert moved < 7  # 2, or more if they were sent before the budget was created
         await cluster.wait_for_split("web", 10 - moved, moved)
         await cluster.assert_unchanged("web", seconds=12)
         assert len(cluster.evictions()) == moved

@@ -1,4 +1,4 @@
-"""Bursts over three replicas: every pod right at birth, whichever replica is asked."""
+"""Bursts of pods over three instances: every pod is placed correctly, whichever answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tests.support.real_cluster import RealTestCluster
 from tests.support.scenarios import only_embedded, only_real
 
 KEPT = ("events", "deployments/status", "secrets", "mutatingwebhookconfigurations")
-"""What the operator writes whatever happens to workloads (behaviour.md 9)."""
+"""Writes of the operator that do not depend on workloads (docs/reference/behaviour.md, "What is
+written into the cluster").
+"""
 
 
 def decided_alone(ways: Counter[str]) -> int:
@@ -23,11 +25,11 @@ def decided_alone(ways: Counter[str]) -> int:
 
 
 async def was_exact(cluster: TestCluster, operators: OperatorReplicas, pods: int) -> None:
-    """No eviction, and no write besides the pods' creation.
+    """Assert that the operator sent no eviction and no write except for the creation of pods.
 
-    Where other work on the machine keeps a leader from its processor for 0.3 s (that happens on
-    the real cluster with 2 cores), a standby decides alone, as it should; then no more pods may be
-    wrong than were decided so.
+    If other work on the machine keeps the leader from answering for 0.3 s, which happens on the
+    real test bed with 2 cores, a standby decides alone. Then at most as many pods may be misplaced
+    as were decided by standbys.
     """
     ways = await operators.forward_results()
     alone = decided_alone(ways)
@@ -127,8 +129,8 @@ async def leader_dies(
             "evictions:",
             len(cluster.evictions()),
         )
-        # Wrong at most: who was decided alone, who was not decided at all, and who was decided
-        # by the dead leader and not yet seen by those who decide alone after it.
+        # Upper bound of misplaced pods: those decided by a standby, those not decided at all, and
+        # those decided by the killed leader that the standbys had not seen.
         assert len(cluster.evictions()) <= decided_alone(ways) + len(operators.unanswered_pods())
 
 
@@ -175,7 +177,7 @@ async def test_standbys_decide_alone_and_count_it_if_the_leader_does_not_answer(
 async def test_a_burst_is_split_at_creation_although_watches_deliver(
     cluster: TestCluster, kinds: tuple[str, ...]
 ) -> None:
-    """Watches race: what is admitted must count before its ReplicaSet has been seen."""
+    """An admitted pod must count before the watch delivers its ReplicaSet."""
 
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operators(1) as operators:
@@ -191,7 +193,7 @@ async def test_a_burst_is_split_at_creation_although_watches_deliver(
 async def test_pods_whose_owner_cannot_be_found_are_admitted_unchanged_in_time(
     cluster: TestCluster,
 ) -> None:
-    """The API server, which waits 2 s, is told so; what it counts as failed is another matter."""
+    """The operator answers within the 2 s that the API server waits."""
 
     assert isinstance(cluster, EmbeddedTestCluster)
     await cluster.add_nodes(spot=4, on_demand=4)
@@ -230,6 +232,6 @@ async def test_a_burst_during_which_the_api_server_stops_is_exact_or_repaired(
         await cluster.assert_unchanged("web")
         unanswered = len(operators.unanswered_pods())
         print("unanswered:", unanswered, "evictions:", len(cluster.evictions()))
-        # Wrong at most: the pods whose review the operator could not answer, having lost its
-        # view, or that were reserved for and never created.
+        # Upper bound of misplaced pods: those whose admission request was not answered while the
+        # operator had no cache, and those that were admitted and never created.
         assert len(cluster.evictions()) <= 10 + unanswered

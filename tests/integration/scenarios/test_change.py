@@ -1,4 +1,4 @@
-"""T012, T012b: changing the share, and adopting what runs already, with the fewest moves."""
+"""A changed policy, and workloads that run before they are enabled, take the fewest moves."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ ADOPTED = {"enabled": "true", "spot-percentage": "70", "min-on-demand": "2"}
 
 
 def owners_part(document: dict[str, Any]) -> dict[str, Any]:
-    """What must not change: what an owner wrote, and the revision of the template."""
+    """Return what Spotalis must not change: the spec, the owner's annotations and the revision."""
     status = document["status"]
     return {
-        "annotations": document["metadata"]["annotations"],  # a Deployment's revision among them
+        "annotations": document["metadata"]["annotations"],  # includes the revision of a Deployment
         "spec": document["spec"],
         "revision": status.get("updateRevision"),
     }

@@ -1,4 +1,4 @@
-"""The condition ``spotalis.io/Balanced``: on transitions, and gone with the opt-in."""
+"""The condition ``spotalis.io/Balanced`` of Deployments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def condition(cluster: TestCluster, name: str = "web") -> dict[str, Any] |
 
 
 def written(cluster: TestCluster, times: int) -> bool:
-    """So often; where pods are slow to come, what has lasted 10 s is written as well."""
+    """Expected transitions. If pods start slowly, a state that lasts 10 s is written, too."""
     more = 0 if isinstance(cluster, EmbeddedTestCluster) else 2
     return times <= cluster.writes().count(CONDITION_WRITE) <= times + more
 
@@ -49,7 +49,7 @@ async def test_the_condition_follows_a_deployment_until_it_is_disabled(
         await cluster.annotate("Deployment", "web", {"spot-percentage": "30"})
         await cluster.wait_for_split("web", 7, 3)
         await says(cluster, "True", "Balanced")
-        # There and back, whatever happened between the moves.
+        # One transition and back, whatever happened between the moves.
         assert written(cluster, 3)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "3O"})
         await says(cluster, "Unknown", "InvalidPolicy")
@@ -62,7 +62,7 @@ async def test_the_condition_follows_a_deployment_until_it_is_disabled(
             return await condition(cluster) is None
 
         await cluster.wait_until(gone, "the condition is gone")
-        # Deployment's own conditions are as they were.
+        # The other conditions of the Deployment are unchanged.
         status = (await cluster.get_object("Deployment", "web"))["status"]
         assert {c["type"] for c in status["conditions"]} == {"Available", "Progressing"}
 

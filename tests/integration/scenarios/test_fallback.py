@@ -1,4 +1,4 @@
-"""T011b: spot is short, spot comes back; nobody waits twice, and nothing goes round in circles."""
+"""Spot shortage and return: replicas fall back to on-demand, probe spot, and return to spot."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def cordon(cluster: TestCluster, node: str, cordoned: bool) -> None:
 
 @asynccontextmanager
 async def a_provisioner(cluster: TestCluster) -> AsyncIterator[None]:
-    """Adds one spot node as soon as a pod waits for one, as Karpenter does."""
+    """Add a spot node as soon as a pod is pending, as Karpenter does."""
 
     async def provide() -> None:
         while not await waiting(cluster):
@@ -96,16 +96,16 @@ async def test_replicas_fall_back_when_spot_is_lost_and_return_with_the_fewest_e
         await cluster.wait_for_split("web", 3, 7)
         async with cluster.track_minimum_ready("web", NodeType.ON_DEMAND) as fewest:
             await spot_ends(cluster)
-            await fallen_back(cluster, 7)  # at once one of them goes to find out, and waits
+            await fallen_back(cluster, 7)  # then one of them probes spot, and is pending
             await count_waiting(cluster, 1)
             await cluster.wait_until(all_serve_but_one, "9 serve")
             await cluster.add_nodes(spot=2)
             async with cluster.track_minimum_ready("web") as serving:
                 await cluster.wait_for_split("web", 3, 7)
-        assert fewest() == 3  # never at the floor, let alone below
-        assert 6 <= serving() < 10  # back at the pace of max-moves-in-flight
+        assert fewest() == 3  # never down to the floor of 2
+        assert 6 <= serving() < 10  # they return at the pace of max-moves-in-flight
         await cluster.assert_unchanged("web")
-        # 7 start on on-demand, 7 come back: nobody has waited twice.
+        # 7 replicas fall back and 7 return: no replica waited twice.
         assert len(cluster.evictions()) == 14
 
 
@@ -123,7 +123,8 @@ async def test_while_spot_is_exhausted_new_replicas_start_on_on_demand_immediate
             return (await cluster.split("web"))[0] >= 15
 
         await cluster.wait_until(all_but_the_probe_serve, "15 serve")
-        # 7 have waited; then the probe has gone, and perhaps come back. None of the new ones.
+        # 7 replicas fall back. Then the probe starts, and perhaps returns. New replicas do not
+        # wait.
         assert len(cluster.evictions()) in (8, 9)
         if isinstance(cluster, EmbeddedTestCluster):
             assert len(await waiting(cluster)) == 1
@@ -154,11 +155,11 @@ async def test_each_failed_probe_takes_one_replica_and_the_interval_grows(
         await cluster.wait_for_split("web", 10, 0)
         await asyncio.sleep(30)
         counts = [len(cluster.evictions()) - 7]
-        for _ in range(12):  # an hour, look by look
+        for _ in range(12):  # one hour
             await asyncio.sleep(300)
             counts.append(len(cluster.evictions()) - 7)
             assert (await cluster.split("web"))[0] >= 9
-        # At once, after 5, 10, 20 and (not yet over) 40 minutes: two evictions each.
+        # Probes after 0, 5, 10, 20 and 40 minutes (not completed): two evictions each.
         assert counts == [2, 4, 4, 6, 6, 6, 6, 8, 8, 8, 8, 8, 8]
 
 

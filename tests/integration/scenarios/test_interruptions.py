@@ -1,4 +1,4 @@
-"""T011 and storms: providers take nodes, with a notice and without."""
+"""Interruptions: providers reclaim nodes, with and without notice. Storms of lost nodes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EARLY = "--interruption-evict-early"
 
 
 async def crowd(cluster: TestCluster, name: str) -> Counter[str]:
-    """Pods of a workload by node."""
+    """Count the pods of a workload by node."""
     return Counter(pod.node for pod in await cluster.pods(name))
 
 
@@ -43,7 +43,7 @@ async def test_the_pods_of_a_reclaimed_spot_node_return_to_spot(
 
         await incidents.warn(cluster, taken, KARPENTER)
         await incidents.told(cluster, "web", "SpotReclaimed")  # before it is gone
-        for pod in doomed[:2]:  # as far as the provider's drain gets in its two minutes
+        for pod in doomed[:2]:  # the provider's drain evicts what it can in two minutes
 
             async def gone(pod: object = pod) -> bool:
                 return await incidents.evict(cluster, pod) in (201, 404)  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ async def test_the_pods_of_a_reclaimed_spot_node_return_to_spot(
 async def test_pods_on_a_terminating_node_hold_no_slot_so_that_a_policy_change_needs_no_eviction(
     cluster: TestCluster, notice: Mapping[str, str]
 ) -> None:
-    """Both on-demand pods of the node that goes are replaced on spot, as the new share wants."""
+    """Both on-demand pods of the terminating node are replaced on spot, as the new policy asks."""
 
     first, _ = await cluster.add_nodes(on_demand=2)
     async with cluster.operator():
@@ -104,12 +104,12 @@ async def test_pods_of_a_deleted_node_hold_no_slot_until_they_are_collected(
 
 
 def test_pods_of_a_deleted_node_hold_no_slot_on_the_embedded_cluster() -> None:
-    """With the collector's patience of a real cluster, which the embedded one has not by itself."""
+    """With the delay of pod garbage collection in a real cluster."""
     timing = Timing(pod_gc_quarantine=timedelta(seconds=40))
     run_scenario(a_node_goes_and_its_pods_stay_for_a_while, timing=timing)
 
 
-@only_embedded  # a quarter of an hour
+@only_embedded  # 15 minutes
 async def test_an_interruption_notice_expires_after_15_minutes(
     cluster: TestCluster,
 ) -> None:
@@ -136,7 +136,7 @@ async def test_a_node_with_an_interruption_notice_receives_no_pods_whatever_they
     (only,) = await cluster.add_nodes(spot=1)
     await incidents.end_provisioning(cluster)
     async with cluster.operator():
-        # Never, so that nobody is sent to find out.
+        # With "never", no replica probes spot.
         await cluster.create_deployment("web", 4, policy(0, spot_fallback="never"))
         await incidents.change(cluster, "Deployment", "web", {"template": {"spec": TOLERATES_ALL}})
         await incidents.rolled_out(cluster, "Deployment", "web")
@@ -219,7 +219,7 @@ async def test_a_storm_ends_after_its_cooldown_and_waiting_moves_start(
     assert first - last >= calm
 
 
-@only_embedded  # ten minutes and more
+@only_embedded  # over 10 minutes
 async def test_a_storm_ends_10_minutes_after_the_last_lost_node_and_is_reported_once(
     cluster: TestCluster,
 ) -> None:
@@ -235,7 +235,7 @@ async def test_a_storm_ends_10_minutes_after_the_last_lost_node_and_is_reported_
         await incidents.told(cluster, "web", "SpotStorm")
         assert cluster.scraped().storm_active
         await cluster.assert_unchanged("web", seconds=8 * MINUTE)
-        await cluster.reclaim(spot[3])  # one more, alone: it begins anew
+        await cluster.reclaim(spot[3])  # one more lost node: the cooldown starts again
         await cluster.assert_unchanged("web", seconds=10 * MINUTE - 5)
         assert cluster.evictions() == []
         await cluster.wait_for_split("web", 2, 2, within=30)
@@ -309,7 +309,7 @@ async def test_an_early_eviction_ignores_the_window_and_respects_a_pause(
     assert cluster.evictions()[0].startswith("web-")
 
 
-@only_embedded  # the watch of pods is made to fall silent
+@only_embedded  # silences the watch of pods
 async def test_an_early_eviction_is_sent_once_even_before_a_watch_shows_it(
     cluster: TestCluster,
 ) -> None:
@@ -322,7 +322,7 @@ async def test_an_early_eviction_is_sent_once_even_before_a_watch_shows_it(
         pods.silence()
         await incidents.warn(cluster, taken, KARPENTER)
         await asyncio.sleep(0.3)
-        await incidents.cordon(cluster, taken)  # the node changes: everybody is looked at again
+        await incidents.cordon(cluster, taken)  # a change of the node
         await asyncio.sleep(1)
         assert len(cluster.evictions()) == 1
         pods.cut()

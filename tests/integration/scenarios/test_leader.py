@@ -1,4 +1,4 @@
-"""T014: several replicas, one of them moves pods; however it goes, another takes over."""
+"""Leadership: of several instances one moves pods, and another takes over when it ends."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.support.scenarios import on_both_beds, only_real
 CLEAN = timedelta(seconds=3)
 CRASH = timedelta(seconds=18)
 LEASE = timedelta(seconds=15)
-"""Has to run out after a crash, however fast the machine is."""
+"""Has to expire after a crash, on every machine."""
 PODS = 60
-"""Enough moves, two at a time, that one is always due."""
+"""Enough pods that a move is always due, two at a time."""
 
 
 async def under_way(cluster: TestCluster) -> None:
-    """A rebalance that goes on for a while: a pod's worth of evictions every second or so."""
+    """Start a rebalance that takes a while: about one eviction per second."""
     await cluster.add_nodes(spot=3, on_demand=3)
     await cluster.create_deployment("web", PODS, policy(0, max_moves_in_flight="2"))
     await cluster.wait_for_split("web", PODS, 0, within=240)
@@ -36,7 +36,7 @@ async def under_way(cluster: TestCluster) -> None:
 
 
 def at_most(cluster: TestCluster, promised: timedelta) -> timedelta:
-    """What is promised; on a cluster whose machine is shared, with slack for all but the Lease."""
+    """Return the promised duration, with slack for slow machines, except for the Lease."""
     waits = LEASE if promised > LEASE else timedelta()
     return waits + (promised - waits) * cluster.slack
 
@@ -49,7 +49,7 @@ async def evictions_by(
     least: int,
     within: float = 120,
 ) -> AcceptedEviction:
-    """Wait for so many; the first of them."""
+    """Wait until an instance has sent at least ``least`` evictions. Return the first."""
 
     async def so() -> bool:
         return sum(one.identity == instance.identity for one in operators.evictions()) >= least
@@ -65,10 +65,10 @@ async def finished(
     order: list[OperatorInstance],
     orphans: int = 0,
 ) -> None:
-    """The rebalance ends as if one leader had done it all, and never two at a time.
+    """Wait for the end of the rebalance. There was one leader at a time, and no extra eviction.
 
-    ``orphans``: reviews that a killed process may have had in hand. The API server lets such a pod
-    through as it is, and one eviction puts it right.
+    ``orphans``: maximum number of admission requests that a killed process did not answer. Such a
+    pod is admitted unchanged, and one eviction corrects it.
     """
     await cluster.wait_for_split("web", 0, PODS, within=480)
     lost = len(operators.unanswered_pods())
@@ -78,7 +78,7 @@ async def finished(
 
 
 async def webhook_answers(cluster: TestCluster, times: int) -> None:
-    """New pods of another workload are placed while there is no leader, or none that answers."""
+    """Pods of new workloads are placed while there is no leader."""
     for number in range(times):
         name = f"new-{number}"
         await cluster.create_deployment(name, 2, policy(50))
@@ -118,7 +118,7 @@ async def test_a_terminated_leader_hands_over_within_3_seconds(
 
 @on_both_beds
 async def test_a_killed_leader_is_replaced_within_18_seconds(cluster: TestCluster) -> None:
-    # Two moves at once and two workloads that begin, at the moment of the kill.
+    # Two moves at once, and two new workloads, at the time of the kill.
     await handed_over(cluster, lambda leader: leader.kill(), CRASH, orphans=4)
 
 
@@ -145,7 +145,7 @@ async def test_the_leader_recreates_a_deleted_lease_and_no_other_instance_moves_
 async def test_a_leader_frozen_for_20_seconds_resumes_as_a_standby(
     cluster: TestCluster,
 ) -> None:
-    """Only processes can be frozen; what a thawed elector thinks is a unit test."""
+    """Only a process can be frozen. A unit test covers the elector after the freeze."""
 
     async with cluster.operators(2) as operators:
         leader = await operators.leader()

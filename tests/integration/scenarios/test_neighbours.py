@@ -1,4 +1,4 @@
-"""Beside others: owners' pins, spreads, other webhooks, drains, deschedulers, autoscalers."""
+"""Other software in the cluster: pins, spreads, webhooks, drains, deschedulers, autoscalers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ AFFINITY = {
 
 
 def template(name: str, replicas: int, **spec: Any) -> dict[str, Any]:
-    """A workload's spec whose pods have these fields as well."""
+    """Return the spec of a workload whose pods have these additional fields."""
     container = {
         "name": "main",
         "image": "registry.example/main:1",
@@ -124,7 +124,7 @@ async def test_spread_and_anti_affinity_do_not_prevent_split_and_moves(
 async def test_replicas_do_not_move_to_nodes_that_their_anti_affinity_excludes(
     cluster: TestCluster,
 ) -> None:
-    """Two spot nodes hold one each: of three that should go there only two can."""
+    """Of two spot nodes each holds one replica: of three replicas that should move only two can."""
 
     await cluster.add_nodes(spot=2, on_demand=4)
     await incidents.end_provisioning(cluster)
@@ -148,7 +148,7 @@ async def test_replicas_do_not_move_to_nodes_that_their_anti_affinity_excludes(
 async def test_evictions_by_a_descheduler_keep_the_split_and_cause_no_further_eviction(
     cluster: TestCluster, kind: str
 ) -> None:
-    """The updater of a VerticalPodAutoscaler does the same: every pod once, one at a time."""
+    """The updater of a VerticalPodAutoscaler does the same: it evicts every pod, one at a time."""
 
     await cluster.add_nodes(spot=3, on_demand=3)
     async with cluster.operator():
@@ -217,7 +217,7 @@ async def test_a_pod_annotated_against_disruption_is_not_moved(
         guarded = (await cluster.pods("web"))[:3]
         for pod in guarded:
             await incidents.annotate_pod(cluster, pod, {key: value})
-        await asyncio.sleep(2)  # for the operator to hear of it, which nothing shows
+        await asyncio.sleep(2)  # time for the operator to receive the change
         await cluster.annotate("Deployment", "web", TO_50)
         await cluster.wait_for_split("web", 3, 1)
         await cluster.assert_unchanged("web")
@@ -229,7 +229,7 @@ async def test_a_pod_annotated_against_disruption_is_not_moved(
 
 
 def patched(review: Mapping[str, Any], patch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The answer of a webhook that changes the pod so, or not at all."""
+    """The answer of a webhook with this JSON patch, or without one."""
     response = {"uid": review["request"]["uid"], "allowed": True}
     if patch:
         response["patchType"] = "JSONPatch"
@@ -238,7 +238,7 @@ def patched(review: Mapping[str, Any], patch: Sequence[Mapping[str, Any]]) -> di
 
 
 def mesh(review: Mapping[str, Any]) -> dict[str, Any]:
-    """A mesh's injector: one more container, once."""
+    """The injector of a service mesh: adds one container, once."""
     pod = review["request"]["object"]
     if any(one["name"] == "proxy" for one in pod["spec"]["containers"]):
         return patched(review, [])
@@ -247,7 +247,7 @@ def mesh(review: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recommendation(review: Mapping[str, Any]) -> dict[str, Any]:
-    """A VerticalPodAutoscaler's admission: the requests that it recommends."""
+    """The webhook of a VerticalPodAutoscaler: sets the recommended requests."""
     path = "/spec/containers/0/resources/requests"
     return patched(
         review, [{"op": "replace", "path": path, "value": {"cpu": "10", "memory": "1Gi"}}]
@@ -276,7 +276,7 @@ async def test_with_a_sidecar_injector_every_pod_is_placed_once(
 
 
 async def update(cluster: TestCluster, name: str) -> None:
-    """The updater of a VerticalPodAutoscaler: evicts who has other requests, as budgets let it."""
+    """The updater of a VerticalPodAutoscaler: evicts pods with other requests, as budgets allow."""
 
     async def all_have_them() -> bool:
         old = [pod for pod in await cluster.pods(name) if pod.shape.cpu_millis != 10_000]
@@ -291,7 +291,7 @@ async def update(cluster: TestCluster, name: str) -> None:
 async def test_with_a_vertical_pod_autoscaler_the_split_is_exact_and_capacity_counts_real_requests(
     cluster: TestCluster,
 ) -> None:
-    """The template asks for 100m, the pods get 10 cores: a node of 32 holds three of them."""
+    """The template requests 100m, the pods get 10 cores: a node with 32 holds three of them."""
 
     await cluster.add_nodes(spot=2, on_demand=4)
     await incidents.end_provisioning(cluster)
@@ -308,8 +308,8 @@ async def test_with_a_vertical_pod_autoscaler_the_split_is_exact_and_capacity_co
             assert {pod.shape.cpu_millis for pod in pods} == {10_000}
             assert len({pod.slot for pod in pods} - {None}) == 8
             ours = len(cluster.evictions())
-            # Whom the updater evicts need not be moved; but where the machine is slow, the
-            # review of each new pod may come long before the end of the one it replaces.
+            # Pods that the updater evicts need not be moved. On a slow machine, however, a new pod
+            # may be admitted long before the pod that it replaces has ended.
             assert ours <= (2 if isinstance(cluster, EmbeddedTestCluster) else 2 + 8)
             await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})
             await incidents.told(cluster, "web", "SpotCapacityMissing")

@@ -1,4 +1,4 @@
-"""T012c, T015: what an owner takes back, mistypes or pauses; namespaces that come and go."""
+"""Policies that owners change, mistype or pause; namespaces that are enabled and disabled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.scenarios import on_both_beds
 
 
 def ours(pod: Pod) -> list[str]:
-    """The labels that Spotalis put on a pod."""
+    """Return the labels that Spotalis put on a pod."""
     return [key for key in pod.labels if key.startswith("spotalis.io/")]
 
 
@@ -83,7 +83,7 @@ async def test_an_invalid_annotation_stops_moves_until_it_is_corrected(
         await cluster.assert_unchanged("web")
         said = await incidents.events(cluster, "web")
         assert said.count("InvalidSplitPolicy") == 1
-        assert len(cluster.evictions()) == 2  # of the good one
+        assert len(cluster.evictions()) == 2  # of the valid one
 
         mended: dict[str, str | None] = dict.fromkeys(values)
         await cluster.annotate("Deployment", "web", {**mended, "spot-percentage": "0"})
@@ -232,7 +232,7 @@ SELECTOR = (
 async def test_a_namespace_outside_the_selector_is_ignored_until_its_labels_match(
     cluster: TestCluster,
 ) -> None:
-    resyncs = 12.0  # two of them, of the shortest there may be
+    resyncs = 12.0  # two of the shortest intervals
     path = "/api/v1/namespaces/default"
 
     async def label(**labels: str | None) -> None:
@@ -251,7 +251,7 @@ async def test_a_namespace_outside_the_selector_is_ignored_until_its_labels_matc
         relabelled = await cluster.now()
         await label(team="a")
         await cluster.wait_for_split("web", 2, 2)
-        if isinstance(cluster, EmbeddedTestCluster):  # where nothing else takes time
+        if isinstance(cluster, EmbeddedTestCluster):  # no other delays on the embedded cluster
             assert cluster.eviction_times()[0] - relabelled < timedelta(seconds=1)
         assert len(cluster.evictions()) == 2
         await label(team="b", frozen="yes")

@@ -1,4 +1,4 @@
-"""Read-only: whatever the other scenarios do to a cluster, it is told and never changed."""
+"""Read-only: the operator reports what it would do in all other scenarios, and changes nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ALLOWED = {
     ("patch", "mutatingwebhookconfigurations"),
     ("update", "secrets"),
 }
-"""The writes of behaviour.md 7 besides the Lease's."""
+"""All writes of docs/reference/behaviour.md, "What is written into the cluster", but the Lease."""
 PATIENCE = {"spot-fallback": "4s", "max-moves-in-flight": "4"}
 
 
 async def set_up(cluster: TestCluster) -> list[str]:
-    """By an operator that may write: replicas with slots and pins; the spot nodes' names."""
+    """Set up workloads with an operator that may write. Returns the names of the spot nodes."""
     spot = await cluster.add_nodes(spot=6)
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
@@ -33,7 +33,7 @@ async def set_up(cluster: TestCluster) -> list[str]:
         for name in ("changed", "scaled", "held", "rolled", "off", "broken", "paused", "closed"):
             await cluster.wait_for_split(name, 2, 2)
         await cluster.wait_for_split("db", 2, 2)
-        # Away from the split in both directions, with nobody to mend it.
+        # Away from the split in both directions, without a running operator.
         for name, percent in (("changed", "0"), ("held", "100"), ("closed", "100")):
             await cluster.annotate("Deployment", name, {"paused-until": "forever"})
             await cluster.annotate("Deployment", name, {"spot-percentage": percent})
@@ -42,29 +42,31 @@ async def set_up(cluster: TestCluster) -> list[str]:
 
 
 async def everything_happens(cluster: TestCluster, spot: list[str]) -> None:
-    """One thing after the other of those that the rows of scenarios are about."""
-    for name in ("changed", "held", "closed"):  # T012: to move at once
+    """Do what the other scenarios do, one after the other."""
+    for name in ("changed", "held", "closed"):  # a policy change: moves are due
         await cluster.annotate("Deployment", name, {"paused-until": None})
     await cluster.annotate("StatefulSet", "db", {"spot-percentage": "0"})
-    await cluster.create_deployment("born", 10, policy(70, 1))  # T010, bursts
+    await cluster.create_deployment("born", 10, policy(70, 1))  # new workloads
     await cluster.create_stateful_set("adopted", 3)
-    await cluster.create_budget("held", "held", minAvailable=4)  # PDB
+    await cluster.create_budget("held", "held", minAvailable=4)  # a budget
     never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
-    await cluster.annotate("Deployment", "closed", never)  # windows
-    await cluster.annotate("Deployment", "off", {"enabled": None, "spot-percentage": "0"})  # T012c
+    await cluster.annotate("Deployment", "closed", never)  # a window
+    await cluster.annotate(
+        "Deployment", "off", {"enabled": None, "spot-percentage": "0"}
+    )  # an invalid policy
     await cluster.annotate("Deployment", "broken", {"spot-percentage": "7O", "min-ondemand": "1"})
     wishes = {"paused-until": "forever", "spot-percentage": "0"}
     await cluster.annotate("Deployment", "paused", wishes)
     await cluster.annotate("StatefulSet", "adopted", {"enabled": "true", "spot-percentage": "100"})
-    await cluster.scale("Deployment", "scaled", 7)  # T013, and back
+    await cluster.scale("Deployment", "scaled", 7)  # a scale-up and a scale-down
     await incidents.scale_as_an_autoscaler(cluster, "Deployment", "scaled", 2)
     await incidents.roll_out(
         cluster, "Deployment", "rolled", "registry.example/main:2", READY_NEVER
     )
-    await incidents.warn(cluster, spot[0], KARPENTER)  # T011, and a storm
+    await incidents.warn(cluster, spot[0], KARPENTER)  # an interruption, and a storm
     await incidents.warn(cluster, spot[1], AKS_PREEMPT)
-    await cluster.reclaim(*spot[1:])  # T011b: those with a pin to spot wait in vain
-    labels = {"spotalis.io/enabled": "true", "team": "a"}  # T015
+    await cluster.reclaim(*spot[1:])  # a spot shortage: pods that are pinned to spot stay pending
+    labels = {"spotalis.io/enabled": "true", "team": "a"}  # a namespace
     answer = await cluster.api.raw(
         "PATCH",
         f"/api/v1/namespaces/{cluster.namespace}",
@@ -91,9 +93,9 @@ async def test_a_read_only_operator_writes_only_events_and_its_certificate(
         assert {(pod.rule, pod.slot) for pod in await cluster.pods("born")} == {("", None)}
         await incidents.told(cluster, "broken", "InvalidSplitPolicy")
         await cluster.wait_for_status("held", "ReadOnly")
-        await leader.terminate()  # T014
+        await leader.terminate()  # a change of leader
         await operators.leader(other_than=leader)
-        # Longer than fallbacks' patience, on the embedded cluster than any rest and resync.
+        # Longer than spot-fallback, and on the embedded cluster longer than any interval.
         await asyncio.sleep(900 if isinstance(cluster, EmbeddedTestCluster) else 10)
     assert cluster.evictions() == []
     assert set(cluster.writes()[earlier:]) <= ALLOWED, cluster.writes()[earlier:]
@@ -105,7 +107,7 @@ async def test_a_read_only_operator_reports_what_it_would_move(cluster: TestClus
     await cluster.add_nodes(spot=2, on_demand=2)
     await cluster.create_deployment("web", 4, policy(50))
     async with cluster.operator("--read-only"):
-        await cluster.wait_for_split("web", 2, 2)  # the scheduler's own spread
+        await cluster.wait_for_split("web", 2, 2)  # the scheduler spreads the pods evenly
         await cluster.wait_for_status("web", "Balanced")
         await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
         await cluster.wait_for_status("web", "ReadOnly")

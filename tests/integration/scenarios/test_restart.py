@@ -1,4 +1,4 @@
-"""Restart: a crash in the middle of a rebalance changes neither its end nor its cost."""
+"""A crash during a rebalance changes neither its result nor its number of evictions."""
 
 from __future__ import annotations
 

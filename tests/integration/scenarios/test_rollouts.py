@@ -1,4 +1,4 @@
-"""T013b: rollouts of every shape. No move during one, exact afterwards, never stuck."""
+"""Rollouts of every kind: no moves meanwhile, an exact split afterwards, and never stuck."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOT_ANY_MORE = dict.fromkeys(READY_NEVER)
 
 
 def rolling(surge: int | str, unavailable: int | str) -> dict[str, Any]:
-    """A Deployment's strategy."""
+    """The strategy of a Deployment."""
     values = {"maxSurge": surge, "maxUnavailable": unavailable}
     return {"strategy": {"type": "RollingUpdate", "rollingUpdate": values}}
 
@@ -31,7 +31,7 @@ SHAPES = [
 
 
 async def births(cluster: TestCluster, name: str, reference: set[str]) -> int:
-    """How many of the pods are not among these."""
+    """Return the number of pods that are not in ``old``."""
     return len({pod.uid for pod in await cluster.pods(name)} - reference)
 
 
@@ -58,7 +58,7 @@ async def test_a_completed_rollout_is_split_exactly_without_evictions(
 async def test_a_rollout_during_a_rebalance_completes_it_without_further_evictions(
     cluster: TestCluster,
 ) -> None:
-    """The rollout's own new pods are placed right: nothing is left to move."""
+    """The pods of the rollout are placed correctly, so that no move is left."""
 
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
@@ -104,7 +104,7 @@ async def test_a_rollout_that_is_not_ready_stops_moves_until_it_is_rolled_back(
         )
         await cluster.wait_for_split("web", 7, 3)
         await cluster.assert_unchanged("web")
-    # 8 old ones are left, 3 + 5 by their slots; the 2 that come back are on-demand.
+    # 8 old pods are left, 3 + 5 by their slots; the 2 that return are on-demand.
     assert len(cluster.evictions()) == 2
 
 
@@ -182,7 +182,7 @@ async def test_a_stateful_set_is_split_exactly_by_moves_after_a_rollout(
         await cluster.annotate("StatefulSet", "db", {"spot-percentage": "20"})
         await cluster.wait_for_split("db", 4, 1)
     first = spec.get("ordinals", {}).get("start", 0)
-    # At 60 % the slots 1, 3 and 4 are spot; at 20 % only 4.
+    # At 60% the slots 1, 3 and 4 are spot; at 20% only 4.
     assert cluster.evictions() == [f"db-{first + 3}", f"db-{first + 1}"]
 
 
@@ -234,7 +234,8 @@ async def test_a_stuck_rollout_of_an_ordered_set_is_left_to_its_owner(
         await incidents.roll_out(
             cluster, "StatefulSet", "db", "registry.example/main:1", NOT_ANY_MORE
         )
-        # Kubernetes itself leaves the broken pod (kubernetes/kubernetes#67250): its owner acts.
+        # Kubernetes does not replace the broken pod (kubernetes/kubernetes#67250): the owner has
+        # to.
         (broken,) = [pod for pod in await cluster.pods("db") if not pod.ready]
         assert await incidents.evict(cluster, broken) == 201
         await cluster.wait_for_split("db", 4, 0)

@@ -1,4 +1,4 @@
-"""T013: scaling by any amount keeps the split with no eviction."""
+"""Scaling by any amount keeps the split without evictions."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ async def test_writes_to_the_scale_subresource_cause_no_eviction(
 async def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_causes_no_eviction(
     cluster: TestCluster,
 ) -> None:
-    """Without metrics its controller still keeps the replicas within its bounds."""
+    """Without metrics the controller still keeps the replicas between minimum and maximum."""
 
     await cluster.add_nodes(spot=3, on_demand=3)
     path = f"/apis/autoscaling/v2/namespaces/{cluster.namespace}/horizontalpodautoscalers"
@@ -106,7 +106,7 @@ async def test_a_horizontal_pod_autoscaler_from_6_to_2_to_12_causes_no_eviction(
 async def test_pods_created_while_the_webhook_is_unreachable_are_moved_later(
     cluster: TestCluster,
 ) -> None:
-    """All 6 new pods land on spot: 3 of them are one too many, and no more are moved."""
+    """All 6 new pods run on spot. That is 3 too many, and 3 are moved."""
 
     await cluster.add_nodes(spot=3)
     on_demand = await cluster.add_nodes(on_demand=3)
@@ -129,7 +129,7 @@ async def test_pods_created_while_the_webhook_is_unreachable_are_moved_later(
 async def test_scaling_down_one_by_one_keeps_the_split_without_evictions(
     cluster: TestCluster,
 ) -> None:
-    """Which pod goes is the ReplicaSet controller's choice; deletion costs tell it which."""
+    """The ReplicaSet controller chooses the pods to delete by their deletion costs."""
 
     await cluster.add_nodes(spot=3, on_demand=3)
     async with cluster.operator():

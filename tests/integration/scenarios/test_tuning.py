@@ -1,8 +1,8 @@
-"""T016: a process with another setting behaves differently, on a real API server as well.
+"""Settings that decide how workloads are treated, with a real API server as well.
 
-Every setting there is: tests/integration/test_every_setting.py, processes against the embedded API
-server. Here are those that decide how workloads are treated; a namespace's are in test_policies.py,
-those of storms and notices in test_interruptions.py, ``pdbOverride`` in test_budgets.py.
+tests/integration/test_every_setting.py covers all settings on the embedded API server. Settings of
+a namespace are in test_policies.py, those of storms and interruptions in test_interruptions.py,
+``pdbOverride`` in test_budgets.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ async def runs_on_on_demand(cluster: TestCluster, *names: str) -> None:
 
 
 async def one_move_at_a_time(cluster: TestCluster) -> None:
-    """Two workloads that may have one replica each in flight share the cluster's one."""
+    """Each of two workloads may have one replica in flight, but the whole cluster only one."""
     async with cluster.operator("--max-moves-in-flight=1"):
         await runs_on_on_demand(cluster, "one", "two")
         async with (
@@ -40,7 +40,7 @@ async def one_move_at_a_time(cluster: TestCluster) -> None:
             await cluster.wait_for_split("two", 2, 2)
         assert (one(), two()) == (3, 3)
     gaps = [after - before for before, after in itertools.pairwise(cluster.eviction_times())]
-    # The next goes when the last one's replacement serves, for which a pod needs a second.
+    # A move starts when the replacement of the last one is Ready, which takes a pod a second.
     assert len(gaps) == 3
     assert min(gaps) >= timedelta(seconds=1)
 
@@ -75,7 +75,7 @@ async def several_moves_at_once(cluster: TestCluster) -> None:
         async with cluster.track_minimum_ready("fast") as fewest:
             await cluster.annotate("Deployment", "fast", {"spot-percentage": "100"})
             await cluster.wait_for_split("fast", 0, 4)
-        assert fewest() <= 2  # at most one at a time would leave 3
+        assert fewest() <= 2  # one at a time would leave 3
         assert ("patch", "deployments/status") not in cluster.writes()[before:]
 
 

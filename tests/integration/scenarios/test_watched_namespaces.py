@@ -1,7 +1,7 @@
-"""`watchNamespaces`: an operator that reads some namespaces alone.
+"""`watchNamespaces`: an operator that reads only some namespaces.
 
-On the embedded cluster, since it is a setting; what a real API server refuses, and that nothing is
-asked that it would, is in tests/delivery/test_install.py.
+tests/delivery/test_install.py shows on a real API server that such an operator sends no request
+that its permissions forbid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOME = "/api/v1/namespaces/spotalis-system/configmaps"
 
 
 async def _watching_default_alone(cluster: TestCluster) -> EmbeddedTestCluster:
-    """A namespace ``data`` is there too, and one that is watched is not (yet)."""
+    """There is a namespace ``data``; a watched namespace does not exist yet."""
     assert isinstance(cluster, EmbeddedTestCluster)
     cluster.settings["namespaces"] = NamespaceFilter(watched=frozenset({"default", "to-come"}))
     answer = await cluster.api.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "data"}})
@@ -79,7 +79,7 @@ async def test_one_replica_probes_spot_if_only_empty_spot_nodes_are_visible(
             return bool(cluster.evictions())
 
         await cluster.wait_until(moves, "a replica is evicted")
-        await asyncio.sleep(0.5)  # less than a replacement takes to serve
+        await asyncio.sleep(0.5)  # less than a replacement takes to become Ready
         assert len(cluster.evictions()) == 1
         await cluster.wait_for_split("web", 0, 6)
         assert len(cluster.evictions()) == 6

@@ -1,4 +1,4 @@
-"""The webhook is away: pods come as they are, that is said, and it is put right afterwards."""
+"""The webhook is unreachable: pods are created unchanged, then reported and moved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
 REST = 5 * 60.0
-"""Of a workload whose replacement came without a review (behaviour.md 4)."""
+"""The reason of a workload with a replacement that the webhook did not see."""
 
 
 @pytest.mark.check
@@ -18,7 +18,7 @@ REST = 5 * 60.0
 async def test_a_pod_created_without_the_webhook_costs_one_eviction_and_health_reports_the_webhook(
     cluster: TestCluster,
 ) -> None:
-    """The process runs; only the API server does not reach it."""
+    """The process runs, but the API server cannot reach its webhook."""
 
     await cluster.add_nodes(spot=3)
     cluster.webhook_unreachable = True
@@ -27,7 +27,7 @@ async def test_a_pod_created_without_the_webhook_costs_one_eviction_and_health_r
         await cluster.wait_for_split("web", 0, 4)
         await cluster.wait_for_status("web", "Balanced")
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
-        # 2 are to go to on-demand; the first one's replacement lands on spot again.
+        # 2 replicas should move to on-demand; the replacement of the first lands on spot again.
         await cluster.wait_for_status("web", "WebhookNeverCalled")
         await incidents.told(cluster, "web", "AdmissionBypassed")
         await cluster.wait_for_split("web", 0, 4)
@@ -37,7 +37,7 @@ async def test_a_pod_created_without_the_webhook_costs_one_eviction_and_health_r
         await cluster.add_nodes(on_demand=3)
         await cluster.restore_webhook()
         await cluster.scale("Deployment", "web", 6)
-        await cluster.wait_for_split("web", 2, 4)  # the new ones are right at once
+        await cluster.wait_for_split("web", 2, 4)  # new pods are placed correctly
         assert len(cluster.evictions()) == 1
         if isinstance(cluster, EmbeddedTestCluster):  # minutes
             await cluster.wait_for_split("web", 3, 3, within=REST + 60)
@@ -49,7 +49,7 @@ async def test_a_pod_created_without_the_webhook_costs_one_eviction_and_health_r
 async def test_a_pod_created_while_the_webhook_is_unreachable_costs_one_eviction(
     cluster: TestCluster,
 ) -> None:
-    """20 at 50 %, and the scheduler puts them all on spot: 10 are to go, unready as they are."""
+    """20 replicas at 50%, all on spot: 10 should move, although they are not Ready."""
 
     await cluster.add_nodes(spot=3)
     cluster.webhook_unreachable = True

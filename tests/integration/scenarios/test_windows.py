@@ -1,4 +1,4 @@
-"""Windows: moves happen only inside, also where the clocks change (virtual time)."""
+"""Disruption windows: replicas move only inside a window, also when clocks change."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ MIDNIGHT = berlin("59 23 * * *", "2m")
 OVER_A_CHANGE = [
     pytest.param(
         "2026-03-28T22:30",
-        # 02:30 does not exist on the 29th: 03:00, which is 01:00 UTC, stands in for it.
+        # 02:30 does not exist on the 29th: the window opens at 03:00, which is 01:00 UTC.
         [("2026-03-29T01:00", "2026-03-29T01:02"), ("2026-03-30T00:30", "2026-03-30T00:32")],
         [("2026-03-28T22:59", "2026-03-28T23:01"), ("2026-03-29T21:59", "2026-03-29T22:01")],
         id="in spring",
     ),
     pytest.param(
         "2026-10-24T21:30",
-        # 02:30 comes twice on the 25th, at 00:30 and 01:30 UTC: only the first counts.
+        # 02:30 exists twice on the 25th, at 00:30 and 01:30 UTC: only the first counts.
         [("2026-10-25T00:30", "2026-10-25T00:32"), ("2026-10-26T01:30", "2026-10-26T01:32")],
         [("2026-10-24T21:59", "2026-10-24T22:01"), ("2026-10-25T22:59", "2026-10-25T23:01")],
         id="in autumn",
@@ -53,7 +53,7 @@ OVER_A_CHANGE = [
 def test_all_moves_stay_inside_the_window_when_clocks_change(
     epoch: str, night: list[tuple[str, str]], midnight: list[tuple[str, str]]
 ) -> None:
-    """Embedded alone: a day and more. Slow pods make the rebalance last beyond one window."""
+    """Takes a day. Pods start slowly, so that a rebalance takes longer than one window."""
 
     async def scenario(cluster: TestCluster) -> None:
         assert isinstance(cluster, EmbeddedTestCluster)
@@ -76,11 +76,11 @@ def test_all_moves_stay_inside_the_window_when_clocks_change(
                 if entry.subresource == "eviction" and entry.name.startswith(f"{name}-")
             ]
             inside = [[at for at in moved if utc(start) <= at < utc(end)] for start, end in spans]
-            # One after the other, 21 s each: 6 in the first 2 minutes, the last a day later.
+            # One after the other, 21 s each: 6 in the first 2 minutes, the last one a day later.
             assert [len(here) for here in inside] == [6, 1]
             assert len(moved) == 7
             for here, (start, _) in zip(inside, spans, strict=True):
-                # It does not wait for the resync: the first goes as soon as the window opens.
+                # The first move does not wait for the resync: it starts when the window opens.
                 assert here[0] - utc(start) < timedelta(seconds=1)
 
     run_scenario(scenario, epoch=utc(epoch))
@@ -91,7 +91,7 @@ def test_all_moves_stay_inside_the_window_when_clocks_change(
 async def test_a_workload_moves_only_inside_its_window(
     cluster: TestCluster,
 ) -> None:
-    """One window that never comes round while we look, one longer than its period."""
+    """One window never opens during the test, the other is longer than its period."""
 
     await cluster.add_nodes(spot=3, on_demand=3)
     never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
@@ -112,7 +112,7 @@ async def test_a_workload_moves_only_inside_its_window(
 
 
 def next_minute(now: datetime, *, least: float) -> datetime:
-    """The first full minute that is at least so many seconds away."""
+    """Return the first full minute that is at least ``least`` seconds away."""
     return (now + timedelta(seconds=least + MINUTE)).replace(second=0, microsecond=0)
 
 

@@ -1,4 +1,4 @@
-"""StatefulSets whose volumes are in a zone: no pod is sent where its volume cannot follow."""
+"""StatefulSets with zonal volumes: a pod moves only where its volume can be attached."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOST = "kubernetes.io/hostname"
 async def add_nodes(
     cluster: TestCluster, zone: str, *, spot: int = 0, on_demand: int = 0
 ) -> list[str]:
-    """Nodes of a zone, none of a node pool."""
+    """Add nodes in a zone that belong to no node pool."""
     names = await cluster.add_nodes(spot=spot, on_demand=on_demand)
     for name in names:
         await incidents.label(cluster, name, {ZONE: zone})
@@ -51,7 +51,7 @@ async def test_only_pods_whose_volumes_can_be_attached_are_moved(cluster: TestCl
         await cluster.create_stateful_set("db", 6, wishes, spec=claiming())
         await cluster.wait_for_split("db", 6, 0)
         before = await uids(cluster)
-        # The slots of spot are 1, 3 and 5: two of them cannot, and two others go for them.
+        # The spot slots are 1, 3 and 5: two of these pods cannot move, and two others move instead.
         await cluster.annotate("StatefulSet", "db", {"spot-percentage": "50"})
         await cluster.wait_for_split("db", 3, 3)
         assert sorted(cluster.evictions()) == ["db-0", "db-2", "db-3"]
@@ -89,7 +89,7 @@ async def test_a_pod_that_waits_for_spot_stays_if_no_on_demand_node_reaches_its_
 
         await cluster.wait_until(db_3_serves_again, "db-3 starts on on-demand")
         stuck = await uids(cluster)
-        await asyncio.sleep(15)  # more than twice as long as it waits for spot
+        await asyncio.sleep(15)  # more than twice spot-fallback
         assert "db-1" not in cluster.evictions()
         assert (await uids(cluster))["db-1"] == stuck["db-1"]
         await add_nodes(cluster, "b", on_demand=1)
@@ -102,7 +102,7 @@ async def test_a_pod_that_waits_for_spot_stays_if_no_on_demand_node_reaches_its_
         assert cluster.evictions().count("db-1") == 1
 
 
-@only_embedded  # what counts as evidence, case by case; that the scheduler heeds volumes is above
+@only_embedded
 @pytest.mark.parametrize(
     ("pools", "key", "goes"),
     [
@@ -129,7 +129,7 @@ async def test_a_node_pool_counts_as_capacity_only_if_its_nodes_reach_the_volume
     assert cluster.evictions() == ["db-0"] * goes
 
 
-@only_embedded  # the real one writes no log of reads
+@only_embedded  # the audit log of the real control plane contains no reads
 async def test_volumes_are_read_once_and_only_for_pods_that_may_move(cluster: TestCluster) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
     await add_nodes(cluster, "a", spot=2, on_demand=2)
@@ -151,7 +151,7 @@ async def test_volumes_are_read_once_and_only_for_pods_that_may_move(cluster: Te
         await cluster.annotate("StatefulSet", "db", {"spot-percentage": "50"})
         await cluster.wait_for_split("db", 3, 1)
         await asyncio.sleep(3600)
-        # All four were in question; then three for an hour, and nothing new to learn.
+        # All four pods could move; then three for an hour, without new reads.
         assert sorted(asked()) == sorted(
             name for n in range(4) for name in (f"data-db-{n}", f"disk-of-db-{n}")
         )
@@ -177,7 +177,7 @@ async def test_capacity_that_an_open_move_will_use_is_not_counted_for_another_mo
     assert len(cluster.evictions()) == 1
 
 
-@only_embedded  # a matter of seconds
+@only_embedded  # needs exact times
 async def test_capacity_in_another_zone_does_not_make_a_replica_wait_for_spot_again(
     cluster: TestCluster,
 ) -> None:

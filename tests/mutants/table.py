@@ -370,7 +370,7 @@ MUTANTS = (
         "the Lease is released while still leading",
         "controller/leadership.py",
         'self._step_down("shutting down")',
-        'logger.info("shutting down")',
+        'log.info("shutting down")',
         "tests/unit/controller/test_release.py",
     ),
 )

@@ -133,7 +133,7 @@ class Oracle:
         workload = name.split("-")[0]
         view = operator.cluster
         key = WorkloadKey(self._specs[workload].kind, NAMESPACE, workload)
-        configuration = view.configuration(key)
+        configuration = view.find_configuration(key)
         invalid = configuration is None or configuration.problems
         if not view.synced or not operator.elector.leads or invalid:
             self.record_violation(f"S7: {process} evicts {name} while it must not")

@@ -24,8 +24,8 @@ class StatusReporter:
 
     async def report(self, result: ReconcileResult) -> timedelta | None:
         """Report a result; return when the workload must be reconciled again for its condition."""
-        workload = self._cluster.workload(result.key)
-        configuration = self._cluster.configuration(result.key)
+        workload = self._cluster.find_workload(result.key)
+        configuration = self._cluster.find_configuration(result.key)
         if workload is None or configuration is None:
             return None
         await self._events.record(workload, configuration, result)
@@ -35,7 +35,7 @@ class StatusReporter:
 
     async def remove_condition(self, key: WorkloadKey) -> None:
         """Remove the condition of a workload that is no longer managed but still exists."""
-        workload = self._cluster.workload(key)
+        workload = self._cluster.find_workload(key)
         if workload is None or not self._writes_conditions:
             return
         namespace = self._cluster.namespaces.get("", key.namespace)

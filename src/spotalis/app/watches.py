@@ -131,7 +131,7 @@ class Watches:
         latest = change.new or change.old
         if latest is not None and latest.ledger is not None:
             key = WorkloadKey.of(latest.ledger)
-            if self._cluster.configuration(key) is not None:
+            if self._cluster.find_configuration(key) is not None:
                 self._enqueue(key)
 
     def _on_relist(self, what: str, relist: Relist[T]) -> None:

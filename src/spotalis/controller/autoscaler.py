@@ -1,4 +1,4 @@
-"""Whether an autoscaler has just said that it is making room for a pod."""
+"""Find the pods for which an autoscaler has announced a node."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from spotalis.kube.client import Client
 from spotalis.kube.resources import CORE_EVENTS
 
 SCALE_UP_REASONS = ("TriggeredScaleUp", "Nominated")
-"""Reasons of Events on a Pod: cluster autoscaler (FAQ.md, "What events are emitted by CA?"), and
-Karpenter (pkg/controllers/provisioning/scheduling/events.go)."""
+"""Reasons of Events on pods: of cluster autoscaler (FAQ.md, "What events are emitted by CA?") and
+of Karpenter (pkg/controllers/provisioning/scheduling/events.go)."""
 ANNOUNCEMENT_VALID_FOR = timedelta(minutes=5)
-"""A promise older than this has not been kept (behaviour.md 6)."""
+"""After this time an announced node is not expected any more (docs/reference/behaviour.md, "Spot
+shortage and return")."""
 
 
 async def pods_with_announced_node(client: Client, namespace: str, now: datetime) -> frozenset[str]:
-    """UIDs of the pods of a namespace for which room is being made.
+    """UIDs of the pods of a namespace for which a node has been announced.
 
     Raises:
         ApiError, TransportError: the events could not be read.

@@ -1,78 +1,85 @@
-"""When what the stores show is not to be acted on: long unheard of, or half of it gone at once.
+"""Decide whether the caches may be acted on.
 
-A list from the wrong server, one that was cut off between pages, or one made with fewer rights
-shows fewer objects than there are. Whoever acts on it moves replicas because of losses that never
-happened (Mutiny, DSN 2024: a quarter of its faults ended in wrong numbers of replicas).
+Two conditions forbid it: a watch that has been silent for too long, and a list that shows far
+fewer objects than before. A list can be too short because it came from the wrong server, was cut
+off between pages, or was made with fewer permissions; acting on it would move replicas because of
+losses that never happened. (In Mutiny, DSN 2024, a quarter of the injected faults ended in wrong
+numbers of replicas.)
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from spotalis import logs
 from spotalis.kube.store import Store
 from spotalis.kube.watch import Relist
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
-SILENCE = timedelta(seconds=70)
-"""So long a kind may go unheard of (safety.md D.2, L4). In a quiet cluster the longest silence is
-69 s: a stream's last bookmark comes up to 3.3 s before its end, the first of the next stream 61.3 s
-after that, or, where there is none, a list after 64 s and a second (decision 0018)."""
+STALE_AFTER = timedelta(seconds=70)
+"""Longest time without a message from the watch of one kind.
+
+In a quiet cluster the longest silence is 69 s: the last bookmark of a stream arrives up to 3.3 s
+before its end, and the first bookmark of the next stream after 61.3 s or, if there is none, a list
+after 64 s plus a second (decision 0018).
+"""
 MIN_LOST = 3
 LOST_SHARE = 0.1
-"""What a list no longer shows, and no event deleted, is in bulk beyond so many and such a share."""
+"""A list is suspect if more objects than both of these vanished without a delete event."""
 SUSPECT_FOR = timedelta(minutes=5)
-"""A loss that no later list has taken back by then is believed."""
+"""A suspect list that no later list contradicts is trusted after this time."""
 
 
 def stale_watch(stores: Mapping[str, Store[Any]], at: float) -> str:
-    """Which kind has not been heard of for too long, in words; empty if none.
+    """A message about the watch that has been silent for too long; empty if none has.
 
     Args:
-        stores: by plural name; those never listed are another question's.
+        stores: by plural name; those without a first list are ignored.
         at: monotonic seconds.
     """
     ages = {plural: at - store.fresh_at for plural, store in stores.items() if store.synced}
     if not ages:
         return ""
     plural = max(ages, key=lambda kind: ages[kind])
-    if ages[plural] <= SILENCE.total_seconds():
+    if ages[plural] <= STALE_AFTER.total_seconds():
         return ""
-    return f"nothing has been heard of {plural} for {ages[plural]:.0f} s"
+    return f"the watch of {plural} has been silent for {ages[plural]:.0f} s"
 
 
 class SuspectLists:
-    """Lists that lost much at once, until a later one or time confirms them."""
+    """Lists from which many objects vanished at once, until time or a later list confirms them."""
 
     def __init__(self) -> None:
         self._until: dict[str, tuple[float, str]] = {}
 
     def on_relist(self, what: str, relist: Relist[Any], at: float) -> None:
-        """Take note of a list at monotonic second ``at``; it settles what was doubted before.
+        """Judge a list; one that is plausible clears earlier suspicions about the same scope.
 
         Args:
-            what: was listed, in words: a kind, or a kind in one namespace. Each settles its own.
+            what: the kind that was listed, or the kind and its namespace.
+            relist: what the list changed.
+            at: monotonic seconds.
         """
         lost = len(relist.vanished)
         before = relist.total - relist.added + lost
         if relist.is_first or lost <= max(MIN_LOST, LOST_SHARE * before):
             if self._until.pop(what, None) is not None:
-                logger.info("a doubted list was confirmed", extra={"fields": {"resource": what}})
+                log.info("Suspect list was confirmed", resource=what)
             return
-        words = (
-            f"a list of {what} shows {relist.total} of {before}, and no event has told that the "
-            f"other {lost} were deleted; nothing is moved until a later list agrees"
+        message = (
+            f"a list of {what} shows {relist.total} of {before} objects, and no delete event was "
+            f"received for the other {lost}; no replica is moved until a later list agrees"
         )
-        logger.warning("implausible list", extra={"fields": {"resource": what, "why": words}})
-        self._until[what] = (at + SUSPECT_FOR.total_seconds(), words)
+        log.warning("Received suspect list", resource=what, reason=message)
+        self._until[what] = (at + SUSPECT_FOR.total_seconds(), message)
 
     def message(self, at: float) -> str:
-        """What is doubted now; empty if nothing is."""
-        for what, (until, words) in tuple(self._until.items()):
+        """A message about a list that is suspect now; empty if none is."""
+        for what, (until, message) in tuple(self._until.items()):
             if at < until:
-                return words
+                return message
             del self._until[what]
         return ""

@@ -1,7 +1,7 @@
-"""What the operator knows of the cluster: one store per kind, and the indices between them.
+"""The cluster as the operator sees it: one cache per kind, and indexes across them.
 
-Watches write it through the ``..._changed`` methods, which keep the indices right and name the
-workloads that each change concerns; everybody else reads.
+Watches write it through the ``on_..._change`` methods, which maintain the indexes and enqueue the
+workloads that a change affects. Everything else only reads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from spotalis.model.objects import (
 
 
 class WorkloadKey(NamedTuple):
-    """Names a workload; short for messages: ``deploy/api`` in a namespace."""
+    """Identifies a workload; as text ``shop/deploy/api``."""
 
     kind: str
     namespace: str
@@ -40,7 +40,7 @@ class WorkloadKey(NamedTuple):
 
     @classmethod
     def of(cls, ledger: Ledger) -> Self:
-        """Of the workload that a ledger names; one that names none is never decoded as one."""
+        """The key of the workload that a ledger belongs to."""
         return cls(*ledger.workload.split("/", 2))
 
     def __str__(self) -> str:
@@ -54,17 +54,17 @@ Enqueue: TypeAlias = Callable[[WorkloadKey], None]
 
 @dataclass(frozen=True, slots=True)
 class ResolvedOwner:
-    """The workload behind an owner reference, and the controller that makes its pods."""
+    """The workload behind a pod's owner reference, and the controller that owns the pod."""
 
     workload: Workload
     owner_uid: str
     """Of the ReplicaSet, or of the StatefulSet itself."""
     owner_replicas: int
-    """What that controller is to make."""
+    """``spec.replicas`` of that controller."""
 
 
 class Cluster:
-    """Stores and indices; one writer (the watches), many readers."""
+    """Caches and indexes; the watches write, everything else reads."""
 
     def __init__(
         self,
@@ -93,19 +93,17 @@ class Cluster:
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
-    # -- reading ---------------------------------------------------------------------------
-
     @property
     def synced(self) -> bool:
-        """The first list of every kind is in."""
+        """Whether the first list of every kind is complete."""
         return not self.unsynced_kinds()
 
     def unsynced_kinds(self) -> list[str]:
-        """Plural names of the kinds whose first list is not in yet."""
+        """Plural names of the kinds whose first list is not complete."""
         return [plural for plural, store in self.stores().items() if not store.synced]
 
     def stores(self) -> dict[str, Store[Any]]:
-        """Every store by the plural name of its kind."""
+        """All caches, by the plural name of their kind."""
         return {
             "pods": self.pods,
             "nodes": self.nodes.store,
@@ -118,43 +116,43 @@ class Cluster:
         }
 
     def stale_watch(self) -> str:
-        """Which kind has not been heard of for too long, in words; empty if none."""
+        """A message about a watch that has been silent for too long; empty if none has."""
         return stale_watch(self.stores(), self._clock.monotonic())
 
     def suspect_list(self) -> str:
-        """Which list shows so little that it is not believed yet, in words; empty if none."""
+        """A message about a list from which too many objects vanished; empty if none is suspect."""
         return self.suspect_lists.message(self._clock.monotonic())
 
-    def workload(self, key: WorkloadKey) -> Workload | None:
-        """The workload of this name."""
+    def find_workload(self, key: WorkloadKey) -> Workload | None:
+        """The workload; None if it does not exist."""
         store = self.deployments if key.kind == "Deployment" else self.stateful_sets
         return store.get(key.namespace, key.name)
 
-    def configuration(self, key: WorkloadKey) -> WorkloadConfiguration | None:
-        """The owner's wishes; None for a workload that is not ours to look at."""
+    def find_configuration(self, key: WorkloadKey) -> WorkloadConfiguration | None:
+        """The policy of a workload; None if it is not managed."""
         return self._managed.get(key)
 
     def managed_keys(self) -> tuple[WorkloadKey, ...]:
-        """Every opted-in workload (those with an unusable policy included), in no order."""
+        """All opted-in workloads, including those with an invalid policy; in no order."""
         return tuple(self._managed)
 
     def owner_uids(self, workload: Workload) -> Set[str]:
-        """UIDs of what makes the workload's pods: its ReplicaSets, or the StatefulSet itself."""
+        """UIDs of the controllers of a workload's pods: ReplicaSets or the StatefulSet itself."""
         if workload.kind == "StatefulSet":
             return {workload.uid}
         return self._sets_by_workload.get(workload.uid, {}).keys()
 
     def pods_owned_by(self, uid: str) -> Collection[Pod]:
-        """The pods whose controlling owner has this UID."""
+        """The pods whose controller has this UID."""
         return self._pods_by_owner.get(uid, {}).values()
 
     def pods_of(self, workload: Workload) -> Iterator[Pod]:
-        """The pods whose controlling owner leads to the workload."""
+        """The pods of a workload."""
         for uid in self.owner_uids(workload):
             yield from self.pods_owned_by(uid)
 
     def pod_count(self, node: str) -> int:
-        """Pods on a node."""
+        """The number of pods on a node."""
         return len(self._pods_by_node.get(node, ()))
 
     def budgets_in(self, namespace: str) -> tuple[DisruptionBudget, ...]:
@@ -162,7 +160,7 @@ class Cluster:
         return tuple(self.budgets.in_namespace(namespace))
 
     def bound_shapes(self, nodes: Iterable[Node]) -> dict[str, list[PodShape]]:
-        """What holds resources on these nodes."""
+        """The shapes of the running pods on each of these nodes."""
         return {
             node.name: [
                 pod.shape
@@ -173,11 +171,11 @@ class Cluster:
         }
 
     def pending_pods(self) -> Iterator[Pod]:
-        """Pods that wait for a node."""
+        """The pods that are not bound to a node."""
         return (p for p in self._unbound.values() if not p.deleting_at and not p.finished)
 
     def find_key(self, pod: Pod) -> WorkloadKey | None:
-        """The workload a pod belongs to, if its owner chain leads to one that we know."""
+        """The key of the workload that a pod belongs to; None if its owners are not known."""
         owner = pod.owner
         if owner is None or owner.group != "apps":
             return None
@@ -189,7 +187,7 @@ class Cluster:
         return None
 
     def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
-        """The workload behind a pod's controlling owner, by UID; None if we do not know it."""
+        """The workload behind the controller of a pod; None if it is not in the cache."""
         if owner.group != "apps":
             return None
         if owner.kind == "StatefulSet":
@@ -209,9 +207,9 @@ class Cluster:
         return ResolvedOwner(workload, replica_set.uid, replica_set.replicas)
 
     async def wait_for_change(self, owner_uid: str, seconds: float) -> bool:
-        """Wait for any event about an owner or its pods; False if none comes in time.
+        """Wait for a change of an owner or of its pods; returns False if none comes in time.
 
-        An owner that is not known yet is waited for under the UID that the pod names.
+        The owner need not be in the cache yet.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.setdefault(owner_uid, []).append(future)
@@ -228,10 +226,8 @@ class Cluster:
                     del self._waiters[owner_uid]
         return True
 
-    # -- writing: one method per kind, called for every change ---------------------------------
-
     def on_pod_change(self, change: StoreChange[Pod]) -> None:
-        """Keep the pod indices and wake its workload."""
+        """Update the pod indexes and enqueue the workload of the pod."""
         old, new = change.old, change.new
         for pod in (old, new):
             if pod is None:
@@ -258,13 +254,13 @@ class Cluster:
             self._enqueue(key)
 
     def on_node_change(self, change: StoreChange[Node]) -> None:
-        """Keep the classes; wake everybody where room or class changed."""
+        """Update the nodes; enqueue all workloads if placements may change."""
         if self.nodes.on_change(change):
             for key in self._managed:
                 self._enqueue(key)
 
     def on_namespace_change(self, change: StoreChange[Namespace]) -> None:
-        """Read the policies of every workload in it anew."""
+        """Read the policy of every workload in the namespace again."""
         latest = change.new or change.old
         if latest is None:
             return
@@ -273,7 +269,7 @@ class Cluster:
                 self._read_policy(workload)
 
     def on_workload_change(self, change: StoreChange[Workload]) -> None:
-        """Read its policy anew."""
+        """Read the policy of the workload again."""
         old, new = change.old, change.new
         if new is not None:
             self._read_policy(new)
@@ -283,7 +279,7 @@ class Cluster:
             self._wake(latest.uid)
 
     def on_replica_set_change(self, change: StoreChange[ReplicaSet]) -> None:
-        """Keep the link from pods to their Deployment."""
+        """Update the link between pods and their Deployment."""
         old, new = change.old, change.new
         for record in (old, new):
             if record is not None and record.owner is not None:
@@ -298,7 +294,7 @@ class Cluster:
             self._enqueue(key)
 
     def on_budget_change(self, change: StoreChange[DisruptionBudget]) -> None:
-        """Wake the workloads of its namespace."""
+        """Enqueue the workloads of the namespace."""
         latest = change.new or change.old
         if latest is not None:
             for key in self._managed:
@@ -318,7 +314,7 @@ class Cluster:
         else:
             self._forget(key)
             if workload.balanced is not None:
-                self._enqueue(key)  # our condition is still to be removed
+                self._enqueue(key)  # its condition must be removed
 
     def _forget(self, key: WorkloadKey) -> None:
         if self._managed.pop(key, None) is not None:
@@ -344,7 +340,7 @@ def _deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
 
 
 def _index(index: dict[str, dict[str, T]], group: str, name: str, record: T, present: bool) -> None:
-    """Put a record under its group, or take it out; groups that are empty go."""
+    """Add a record to its group or remove it; empty groups are dropped."""
     if present:
         index.setdefault(group, {})[name] = record
     elif group in index:

@@ -1,16 +1,16 @@
-"""The condition ``spotalis.io/Balanced`` on Deployments: ``kubectl wait`` and dashboards read it.
+"""The condition ``spotalis.io/Balanced`` on Deployments, for ``kubectl wait`` and dashboards.
 
-Written on transitions only, and not for what passes by itself within moments. StatefulSets have
-none: their controller begins each status anew and would drop it
+It is written on transitions only, and not for states that usually pass within seconds. StatefulSets
+have none: their controller rebuilds the status on every sync and would drop it
 (kubernetes/pkg/controller/statefulset/stateful_set_control.go).
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from spotalis import logs
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.result import ReconcileResult
 from spotalis.kube.client import ApiError, Client, PatchType
@@ -22,11 +22,11 @@ from spotalis.model.objects import BALANCED, Workload
 from spotalis.model.timestamps import format_time
 from spotalis.model.transport import TransportError
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 FIELD_MANAGER = "spotalis"
 SETTLE_TIME = timedelta(seconds=10)
-"""How long a state that usually passes must last to be written."""
+"""How long a transient state must last before it is written."""
 
 _UNKNOWN = frozenset(
     {
@@ -42,7 +42,7 @@ _UNKNOWN = frozenset(
         Reason.LEDGER_UNREADABLE,
     }
 )
-"""Whether the split is right is not looked at, or cannot be known."""
+"""Reasons under which the split is not evaluated, or cannot be known."""
 _TRANSIENT = frozenset(
     {
         Reason.CACHE_NOT_READY,
@@ -66,28 +66,28 @@ class BalancedCondition:
 
 
 def balanced_condition(turn: ReconcileResult) -> BalancedCondition:
-    """What the condition of a workload is to say after a turn."""
+    """The condition of a workload after a reconcile."""
     reason, message = turn.reason, turn.decision.message
     if reason is Reason.BALANCED:
         return BalancedCondition("True", reason, message)
     if turn.moving and reason in _TRANSIENT:
-        # Between two moves of one rebalance: the same state to whoever looks.
+        # Between two moves of one rebalance the state does not change for observers.
         return BalancedCondition("False", Reason.REBALANCING, "replicas are being moved")
     return BalancedCondition("Unknown" if reason in _UNKNOWN else "False", reason, message)
 
 
 class ConditionWriter:
-    """Keeps the conditions of Deployments; what could not be written is tried at the next turn."""
+    """Writes the conditions of Deployments; a failed write is retried by the next reconcile."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
         self._clock = clock
         self._since: dict[WorkloadKey, tuple[Reason, datetime]] = {}
         self._written: dict[WorkloadKey, Workload] = {}
-        """As our last write left it; the watch tells only later."""
+        """Responses to the last writes, until the watch has caught up."""
 
     async def update(self, workload: Workload, turn: ReconcileResult) -> timedelta | None:
-        """Write the condition if it is another; when to look again if it may soon be."""
+        """Write the condition if it changed; returns when to try again if it may change soon."""
         if workload.kind != "Deployment":
             return None
         wanted = balanced_condition(turn)
@@ -119,12 +119,12 @@ class ConditionWriter:
         return None
 
     async def remove(self, workload: Workload) -> None:
-        """Take the condition off a Deployment that is ours no more."""
+        """Remove the condition from a Deployment that is not managed any more."""
         if workload.kind == "Deployment" and workload.balanced is not None:
             await self._patch(workload, {"type": BALANCED, "$patch": "delete"})
 
     def forget(self, key: WorkloadKey) -> None:
-        """The workload is gone or no longer ours."""
+        """Drop the state of a workload that was deleted or is not managed any more."""
         self._since.pop(key, None)
         self._written.pop(key, None)
 
@@ -141,5 +141,8 @@ class ConditionWriter:
             )
             self._written[WorkloadKey(written.kind, written.namespace, written.name)] = written
         except (ApiError, TransportError) as error:
-            fields = {"workload": f"{workload.namespace}/{workload.name}", "error": str(error)}
-            logger.warning("condition not written", extra={"fields": fields})
+            log.warning(
+                "Could not write condition",
+                workload=f"{workload.namespace}/{workload.name}",
+                error=str(error),
+            )

@@ -1,4 +1,5 @@
-"""What the owner of a workload is previous_configuration, once per change (interface B.3)."""
+"""Events for the owners of workloads: one per change (docs/reference/behaviour.md, "What is written
+into the cluster")."""
 
 from __future__ import annotations
 
@@ -27,19 +28,17 @@ log = logs.get(__name__)
 
 CONTROLLER = "spotalis.io/controller"
 MAX_NOTE_BYTES = 1024
-"""Bytes the API server takes for an Event's note."""
-
-
+"""Limit of the API server for the note of an Event."""
 EVENT_BURST = 25.0
-"""Of one workload in a row, as client-go's spam filter has it for one object
+"""Events about one workload in a row, as in client-go's spam filter
 (client-go/tools/record/events_cache.go, defaultSpamBurst)."""
 EVENT_REFILL_SECONDS = 30.0
-"""After that, one in so many seconds; client-go's 300 would hide most of a long rebalance."""
+"""Time per further Event; client-go's 300 s would hide most of a long rebalance."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMessage:
-    """One thing to say about a workload."""
+    """The content of an Event."""
 
     type: str
     """``Normal`` or ``Warning``."""
@@ -58,141 +57,158 @@ class Progress:
     """When the first of them was made."""
 
 
-def next_progress(progress: Progress | None, turn: ReconcileResult) -> Progress | None:
-    """The progress after a turn; it begins with a move."""
-    evicted = [one for one in turn.evictions if one.outcome is EvictionOutcome.EVICTED]
+def next_progress(progress: Progress | None, result: ReconcileResult) -> Progress | None:
+    """The progress after a reconcile; it begins with the first move."""
+    evicted = [one for one in result.evictions if one.outcome is EvictionOutcome.EVICTED]
     moves = sum(1 for one in evicted if not one.fallback and not one.early)
     if progress is None:
-        return Progress(moves=moves, since=turn.at) if moves else None
+        return Progress(moves=moves, since=result.at) if moves else None
     return dataclasses.replace(progress, moves=progress.moves + moves)
 
 
 def event_messages(
     previous: ReconcileResult | None,
-    turn: ReconcileResult,
+    result: ReconcileResult,
     previous_configuration: WorkloadConfiguration | None,
     configuration: WorkloadConfiguration,
     progress: Progress | None = None,
 ) -> Iterator[EventMessage]:
-    """What is new in ``turn``; nothing for what is still so.
+    """What changed between two reconciles of a workload.
 
     Args:
-        previous: the turn before; None for the first one of this process.
-        turn: the turn just made.
-        previous_configuration: the wishes of the owner as of ``previous``.
-        configuration: as of ``turn``.
-        progress: the moves since the split was last reached, those of ``turn`` included.
+        previous: the earlier result; None in the first reconcile of this process.
+        result: the new result.
+        previous_configuration: the policy at the time of ``previous``.
+        configuration: the policy at the time of ``result``.
+        progress: the moves since the split was last reached, including those of ``result``.
     """
-    if previous_configuration is None or previous_configuration.problems != configuration.problems:
+    yield from _policy_messages(previous_configuration, configuration)
+    if previous_configuration is not None and previous is not None:
+        yield from _target_messages(previous, result, previous_configuration, configuration)
+    yield from _move_messages(result, configuration)
+    if previous is not None:
+        yield from _node_messages(previous, result)
+    if result.reason is not (before := previous.reason if previous else None):
+        yield from _reason_messages(before, result)
+    reached = result.reason is Reason.BALANCED and previous is not None
+    if reached and progress is not None and progress.moves:
+        seconds = int((result.at - progress.since).total_seconds())
+        spent = format_duration(timedelta(seconds=seconds))
+        note = f"Balanced after {_count(progress.moves, 'move')} in {spent}"
+        yield _normal("SplitReached", "Rebalance", note)
+
+
+def _policy_messages(
+    previous: WorkloadConfiguration | None, configuration: WorkloadConfiguration
+) -> Iterator[EventMessage]:
+    if previous is None or previous.problems != configuration.problems:
         for problem in configuration.problems:
-            note = f"{problem}. The workload is left as it is"
-            yield EventMessage(
-                type="Warning", reason="InvalidSplitPolicy", action="Parse", note=note
-            )
-    if previous_configuration is None or previous_configuration.warnings != configuration.warnings:
+            note = f"{problem}. Spotalis leaves the workload unchanged"
+            yield _warning("InvalidSplitPolicy", "Parse", note)
+    if previous is None or previous.warnings != configuration.warnings:
         for warning in configuration.warnings:
             quoted = f"'{PREFIX}{warning.key}'" + (f" {warning.value}" if warning.value else "")
-            note = f"{quoted} {warning.message} ({warning.source})"
-            unknown = "is not read" in warning.message
-            reason = "UnknownPolicyKey" if unknown else "SplitPolicyWarning"
-            yield EventMessage(type="Warning", reason=reason, action="Parse", note=note)
-    if previous_configuration is not None and previous is not None:
-        yield from _of_target(previous, turn, previous_configuration, configuration)
-    yield from _of_moves(previous, turn)
-    reached = turn.reason is Reason.BALANCED and previous is not None
-    if reached and progress is not None and progress.moves:
-        count = f"{progress.moves} {'move' if progress.moves == 1 else 'moves'}"
-        spent = format_duration(timedelta(seconds=int((turn.at - progress.since).total_seconds())))
-        note = f"Balanced after {count} in {spent}"
-        yield EventMessage(type="Normal", reason="SplitReached", action="Rebalance", note=note)
-
-
-def _of_target(
-    previous: ReconcileResult,
-    turn: ReconcileResult,
-    previous_configuration: WorkloadConfiguration,
-    configuration: WorkloadConfiguration,
-) -> Iterator[EventMessage]:
-    """Another share or floor, and what it makes of the target."""
-    changes = [
-        f"{key} {'none' if old is None else old} -> {'none' if new is None else new}"
-        for key, old, new in (
-            (
-                "spot-percentage",
-                previous_configuration.spot_percentage,
-                configuration.spot_percentage,
-            ),
-            ("min-on-demand", previous_configuration.min_on_demand, configuration.min_on_demand),
-        )
-        if old != new
-    ]
-    if not changes or configuration.problems or previous_configuration.problems:
-        return
-    was, now = previous.state, turn.state
-    note = (
-        f"Target is now {now.desired_on_demand} on-demand + {now.desired_spot} spot "
-        f"(was {was.desired_on_demand} + {was.desired_spot}): {', '.join(changes)}"
-    )
-    yield EventMessage(type="Normal", reason="SplitTargetChanged", action="Recompute", note=note)
-
-
-def _of_moves(previous: ReconcileResult | None, turn: ReconcileResult) -> Iterator[EventMessage]:
-    left = turn.state.surplus_type
-    surplus = turn.state.surplus(left) if left else 0
-    fell = [e for e in turn.evictions if e.fallback and e.outcome is EvictionOutcome.EVICTED]
-    if fell:
-        count = f"{len(fell)} spot {'replica' if len(fell) == 1 else 'replicas'}"
-        note = f"{count} waited for a spot node in vain; they start on on-demand now"
-        yield EventMessage(type="Warning", reason="SpotCapacityMissing", action="Evict", note=note)
-    for eviction in turn.evictions:
-        if eviction.outcome is EvictionOutcome.EVICTED and not eviction.fallback:
-            pod = eviction.move.pod
-            if eviction.early:
-                note = f"Evicted {pod.name} from node {pod.node}, which is being taken"
-                yield EventMessage(
-                    type="Normal", reason="EvictedEarly", action="Evict", note=note, related=pod
-                )
-                continue
-            surplus -= 1
-            where = f"{eviction.move.target.other} node {pod.node}" if pod.node else "no node"
-            more = f"{surplus} more to move" if surplus > 0 else "none left to move"
-            if eviction.move.probe:
-                more = "one goes to find out whether spot nodes are to be had"
-            yield EventMessage(
-                type="Normal",
-                reason="ReplicaMoved",
-                action="Evict",
-                note=f"Evicted {pod.name} from {where}; {more}",
-                related=pod,
+            is_unknown = "is not read" in warning.message
+            yield _warning(
+                "UnknownPolicyKey" if is_unknown else "SplitPolicyWarning",
+                "Parse",
+                f"{quoted} {warning.message} ({warning.source})",
             )
-    if previous is not None:
-        for node in sorted(turn.leaving.keys() - previous.leaving.keys()):
-            here = turn.leaving[node]
-            noun = "replica" if here == 1 else "replicas"
-            note = f"Spot node {node} is being taken; {here} {noun} affected"
-            yield EventMessage(type="Normal", reason="SpotReclaimed", action="Observe", note=note)
-        if previous.storm and not turn.storm and left is NodeType.ON_DEMAND:
-            note = "No more spot nodes are being lost: replicas may move to spot again"
-            yield EventMessage(type="Normal", reason="SpotStormOver", action="Observe", note=note)
-    if turn.reason is not (before := previous.reason if previous else None):
-        yield from _of_change(before, turn)
 
 
-def _of_change(before: Reason | None, turn: ReconcileResult) -> Iterator[EventMessage]:
-    """What the reason of a turn says that the one of the turn before did not."""
+def _target_messages(
+    previous: ReconcileResult,
+    result: ReconcileResult,
+    old: WorkloadConfiguration,
+    new: WorkloadConfiguration,
+) -> Iterator[EventMessage]:
+    """A new spot percentage or floor, and the target that it results in."""
+    changes = [
+        f"{key} {'none' if before is None else before} -> {'none' if now is None else now}"
+        for key, before, now in (
+            ("spot-percentage", old.spot_percentage, new.spot_percentage),
+            ("min-on-demand", old.min_on_demand, new.min_on_demand),
+        )
+        if before != now
+    ]
+    if not changes or new.problems or old.problems:
+        return
+    note = (
+        f"Target is now {result.state.desired_on_demand} on-demand + {result.state.desired_spot} "
+        f"spot (was {previous.state.desired_on_demand} + {previous.state.desired_spot}): "
+        f"{', '.join(changes)}"
+    )
+    yield _normal("SplitTargetChanged", "Recompute", note)
+
+
+def _move_messages(
+    result: ReconcileResult, configuration: WorkloadConfiguration
+) -> Iterator[EventMessage]:
+    surplus_type = result.state.surplus_type
+    surplus = result.state.surplus(surplus_type) if surplus_type else 0
+    evicted = [one for one in result.evictions if one.outcome is EvictionOutcome.EVICTED]
+    if fallbacks := sum(1 for one in evicted if one.fallback):
+        patience = format_duration(configuration.spot_fallback)
+        pronoun = "it" if fallbacks == 1 else "them"
+        note = (
+            f"No spot node for {_count(fallbacks, 'replica')} within spot-fallback ({patience}); "
+            f"starting {pronoun} on on-demand"
+        )
+        yield _warning("SpotCapacityMissing", "Evict", note)
+    for eviction in evicted:
+        pod = eviction.move.pod
+        if eviction.fallback:
+            continue
+        if eviction.early:
+            note = f"Evicted {pod.name} from node {pod.node}, which the provider is reclaiming"
+            yield _normal("EvictedEarly", "Evict", note, pod)
+            continue
+        surplus -= 1
+        origin = f"{eviction.move.target.other} node {pod.node}" if pod.node else "no node"
+        rest = f"{surplus} more to move" if surplus > 0 else "none left to move"
+        if eviction.move.probe:
+            rest = "probing spot capacity with one replica"
+        yield _normal("ReplicaMoved", "Evict", f"Evicted {pod.name} from {origin}; {rest}", pod)
+
+
+def _node_messages(previous: ReconcileResult, result: ReconcileResult) -> Iterator[EventMessage]:
+    for node in sorted(result.leaving.keys() - previous.leaving.keys()):
+        affected = _count(result.leaving[node], "replica")
+        note = f"The provider is reclaiming spot node {node}; {affected} affected"
+        yield _normal("SpotReclaimed", "Observe", note)
+    surplus_type = result.state.surplus_type
+    if previous.storm and not result.storm and surplus_type is NodeType.ON_DEMAND:
+        note = "The spot storm is over; replicas may move to spot again"
+        yield _normal("SpotStormOver", "Observe", note)
+
+
+def _reason_messages(before: Reason | None, result: ReconcileResult) -> Iterator[EventMessage]:
+    """A reason that the previous reconcile did not have."""
     if before is Reason.PAUSED:
-        note = "Not paused any more: replicas may move again"
-        yield EventMessage(type="Normal", reason="RebalancingResumed", action="Resume", note=note)
-    if turn.reason is Reason.STORM_FROZEN:
-        # Without the instant, which every further loss shifts: one storm, one Event.
-        note = "Spot nodes are being lost in numbers: no replica moves to spot until it is over"
-        yield EventMessage(type="Warning", reason="SpotStorm", action="Observe", note=note)
-    note = turn.decision.message
-    if turn.reason in _WARNED:
-        reason, action = _WARNED[turn.reason]
-        yield EventMessage(type="Warning", reason=reason, action=action, note=note)
-    elif turn.reason is Reason.PAUSED and before is not None:
-        yield EventMessage(type="Normal", reason="RebalancingPaused", action="Pause", note=note)
+        note = "No longer paused; replicas may move again"
+        yield _normal("RebalancingResumed", "Resume", note)
+    if result.reason is Reason.STORM_FROZEN:
+        # Without the end of the storm, which every further loss shifts: one storm, one Event.
+        note = "Many spot nodes are being lost; no replica moves to spot until the storm is over"
+        yield _warning("SpotStorm", "Observe", note)
+    note = result.decision.message
+    if result.reason in _WARNED:
+        reason, action = _WARNED[result.reason]
+        yield _warning(reason, action, note)
+    elif result.reason is Reason.PAUSED and before is not None:
+        yield _normal("RebalancingPaused", "Pause", note)
+
+
+def _normal(reason: str, action: str, note: str, related: Pod | None = None) -> EventMessage:
+    return EventMessage(type="Normal", reason=reason, action=action, note=note, related=related)
+
+
+def _warning(reason: str, action: str, note: str) -> EventMessage:
+    return EventMessage(type="Warning", reason=reason, action=action, note=note)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 _WARNED: Mapping[Reason, tuple[str, str]] = {
@@ -205,11 +221,11 @@ _WARNED: Mapping[Reason, tuple[str, str]] = {
     Reason.LEDGER_UNREADABLE: ("LedgerUnreadable", "Observe"),
     Reason.NO_CLASSIFIER: ("NodesUnknown", "Observe"),
 }
-"""Reasons that an owner is warned of: the Event's reason and action."""
+"""Reasons that result in a warning: the Event's reason and action."""
 
 
 class EventRecorder:
-    """Writes notices as Events; what could not be written is dropped, for an event is no state."""
+    """Writes Events about workloads. An Event that cannot be written is dropped."""
 
     def __init__(self, client: Client, clock: Clock, instance: str) -> None:
         self._client = client
@@ -220,19 +236,19 @@ class EventRecorder:
         self._buckets: dict[WorkloadKey, TokenBucket] = {}
 
     async def record(
-        self, workload: Workload, configuration: WorkloadConfiguration, turn: ReconcileResult
+        self, workload: Workload, configuration: WorkloadConfiguration, result: ReconcileResult
     ) -> None:
-        """Say what is new about a workload."""
-        last = self._last.get(turn.key)
-        self._last[turn.key] = (turn, configuration)
+        """Write Events about what changed since the last reconcile of the workload."""
+        last = self._last.get(result.key)
+        self._last[result.key] = (result, configuration)
         previous, previous_configuration = last or (None, None)
-        progress = next_progress(self._progress.get(turn.key), turn)
+        progress = next_progress(self._progress.get(result.key), result)
         for message in event_messages(
-            previous, turn, previous_configuration, configuration, progress
+            previous, result, previous_configuration, configuration, progress
         ):
-            if self._allow(turn.key):
+            if self._allow(result.key):
                 await self._write(workload, message)
-        self._progress[turn.key] = None if turn.reason is Reason.BALANCED else progress
+        self._progress[result.key] = None if result.reason is Reason.BALANCED else progress
 
     def _allow(self, key: WorkloadKey) -> bool:
         """Whether the workload may have another Event now."""
@@ -241,7 +257,7 @@ class EventRecorder:
         return self._buckets[key].take() == 0
 
     def forget(self, key: WorkloadKey) -> None:
-        """The workload is gone or no longer ours."""
+        """Drop the state of a workload that was deleted or is not managed any more."""
         self._last.pop(key, None)
         self._progress.pop(key, None)
         self._buckets.pop(key, None)
@@ -252,7 +268,7 @@ class EventRecorder:
         except AlreadyExists:
             pass  # recorded before, by this leader or by an earlier one
         except (TransportError, ApiError) as error:
-            log.warning("Could not write event", reason=message.reason, error=error)
+            log.warning("Could not write event", reason=message.reason, error=str(error))
 
     def _event(self, workload: Workload, message: EventMessage) -> dict[str, object]:
         note = message.note.encode()[:MAX_NOTE_BYTES].decode(errors="ignore")

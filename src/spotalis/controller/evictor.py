@@ -104,11 +104,11 @@ class Evictor:
         assert held.ledger is not None
         ledger, workload = held.ledger, observed.workload
         asked_at = self._clock.monotonic()
-        wishes = self._cluster.configuration(key)
+        wishes = self._cluster.find_configuration(key)
 
         def still() -> bool:
             fresh = self._clock.monotonic() - asked_at < FRESH_SECONDS
-            return fresh and self._can_evict() and self._cluster.configuration(key) == wishes
+            return fresh and self._can_evict() and self._cluster.find_configuration(key) == wishes
 
         living = await self._living(workload, ledger)
         allowed: tuple[Intent, ...] = ()
@@ -181,7 +181,7 @@ class Evictor:
     def _still_wished(self, key: WorkloadKey, observed: Observed) -> Callable[[], bool]:
         """We lead, and the owner has said nothing new: writing a ledger may have taken long."""
         return lambda: (
-            self._can_evict() and self._cluster.configuration(key) == observed.configuration
+            self._can_evict() and self._cluster.find_configuration(key) == observed.configuration
         )
 
     async def _living(self, workload: Workload, ledger: Ledger) -> dict[str, Pod]:
@@ -201,7 +201,7 @@ class Evictor:
 
     def _goes_on(self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration) -> bool:
         """Nothing has come up since ``observed`` that keeps evictions back."""
-        workload = self._cluster.workload(key)
+        workload = self._cluster.find_workload(key)
         if workload is None or workload.uid != observed.workload.uid:
             return False
         latest = dataclasses.replace(

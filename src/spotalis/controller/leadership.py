@@ -1,21 +1,23 @@
-"""One replica leads: decided purely by :func:`next_action`, carried out by :class:`LeaderElector`.
+"""Leader election: decided by the pure :func:`next_action`, carried out by :class:`LeaderElector`.
 
-A Lease is an efficiency device, not a fence: a request that a former leader has sent may still
-arrive (client-go's package comment says the same). Time is this process's monotonic clock only;
-the stamps in the Lease are compared for change, never against a clock. The Lease is watched, so
-that a release is noticed at once and a standby at rest asks nothing; a watch that says nothing
-for two retry periods, although its holder writes every one, is helped out by reading.
+A Lease reduces the work of standbys; it is not a fence: a request that a former leader has sent may
+still arrive (client-go's package comment says the same). Time is the monotonic clock of this
+process; timestamps in the Lease are compared for change, never against a clock.
+
+The Lease is watched, so that a release is noticed at once and a standby sends no requests. If the
+watch shows nothing for two retry periods, although the leader writes in each of them, the standby
+reads the Lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from spotalis import logs
 from spotalis.kube.client import ApiError, Client, Conflict, NotFound
 from spotalis.kube.resources import LEASES
 from spotalis.kube.store import is_older
@@ -28,41 +30,41 @@ from spotalis.model.objects import Lease
 from spotalis.model.timestamps import format_micro_time
 from spotalis.model.transport import TransportError
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Acquire:
-    """Nobody holds it: write our name."""
+    """The Lease is free: write this instance as its holder."""
 
     transitions: int
 
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """It is ours: say so again."""
+    """This instance holds the Lease: write it again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody else holds it, and may still be alive."""
+    """Another instance holds the Lease, and its lease has not expired."""
 
 
 Action: TypeAlias = Acquire | Renew | Wait
 
 _EXPIRY_MARGIN_SECONDS = 0.05
-"""After which a holder's time is surely up."""
+"""Added to a lease, so that it has certainly expired."""
 
 _TICK = 0.001
-"""Seconds: timers are not finer, and what is left of one is no reason to wait once more."""
+"""Resolution of timers in seconds; shorter waits are skipped."""
 
 
 def next_action(lease: Lease | None, state: LeadershipState, now: float) -> Action:
-    """What to do about the Lease as just read.
+    """What to do about the Lease.
 
     Args:
         lease: as read; None if there is none.
-        state: ours, after :func:`observe_lease` has taken note of ``lease``.
+        state: of this instance, updated by :func:`observe_lease`.
         now: monotonic seconds.
     """
     if lease is not None and lease.holder == state.identity:
@@ -73,10 +75,10 @@ def next_action(lease: Lease | None, state: LeadershipState, now: float) -> Acti
 
 
 def observe_lease(lease: Lease | None, state: LeadershipState, now: float) -> LeadershipState:
-    """Take note of the Lease as read; a holder's time counts from when we saw it change.
+    """Update the state by the Lease as just read; a lease counts from the last observed change.
 
-    A Lease that is gone was deleted by somebody; who held it may act on it for as long as it was
-    given, and is the first to notice.
+    If the Lease was deleted, its last holder is kept: that instance may act as the leader until its
+    lease expires, and is the first to notice the deletion.
     """
     if lease is None:
         return dataclasses.replace(state, address="")
@@ -93,7 +95,7 @@ def observe_lease(lease: Lease | None, state: LeadershipState, now: float) -> Le
 
 
 class LeaderElector:
-    """Keeps the Lease, or waits for it."""
+    """Acquires and renews the Lease, or waits for it."""
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class LeaderElector:
         rng: Random,
         on_change: Callable[[bool], None],
     ) -> None:
-        """``on_change`` is told whenever this replica begins or ceases to lead."""
+        """``on_change`` is called with True when this instance becomes leader, else with False."""
         self._client = client
         self._settings = settings
         self._namespace = namespace
@@ -122,24 +124,24 @@ class LeaderElector:
         self._namesake = ""
         self.state = LeadershipState(identity=identity)
         self.address = ""
-        """``ip:port`` of this replica's webhook, written into the Lease while it leads."""
+        """``ip:port`` of this instance's webhook, written into the Lease while it leads."""
 
     @property
     def leads(self) -> bool:
-        """Whether this replica may move pods at this very moment."""
+        """Whether this instance may move pods now."""
         if not self._settings.enabled:
             return True
         return self.state.leading and self._clock.monotonic() < self.state.leads_until
 
     @property
     def leader_address(self) -> str:
-        """``ip:port`` of another replica that leads; empty where none is known to."""
+        """``ip:port`` of the webhook of another instance that leads; empty if none is known."""
         if not self.state.held_by_other(self._clock.monotonic()):
             return ""
         return self.state.address
 
     async def run(self) -> None:
-        """Compete until cancelled. Errors of the API cost the lead once the deadline passes."""
+        """Compete until cancelled. The lead is lost if the API fails until the renewal deadline."""
         if not self._settings.enabled:
             self._on_change(True)
             return
@@ -157,10 +159,10 @@ class LeaderElector:
             group.create_task(self._compete(), name="lease")
 
     async def release(self) -> None:
-        """Compete no more, and give the Lease back if it is still ours.
+        """Stop competing, and release the Lease if this instance still holds it.
 
-        A renewal in flight ends before that, or it would take the Lease back. A Lease that
-        another holds by now is not touched.
+        A renewal in flight is awaited first: it would take the Lease back. A Lease that another
+        instance holds by now is left alone.
         """
         self._releasing = True
         if not self._settings.enabled:
@@ -175,10 +177,10 @@ class LeaderElector:
                     if lease is not None and lease.holder == self.state.identity:
                         await self._write(lease, holder="", transitions=lease.transitions)
             except (TransportError, ApiError, TimeoutError) as error:
-                logger.warning("lease not released", extra={"fields": {"error": str(error)}})
+                log.warning("Could not release lease", error=str(error))
 
     def _on_watch(self, lease: Lease | None) -> None:
-        """What a watch has shown; it may be behind what we have written ourselves."""
+        """Take note of an observed Lease; it may be older than the last write of this instance."""
         known = self._lease
         if lease and known and is_older(lease.resource_version, known.resource_version):
             return
@@ -188,10 +190,10 @@ class LeaderElector:
         self.state = observe_lease(lease, self.state, now)
         if self.state.leading:
             if lease is None:
-                self._lease = None  # deleted: write it again before anybody else does
+                self._lease = None  # deleted: write it again before another instance does
                 self._wake.set()
             elif lease.holder != self.state.identity:
-                self._step_down(f"{lease.holder or 'nobody'} holds the lease")
+                self._step_down(f"the lease is held by {lease.holder or 'no instance'}")
                 self._wake.set()
             else:
                 self._lease = lease
@@ -207,9 +209,9 @@ class LeaderElector:
             await self._rest()
 
     async def _rest(self) -> None:
-        """Until the next attempt is due; what is heard meanwhile may put it off.
+        """Wait until the next attempt is due; what the watch shows may postpone it.
 
-        Retries are jittered by up to a fifth, as client-go's, so that replicas do not march in
+        Retries are jittered by up to a fifth, as in client-go, so that instances do not retry in
         step.
         """
         retry = self._settings.retry_period.total_seconds() * (1 + self._rng.random() / 5)
@@ -219,7 +221,7 @@ class LeaderElector:
             now = self._clock.monotonic()
 
     def _due_at(self, since: float, retry: float) -> float:
-        """When to try again after the attempt at ``since``, by what is known now."""
+        """When to try again after the attempt at ``since``."""
         state = self.state
         if state.leading:
             return min(since + retry, state.leads_until)
@@ -229,21 +231,21 @@ class LeaderElector:
         return min(silent_at, state.seen_at + state.lease_seconds + _EXPIRY_MARGIN_SECONDS)
 
     async def _attempt(self) -> None:
-        """Renew, acquire or look; half the deadline, so that a renewal can be tried twice."""
+        """Renew, acquire or read; within half the deadline, so that a renewal can be retried."""
         seconds = self._settings.renew_deadline.total_seconds() / 2
         try:
             async with asyncio.timeout(seconds):
-                # What we held may be out of date: then it is read and decided anew, once.
+                # The held Lease may be out of date: read it and decide again, once.
                 if not await self._try_once():
                     await self._try_once()
         except (TransportError, ApiError, TimeoutError) as error:
             self._lease = None
-            logger.warning("lease not written", extra={"fields": {"error": str(error)}})
+            log.warning("Could not renew lease", error=str(error))
         if self.state.leading and not self.leads:
             self._step_down("the renewal deadline has passed")
 
     async def _try_once(self) -> bool:
-        """One look at the Lease, and the write that it calls for; False if that came too late."""
+        """Read the Lease if necessary and write what is due; False after a conflicting write."""
         started = self._clock.monotonic()
         lease = self._lease if self.state.leading else None
         if lease is None:
@@ -255,7 +257,7 @@ class LeaderElector:
             match action:
                 case Wait():
                     if self.state.leading:
-                        self._step_down(f"{self.state.holder} holds the lease")
+                        self._step_down(f"the lease is held by {self.state.holder}")
                     return True
                 case Acquire(transitions):
                     self._lease = await self._write(
@@ -271,33 +273,34 @@ class LeaderElector:
             return False
         heard = self._watched
         if heard is not None and is_older(self._lease.resource_version, heard.resource_version):
-            self._lease = None  # overwritten before its answer reached us
+            self._lease = None  # overwritten before the response arrived
             return False
         self.state = observe_lease(self._lease, self.state, self._clock.monotonic())
         deadline = self._settings.renew_deadline.total_seconds()
         led = self.state.leading
         self.state = dataclasses.replace(self.state, leading=True, leads_until=started + deadline)
         if not led:
-            logger.info("leading", extra={"fields": {"identity": self.state.identity}})
+            log.info("Became leader", identity=self.state.identity)
             self._on_change(True)
         return True
 
     def _warn_of_same_name(self) -> None:
-        """Another process goes by our name: the one before us in this pod, or a copy."""
+        """Warn of another process with the same name: an earlier one in this pod, or a copy."""
         holder = self.state.holder
         if holder in (self.state.identity, self._namesake) or not self.state.name:
             return
         if holder.rpartition("_")[0] == self.state.name:
             self._namesake = holder
-            fields = {"holder": holder, "identity": self.state.identity}
-            logger.warning(
-                "the lease is held under our name; waiting for it", extra={"fields": fields}
+            log.warning(
+                "Lease is held by a process of the same name; waiting for it",
+                holder=holder,
+                identity=self.state.identity,
             )
 
     def _step_down(self, why: str) -> None:
         self.state = dataclasses.replace(self.state, leading=False, leads_until=0.0)
         self._lease = None
-        logger.info("no longer leading", extra={"fields": {"reason": why}})
+        log.info("Lost leadership", reason=why)
         self._on_change(False)
 
     async def _read(self) -> Lease | None:
@@ -305,7 +308,7 @@ class LeaderElector:
 
     async def _write(self, lease: Lease | None, *, holder: str, transitions: int) -> Lease:
         now = format_micro_time(self._clock.now())
-        ours = lease is not None and lease.holder == holder
+        is_renewal = lease is not None and lease.holder == holder
         annotations = {} if lease is None else dict(lease.annotations)
         annotations.pop(ADDRESS_ANNOTATION, None)
         if holder and self.address:
@@ -326,7 +329,7 @@ class LeaderElector:
                 "holderIdentity": holder,
                 "leaseDurationSeconds": seconds,
                 "leaseTransitions": transitions,
-                "acquireTime": lease.acquired_at if ours and lease is not None else now,
+                "acquireTime": lease.acquired_at if is_renewal and lease is not None else now,
                 "renewTime": now,
             },
         }

@@ -1,4 +1,4 @@
-"""Nodes: the class of each, which of them are being taken, and how many were lost at once."""
+"""The nodes of the cluster: capacity types, interruption notices and losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spotalis.planner.storm import StormState, evaluate, record_loss
 
 
 class Nodes:
-    """What the watch has shown of nodes, and what follows from it."""
+    """The node cache, and what is derived from it."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Nodes:
         clock: Clock,
         has_pods: Callable[[str], bool],
     ) -> None:
-        """``has_pods`` says whether there are pods of a node, by its name, be it gone or not."""
+        """``has_pods`` tells whether pods exist on the node of a name, even if the node is gone."""
         self.store: Store[Node] = Store()
         self._classification = settings.classification
         self._breaker = settings.storm
@@ -32,51 +32,51 @@ class Nodes:
         self._has_pods = has_pods
         self._types: dict[str, NodeType] = {}
         self._group_uses: Counter[str] = Counter()
-        self._noticed: dict[str, dict[str, datetime]] = {}
-        """By name: since when each of a node's notices stands."""
-        self._gone: set[str] = set()
-        """Names of nodes whose pods have outlived them."""
+        self._notices: dict[str, dict[str, datetime]] = {}
+        """By node name: when each of its interruption notices was first seen."""
+        self._deleted: set[str] = set()
+        """Names of deleted nodes that still have pods."""
         self._lost: set[str] = set()
-        """UIDs of spot nodes that are leaving, and counted as losses."""
-        self._weather = StormState()
-        self._unjudged = False
+        """UIDs of spot nodes that were counted as lost and still exist."""
+        self._storm = StormState()
+        self._losses_changed = False
 
     def get(self, name: str) -> Node | None:
         """The node of this name."""
         return self.store.get("", name)
 
     def type_of(self, name: str) -> NodeType | None:
-        """The class of a known node; None for a node that we have not seen."""
+        """The capacity type of a node; None for a node that is not in the cache."""
         return self._types.get(name)
 
     def of_type(self, node_type: NodeType) -> list[Node]:
-        """All nodes of a class."""
+        """All nodes of a capacity type."""
         return [node for node in self.store if self._types.get(node.name) is node_type]
 
     def is_terminating(self, name: str) -> bool:
-        """Whether the provider is taking the node of this name, or has taken it.
+        """Whether the provider is reclaiming a node, or has reclaimed it.
 
-        A node's pods outlive it by up to a minute, until the pod garbage collector finds them.
-        False for a node that we have not seen yet.
+        The pods of a deleted node exist for up to a minute longer, until the pod garbage collector
+        removes them. Returns False for a node that is not in the cache yet.
         """
-        since = self._noticed.get(name)
+        since = self._notices.get(name)
         node = self.get(name)
         if node is None or not since:
-            return name in self._gone
+            return name in self._deleted
         return node_state(node, since, self._clock.now()) is NodeState.TERMINATING
 
     @property
     def storm_until(self) -> datetime | None:
-        """Until when moves towards spot rest; None, or past: no storm."""
-        if self._unjudged and self.store.synced:  # of half a list nobody knows the share
+        """When the current storm ends; None or a past instant if there is none."""
+        if self._losses_changed and self.store.synced:  # the share is unknown before the first list
             left = sum(node.uid not in self._lost for node in self.of_type(NodeType.SPOT))
-            self._weather = evaluate(self._weather, left, self._breaker)
-            self._unjudged = False
-        return self._weather.frozen_until
+            self._storm = evaluate(self._storm, left, self._breaker)
+            self._losses_changed = False
+        return self._storm.frozen_until
 
     @property
     def is_storm(self) -> bool:
-        """Whether moves towards spot rest now."""
+        """Whether a storm suspends moves to spot now."""
         until = self.storm_until
         return until is not None and self._clock.now() < until
 
@@ -89,11 +89,11 @@ class Nodes:
         )
 
     def pin(self, node_type: NodeType) -> Pin | None:
-        """What pins a pod to a class here and now; None while no node says its class."""
+        """What pins a pod to a capacity type; None while no node has a known type."""
         return self._classification.pin(node_type, self.groups_in_use())
 
     def on_change(self, change: StoreChange[Node]) -> bool:
-        """Keep what follows from a node; whether room or class changed for anybody's pods."""
+        """Update the derived state; returns whether placements may change."""
         old, new = change.old, change.new
         if old is not None and (group := self._classification.group_of(old.labels)):
             self._group_uses[group.name] -= 1
@@ -102,37 +102,37 @@ class Nodes:
         if old is not None and (new is None or new.uid != old.uid):
             self._count_loss(old, self._clock.now())
             self._lost.discard(old.uid)
-            self._noticed.pop(old.name, None)
+            self._notices.pop(old.name, None)
             self._types.pop(old.name, None)
             if self._has_pods(old.name):
-                self._gone.add(old.name)
+                self._deleted.add(old.name)
         if new is not None:
             self._types[new.name] = self._classification.classify(new.labels)
-            self._gone.discard(new.name)
-            self._notice(new)
+            self._deleted.discard(new.name)
+            self._record_notices(new)
         return _placement_fields(old) != _placement_fields(new)
 
     def on_last_pod_removed(self, name: str) -> None:
-        """The last pod of a node is gone: nobody asks any more whether that was taken."""
-        self._gone.discard(name)
+        """Forget a deleted node once it has no pods."""
+        self._deleted.discard(name)
 
-    def _notice(self, node: Node) -> None:
-        """Keep since when each notice of a node stands; one that begins to leave is lost."""
-        since = first_seen(node, self._noticed.get(node.name), self._clock.now())
-        self._noticed[node.name] = since
+    def _record_notices(self, node: Node) -> None:
+        """Record the interruption notices of a node, and its loss if they announce its end."""
+        since = first_seen(node, self._notices.get(node.name), self._clock.now())
+        self._notices[node.name] = since
         if self.is_terminating(node.name):
             self._count_loss(node, max(since.values()))
 
     def _count_loss(self, node: Node, at: datetime) -> None:
-        """A spot node is lost once, by its notice or with it gone."""
+        """Count the loss of a spot node: once, by its notice or by its deletion."""
         if self._types.get(node.name) is NodeType.SPOT and node.uid not in self._lost:
             self._lost.add(node.uid)
-            self._weather = record_loss(self._weather, at, self._breaker)
-            self._unjudged = True
+            self._storm = record_loss(self._storm, at, self._breaker)
+            self._losses_changed = True
 
 
 def _placement_fields(node: Node | None) -> tuple[object, ...] | None:
-    """What of a node other pods' placement depends on; heartbeats change none of it."""
+    """The fields of a node on which placements depend; heartbeats change none of them."""
     if node is None:
         return None
     return (

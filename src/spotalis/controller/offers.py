@@ -139,7 +139,7 @@ class Offers:
         for held in self._ledgers.store:
             if held.ledger is None or not held.ledger.intents:
                 continue
-            workload = self._cluster.workload(WorkloadKey.of(held.ledger))
+            workload = self._cluster.find_workload(WorkloadKey.of(held.ledger))
             if workload is None:
                 continue
             pods = list(self._cluster.pods_of(workload))

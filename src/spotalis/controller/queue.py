@@ -1,13 +1,13 @@
-"""Work keyed by workload: each key once in line, one worker at a time, errors kept to their key."""
+"""A work queue of workloads, as client-go's: each key waits once and is handled by one worker."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from spotalis import logs
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.kube.backoff import Backoff
 from spotalis.kube.errors import ApiError
@@ -15,23 +15,23 @@ from spotalis.kube.waiting import wait_for_event
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import TransportError
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 Work: TypeAlias = Callable[[WorkloadKey], Awaitable[float | None]]
-"""Handles a key; answers in how many seconds to look again at the latest, or None."""
+"""Reconciles a workload; returns the seconds after which to do so again at the latest, or None."""
 
 FIRST_RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 300.0
-"""A key whose work keeps failing rests ever longer between these bounds, jittered."""
-
+"""Bounds of the jittered, growing delay of a key whose reconcile keeps failing."""
 
 PAUSE_SECONDS = 0.05
-"""Between two turns of one key. A burst of 1,000 pods is some 5,000 changes of one workload: turn
-upon turn took half of the leader's time, while reviews of the next pods waited (measured)."""
+"""Between two reconciles of one key. A burst of 1,000 pods changes a workload 5,000 times:
+reconciling without pause took half of the leader's time while admission requests waited
+(measured)."""
 
 
 class WorkQueue:
-    """Deduplicated and delayed; a key that changes while it is worked on is worked on again."""
+    """Deduplicates and delays; a key that is added while it is handled is handled again."""
 
     def __init__(
         self,
@@ -49,22 +49,22 @@ class WorkQueue:
         self._workers = workers
         self._ready: asyncio.Queue[WorkloadKey] = asyncio.Queue()
         self._waiting: set[WorkloadKey] = set()
-        """Those in line."""
+        """Keys that are ready."""
         self._working: set[WorkloadKey] = set()
         self._again: set[WorkloadKey] = set()
         self._delayed: list[tuple[float, WorkloadKey]] = []
         self._due: dict[WorkloadKey, float] = {}
         self._ended: dict[WorkloadKey, float] = {}
-        """When each key's last turn ended, oldest first, as long as it pauses."""
+        """When the last reconcile of each key ended, oldest first, for as long as it pauses."""
         self._failing: dict[WorkloadKey, Backoff] = {}
         self._earlier = asyncio.Event()
-        """An appointment was made before all others."""
+        """A key is now due earlier than all others."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, key: WorkloadKey) -> None:
-        """Work on ``key`` as soon as a worker is free, and its last turn is a moment ago."""
+        """Handle ``key`` as soon as its pause is over and a worker is free."""
         if key in self._working:
             self._again.add(key)
             return
@@ -77,7 +77,7 @@ class WorkQueue:
             self._ready.put_nowait(key)
 
     def add_after(self, key: WorkloadKey, seconds: float) -> None:
-        """Work on ``key`` then at the latest; an earlier appointment stands."""
+        """Handle ``key`` after this time at the latest; an earlier due time stays in force."""
         due = self._clock.monotonic() + seconds
         if due < self._due.get(key, float("inf")):
             self._due[key] = due
@@ -86,7 +86,7 @@ class WorkQueue:
                 self._earlier.set()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Handle keys until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._run_delayed())
             for _ in range(self._workers):
@@ -100,11 +100,10 @@ class WorkQueue:
             try:
                 again_in = await self._work(key)
             except Exception as error:
-                fields = {"workload": str(key), "error": str(error)}
-                if isinstance(error, (ApiError, TransportError)):  # the wire, no bug of ours
-                    logger.warning("reconcile failed", extra={"fields": fields})
-                else:
-                    logger.exception("reconcile failed", extra={"fields": fields})
+                if isinstance(error, (ApiError, TransportError)):
+                    log.warning("Reconcile failed", workload=str(key), error=str(error))
+                else:  # a bug: log the traceback too
+                    log.exception("Reconcile failed", workload=str(key), error=str(error))
                 self._on_failure(key, error)
                 again_in = self._retry_seconds(key)
             else:
@@ -117,8 +116,8 @@ class WorkQueue:
             if key in self._again:
                 self._again.discard(key)
                 self.add(key)
-            # Most turns wait for nothing: without this, a look at 1,000 workloads would keep
-            # reviews waiting for as long as it takes.
+            # Most reconciles never wait: without this, 1,000 of them in a row would block admission
+            # requests.
             await asyncio.sleep(0)
 
     async def _run_delayed(self) -> None:
@@ -146,7 +145,7 @@ class WorkQueue:
             del self._ended[other]
 
     def _retry_seconds(self, key: WorkloadKey) -> float:
-        """How long a key that has just failed rests."""
+        """The delay of a key that has just failed."""
         if key not in self._failing:
             self._failing[key] = Backoff(
                 self._rng,

@@ -89,8 +89,8 @@ class Reconciler:
             TransportError, ApiError: only for what is neither an answer to an eviction nor a
                 lost one; the queue keeps such an error to its key.
         """
-        workload = self._cluster.workload(key)
-        configuration = self._cluster.configuration(key)
+        workload = self._cluster.find_workload(key)
+        configuration = self._cluster.find_configuration(key)
         if workload is None or configuration is None:
             self._rests_until.pop(key, None)
             return None

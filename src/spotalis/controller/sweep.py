@@ -1,4 +1,4 @@
-"""What is left over: ledgers of workloads that are gone, and what was known of pods that are."""
+"""Remove the ledgers of workloads that are gone, and what is known of pods that are gone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spotalis.model.ledger import Ledger, LedgerObject
 
 
 class Sweeper:
-    """Tidies up now and then, as long as it leads."""
+    """Garbage collector for ledgers and for what is kept in memory per pod; runs on the leader."""
 
     def __init__(
         self,
@@ -30,43 +30,43 @@ class Sweeper:
         self._client = client
 
     async def sweep(self) -> None:
-        """Remove the ledgers of workloads that are gone, or that are ours no more; tidy up.
+        """Remove the ledgers of workloads that were deleted or are not managed any more.
 
         Raises:
-            ApiError, TransportError: the rest is left for the next time.
+            ApiError, TransportError: the rest is left for the next sweep.
         """
-        meant = (intent.pod for intent in self._ledgers.intents())
-        known = {*meant, *(pod.uid for pod in self._cluster.pods)}
+        intended = (intent.pod for intent in self._ledgers.intents())
+        known = {*intended, *(pod.uid for pod in self._cluster.pods)}
         self._terminations.retain(known)
         self._volumes.retain(known)
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
-            if self._is_out_of_sight(held):
+            if self._is_unwatched(held):
                 await self._ledgers.remove(held)
                 continue
             workload = living.get(held.name.removeprefix(LEDGER_PREFIX))
             if workload is None:
-                if held.ledger is not None and await self._is_gone(held.name, held.ledger):
+                if held.ledger is not None and await self._was_deleted(held.name, held.ledger):
                     await self._ledgers.remove(held)
                 continue
             key = WorkloadKey(workload.kind, workload.namespace, workload.name)
-            if self._cluster.configuration(key) is None and held.ledger is not None:
+            if self._cluster.find_configuration(key) is None and held.ledger is not None:
                 ended = await self._terminations.find(workload.namespace, held.ledger)
                 if all(intent.pod in ended for intent in held.ledger.intents):
                     await self._ledgers.remove(held)
 
-    def _is_out_of_sight(self, held: LedgerObject) -> bool:
-        """Whether a ledger is of a namespace that is watched no more: nobody can end its moves.
+    def _is_unwatched(self, held: LedgerObject) -> bool:
+        """Whether a ledger belongs to a namespace that is not watched any more.
 
-        Left there, they would hold places in the budget of moves for ever.
+        No instance could end its moves, so they would count in the move budget forever.
         """
         if held.ledger is None:
             return False
         namespace = WorkloadKey.of(held.ledger).namespace
         return not self._cluster.settings.namespaces.watches(namespace)
 
-    async def _is_gone(self, name: str, ledger: Ledger) -> bool:
-        """Whether a ledger's workload has been deleted: that our view lacks it is no proof."""
+    async def _was_deleted(self, name: str, ledger: Ledger) -> bool:
+        """Whether the workload of a ledger was deleted; asks the API, as the cache may lag."""
         key = WorkloadKey.of(ledger)
         resource = DEPLOYMENTS if key.kind == "Deployment" else STATEFULSETS
         found = await self._client.get(resource, key.namespace, key.name)

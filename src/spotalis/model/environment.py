@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time; the composition root chooses which one."""
+    """A source of time."""
 
     def now(self) -> datetime:
-        """The wall clock: an aware datetime in UTC, for stamps and windows, never for leases."""
+        """The wall clock in UTC, for timestamps and windows, never for leases."""
         ...
 
     def monotonic(self) -> float:
@@ -19,12 +19,12 @@ class Clock(Protocol):
 
 
 class Random(Protocol):
-    """The source of jitter, generated names and tie-breaks; ``random.Random`` implements it."""
+    """A source of jitter, generated names and tie-breaks; ``random.Random`` implements it."""
 
     def random(self) -> float:
         """A number in [0, 1)."""
         ...
 
     def getrandbits(self, k: int, /) -> int:
-        """A whole number of ``k`` random bits."""
+        """An integer of ``k`` random bits."""
         ...

@@ -1,33 +1,33 @@
-"""Who leads, as one replica of the operator sees it."""
+"""The leader election as one instance of the operator sees it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 ADDRESS_ANNOTATION = "spotalis.io/webhook-address"
-"""Annotation of the Lease: ``ip:port`` where its holder's webhook can be asked."""
+"""Annotation of the Lease: ``ip:port`` of the leader's webhook."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeadershipState:
-    """One replica's view of the Lease; all instants are monotonic seconds of this process."""
+    """What one instance knows of the Lease; all instants are monotonic seconds of its process."""
 
     identity: str
-    """Name and nonce, joined by ``_``: a process that was copied with its name is another one."""
+    """Name and nonce, joined by ``_``: a copy of a process with the same name is another holder."""
     leading: bool = False
     leads_until: float = 0.0
-    """Moves are sent only before this instant: the last renewal's *start* plus the renewal
+    """Evictions are sent only before this instant: the *start* of the last renewal plus the renewal
     deadline, which is shorter than the lease."""
     holder: str = ""
-    """Last seen holder, whoever it is; kept when the Lease itself is deleted."""
+    """Last observed holder; kept when the Lease itself is deleted."""
     address: str = ""
-    """Where the holder's webhook can be asked, if it says so."""
+    """``ip:port`` of the holder's webhook, if the Lease names it."""
     lease_seconds: float = 0.0
-    """How long the holder was given, from when we saw it write."""
+    """The lease duration that the holder wrote."""
     seen: str = ""
-    """A fingerprint of the last seen Lease: it changes whenever anybody writes it."""
+    """UID and resourceVersion of the last observed Lease; they change with every write."""
     seen_at: float = 0.0
-    """When the fingerprint last changed: a holder is given its lease from here, by our clock."""
+    """When ``seen`` last changed. The holder's lease counts from here, on the local clock."""
     transitions: int = 0
 
     @property
@@ -36,7 +36,7 @@ class LeadershipState:
         return self.identity.rpartition("_")[0]
 
     def held_by_other(self, now: float) -> bool:
-        """Whether another replica holds the Lease and its time is not up."""
+        """Whether another instance holds the Lease and its lease has not expired."""
         if self.holder in ("", self.identity):
             return False
         return now - self.seen_at <= self.lease_seconds

@@ -1,8 +1,7 @@
-"""How a request reaches an API server: over HTTP(S), or in this process.
+"""The transport to an API server: over HTTP(S), or within this process.
 
-Two implementations exist: :mod:`spotalis.kube.http` speaks to any API server, and
-:mod:`spotalis.embedded` answers in the same process, so that the unchanged operator runs in
-virtual time.
+:mod:`spotalis.kube.http` connects to any API server. :mod:`spotalis.embedded` answers within the
+process, so that the unchanged operator runs in virtual time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
-    """A whole answer; header names are lower case."""
+    """A complete response; header names are lower case."""
 
     status: int
     body: bytes = b""
@@ -36,10 +35,10 @@ class Response:
 
 
 class TransportError(Exception):
-    """No answer came: refused, cut, timed out, or TLS failed.
+    """No response: the connection was refused or broke, timed out, or TLS failed.
 
-    ``maybe_sent`` says whether the request may have been carried out all the same: ``False`` only
-    where it is certain that it never left (no connection could be made).
+    ``maybe_sent`` is False only if the request certainly never reached the server, because no
+    connection could be made. Otherwise the server may have carried it out.
     """
 
     def __init__(self, message: str, *, maybe_sent: bool = True) -> None:
@@ -56,22 +55,22 @@ class StreamRefused(Exception):
 
 
 class Transport(Protocol):
-    """Carries requests to one API server."""
+    """Sends requests to one API server."""
 
     async def send(self, request: Request) -> Response:
-        """Answer with whatever status the server gave.
+        """Send a request and return the response, whatever its status.
 
         Raises:
-            TransportError: no answer came; the outcome may be unknown.
+            TransportError: no response; the outcome may be unknown.
         """
         ...
 
     def stream(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield the body's bytes as they come, in chunks of any size, until the server ends.
+        """Yield the chunks of the body as they arrive, until the server ends it.
 
         Raises:
             StreamRefused: the status was not 200.
-            TransportError: the connection failed, was cut, or stayed silent too long.
+            TransportError: the connection failed, broke, or was silent for too long.
         """
         ...
 

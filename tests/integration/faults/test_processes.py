@@ -183,7 +183,7 @@ def test_row_26_two_replicas_of_one_name_are_two_and_never_lead_together(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     two_of_one_name("copied_1", "copied_2")
-    assert "the lease is held under our name; waiting for it" in caplog.text
+    assert "Lease is held by a process of the same name; waiting for it" in caplog.text
 
 
 def test_row_26_without_the_nonce_they_would_both_lead() -> None:

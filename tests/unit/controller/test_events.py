@@ -1,4 +1,4 @@
-"""What the owner of a workload is told: once per change, and nothing for what is still so."""
+"""Events about workloads: one per change, and none for what has not changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY = WorkloadKey("Deployment", "shop", "api")
 BALANCED = Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as wanted")
 
 
-def a_turn(
+def a_result(
     decision: Decision = BALANCED,
     evictions: Sequence[EvictionRecord] = (),
     spot: int = 7,
@@ -30,10 +30,10 @@ def a_turn(
     **changes: object,
 ) -> ReconcileResult:
     state = a_workload(spot=spot, on_demand=on_demand, percent=percent).state
-    turn = ReconcileResult(
+    result = ReconcileResult(
         key=KEY, at=NOW, decision=decision, state=state, evictions=tuple(evictions)
     )
-    return dataclasses.replace(turn, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(result, **changes)  # type: ignore[arg-type]
 
 
 def an_eviction(
@@ -45,79 +45,79 @@ def an_eviction(
     return EvictionRecord(move=Move(a_pod(), SPOT, probe=probe), outcome=outcome, fallback=fallback)
 
 
-def told(
-    turn: ReconcileResult,
+def messages_of(
+    result: ReconcileResult,
     previous: ReconcileResult | None = None,
     before: object = None,
     after: object = None,
     progress: Progress | None = None,
 ) -> list[EventMessage]:
-    wishes = a_configuration()
+    policy = a_configuration()
     return list(
-        event_messages(previous or a_turn(), turn, before or wishes, after or wishes, progress)  # type: ignore[arg-type]
+        event_messages(previous or a_result(), result, before or policy, after or policy, progress)  # type: ignore[arg-type]
     )
 
 
-def test_what_is_still_so_is_not_told() -> None:
-    assert told(a_turn()) == []
+def test_an_unchanged_workload_emits_no_event() -> None:
+    assert messages_of(a_result()) == []
 
 
-def test_nor_that_a_workload_is_born_right() -> None:
-    assert list(event_messages(None, a_turn(), None, a_configuration())) == []
+def test_a_workload_created_balanced_emits_no_event() -> None:
+    assert list(event_messages(None, a_result(), None, a_configuration())) == []
 
 
-def test_a_move_is_told_with_what_is_left_to_do() -> None:
-    moving = a_turn(
+def test_a_move_names_the_remaining_surplus() -> None:
+    moving = a_result(
         Evict((Move(a_pod(), SPOT),), Reason.REBALANCING, ""), [an_eviction()], spot=5, on_demand=5
     )
-    (notice,) = told(moving)
-    assert (notice.type, notice.reason, notice.action) == ("Normal", "ReplicaMoved", "Evict")
-    assert notice.note == "Evicted api-0 from on-demand node node-of-api-0; 1 more to move"
-    assert notice.related == a_pod()
+    (message,) = messages_of(moving)
+    assert (message.type, message.reason, message.action) == ("Normal", "ReplicaMoved", "Evict")
+    assert message.note == "Evicted api-0 from on-demand node node-of-api-0; 1 more to move"
+    assert message.related == a_pod()
 
 
-def test_a_probe_says_what_it_is_for() -> None:
-    (notice,) = told(a_turn(evictions=[an_eviction(probe=True)]))
-    assert "to find out whether spot nodes are to be had" in notice.note
+def test_a_probe_is_announced_as_one() -> None:
+    (message,) = messages_of(a_result(evictions=[an_eviction(probe=True)]))
+    assert "probing spot capacity" in message.note
 
 
-def test_what_was_refused_has_not_moved() -> None:
-    assert told(a_turn(evictions=[an_eviction(EvictionOutcome.BLOCKED)])) == []
+def test_a_refused_eviction_emits_no_event() -> None:
+    assert messages_of(a_result(evictions=[an_eviction(EvictionOutcome.BLOCKED)])) == []
 
 
-def test_replicas_that_fall_back_are_told_together() -> None:
-    (notice,) = told(a_turn(evictions=[an_eviction(fallback=True)] * 4))
-    assert (notice.type, notice.reason) == ("Warning", "SpotCapacityMissing")
-    assert (
-        notice.note == "4 spot replicas waited for a spot node in vain; they start on on-demand now"
+def test_fallbacks_are_reported_in_one_event() -> None:
+    (message,) = messages_of(a_result(evictions=[an_eviction(fallback=True)] * 4))
+    assert (message.type, message.reason) == ("Warning", "SpotCapacityMissing")
+    assert message.note == (
+        "No spot node for 4 replicas within spot-fallback (2m); starting them on on-demand"
     )
 
 
-def test_the_end_of_a_rebalance_is_told_with_its_moves_and_its_time() -> None:
+def test_a_reached_split_reports_moves_and_duration() -> None:
     progress = Progress(moves=2, since=NOW - timedelta(seconds=124))
-    moving = a_turn(Evict((), Reason.REBALANCING, ""))
-    (notice,) = told(a_turn(), moving, progress=progress)
-    assert (notice.reason, notice.note) == ("SplitReached", "Balanced after 2 moves in 2m4s")
+    moving = a_result(Evict((), Reason.REBALANCING, ""))
+    (message,) = messages_of(a_result(), moving, progress=progress)
+    assert (message.reason, message.note) == ("SplitReached", "Balanced after 2 moves in 2m4s")
 
 
-def test_progress_begins_with_a_move_and_counts_neither_fallbacks_nor_refusals() -> None:
-    assert next_progress(None, a_turn(evictions=[an_eviction(fallback=True)])) is None
+def test_progress_counts_moves_but_neither_fallbacks_nor_refusals() -> None:
+    assert next_progress(None, a_result(evictions=[an_eviction(fallback=True)])) is None
     begun = next_progress(
-        None, a_turn(evictions=[an_eviction(), an_eviction(EvictionOutcome.BLOCKED)])
+        None, a_result(evictions=[an_eviction(), an_eviction(EvictionOutcome.BLOCKED)])
     )
     assert begun == Progress(moves=1, since=NOW)
-    later = a_turn(evictions=[an_eviction()] * 2, at=NOW + timedelta(minutes=1))
+    later = a_result(evictions=[an_eviction()] * 2, at=NOW + timedelta(minutes=1))
     assert next_progress(begun, later) == Progress(moves=3, since=NOW)
 
 
 def test_another_share_is_told_with_the_target_that_it_makes() -> None:
-    (notice,) = told(
-        a_turn(percent=30, spot=7, on_demand=3),
+    (message,) = messages_of(
+        a_result(percent=30, spot=7, on_demand=3),
         before=a_configuration(percent=70),
         after=a_configuration(percent=30),
     )
-    assert notice.reason == "SplitTargetChanged"
-    assert notice.note == (
+    assert message.reason == "SplitTargetChanged"
+    assert message.note == (
         "Target is now 7 on-demand + 3 spot (was 3 + 7): spot-percentage 70 -> 30"
     )
 
@@ -136,22 +136,22 @@ def test_another_share_is_told_with_the_target_that_it_makes() -> None:
     ],
 )
 def test_what_an_owner_can_act_on_is_a_warning_once(reason: Reason, event: str) -> None:
-    stopped = a_turn(Defer(reason, "why"), spot=5, on_demand=5)
-    (notice,) = told(stopped)
-    assert (notice.type, notice.reason, notice.note) == ("Warning", event, "why")
-    assert told(stopped, previous=stopped) == []
+    stopped = a_result(Defer(reason, "why"), spot=5, on_demand=5)
+    (message,) = messages_of(stopped)
+    assert (message.type, message.reason, message.note) == ("Warning", event, "why")
+    assert messages_of(stopped, previous=stopped) == []
 
 
 def test_on_demand_moves_name_the_spot_node_that_is_left() -> None:
     eviction = EvictionRecord(move=Move(a_pod(), ON_DEMAND), outcome=EvictionOutcome.EVICTED)
-    (notice,) = told(a_turn(evictions=[eviction]))
-    assert notice.note.startswith("Evicted api-0 from spot node")
+    (message,) = messages_of(a_result(evictions=[eviction]))
+    assert message.note.startswith("Evicted api-0 from spot node")
 
 
 STATE = ReplicaState(desired=4, percent=50, floor=0, spot=0, on_demand=4)
 
 
-def a_turn_with(reason: Reason, *, storm: bool = False, **leaving: int) -> ReconcileResult:
+def a_result_with(reason: Reason, *, storm: bool = False, **leaving: int) -> ReconcileResult:
     decision: Decision = Defer(reason, "why")
     if reason is Reason.BALANCED:
         decision = Hold(reason, "why")
@@ -169,12 +169,12 @@ def a_turn_with(reason: Reason, *, storm: bool = False, **leaving: int) -> Recon
 
 def events_of(reasons: Sequence[Reason]) -> list[str]:
     """The reasons of the Events of so many turns, one after the other."""
-    wishes = a_configuration()
+    policy = a_configuration()
     said: list[str] = []
     previous = None
     for reason in reasons:
-        now = a_turn_with(reason)
-        said += [n.reason for n in event_messages(previous, now, wishes, wishes)]
+        now = a_result_with(reason)
+        said += [n.reason for n in event_messages(previous, now, policy, policy)]
         previous = now
     return said
 
@@ -199,35 +199,35 @@ def test_what_is_new_is_said_once(reasons: tuple[Reason, ...], events: list[str]
 
 
 def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
-    wishes = a_configuration()
+    policy = a_configuration()
     turns = [
-        a_turn_with(Reason.BALANCED),
-        a_turn_with(Reason.BALANCED, one=2),
-        a_turn_with(Reason.BALANCED, one=1, two=1),
+        a_result_with(Reason.BALANCED),
+        a_result_with(Reason.BALANCED, one=2),
+        a_result_with(Reason.BALANCED, one=1, two=1),
     ]
     said = [
-        [notice.note for notice in event_messages(before, now, wishes, wishes)]
+        [message.note for message in event_messages(before, now, policy, policy)]
         for before, now in pairwise(turns)
     ]
     assert said == [
-        ["Spot node one is being taken; 2 replicas affected"],
-        ["Spot node two is being taken; 1 replica affected"],
+        ["The provider is reclaiming spot node one; 2 replicas affected"],
+        ["The provider is reclaiming spot node two; 1 replica affected"],
     ]
 
 
 def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
-    wishes = a_configuration()
+    policy = a_configuration()
     turns = [
-        a_turn_with(Reason.BALANCED),
-        a_turn_with(Reason.STORM_FROZEN, storm=True),
+        a_result_with(Reason.BALANCED),
+        a_result_with(Reason.STORM_FROZEN, storm=True),
         # Its last spot node goes too: the reason changes, the storm does not end.
-        a_turn_with(Reason.NO_SPOT_CAPACITY, storm=True),
-        a_turn_with(Reason.PAUSED, storm=True),
-        a_turn_with(Reason.REBALANCING),
-        a_turn_with(Reason.REBALANCING),
+        a_result_with(Reason.NO_SPOT_CAPACITY, storm=True),
+        a_result_with(Reason.PAUSED, storm=True),
+        a_result_with(Reason.REBALANCING),
+        a_result_with(Reason.REBALANCING),
     ]
     said = [
-        [notice.reason for notice in event_messages(before, now, wishes, wishes)]
+        [message.reason for message in event_messages(before, now, policy, policy)]
         for before, now in pairwise(turns)
     ]
     assert said == [
@@ -240,8 +240,8 @@ def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
 
 
 def test_the_end_of_a_storm_is_no_news_to_who_has_nothing_to_move_to_spot() -> None:
-    wishes = a_configuration()
-    before = a_turn_with(Reason.BALANCED, storm=True)
+    policy = a_configuration()
+    before = a_result_with(Reason.BALANCED, storm=True)
     at_rest = ReplicaState(desired=4, percent=50, floor=0, spot=2, on_demand=2)
-    now = dataclasses.replace(a_turn_with(Reason.BALANCED), state=at_rest)
-    assert list(event_messages(before, now, wishes, wishes)) == []
+    now = dataclasses.replace(a_result_with(Reason.BALANCED), state=at_rest)
+    assert list(event_messages(before, now, policy, policy)) == []

@@ -318,7 +318,7 @@ def test_a_process_with_our_name_and_another_nonce_is_waited_for(
         assert it.first.elector.leads
 
     election(story)
-    said = [r.message for r in caplog.records if "under our name" in r.message]
+    said = [r.message for r in caplog.records if "of the same name" in r.message]
     assert len(said) == 1, "said once"
 
 

@@ -62,7 +62,7 @@ async def test_row_18_evictions_ledgers_and_leases_whose_answers_are_lost_cost_n
     await cluster.wait_until(renewed, "the lease is renewed after lost answers", within=60)
     await cluster.is_quiet()
     log = process.log.read_text()
-    assert (log.count('"leading"'), log.count("no longer leading")) == (1, 0)
+    assert (log.count('"Became leader"'), log.count("Lost leadership")) == (1, 0)
 
 
 async def test_row_19_an_eviction_held_beyond_crash_and_takeover_breaks_no_floor_when_it_comes(

@@ -57,7 +57,7 @@ async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_w
             first.thaw()
 
         async def awake() -> bool:
-            return "no longer leading" in first.log.read_text()
+            return "Lost leadership" in first.log.read_text()
 
         await cluster.wait_until(awake, "it has seen that it leads no more", within=60)
         await cluster.is_quiet(5)

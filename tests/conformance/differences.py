@@ -1,7 +1,7 @@
-"""Where the embedded cluster is known to differ from the real one, and why that is left so.
+"""The known differences between the embedded cluster and the real one, with reasons.
 
-The list can only get shorter: what is not in it fails the suite, and so does an entry that no
-longer differs.
+The list can only become shorter: other differences fail the suite, and so do entries that no longer
+differ.
 """
 
 from __future__ import annotations
@@ -14,49 +14,44 @@ from tests.conformance.history import Difference
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Differences of one script that have one reason."""
+    """Differences of one script with a common reason."""
 
     script: str
     steps: tuple[int, ...]
     path: str
-    """Pattern (``*`` is anything) of the places in the step."""
+    """Pattern of the paths in the step; ``*`` matches any text."""
     reason: str
 
     def covers(self, found: Difference) -> bool:
-        """Whether this is one of them."""
+        """Whether the difference is a known one."""
         literal = self.path.replace("[", "[[]")
         return found.step in self.steps and fnmatchcase(found.path, literal)
 
 
-_DECODERS_WORDS = "the decoder's own words; the status, reason and code are the same"
-_PARSERS_WORDS = "the parser's own words; the status, reason and code are the same"
-_NO_DIFF = "the message ends in a diff of Go structs; the status, causes and field are the same"
-_UPDATERS = (
-    "only managers that apply are tracked (embedded/apply.py): a field that was created or updated "
-    "plainly has no owner to conflict with; Spotalis does not apply"
-)
+_DECODER_MESSAGE = "the message of the JSON decoder; status, reason and code are equal"
+_PARSER_MESSAGE = "the message of the selector parser; status, reason and code are equal"
+_GO_DIFF = "the message ends with a diff of Go structs; status, causes and field are equal"
 
 KNOWN: tuple[Known, ...] = (
-    Known("server-bodies-that-make-no-sense", (0, 1, 4), "body.message", _DECODERS_WORDS),
-    Known("patches-merge-patches", (8, 9, 12), "body*message", _DECODERS_WORDS),
-    Known("lists-tokens-and-versions-that-make-no-sense", (0,), "body.message", _DECODERS_WORDS),
-    Known("writes-what-may-not-change", (5,), "body*message", _NO_DIFF),
+    Known("server-invalid-bodies", (0, 1, 4), "body.message", _DECODER_MESSAGE),
+    Known("patches-merge-patches", (8, 9, 12), "body*message", _DECODER_MESSAGE),
+    Known("lists-invalid-tokens-and-versions", (0,), "body.message", _DECODER_MESSAGE),
+    Known("writes-immutable-fields", (5,), "body*message", _GO_DIFF),
     Known(
-        "lists-label-selectors", (18, 19, 20, 22, 23, 24, 25, 28), "body.message", _PARSERS_WORDS
+        "lists-label-selectors", (18, 19, 20, 22, 23, 24, 25, 28), "body.message", _PARSER_MESSAGE
     ),
-    Known("watches-what-streamed-lists-are-refused-for", (5,), "body.message", _PARSERS_WORDS),
-    Known("patches-apply-after-others-wrote", (2, 5, 6), "*", _UPDATERS),
+    Known("watches-invalid-options-of-streamed-lists", (5,), "body.message", _PARSER_MESSAGE),
 )
 
 
-def unknown(script: str, found: list[Difference]) -> list[Difference]:
-    """Those differences of a script that nobody has given a reason for."""
+def unexpected(script: str, found: list[Difference]) -> list[Difference]:
+    """The differences of a script that are not in ``KNOWN``."""
     own = [one for one in KNOWN if one.script == script]
     return [one for one in found if not any(known.covers(one) for known in own)]
 
 
-def outlived(script: str, found: list[Difference]) -> list[Known]:
-    """Entries of a script with a step that no longer differs where they say so."""
+def resolved(script: str, found: list[Difference]) -> list[Known]:
+    """The entries of a script with a step in which the path no longer differs."""
     own = [one for one in KNOWN if one.script == script]
     return [
         known

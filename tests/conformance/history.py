@@ -1,9 +1,9 @@
-"""What was asked and answered on one bed, in a form that can be compared with the other's.
+"""The requests and responses of a script, in a form that can be compared between clusters.
 
-A history is a list of steps, each a JSON object. What no two clusters have in common (UIDs,
-versions, times, generated names, hashes) becomes a symbol, numbered in the order in which it first
-appears: the same symbol in two places means the same value there. What is left out, and why, is
-the table ``NOISE`` and the rules of :class:`_Symbols`; everything else is compared.
+A history is a list of steps, each of which is a JSON object. Values that differ between any two
+clusters (UIDs, versions, times, generated names, hashes) become symbols, numbered in the order of
+their first use: the same symbol in two places means the same value. The table ``NOISE`` and the
+rules of :class:`_Symbols` define what is left out; everything else is compared.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ Json = dict[str, Any]
 History = list[Json]
 
 NOISE = {
-    "managedFields": "who wrote which field, by user agent; Spotalis reads it nowhere",
-    "selfLink": "gone since Kubernetes 1.20",
+    "managedFields": "field ownership, which Spotalis does not read",
+    "selfLink": "removed in Kubernetes 1.20",
 }
-"""Fields that are dropped wherever they stand, with the reason."""
+"""Fields that are dropped everywhere, with the reason."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _TIME = re.compile(r"20(?:2[6-9]|[3-9]\d)-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
-"""Of a bed's clock. Scripts write stamps of 2020, which stay as they are."""
+"""Times of a cluster's clock. The timestamps in scripts are of 2020 and are kept."""
 _VERSION = re.compile(
     r"(?i)((?:resource ?version|record|current)\b[^0-9\n<]{0,40})(\d+)( \(\d+\))?"
 )
-"""A version inside a message; behind "too old" stands the oldest one there is."""
+"""A version inside a message; after "too old" follows the oldest version."""
 _URL = re.compile(r"https://[^/\"]+/")
 _HASHES = ("pod-template-hash", "controller-revision-hash", "controller.kubernetes.io/hash")
 _REVISIONS = ("currentRevision", "updateRevision")
 _REPLICA_SET = re.compile(r'ReplicaSet "\S+-([a-z0-9]+)"')
-_LONGEST_BASE = 58
-"""Of a generated name: what is longer is cut."""
+_MAX_BASE_LENGTH = 58
+"""A longer ``generateName`` is truncated."""
 _ADDRESSES = ("podIP", "hostIP", "ip")
 
 
-def normalised(history: History) -> History:
-    """The history with symbols in place of what cannot be the same on two beds."""
+def normalized(history: History) -> History:
+    """Replace values that cannot be equal on two clusters by symbols."""
     symbols = _Symbols()
     for step in history:
-        symbols.learn(step)
-    return [symbols.written(step) for step in history]
+        symbols.collect(step)
+    return [symbols.replace(step) for step in history]
 
 
 class _Symbols:
@@ -52,10 +52,10 @@ class _Symbols:
     def __init__(self) -> None:
         self._given: dict[tuple[str, str], str] = {}
         self._names: dict[str, str] = {}
-        """What is replaced as a part of any text: generated names and hashes."""
+        """Generated names and hashes, which are replaced inside of texts too."""
 
-    def learn(self, value: Any) -> None:
-        """Find the generated names and hashes in a step."""
+    def collect(self, value: Any) -> None:
+        """Collect the generated names and hashes in a step."""
         for document in _documents(value):
             labels = document.get("labels")
             revisions = [labels.get(key) for key in _HASHES] if isinstance(labels, dict) else []
@@ -66,15 +66,15 @@ class _Symbols:
             for found in _REPLICA_SET.findall(str(document.get("message", ""))):
                 self._name(found, "hash")
             base, name = document.get("generateName"), document.get("name")
-            if base and name and name.startswith(base[:_LONGEST_BASE]):
-                self._name(name[len(base[:_LONGEST_BASE]) :], "generated")
+            if base and name and name.startswith(base[:_MAX_BASE_LENGTH]):
+                self._name(name[len(base[:_MAX_BASE_LENGTH]) :], "generated")
 
-    def written(self, value: Any, key: str = "") -> Any:
-        """``value``, which stands under ``key``, in symbols."""
+    def replace(self, value: Any, key: str = "") -> Any:
+        """Replace the values in ``value``, which is the value of ``key``."""
         if isinstance(value, dict):
             return self._object(value)
         if isinstance(value, list):
-            items = [self.written(one, key) for one in value]
+            items = [self.replace(one, key) for one in value]
             by_type = key == "conditions" and all(isinstance(one, dict) for one in value)
             return sorted(items, key=lambda one: str(one.get("type"))) if by_type else items
         if not isinstance(value, str):
@@ -87,17 +87,19 @@ class _Symbols:
 
     def _object(self, value: Json) -> Json:
         result = {}
-        listed = isinstance(value.get("items"), list) or value.get("type") == "BOOKMARK"
+        is_bookmark = value.get("type") == "BOOKMARK"
+        is_list = isinstance(value.get("items"), list) or is_bookmark
         for key, one in sorted(value.items()):  # symbols are numbered in this order
             if key in NOISE:
                 continue
             if key == "continue" and one:
                 result[key] = "<continue>"
-            elif listed and key in ("metadata", "object"):
-                # A list is as of the version of the whole store, which others write to.
-                result[key] = self.written(_without_version(one), key)
+            elif is_list and key in ("metadata", "object"):
+                # The version of a list is that of the whole store, to which other scripts write.
+                kept = _bookmark(one) if is_bookmark else one
+                result[key] = self.replace(_without_version(kept), key)
             else:
-                result[key] = self.written(one, key)
+                result[key] = self.replace(one, key)
         return result
 
     def _text(self, text: str) -> str:
@@ -128,6 +130,11 @@ def _documents(value: Any) -> Iterator[Json]:
             yield from _documents(one)
 
 
+def _bookmark(obj: Json) -> Json:
+    """A bookmark without the zero value of its kind, which clients do not read."""
+    return {key: obj[key] for key in ("kind", "apiVersion", "metadata")}
+
+
 def _without_version(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
@@ -142,12 +149,12 @@ ABSENT = "(absent)"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One place at which two histories are not the same."""
+    """A place at which two histories differ."""
 
     step: int
     did: str
     path: str
-    """Where in the step, as in ``body.metadata.labels``."""
+    """The path in the step, as in ``body.metadata.labels``."""
     embedded: Any
     real: Any
 
@@ -159,7 +166,7 @@ class Difference:
 
 
 def differences(embedded: History, real: History) -> list[Difference]:
-    """Every place at which two normalised histories are not the same, in order."""
+    """All differences of two normalized histories, in order."""
     found = []
     for number in range(max(len(embedded), len(real))):
         one = embedded[number] if number < len(embedded) else {}
@@ -172,7 +179,7 @@ def differences(embedded: History, real: History) -> list[Difference]:
 
 def _unequal(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
     if isinstance(one, dict) and isinstance(other, dict):
-        if one.get("kind") != other.get("kind"):  # an object and a refusal: one difference
+        if one.get("kind") != other.get("kind"):  # an object and an error: one difference
             yield path, _brief(one), _brief(other)
             return
         for key in sorted({*one, *other}):
@@ -188,7 +195,7 @@ def _unequal(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _brief(document: Json) -> Any:
-    """What a refusal says, or an object without its head."""
+    """The essence of an error, or the object."""
     if document.get("kind") == "Status":
         return {key: document[key] for key in ("code", "reason", "message") if key in document}
     return document

@@ -1,4 +1,4 @@
-"""What scripts create; each builder takes what a script is about."""
+"""Builders of the objects that scripts create."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.conformance.history import Json
 from tests.conformance.session import Session
 
 NOWHERE = "nowhere"
-"""A node that does not exist: a pod bound to it has no kubelet, and the script plays it."""
+"""A node that does not exist: a pod bound to it has no kubelet, so the script sets its status."""
 NEVER_READY = {
     "testbed.spotalis.io/health": "never-ready",  # kwok
     "embedded.spotalis.io/ready": "never",
 }
-"""Annotations of a pod that runs and never gets ready, on either bed."""
+"""Annotations of a pod that runs but never becomes ready, on either cluster."""
 IMAGE = "registry.invalid/web:1"
 LABELS = {"app": "web"}
 
@@ -38,7 +38,7 @@ def a_lease(name: str, **spec: Any) -> Json:
 
 
 def a_pod(name: str, *, node: str = "", spec: Json | None = None, **metadata: Any) -> Json:
-    """A pod that no scheduler looks at; bound to ``node`` if one is given."""
+    """A pod that no scheduler handles, bound to ``node`` if it is given."""
     bound = {"nodeName": node} if node else {}
     return {
         "apiVersion": "v1",
@@ -46,7 +46,7 @@ def a_pod(name: str, *, node: str = "", spec: Json | None = None, **metadata: An
         "metadata": {"name": name, "labels": dict(LABELS), **metadata},
         "spec": {
             "containers": [{"name": "main", "image": IMAGE}],
-            "schedulerName": "nobody",
+            "schedulerName": "none",
             **bound,
             **(spec or {}),
         },
@@ -71,7 +71,7 @@ def a_workload(
     pod: Json | None = None,
     **spec: Any,
 ) -> Json:
-    """A Deployment, ReplicaSet or StatefulSet; ``annotations`` and ``pod`` are its template's."""
+    """A workload; ``annotations`` and ``pod`` (the spec) are those of its pod template."""
     labels = {"app": name}
     return {
         "apiVersion": "apps/v1",
@@ -92,29 +92,29 @@ def a_workload(
     }
 
 
-async def a_running_pod(
+async def create_running_pod(
     session: Session, name: str, *, ready: bool = True, phase: str = "Running", **metadata: Any
 ) -> Json:
-    """Create a pod on the node that does not exist, and say what its kubelet would."""
+    """Create a pod on the node that does not exist, and set the status that its kubelet would."""
     made = await session.quiet.post("pods", a_pod(name, node=NOWHERE, **metadata))
     assert made.status == 201, made.body
     conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
     status = {"status": {"phase": phase, "conditions": conditions}}
-    said = await session.quiet.patch(f"pods/{name}/status", status)
-    assert said.status == 200, said.body
-    found: Json = said.body
+    patched = await session.quiet.patch(f"pods/{name}/status", status)
+    assert patched.status == 200, patched.body
+    found: Json = patched.body
     return found
 
 
-async def a_counted_budget(session: Session, budget: Json, expected: int, healthy: int) -> None:
-    """Create a budget and wait until the disruption controller has counted its pods."""
+async def create_budget(session: Session, budget: Json, expected: int, healthy: int) -> None:
+    """Create a budget, and wait until the disruption controller has counted its pods."""
     made = await session.quiet.post("poddisruptionbudgets", budget)
     assert made.status == 201, made.body
-    await counted(session, budget["metadata"]["name"], expected, healthy)
+    await until_counted(session, budget["metadata"]["name"], expected, healthy)
 
 
-async def counted(session: Session, name: str, expected: int, healthy: int) -> Json:
-    """Wait until a budget's status knows so many pods, so many of them healthy."""
+async def until_counted(session: Session, name: str, expected: int, healthy: int) -> Json:
+    """Wait until the status of a budget has these numbers of pods and of healthy pods."""
     found: Json = await session.until(
         f"poddisruptionbudgets/{name}",
         lambda budget: (
@@ -127,13 +127,13 @@ async def counted(session: Session, name: str, expected: int, healthy: int) -> J
     return found
 
 
-async def struck(session: Session, name: str) -> None:
-    """Wait until no pod stands in a budget's status as evicted and not yet seen to go.
+async def until_disruptions_handled(session: Session, name: str) -> None:
+    """Wait until ``disruptedPods`` is empty.
 
-    The disruption controller may count once before it strikes it, and once after.
+    The disruption controller may count once before it removes an entry, and once after.
     """
     await session.until(
         f"poddisruptionbudgets/{name}",
         lambda budget: not budget["status"].get("disruptedPods"),
-        f"budget {name} awaits nobody's end",
+        f"budget {name} has no disrupted pods",
     )

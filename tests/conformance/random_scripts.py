@@ -1,8 +1,7 @@
-"""Scripts made by rng: requests over few objects and all verbs, the same for the same seed.
+"""Random scripts: requests with all verbs for few objects, determined by a seed.
 
-A script knows only what it has been answered, so it makes the same choices on both beds as long as
-their answers are the same. Which version or UID it names is chosen as "the one seen so many
-requests ago", never as a number.
+A script depends only on the responses it has received, so it makes the same choices on both
+clusters as long as their responses are equal. Versions and UIDs are taken from earlier responses.
 """
 
 from __future__ import annotations
@@ -11,40 +10,39 @@ import random  # noqa: TID251  # seeded
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from tests.conformance.beds import Script
+from tests.conformance.clusters import Script
 from tests.conformance.history import Json
 from tests.conformance.objects import NOWHERE, a_budget, a_config_map, a_lease, a_pod
-from tests.conformance.session import JSON_PATCH, STRATEGIC, Answer, Session
+from tests.conformance.session import JSON_PATCH, STRATEGIC, ScriptResponse, Session
 
 NAMES = ("a", "b", "c")
-FEWEST, MOST = 10, 30
-"""Requests of one script."""
+MIN_REQUESTS, MAX_REQUESTS = 10, 30
 WRONG_UID = "00000000-0000-4000-8000-000000000000"
 KINDS = ("configmaps", "leases", "pods", "poddisruptionbudgets")
-BUDGETS = {"a": {"app": "web"}, "b": {"app": "api"}, "c": {"app": "nobody"}}
-"""By name what a budget selects. Never two for one pod: the controller would heed either."""
+BUDGETS = {"a": {"app": "web"}, "b": {"app": "api"}, "c": {"app": "none"}}
+"""The labels that each budget selects; no pod has two budgets, as the result would be arbitrary."""
 Step: TypeAlias = Callable[[], Awaitable[None]]
 
 
 def a_random_script(seed: int) -> Script:
-    """The script of a seed."""
+    """Create the script of a seed."""
 
     async def script(s: Session) -> None:
-        await _Story(s, random.Random(seed)).tell()
+        await _RandomScript(s, random.Random(seed)).run()
 
     return script
 
 
-class _Story:
-    """One run of a random script on one bed."""
+class _RandomScript:
+    """One run of a random script on one cluster."""
 
     def __init__(self, s: Session, rng: random.Random) -> None:
         self._s = s
         self._rng = rng
         self._seen: dict[str, list[Json]] = {}
-        """By path: every state that was answered, oldest first."""
+        """By path: the objects in responses, oldest first."""
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         steps: list[tuple[int, Step]] = [
             (6, self._create),
             (2, self._get),
@@ -57,17 +55,17 @@ class _Story:
             (1, self._watch),
         ]
         weights = [weight for weight, _ in steps]
-        for _ in range(self._rng.randint(FEWEST, MOST)):
+        for _ in range(self._rng.randint(MIN_REQUESTS, MAX_REQUESTS)):
             (_, step), *_ = self._rng.choices(steps, weights)
             await step()
             for name in NAMES:
-                await _settled(self._s, name)
-        await self._end()
+                await _until_counted(self._s, name)
+        await self._read_all()
 
     async def _create(self) -> None:
         kind, name = self._kind(), self._rng.choice(NAMES)
-        answer = await self._s.post(kind, self._object(kind, name), **self._maybe_dry())
-        self._remember(f"{kind}/{name}", answer)
+        response = await self._s.post(kind, self._object(kind, name), **self._maybe_dry())
+        self._remember(f"{kind}/{name}", response)
 
     async def _get(self) -> None:
         where = self._where()
@@ -83,7 +81,7 @@ class _Story:
         await self._s.get(kind, **query)
 
     async def _update(self) -> None:
-        """Put a state that was seen before, changed; often an old one, at times without version."""
+        """Put a changed earlier state: often an old one, sometimes without a version."""
         where = self._where()
         states = self._seen.get(where)
         kind, _, name = where.partition("/")
@@ -115,10 +113,10 @@ class _Story:
             self._remember(where, await self._s.patch(where, add, JSON_PATCH))
             return
         content_type = self._rng.choice([STRATEGIC, "application/merge-patch+json"])
-        answer = await self._s.patch(
+        response = await self._s.patch(
             where, {"metadata": metadata}, content_type, **self._maybe_dry()
         )
-        self._remember(where, answer)
+        self._remember(where, response)
 
     async def _delete(self) -> None:
         where = self._where()
@@ -130,8 +128,8 @@ class _Story:
             options["gracePeriodSeconds"] = self._rng.choice([0, 1, 30])
         if self._rng.random() < 0.15:
             options["propagationPolicy"] = "Background"
-        answer = await self._s.delete(where, options or None, **self._maybe_dry())
-        self._remember(where, answer)
+        response = await self._s.delete(where, options or None, **self._maybe_dry())
+        self._remember(where, response)
 
     async def _evict(self) -> None:
         name = self._rng.choice(NAMES)
@@ -144,16 +142,16 @@ class _Story:
         await self._s.evict(name, **options)
 
     async def _pod_status(self) -> None:
-        """Play the kubelet of a pod."""
+        """Set the status of a pod, as its kubelet would."""
         name = self._rng.choice(NAMES)
         ready = self._rng.choice(["True", "False"])
         phase = self._rng.choice(["Running", "Running", "Running", "Succeeded"])
         status = {"phase": phase, "conditions": [{"type": "Ready", "status": ready}]}
-        answer = await self._s.patch(f"pods/{name}/status", {"status": status})
-        self._remember(f"pods/{name}", answer)
+        response = await self._s.patch(f"pods/{name}/status", {"status": status})
+        self._remember(f"pods/{name}", response)
 
     async def _watch(self) -> None:
-        """Watch a kind from the first state of it that was seen, to what it is now."""
+        """Watch a kind from the first state that was received to the current one."""
         kind = self._rng.choice(("leases", "pods"))
         versions = [
             state["metadata"]["resourceVersion"]
@@ -167,8 +165,8 @@ class _Story:
             await self._s.watch_until(kind, marker.version, resourceVersion=since)
             await self._s.quiet.delete(f"{kind}/marker", {"gracePeriodSeconds": 0})
 
-    async def _end(self) -> None:
-        """What is left, in full."""
+    async def _read_all(self) -> None:
+        """Read the remaining objects."""
         for kind in KINDS:
             await self._s.get(kind, labelSelector="marker!=yes" if kind != "configmaps" else "app")
 
@@ -176,7 +174,7 @@ class _Story:
         return self._rng.choices(KINDS, (3, 2, 4, 1))[0]
 
     def _where(self) -> str:
-        """An object; mostly one that was seen."""
+        """The path of an object, mostly of one that was received."""
         if self._seen and self._rng.random() < 0.8:
             return self._rng.choice(sorted(self._seen))
         return f"{self._kind()}/{self._rng.choice(NAMES)}"
@@ -196,14 +194,14 @@ class _Story:
                 bound = self._rng.random() < 0.7
                 pod = a_pod(name, node=NOWHERE if bound else "")
                 if bound and self._rng.random() < 0.2:
-                    # Unbound it would be the pod garbage collector's, which comes every 20 s.
+                    # If unbound, the pod garbage collector, which runs every 20 s, would delete it.
                     pod["metadata"]["finalizers"] = ["spotalis.io/x"]
                 return pod
             case _:
                 return a_budget(name, BUDGETS[name], minAvailable=self._rng.randint(0, 2))
 
     def _marker(self, kind: str) -> Json:
-        """An object that nothing else touches: it says where a watch may end."""
+        """An object that is not used otherwise, whose event ends a watch."""
         body = a_lease("marker") if kind == "leases" else a_pod("marker")
         body["metadata"]["labels"] = {"own": "marker"}
         return body
@@ -231,22 +229,22 @@ class _Story:
             return {"uid": metadata["uid"]}
         return {"resourceVersion": metadata["resourceVersion"]}
 
-    def _remember(self, where: str, answer: Answer) -> None:
-        body = answer.body
-        # A dry run of a creation has no version.
+    def _remember(self, where: str, response: ScriptResponse) -> None:
+        body = response.body
+        # The response to a creation in a dry run has no version.
         if body.get("kind") != "Status" and body["metadata"].get("resourceVersion"):
             self._seen.setdefault(where, []).append(body)
 
 
-async def _settled(s: Session, name: str) -> None:
-    """Have the disruption controller look at a budget, and wait until it has.
+async def _until_counted(s: Session, name: str) -> None:
+    """Wait until the disruption controller has counted the pods of a budget.
 
-    What comes next must not depend on how quick it is. It is poked, because it does not hear of a
-    pod that leaves a budget by its labels.
+    The next requests must not depend on its speed. The budget is changed first, because the
+    controller does not notice a pod that leaves the budget by a change of its labels.
     """
     where = f"poddisruptionbudgets/{name}"
-    poke = {"metadata": {"annotations": {"poked": str(len(s.history))}}}
-    budget = (await s.quiet.patch(where, poke)).body
+    change = {"metadata": {"annotations": {"changed": str(len(s.history))}}}
+    budget = (await s.quiet.patch(where, change)).body
     if budget["kind"] == "Status":
         return
     labels = budget["spec"]["selector"]["matchLabels"]
@@ -260,7 +258,7 @@ async def _settled(s: Session, name: str) -> None:
         pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]
     }
 
-    def counted(now: Json) -> bool:
+    def is_counted(now: Json) -> bool:
         status = now["status"]
         disrupted = set(status.get("disruptedPods") or ())
         healthy = [pod for pod in pods if _is_ready(pod) and pod["metadata"]["name"] in staying]
@@ -272,7 +270,7 @@ async def _settled(s: Session, name: str) -> None:
             and status.get("observedGeneration") == now["metadata"]["generation"]
         )
 
-    await s.until(where, counted, f"budget {name} is counted: {len(pods)} pods, {staying} stay")
+    await s.until(where, is_counted, f"budget {name} is counted: {len(pods)} pods, {staying} stay")
 
 
 def _is_ready(pod: Json) -> bool:

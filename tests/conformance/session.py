@@ -1,4 +1,4 @@
-"""What a script sees of a bed: requests, waiting, and the history that it leaves behind."""
+"""The interface of a script to a cluster: requests, waiting, and the recorded history."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any
 
 from spotalis.model.transport import Request, Response, StreamRefused, Transport
 from tests.conformance.history import History, Json
-from tests.conformance.hooks import Hooks
+from tests.conformance.webhooks import WebhookServer
 
 JSON = "application/json"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-APPLY = "application/apply-patch+yaml"
 
 POLL_SECONDS = 0.05
-PATIENCE_SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 _GROUPS = {
     "deployments": "/apis/apps/v1",
     "statefulsets": "/apis/apps/v1",
@@ -33,55 +32,55 @@ _GROUPS = {
 _CLUSTER_WIDE = ("namespaces", "nodes", "persistentvolumes", "mutatingwebhookconfigurations")
 
 
-class NeverHappened(AssertionError):
-    """What a script waited for did not come."""
+class ConditionNotMet(AssertionError):
+    """A condition that a script waited for was not met in time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer, as it came."""
+class ScriptResponse:
+    """A response, decoded."""
 
     status: int
     body: Any
 
     @property
     def uid(self) -> str:
-        """Of the object in it."""
+        """The UID of the object."""
         return str(self.body["metadata"]["uid"])
 
     @property
     def version(self) -> str:
-        """Of the object or list in it."""
+        """The version of the object or list."""
         return str(self.body["metadata"]["resourceVersion"])
 
 
 class Session:
-    """One script's way to one bed; what it does is remembered, but for ``quiet``."""
+    """The connection of one script to one cluster; it records requests, except with ``quiet``."""
 
     def __init__(
         self,
         transport: Transport,
         namespace: str,
-        hooks: Hooks,
-        forget: Callable[[], Awaitable[None]],
+        webhooks: WebhookServer,
+        compact: Callable[[], Awaitable[None]],
     ) -> None:
-        """``forget`` makes the bed's store forget how everything was."""
+        """``compact`` drops the history of the store of the cluster."""
         self._transport = transport
-        self._hooks = hooks
-        self.forget = forget
+        self._webhooks = webhooks
+        self.compact = compact
         self.namespace = namespace
         self.history: History = []
-        self._watches: list[Watching] = []
+        self._watches: list[OpenWatch] = []
 
     @property
     def quiet(self) -> Session:
-        """The same way, and nothing of it is remembered."""
+        """The same connection without recording."""
         found = copy.copy(self)
         found.history = []
         return found
 
     def path(self, where: str) -> str:
-        """The path of ``pods/web/status``; what begins with a slash is one already."""
+        """The URL path of ``pods/web/status``; text that starts with a slash is a path already."""
         if where.startswith("/"):
             return where.replace("{namespace}", self.namespace)
         plural = where.partition("/")[0]
@@ -98,8 +97,8 @@ class Session:
         *,
         content_type: str = JSON,
         **query: str,
-    ) -> Answer:
-        """Send one request and remember what came of it."""
+    ) -> ScriptResponse:
+        """Send one request, and record the response."""
         encoded = body if isinstance(body, bytes) else b"" if body is None else _encoded(body)
         request = Request(
             method=method,
@@ -107,62 +106,62 @@ class Session:
             query=tuple(query.items()),
             body=encoded,
             content_type=content_type,
-            timeout_seconds=PATIENCE_SECONDS,
+            timeout_seconds=TIMEOUT_SECONDS,
         )
         response = await self._transport.send(request)
-        answer = Answer(response.status, _decoded(response.body))
-        self._remember(f"{method} {where}{_shown(query)}", response, answer.body)
+        answer = ScriptResponse(response.status, _decoded(response.body))
+        self._record(f"{method} {where}{_shown(query)}", response, answer.body)
         return answer
 
-    async def get(self, where: str, **query: str) -> Answer:
+    async def get(self, where: str, **query: str) -> ScriptResponse:
         return await self.send("GET", where, **query)
 
-    async def post(self, where: str, body: Any, **query: str) -> Answer:
+    async def post(self, where: str, body: Any, **query: str) -> ScriptResponse:
         return await self.send("POST", where, body, **query)
 
-    async def put(self, where: str, body: Any, **query: str) -> Answer:
+    async def put(self, where: str, body: Any, **query: str) -> ScriptResponse:
         return await self.send("PUT", where, body, **query)
 
-    async def patch(self, where: str, body: Any, kind: str = MERGE, **query: str) -> Answer:
+    async def patch(self, where: str, body: Any, kind: str = MERGE, **query: str) -> ScriptResponse:
         return await self.send("PATCH", where, body, content_type=kind, **query)
 
-    async def delete(self, where: str, options: Json | None = None, **query: str) -> Answer:
+    async def delete(self, where: str, options: Json | None = None, **query: str) -> ScriptResponse:
         return await self.send("DELETE", where, options, **query)
 
-    async def evict(self, pod: str, **delete_options: Any) -> Answer:
-        """Ask for the eviction of a pod."""
+    async def evict(self, pod: str, **delete_options: Any) -> ScriptResponse:
+        """Request the eviction of a pod."""
         body: Json = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
         if delete_options:
             body["deleteOptions"] = delete_options
         return await self.post(f"pods/{pod}/eviction", body)
 
     def note(self, what: str, value: Any) -> None:
-        """Remember something that a script found out."""
+        """Record a value."""
         self.history.append({"did": f"note {what}", "body": value})
 
     async def until(self, where: str, holds: Callable[[Any], Any], what: str, **query: str) -> Any:
-        """Read ``where`` until it is as wanted; what was read then. Nothing of it is remembered.
+        """Read ``where`` until the condition holds; returns the last body. Nothing is recorded.
 
-        A refusal is given to ``holds`` too.
+        ``holds`` gets error responses too.
         """
         waited = 0.0
         while True:
             answer = await self.quiet.get(where, **query)
             if _holds(holds, answer.body):
                 return answer.body
-            if waited >= PATIENCE_SECONDS:
-                raise NeverHappened(f"{what}; at last: {json.dumps(answer.body)[:3000]}")
+            if waited >= TIMEOUT_SECONDS:
+                raise ConditionNotMet(f"{what}; last response: {json.dumps(answer.body)[:3000]}")
             await asyncio.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
 
-    async def gone(self, where: str) -> None:
-        """Wait until there is no such object."""
-        await self.until(where, lambda found: found.get("code") == 404, f"{where} is gone")
+    async def until_gone(self, where: str) -> None:
+        """Wait until the object does not exist."""
+        await self.until(where, lambda found: found.get("code") == 404, f"{where} does not exist")
 
     async def watch(self, where: str, *, events: int = 0, **query: str) -> list[Json]:
-        """Remember a watch: so many events of it, or what comes until the server ends it.
+        """Record the first ``events`` events of a watch, or all until the server ends it.
 
-        Without ``events`` the server is asked to end it after a second.
+        Without ``events`` the server is asked to end the watch after one second.
         """
         if not events:
             query.setdefault("timeoutSeconds", "1")
@@ -170,121 +169,121 @@ class Session:
         return await opened.end(events)
 
     async def watch_until(self, where: str, version: str, **query: str) -> None:
-        """Remember a watch up to, and without, the event with this version."""
+        """Record a watch up to the event with this version, which is excluded."""
         opened = await self.follow(where, **query)
-        seen = await opened.saw(
+        seen = await opened.until(
             lambda events: any(_version_of(one) == version for one in events), f"version {version}"
         )
         await opened.close()
-        opened.remember([_version_of(one) for one in seen].index(version))
+        opened.record([_version_of(one) for one in seen].index(version))
 
-    async def follow(self, where: str, **query: str) -> Watching:
-        """Open a watch and go on; ``end`` remembers what it saw."""
+    async def follow(self, where: str, **query: str) -> OpenWatch:
+        """Open a watch; ``end`` records its events."""
         request = Request(
             method="GET",
             path=self.path(where),
             query=(("watch", "true"), *query.items()),
-            timeout_seconds=PATIENCE_SECONDS + float(query.get("timeoutSeconds", 0)),
+            timeout_seconds=TIMEOUT_SECONDS + float(query.get("timeoutSeconds", 0)),
         )
-        opened = Watching(self, f"WATCH {where}{_shown(query)}", self._transport, request)
+        opened = OpenWatch(self, f"WATCH {where}{_shown(query)}", self._transport, request)
         self._watches.append(opened)
         return opened
 
     async def close(self) -> None:
-        """End every watch that a failed script left open."""
+        """End the watches that a failed script left open."""
         for opened in self._watches:
             await opened.close()
 
     async def pause(self, seconds: float) -> None:
-        """Let so much time of the bed pass; only where nothing can be waited for."""
+        """Wait; only for changes that cannot be observed."""
         await asyncio.sleep(seconds)
 
-    async def heeded(self, meter: str) -> None:
-        """Create a pod that will never be, until the API server asks a webhook about it."""
+    async def wait_for_webhook(self, meter: str) -> None:
+        """Create pods in dry runs until the API server calls the webhook ``meter``."""
         probe = {
             "metadata": {"name": "probe"},
-            "spec": {"containers": [{"name": "main", "image": "i"}], "schedulerName": "nobody"},
+            "spec": {"containers": [{"name": "main", "image": "i"}], "schedulerName": "none"},
         }
         waited = 0.0
-        while meter not in self._hooks.seen:
-            if waited >= PATIENCE_SECONDS:
-                raise NeverHappened(f"the API server asks {meter}")
+        while meter not in self._webhooks.seen:
+            if waited >= TIMEOUT_SECONDS:
+                raise ConditionNotMet(f"the API server calls {meter}")
             await self.quiet.post("pods", probe, dryRun="All")
             await asyncio.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
 
-    def hook(self, path: str) -> Json:
-        """The ``clientConfig`` of the webhook that answers as ``path`` says."""
-        return self._hooks.client_config(f"{path}/{self.namespace}")
+    def webhook(self, path: str) -> Json:
+        """The ``clientConfig`` of the webhook with the behavior ``path``."""
+        return self._webhooks.client_config(f"{path}/{self.namespace}")
 
-    def reviews(self) -> list[Json]:
-        """What webhooks were asked about pods of this namespace, in order."""
-        return [one for one in self._hooks.reviews if one["namespace"] == self.namespace]
+    def admission_requests(self) -> list[Json]:
+        """The admission requests for pods of this namespace, in order."""
+        return [one for one in self._webhooks.requests if one["namespace"] == self.namespace]
 
-    def _remember(self, did: str, response: Response, body: Any) -> None:
+    def _record(self, did: str, response: Response, body: Any) -> None:
         step: Json = {"did": did, "status": response.status, "body": body}
         for header in ("retry-after", "warning"):
             if header in response.headers:
                 step[header] = response.headers[header]
         self.history.append(step)
 
-    def remember_watch(self, did: str, events: Sequence[Json], refused: Response | None) -> None:
-        """Remember a watch that has ended."""
+    def record_watch(self, did: str, events: Sequence[Json], refused: Response | None) -> None:
+        """Record a watch that has ended."""
         if refused is not None:
-            self._remember(did, refused, _decoded(refused.body))
+            self._record(did, refused, _decoded(refused.body))
         else:
             self.history.append({"did": did, "status": 200, "events": list(events)})
 
 
-class Watching:
-    """A watch that runs beside its script."""
+class OpenWatch:
+    """A watch that runs concurrently with its script."""
 
     def __init__(self, session: Session, did: str, transport: Transport, request: Request) -> None:
         self._session = session
         self._did = did
         self._events: list[Json] = []
-        self._patience = request.timeout_seconds
+        self._timeout = request.timeout_seconds
         self._refused: Response | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._task = asyncio.create_task(self._read(transport, request))
 
     async def end(self, events: int = 0) -> list[Json]:
-        """Wait for so many events, or for the server to end the watch; remember what came."""
+        """Wait for the number of events, or until the server ends the watch, and record them."""
         while (not events or len(self._events) < events) and not self._task.done():
-            waiting = asyncio.create_task(self._news.wait())
+            waiting = asyncio.create_task(self._changed.wait())
             await asyncio.wait(
                 (waiting, self._task),
                 return_when=asyncio.FIRST_COMPLETED,
-                timeout=self._patience,
+                timeout=self._timeout,
             )
             if not waiting.done() and not self._task.done():
                 waiting.cancel()
-                raise NeverHappened(f"{events} events of {self._did}; came: {self._events}")
+                raise ConditionNotMet(f"{events} events of {self._did}; received: {self._events}")
             waiting.cancel()
-            self._news.clear()
+            self._changed.clear()
         if self._task.done() and not self._task.cancelled():
             self._task.result()
         await self.close()
-        return self.remember(events or len(self._events))
+        return self.record(events or len(self._events))
 
-    async def came(self, events: int) -> list[Json]:
-        """Wait until so many events have come; all that have."""
-        return await self.saw(lambda seen: len(seen) >= events, f"{events} events")
+    async def until_events(self, events: int) -> list[Json]:
+        """Wait for a number of events; returns all events so far."""
+        return await self.until(lambda seen: len(seen) >= events, f"{events} events")
 
-    async def saw(self, holds: Callable[[list[Json]], Any], what: str) -> list[Json]:
-        """Wait until what has come is enough, which may be a moment after a list has it."""
+    async def until(self, holds: Callable[[list[Json]], Any], what: str) -> list[Json]:
+        """Wait until the events meet a condition, which may be later than in a list."""
         waited = 0.0
         while not holds(self._events):
-            if waited >= PATIENCE_SECONDS:
-                raise NeverHappened(f"{what} of {self._did}; came: {self._events}")
+            if waited >= TIMEOUT_SECONDS:
+                raise ConditionNotMet(f"{what} of {self._did}; received: {self._events}")
             await asyncio.sleep(POLL_SECONDS)
             waited += POLL_SECONDS
         return list(self._events)
 
-    def remember(self, events: int) -> list[Json]:
-        """Remember the first so many events."""
+    def record(self, events: int) -> list[Json]:
+        """Record the first ``events`` events."""
         seen = self._events[:events]
-        self._session.remember_watch(self._did, seen, self._refused)
+        self._session.record_watch(self._did, seen, self._refused)
         return seen
 
     async def close(self) -> None:
@@ -297,7 +296,7 @@ class Watching:
             async for chunk in transport.stream(request):
                 *lines, rest = (rest + chunk).split(b"\n")
                 self._events += [json.loads(line) for line in lines if line.strip()]
-                self._news.set()
+                self._changed.set()
         except StreamRefused as refused:
             self._refused = refused.response
 
@@ -307,7 +306,7 @@ def _version_of(event: Json) -> str:
 
 
 def _holds(holds: Callable[[Any], Any], body: Any) -> bool:
-    """What is not there yet does not hold yet."""
+    """Whether the condition holds; it does not if a field is absent."""
     try:
         return bool(holds(body))
     except (KeyError, IndexError, TypeError, AttributeError):
@@ -326,9 +325,9 @@ def _decoded(body: bytes) -> Any:
 
 
 def _shown(query: Mapping[str, str]) -> str:
-    """A query for a step's name: without what differs from bed to bed."""
-    told = {
+    """The query for the name of a step, without values that differ between clusters."""
+    shown = {
         key: "..." if key == "continue" or (key == "resourceVersion" and len(value) > 1) else value
         for key, value in query.items()
     }
-    return "?" + "&".join(f"{key}={value}" for key, value in told.items()) if told else ""
+    return "?" + "&".join(f"{key}={value}" for key, value in shown.items()) if shown else ""

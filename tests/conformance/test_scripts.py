@@ -1,57 +1,69 @@
-"""Every named script, once on each bed: the histories are the same but for known differences.
+"""Runs every named script on the embedded cluster and on a real control plane.
 
-One script alone: ``pytest tests/conformance -k watches-from-now``.
+The histories must be equal except for known differences. To run one script:
+``pytest tests/conformance -k watches-from-now``.
 """
 
 from __future__ import annotations
 
 import pytest
 
-from tests.conformance import recorded
-from tests.conformance.beds import Real, Script, on_embedded
-from tests.conformance.differences import KNOWN, outlived, unknown
+from tests.conformance import history_cache
+from tests.conformance.clusters import RealCluster, Script, run_on_embedded
+from tests.conformance.differences import KNOWN, resolved, unexpected
 from tests.conformance.history import Difference, differences
 from tests.conformance.scripts import ALONE, SCRIPTS, SLOW
 
-pytestmark = pytest.mark.real
-
-
 ATTEMPTS = 3
-"""Timers of the real bed fall where they like: a bookmark more when its API server is slow, a
-budget that is counted between two writes. What the beds do not have in common comes every time.
+"""Some timings of the real cluster are arbitrary: an additional bookmark if its API server is slow,
+or a budget that is counted between two writes. Genuine differences occur in every attempt.
 """
 
 
-def compared(script: Script, name: str, real: Real) -> list[Difference]:
-    """The differences of an attempt without surprises, or of the last one."""
+def compare(script: Script, name: str, real: RealCluster) -> list[Difference]:
+    """The differences in the first attempt without unexpected ones, or in the last attempt."""
     found: list[Difference] = []
     for attempt in range(ATTEMPTS):
         namespace = f"{name}-{attempt}" if attempt else name
-        history = real.play(script, namespace)
-        found = differences(on_embedded(script, namespace), history)
-        if not unknown(name, found) and not outlived(name, found):
-            recorded.save(name, script, namespace, history)
+        recorded = real.run(script, namespace)
+        history_cache.save(name, script, namespace, recorded)
+        found = differences(run_on_embedded(script, namespace), recorded)
+        if not unexpected(name, found) and not resolved(name, found):
             break
     return found
 
 
+def check(name: str, found: list[Difference]) -> None:
+    """Fail if there are unexpected differences, or if known ones no longer occur."""
+    assert not unexpected(name, found), "\n".join(map(str, unexpected(name, found)))
+    outdated = resolved(name, found)
+    assert not outdated, f"these no longer differ; remove them from KNOWN: {outdated}"
+
+
+@pytest.mark.real
 @pytest.mark.parametrize("name", [*SCRIPTS, *ALONE])
-def test_both_beds_tell_the_same_story(name: str, real: Real) -> None:
-    found = compared((SCRIPTS | ALONE)[name], name, real)
-    surprises = unknown(name, found)
-    assert not surprises, "\n".join(str(one) for one in surprises)
-    gone = outlived(name, found)
-    assert not gone, f"these no longer differ, take them off the list: {gone}"
+def test_both_clusters_have_the_same_history(name: str, real: RealCluster) -> None:
+    check(name, compare((SCRIPTS | ALONE)[name], name, real))
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("name", SLOW)
-def test_both_beds_tell_the_same_slow_story(
-    name: str, real: Real, request: pytest.FixtureRequest
+def test_both_clusters_have_the_same_history_of_a_slow_script(
+    name: str, real: RealCluster, request: pytest.FixtureRequest
 ) -> None:
     if not request.config.getoption("--conformance-seeds"):
         pytest.skip("takes a minute; runs with --conformance-seeds")
-    assert not compared(SLOW[name], name, real)
+    assert not compare(SLOW[name], name, real)
 
 
-def test_every_known_difference_is_one_of_a_script() -> None:
+@pytest.mark.parametrize("name", [*SCRIPTS, *ALONE])
+def test_the_embedded_cluster_matches_the_last_real_run(name: str) -> None:
+    script = (SCRIPTS | ALONE)[name]
+    cached = history_cache.load(name, script)
+    if cached is None:
+        pytest.skip("no cached history of a real run; run pytest tests/conformance -m real")
+    check(name, differences(run_on_embedded(script, cached.namespace), cached.history))
+
+
+def test_every_known_difference_belongs_to_a_script() -> None:
     assert {one.script for one in KNOWN} <= {*SCRIPTS, *ALONE}

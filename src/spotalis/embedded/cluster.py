@@ -1,7 +1,7 @@
-"""The embedded cluster: API server, controllers, nodes, in this process and on one event loop.
+"""The embedded cluster: API server, controllers and nodes on one event loop of this process.
 
-In virtual time, with a clock of the virtual loop and seeded rng, everything that happens in it is
-a function of the seed. It holds no background thread and reads no clock of its own.
+On a virtual event loop and with a seeded random generator, everything that happens in the cluster
+is a function of the seed. The cluster starts no threads and reads no clock but the one it is given.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from spotalis.model.environment import Clock, Random
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """How fast the cluster is."""
+    """How long the parts of the cluster take."""
 
     kubelet: KubeletTiming = field(default_factory=KubeletTiming)
     controllers: timedelta = timedelta()
-    """From a change to a controller's look at it."""
+    """From a change until a controller handles it."""
     pod_gc_quarantine: timedelta = timedelta()
-    """How long a node must be gone before its pods are (upstream: 40 s to 60 s)."""
+    """How long a node must be missing before its pods are deleted (upstream: 40 s to 60 s)."""
 
 
 CONTROLLERS: tuple[str, ...] = (
@@ -54,16 +54,17 @@ CONTROLLERS: tuple[str, ...] = (
     "scheduler",
     "kubelet",
 )
-"""All there are by default; ``provisioner`` runs where a ``Provisioning`` is given."""
+"""The default controllers; ``provisioner`` runs too if a ``Provisioning`` is given."""
 
 
 class EmbeddedCluster:
-    """A cluster to talk to through ``transport``, and to disturb through ``fleet``.
+    """A cluster in this process.
 
-    :func:`spotalis.embedded.http.serve` gives its ``api`` a port.
+    Clients use ``transport``, or a port from :func:`spotalis.embedded.http.serve`. Tests add and
+    remove nodes with ``fleet``.
 
-    Use it as ``async with``: should a controller fail by a bug of its own, the block is cancelled
-    and the failure raised from it. With ``start`` and ``stop``, ``stop`` raises it.
+    Use it with ``async with``: if a controller fails, the block is cancelled and the exception is
+    raised from it. With ``start`` and ``stop``, ``stop`` raises the exception.
     """
 
     def __init__(
@@ -79,47 +80,47 @@ class EmbeddedCluster:
         provisioning: Provisioning | None = None,
         store: ObjectStore | None = None,
     ) -> None:
-        """A cluster that is not yet started, with no node.
+        """Create a cluster without nodes; ``start`` starts the controllers.
 
         Args:
-            clock: for stamps; the event loop's time is what passes.
-            rng: for names, UIDs, and the scheduler where nodes are equally good.
-            webhook: what calls admission webhooks; None: they cannot be reached.
-            timing: how fast kubelets and controllers are.
+            clock: for timestamps; delays use the event loop.
+            rng: for names and UIDs, and for the scheduler's choice between equal nodes.
+            webhook: calls admission webhooks; None if webhooks cannot be reached.
+            timing: how long kubelets and controllers take.
             controllers: which of ``CONTROLLERS`` run.
             provider: how ``fleet`` labels nodes.
-            zones: which zones its nodes go round.
-            provisioning: adds nodes for pods that find none; None: nobody does.
-            store: where the objects are; a new one by default.
+            zones: the zones over which ``fleet`` distributes nodes.
+            provisioning: how nodes are added for unschedulable pods; None: they are not.
+            store: holds the objects; by default a new one.
         """
         self.api = Api(clock=clock, rng=rng, webhook=webhook, store=store)
         self.store = self.api.store
         self.audit = self.api.audit
-        """Who asked for what."""
+        """The requests so far."""
         self.fleet = Fleet(self.api, clock, provider=provider, zones=zones)
         self.provisioning = provisioning
         self._clock = clock
         self._rng = rng
         self._timing = timing or Timing()
         wanted = {*controllers} | ({"provisioner"} if provisioning is not None else set())
-        self._wanted = tuple(name for name in self._recipes() if name in wanted)
+        self._enabled = tuple(name for name in self._factories() if name in wanted)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._indexes: Indexes | None = None
         self._failure: BaseException | None = None
         self._owner: asyncio.Task[object] | None = None
 
     async def start(self) -> None:
-        """Start the controllers; when it returns they hear every change."""
+        """Start the controllers; when this returns they see every change."""
         self._indexes = Indexes(self.store)
-        for name in self._wanted:
+        for name in self._enabled:
             self._launch(name)
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        """End every controller.
+        """Stop every controller.
 
         Raises:
-            BaseException: what a controller failed with, if one did.
+            BaseException: the exception of a controller that failed.
         """
         for name in list(self._running):
             await self.stop_controller(name)
@@ -131,25 +132,25 @@ class EmbeddedCluster:
             raise failure
 
     def transport(self, user: str) -> InProcessTransport:
-        """A way in for ``user``, without a network; faults can be ordered on it."""
+        """A client transport for ``user``, in which faults can be injected."""
         return InProcessTransport(self.api, user)
 
     def evictions(self, user: str = "") -> list[tuple[str, str]]:
-        """Namespace and name of every pod that was evicted, in order; by one user, or by all."""
-        return [(one.namespace, one.name) for one in self.audit.evictions(user)]
+        """Namespace and name of every evicted pod, in order; of one user, or of all."""
+        return [(entry.namespace, entry.name) for entry in self.audit.evictions(user)]
 
     def now(self) -> datetime:
-        """The cluster's clock."""
+        """The time of the cluster."""
         return self._clock.now()
 
     async def stop_controller(self, name: str) -> None:
-        """End one controller, as if its process had died; nothing is cleaned up."""
+        """Stop one controller as if its process had crashed."""
         task = self._running.pop(name)
         task.cancel()
         await asyncio.wait([task])
 
     async def start_controller(self, name: str) -> None:
-        """Start a controller that was stopped: it looks at everything anew."""
+        """Start a stopped controller, which syncs every object again."""
         self._launch(name)
         await asyncio.sleep(0)
 
@@ -170,11 +171,11 @@ class EmbeddedCluster:
         await self.stop()
 
     def _launch(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._built(name).run(), name=name)
-        task.add_done_callback(self._ended)
+        task = asyncio.get_running_loop().create_task(self._build(name).run(), name=name)
+        task.add_done_callback(self._on_task_done)
         self._running[name] = task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             return
         if self._failure is None:
@@ -182,7 +183,7 @@ class EmbeddedCluster:
             if self._owner is not None and not self._owner.done():
                 self._owner.cancel()
 
-    def _built(self, name: str) -> Controller:
+    def _build(self, name: str) -> Controller:
         if self._indexes is None:
             raise RuntimeError("the cluster is not started")
         context = ControllerContext(
@@ -192,10 +193,10 @@ class EmbeddedCluster:
             rng=self._rng,
             latency_seconds=self._timing.controllers.total_seconds(),
         )
-        return self._recipes()[name](context)
+        return self._factories()[name](context)
 
-    def _recipes(self) -> dict[str, Callable[[ControllerContext], Controller]]:
-        """How each controller is made, in the order in which they are started."""
+    def _factories(self) -> dict[str, Callable[[ControllerContext], Controller]]:
+        """The constructor of each controller, in the order in which they are started."""
         return {
             "deployment": DeploymentController,
             "replicaset": ReplicaSetController,

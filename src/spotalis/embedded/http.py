@@ -1,7 +1,7 @@
-"""The HTTP face: the embedded API server on a port of loopback, and its calls to webhooks.
+"""Serves the embedded API server on a loopback port, and calls webhooks over HTTPS.
 
-It has no security: whoever reaches the port is ``admin``, or whoever ``Authorization: Bearer NAME``
-says. SCOPE.md says what that is good for.
+The server has no security: a client is ``admin``, or the user NAME if it sends
+``Authorization: Bearer NAME``. See SCOPE.md for its intended use.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from spotalis.embedded.server.endpoints import Endpoints
 from spotalis.embedded.server.watching import Stream
 from spotalis.model.transport import Request
 
-_LARGEST_BODY = 3 * 1024 * 1024
-"""Bytes; the real server's limit (apiserver/pkg/server/config.go, MaxRequestBodyBytes)."""
+_MAX_BODY_BYTES = 3 * 1024 * 1024
+"""The limit of kube-apiserver (apiserver/pkg/server/config.go, MaxRequestBodyBytes)."""
 _STOP_SECONDS = 1.0
 ADMIN = "admin"
 
 
 class RunningServer:
-    """An API server that listens; ``url`` and ``kubeconfig_text`` are for clients."""
+    """An API server that is listening; clients use ``url`` or ``kubeconfig_text``."""
 
     def __init__(self, runner: web.AppRunner, url: str) -> None:
         self._runner = runner
@@ -37,7 +37,7 @@ class RunningServer:
         self.kubeconfig_text = _kubeconfig(url)
 
     async def stop(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening and close every connection."""
         await self._runner.cleanup()
 
 
@@ -46,16 +46,16 @@ async def serve(api: Api, host: str, port: int) -> RunningServer:
 
     Args:
         api: the server.
-        host: an address of loopback.
-        port: 0 leaves it to the system.
+        host: a loopback address.
+        port: 0 for any free port.
 
     Raises:
-        OSError: the address is taken, or not ours.
+        OSError: the address cannot be bound.
     """
     endpoints = Endpoints(api)
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        asked = Request(
+        received = Request(
             method=request.method,
             path=request.path,
             query=tuple(request.query.items()),
@@ -63,13 +63,15 @@ async def serve(api: Api, host: str, port: int) -> RunningServer:
             content_type=request.headers.get("Content-Type", "application/json"),
         )
         accept = request.headers.get("Accept", "")
-        answer = await endpoints.answer(asked, user=_user(request), accept=accept)
-        if answer.stream is None:
-            return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        return await _streamed(request, response, answer.stream)
+        response = await endpoints.handle(received, user=_user(request), accept=accept)
+        if response.stream is None:
+            return web.Response(
+                status=response.status, body=response.body, headers=response.headers
+            )
+        streamed = web.StreamResponse(status=response.status, headers=response.headers)
+        return await _stream(request, streamed, response.stream)
 
-    app = web.Application(client_max_size=_LARGEST_BODY)
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.router.add_route("*", "/{path:.*}", handle)
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=_STOP_SECONDS
@@ -80,8 +82,8 @@ async def serve(api: Api, host: str, port: int) -> RunningServer:
     except OSError:
         await runner.cleanup()
         raise
-    chosen = runner.addresses[0][1]
-    return RunningServer(runner, f"http://{host}:{chosen}")
+    bound_port = runner.addresses[0][1]
+    return RunningServer(runner, f"http://{host}:{bound_port}")
 
 
 def _user(request: web.Request) -> str:
@@ -89,10 +91,10 @@ def _user(request: web.Request) -> str:
     return name if scheme == "Bearer" and name else ADMIN
 
 
-async def _streamed(
+async def _stream(
     request: web.Request, response: web.StreamResponse, stream: Stream
 ) -> web.StreamResponse:
-    """Write a watch out until it or its reader ends."""
+    """Write a watch to the client until either side ends it."""
     try:
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -100,19 +102,19 @@ async def _streamed(
             await response.write(chunk)
         await response.write_eof()
     except ConnectionError:
-        pass  # the reader hung up between two parts, which is how watches end
+        pass  # the client disconnected, which is how watches usually end
     finally:
         stream.close()
     return response
 
 
 def _kubeconfig(url: str) -> str:
-    named = {"name": "embedded"}
+    name = {"name": "embedded"}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{**named, "cluster": {"server": url}}],
-        "contexts": [{**named, "context": {"cluster": "embedded", "user": ADMIN}}],
+        "clusters": [{**name, "cluster": {"server": url}}],
+        "contexts": [{**name, "context": {"cluster": "embedded", "user": ADMIN}}],
         "users": [{"name": ADMIN, "user": {}}],
         "current-context": "embedded",
     }
@@ -120,7 +122,7 @@ def _kubeconfig(url: str) -> str:
 
 
 class HttpsWebhookCaller:
-    """Calls webhooks as the API server does; connections are kept for the next call."""
+    """Calls webhooks as the API server does, and reuses connections."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
@@ -130,12 +132,12 @@ class HttpsWebhookCaller:
     async def __call__(
         self, client_config: Mapping[str, Any], body: bytes, seconds: float
     ) -> bytes:
-        """Send one review; see :data:`spotalis.embedded.server.admission.WebhookCaller`."""
+        """Call a webhook (:data:`spotalis.embedded.server.admission.WebhookCaller`)."""
         url = client_config.get("url")
         if not url:
-            raise WebhookFailed("no service can be resolved here; use clientConfig.url")
-        if self._closed:  # what controllers still do while everything ends must not look like a bug
-            raise WebhookFailed(f"Post {url}: this API server calls nobody any more")
+            raise WebhookFailed("services cannot be resolved; use clientConfig.url")
+        if self._closed:  # controllers may still create pods while the cluster shuts down
+            raise WebhookFailed(f"Post {url}: the webhook caller is closed")
         if self._session is None:
             self._session = aiohttp.ClientSession()
         try:
@@ -146,24 +148,24 @@ class HttpsWebhookCaller:
                 headers={"Content-Type": "application/json", "Accept": "application/json"},
                 ssl=self._context(client_config.get("caBundle") or ""),
                 timeout=aiohttp.ClientTimeout(total=seconds),
-            ) as answer:
-                read = await answer.read()
+            ) as response:
+                content = await response.read()
         except aiohttp.ClientError as failed:
             raise WebhookFailed(f"Post {url}: {failed}") from None
-        if answer.status != 200:
+        if response.status != 200:
             why = 'an error on the server ("unknown") has prevented the request from succeeding'
             raise WebhookFailed(why)
-        return read
+        return content
 
     async def close(self) -> None:
-        """Close every connection; from here on every call fails."""
+        """Close every connection; later calls fail."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
-            await asyncio.sleep(0)  # lets the transports say goodbye
+            await asyncio.sleep(0)  # lets the transports close
 
     def _context(self, bundle: str) -> ssl.SSLContext:
-        """Trust in a ``caBundle`` (base64 of PEM); none means the system's."""
+        """The TLS context for a ``caBundle`` (base64 of PEM); if empty, for the system's CAs."""
         if bundle not in self._contexts:
             data = base64.b64decode(bundle).decode() if bundle else None
             self._contexts[bundle] = ssl.create_default_context(cadata=data)

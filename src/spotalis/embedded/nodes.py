@@ -1,4 +1,4 @@
-"""Nodes that come, warn and go: what a cloud does to a cluster."""
+"""The nodes of the cluster, from the side of the cloud provider: added, reclaimed, not ready."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from spotalis.model.environment import Clock
 
 USER = "system:cloud-provider"
-"""Who the cloud is to the API server."""
+"""The user name of the cloud provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """How a provider marks its nodes."""
+    """How a cloud provider labels and taints its nodes."""
 
     every: Mapping[str, str] = field(default_factory=dict)
     """Labels of every node."""
@@ -33,12 +33,12 @@ class Provider:
     """Key, value and effect of the taints on spot nodes."""
 
     def labels(self, node_type: NodeType) -> dict[str, str]:
-        """The labels of a node of this class."""
+        """The labels of a node of this type."""
         own = self.spot if node_type is NodeType.SPOT else self.on_demand
         return {**self.every, **own}
 
     def taints(self, node_type: NodeType) -> tuple[tuple[str, str, str], ...]:
-        """The taints of a node of this class."""
+        """The taints of a node of this type."""
         return self.spot_taints if node_type is NodeType.SPOT else ()
 
 
@@ -65,12 +65,12 @@ AKS = Provider(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReclaimNotice:
-    """How a provider says that it takes a node: a taint, a condition, or both."""
+    """How a provider announces that it reclaims a node: by a taint, a condition or both."""
 
     taint: tuple[str, str, str] | None = None
-    """Key, value and effect."""
+    """Key, value and effect of the taint."""
     condition: tuple[str, str, str] | None = None
-    """Type, reason and message; its status becomes True."""
+    """Type, reason and message of the condition, whose status becomes True."""
 
 
 RECLAIM_NOTICES: Mapping[str, ReclaimNotice] = {
@@ -102,14 +102,14 @@ RECLAIM_NOTICES: Mapping[str, ReclaimNotice] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSize:
-    """What a node offers."""
+    """The capacity of a node."""
 
     cpu: str = "4"
     memory: str = "16Gi"
     pods: int = 110
 
 
-_USUAL = NodeSize()
+_DEFAULT_SIZE = NodeSize()
 
 
 def make_node(
@@ -124,20 +124,20 @@ def make_node(
     other: Mapping[str, str] | None = None,
     ready: bool = True,
 ) -> Object:
-    """A node object as its kubelet would register it.
+    """Build a node object as a kubelet would register it.
 
     Args:
-        name: of the node; its hostname label too.
-        labels: besides the well-known ones.
-        cpu: cores, capacity and allocatable.
-        memory: bytes, as a quantity.
-        pods: how many fit.
-        taints: key, value and effect of each.
-        zone: the topology zone label; none where it is empty.
+        name: the name, which is also the hostname label.
+        labels: labels besides hostname, operating system and zone.
+        cpu: capacity and allocatable.
+        memory: capacity and allocatable.
+        pods: capacity and allocatable.
+        taints: key, value and effect of each taint.
+        zone: the topology zone label; no label if empty.
         other: extended resources.
-        ready: condition Ready.
+        ready: the status of condition Ready.
     """
-    amounts = {"cpu": cpu, "memory": memory, "pods": str(pods), **(other or {})}
+    capacity = {"cpu": cpu, "memory": memory, "pods": str(pods), **(other or {})}
     known = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
     if zone:
         known["topology.kubernetes.io/zone"] = zone
@@ -145,8 +145,8 @@ def make_node(
     if taints:
         spec["taints"] = [_taint(taint) for taint in taints]
     status: Object = {
-        "capacity": dict(amounts),
-        "allocatable": dict(amounts),
+        "capacity": capacity,
+        "allocatable": dict(capacity),
         "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
     }
     return {
@@ -159,7 +159,7 @@ def make_node(
 
 
 class Fleet:
-    """The nodes of a cluster, from the provider's side."""
+    """Adds, reclaims and disturbs the nodes of a cluster."""
 
     def __init__(
         self,
@@ -169,11 +169,11 @@ class Fleet:
         provider: Provider = KARPENTER,
         zones: Sequence[str] = (),
     ) -> None:
-        """New nodes go round ``zones``; no zone label where there are none."""
+        """New nodes are distributed over ``zones``; without zones they have no zone label."""
         self._api = api
         self._clock = clock
         self._zones = tuple(zones)
-        self._made: dict[NodeType, int] = {}
+        self._created: dict[NodeType, int] = {}
         self._addresses = 0
         self.provider = provider
 
@@ -187,7 +187,7 @@ class Fleet:
         pods: int = 110,
         ready: bool = True,
     ) -> list[str]:
-        """Add nodes named ``spot-1``, ``on-demand-1`` and so on; their names are returned."""
+        """Add nodes named ``spot-1``, ``on-demand-1`` and so on; returns their names."""
         wanted = [NodeType.SPOT] * spot + [NodeType.ON_DEMAND] * on_demand
         names = []
         for node_type in wanted:
@@ -197,19 +197,21 @@ class Fleet:
         return names
 
     def next_node(
-        self, node_type: NodeType, size: NodeSize = _USUAL, *, ready: bool = True
+        self, node_type: NodeType, size: NodeSize = _DEFAULT_SIZE, *, ready: bool = True
     ) -> Object:
-        """The next node of this class, not yet added."""
+        """The next node of this type, to be registered."""
         node = self.sample(node_type, size, ready=ready)
-        self._made[node_type] = self._made.get(node_type, 0) + 1
+        self._created[node_type] = self._created.get(node_type, 0) + 1
         self._addresses += 1
         address = f"192.168.{self._addresses >> 8}.{self._addresses & 0xFF}"
         node["status"]["addresses"] = [{"type": "InternalIP", "address": address}]
         return node
 
-    def sample(self, node_type: NodeType, size: NodeSize = _USUAL, *, ready: bool = True) -> Object:
-        """What the next node of this class would be."""
-        number = self._made.get(node_type, 0)
+    def sample(
+        self, node_type: NodeType, size: NodeSize = _DEFAULT_SIZE, *, ready: bool = True
+    ) -> Object:
+        """The next node of this type, without an address; does not count it."""
+        number = self._created.get(node_type, 0)
         return make_node(
             f"{node_type.value}-{number + 1}",
             labels=self.provider.labels(node_type),
@@ -222,21 +224,21 @@ class Fleet:
         )
 
     async def register(self, node: Object) -> str:
-        """Add any node (``make_node``); its name is returned."""
+        """Create a node object in the API; returns its name."""
         name: str = node["metadata"]["name"]
         status, at = node["status"], stamp(self._clock.now())
         conditions = [{"lastTransitionTime": at, **one} for one in status["conditions"]]
-        whole = {**status, "conditions": conditions}
-        await self._api.create("nodes", {**node, "status": whole}, user=USER)
-        self._api.set_status("nodes", "", name, lambda obj: obj.update(status=whole))
+        dated = {**status, "conditions": conditions}
+        await self._api.create("nodes", {**node, "status": dated}, user=USER)
+        self._api.set_status("nodes", "", name, lambda obj: obj.update(status=dated))
         return name
 
     async def announce_reclaim(self, name: str, how: str = "karpenter") -> None:
-        """Announce that the provider takes the node; ``how`` is a key of ``RECLAIM_NOTICES``.
+        """Announce that the provider reclaims the node; ``how`` is a key of ``RECLAIM_NOTICES``.
 
         Raises:
-            KeyError: no such way.
-            ApiError: no such node.
+            KeyError: unknown ``how``.
+            ApiError: the node does not exist.
         """
         notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:
@@ -252,7 +254,7 @@ class Fleet:
             )
 
     async def withdraw_notice(self, name: str, how: str = "karpenter") -> None:
-        """Take a warning back: the node stays after all."""
+        """Withdraw a notice: the node stays."""
         notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:
             key = notice.taint[0]
@@ -262,18 +264,15 @@ class Fleet:
             self._api.set_status("nodes", "", name, lambda obj: drop(obj["status"], kind))
 
     async def reclaim(self, name: str) -> None:
-        """The machine is gone: the node is deleted at once, and its pods after it.
-
-        The pod garbage collector deletes them without grace (its quarantine is 0 by default).
-        """
+        """Delete the node; the pod garbage collector then deletes its pods without grace period."""
         await self._api.delete("nodes", "", name, user=USER)
 
     def mark_not_ready(self, name: str, status: str = "Unknown") -> None:
-        """The node's kubelet falls silent (``Unknown``) or says that it is not well (``False``)."""
+        """Set condition Ready: ``Unknown`` if the kubelet is silent, ``False`` if it reports so."""
         self._ready(name, status, "NodeStatusUnknown" if status == "Unknown" else "KubeletNotReady")
 
     def mark_ready(self, name: str) -> None:
-        """The node's kubelet is there (again)."""
+        """Set condition Ready to True."""
         self._ready(name, "True", "KubeletReady")
 
     async def cordon(self, name: str, *, cordoned: bool = True) -> None:
@@ -286,11 +285,11 @@ class Fleet:
         await self._change(name, change)
 
     async def taint(self, name: str, key: str, value: str = "", effect: str = "NoSchedule") -> None:
-        """Add a taint, or replace the one with this key."""
+        """Add a taint, or replace that with the same key."""
         await self._change(name, lambda spec: _set_taints(spec, key, _taint((key, value, effect))))
 
     def names(self, node_type: NodeType | None = None) -> list[str]:
-        """The names of the nodes there are, of one class or of all."""
+        """The names of the existing nodes, of one type or of all."""
         return [
             node["metadata"]["name"]
             for node in self._api.store.list("nodes")
@@ -298,7 +297,7 @@ class Fleet:
         ]
 
     def type_of(self, node: Object) -> NodeType:
-        """The class that this provider's labels say."""
+        """The type by the labels of this provider."""
         labels = (node["metadata"].get("labels") or {}).items()
         if self.provider.spot.items() <= labels:
             return NodeType.SPOT
@@ -312,7 +311,7 @@ class Fleet:
         )
 
     async def _change(self, name: str, change: Callable[[Object], Object]) -> None:
-        """Change a node's spec, again when somebody else was faster."""
+        """Change the spec of a node, and retry on conflicts."""
         while True:
             node = self._api.store.get("nodes", "", name)
             if node is None:

@@ -1,8 +1,8 @@
-"""A multi-version object store: the etcd and the watch cache of the embedded cluster.
+"""A multi-version object store: etcd and the watch cache of the embedded cluster.
 
-Synchronous and single-threaded. Every commit gets the next revision, which is the object's
-``metadata.resourceVersion``; a window of commits is kept, so that readers can resume at, and lists
-can be continued at, an older revision.
+It is synchronous and single-threaded. Every commit gets the next revision, which becomes
+``metadata.resourceVersion`` of the object. The store keeps a window of recent commits, so that
+watches can resume from an older revision and lists can be continued at one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ __all__ = ["Listener", "Object", "ObjectStore", "StoreEvent", "VersionExpired"]
 StoreEvents: TypeAlias = list["StoreEvent"]
 Keys: TypeAlias = list["Key"]
 Listener = Callable[[str, Object, Object | None], None]
-"""(``ADDED``, ``MODIFIED`` or ``DELETED``; the object as it is, or last was; as it was before)."""
+"""(``ADDED``, ``MODIFIED`` or ``DELETED``; the current or last object; the previous object)."""
 Key = tuple[str, str]
-"""Namespace (``""`` for cluster-wide kinds) and name; lists are in this order, as etcd's are."""
+"""Namespace (``""`` for cluster-wide kinds) and name; lists are in this order, as in etcd."""
 
 
 class VersionExpired(Exception):
-    """The window no longer reaches back to that revision."""
+    """The revision is older than the window of recent commits."""
 
 
 class StoreEvent:
-    """One commit: what became of one object."""
+    """One commit: a change of one object."""
 
     __slots__ = ("_encoded", "new", "old", "revision", "type")
 
@@ -41,26 +41,26 @@ class StoreEvent:
         self.type = kind
         """``ADDED``, ``MODIFIED`` or ``DELETED``."""
         self.new = new
-        """With ``DELETED``: the last state, at the revision of the deletion."""
+        """The new state; for ``DELETED`` the last one, at the revision of the deletion."""
         self.old = old
         self._encoded: bytes | None = None
 
     @property
     def encoded(self) -> bytes:
-        """The object's JSON, made once however many readers want it."""
+        """The object as JSON, encoded once."""
         if self._encoded is None:
             self._encoded = msgspec.json.encode(self.new)
         return self._encoded
 
 
 class _Kind:
-    """All objects of one kind, their order and their recent commits."""
+    """The objects of one kind and their recent commits."""
 
     __slots__ = ("changes", "expired_to", "keys", "listeners", "live")
 
     def __init__(self) -> None:
         self.live: dict[Key, StoreEvent] = {}
-        """The last commit of every object there is."""
+        """The last commit of every existing object."""
         self.keys: list[Key] = []
         self.changes: deque[StoreEvent] = deque()
         self.expired_to = 0
@@ -72,16 +72,16 @@ class ObjectStore:
     """Holds objects by plural, namespace and name."""
 
     def __init__(self, *, window: int = 20_000) -> None:
-        """``window``: how many commits of each kind are remembered, at the least."""
+        """``window`` is the minimum number of recent commits that are kept per kind."""
         self.revision = 1
-        """The global resourceVersion: that of the last commit."""
+        """The revision of the last commit, of any kind."""
         self.compacted = 0
-        """Nothing can be read as of this revision or an older one, whatever its kind."""
+        """Reads at this revision or an older one fail, for all kinds."""
         self.window = window
         self._kinds: dict[str, _Kind] = {}
         self._subscriptions = 0
         self._pending: deque[tuple[_Kind, StoreEvent]] = deque()
-        self._telling = False
+        self._notifying = False
 
     def get(self, plural: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""
@@ -89,11 +89,11 @@ class ObjectStore:
         return None if change is None else change.new
 
     def list(self, plural: str, namespace: str = "") -> list[Object]:
-        """All objects of a kind, or those of one namespace, by namespace and name."""
+        """The objects of a kind, or those in one namespace, sorted by namespace and name."""
         return [change.new for change in self.entries(plural, namespace)]
 
     def entries(self, plural: str, namespace: str = "") -> StoreEvents:
-        """The last commits of what ``list`` gives."""
+        """The last commits of the objects that ``list`` returns."""
         kind = self._kind(plural)
         live = kind.live
         return [live[key] for key in self._range(kind.keys, namespace)]
@@ -103,10 +103,10 @@ class ObjectStore:
         return self._kind(plural).live.get((namespace, name))
 
     def entries_at(self, plural: str, namespace: str, revision: int) -> StoreEvents:
-        """What ``entries`` gave right after ``revision``.
+        """What ``entries`` returned at ``revision``.
 
         Raises:
-            VersionExpired: that is too long ago.
+            VersionExpired: the revision is too old.
         """
         kind = self._kind(plural)
         self._check(kind, revision)
@@ -127,9 +127,9 @@ class ObjectStore:
         return [then[key] for key in self._range(keys, namespace)]
 
     def put(self, plural: str, obj: Object) -> Object:
-        """Commit an object; the stored one, at its new resourceVersion, is returned.
+        """Commit an object and return it with its new resourceVersion.
 
-        ``obj`` is not copied: its maker must not change it afterwards.
+        ``obj`` is not copied: the caller must not change it afterwards.
         """
         kind = self._kind(plural)
         key = key_of(obj)
@@ -144,10 +144,10 @@ class ObjectStore:
         return stored
 
     def remove(self, plural: str, namespace: str, name: str) -> Object:
-        """Delete an object; its last state, at the revision of the deletion, is returned.
+        """Delete an object and return its last state, at the revision of the deletion.
 
         Raises:
-            KeyError: there is none.
+            KeyError: the object does not exist.
         """
         kind = self._kind(plural)
         key = (namespace, name)
@@ -158,15 +158,15 @@ class ObjectStore:
         return last
 
     def subscribe(self, plural: str, listener: Listener) -> Callable[[], None]:
-        """Call ``listener`` at every commit of a kind, in the order of the commits.
+        """Call ``listener`` for every commit of a kind, in the order of the commits.
 
-        A commit made by a listener is told of after the one it is being told of. Returns what
+        A commit that a listener makes is delivered after the current one. Returns a function that
         ends the subscription.
         """
         return self.follow(plural, lambda change: listener(change.type, change.new, change.old))
 
     def follow(self, plural: str, listener: Callable[[StoreEvent], None]) -> Callable[[], None]:
-        """As ``subscribe``, for those who want the whole commit."""
+        """Like ``subscribe``, with the whole commit."""
         self._subscriptions += 1
         number, listeners = self._subscriptions, self._kind(plural).listeners
         listeners[number] = listener
@@ -180,7 +180,7 @@ class ObjectStore:
         """The commits of a kind with a revision greater than ``after``, oldest first.
 
         Raises:
-            VersionExpired: some of them are no longer remembered.
+            VersionExpired: some of the commits are no longer kept.
         """
         kind = self._kind(plural)
         self._check(kind, after)
@@ -192,7 +192,7 @@ class ObjectStore:
         return list(islice(kind.changes, len(kind.changes) - count, None))
 
     def compact(self, revision: int | None = None) -> None:
-        """Forget how things were before ``revision`` (None: before now), as etcd's compaction."""
+        """Drop the history up to ``revision`` (None: the current one), as etcd compaction does."""
         self.compacted = max(self.compacted, self.revision if revision is None else revision)
         for kind in self._kinds.values():
             while kind.changes and kind.changes[0].revision <= self.compacted:
@@ -226,19 +226,19 @@ class ObjectStore:
             for _ in range(self.window):
                 kind.expired_to = kind.changes.popleft().revision
         self._pending.append((kind, change))
-        if self._telling:
+        if self._notifying:
             return
-        self._telling = True
+        self._notifying = True
         try:
             while self._pending:
-                told, one = self._pending.popleft()
-                for listener in tuple(told.listeners.values()):
-                    listener(one)
+                kind, event = self._pending.popleft()
+                for listener in tuple(kind.listeners.values()):
+                    listener(event)
         finally:
-            self._telling = False
+            self._notifying = False
 
 
 def key_of(obj: Object) -> Key:
-    """Namespace and name."""
+    """The namespace and the name of an object."""
     metadata = obj["metadata"]
     return metadata.get("namespace", ""), metadata["name"]

@@ -1,4 +1,4 @@
-"""The production client's transport to an API server in this process, with faults to order."""
+"""The transport of the production client to an API server in this process, with injected faults."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from spotalis.embedded.server.api import Api
-from spotalis.embedded.server.endpoints import Answer, Endpoints
+from spotalis.embedded.server.endpoints import ApiResponse, Endpoints
 from spotalis.embedded.server.watching import Stream
 from spotalis.model.transport import Request, Response, StreamRefused, TransportError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFault:
-    """What becomes of one request on its way."""
+    """What happens to one request on its way; by default nothing."""
 
     delay_seconds: float = 0.0
-    """It arrives so much later, even if whoever sent it has given up by then."""
+    """The request arrives this much later, even if its sender has timed out by then."""
     refused: bool = False
-    """No connection: it certainly never arrives."""
+    """The connection is refused: the request never arrives, and the sender knows."""
     lost: bool = False
-    """It never arrives, and nobody says so."""
+    """The request never arrives, and the sender gets no response."""
     response_lost: bool = False
-    """It is carried out, and the answer never comes."""
+    """The request is handled, but the sender gets no response."""
     response: Response | None = None
-    """Answered so, without the server."""
+    """The sender gets this response; the request never arrives."""
 
 
 DELIVER = NetworkFault()
@@ -33,12 +33,12 @@ REFUSE = NetworkFault(refused=True)
 DROP = NetworkFault(lost=True)
 LOSE_RESPONSE = NetworkFault(response_lost=True)
 FaultInjector = Callable[[Request], NetworkFault]
-_PATIENCE_SECONDS = 60.0
-"""Of a request that names none, when no answer will come."""
+_NO_RESPONSE_SECONDS = 60.0
+"""After this time a request without a timeout fails if there will be no response."""
 
 
 class OpenStream:
-    """A stream that somebody reads; it can be made to fail."""
+    """An open watch, which tests can make fail."""
 
     def __init__(self, request: Request, source: Stream) -> None:
         self.request = request
@@ -47,18 +47,18 @@ class OpenStream:
         self._silent = False
 
     def cut(self) -> None:
-        """Break the connection: its reader gets a TransportError."""
+        """Break the connection: the reader gets a TransportError."""
         self._cut.set()
 
     def silence(self) -> None:
-        """Keep it open, and let nothing through any more."""
+        """Keep the connection open, but deliver nothing from now on."""
         self._silent = True
 
     async def next(self) -> bytes:
-        """The next chunk; ``b""`` at the end.
+        """Wait for the next chunk; returns ``b""`` at the end.
 
         Raises:
-            TransportError: it was cut.
+            TransportError: the connection was cut.
         """
         while not self._cut.is_set():
             chunk = await self._next_or_cut()
@@ -69,101 +69,101 @@ class OpenStream:
         raise TransportError("the connection was cut")
 
     async def _next_or_cut(self) -> bytes | None:
-        following = asyncio.ensure_future(self._source.next())
-        cutting = asyncio.ensure_future(self._cut.wait())
+        chunk = asyncio.ensure_future(self._source.next())
+        cut = asyncio.ensure_future(self._cut.wait())
         try:
-            await asyncio.wait((following, cutting), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((chunk, cut), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            cutting.cancel()
-            if not following.done():
-                following.cancel()
-        return following.result() if following.done() and not following.cancelled() else None
+            cut.cancel()
+            if not chunk.done():
+                chunk.cancel()
+        return chunk.result() if chunk.done() and not chunk.cancelled() else None
 
 
 class InProcessTransport:
     """A :class:`spotalis.model.transport.Transport` to an :class:`Api`.
 
-    Bytes go in and out as over HTTP; there is no delay and no failure but those ordered.
+    Requests and responses are bytes, as over HTTP. Delays and failures are only those injected.
     """
 
     def __init__(
         self, api: Api, user: str, on_request: FaultInjector = lambda request: DELIVER
     ) -> None:
-        """``user`` is who the requests come from; ``on_request`` decides each one's fate."""
+        """``user`` sends the requests; ``on_request`` returns the fault of each request."""
         self._endpoints = Endpoints(api)
         self._user = user
-        self._delayed: set[asyncio.Task[Answer]] = set()
+        self._delayed: set[asyncio.Task[ApiResponse]] = set()
         self._closed = False
         self.on_request = on_request
         self.streams: list[OpenStream] = []
-        """Those that are open, oldest first."""
+        """The open watches, oldest first."""
 
     async def send(self, request: Request) -> Response:
-        """Answer with whatever status the server gave."""
+        """Send a request and return the response, whatever its status."""
         try:
             async with asyncio.timeout(request.timeout_seconds):
-                answer = await self._exchange(request)
+                response = await self._exchange(request)
         except TimeoutError:
-            raise TransportError(f"no answer within {request.timeout_seconds:g} s") from None
-        if answer.stream is not None:
-            answer.stream.close()
-        return Response(status=answer.status, body=answer.body, headers=answer.headers)
+            raise TransportError(f"no response within {request.timeout_seconds:g} s") from None
+        if response.stream is not None:
+            response.stream.close()
+        return Response(status=response.status, body=response.body, headers=response.headers)
 
     async def stream(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield a watch's lines as they come, several in a chunk when they came at once."""
+        """Yield the lines of a watch, several in a chunk if they arrive at once."""
         try:
             async with asyncio.timeout(request.timeout_seconds):
-                answer = await self._exchange(request)
+                response = await self._exchange(request)
         except TimeoutError:
-            message = f"no answer within {request.timeout_seconds:g} s"
+            message = f"no response within {request.timeout_seconds:g} s"
             raise TransportError(message, maybe_sent=False) from None
-        if answer.status != 200:
+        if response.status != 200:
             raise StreamRefused(
-                Response(status=answer.status, body=answer.body, headers=answer.headers)
+                Response(status=response.status, body=response.body, headers=response.headers)
             )
-        if answer.stream is None:
-            yield answer.body
+        if response.stream is None:
+            yield response.body
             return
-        opened = OpenStream(request, answer.stream)
+        opened = OpenStream(request, response.stream)
         self.streams.append(opened)
         try:
             while chunk := await _in_time(opened, request.timeout_seconds):
                 yield chunk
         finally:
             self.streams.remove(opened)
-            answer.stream.close()
+            response.stream.close()
 
     async def close(self) -> None:
-        """Cut every stream; later requests are refused. Delayed ones still arrive."""
+        """Cut every watch and refuse later requests; delayed requests still arrive."""
         self._closed = True
         for opened in tuple(self.streams):
             opened.cut()
 
-    async def _exchange(self, request: Request) -> Answer:
+    async def _exchange(self, request: Request) -> ApiResponse:
         fault = self.on_request(request)
         if fault.refused or self._closed:
             raise TransportError("connection refused", maybe_sent=False)
         if fault.response is not None:
             given = fault.response
-            return Answer(status=given.status, body=given.body, headers=given.headers)
+            return ApiResponse(status=given.status, body=given.body, headers=given.headers)
         if fault.lost:
             return await _never(request)
         if fault.delay_seconds:
-            answer = await self._later(request, fault.delay_seconds)
+            response = await self._later(request, fault.delay_seconds)
         else:
-            answer = await self._endpoints.answer(request, user=self._user)
+            response = await self._endpoints.handle(request, user=self._user)
         if fault.response_lost:
-            if answer.stream is not None:
-                answer.stream.close()
+            if response.stream is not None:
+                response.stream.close()
             return await _never(request)
-        return answer
+        return response
 
-    async def _later(self, request: Request, seconds: float) -> Answer:
-        """Deliver from a task of its own, which the sender's patience does not end."""
+    async def _later(self, request: Request, seconds: float) -> ApiResponse:
+        """Deliver from a separate task, which the timeout of the sender does not cancel."""
 
-        async def deliver() -> Answer:
+        async def deliver() -> ApiResponse:
             await asyncio.sleep(seconds)
-            return await self._endpoints.answer(request, user=self._user)
+            return await self._endpoints.handle(request, user=self._user)
 
         task = asyncio.create_task(deliver())
         self._delayed.add(task)
@@ -179,6 +179,6 @@ async def _in_time(opened: OpenStream, seconds: float | None) -> bytes:
         raise TransportError(f"nothing came for {seconds:g} s") from None
 
 
-async def _never(request: Request) -> Answer:
-    await asyncio.sleep(_PATIENCE_SECONDS if request.timeout_seconds is None else 1e9)
-    raise TransportError("no answer came")
+async def _never(request: Request) -> ApiResponse:
+    await asyncio.sleep(_NO_RESPONSE_SECONDS if request.timeout_seconds is None else 1e9)
+    raise TransportError("no response came")

@@ -1,9 +1,8 @@
-"""An event loop on which time passes only when nothing else can happen.
+"""An event loop in virtual time: when no task can run, it advances to the next timer.
 
-When no task can run, the loop does not wait for the next timer: it makes it the time of that
-timer. A simulated day takes as long as its computations do, and production code needs no other way
-to sleep than ``asyncio.sleep``. Everything must happen in this process and thread: a thread or a
-socket would live in real time, so both are refused.
+A simulated day takes only as long as its computations, and production code sleeps with
+``asyncio.sleep`` as usual. Threads, sockets and processes would run in real time, so the loop
+rejects them.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-"""When virtual time begins, unless said otherwise: a Thursday."""
+"""The default start of virtual time, a Thursday."""
 
 
 _TICKS = 1_000_000
-"""Ticks of a virtual second."""
+"""Ticks per virtual second."""
 
 
 class Deadlock(RuntimeError):
-    """Every task waits for another: no timer is set and nothing can ever happen."""
+    """All tasks wait for each other and no timer is set, so the loop can never continue."""
 
 
 class RealTimeNeeded(RuntimeError):
-    """What was asked for happens in real time."""
+    """The operation would take real time."""
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
@@ -43,81 +42,81 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._seconds = 0.0
         super().__init__(_JumpingSelector(self))
-        # Within this a timer counts as due. Timers lie on ticks, so that none is due before its
-        # time has come: whoever then waits for the rest of it would wait for ever.
+        # A timer within this resolution is due. Timers are rounded up to ticks so that none fires
+        # early: code that then waits for the remaining time would not make progress.
         self._clock_resolution = 0.5 / _TICKS
 
     def time(self) -> float:
-        """Virtual seconds since the loop was made."""
+        """Virtual seconds since the loop was created."""
         return self._seconds
 
     def jump(self, seconds: float) -> None:
-        """Let time pass; called by the selector when nothing is ready."""
+        """Advance the time; the selector calls this when nothing is ready."""
         self._seconds = round((self._seconds + seconds) * _TICKS) / _TICKS
 
     def call_at(  # type: ignore[override]  # the tuple of its arguments is passed on as it is
         self, when: float, *args: Any, **kwargs: Any
     ) -> asyncio.TimerHandle:
-        """As for every loop, but on the next tick."""
+        """Schedule a callback, rounded up to the next tick."""
         tick = round(when * _TICKS)
         return super().call_at((tick + (tick / _TICKS < when)) / _TICKS, *args, **kwargs)
 
     def run_in_executor(self, *_: Any, **__: Any) -> NoReturn:  # type: ignore[override]
-        """Refused: a thread takes real time."""
+        """Not supported: threads run in real time."""
         raise RealTimeNeeded("threads cannot be used in virtual time")
 
     async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused."""
+        """Not supported."""
         raise RealTimeNeeded("sockets cannot be used in virtual time")
 
     async def create_server(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused."""
+        """Not supported."""
         raise RealTimeNeeded("sockets cannot be used in virtual time")
 
     async def create_datagram_endpoint(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused."""
+        """Not supported."""
         raise RealTimeNeeded("sockets cannot be used in virtual time")
 
     async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused."""
+        """Not supported."""
         raise RealTimeNeeded("processes cannot be used in virtual time")
 
     async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:
-        """Refused."""
+        """Not supported."""
         raise RealTimeNeeded("processes cannot be used in virtual time")
 
 
 class VirtualClock:
-    """A :class:`spotalis.model.environment.Clock` that tells the time of a virtual loop."""
+    """A :class:`spotalis.model.environment.Clock` that shows the time of a virtual loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, epoch: datetime = EPOCH) -> None:
-        """``epoch``: the wall clock (aware, UTC) at the loop's second 0."""
+        """``epoch`` is the wall clock (aware, UTC) at second 0 of the loop."""
         self._loop = loop
         self._epoch = epoch
 
     def now(self) -> datetime:
-        """The epoch plus what has passed."""
+        """The epoch plus the elapsed virtual time."""
         return self._epoch + timedelta(seconds=self._loop.time())
 
     def monotonic(self) -> float:
-        """The loop's time."""
+        """The time of the loop."""
         return self._loop.time()
 
 
 def run(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], *, epoch: datetime = EPOCH) -> T:
-    """Run ``main(clock)`` on a loop of its own, in virtual time from ``epoch`` on.
+    """Run ``main(clock)`` on a new virtual loop that starts at ``epoch``.
 
     Raises:
-        Deadlock: ``main`` waits for what can never happen.
+        Deadlock: ``main`` waits for something that can never happen.
     """
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         return runner.run(main(VirtualClock(runner.get_loop(), epoch)))
 
 
 class _JumpingSelector(selectors.BaseSelector):
-    """Looks at its files without waiting; where it would have to wait, time jumps instead.
+    """A selector that never waits: it advances the time of the loop instead.
 
-    The only file is the loop's own pipe, through which other threads and signals wake it.
+    Its only file is the pipe through which signals and other threads wake the loop.
     """
 
     def __init__(self, loop: VirtualTimeLoop) -> None:
@@ -126,12 +125,12 @@ class _JumpingSelector(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
-            return []  # something is ready to run; the pipe can wait until nothing is
+            return []  # callbacks are ready; the pipe is read when there are none
         found = self._files.select(0)
         if found:
             return found
         if timeout is None:
-            raise Deadlock(_explained(self._loop))
+            raise Deadlock(_deadlock_message(self._loop))
         self._loop.jump(timeout)
         return []
 
@@ -151,10 +150,10 @@ class _JumpingSelector(selectors.BaseSelector):
         self._files.close()
 
 
-def _explained(loop: asyncio.AbstractEventLoop) -> str:
+def _deadlock_message(loop: asyncio.AbstractEventLoop) -> str:
     waiting = sorted(
         f"{task.get_name()} ({getattr(task.get_coro(), '__qualname__', task.get_coro())})"
         for task in asyncio.all_tasks(loop)
     )
     tasks = ", ".join(waiting) or "no task"
-    return f"nothing can happen any more at virtual second {loop.time():g}; waiting: {tasks}"
+    return f"deadlock at virtual second {loop.time():g}; waiting: {tasks}"

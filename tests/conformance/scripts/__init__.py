@@ -1,8 +1,8 @@
-"""Every named script: a coroutine that takes a Session, written once and run on both beds."""
+"""The named scripts: coroutines that take a Session and run on both clusters."""
 
 from __future__ import annotations
 
-from tests.conformance.beds import Script
+from tests.conformance.clusters import Script
 from tests.conformance.scripts import (
     admission,
     budgets,
@@ -11,6 +11,7 @@ from tests.conformance.scripts import (
     owners,
     patches,
     scheduling,
+    scheduling_rules,
     server,
     watches,
     writes,
@@ -26,15 +27,16 @@ _TOPICS = (
     owners,
     controllers,
     scheduling,
+    scheduling_rules,
     admission,
 )
 SCRIPTS: dict[str, Script] = {
-    f"{topic.__name__.rpartition('.')[2]}-{script.__name__.replace('_', '-')}": script
+    f"{topic.__name__.rpartition('.')[2]}-{script.__name__}".replace("_", "-"): script
     for topic in _TOPICS
     for script in topic.SCRIPTS
 }
-"""By topic and name, as in ``writes-optimistic-update``; that is its namespace, too."""
+"""By topic and name, as in ``writes-optimistic-update``; the name is also the namespace."""
 SLOW: dict[str, Script] = {"watches-bookmarks-every-minute": watches.bookmarks_every_minute}
-"""Takes a minute on the real bed."""
-ALONE: dict[str, Script] = {"lists-versions-that-are-forgotten": lists.versions_that_are_forgotten}
-"""Restarts the API server of the real bed."""
+"""Take a minute on the real cluster."""
+ALONE: dict[str, Script] = {"lists-compacted-versions": lists.compacted_versions}
+"""Restart the API server of the real cluster."""

@@ -1,4 +1,4 @@
-"""Mutating webhooks: who is called, with what, and what becomes of the answer."""
+"""Mutating webhooks: which are called, the requests they get, and the effect of their responses."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tests.conformance.objects import a_pod
 from tests.conformance.session import Session
 
 
-def _webhook(s: Session, how: str, number: int = 0, **more: Any) -> Json:
-    """A webhook for pods of the script's namespace that carry the label ``app``."""
+def _webhook(s: Session, behavior: str, number: int = 0, **more: Any) -> Json:
+    """A webhook for pods with label ``app`` in the namespace of the script."""
     own = {"matchLabels": {"kubernetes.io/metadata.name": s.namespace}}
     rule = {
         "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
     }  # fmt: skip
     return {
-        "name": f"{how}-{number}.conformance.io",
+        "name": f"{behavior}-{number}.conformance.io",
         "admissionReviewVersions": ["v1"],
         "sideEffects": "None",
         "timeoutSeconds": 1,
-        "clientConfig": s.hook(how),
+        "clientConfig": s.webhook(behavior),
         "namespaceSelector": own,
         "objectSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
         "rules": [rule],
@@ -28,8 +28,8 @@ def _webhook(s: Session, how: str, number: int = 0, **more: Any) -> Json:
     }
 
 
-class _Registered:
-    """Registers one configuration after the other, and waits until each is heeded."""
+class _Registration:
+    """Registers configurations one after the other, and waits until each is in effect."""
 
     def __init__(self, s: Session) -> None:
         self._s = s
@@ -45,11 +45,11 @@ class _Registered:
         await s.quiet.delete(where)
         made = await s.quiet.post("mutatingwebhookconfigurations", body)
         assert made.status == 201, made.body
-        await s.heeded(f"meter/{s.namespace}/{self._times}")
+        await s.wait_for_webhook(f"meter/{s.namespace}/{self._times}")
 
 
-async def _created(s: Session, name: str = "pod", **metadata: Any) -> None:
-    """Create a pod, and forget it."""
+async def _create_pod(s: Session, name: str = "pod", **metadata: Any) -> None:
+    """Create a pod, and delete it."""
     await s.post("pods", a_pod(name, **metadata))
     await s.quiet.delete(f"pods/{name}", {"gracePeriodSeconds": 0})
 
@@ -85,62 +85,62 @@ async def a_configuration(s: Session) -> None:
     await s.delete(where)
 
 
-async def what_a_webhook_is_asked(s: Session) -> None:
-    register = _Registered(s)
+async def requests_to_webhooks(s: Session) -> None:
+    register = _Registration(s)
     await register(_webhook(s, "allow"))
-    await _created(s)
+    await _create_pod(s)
     await s.post("pods", a_pod("tried"), dryRun="All")
     unnamed = a_pod("", generateName="pod-")
     del unnamed["metadata"]["name"]
     await s.quiet.post("pods", unnamed)
-    s.note("reviews", s.reviews())
+    s.note("requests", s.admission_requests())
 
 
 async def webhooks_that_fail(s: Session) -> None:
-    register = _Registered(s)
-    for how in ("broken", "nonsense", "another-uid", "nowhere", "bad-patch", "no-patch-type",
+    register = _Registration(s)
+    for behavior in ("broken", "nonsense", "another-uid", "nowhere", "bad-patch", "no-patch-type",
                 "slow"):  # fmt: skip
         for number, policy in enumerate(("Fail", "Ignore")):
-            await register(_webhook(s, how, number, failurePolicy=policy))
-            await _created(s, f"{how}-{policy.lower()}")
+            await register(_webhook(s, behavior, number, failurePolicy=policy))
+            await _create_pod(s, f"{behavior}-{policy.lower()}")
 
 
 async def webhooks_that_deny(s: Session) -> None:
-    register = _Registered(s)
-    for number, how in enumerate(("deny", "deny-why", "deny-plain")):
-        await register(_webhook(s, how, number, failurePolicy="Ignore"))
-        await _created(s)
+    register = _Registration(s)
+    for number, behavior in enumerate(("deny", "deny-why", "deny-plain")):
+        await register(_webhook(s, behavior, number, failurePolicy="Ignore"))
+        await _create_pod(s)
 
 
 async def webhooks_that_warn(s: Session) -> None:
-    register = _Registered(s)
+    register = _Registration(s)
     await register(_webhook(s, "warn"), _webhook(s, "labels"))
-    await _created(s)
+    await _create_pod(s)
     await s.post("configmaps", {"metadata": {"name": "other", "labels": {"app": "web"}}})
 
 
 async def reinvocation(s: Session) -> None:
-    register = _Registered(s)
+    register = _Registration(s)
     for number, policy in enumerate(("Never", "IfNeeded")):
         first = _webhook(s, "counts", number, reinvocationPolicy=policy)
         await register(first, _webhook(s, "labels"))
-        await _created(s)
+        await _create_pod(s)
         await register(first, _webhook(s, "allow"))
-        await _created(s)
+        await _create_pod(s)
     first = _webhook(s, "counts", 0, reinvocationPolicy="IfNeeded")
     second = _webhook(s, "counts", 1, reinvocationPolicy="IfNeeded")
     await register(first, second)
-    await _created(s)
-    s.note("calls", [one["hook"] for one in s.reviews()])
+    await _create_pod(s)
+    s.note("calls", [one["webhook"] for one in s.admission_requests()])
 
 
 async def match_conditions(s: Session) -> None:
-    register = _Registered(s)
+    register = _Registration(s)
 
     async def conditions(*expressions: str, policy: str = "Fail") -> None:
         named = [{"name": f"c{at}", "expression": e} for at, e in enumerate(expressions)]
         await register(_webhook(s, "counts", matchConditions=named, failurePolicy=policy))
-        await _created(s)
+        await _create_pod(s)
 
     await conditions("object.metadata.name == 'pod'")
     await conditions("object.metadata.name != 'pod'")
@@ -158,38 +158,38 @@ async def match_conditions(s: Session) -> None:
     await conditions(f"!({owned})")
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x", "uid": "u"}
     await register(_webhook(s, "counts", matchConditions=[{"name": "c", "expression": owned}]))
-    await _created(s, "owned", ownerReferences=[{**owner, "controller": True}])
-    await _created(s, "held", ownerReferences=[owner])
+    await _create_pod(s, "owned", ownerReferences=[{**owner, "controller": True}])
+    await _create_pod(s, "held", ownerReferences=[owner])
 
 
 async def selectors(s: Session) -> None:
-    register = _Registered(s)
+    register = _Registration(s)
     exists = {"matchExpressions": [{"key": "app", "operator": "Exists"}]}
     other = {"matchLabels": {"app": "other"}}
     await register(_webhook(s, "counts", objectSelector=other))
-    await _created(s)
-    await _created(s, labels={"app": "other"})
+    await _create_pod(s)
+    await _create_pod(s, labels={"app": "other"})
     name = "kubernetes.io/metadata.name"
     away = {"matchExpressions": [{"key": name, "operator": "NotIn", "values": [s.namespace]}]}
     await register(_webhook(s, "counts", namespaceSelector=away, objectSelector=exists))
-    await _created(s)
+    await _create_pod(s)
     here = {
         "matchLabels": {name: s.namespace},
         "matchExpressions": [{"key": "team", "operator": "DoesNotExist"}],
     }
     await register(_webhook(s, "counts", namespaceSelector=here))
-    await _created(s)
+    await _create_pod(s)
 
 
 async def webhooks_with_side_effects(s: Session) -> None:
-    register = _Registered(s)
+    register = _Registration(s)
     await register(_webhook(s, "counts", sideEffects="NoneOnDryRun"))
     await s.post("pods", a_pod("tried"), dryRun="All")
 
 
 SCRIPTS = (
     a_configuration,
-    what_a_webhook_is_asked,
+    requests_to_webhooks,
     webhooks_that_fail,
     webhooks_that_deny,
     webhooks_that_warn,

@@ -1,6 +1,6 @@
-"""What the workload controllers do: rollouts, scale-down order, ordinals, adoption.
+"""The workload controllers: rollouts, scale-down order, ordinals and adoption.
 
-Pods get names by chance and come in an order of their own, so scripts note numbers and choices.
+Pod names and the order of creation are arbitrary, so the scripts note numbers and choices.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ NUMBERS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
 
 
 async def _pods(s: Session, app: str, count: int, *, ready: bool = True) -> list[Json]:
-    """Wait for exactly so many living pods of ``app``, all of them ready if so wished."""
+    """Wait until ``app`` has exactly this number of pods, all of them ready if ``ready``."""
 
-    def there(found: Json) -> bool:
-        living = _living(found["items"])
-        return len(living) == count and len(living) == len(found["items"]) and (
-            not ready or all(_is_ready(one) for one in living)
+    def matches(found: Json) -> bool:
+        remaining = _remaining(found["items"])
+        return len(remaining) == count and len(remaining) == len(found["items"]) and (
+            not ready or all(_is_ready(one) for one in remaining)
         )  # fmt: skip
 
-    found = await s.until("pods", there, f"{count} pods of {app}", labelSelector=f"app={app}")
+    found = await s.until("pods", matches, f"{count} pods of {app}", labelSelector=f"app={app}")
     items: list[Json] = found["items"]
     return items
 
 
-def _living(pods: list[Json]) -> list[Json]:
+def _remaining(pods: list[Json]) -> list[Json]:
     return [one for one in pods if "deletionTimestamp" not in one["metadata"]]
 
 
 def _of(events: list[Json], kind: str) -> list[str]:
-    """Names in the events of one type."""
+    """The names of the objects in events of one type."""
     return [one["object"]["metadata"]["name"] for one in events if one["type"] == kind]
 
 
@@ -51,7 +51,7 @@ def _is_ready(pod: Json) -> bool:
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
-async def a_deployment_comes_up(s: Session) -> None:
+async def a_new_deployment(s: Session) -> None:
     made = a_workload("Deployment", "web", 3, annotations={"note": "x"}, pod={"priority": 0})
     made["metadata"]["annotations"] = {"mine": "1"}
     await s.post("deployments", made)
@@ -62,7 +62,7 @@ async def a_deployment_comes_up(s: Session) -> None:
             d["status"]["availableReplicas"] == 3
             and any(c.get("reason") == "NewReplicaSetAvailable" for c in d["status"]["conditions"])
         ),
-        "it is complete",
+        "complete",
     )
     await s.get("deployments/web")
     await s.get("replicasets", labelSelector="app=web")
@@ -70,11 +70,11 @@ async def a_deployment_comes_up(s: Session) -> None:
     s.note("pod metadata", pod["metadata"])
     dropped = ("nodeName", "volumes")
     s.note("pod spec", {key: pod["spec"][key] for key in pod["spec"] if key not in dropped})
-    s.note("quality", pod["status"]["qosClass"])
+    s.note("QoS class", pod["status"]["qosClass"])
 
 
 async def _rolled(s: Session, replicas: int, surge: Any, unavailable: Any) -> Json:
-    """How far a rollout comes whose new pods never get ready."""
+    """The state in which a rollout with pods that never become ready ends."""
     name = f"web-{replicas}-{surge}-{unavailable}".replace("%", "p")
     rolling = {"maxSurge": surge, "maxUnavailable": unavailable}
     strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
@@ -87,8 +87,8 @@ async def _rolled(s: Session, replicas: int, surge: Any, unavailable: Any) -> Js
     change = {"spec": {"template": {"metadata": {"annotations": NEVER_READY}}}}
     await s.quiet.patch(f"deployments/{name}", change)
 
-    def stands(found: Json) -> bool:
-        """Nothing moves any more: all that may be are there, and all that must go are gone."""
+    def is_stable(found: Json) -> bool:
+        """Whether all pods that may be created exist, and all that must be deleted are gone."""
         sizes = [one["spec"].get("replicas", 0) for one in found["items"]]
         settled = all(one["status"].get("replicas", 0) == one["spec"]["replicas"]
                       and one["status"].get("terminatingReplicas", 0) == 0
@@ -96,9 +96,9 @@ async def _rolled(s: Session, replicas: int, surge: Any, unavailable: Any) -> Js
                       for one in found["items"])  # fmt: skip
         return len(sizes) == 2 and settled and sum(sizes) >= replicas
 
-    await s.until("replicasets", stands, "it stands still", labelSelector=f"app={name}")
-    await s.pause(0.7)  # a step in between looks like the end for a moment
-    await s.until("replicasets", stands, "it stands still", labelSelector=f"app={name}")
+    await s.until("replicasets", is_stable, "stable", labelSelector=f"app={name}")
+    await s.pause(0.7)  # an intermediate step may look like the final state
+    await s.until("replicasets", is_stable, "stable", labelSelector=f"app={name}")
     found = await s.until(
         f"deployments/{name}",
         lambda d: (
@@ -121,7 +121,7 @@ async def _rolled(s: Session, replicas: int, surge: Any, unavailable: Any) -> Js
     }  # fmt: skip
 
 
-async def a_rollout_that_is_stuck(s: Session) -> None:
+async def stuck_rollouts(s: Session) -> None:
     cases: list[tuple[int, Any, Any]] = [
         (4, 1, 0), (4, 0, 1), (4, "25%", "25%"), (3, "25%", "25%"), (10, "30%", "20%"),
         (5, "100%", 0), (2, 0, "1%"),
@@ -132,8 +132,8 @@ async def a_rollout_that_is_stuck(s: Session) -> None:
         s.note(str(case), end)
 
 
-async def a_rollout_is_watched(s: Session) -> None:
-    """One surge, none unavailable: never below four ready, never above five."""
+async def the_steps_of_a_rollout(s: Session) -> None:
+    """With maxSurge 1 and maxUnavailable 0, the sizes change one by one."""
     rolling = {"maxSurge": 1, "maxUnavailable": 0}
     strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
     await s.quiet.post("deployments", a_workload("Deployment", "web", 3, strategy=strategy))
@@ -148,7 +148,7 @@ async def a_rollout_is_watched(s: Session) -> None:
         and d["status"].get("updatedReplicas") == 3 and d["status"]["replicas"] == 3,
         "done",
     )  # fmt: skip
-    seen = await opened.saw(
+    seen = await opened.until(
         lambda events: any(
             _revision(one["object"]) == "1" and not one["object"]["spec"].get("replicas")
             for one in events
@@ -162,7 +162,7 @@ async def a_rollout_is_watched(s: Session) -> None:
         sizes = steps.setdefault(_revision(one), [])
         if not sizes or sizes[-1] != one["spec"].get("replicas", 0):
             sizes.append(one["spec"].get("replicas", 0))
-    s.note("wanted sizes by revision", steps)
+    s.note("sizes by revision", steps)
 
 
 async def a_rollback(s: Session) -> None:
@@ -179,11 +179,11 @@ async def a_rollback(s: Session) -> None:
             "done",
         )  # fmt: skip
     sets = (await s.quiet.get("replicasets", labelSelector="app=web")).body["items"]
-    told = [
+    annotations = [
         {**one["metadata"]["annotations"], "size": one["spec"]["replicas"]}
         for one in sets
     ]  # fmt: skip
-    s.note("sets", sorted(told, key=str))
+    s.note("sets", sorted(annotations, key=str))
     found = (await s.quiet.get("deployments/web")).body
     s.note("deployment", found["metadata"]["annotations"])
 
@@ -205,8 +205,8 @@ async def recreate(s: Session) -> None:
     s.note("kept", len(before & after))
 
 
-async def _marked(s: Session, kind: str, costs: Mapping[str, str]) -> None:
-    """Scale down to one less pod at a time, and note in which order marked pods go."""
+async def _note_scale_down(s: Session, kind: str, costs: Mapping[str, str]) -> None:
+    """Scale down by one pod at a time, and note in which order pods are deleted."""
     plural = f"{kind.lower()}s"
     await s.quiet.post(plural, a_workload(kind, "web", len(costs)))
     pods = await _pods(s, "web", len(costs))
@@ -216,34 +216,36 @@ async def _marked(s: Session, kind: str, costs: Mapping[str, str]) -> None:
         note = {"metadata": {"annotations": {COST: cost} if cost else {"none": "yes"}}}
         await s.quiet.patch(f"pods/{pod['metadata']['name']}", note)
     left = set(costs.keys())
-    # The controller's view of the marks is a watch behind.
+    # The controller learns of the annotations by its watch.
     await s.pause(1)
     for size in range(len(costs) - 1, 0, -1):
         await s.quiet.patch(f"{plural}/web", {"spec": {"replicas": size}})
         now = {names.get(one["metadata"]["name"], "new")
                for one in await _pods(s, "web", size)}  # fmt: skip
-        s.note(f"gone at {size}", sorted(left - now))
+        s.note(f"deleted at {size}", sorted(left - now))
         left = now
 
 
 async def scale_down_by_deletion_cost(s: Session) -> None:
-    costs = {"dear": "100", "cheap": "-5", "unmarked": "", "middling": "10"}
-    await _marked(s, "ReplicaSet", costs)
+    costs = {"high": "100", "low": "-5", "none": "", "medium": "10"}
+    await _note_scale_down(s, "ReplicaSet", costs)
 
 
 async def scale_down_of_a_deployment(s: Session) -> None:
-    await _marked(s, "Deployment", {"dear": "2147483647", "cheap": "-2147483648", "third": "1"})
+    await _note_scale_down(
+        s, "Deployment", {"high": "2147483647", "low": "-2147483648", "third": "1"}
+    )
 
 
-async def deletion_costs_that_are_refused(s: Session) -> None:
+async def invalid_deletion_costs(s: Session) -> None:
     for cost in ("x", "1.5", "+1", "01", "2147483648", "", "0", "-1"):
         pod = a_pod("pod", annotations={COST: cost})
         made = await s.quiet.post("pods", pod, dryRun="All")
         s.note(repr(cost), made.status if made.status == 201 else made.body)
 
 
-async def scale_down_takes_unready_and_pending_first(s: Session) -> None:
-    """Whatever their cost: pending before running, unready before ready."""
+async def scale_down_of_unready_and_pending_pods(s: Session) -> None:
+    """Pending pods before running ones, unready before ready ones, regardless of the cost."""
     body = a_workload("ReplicaSet", "web", 2, annotations={COST: "-100"})
     await s.quiet.post("replicasets", body)
     old = {one["metadata"]["name"] for one in await _pods(s, "web", 2)}
@@ -252,7 +254,7 @@ async def scale_down_takes_unready_and_pending_first(s: Session) -> None:
     await s.quiet.patch("replicasets/web", change)
     await s.until(
         "pods", lambda p: sum(one["status"]["phase"] == "Running" for one in p["items"]) == 3,
-        "three run", labelSelector="app=web",
+        "three are running", labelSelector="app=web",
     )  # fmt: skip
     change = {"spec": {"replicas": 4, "template": {"spec": {"nodeSelector": {"no": "such"}}}}}
     await s.quiet.patch("replicasets/web", change)
@@ -273,7 +275,7 @@ async def scale_down_takes_unready_and_pending_first(s: Session) -> None:
 async def replica_sets_adopt_and_release(s: Session) -> None:
     await s.quiet.post("pods", a_pod("orphan", node="nowhere"))
     made = await s.quiet.post("replicasets", a_workload("ReplicaSet", "web", 1))
-    await s.until("pods/orphan", lambda p: p["metadata"]["ownerReferences"], "it is adopted")
+    await s.until("pods/orphan", lambda p: p["metadata"]["ownerReferences"], "adopted")
     pods = await _pods(s, "web", 1, ready=False)
     s.note("pods", [one["metadata"]["name"] for one in pods])
     s.note("owner", pods[0]["metadata"]["ownerReferences"])
@@ -284,12 +286,14 @@ async def replica_sets_adopt_and_release(s: Session) -> None:
     s.note("another", pods[0]["metadata"]["name"] != "orphan")
 
 
-async def a_stateful_set_in_order(s: Session) -> None:
+async def an_ordered_stateful_set(s: Session) -> None:
     await s.post(
         "statefulsets",
         a_workload("StatefulSet", "db", 3, annotations=NEVER_READY, serviceName="db"),
     )
-    pods = await s.until("pods/db-0", lambda p: p["status"]["phase"] == "Running", "the first runs")
+    pods = await s.until(
+        "pods/db-0", lambda p: p["status"]["phase"] == "Running", "the first is running"
+    )
     s.note("pod metadata", pods["metadata"])
     dropped = ("nodeName", "volumes")
     s.note("pod spec", {key: pods["spec"][key] for key in pods["spec"] if key not in dropped})
@@ -301,7 +305,7 @@ async def a_stateful_set_in_order(s: Session) -> None:
 
 
 async def _order(s: Session, name: str, replicas: int, to: int, **spec: Any) -> None:
-    """Note in which order pods come, and go when it is scaled."""
+    """Note the order in which pods are created, and deleted when the set is scaled."""
     version = (await s.quiet.get("pods")).version
     opened = await s.follow("pods", resourceVersion=version)
     body = a_workload("StatefulSet", name, replicas, serviceName=name, **spec)
@@ -312,43 +316,45 @@ async def _order(s: Session, name: str, replicas: int, to: int, **spec: Any) -> 
     )
     await s.quiet.patch(f"statefulsets/{name}/scale", {"spec": {"replicas": to}})
     await _pods(s, name, to)
-    story = await opened.saw(lambda events: len(_of(events, "DELETED")) == replicas - to, "the end")
+    events = await opened.until(
+        lambda seen: len(_of(seen, "DELETED")) == replicas - to, "all deletions"
+    )
     await opened.close()
     ready: set[str] = set()
-    told: list[str] = []
-    for event in story:
+    actions: list[str] = []
+    for event in events:
         pod = event["object"]
         if event["type"] == "ADDED":
-            told.append(f"create {pod['metadata']['name']} while {len(ready)} are ready")
+            actions.append(f"create {pod['metadata']['name']} while {len(ready)} are ready")
         elif event["type"] == "DELETED":
             ready.discard(pod["metadata"]["name"])
-            told.append(f"gone {pod['metadata']['name']}")
+            actions.append(f"removed {pod['metadata']['name']}")
         elif "deletionTimestamp" in pod["metadata"]:
-            told.append(f"delete {pod['metadata']['name']}")
+            actions.append(f"delete {pod['metadata']['name']}")
         elif _is_ready(pod):
             ready.add(pod["metadata"]["name"])
-    s.note(name, list(dict.fromkeys(told)))
+    s.note(name, list(dict.fromkeys(actions)))
 
 
-async def stateful_sets_come_and_go_in_order(s: Session) -> None:
+async def ordered_creation_and_deletion(s: Session) -> None:
     await _order(s, "db", 3, 1)
 
 
-async def stateful_sets_come_in_parallel(s: Session) -> None:
+async def parallel_creation_and_deletion(s: Session) -> None:
     version = (await s.quiet.get("pods")).version
     opened = await s.follow("pods", resourceVersion=version)
     body = a_workload("StatefulSet", "db", 3, annotations=NEVER_READY, serviceName="db",
                       podManagementPolicy="Parallel")  # fmt: skip
     await s.quiet.post("statefulsets", body)
     await _pods(s, "db", 3, ready=False)
-    created = await opened.saw(lambda events: len(_of(events, "ADDED")) >= 3, "three pods")
+    created = await opened.until(lambda events: len(_of(events, "ADDED")) >= 3, "three pods")
     await opened.close()
-    s.note("created though none is ready", sorted(_of(created, "ADDED")))
+    s.note("created while none is ready", sorted(_of(created, "ADDED")))
     await s.quiet.patch("statefulsets/db/scale", {"spec": {"replicas": 1}})
     s.note("left", [one["metadata"]["name"] for one in await _pods(s, "db", 1, ready=False)])
 
 
-async def a_stateful_rollout_goes_from_the_highest(s: Session) -> None:
+async def the_order_of_a_stateful_rollout(s: Session) -> None:
     body = a_workload("StatefulSet", "db", 3, serviceName="db")
     await s.quiet.post("statefulsets", body)
     await _pods(s, "db", 3)
@@ -365,13 +371,13 @@ async def a_stateful_rollout_goes_from_the_highest(s: Session) -> None:
         and d["status"].get("readyReplicas") == 3,
         "done",
     )  # fmt: skip
-    gone = await opened.saw(lambda events: len(_of(events, "DELETED")) >= 3, "the end")
+    gone = await opened.until(lambda events: len(_of(events, "DELETED")) >= 3, "all deletions")
     await opened.close()
     s.note("order", _of(gone, "DELETED"))
     s.note("status", found["status"])
 
 
-async def a_stateful_rollout_is_partitioned(s: Session) -> None:
+async def a_partitioned_stateful_rollout(s: Session) -> None:
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
     body = a_workload("StatefulSet", "db", 2, serviceName="db", updateStrategy=strategy)
     await s.quiet.post("statefulsets", body)
@@ -396,12 +402,12 @@ async def on_delete(s: Session) -> None:
     before = {one["metadata"]["uid"] for one in await _pods(s, "db", 2)}
     change = {"spec": {"template": {"metadata": {"annotations": {"new": "yes"}}}}}
     await s.quiet.patch("statefulsets/db", change, STRATEGIC)
-    await s.until("statefulsets/db", lambda d: d["status"]["observedGeneration"] == 2, "seen")
+    await s.until("statefulsets/db", lambda d: d["status"]["observedGeneration"] == 2, "observed")
     await s.evict("db-1")
     await s.until(
         "pods", lambda p: any(one["metadata"]["name"] == "db-1" and _is_ready(one)
                               and one["metadata"]["uid"] not in before for one in p["items"]),
-        "it is back", labelSelector="app=db",
+        "recreated", labelSelector="app=db",
     )  # fmt: skip
     pods = await _pods(s, "db", 2)
     s.note("kept", [one["metadata"]["name"] for one in pods if one["metadata"]["uid"] in before])
@@ -418,7 +424,7 @@ async def deleting_a_deployment(s: Session) -> None:
     await s.quiet.post("deployments", a_workload("Deployment", "kept", 1))
     await _pods(s, "kept", 1)
     await s.quiet.delete("deployments/kept", {"propagationPolicy": "Orphan"})
-    await s.gone("deployments/kept")
+    await s.until_gone("deployments/kept")
     sets = await s.until("replicasets", lambda r: len(r["items"]) == 1, "one")
     s.note("owners", sets["items"][0]["metadata"].get("ownerReferences"))
     s.note("pods", len(await _pods(s, "kept", 1)))
@@ -426,7 +432,7 @@ async def deleting_a_deployment(s: Session) -> None:
 
 async def paused(s: Session) -> None:
     await s.post("deployments", a_workload("Deployment", "web", 1, paused=True))
-    await s.until("deployments/web", lambda d: d["status"]["observedGeneration"] == 1, "seen")
+    await s.until("deployments/web", lambda d: d["status"]["observedGeneration"] == 1, "observed")
     await s.get("deployments/web")
     s.note("sets", (await s.quiet.get("replicasets")).body["items"])
     await s.quiet.patch("deployments/web", {"spec": {"paused": False}})
@@ -435,11 +441,11 @@ async def paused(s: Session) -> None:
     await s.get("deployments/web")
 
 
-async def a_stateful_set_claims_volumes(s: Session) -> None:
-    """One claim is there before, as after an earlier pod of the name; one is made."""
+async def volume_claims_of_a_stateful_set(s: Session) -> None:
+    """One claim exists before, as after an earlier pod of that name; the other is created."""
     await s.quiet.post("persistentvolumeclaims", a_claim("data-db-1", "none"))
     pod = {
-        "schedulerName": "nobody",
+        "schedulerName": "none",
         "volumes": [{"name": "data", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
     }
     spec = {**claiming(), "serviceName": "db", "podManagementPolicy": "Parallel"}
@@ -454,22 +460,22 @@ async def a_stateful_set_claims_volumes(s: Session) -> None:
 
 
 SCRIPTS = (
-    a_deployment_comes_up,
-    a_rollout_that_is_stuck,
-    a_rollout_is_watched,
+    a_new_deployment,
+    stuck_rollouts,
+    the_steps_of_a_rollout,
     a_rollback,
     recreate,
     scale_down_by_deletion_cost,
     scale_down_of_a_deployment,
-    deletion_costs_that_are_refused,
-    scale_down_takes_unready_and_pending_first,
+    invalid_deletion_costs,
+    scale_down_of_unready_and_pending_pods,
     replica_sets_adopt_and_release,
-    a_stateful_set_in_order,
-    stateful_sets_come_and_go_in_order,
-    stateful_sets_come_in_parallel,
-    a_stateful_rollout_goes_from_the_highest,
-    a_stateful_rollout_is_partitioned,
-    a_stateful_set_claims_volumes,
+    an_ordered_stateful_set,
+    ordered_creation_and_deletion,
+    parallel_creation_and_deletion,
+    the_order_of_a_stateful_rollout,
+    a_partitioned_stateful_rollout,
+    volume_claims_of_a_stateful_set,
     on_delete,
     deleting_a_deployment,
     paused,

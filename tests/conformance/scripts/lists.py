@@ -1,4 +1,4 @@
-"""Lists: selectors, pages, versions, and tokens that have expired."""
+"""Lists: selectors, pages, versions and expired tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import json
 
 from tests.conformance.history import Json
-from tests.conformance.objects import NOWHERE, a_config_map, a_lease, a_pod, a_running_pod
+from tests.conformance.objects import NOWHERE, a_config_map, a_lease, a_pod, create_running_pod
 from tests.conformance.session import Session
 
 
@@ -46,7 +46,7 @@ async def pages(s: Session) -> None:
     await s.get("leases", limit="100")
 
 
-async def tokens_and_versions_that_make_no_sense(s: Session) -> None:
+async def invalid_tokens_and_versions(s: Session) -> None:
     await _leases(s, "a", "b", "c")
     await s.get("leases", **{"continue": "nonsense!"})
     await s.get("leases", **{"continue": _token(v="meta.k8s.io/v2", rv=1, start="a")})
@@ -65,7 +65,7 @@ async def tokens_and_versions_that_make_no_sense(s: Session) -> None:
     await s.get("leases", sendInitialEvents="true")
 
 
-async def lists_as_of_a_version(s: Session) -> None:
+async def lists_at_a_version(s: Session) -> None:
     await _leases(s, "a")
     version = (await s.quiet.post("leases", a_lease("b"))).version
     await s.quiet.delete("leases/a")
@@ -78,21 +78,21 @@ async def lists_as_of_a_version(s: Session) -> None:
     await s.get("leases", resourceVersion=version, limit="1")
 
 
-async def a_version_that_has_not_come(s: Session) -> None:
+async def a_future_version(s: Session) -> None:
     await _leases(s, "a")
     future = "999999999"
     await s.get("leases", resourceVersion=future)
 
 
-async def versions_that_are_forgotten(s: Session) -> None:
-    """410, in both its forms: a status, and an event inside a watch."""
+async def compacted_versions(s: Session) -> None:
+    """410, as a status and as an event inside a watch."""
     await _leases(s, "a", "b")
-    await s.forget()
-    await s.until("leases", lambda found: found["items"], "the server answers")
+    await s.compact()
+    await s.until("leases", lambda found: found["items"], "the server responds")
     await s.get("leases", resourceVersion="2", resourceVersionMatch="Exact")
     old = await s.get("leases", **{"continue": _token(v="meta.k8s.io/v1", rv=2, start="a\x00")})
     onward = old.body["metadata"].get("continue", "")
-    s.note("goes on inconsistently", bool(onward))
+    s.note("has an inconsistent continuation", bool(onward))
     await s.get("leases", **{"continue": onward})
     await s.watch("leases", resourceVersion="2")
     await s.watch("leases", resourceVersion="2", allowWatchBookmarks="true")
@@ -126,7 +126,7 @@ async def label_selectors(s: Session) -> None:
 
 
 async def field_selectors(s: Session) -> None:
-    await a_running_pod(s, "a")
+    await create_running_pod(s, "a")
     await s.quiet.post("pods", a_pod("b"))
     await s.quiet.post("pods", a_pod("c", node=NOWHERE, labels={"app": "api"}))
 
@@ -141,7 +141,7 @@ async def field_selectors(s: Session) -> None:
         "spec.nodeName=nowhere", "spec.nodeName=", "spec.nodeName!=nowhere", "status.phase=Running",
         "status.phase!=Running,spec.nodeName=nowhere", "metadata.name=a", "metadata.name==b",
         f"metadata.namespace={s.namespace}", "metadata.namespace=other",
-        "spec.schedulerName=nobody", "spec.restartPolicy=Always", "spec.image=x", "spec.nodeName",
+        "spec.schedulerName=none", "spec.restartPolicy=Always", "spec.image=x", "spec.nodeName",
         "=x", "metadata.uid=x", "metadata.labels.app=x",
     ):  # fmt: skip
         await select("pods", selector)
@@ -168,9 +168,9 @@ async def deleting_collections(s: Session) -> None:
 SCRIPTS = (
     whole_lists,
     pages,
-    tokens_and_versions_that_make_no_sense,
-    lists_as_of_a_version,
-    a_version_that_has_not_come,
+    invalid_tokens_and_versions,
+    lists_at_a_version,
+    a_future_version,
     label_selectors,
     field_selectors,
     deleting_collections,

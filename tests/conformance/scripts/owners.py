@@ -14,8 +14,10 @@ def _owner(owner: Json, **more: Any) -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", **named, **more}
 
 
-async def _family(s: Session, *, blocks: bool = False, finalizers: list[str] | None = None) -> Json:
-    """An owner and its child."""
+async def _create_pair(
+    s: Session, *, blocks: bool = False, finalizers: list[str] | None = None
+) -> Json:
+    """Create an owner and a child."""
     owner: Json = (await s.quiet.post("configmaps", a_config_map("owner"))).body
     reference = _owner(owner, **({"blockOwnerDeletion": True} if blocks else {}))
     kept: dict[str, Any] = {"finalizers": finalizers} if finalizers else {}
@@ -25,36 +27,36 @@ async def _family(s: Session, *, blocks: bool = False, finalizers: list[str] | N
 
 
 async def background(s: Session) -> None:
-    await _family(s)
+    await _create_pair(s)
     await s.delete("configmaps/owner", {"propagationPolicy": "Background"})
-    await s.gone("configmaps/child")
-    await _family(s)
+    await s.until_gone("configmaps/child")
+    await _create_pair(s)
     await s.delete("configmaps/owner")
-    await s.gone("configmaps/child")
+    await s.until_gone("configmaps/child")
 
 
 async def orphans(s: Session) -> None:
-    await _family(s)
+    await _create_pair(s)
     await s.delete("configmaps/owner", {"propagationPolicy": "Orphan"})
-    await s.gone("configmaps/owner")
+    await s.until_gone("configmaps/owner")
     await s.get("configmaps/child")
 
 
 async def foreground(s: Session) -> None:
-    await _family(s, blocks=True, finalizers=["spotalis.io/x"])
+    await _create_pair(s, blocks=True, finalizers=["spotalis.io/x"])
     await s.delete("configmaps/owner", {"propagationPolicy": "Foreground"})
-    await s.until("configmaps/child", lambda c: c["metadata"]["deletionTimestamp"], "it goes")
+    await s.until("configmaps/child", lambda c: c["metadata"]["deletionTimestamp"], "it is deleted")
     await s.get("configmaps/owner")
     await s.get("configmaps/child")
     await s.quiet.patch("configmaps/child", {"metadata": {"finalizers": None}})
-    await s.gone("configmaps/owner")
+    await s.until_gone("configmaps/owner")
 
 
-async def foreground_that_is_not_blocked(s: Session) -> None:
-    await _family(s, finalizers=["spotalis.io/x"])
+async def foreground_without_blocking(s: Session) -> None:
+    await _create_pair(s, finalizers=["spotalis.io/x"])
     await s.delete("configmaps/owner", {"propagationPolicy": "Foreground"})
-    await s.gone("configmaps/owner")
-    await s.until("configmaps/child", lambda c: c["metadata"]["deletionTimestamp"], "it goes")
+    await s.until_gone("configmaps/owner")
+    await s.until("configmaps/child", lambda c: c["metadata"]["deletionTimestamp"], "it is deleted")
     await s.patch("configmaps/child", {"metadata": {"finalizers": None}})
 
 
@@ -69,20 +71,20 @@ async def two_owners(s: Session) -> None:
     )
     s.note("owners", len(found["metadata"]["ownerReferences"]))
     await s.quiet.delete("configmaps/two")
-    await s.gone("configmaps/child")
+    await s.until_gone("configmaps/child")
 
 
-async def owners_that_never_were(s: Session) -> None:
+async def owners_that_do_not_exist(s: Session) -> None:
     reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "never", "uid": "made-up"}
     await s.post("configmaps", a_config_map("child", ownerReferences=[reference]))
-    await s.gone("configmaps/child")
+    await s.until_gone("configmaps/child")
     owner = (await s.quiet.post("configmaps", a_config_map("owner"))).body
     wrong = {**_owner(owner), "uid": "another"}
     await s.quiet.post("configmaps", a_config_map("child", ownerReferences=[wrong]))
-    await s.gone("configmaps/child")
+    await s.until_gone("configmaps/child")
 
 
-async def references_that_are_refused(s: Session) -> None:
+async def invalid_references(s: Session) -> None:
     reference: Json = {"apiVersion": "v1", "kind": "ConfigMap", "name": "never", "uid": "made-up"}
     both = [{**reference, "controller": True}, {**reference, "uid": "b", "controller": True}]
     await s.post("configmaps", a_config_map("child", ownerReferences=both))
@@ -95,8 +97,8 @@ SCRIPTS = (
     background,
     orphans,
     foreground,
-    foreground_that_is_not_blocked,
+    foreground_without_blocking,
     two_owners,
-    owners_that_never_were,
-    references_that_are_refused,
+    owners_that_do_not_exist,
+    invalid_references,
 )

@@ -1,6 +1,6 @@
-"""Where the scheduler puts pods, and what it says of those that fit nowhere.
+"""The scheduler: node selection by labels, resources, taints and volumes; gates and bindings.
 
-Both beds have the nodes ``spot-1`` and ``spot-2``; scripts leave only one place for a pod.
+Both clusters have the nodes ``spot-1`` and ``spot-2``; scripts leave one choice for every pod.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tests.support.volumes import a_claim, a_volume
 HOST = "kubernetes.io/hostname"
 
 
-def _pod(name: str, **spec: Any) -> Json:
-    """A pod that the scheduler looks at."""
+def a_scheduled_pod(name: str, **spec: Any) -> Json:
+    """A pod for the scheduler."""
     return a_pod(name, spec={"schedulerName": "default-scheduler", **spec})
 
 
-def _only_on(node: str) -> Json:
+def only_on(node: str) -> Json:
     return {"nodeSelector": {HOST: node}}
 
 
@@ -35,19 +35,19 @@ def _asking(cpu: str) -> Json:
     return {"containers": [container]}
 
 
-async def _placed(s: Session, name: str, **spec: Any) -> None:
-    """Note where a pod is put, or why it is not."""
-    await s.quiet.post("pods", _pod(name, **spec))
+async def note_placement(s: Session, name: str, **spec: Any) -> None:
+    """Create a pod, and note its node or the reason why it has none."""
+    await s.quiet.post("pods", a_scheduled_pod(name, **spec))
     found = await s.until(
         f"pods/{name}",
         lambda pod: any(
             one["type"] == "PodScheduled" and (one["status"] == "False" or pod["spec"]["nodeName"])
             for one in pod["status"]["conditions"]
         ),
-        "it is looked at",
+        "an attempt to schedule it",
     )
-    said = [one for one in found["status"]["conditions"] if one["type"] == "PodScheduled"]
-    s.note(name, {"node": found["spec"].get("nodeName"), "said": said})
+    conditions = [one for one in found["status"]["conditions"] if one["type"] == "PodScheduled"]
+    s.note(name, {"node": found["spec"].get("nodeName"), "conditions": conditions})
 
 
 def _is_tainted(node: Json) -> bool:
@@ -55,25 +55,27 @@ def _is_tainted(node: Json) -> bool:
 
 
 async def selectors_and_affinity(s: Session) -> None:
-    await _placed(s, "selected", **_only_on("spot-2"))
-    await _placed(s, "nowhere", **_only_on("spot-9"))
-    await _placed(s, "in", **_affinity({"key": HOST, "operator": "In", "values": ["spot-1"]}))
-    await _placed(
+    await note_placement(s, "selected", **only_on("spot-2"))
+    await note_placement(s, "nowhere", **only_on("spot-9"))
+    await note_placement(
+        s, "in", **_affinity({"key": HOST, "operator": "In", "values": ["spot-1"]})
+    )
+    await note_placement(
         s, "not-in", **_affinity({"key": HOST, "operator": "NotIn", "values": ["spot-1"]})
     )
-    await _placed(s, "missing", **_affinity({"key": "no/such", "operator": "Exists"}))
+    await note_placement(s, "missing", **_affinity({"key": "no/such", "operator": "Exists"}))
     either: list[Json] = [
         {"key": "no/such", "operator": "Exists"},
         {"key": HOST, "operator": "In", "values": ["spot-2"]},
     ]
-    await _placed(s, "either", **_affinity(*either))
-    await _placed(s, "both", **_only_on("spot-1"), **_affinity(either[1]))
+    await note_placement(s, "either", **_affinity(*either))
+    await note_placement(s, "both", **only_on("spot-1"), **_affinity(either[1]))
 
 
 async def resources(s: Session) -> None:
-    await _placed(s, "fits", **_only_on("spot-1"), **_asking("1"))
-    await _placed(s, "too-large", **_asking("33"))
-    await _placed(s, "too-large-for-one", **_only_on("spot-1"), **_asking("32"))
+    await note_placement(s, "fits", **only_on("spot-1"), **_asking("1"))
+    await note_placement(s, "too-large", **_asking("33"))
+    await note_placement(s, "too-large-for-one", **only_on("spot-1"), **_asking("32"))
 
 
 async def cordons_and_taints(s: Session) -> None:
@@ -82,27 +84,29 @@ async def cordons_and_taints(s: Session) -> None:
         tainted = await s.until("nodes/spot-1", _is_tainted, "tainted")
         s.note("taints", [{**t, "timeAdded": bool(t.get("timeAdded"))}
                           for t in tainted["spec"]["taints"]])  # fmt: skip
-        await _placed(s, "cordoned", **_only_on("spot-1"))
-        await _placed(s, "elsewhere")
+        await note_placement(s, "cordoned", **only_on("spot-1"))
+        await note_placement(s, "elsewhere")
         await s.quiet.patch("nodes/spot-1", {"spec": {"unschedulable": None}})
-        await s.until("nodes/spot-1", lambda node: not node["spec"].get("taints"), "as before")
+        await s.until("nodes/spot-1", lambda node: not node["spec"].get("taints"), "no taints")
         found = await s.until("pods/cordoned", lambda pod: pod["spec"]["nodeName"], "scheduled")
         s.note("then", found["spec"]["nodeName"])
         taint = {"key": "spotalis.io/test", "value": "x", "effect": "NoSchedule"}
         await s.quiet.patch("nodes/spot-1", {"spec": {"taints": [taint]}}, STRATEGIC)
-        await s.pause(1)  # the scheduler hears of the node by its own watch
-        await _placed(s, "repelled", **_only_on("spot-1"))
+        await s.pause(1)  # the scheduler learns of the taint by its watch
+        await note_placement(s, "repelled", **only_on("spot-1"))
         equal = {"key": "spotalis.io/test", "operator": "Equal", "value": "x"}
         exists = {"key": "spotalis.io/test", "operator": "Exists", "effect": "NoSchedule"}
         other = {"key": "spotalis.io/test", "operator": "Equal", "value": "y"}
         for name, one in {"equal": equal, "exists": exists, "other": other}.items():
-            await _placed(s, name, **_only_on("spot-1"), tolerations=[one])
+            await note_placement(s, name, **only_on("spot-1"), tolerations=[one])
     finally:
         await s.quiet.patch("nodes/spot-1", {"spec": {"unschedulable": None, "taints": None}})
 
 
 async def scheduling_gates(s: Session) -> None:
-    gated = _pod("gated", **_only_on("spot-1"), schedulingGates=[{"name": "spotalis.io/wait"}])
+    gated = a_scheduled_pod(
+        "gated", **only_on("spot-1"), schedulingGates=[{"name": "spotalis.io/wait"}]
+    )
     await s.post("pods", gated)
     remove = [{"op": "remove", "path": "/spec/schedulingGates"}]
     await s.quiet.patch("pods/gated", remove, JSON_PATCH)
@@ -110,7 +114,7 @@ async def scheduling_gates(s: Session) -> None:
     s.note("node", found["spec"]["nodeName"])
     add = {"spec": {"schedulingGates": [{"name": "spotalis.io/late"}]}}
     refused = await s.quiet.patch("pods/gated", add)
-    s.note("too late", refused.status)
+    s.note("adding a gate", refused.status)
 
 
 async def bindings(s: Session) -> None:
@@ -134,7 +138,7 @@ async def bindings(s: Session) -> None:
 
 
 async def volumes(s: Session) -> None:
-    """Claims that are bound to volumes which one node reaches."""
+    """Claims that are bound to volumes of one node."""
     for node in ("spot-1", "spot-2"):
         volume = f"{s.namespace}-on-{node}"
         await s.quiet.post("persistentvolumes", a_volume(volume, node, key=HOST))
@@ -148,9 +152,9 @@ async def volumes(s: Session) -> None:
             ]
         }
 
-    await _placed(s, "follows", **mounting("spot-2"))
-    await _placed(s, "torn", **mounting("spot-1", "spot-2"))
-    await _placed(s, "cannot-follow", **mounting("spot-2"), **_only_on("spot-1"))
+    await note_placement(s, "same-node", **mounting("spot-2"))
+    await note_placement(s, "two-nodes", **mounting("spot-1", "spot-2"))
+    await note_placement(s, "conflict", **mounting("spot-2"), **only_on("spot-1"))
 
 
 SCRIPTS = (

@@ -1,4 +1,4 @@
-"""What the server says of itself, and how it refuses what it does not know."""
+"""Version, health, unknown paths, invalid bodies, events, leases and namespaces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def unknown_paths(s: Session) -> None:
     await s.send("PUT", "configmaps", a_config_map("settings"))
 
 
-async def bodies_that_make_no_sense(s: Session) -> None:
+async def invalid_bodies(s: Session) -> None:
     await s.send("POST", "configmaps", b"{")
     await s.send("POST", "configmaps", b"[]")
     await s.send("POST", "configmaps", b"")
@@ -34,7 +34,7 @@ async def bodies_that_make_no_sense(s: Session) -> None:
     await s.post("configmaps", a_config_map("Not A Name"))
 
 
-async def events_of_either_group(s: Session) -> None:
+async def events_of_both_groups(s: Session) -> None:
     regarding = {"kind": "Deployment", "namespace": s.namespace, "name": "web", "uid": "u"}
     new = {
         "apiVersion": "events.k8s.io/v1",
@@ -45,7 +45,7 @@ async def events_of_either_group(s: Session) -> None:
         "reportingInstance": "spotalis-0",
         "action": "Evict",
         "reason": "Rebalancing",
-        "note": "moves a pod",
+        "note": "Moved a pod",
         "type": "Normal",
         "regarding": regarding,
     }
@@ -56,7 +56,7 @@ async def events_of_either_group(s: Session) -> None:
         "metadata": {"name": "web.2"},
         "involvedObject": regarding,
         "reason": "Scheduled",
-        "message": "it is",
+        "message": "Scheduled",
         "type": "Normal",
         "source": {"component": "scheduler"},
         "firstTimestamp": "2020-01-02T03:04:05Z",
@@ -117,8 +117,8 @@ async def namespaces(s: Session) -> None:
 SCRIPTS = (
     version_and_health,
     unknown_paths,
-    bodies_that_make_no_sense,
-    events_of_either_group,
+    invalid_bodies,
+    events_of_both_groups,
     leases,
     namespaces,
 )

@@ -1,4 +1,4 @@
-"""Watches: from a version, from now, as a streamed list, with selectors and bookmarks."""
+"""Watches: from a version, from now, as streamed lists, with selectors and bookmarks."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def streamed_lists(s: Session) -> None:
     await s.watch("leases", **STREAMED)
     await s.watch("leases", **STREAMED, **BOOKMARKS, resourceVersion="0")
     opened = await s.follow("leases", **STREAMED, **BOOKMARKS, resourceVersion=made.version)
-    await opened.came(3)
+    await opened.until_events(3)
     await s.quiet.delete("leases/a")
     await opened.end(4)
     none = {**STREAMED, "sendInitialEvents": "false"}
@@ -49,7 +49,7 @@ async def streamed_lists(s: Session) -> None:
     await s.watch("leases", **STREAMED, **BOOKMARKS, fieldSelector="metadata.name=b")
 
 
-async def what_streamed_lists_are_refused_for(s: Session) -> None:
+async def invalid_options_of_streamed_lists(s: Session) -> None:
     await s.watch("leases", sendInitialEvents="true")
     await s.watch("leases", sendInitialEvents="true", resourceVersionMatch="Exact")
     await s.watch("leases", resourceVersionMatch="NotOlderThan")
@@ -77,7 +77,7 @@ async def selectors_that_objects_enter_and_leave(s: Session) -> None:
     await s.watch("pods", resourceVersion=pod.version, fieldSelector="status.phase!=Running")
 
 
-async def ends_of_pods(s: Session) -> None:
+async def deletion_of_pods(s: Session) -> None:
     pod = await s.quiet.post("pods", a_pod("pod", node=NOWHERE))
     await s.quiet.delete("pods/pod")
     await s.quiet.delete("pods/pod", {"gracePeriodSeconds": 0})
@@ -94,7 +94,7 @@ async def bookmarks_every_minute(s: Session) -> None:
     await s.watch("leases", **BOOKMARKS, events=1, resourceVersion=version, timeoutSeconds="100")
 
 
-async def zero_values_in_bookmarks(s: Session) -> None:
+async def bookmarks_of_streamed_lists(s: Session) -> None:
     for kind in (
         "pods", "leases", "poddisruptionbudgets", "deployments", "statefulsets", "replicasets",
         "events", "/apis/events.k8s.io/v1/namespaces/{namespace}/events",
@@ -106,8 +106,8 @@ SCRIPTS = (
     from_a_version,
     from_now,
     streamed_lists,
-    what_streamed_lists_are_refused_for,
+    invalid_options_of_streamed_lists,
     selectors_that_objects_enter_and_leave,
-    ends_of_pods,
-    zero_values_in_bookmarks,
+    deletion_of_pods,
+    bookmarks_of_streamed_lists,
 )

@@ -1,4 +1,4 @@
-"""Creating, replacing and deleting: conflicts, preconditions, finalizers, dry runs."""
+"""Create, replace and delete: conflicts, preconditions, finalizers and dry runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tests.conformance.objects import (
     a_budget,
     a_config_map,
     a_pod,
-    a_running_pod,
     a_workload,
+    create_running_pod,
 )
 from tests.conformance.session import Session
 
@@ -41,7 +41,7 @@ async def generated_names(s: Session) -> None:
     del body["metadata"]["name"]
     first = await s.post("configmaps", body)
     second = await s.post("configmaps", body)
-    s.note("they differ", first.body["metadata"]["name"] != second.body["metadata"]["name"])
+    s.note("different", first.body["metadata"]["name"] != second.body["metadata"]["name"])
     s.note("length", len(first.body["metadata"]["name"]))
     await s.post("configmaps", a_config_map("named", generateName="settings-"))
     body["metadata"]["generateName"] = "x" * 80
@@ -67,7 +67,7 @@ async def optimistic_update(s: Session) -> None:
 
 
 async def compare_and_swap(s: Session) -> None:
-    """As a ledger is kept: create, swap, lose, read, swap, delete exactly this version."""
+    """The writes of a ledger: create, swap, lose a race, read, swap, delete this version."""
     made = (await s.post("configmaps", a_config_map("ledger", {"moves": "[]"}))).body
     mine = {**made, "data": {"moves": "[1]"}}
     theirs = {**made, "data": {"moves": "[2]"}}
@@ -117,7 +117,7 @@ async def delete_options(s: Session) -> None:
     await s.delete("pods/nothing")
 
 
-async def pods_end_with_grace(s: Session) -> None:
+async def grace_periods_of_pods(s: Session) -> None:
     await s.quiet.post("pods", a_pod("unbound"))
     await s.delete("pods/unbound")
     await s.get("pods/unbound")
@@ -132,7 +132,7 @@ async def pods_end_with_grace(s: Session) -> None:
     await s.quiet.post("pods", a_pod("hasty", node=NOWHERE, spec=spec))
     await s.delete("pods/hasty")
     await s.get("pods/hasty")
-    await a_running_pod(s, "done", phase="Succeeded", ready=False)
+    await create_running_pod(s, "done", phase="Succeeded", ready=False)
     await s.delete("pods/done")
     await s.get("pods/done")
     await s.quiet.post("pods", a_pod("kept", node=NOWHERE, finalizers=["spotalis.io/x"]))
@@ -170,7 +170,7 @@ async def dry_runs(s: Session) -> None:
     await s.delete("configmaps/kept", dryRun="All")
     await s.get("configmaps/kept")
     await s.delete("configmaps/kept", {"propagationPolicy": "Foreground", "dryRun": ["All"]})
-    await a_running_pod(s, "pod")
+    await create_running_pod(s, "pod")
     await s.evict("pod", dryRun=["All"])
     await s.delete("pods/pod", dryRun="All")
     pod = await s.quiet.get("pods/pod")
@@ -180,7 +180,7 @@ async def dry_runs(s: Session) -> None:
 async def status_subresource(s: Session) -> None:
     made = (await s.quiet.post("deployments", a_workload("Deployment", "web", 0))).body
     await s.until(
-        "deployments/web", lambda found: found["status"].get("observedGeneration"), "it is seen"
+        "deployments/web", lambda found: found["status"].get("observedGeneration"), "observed"
     )
     made = (await s.quiet.get("deployments/web")).body
     annotated = {**made["metadata"], "annotations": {"a": "b"}, "labels": {"c": "d"}}
@@ -191,7 +191,7 @@ async def status_subresource(s: Session) -> None:
     body = {**made, "status": {"replicas": 4}}
     await s.put("deployments/web", body, dryRun="All")
     await s.put("deployments/nothing/status", {**made, "metadata": {"name": "nothing"}})
-    await a_running_pod(s, "pod")
+    await create_running_pod(s, "pod")
     conditions = {"status": {"conditions": [{"type": "Mine", "status": "True"}]}}
     await s.patch("pods/pod/status", conditions, "application/strategic-merge-patch+json")
     await s.patch("pods/pod/status", {"spec": {"nodeName": "elsewhere"}})
@@ -206,7 +206,9 @@ async def scale_subresource(s: Session) -> None:
         {"key": "old", "operator": "DoesNotExist"},
     ]
     await s.quiet.post("deployments", body)
-    await s.until("deployments/web", lambda found: found["status"]["observedGeneration"], "seen")
+    await s.until(
+        "deployments/web", lambda found: found["status"]["observedGeneration"], "observed"
+    )
     read = (await s.get("deployments/web/scale")).body
     await s.put("deployments/web/scale", {**read, "spec": {"replicas": -1}})
     await s.get("deployments/nothing/scale")
@@ -226,17 +228,19 @@ async def scale_subresource(s: Session) -> None:
 
 async def generations(s: Session) -> None:
     await s.quiet.post("replicasets", a_workload("ReplicaSet", "set", 0))
-    await s.until("replicasets/set", lambda found: found["status"]["observedGeneration"], "seen")
+    await s.until(
+        "replicasets/set", lambda found: found["status"]["observedGeneration"], "observed"
+    )
 
-    async def after(change: dict[str, object]) -> None:
+    async def note_after(change: dict[str, object]) -> None:
         changed = await s.quiet.patch("replicasets/set", change)
         s.note(str(change), changed.body["metadata"]["generation"])
 
-    await after({"metadata": {"labels": {"a": "b"}}})
-    await after({"metadata": {"annotations": {"a": "b"}}})
-    await after({"spec": {"minReadySeconds": 1}})
-    await after({"spec": {"minReadySeconds": 1}})
-    await after({"spec": {"template": {"metadata": {"labels": {"c": "d"}}}}})
+    await note_after({"metadata": {"labels": {"a": "b"}}})
+    await note_after({"metadata": {"annotations": {"a": "b"}}})
+    await note_after({"spec": {"minReadySeconds": 1}})
+    await note_after({"spec": {"minReadySeconds": 1}})
+    await note_after({"spec": {"template": {"metadata": {"labels": {"c": "d"}}}}})
     budget = a_budget("budget", minAvailable=1)
     await s.quiet.post("poddisruptionbudgets", budget)
     for change in ({"spec": {"minAvailable": 2}}, {"metadata": {"labels": {"a": "b"}}}):
@@ -248,7 +252,7 @@ async def generations(s: Session) -> None:
         s.note(f"pod {change}", changed.body["metadata"].get("generation"))
 
 
-async def what_may_not_change(s: Session) -> None:
+async def immutable_fields(s: Session) -> None:
     await s.quiet.post("deployments", a_workload("Deployment", "web", 0))
     selector = {"matchLabels": {"app": "other"}}
     labels = {"metadata": {"labels": {"app": "other"}}}
@@ -283,11 +287,11 @@ SCRIPTS = (
     optimistic_update,
     compare_and_swap,
     delete_options,
-    pods_end_with_grace,
+    grace_periods_of_pods,
     finalizers,
     dry_runs,
     status_subresource,
     scale_subresource,
     generations,
-    what_may_not_change,
+    immutable_fields,
 )

@@ -1,4 +1,4 @@
-"""What the embedded API server refuses, in the real one's words; all of it: tests/conformance."""
+"""Error responses in the wording of kube-apiserver; tests/conformance compares all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATHS = {
 
 
 def posted(*bodies: Object, query: tuple[tuple[str, str], ...] = ()) -> tuple[int, str]:
-    """Status and message of the answer to the last of several creations."""
+    """Create objects; returns status and message of the last response."""
 
     async def main(clock: VirtualClock) -> tuple[int, str]:
         endpoints = Endpoints(Api(clock=clock, rng=random.Random(0)))
@@ -33,9 +33,9 @@ def posted(*bodies: Object, query: tuple[tuple[str, str], ...] = ()) -> tuple[in
             request = Request(
                 method="POST", path=PATHS[body["kind"]], query=query, body=json.dumps(body).encode()
             )
-            answer = await endpoints.answer(request, user="admin")
+            response = await endpoints.handle(request, user="admin")
             await asyncio.sleep(0)
-            status, message = answer.status, json.loads(answer.body).get("message", "")
+            status, message = response.status, json.loads(response.body).get("message", "")
         return status, message
 
     return run(main)
@@ -62,30 +62,37 @@ COST = "controller.kubernetes.io/pod-deletion-cost"
             422,
             f'Pod "pod" is invalid: metadata.annotations[{COST}]: Invalid value: "x": '
             "must be a 32bit integer",
-            id="a deletion cost that is no number",
+            id="deletion cost: not a number",
         ),
-        pytest.param(a_pod(cost="2147483648"), 422, "must be a 32bit integer", id="too dear"),
-        pytest.param(a_pod(cost="+1"), 422, "must be a 32bit integer", id="a sign too many"),
-        pytest.param(a_pod(cost="-2147483648"), 201, "", id="the cheapest there is"),
+        pytest.param(
+            a_pod(cost="2147483648"),
+            422,
+            "must be a 32bit integer",
+            id="deletion cost: out of range",
+        ),
+        pytest.param(
+            a_pod(cost="+1"), 422, "must be a 32bit integer", id="deletion cost: plus sign"
+        ),
+        pytest.param(a_pod(cost="-2147483648"), 201, "", id="deletion cost: minimum"),
         pytest.param(
             a_config_map({"a": 1}),
             400,
             'ConfigMap in version "v1" cannot be handled as a ConfigMap: json: cannot unmarshal '
             "number into Go struct field ConfigMap.data of type string",
-            id="data that is no text",
+            id="data that is not text",
         ),
         pytest.param(
             a_config_map(annotations={"a": True}),
             400,
             "json: cannot unmarshal bool into Go struct field ObjectMeta.metadata.annotations of "
             "type string",
-            id="an annotation that is no text",
+            id="an annotation that is not text",
         ),
         pytest.param(
             a_config_map(resourceVersion="5"),
             500,
             "resourceVersion should not be set on objects to be created",
-            id="a version of what is not there yet",
+            id="a version on create",
         ),
         pytest.param(
             a_config_map(ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "name": "x"}]),
@@ -103,33 +110,33 @@ COST = "controller.kubernetes.io/pod-deletion-cost"
             a_lease(leaseDurationSeconds=0),
             422,
             "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
-            id="a lease of no length",
+            id="a lease duration of 0",
         ),
         pytest.param(
             a_budget("b", "web", minAvailable=1, maxUnavailable=1),
             422,
             "minAvailable and maxUnavailable cannot be both set",
-            id="a budget with two rules",
+            id="a budget with both fields",
         ),
         pytest.param(
             a_budget("b", "web", minAvailable="101%"),
             422,
             "must not be greater than 100%",
-            id="a budget of more than all",
+            id="a budget of more than 100%",
         ),
     ],
 )
-def test_what_is_created_must_make_sense(body: Object, status: int, words: str) -> None:
+def test_creating_an_invalid_object_fails(body: Object, status: int, words: str) -> None:
     found = posted(body)
     assert found[0] == status
     assert words in found[1]
 
 
-def test_a_dry_run_is_all_or_nothing() -> None:
+def test_an_unsupported_dry_run_value_is_422() -> None:
     status, message = posted(a_config_map(), query=(("dryRun", "Some"),))
     assert status == 422
     assert message.endswith('dryRun: Unsupported value: ["Some"]: supported values: "All"')
 
 
-def test_who_is_in_the_way_is_said() -> None:
+def test_creating_a_taken_name_is_409_already_exists() -> None:
     assert posted(a_config_map(), a_config_map()) == (409, 'configmaps "settings" already exists')

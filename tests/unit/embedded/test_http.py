@@ -1,4 +1,4 @@
-"""The HTTP face: what only sockets can do to it."""
+"""The HTTP server and the webhook caller: failures of connections."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from spotalis.embedded.http import HttpsWebhookCaller, _streamed
+from spotalis.embedded.http import HttpsWebhookCaller, _stream
 from spotalis.embedded.server.admission import WebhookFailed
 
 
-class _HangsUp:
-    """A stream whose reader leaves just before the next part is written."""
+class _Disconnecting:
+    """A stream whose client disconnects just before the next chunk is written."""
 
     def __init__(self, request: web.Request) -> None:
         self._transport = request.transport
@@ -20,20 +20,20 @@ class _HangsUp:
     async def next(self) -> bytes:
         assert self._transport is not None
         self._transport.abort()
-        return b"a part"
+        return b"a chunk"
 
     def close(self) -> None:
         self.closed = True
 
 
-async def test_a_reader_that_hangs_up_between_two_parts_ends_its_watch_and_is_no_error(
+async def test_a_client_that_disconnects_ends_its_watch_without_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    streams: list[_HangsUp] = []
+    streams: list[_Disconnecting] = []
 
     async def watch(request: web.Request) -> web.StreamResponse:
-        streams.append(_HangsUp(request))
-        return await _streamed(request, web.StreamResponse(), streams[0])
+        streams.append(_Disconnecting(request))
+        return await _stream(request, web.StreamResponse(), streams[0])
 
     app = web.Application()
     app.router.add_get("/watch", watch)
@@ -52,13 +52,13 @@ async def test_a_reader_that_hangs_up_between_two_parts_ends_its_watch_and_is_no
     assert caplog.messages == []
 
 
-async def test_a_call_after_the_end_fails_as_any_call_may_and_opens_nothing() -> None:
-    """Controllers go on for a moment while everything ends."""
-    nobody = {"url": "https://127.0.0.1:1/mutate"}
+async def test_calls_after_close_fail_without_a_connection() -> None:
+    """Controllers may still create pods while the cluster shuts down."""
+    closed_port = {"url": "https://127.0.0.1:1/mutate"}
     used, unused = HttpsWebhookCaller(), HttpsWebhookCaller()
     with pytest.raises(WebhookFailed, match="Cannot connect"):
-        await used(nobody, b"{}", 10)
+        await used(closed_port, b"{}", 10)
     for caller in (used, unused):
         await caller.close()
-        with pytest.raises(WebhookFailed, match="calls nobody any more"):
-            await caller(nobody, b"{}", 10)
+        with pytest.raises(WebhookFailed, match="the webhook caller is closed"):
+            await caller(closed_port, b"{}", 10)

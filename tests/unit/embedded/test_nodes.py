@@ -1,4 +1,4 @@
-"""Nodes from the provider's side."""
+"""The fleet: adding nodes, notices, and the provisioner."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def node(cluster: EmbeddedCluster, name: str) -> Object:
 
 @pytest.mark.parametrize("provider", [KARPENTER, EKS, GKE, AKS])
 @in_virtual_time
-async def test_the_built_in_rules_know_each_providers_nodes(provider: Provider) -> None:
+async def test_the_built_in_rules_classify_the_nodes_of_each_provider(provider: Provider) -> None:
     async with a_cluster(provider=provider) as cluster:
         spot, on_demand = await cluster.fleet.add(spot=1, on_demand=1)
         assert (spot, on_demand) == ("spot-1", "on-demand-1")
@@ -53,12 +53,12 @@ async def test_a_notice_appears_and_can_be_withdrawn(how: str) -> None:
         await asyncio.sleep(0.1)
         before = node(cluster, "spot-1")
         await cluster.fleet.announce_reclaim("spot-1", how)
-        warned = node(cluster, "spot-1")
+        announced = node(cluster, "spot-1")
         notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:
-            assert notice.taint[0] in [t["key"] for t in warned["spec"]["taints"]]
+            assert notice.taint[0] in [t["key"] for t in announced["spec"]["taints"]]
         if notice.condition is not None:
-            found = condition(warned, notice.condition[0])
+            found = condition(announced, notice.condition[0])
             assert found is not None
             assert (found["status"], found["reason"]) == ("True", notice.condition[1])
         await cluster.fleet.withdraw_notice("spot-1", how)
@@ -68,14 +68,14 @@ async def test_a_notice_appears_and_can_be_withdrawn(how: str) -> None:
 
 
 @in_virtual_time
-async def test_zones_go_round() -> None:
+async def test_nodes_are_distributed_over_zones() -> None:
     async with a_cluster(zones=("a", "b")) as cluster:
         names = await cluster.fleet.add(spot=3)
         labels = [node(cluster, name)["metadata"]["labels"] for name in names]
         assert [label["topology.kubernetes.io/zone"] for label in labels] == ["a", "b", "a"]
 
 
-def test_a_node_says_what_it_offers() -> None:
+def test_a_node_has_capacity_and_labels() -> None:
     made = make_node("n", cpu="2", memory="4Gi", pods=9, other={"nvidia.com/gpu": "1"}, zone="z")
     assert made["status"]["allocatable"] == {
         "cpu": "2",
@@ -91,7 +91,7 @@ def test_a_node_says_what_it_offers() -> None:
 
 
 @in_virtual_time
-async def test_a_provisioner_adds_as_few_nodes_as_will_do_of_the_pinned_class() -> None:
+async def test_the_provisioner_adds_the_minimum_number_of_nodes_of_the_required_type() -> None:
     spot = {"nodeSelector": {"karpenter.sh/capacity-type": "spot"}}
     provisioning = Provisioning(limits={NodeType.SPOT: 5}, delay=timedelta(seconds=30))
     async with a_cluster(provisioning=provisioning) as cluster:
@@ -109,7 +109,7 @@ async def test_a_provisioner_adds_as_few_nodes_as_will_do_of_the_pinned_class() 
 
 
 @in_virtual_time
-async def test_a_provisioner_stops_at_its_limit_and_starts_again_when_it_is_raised() -> None:
+async def test_the_provisioner_respects_its_limit_and_replaces_a_reclaimed_node() -> None:
     provisioning = Provisioning(limits={NodeType.SPOT: 1}, delay=timedelta(seconds=5))
     async with a_cluster(provisioning=provisioning) as cluster:
         workload = a_workload("Deployment", "web", 8, requests={"cpu": "1"})

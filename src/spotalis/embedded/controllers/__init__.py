@@ -1,5 +1,5 @@
-"""The controllers of the embedded cluster: each a level-triggered ``sync`` behind a queue of keys.
+"""The controllers of the embedded cluster: each one syncs the keys in its work queue.
 
-They behave as those of Kubernetes v1.36 do wherever a controller of ours can observe it; each
-module names its rule's source. What is left out stands in the module that leaves it out.
+They behave like those of Kubernetes v1.36 in everything that Spotalis or a user of the API can
+observe. Each module names its upstream counterpart and what it leaves out.
 """

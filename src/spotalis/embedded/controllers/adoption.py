@@ -1,27 +1,29 @@
-"""Which pods belong to a controller: it adopts orphans that its selector matches, and lets go of
-pods that it no longer matches (upstream: ``PodControllerRefManager``).
+"""Adoption and release of pods by their controller (upstream: ``PodControllerRefManager``).
+
+A controller adopts pods without a controller that its selector matches, and releases its pods that
+the selector no longer matches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from spotalis.embedded.objects.owners import controller_of, deleting, reference_to, uid_of
 from spotalis.embedded.objects.pods import is_active
 from spotalis.embedded.objects.resources import Object
-from spotalis.embedded.server.query_selectors import from_object
+from spotalis.embedded.objects.selectors import label_selector
 
 if TYPE_CHECKING:
     from spotalis.embedded.controllers.indexes import Indexes
     from spotalis.embedded.server.api import Api
 
 
-async def claim(api: Api, indexes: Indexes, owner: Object, *, user: str) -> None:
-    """Adopt and release pods of an ``apps/v1`` owner, which does neither while it is deleted.
+async def claim_pods(api: Api, indexes: Indexes, owner: Object, *, user: str) -> None:
+    """Adopt and release pods of an ``apps/v1`` owner, unless the owner is being deleted.
 
     Raises:
-        ApiError: a pod has changed meanwhile.
+        ApiError: a pod changed in the meantime.
     """
     if deleting(owner):
         return
@@ -35,13 +37,13 @@ async def claim(api: Api, indexes: Indexes, owner: Object, *, user: str) -> None
         await _write(api, pod, kept, user)
 
 
-def claimants(pod: Object, owners: Iterable[Object]) -> Iterator[Object]:
-    """Those of ``owners`` that would adopt an orphan."""
+def adopters(pod: Object, list_owners: Callable[[], Iterable[Object]]) -> Iterator[Object]:
+    """The owners that would adopt the pod; ``list_owners`` is called only for an active orphan."""
     if controller_of(pod) is not None or not is_active(pod):
         return
     labels = pod["metadata"].get("labels") or {}
-    for owner in owners:
-        selector = from_object(owner["spec"].get("selector"))
+    for owner in list_owners():
+        selector = label_selector(owner["spec"].get("selector"))
         if selector is not None and selector.matches(labels):
             yield owner
 
@@ -51,23 +53,28 @@ def _orphans(indexes: Indexes, owner: Object) -> list[Object]:
     return [
         pod
         for pod in indexes.orphans_in(namespace)
-        if list(claimants(pod, [owner])) and _has_ordinal_name(pod, owner)
+        if any(adopters(pod, lambda: [owner])) and _has_valid_name(pod, owner)
     ]
 
 
+def _has_valid_name(pod: Object, owner: Object) -> bool:
+    """Whether the owner may adopt a pod of this name: a StatefulSet needs its ordinal names."""
+    return owner["kind"] != "StatefulSet" or _has_ordinal_name(pod, owner)
+
+
 def _has_ordinal_name(pod: Object, owner: Object) -> bool:
-    """A StatefulSet adopts only what has a name of its own."""
-    if owner["kind"] != "StatefulSet":
-        return True
     base, _, number = pod["metadata"]["name"].rpartition("-")
     return bool(base == owner["metadata"]["name"]) and number.isdigit()
 
 
 def _unmatched_pods(indexes: Indexes, owner: Object) -> list[Object]:
-    """Pods of the owner that its selector does not match; asked of their labels in sum first."""
-    selector = from_object(owner["spec"].get("selector"))
-    tally = indexes.tally_of(uid_of(owner))
-    if selector is None or all(selector.matches(dict(labels)) for labels in +tally.labels):
+    """Pods of the owner that its selector does not match.
+
+    The label sets in the owner's pod counts are checked first, because they rarely mismatch.
+    """
+    selector = label_selector(owner["spec"].get("selector"))
+    counts = indexes.pod_counts(uid_of(owner))
+    if selector is None or all(selector.matches(dict(labels)) for labels in +counts.labels):
         return []
     return [
         pod

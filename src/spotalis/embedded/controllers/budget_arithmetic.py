@@ -1,18 +1,18 @@
-"""The arithmetic of a PodDisruptionBudget.
+"""The arithmetic of a PodDisruptionBudget, as pure functions.
 
-Pure; upstream: ``pkg/controller/disruption``.
+Upstream: ``pkg/controller/disruption``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spotalis.embedded.objects.amounts import share
+from spotalis.embedded.objects.int_or_percent import resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """What goes into the status."""
+    """The counts in the status of a budget."""
 
     expected: int
     desired: int
@@ -20,7 +20,7 @@ class Allowance:
 
     @property
     def disruptions(self) -> int:
-        """``disruptionsAllowed``: none while no pod is expected."""
+        """``disruptionsAllowed``; 0 if no pod is expected."""
         return max(0, self.healthy - self.desired) if self.expected > 0 else 0
 
 
@@ -32,24 +32,24 @@ def allowance(
     scale: int,
     healthy: int,
 ) -> Allowance:
-    """Desired and expected pods; percentages are of ``scale``, and all round up.
+    """Compute desired and expected pods; percentages are of ``scale`` and round up.
 
     Args:
-        min_available: ``spec.minAvailable``; a number is taken as it is, with ``pods`` expected.
-        max_unavailable: ``spec.maxUnavailable``, which counts from ``scale`` in either form.
-        pods: how many the selector matches.
-        scale: the wanted replicas of all their controllers together.
-        healthy: ready, not terminating, and not about to be.
+        min_available: ``spec.minAvailable``; with a number, ``pods`` are expected.
+        max_unavailable: ``spec.maxUnavailable``; subtracted from ``scale`` in either form.
+        pods: the number of pods that the selector matches.
+        scale: the desired replicas of all their controllers together.
+        healthy: the number of pods that are Ready, not terminating and not being evicted.
 
     Raises:
-        ValueError: text that is no percentage.
+        ValueError: the text is not a percentage.
     """
     if max_unavailable is not None:
-        desired = max(0, scale - share(max_unavailable, scale, up=True))
+        desired = max(0, scale - resolve(max_unavailable, scale, round_up=True))
         return Allowance(expected=scale, desired=desired, healthy=healthy)
     if isinstance(min_available, int):
         return Allowance(expected=pods, desired=min_available, healthy=healthy)
     if min_available is not None:
-        desired = share(min_available, scale, up=True)
+        desired = resolve(min_available, scale, round_up=True)
         return Allowance(expected=scale, desired=desired, healthy=healthy)
     return Allowance(expected=0, desired=0, healthy=healthy)

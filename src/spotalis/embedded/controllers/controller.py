@@ -1,4 +1,4 @@
-"""What every controller is: listeners that add keys, and workers that ``sync`` one key each."""
+"""The base class of controllers: event handlers add keys to a queue, workers sync them."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerContext:
-    """What a controller is given."""
+    """What every controller needs."""
 
     api: Api
     indexes: Indexes
     clock: Clock
     rng: Random
     latency_seconds: float = 0.0
-    """From a change to the controller's look at it."""
+    """From a change until the controller syncs the key."""
 
 
 class Controller(ABC):
-    """A level-triggered loop: it may be asked to look at anything at any time, in any order."""
+    """A level-triggered controller: ``sync`` may run for any key at any time, in any order."""
 
     name: ClassVar[str]
     user: ClassVar[str]
-    """Who it is to the API server; stands in the audit."""
+    """The user name in its requests, and so in the audit log."""
     workers: ClassVar[int] = 5
-    """Keys looked at at the same time (upstream's ``--concurrent-*-syncs``)."""
+    """Number of keys synced at the same time (upstream: ``--concurrent-*-syncs``)."""
 
     def __init__(self, context: ControllerContext) -> None:
         self.api = context.api
@@ -52,21 +52,24 @@ class Controller(ABC):
 
     @abstractmethod
     def listen(self) -> None:
-        """Subscribe to what matters, and add every key that is there already."""
+        """Subscribe to changes, and add the keys of existing objects."""
 
     @abstractmethod
     async def sync(self, key: str) -> float | None:
-        """Bring the object towards what it should be; seconds after which to look again, or None.
+        """Bring one object closer to its desired state.
+
+        Returns:
+            Seconds after which to sync the key again, or None.
 
         Raises:
-            ApiError: refused or in conflict; the key is tried again, later each time.
+            ApiError: a request failed; the key is retried with backoff.
         """
 
     async def run(self) -> None:
-        """Listen and work until cancelled.
+        """Listen and sync until cancelled.
 
         Raises:
-            ExceptionGroup: a ``sync`` failed by anything but an ``ApiError``, which is a bug.
+            ExceptionGroup: ``sync`` raised anything but an ``ApiError``, which is a bug.
         """
         self.listen()
         try:
@@ -84,40 +87,40 @@ class Controller(ABC):
         self.queue.close()
 
     def on(self, plural: str, listener: Callable[[str, Object, Object | None], None]) -> None:
-        """Have ``listener`` called for what is there (as ADDED) and for every change from now."""
+        """Call ``listener`` for existing objects (as ADDED) and for every later change."""
         for obj in self.store.list(plural):
             listener("ADDED", obj, None)
         self._subscriptions.append(self.store.subscribe(plural, listener))
 
     def on_own(self, plural: str) -> None:
-        """Have the key of every object of this kind added when it appears or changes."""
+        """Add the key of every object of this kind when it is created or changes."""
         self.on(plural, lambda _change, obj, _old: self.queue.add(key_of(obj)))
 
     def set_status(
         self, plural: str, key: str, change: Callable[[Object], None], *, user: str = ""
     ) -> Object:
-        """Change the status of the object with this key; no other part of it is written.
+        """Change the status of an object and nothing else of it.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404, the object does not exist.
         """
         return self.api.set_status(plural, *split(key), change, user=user or self.user)
 
     def now(self) -> str:
-        """The wall clock as the API writes it."""
+        """The current time as the API writes it."""
         return stamp(self.clock.now())
 
     async def _work(self) -> None:
         while True:
             key = await self.queue.get()
             try:
-                again = await self.sync(key)
+                wait = await self.sync(key)
             except ApiError:
                 self.queue.retry(key)
             else:
                 self.queue.forget(key)
-                if again is not None:
-                    self.queue.add_after(key, again)
+                if wait is not None:
+                    self.queue.add_after(key, wait)
             finally:
                 self.queue.done(key)
-            await asyncio.sleep(0)  # a sync may never have waited: let others run between two
+            await asyncio.sleep(0)  # a sync may run without awaiting anything: let others run

@@ -1,6 +1,6 @@
-"""A Deployment's ReplicaSets: which is the new one, and what is written on them.
+"""The ReplicaSets of a Deployment: which one is new, and their annotations.
 
-Pure; upstream: ``deployment/util/deployment_util.go``.
+Pure functions. Upstream: ``pkg/controller/deployment/util/deployment_util.go``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PREFIX = "deployment.kubernetes.io/"
 REVISION = _PREFIX + "revision"
 HISTORY = _PREFIX + "revision-history"
 DESIRED = _PREFIX + "desired-replicas"
-MOST = _PREFIX + "max-replicas"
+MAX_REPLICAS = _PREFIX + "max-replicas"
 _NOT_COPIED = frozenset(
     (
         "kubectl.kubernetes.io/last-applied-configuration",
@@ -35,14 +35,14 @@ _NOT_COPIED = frozenset(
         REVISION,
         HISTORY,
         DESIRED,
-        MOST,
+        MAX_REPLICAS,
     )
 )
-_HISTORY_CHARACTERS = 2000
+_MAX_HISTORY_CHARACTERS = 2000
 
 
 def limits_of(deployment: Object) -> Limits:
-    """What its strategy allows at its wanted size."""
+    """The bounds of the strategy at the desired size."""
     strategy = deployment["spec"].get("strategy") or {}
     rolling = strategy.get("rollingUpdate") or {}
     return limits(
@@ -54,18 +54,18 @@ def limits_of(deployment: Object) -> Limits:
 
 
 def is_rolling(deployment: Object) -> bool:
-    """The strategy is RollingUpdate (the default) and not Recreate."""
+    """Whether the strategy is RollingUpdate (the default) and not Recreate."""
     strategy = deployment["spec"].get("strategy") or {}
     return bool(strategy.get("type", "RollingUpdate") == "RollingUpdate")
 
 
 def by_age(sets: Iterable[Object]) -> list[Object]:
-    """Oldest first."""
+    """Sort ReplicaSets, oldest first."""
     return sorted(sets, key=_age)
 
 
 def new_and_old(deployment: Object, sets: list[Object]) -> tuple[Object | None, list[Object]]:
-    """The ReplicaSet of the current template (the oldest of several), and the rest."""
+    """Return the ReplicaSet of the current template (the oldest of several), and the others."""
     template = deployment["spec"]["template"]
     for candidate in by_age(sets):
         if same_template(candidate["spec"]["template"], template):
@@ -75,38 +75,38 @@ def new_and_old(deployment: Object, sets: list[Object]) -> tuple[Object | None, 
 
 
 def size_of(replicaset: Object) -> Size:
-    """A ReplicaSet in numbers."""
+    """The size of a ReplicaSet."""
     created, name = _age(replicaset)
     return Size(
         name=name,
         replicas=replicas_of(replicaset),
         available=int((replicaset.get("status") or {}).get("availableReplicas", 0)),
         created=created,
-        most=noted(replicaset, MOST) or 0,
+        max_replicas=int_annotation(replicaset, MAX_REPLICAS) or 0,
     )
 
 
 def active(sets: Iterable[Object]) -> list[Object]:
-    """Those that want replicas."""
+    """The ReplicaSets whose ``spec.replicas`` is not 0."""
     return [one for one in sets if replicas_of(one) > 0]
 
 
-def noted(replicaset: Object, annotation: str) -> int | None:
-    """A whole number in an annotation; None where it is absent or no such number."""
+def int_annotation(replicaset: Object, annotation: str) -> int | None:
+    """The whole number in an annotation; None if it is absent or not a number."""
     text = (replicaset["metadata"].get("annotations") or {}).get(annotation, "")
     return int(text) if text.isascii() and text.isdigit() else None
 
 
 def next_revision(old: Iterable[Object]) -> int:
-    """One more than the highest revision of the old ones."""
-    return max((noted(one, REVISION) or 0 for one in old), default=0) + 1
+    """One more than the highest revision of the old ReplicaSets."""
+    return max((int_annotation(one, REVISION) or 0 for one in old), default=0) + 1
 
 
 def annotations_for_new(deployment: Object, have: dict[str, str], revision: int) -> dict[str, str]:
-    """The annotations of the new ReplicaSet: the Deployment's copied, and its revision raised.
+    """The annotations of the new ReplicaSet: those of the Deployment, and the revision.
 
-    When an existing ReplicaSet becomes the new one again (a rollback), the revision it had goes to
-    the history annotation.
+    If an existing ReplicaSet becomes the new one again (a rollback), its previous revision is
+    appended to the history annotation.
     """
     own = (deployment["metadata"].get("annotations") or {}).items()
     wanted = {**have, **{key: value for key, value in own if key not in _NOT_COPIED}}
@@ -122,18 +122,18 @@ def annotations_for_new(deployment: Object, have: dict[str, str], revision: int)
 
 
 def size_annotations(bounds: Limits) -> dict[str, str]:
-    """What scaling later compares with, to tell a scaling from a rollout."""
-    return {DESIRED: str(bounds.replicas), MOST: str(bounds.most)}
+    """The annotations by which a later sync distinguishes scaling from a rollout."""
+    return {DESIRED: str(bounds.replicas), MAX_REPLICAS: str(bounds.max_total)}
 
 
 def template_hash(deployment: Object) -> str:
-    """The pod-template-hash of its current template."""
+    """The pod-template-hash of the current template."""
     collisions = (deployment.get("status") or {}).get("collisionCount")
     return short_hash(without_hash(deployment["spec"]["template"]), collisions)
 
 
-def built(deployment: Object, replicas: int, revision: int) -> Object:
-    """A ReplicaSet for the current template, ready to be created."""
+def new_replicaset(deployment: Object, replicas: int, revision: int) -> Object:
+    """A ReplicaSet for the current template, to be created."""
     spec, metadata = deployment["spec"], deployment["metadata"]
     unique = template_hash(deployment)
     template = deep_copy(spec["template"])
@@ -159,25 +159,25 @@ def built(deployment: Object, replicas: int, revision: int) -> Object:
     return result
 
 
-def saturated(deployment: Object, new: Object | None) -> bool:
-    """The new ReplicaSet has every wanted replica, available, and was told so."""
+def is_saturated(deployment: Object, new: Object | None) -> bool:
+    """Whether the new ReplicaSet has the desired size and all its pods are available."""
     if new is None:
         return False
     wanted = replicas_of(deployment)
     return (
         replicas_of(new) == wanted
-        and noted(new, DESIRED) == wanted
+        and int_annotation(new, DESIRED) == wanted
         and size_of(new).available == wanted
     )
 
 
 def to_clean_up(deployment: Object, old: list[Object]) -> list[Object]:
-    """Old ReplicaSets beyond ``revisionHistoryLimit`` that are empty: lowest revision first."""
+    """The empty ReplicaSets beyond ``revisionHistoryLimit``, lowest revision first."""
     limit = deployment["spec"].get("revisionHistoryLimit")
     if limit is None or limit >= 2**31 - 1:
         return []
     alive = [one for one in old if not one["metadata"].get("deletionTimestamp")]
-    alive.sort(key=lambda one: (noted(one, REVISION) or 0, _age(one)))
+    alive.sort(key=lambda one: (int_annotation(one, REVISION) or 0, _age(one)))
     return [one for one in alive[: max(0, len(alive) - int(limit))] if _is_empty(one)]
 
 
@@ -197,6 +197,6 @@ def _age(replicaset: Object) -> tuple[str, str]:
 
 def _with_history(history: str, revision: str) -> str:
     revisions = [*(one for one in history.split(",") if one), revision]
-    while len(",".join(revisions)) > _HISTORY_CHARACTERS:
+    while len(",".join(revisions)) > _MAX_HISTORY_CHARACTERS:
         revisions.pop(0)
     return ",".join(revisions)

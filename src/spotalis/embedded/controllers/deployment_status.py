@@ -1,6 +1,7 @@
-"""A Deployment's status, computed from its ReplicaSets'.
+"""The status of a Deployment, computed from its ReplicaSets.
 
-Pure; upstream: ``deployment/progress.go`` and ``calculateStatus`` of ``sync.go``.
+Pure functions. Upstream: ``progress.go``, and ``calculateStatus`` in ``sync.go``, of
+``pkg/controller/deployment``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from spotalis.embedded.objects.timestamps import instant, stamp
 _COUNTS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas")
 
 
-def counted(deployment: Object, new: Object | None, old: list[Object], now: datetime) -> Object:
-    """The status without any judgement of progress: counts, and condition Available."""
+def status_counts(
+    deployment: Object, new: Object | None, old: list[Object], now: datetime
+) -> Object:
+    """The status without progress: counts, and condition Available."""
     sets = [*old, new] if new is not None else old
     before = deployment.get("status") or {}
     available = _sum(sets, "availableReplicas")
@@ -35,25 +38,31 @@ def counted(deployment: Object, new: Object | None, old: list[Object], now: date
     for field in ("collisionCount", "conditions"):
         if before.get(field):
             status[field] = before[field]
-    if available >= limits_of(deployment).least_available:
-        verdict = ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+    if available >= limits_of(deployment).min_available:
+        available_condition = (
+            "True",
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+        )
     else:
-        verdict = (
+        available_condition = (
             "False",
             "MinimumReplicasUnavailable",
             "Deployment does not have minimum availability.",
         )
-    put_condition(status, "Available", *verdict, now=now)
+    put_condition(status, "Available", *available_condition, now=now)
     return status
 
 
-def rolled(deployment: Object, new: Object | None, old: list[Object], now: datetime) -> Object:
-    """The status in a rollout: ``counted``, and whether it progresses, is complete or is stuck."""
-    status = counted(deployment, new, old, now)
+def rollout_status(
+    deployment: Object, new: Object | None, old: list[Object], now: datetime
+) -> Object:
+    """The status during a rollout: ``status_counts`` and condition Progressing."""
+    status = status_counts(deployment, new, old, now)
     if deadline_of(deployment) is None:
         drop(status, "Progressing")
     else:
-        _judge(deployment, status, new, now)
+        _set_progressing(deployment, status, new, now)
     failure = _failure(new, old)
     if failure is None:
         drop(status, "ReplicaFailure")
@@ -69,8 +78,8 @@ def rolled(deployment: Object, new: Object | None, old: list[Object], now: datet
     return status
 
 
-def complete(deployment: Object, status: Object) -> bool:
-    """Every wanted replica is updated and available, and no other is left."""
+def is_complete(deployment: Object, status: Object) -> bool:
+    """Whether every desired replica is updated and available, and no other is left."""
     wanted = replicas_of(deployment)
     observed = int(status.get("observedGeneration", 0))
     return observed >= deployment["metadata"].get("generation", 1) and all(
@@ -80,12 +89,12 @@ def complete(deployment: Object, status: Object) -> bool:
 
 
 def seconds_to_deadline(deployment: Object, status: Object, now: datetime) -> float | None:
-    """Seconds until the rollout would count as stuck, or None when it cannot be."""
+    """Seconds until the progress deadline, or None if there is none or it has passed."""
     deadline = deadline_of(deployment)
     current = condition({"status": status}, "Progressing")
     if deadline is None or current is None:
         return None
-    if complete(deployment, status) or current.get("reason") == "ProgressDeadlineExceeded":
+    if is_complete(deployment, status) or current.get("reason") == "ProgressDeadlineExceeded":
         return None
     since = instant(current.get("lastUpdateTime"))
     if since is None:
@@ -95,7 +104,7 @@ def seconds_to_deadline(deployment: Object, status: Object, now: datetime) -> fl
 
 
 def deadline_of(deployment: Object) -> int | None:
-    """``progressDeadlineSeconds``; None for no deadline."""
+    """``progressDeadlineSeconds``, or None for no deadline."""
     seconds = deployment["spec"].get("progressDeadlineSeconds")
     return None if seconds is None or seconds >= 2**31 - 1 else int(seconds)
 
@@ -103,7 +112,7 @@ def deadline_of(deployment: Object) -> int | None:
 def put_condition(
     status: Object, kind: str, value: str, reason: str, message: str, *, now: datetime
 ) -> None:
-    """Set a condition, unless status and reason are what they were."""
+    """Set a condition, unless status and reason are unchanged."""
     current = condition({"status": status}, kind)
     if current and current.get("status") == value and current.get("reason") == reason:
         return
@@ -123,7 +132,7 @@ def put_condition(
     ]
 
 
-def _judge(deployment: Object, status: Object, new: Object | None, now: datetime) -> None:
+def _set_progressing(deployment: Object, status: Object, new: Object | None, now: datetime) -> None:
     before = deployment.get("status") or {}
     current = condition(deployment, "Progressing")
     reason = (current or {}).get("reason", "")
@@ -135,7 +144,7 @@ def _judge(deployment: Object, status: Object, new: Object | None, now: datetime
         subject = f'Deployment "{deployment["metadata"]["name"]}"'
     else:
         subject = f'ReplicaSet "{new["metadata"]["name"]}"'
-    if complete(deployment, status):
+    if is_complete(deployment, status):
         put_condition(
             status,
             "Progressing",

@@ -1,9 +1,8 @@
-"""PodDisruptionBudgets: how many pods may go (upstream: ``pkg/controller/disruption``).
+"""The disruption controller: the status of PodDisruptionBudgets.
 
-Where several budgets select a pod, each hears of its changes; upstream tells one of them.
-
-Left out: scale subresources of custom resources, ReplicationControllers, the clean-up of stale
-``DisruptionTarget`` conditions, and events.
+Upstream: ``pkg/controller/disruption``. If several budgets select a pod, all of them are synced
+when it changes; upstream syncs one of them. Left out: scale subresources of custom resources,
+ReplicationControllers, the clean-up of stale ``DisruptionTarget`` conditions, and events.
 """
 
 from __future__ import annotations
@@ -25,38 +24,33 @@ from spotalis.embedded.objects.owners import (
 )
 from spotalis.embedded.objects.pods import is_ready
 from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.selectors import LabelSelector, label_selector
 from spotalis.embedded.objects.timestamps import instant
-from spotalis.embedded.server.query_selectors import from_object
-from spotalis.model.objects import LabelSelector
 
 DELETION_TIMEOUT = timedelta(minutes=2)
-"""So long a pod named in ``disruptedPods`` counts as gone, though it is not yet terminating."""
+"""How long a pod in ``disruptedPods`` counts as gone without terminating (DeletionTimeout)."""
 
 _SCALED = {"ReplicaSet": "replicasets", "StatefulSet": "statefulsets"}
 
 
 class NoController(Exception):
-    """A pod's controller does not exist, so there is no scale to take a percentage of."""
+    """The controller of a pod does not exist, so a percentage has no base."""
 
 
 class _Budget:
-    """The pods that a budget's selector matches now, and how many of them count as healthy."""
+    """The pods that a budget selects, and how many of them are healthy."""
 
     def __init__(self, selector: LabelSelector | None) -> None:
         self.pods: dict[str, Object] = {}
         """By uid."""
         self.healthy = 0
-        """Ready, and not terminating."""
+        """Pods that are Ready and not terminating."""
         self.owners: Counter[tuple[str, str, str]] = Counter()
         """Kind, name and uid of the pods' controllers."""
         self._selector = selector
 
     def put(self, pod: Object) -> bool:
-        """Take a pod in if it matches.
-
-        Returns:
-            Whether it does.
-        """
+        """Add the pod if the selector matches it; returns whether it does."""
         labels = pod["metadata"].get("labels") or {}
         if self._selector is None or not self._selector.matches(labels):
             return False
@@ -65,7 +59,7 @@ class _Budget:
         return True
 
     def drop(self, pod: Object) -> Object | None:
-        """Take a pod out, as it was when it came in; None if it is not in."""
+        """Remove a pod; returns it as it was when it was added, or None."""
         was = self.pods.pop(uid_of(pod), None)
         if was is not None:
             self._count(was, -1)
@@ -82,20 +76,21 @@ class _Budget:
 
 
 class DisruptionController(Controller):
-    """Keeps ``status`` of every budget; the eviction API reads and spends it."""
+    """Computes the status of every budget, which the eviction API checks and updates."""
 
     name: ClassVar[str] = "disruption"
     user: ClassVar[str] = "system:serviceaccount:kube-system:disruption-controller"
 
     def listen(self) -> None:
-        """Budgets, and pods that they match; not the owners' scale, which upstream asks for only
-        when one of these changes.
+        """Subscribe to budgets and pods.
+
+        As upstream, the scale of the owners is only read when one of these changes.
         """
         self._budgets: dict[str, dict[str, _Budget]] = {}
-        self.on("poddisruptionbudgets", self._budget)
-        self.on("pods", self._pod)
+        self.on("poddisruptionbudgets", self._on_budget)
+        self.on("pods", self._on_pod)
 
-    def _budget(self, change: str, pdb: Object, old: Object | None) -> None:
+    def _on_budget(self, change: str, pdb: Object, old: Object | None) -> None:
         key = key_of(pdb)
         namespace, _ = split(key)
         budgets = self._budgets.setdefault(namespace, {})
@@ -104,24 +99,24 @@ class DisruptionController(Controller):
             return
         written = pdb["spec"].get("selector")
         if key not in budgets or old is None or old["spec"].get("selector") != written:
-            budget = budgets[key] = _Budget(from_object(written))
+            budget = budgets[key] = _Budget(label_selector(written))
             for pod in self.store.list("pods", namespace):
                 budget.put(pod)
         self.queue.add(key)
 
-    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
         for key, budget in self._budgets.get(pod["metadata"].get("namespace", ""), {}).items():
             was = budget.drop(pod)
             matched = change != "DELETED" and budget.put(pod)
             if not matched and change != "DELETED":
-                continue  # upstream asks whose the pod's new labels are, and forgets the old
+                continue  # upstream looks up the budget by the new labels only
             if was is None and not matched:
                 continue
-            if was is None or not matched or _facts(was) != _facts(pod):
+            if was is None or not matched or _observed_state(was) != _observed_state(pod):
                 self.queue.add(key)
 
     async def sync(self, key: str) -> float | None:
-        """Count, and write the status; look again when a disrupted pod ceases to count as gone."""
+        """Count the pods and write the status; sync again when a disrupted pod expires."""
         namespace, name = split(key)
         pdb = self.store.get("poddisruptionbudgets", namespace, name)
         budget = self._budgets.get(namespace, {}).get(key)
@@ -137,7 +132,7 @@ class DisruptionController(Controller):
         return again
 
     def _disrupted(self, pdb: Object, budget: _Budget) -> tuple[dict[str, str], float | None]:
-        """Pods evicted but not yet terminating, and seconds until the first is given up on."""
+        """The ``disruptedPods`` that are still valid, and seconds until the first one expires."""
         written = (pdb.get("status") or {}).get("disruptedPods") or {}
         now, kept, waits = self.clock.now(), {}, []
         for pod in budget.pods.values() if written else ():
@@ -150,33 +145,33 @@ class DisruptionController(Controller):
 
     def _counted(self, pdb: Object, budget: _Budget, disrupted: dict[str, str]) -> Allowance:
         spec = pdb["spec"]
-        least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
+        minimum, maximum = spec.get("minAvailable"), spec.get("maxUnavailable")
         healthy = budget.healthy
         if disrupted:
             spent = (p for p in budget.pods.values() if p["metadata"]["name"] in disrupted)
             healthy -= sum(1 for pod in spent if _is_healthy(pod))
-        counts_scale = most is not None or isinstance(least, str)
+        needs_scale = maximum is not None or isinstance(minimum, str)
         namespace = pdb["metadata"].get("namespace", "")
         return allowance(
-            min_available=least,
-            max_unavailable=most,
+            min_available=minimum,
+            max_unavailable=maximum,
             pods=len(budget.pods),
-            scale=self._scale(budget, namespace) if counts_scale else 0,
+            scale=self._scale(budget, namespace) if needs_scale else 0,
             healthy=healthy,
         )
 
     def _scale(self, budget: _Budget, namespace: str) -> int:
-        """The wanted replicas of all controllers of the pods, each counted once."""
+        """The desired replicas of all controllers of the pods, each counted once."""
         scales: dict[str, int] = {}
         for kind, name, uid in budget.owners:
-            top = self._top(namespace, kind, name, uid)
+            top = self._scaled_owner(namespace, kind, name, uid)
             if top is None:
                 raise NoController(f"found no controllers for the pods of {kind} {name!r}")
             scales[uid_of(top)] = replicas_of(top)
         return sum(scales.values())
 
-    def _top(self, namespace: str, kind: str, name: str, uid: str) -> Object | None:
-        """What scales a pod: the Deployment of its ReplicaSet, else its owner itself."""
+    def _scaled_owner(self, namespace: str, kind: str, name: str, uid: str) -> Object | None:
+        """The object with the scale: the Deployment of the ReplicaSet, or the owner itself."""
         plural = _SCALED.get(kind)
         found = self.store.get(plural, namespace, name) if plural else None
         if found is None or uid_of(found) != uid:
@@ -205,20 +200,22 @@ class DisruptionController(Controller):
             if (obj.get("status") or {}).get("conditions"):
                 status["conditions"] = obj["status"]["conditions"]
             obj["status"] = status
-            self._say(obj, allowed > 0, "SufficientPods" if allowed else "InsufficientPods", "")
+            self._set_condition(
+                obj, allowed > 0, "SufficientPods" if allowed else "InsufficientPods", ""
+            )
 
         self.set_status("poddisruptionbudgets", key_of(pdb), change)
 
     def _fail(self, key: str, problem: str) -> None:
-        """Allow nothing, and say why (upstream's ``failSafe``)."""
+        """Allow no disruption, and report why (upstream: ``failSafe``)."""
 
         def change(obj: Object) -> None:
             obj.setdefault("status", {})["disruptionsAllowed"] = 0
-            self._say(obj, False, "SyncFailed", problem)
+            self._set_condition(obj, False, "SyncFailed", problem)
 
         self.set_status("poddisruptionbudgets", key, change)
 
-    def _say(self, obj: Object, allowed: bool, reason: str, message: str) -> None:
+    def _set_condition(self, obj: Object, allowed: bool, reason: str, message: str) -> None:
         put(
             obj,
             "DisruptionAllowed",
@@ -227,14 +224,14 @@ class DisruptionController(Controller):
             reason=reason,
             message=message,
         )
-        said = condition(obj, "DisruptionAllowed") or {}
-        said.setdefault("message", "")
-        said["observedGeneration"] = obj["status"].get("observedGeneration", 0)
+        written = condition(obj, "DisruptionAllowed") or {}
+        written.setdefault("message", "")
+        written["observedGeneration"] = obj["status"].get("observedGeneration", 0)
 
 
 def _is_healthy(pod: Object) -> bool:
     return not deleting(pod) and is_ready(pod)
 
 
-def _facts(pod: Object) -> tuple[bool, bool]:
+def _observed_state(pod: Object) -> tuple[bool, bool]:
     return deleting(pod), is_ready(pod)

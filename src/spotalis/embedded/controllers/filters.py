@@ -1,7 +1,7 @@
-"""Which nodes may take a pod, and why not the others (upstream: the scheduler's Filter plugins).
+"""Which nodes can run a pod, and why the others cannot (upstream: the scheduler's Filter plugins).
 
-The order of the checks, and the words, are upstream's: a node is counted under the first check
-that refuses it.
+The order of the checks and the wording are upstream's: a node is counted under the first check
+that rejects it.
 """
 
 from __future__ import annotations
@@ -10,121 +10,127 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from spotalis.embedded.controllers.pod_requirements import PodRequirements, Spread
+from spotalis.embedded.controllers.pod_requirements import PodRequirements, SpreadConstraint
 from spotalis.embedded.controllers.scheduler_cache import NodeInfo, SchedulerCache
-from spotalis.model.objects import Taint
+from spotalis.embedded.objects.selectors import Taint
 
 CORDONED = "node(s) were unschedulable"
 TAINTED = "node(s) had untolerated taint(s)"
-OTHER_NODE = "node(s) didn't match Pod's node affinity/selector"
+WRONG_NODE = "node(s) didn't match Pod's node affinity/selector"
+NOT_NAMED = "node(s) didn't satisfy plugin(s) [NodeAffinity]"
+"""The affinity names nodes, and this is not one of them (upstream: a PreFilter result)."""
 SKEWED = "node(s) didn't match pod topology spread constraints"
 NO_DOMAIN = SKEWED + " (missing required label)"
-OUT_OF_REACH = "node(s) didn't match PersistentVolume's node affinity"
+UNREACHABLE_VOLUME = "node(s) didn't match PersistentVolume's node affinity"
 ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
-EXISTING = "node(s) didn't satisfy existing pods anti-affinity rules"
-TOO_LARGE = ""
-"""Stands beside "Insufficient ..." where the empty node, too, would be too small."""
-_NEVER = frozenset((CORDONED, TAINTED, OTHER_NODE, OUT_OF_REACH, NO_DOMAIN, TOO_LARGE))
-"""Reasons that no preemption could remove."""
+EXISTING_ANTI_AFFINITY = "node(s) didn't satisfy existing pods anti-affinity rules"
+TOO_SMALL = ""
+"""Added to "Insufficient ..." if even the empty node would be too small; not part of a message."""
+_UNRESOLVABLE = frozenset(
+    (NOT_NAMED, CORDONED, TAINTED, WRONG_NODE, UNREACHABLE_VOLUME, NO_DOMAIN, TOO_SMALL)
+)
+"""Reasons that preemption cannot resolve."""
 _UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
 
 @dataclass(frozen=True, slots=True)
-class _Balance:
-    """One hard spread constraint, counted over the nodes that it looks at."""
+class _Spread:
+    """A required spread constraint with the pods in each domain of the nodes that it counts."""
 
-    spread: Spread
+    constraint: SpreadConstraint
     domains: dict[str, int]
-    least: int
+    minimum: int
     own: int
-    """1 where the pod itself matches the selector."""
+    """1 if the pod itself matches the selector."""
 
-    def refuses(self, info: NodeInfo) -> str:
-        domain = info.labels.get(self.spread.key)
+    def reject(self, info: NodeInfo) -> str:
+        domain = info.labels.get(self.constraint.key)
         if domain is None:
             return NO_DOMAIN
-        skew = self.domains.get(domain, 0) + self.own - self.least
-        return SKEWED if skew > self.spread.skew else ""
+        skew = self.domains.get(domain, 0) + self.own - self.minimum
+        return SKEWED if skew > self.constraint.max_skew else ""
 
 
 class NodeFilter:
-    """One pod against all nodes."""
+    """Filters nodes for one pod."""
 
     def __init__(self, cache: SchedulerCache, requirements: PodRequirements) -> None:
         self._requirements = requirements
         self._nodes = cache.nodes
-        self._tolerable: dict[tuple[Taint, ...], bool] = {}
+        affinity = requirements.affinity
+        self._named = affinity.node_names if affinity is not None else None
+        self._tolerated: dict[tuple[Taint, ...], bool] = {}
         self._labels = dict(requirements.labels)
-        self._balances = [self._balance(cache, one) for one in requirements.spreads if one.hard]
-        self._apart = self._occupied(
-            (term.key, cache.matches(requirements.namespace, term.selector))
+        self._spread = [
+            self._count_domains(cache, one) for one in requirements.spread if one.required
+        ]
+        self._anti_affinity = self._occupied_domains(
+            (term.key, cache.matching_pods(requirements.namespace, term.selector))
             for term in requirements.anti_affinity
         )
-        self._kept_off = self._occupied(
+        self._existing_anti_affinity = self._occupied_domains(
             (term.key, nodes)
-            for term, nodes in cache.carried(requirements.namespace)
+            for term, nodes in cache.anti_affinity_terms(requirements.namespace)
             if term.selector.matches(self._labels)
         )
 
     def reasons(self, info: NodeInfo) -> tuple[str, ...]:
-        """Why this node cannot take the pod; empty when it can."""
-        requirements = self._requirements
-        if info.cordoned and not any(
-            one.tolerates(_UNSCHEDULABLE) for one in requirements.tolerations
-        ):
+        """Why this node cannot run the pod; empty if it can."""
+        pod = self._requirements
+        if self._named is not None and info.name not in self._named:
+            return (NOT_NAMED,)
+        if info.cordoned and not any(one.tolerates(_UNSCHEDULABLE) for one in pod.tolerations):
             return (CORDONED,)
         if not self._tolerates(info.taints):
             return (TAINTED,)
-        if not requirements.affine(info.name, info.labels):
-            return (OTHER_NODE,)
-        missing = _missing(info, requirements)
-        if missing:
-            return missing
-        if not requirements.reaches(info.labels):
-            return (OUT_OF_REACH,)
-        for balance in self._balances:
-            refused = balance.refuses(info)
-            if refused:
-                return (refused,)
-        if any((key, info.labels.get(key)) in self._apart for key, _ in self._apart):
+        if not pod.matches_node(info.name, info.labels):
+            return (WRONG_NODE,)
+        insufficient = _insufficient(info, pod)
+        if insufficient:
+            return insufficient
+        if not pod.reaches_volumes(info.name, info.labels):
+            return (UNREACHABLE_VOLUME,)
+        for spread in self._spread:
+            rejected = spread.reject(info)
+            if rejected:
+                return (rejected,)
+        if _is_in(info, self._anti_affinity):
             return (ANTI_AFFINITY,)
-        if any((key, info.labels.get(key)) in self._kept_off for key, _ in self._kept_off):
-            return (EXISTING,)
+        if _is_in(info, self._existing_anti_affinity):
+            return (EXISTING_ANTI_AFFINITY,)
         return ()
 
     def _tolerates(self, taints: tuple[Taint, ...]) -> bool:
-        verdict = self._tolerable.get(taints)
-        if verdict is None:
-            verdict = self._tolerable[taints] = all(
-                any(one.tolerates(taint) for one in self._requirements.tolerations)
-                for taint in taints
-                if taint.effect in ("NoSchedule", "NoExecute")
-            )
-        return verdict
+        known = self._tolerated.get(taints)
+        if known is None:
+            known = self._requirements.tolerates(taints, "NoSchedule", "NoExecute")
+            self._tolerated[taints] = known
+        return known
 
-    def _balance(self, cache: SchedulerCache, spread: Spread) -> _Balance:
-        counts = cache.matches(self._requirements.namespace, spread.selector)
-        keys = [one.key for one in self._requirements.spreads if one.hard]
+    def _count_domains(self, cache: SchedulerCache, constraint: SpreadConstraint) -> _Spread:
+        pod = self._requirements
+        counts = cache.matching_pods(pod.namespace, constraint.selector)
+        keys = [one.key for one in pod.spread if one.required]
         domains: dict[str, int] = {}
         for info in self._nodes.values():
             if not all(key in info.labels for key in keys):
                 continue
-            if spread.honor_affinity and not self._requirements.affine(info.name, info.labels):
+            if constraint.honor_affinity and not pod.matches_node(info.name, info.labels):
                 continue
-            if spread.honor_taints and not self._tolerates(info.taints):
+            if constraint.honor_taints and not self._tolerates(info.taints):
                 continue
-            domain = info.labels[spread.key]
+            domain = info.labels[constraint.key]
             domains[domain] = domains.get(domain, 0) + counts.get(info.name, 0)
-        enough = len(domains) >= spread.least_domains
-        return _Balance(
-            spread=spread,
+        enough = len(domains) >= constraint.min_domains
+        return _Spread(
+            constraint=constraint,
             domains=domains,
-            least=min(domains.values(), default=0) if enough else 0,
-            own=int(spread.selector.matches(self._labels)),
+            minimum=min(domains.values(), default=0) if enough else 0,
+            own=int(constraint.selector.matches(self._labels)),
         )
 
-    def _occupied(self, terms: Iterable[tuple[str, Counter[str]]]) -> set[tuple[str, str]]:
-        """Topology key and value of every domain that holds a pod of one of the terms."""
+    def _occupied_domains(self, terms: Iterable[tuple[str, Counter[str]]]) -> set[tuple[str, str]]:
+        """Topology key and value of every domain with a pod that one of the terms counts."""
         return {
             (key, info.labels[key])
             for key, nodes in terms
@@ -133,39 +139,43 @@ class NodeFilter:
         }
 
 
-def _missing(info: NodeInfo, requirements: PodRequirements) -> tuple[str, ...]:
+def _is_in(info: NodeInfo, domains: set[tuple[str, str]]) -> bool:
+    return any(info.labels.get(key) == value for key, value in domains)
+
+
+def _insufficient(info: NodeInfo, pod: PodRequirements) -> tuple[str, ...]:
     reasons = []
     if info.used_pods + 1 > info.pods:
         reasons.append("Too many pods")
-    if requirements.cpu > info.cpu - info.used_cpu and requirements.cpu:
+    if pod.cpu > info.cpu - info.used_cpu and pod.cpu:
         reasons.append("Insufficient cpu")
-    if requirements.memory > info.memory - info.used_memory and requirements.memory:
+    if pod.memory > info.memory - info.used_memory and pod.memory:
         reasons.append("Insufficient memory")
     reasons.extend(
         f"Insufficient {name}"
-        for name, amount in requirements.other
+        for name, amount in pod.other
         if amount > info.other.get(name, 0) - info.used_other[name]
     )
-    others = any(amount > info.other.get(name, 0) for name, amount in requirements.other)
-    if requirements.cpu > info.cpu or requirements.memory > info.memory or others:
-        reasons.append(TOO_LARGE)
+    too_small = any(amount > info.other.get(name, 0) for name, amount in pod.other)
+    if pod.cpu > info.cpu or pod.memory > info.memory or too_small:
+        reasons.append(TOO_SMALL)
     return tuple(reasons)
 
 
-def verdict(refusals: list[tuple[str, ...]]) -> str:
-    """The scheduler's message about a pod that no node can take.
+def unschedulable_message(rejections: list[tuple[str, ...]]) -> str:
+    """The scheduler's message about a pod that no node can run.
 
     Args:
-        refusals: for each node its reasons.
+        rejections: the reasons of each node.
     """
-    if not refusals:
+    if not rejections:
         return "no nodes available to schedule pods"
-    hopeless = sum(1 for reasons in refusals if not _NEVER.isdisjoint(reasons))
+    unresolvable = sum(1 for reasons in rejections if not _UNRESOLVABLE.isdisjoint(reasons))
     preemption = Counter[str]()
-    preemption["Preemption is not helpful for scheduling"] = hopeless
-    preemption["No preemption victims found for incoming pod"] = len(refusals) - hopeless
-    why = Counter(reason for reasons in refusals for reason in reasons if reason)
-    nodes = f"0/{len(refusals)} nodes are available:"
+    preemption["Preemption is not helpful for scheduling"] = unresolvable
+    preemption["No preemption victims found for incoming pod"] = len(rejections) - unresolvable
+    why = Counter(reason for reasons in rejections for reason in reasons if reason)
+    nodes = f"0/{len(rejections)} nodes are available:"
     return (
         f"{nodes} {_histogram(why)}. no new claims to deallocate, "
         f"preemption: {nodes} {_histogram(preemption)}."

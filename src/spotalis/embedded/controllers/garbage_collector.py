@@ -1,7 +1,7 @@
-"""What goes when its owner is gone (upstream: ``pkg/controller/garbagecollector``).
+"""The garbage collector (upstream: ``pkg/controller/garbagecollector``).
 
-Background, foreground and orphaning deletion. An owner of a kind that the API server does not know
-counts as alive.
+It handles background, foreground and orphaning deletion. An owner of a kind that the API server
+does not serve counts as existing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ORPHAN = "orphan"
 
 
 class GarbageCollector(Controller):
-    """Deletes what no living owner holds. Keys are ``plural/namespace/name``."""
+    """Deletes objects whose owners are gone. Keys are ``plural/namespace/name``."""
 
     name: ClassVar[str] = "garbage-collector"
     user: ClassVar[str] = "system:serviceaccount:kube-system:generic-garbage-collector"
@@ -31,7 +31,7 @@ class GarbageCollector(Controller):
         self._dependents: dict[str, Index] = {}
 
     def listen(self) -> None:
-        """Everything that may own or be owned."""
+        """Subscribe to every kind that can own objects or be owned."""
         for plural in _DEPENDENTS:
             index = self._dependents[plural] = Index(self.store, plural, owner_uids)
             self._subscriptions.append(index.close)
@@ -46,8 +46,8 @@ class GarbageCollector(Controller):
                     self._add_owner(reference, obj)
                 return
             references = obj["metadata"].get("ownerReferences")
-            fresh = old is None or old["metadata"].get("ownerReferences") != references
-            if (fresh and references) or _finalizing(obj):
+            changed = old is None or old["metadata"].get("ownerReferences") != references
+            if (changed and references) or _is_finalizing(obj):
                 self.queue.add(f"{plural}/{key_of(obj)}")
 
         self.on(plural, observe)
@@ -59,11 +59,11 @@ class GarbageCollector(Controller):
 
     def _add_owner(self, reference: Object, dependent: Object) -> None:
         owner = self._owner(reference, dependent)
-        if owner is not None and _finalizing(owner):
+        if owner is not None and _is_finalizing(owner):
             self.queue.add(f"{_OWNERS[reference['kind']].plural}/{key_of(owner)}")
 
     async def sync(self, key: str) -> float | None:
-        """Delete an object without owners, or what an owner on its way out still holds."""
+        """Delete an object without existing owners, or finish the deletion of an owner."""
         plural, _, rest = key.partition("/")
         namespace, _, name = rest.partition("/")
         obj = self.store.get(plural, namespace, name)
@@ -75,11 +75,11 @@ class GarbageCollector(Controller):
         references = obj["metadata"].get("ownerReferences") or ()
         if not references:
             return None
-        living = [one for one in references if self._lives(one, obj)]
-        if not living:
+        existing = [one for one in references if self._exists(one, obj)]
+        if not existing:
             await self.api.delete(plural, namespace, name, user=self.user, uid=uid_of(obj))
-        elif len(living) < len(references):
-            await self._set_owners(plural, obj, living)
+        elif len(existing) < len(references):
+            await self._set_owners(plural, obj, existing)
         return None
 
     def _owner(self, reference: Object, dependent: Object) -> Object | None:
@@ -90,28 +90,28 @@ class GarbageCollector(Controller):
         owner = self.store.get(resource.plural, namespace, reference["name"])
         return owner if owner is not None and uid_of(owner) == reference["uid"] else None
 
-    def _lives(self, reference: Object, dependent: Object) -> bool:
+    def _exists(self, reference: Object, dependent: Object) -> bool:
         if reference["kind"] not in _OWNERS:
             return True
         owner = self._owner(reference, dependent)
         if owner is None:
             return False
-        waits = _FOREGROUND in (owner["metadata"].get("finalizers") or ())
-        return not (deleting(owner) and waits)
+        is_foreground = _FOREGROUND in (owner["metadata"].get("finalizers") or ())
+        return not (deleting(owner) and is_foreground)
 
     async def _finish(self, plural: str, obj: Object) -> None:
-        """Do what a deletion that waits for its dependents waits for."""
+        """Orphan or delete the dependents of an object, then remove its finalizer."""
         finalizers = obj["metadata"].get("finalizers") or []
         if _ORPHAN in finalizers:
-            for kind, one in self._held(obj):
+            for kind, one in self._dependents_of(obj):
                 others = [r for r in one["metadata"]["ownerReferences"] if r["uid"] != uid_of(obj)]
                 await self._set_owners(kind, one, others)
         elif _FOREGROUND in finalizers:
-            held = list(self._held(obj))
-            for kind, one in held:
+            dependents = list(self._dependents_of(obj))
+            for kind, one in dependents:
                 if not deleting(one):
                     self.queue.add(f"{kind}/{key_of(one)}")
-            if any(_blocks(one, obj) for _, one in held):
+            if any(_blocks_deletion(one, obj) for _, one in dependents):
                 return
         else:
             return
@@ -119,7 +119,7 @@ class GarbageCollector(Controller):
         metadata = {**obj["metadata"], "finalizers": kept}
         await self.api.update(plural, {**obj, "metadata": metadata}, user=self.user)
 
-    def _held(self, owner: Object) -> list[tuple[str, Object]]:
+    def _dependents_of(self, owner: Object) -> list[tuple[str, Object]]:
         uid = uid_of(owner)
         indexes = self._dependents.items()
         return [(plural, one) for plural, index in indexes for one in index.of(uid)]
@@ -131,13 +131,13 @@ class GarbageCollector(Controller):
         await self.api.update(plural, {**obj, "metadata": metadata}, user=self.user)
 
 
-def _finalizing(obj: Object) -> bool:
+def _is_finalizing(obj: Object) -> bool:
     return deleting(obj) and not {_FOREGROUND, _ORPHAN}.isdisjoint(
         obj["metadata"].get("finalizers") or ()
     )
 
 
-def _blocks(dependent: Object, owner: Object) -> bool:
+def _blocks_deletion(dependent: Object, owner: Object) -> bool:
     return any(
         one["uid"] == uid_of(owner) and one.get("blockOwnerDeletion")
         for one in dependent["metadata"].get("ownerReferences") or ()

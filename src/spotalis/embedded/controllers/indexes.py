@@ -1,14 +1,14 @@
-"""Where controllers look objects up: by owner, by node, by uid; kept current event by event.
+"""Indexes over the store: pods by owner or node, ReplicaSets and revisions by owner.
 
-The counterpart of upstream's informers, with one difference that a controller could notice: it is
-never behind the store. So expectations hold by construction: what a controller has created or
-deleted it sees when it looks next.
+They take the place of client-go's informers, with one difference that a controller can observe: an
+index is never behind the store. A controller sees what it has created or deleted at its next look,
+so it needs no expectations.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Index:
-    """Objects of one kind by some value of theirs, in the order in which they came."""
+    """Objects of one kind, grouped by a value, oldest first."""
 
     def __init__(
         self, store: ObjectStore, plural: str, values: Callable[[Object], Iterable[str]]
     ) -> None:
-        """``values`` names the places of an object; it must depend on the object alone."""
+        """``values`` returns the groups of an object; it must depend on the object alone."""
         self._values = values
         self._objects: dict[str, dict[str, Object]] = {}
         for obj in store.list(plural):
@@ -35,12 +35,8 @@ class Index:
         """Ends the subscription."""
 
     def of(self, value: str) -> list[Object]:
-        """The objects with this value, oldest first."""
+        """The objects with this value."""
         return list(self._objects.get(value, {}).values())
-
-    def count(self, value: str) -> int:
-        """How many objects have this value."""
-        return len(self._objects.get(value, ()))
 
     def _put(self, obj: Object) -> None:
         uid = uid_of(obj)
@@ -66,20 +62,20 @@ class Index:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The pods of one owner in numbers, kept so that nobody has to count them."""
+class PodCounts:
+    """The number of pods of one owner in each state, kept up to date event by event."""
 
     active: int = 0
-    """Neither finished nor terminating."""
+    """Pods that are neither finished nor terminating."""
     ready: int = 0
-    """Of the active ones."""
+    """Active pods that are Ready."""
     terminating: int = 0
-    """And not finished."""
+    """Terminating pods that are not finished."""
     labels: Counter[frozenset[tuple[str, str]]] = field(default_factory=Counter)
-    """Of the active ones, how many carry exactly these labels."""
+    """The number of active pods with exactly these labels."""
 
     def count(self, pod: Object, times: int) -> None:
-        """Count a pod in (``times`` 1) or out (-1)."""
+        """Add a pod (``times`` 1) or remove it (-1)."""
         if is_finished(pod):
             return
         if deleting(pod):
@@ -91,89 +87,88 @@ class Tally:
         self.labels[frozenset((pod["metadata"].get("labels") or {}).items())] += times
 
     def labelled(self, wanted: Mapping[str, str]) -> int:
-        """How many active ones carry at least these labels."""
+        """The number of active pods that carry at least these labels."""
         items = frozenset(wanted.items())
         return sum(count for labels, count in self.labels.items() if items <= labels)
 
 
-class _Tallies:
-    """A tally per owner."""
+class _PodCountsByOwner:
+    """The pod counts of every owner."""
 
     def __init__(self, store: ObjectStore) -> None:
-        self._tallies: dict[str, Tally] = {}
+        self._counts: dict[str, PodCounts] = {}
         for pod in store.list("pods"):
             self._observe("ADDED", pod, None)
         self.close = store.subscribe("pods", self._observe)
 
-    def of(self, owner_uid: str) -> Tally:
-        return self._tallies.get(owner_uid) or Tally()
+    def of(self, owner_uid: str) -> PodCounts:
+        return self._counts.get(owner_uid) or PodCounts()
 
     def _observe(self, change: str, new: Object, old: Object | None) -> None:
         if old is not None:
             for uid in controller_uid(old):
-                self._tallies.setdefault(uid, Tally()).count(old, -1)
+                self._counts.setdefault(uid, PodCounts()).count(old, -1)
         if change != "DELETED":
             for uid in controller_uid(new):
-                self._tallies.setdefault(uid, Tally()).count(new, 1)
+                self._counts.setdefault(uid, PodCounts()).count(new, 1)
         for uid in controller_uid(new):
-            tally = self._tallies.get(uid)
-            if tally is not None and not tally.active and not tally.terminating:
-                del self._tallies[uid]
+            counts = self._counts.get(uid)
+            if counts is not None and not counts.active and not counts.terminating:
+                del self._counts[uid]
 
 
 class Indexes:
-    """The indexes that controllers share. Make it before them: it must hear of a change first."""
+    """The indexes that controllers share.
+
+    They must be created before the controllers, so that they are updated before a controller
+    reacts to the same event.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
-        self._store = store
         self._pods_by_owner = Index(store, "pods", controller_uid)
-        self._pods_by_node = Index(store, "pods", _node)
-        self._orphans = Index(store, "pods", _orphaned_in)
-        self._tallies = _Tallies(store)
+        self._pods_by_node = Index(store, "pods", lambda pod: (node_of(pod),))
+        self._orphans = Index(store, "pods", _namespace_of_orphan)
+        self._pod_counts = _PodCountsByOwner(store)
         self._replicasets_by_owner = Index(store, "replicasets", controller_uid)
         self._revisions_by_owner = Index(store, "controllerrevisions", controller_uid)
 
     def pods_of(self, owner_uid: str) -> list[Object]:
-        """Pods that this controller owns, terminating and finished ones too."""
+        """The pods of a controller, including terminating and finished ones."""
         return self._pods_by_owner.of(owner_uid)
 
     def orphans_in(self, namespace: str) -> list[Object]:
-        """Pods of a namespace that no controller owns."""
+        """The pods of a namespace that have no controller."""
         return self._orphans.of(namespace)
 
-    def tally_of(self, owner_uid: str) -> Tally:
-        """The pods of this controller in numbers."""
-        return self._tallies.of(owner_uid)
+    def pod_counts(self, owner_uid: str) -> PodCounts:
+        """The number of pods of a controller in each state."""
+        return self._pod_counts.of(owner_uid)
 
     def pods_on(self, node: str) -> list[Object]:
-        """Pods bound to this node; ``""`` for those bound to none."""
+        """The pods bound to a node; ``""`` for pods that are not bound."""
         return self._pods_by_node.of(node)
 
     def replicasets_of(self, owner_uid: str) -> list[Object]:
-        """ReplicaSets of this Deployment."""
+        """The ReplicaSets of a Deployment."""
         return self._replicasets_by_owner.of(owner_uid)
 
     def revisions_of(self, owner_uid: str) -> list[Object]:
-        """ControllerRevisions of this StatefulSet."""
+        """The ControllerRevisions of a StatefulSet."""
         return self._revisions_by_owner.of(owner_uid)
 
     def close(self) -> None:
         """End the subscriptions."""
-        for index in self._indexes():
+        for index in (
+            self._pods_by_owner,
+            self._pods_by_node,
+            self._orphans,
+            self._replicasets_by_owner,
+            self._revisions_by_owner,
+            self._pod_counts,
+        ):
             index.close()
-        self._tallies.close()
-
-    def _indexes(self) -> Iterator[Index]:
-        yield self._pods_by_owner
-        yield self._pods_by_node
-        yield self._orphans
-        yield self._replicasets_by_owner
-        yield self._revisions_by_owner
 
 
-def _node(pod: Object) -> tuple[str]:
-    return (node_of(pod),)
-
-
-def _orphaned_in(pod: Object) -> tuple[str, ...]:
-    return () if controller_uid(pod) else (pod["metadata"].get("namespace", ""),)
+def _namespace_of_orphan(pod: Object) -> tuple[str, ...]:
+    is_orphan = not controller_uid(pod)
+    return (pod["metadata"].get("namespace", ""),) if is_orphan else ()

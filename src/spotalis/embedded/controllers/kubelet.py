@@ -1,16 +1,16 @@
-"""The kubelets of all nodes: pods start, become ready, crash, and end.
+"""The kubelets of all nodes, as one controller: pods start, become ready, crash and stop.
 
-One controller plays them all. A node that is gone or not Ready has no kubelet: its pods stay as
-they are. Left out: probes, images, logs, volumes, node heartbeats, and the terminal phase that a
-real kubelet reports just before it lets a deleted pod go.
+Pods on a node that does not exist or is not Ready stay as they are. Left out: probes, images, logs,
+volumes, node heartbeats, and the terminal phase that a real kubelet reports before it removes a
+deleted pod.
 
-Annotations on a pod make it special, for tests:
+Tests control single pods with annotations:
 
 - ``embedded.spotalis.io/start-seconds``: from bound to Running;
-- ``embedded.spotalis.io/ready``: ``"never"``, or seconds from Running to Ready (0); read all the
-  time, so that a running pod can be made to fail and to recover;
-- ``embedded.spotalis.io/crash-after-seconds``: from Running to a crash, every time;
-- ``embedded.spotalis.io/stop-seconds``: from its deletion to its end.
+- ``embedded.spotalis.io/ready``: ``"never"``, or seconds from Running to Ready (0 by default). A
+  change takes effect on a running pod, so it can become unready and recover;
+- ``embedded.spotalis.io/crash-after-seconds``: from Running to a crash, after every start;
+- ``embedded.spotalis.io/stop-seconds``: from the deletion until the pod is removed.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ START_SECONDS = _PREFIX + "start-seconds"
 READY = _PREFIX + "ready"
 CRASH_AFTER_SECONDS = _PREFIX + "crash-after-seconds"
 STOP_SECONDS = _PREFIX + "stop-seconds"
-_FIRST_BACKOFF_SECONDS = 10.0
-_LAST_BACKOFF_SECONDS = 300.0
+_INITIAL_BACKOFF_SECONDS = 10.0
+_MAX_BACKOFF_SECONDS = 300.0
 _NEVER = float("inf")
 _TOLERANCE_SECONDS = 1e-6
-"""Timers may fire that much early."""
+"""How early a timer may fire."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KubeletTiming:
-    """How long pods take, where their annotations do not say otherwise."""
+    """How long pods take to start and stop, unless an annotation overrides it."""
 
     start: timedelta = timedelta(seconds=1)
     """From bound to Running and Ready."""
     stop: timedelta = timedelta(seconds=1)
-    """From the deletion to the end; never longer than the pod's grace period."""
+    """From the deletion until the pod is removed; at most its grace period."""
 
 
 @dataclass(slots=True)
-class _Life:
-    """What a kubelet remembers of one pod; times are the event loop's."""
+class _PodState:
+    """What the kubelet remembers about a pod; times are event loop times."""
 
     uid: str
     starts_at: float
     runs_since: float = _NEVER
-    """``_NEVER`` while it does not run."""
+    """``_NEVER`` while the pod is not running."""
     ends_at: float = _NEVER
 
     @property
@@ -65,7 +65,7 @@ class _Life:
 
 
 class Kubelet(Controller):
-    """Every node's kubelet."""
+    """Runs the pods of every node."""
 
     name: ClassVar[str] = "kubelet"
     user: ClassVar[str] = "system:node"
@@ -73,62 +73,62 @@ class Kubelet(Controller):
     def __init__(self, context: ControllerContext, timing: KubeletTiming | None = None) -> None:
         super().__init__(context)
         self._timing = timing or KubeletTiming()
-        self._lives: dict[str, _Life] = {}
+        self._states: dict[str, _PodState] = {}
         self._addresses = 0
 
     def listen(self) -> None:
-        """Bound pods, and nodes whose kubelet comes (back)."""
-        self.on("pods", self._pod)
-        self.on("nodes", self._node)
+        """Subscribe to bound pods, and to nodes that become Ready."""
+        self.on("pods", self._on_pod)
+        self.on("nodes", self._on_node)
 
-    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
         if change == "DELETED":
-            life = self._lives.get(key_of(pod))
-            if life is not None and life.uid == uid_of(pod):
-                del self._lives[key_of(pod)]
+            state = self._states.get(key_of(pod))
+            if state is not None and state.uid == uid_of(pod):
+                del self._states[key_of(pod)]
         elif node_of(pod):
             self.queue.add(key_of(pod))
 
-    def _node(self, change: str, node: Object, old: Object | None) -> None:
+    def _on_node(self, change: str, node: Object, old: Object | None) -> None:
         if change != "DELETED" and is_ready(node) and not (old is not None and is_ready(old)):
             for pod in self.indexes.pods_on(node["metadata"]["name"]):
                 self.queue.add(key_of(pod))
 
     async def sync(self, key: str) -> float | None:
-        """Do for one pod what is due, and say when the next thing is."""
+        """Do what is due for one pod; sync again when the next step is due."""
         pod = self.store.get("pods", *split(key))
         node = self.store.get("nodes", "", node_of(pod)) if pod is not None else None
         if pod is None or node is None or not is_ready(node):
             return None
         now = asyncio.get_running_loop().time()
-        life = self._lives.get(key)
-        if life is None or life.uid != uid_of(pod):
-            life = self._lives[key] = self._born(pod, now)
+        state = self._states.get(key)
+        if state is None or state.uid != uid_of(pod):
+            state = self._states[key] = self._new_state(pod, now)
         if deleting(pod):
-            return await self._end(pod, life, now)
+            return await self._stop(pod, state, now)
         if is_finished(pod):
             return None
         due = now + _TOLERANCE_SECONDS
-        if not life.running and due >= life.starts_at:
-            self._start(pod, node, life, now)
-        elif life.running and due >= life.runs_since + _crashes_after(pod):
-            self._crash(pod, life, now)
-        elif life.running and (due >= life.runs_since + _ready_after(pod)) != is_ready(pod):
-            self._say_ready(pod, ready=not is_ready(pod))
-        coming = [life.starts_at]
-        if life.running:
-            coming = [life.runs_since + _ready_after(pod), life.runs_since + _crashes_after(pod)]
-        return min((at - now for at in coming if due < at < _NEVER), default=None)
+        if not state.running and due >= state.starts_at:
+            self._start(pod, node, state, now)
+        elif state.running and due >= state.runs_since + _crashes_after(pod):
+            self._crash(pod, state, now)
+        elif state.running and (due >= state.runs_since + _ready_after(pod)) != is_ready(pod):
+            self._set_ready(pod, ready=not is_ready(pod))
+        pending = [state.starts_at]
+        if state.running:
+            pending = [state.runs_since + _ready_after(pod), state.runs_since + _crashes_after(pod)]
+        return min((at - now for at in pending if due < at < _NEVER), default=None)
 
-    def _born(self, pod: Object, now: float) -> _Life:
-        """A pod seen for the first time; one that runs already is taken as it is."""
+    def _new_state(self, pod: Object, now: float) -> _PodState:
+        """The state of a pod seen for the first time; it may be running already."""
         if phase_of(pod) == "Running":
-            return _Life(uid=uid_of(pod), starts_at=now, runs_since=now)
+            return _PodState(uid=uid_of(pod), starts_at=now, runs_since=now)
         seconds = _seconds(pod, START_SECONDS, self._timing.start.total_seconds())
-        return _Life(uid=uid_of(pod), starts_at=now + seconds)
+        return _PodState(uid=uid_of(pod), starts_at=now + seconds)
 
-    def _start(self, pod: Object, node: Object, life: _Life, now: float) -> None:
-        life.runs_since = now
+    def _start(self, pod: Object, node: Object, state: _PodState, now: float) -> None:
+        state.runs_since = now
         ready = _ready_after(pod) <= 0
         address = self._address(pod)
         at = self.now()
@@ -148,7 +148,7 @@ class Kubelet(Controller):
 
         self._write(pod, change)
 
-    def _say_ready(self, pod: Object, *, ready: bool) -> None:
+    def _set_ready(self, pod: Object, *, ready: bool) -> None:
         at = self.now()
 
         def change(obj: Object) -> None:
@@ -158,16 +158,18 @@ class Kubelet(Controller):
 
         self._write(pod, change)
 
-    def _crash(self, pod: Object, life: _Life, now: float) -> None:
-        """Down, and up again after 10 s, doubled with each crash up to 300 s; or failed."""
+    def _crash(self, pod: Object, state: _PodState, now: float) -> None:
+        """Crash: restart after 10 s, doubled with each crash up to 300 s, or fail."""
         count, at = restarts(pod) + 1, self.now()
-        life.runs_since = _NEVER
-        life.starts_at = now + min(_FIRST_BACKOFF_SECONDS * 2 ** (count - 1), _LAST_BACKOFF_SECONDS)
-        restarted = pod["spec"].get("restartPolicy", "Always") != "Never"
+        state.runs_since = _NEVER
+        state.starts_at = now + min(
+            _INITIAL_BACKOFF_SECONDS * 2 ** (count - 1), _MAX_BACKOFF_SECONDS
+        )
+        restarts_pod = pod["spec"].get("restartPolicy", "Always") != "Never"
 
         def change(obj: Object) -> None:
             status = obj["status"]
-            if restarted:
+            if restarts_pod:
                 status["containerStatuses"] = _containers(obj, at, ready=False, count=count)
                 for one in status["containerStatuses"]:
                     one["state"] = {"waiting": {"reason": "CrashLoopBackOff"}}
@@ -177,15 +179,15 @@ class Kubelet(Controller):
 
         self._write(pod, change)
 
-    async def _end(self, pod: Object, life: _Life, now: float) -> float | None:
+    async def _stop(self, pod: Object, state: _PodState, now: float) -> float | None:
         stop = _seconds(pod, STOP_SECONDS, self._timing.stop.total_seconds())
         grace = float(pod["metadata"].get("deletionGracePeriodSeconds", _NEVER))
-        life.ends_at = min(life.ends_at, now + min(stop, grace))
-        if now + _TOLERANCE_SECONDS < life.ends_at:
-            return life.ends_at - now
+        state.ends_at = min(state.ends_at, now + min(stop, grace))
+        if now + _TOLERANCE_SECONDS < state.ends_at:
+            return state.ends_at - now
         namespace, name = split(key_of(pod))
         await self.api.delete(
-            "pods", namespace, name, user=self._user(pod), uid=life.uid, grace_seconds=0
+            "pods", namespace, name, user=self._user(pod), uid=state.uid, grace_seconds=0
         )
         return None
 
@@ -196,7 +198,7 @@ class Kubelet(Controller):
         return f"{self.user}:{node_of(pod)}"
 
     def _address(self, pod: Object) -> str:
-        """The pod's address; a new one where it has none."""
+        """The pod's address, or a new one."""
         known: str = (pod.get("status") or {}).get("podIP", "")
         if known:
             return known

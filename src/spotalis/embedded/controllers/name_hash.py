@@ -1,7 +1,7 @@
-"""The short hashes that stand in names: FNV-1a in an alphabet without vowels.
+"""Short hashes for names: FNV-1a in an alphabet without vowels.
 
-The shape is upstream's (``rand.SafeEncodeString`` of a 32-bit FNV); the value is not, because
-upstream hashes a dump of Go structures and this hashes canonical JSON. Nobody may rely on either.
+The format is upstream's (``rand.SafeEncodeString`` of a 32-bit FNV). The value is not: upstream
+hashes a dump of Go structures, and this module hashes canonical JSON. Do not rely on the value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def short_hash(value: Any, salt: int | None = None) -> str:
-    """Up to ten characters that name ``value`` (any JSON); ``salt`` is the collision count."""
+    """Hash ``value`` (any JSON) to at most ten characters; ``salt`` is the collision count."""
     data = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
     if salt is not None:
         data += salt.to_bytes(8, "little")

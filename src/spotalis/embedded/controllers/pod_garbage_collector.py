@@ -1,4 +1,4 @@
-"""Pods whose node is no more (upstream: ``pkg/controller/podgc``)."""
+"""The pod garbage collector (upstream: ``pkg/controller/podgc``)."""
 
 from __future__ import annotations
 
@@ -12,34 +12,33 @@ from spotalis.embedded.objects.pods import is_finished, node_of
 from spotalis.embedded.objects.resources import Object
 
 _PERIOD_SECONDS = 20.0
-"""Upstream looks so often (``gcCheckPeriod``)."""
+"""Upstream's period (``gcCheckPeriod``)."""
 
 
 class PodGarbageCollector(Controller):
-    """Force-deletes pods bound to a node that does not exist. Keys are ``/node``."""
+    """Force-deletes the pods of nodes that do not exist. Keys are ``/node``."""
 
     name: ClassVar[str] = "pod-garbage-collector"
     user: ClassVar[str] = "system:serviceaccount:kube-system:pod-garbage-collector"
 
     def __init__(self, context: ControllerContext, quarantine: timedelta = timedelta()) -> None:
-        """``quarantine`` is how long a node must be missing: 40 s to 60 s upstream, 0 here.
+        """``quarantine`` is how long a node must be missing: 40 s to 60 s upstream, 0 by default.
 
-        Clouds mostly delete the pods together with the node; set it to see what happens where
-        they do not.
+        Most cloud providers delete the pods together with the node, which 0 simulates.
         """
         super().__init__(context)
         self._quarantine_seconds = quarantine.total_seconds()
 
     def listen(self) -> None:
-        """Nodes that go, and pods that are bound to a node that is not there."""
-        self.on("nodes", self._node)
-        self.on("pods", self._pod)
+        """Subscribe to deleted nodes, and to pods that are bound to a node that does not exist."""
+        self.on("nodes", self._on_node)
+        self.on("pods", self._on_pod)
 
-    def _node(self, change: str, node: Object, old: Object | None) -> None:
+    def _on_node(self, change: str, node: Object, old: Object | None) -> None:
         if change == "DELETED":
             self.queue.add_after(key_of(node), self._quarantine_seconds)
 
-    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
         name = node_of(pod)
         if change == "DELETED":
             return
@@ -50,7 +49,7 @@ class PodGarbageCollector(Controller):
             self.queue.add_after("/", min(self._quarantine_seconds, _PERIOD_SECONDS))
 
     async def sync(self, key: str) -> float | None:
-        """Mark the pods of a missing node failed, and delete them without grace."""
+        """Mark the pods of a missing node failed, and delete them without a grace period."""
         _, name = split(key)
         if name and self.store.get("nodes", "", name) is not None:
             return None

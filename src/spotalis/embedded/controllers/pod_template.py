@@ -1,4 +1,4 @@
-"""A pod made from a workload's template (upstream: ``GetPodFromTemplate``)."""
+"""Pods made from pod templates (upstream: ``GetPodFromTemplate``)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ HASH_LABEL = "pod-template-hash"
 
 
 def pod_from(template: Object, namespace: str, owner: Object) -> Object:
-    """A new pod, still without a name, controlled by the ``owner`` reference.
+    """A new pod without a name, controlled by the ``owner`` reference.
 
-    Its parts below the first level are the template's: the API server copies what it is given.
+    It shares nested values with the template, which is safe because the API server copies objects.
     """
     source = template.get("metadata") or {}
     metadata: Object = {"namespace": namespace, "ownerReferences": [owner]}
@@ -26,12 +26,12 @@ def pod_from(template: Object, namespace: str, owner: Object) -> Object:
 
 
 def name_prefix(name: str) -> str:
-    """What generated pod names begin with: the owner's name and a dash."""
+    """The prefix of generated pod names."""
     return f"{name}-"
 
 
 def without_hash(template: Object) -> Object:
-    """The template as its Deployment has it: without the label of its ReplicaSet."""
+    """The template without the label that its ReplicaSet adds."""
     labels = (template.get("metadata") or {}).get("labels") or {}
     if HASH_LABEL not in labels:
         return template
@@ -43,10 +43,10 @@ def without_hash(template: Object) -> Object:
 
 
 def same_template(one: Object, other: Object) -> bool:
-    """Whether two templates mean the same pods; empty fields of metadata do not count."""
+    """Whether two templates are equal; empty metadata fields are ignored."""
     left, right = without_hash(one), without_hash(other)
-    return left["spec"] == right["spec"] and _said(left) == _said(right)
+    return left["spec"] == right["spec"] and _metadata(left) == _metadata(right)
 
 
-def _said(template: Object) -> Object:
+def _metadata(template: Object) -> Object:
     return {key: value for key, value in (template.get("metadata") or {}).items() if value}

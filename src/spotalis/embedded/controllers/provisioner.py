@@ -1,17 +1,17 @@
-"""A provisioner such as Karpenter: adds a node for pods that found none. Off by default."""
+"""A node provisioner such as Karpenter: adds nodes for unschedulable pods. Off by default."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from spotalis.embedded.controllers.controller import Controller, ControllerContext
 from spotalis.embedded.controllers.filters import NodeFilter
 from spotalis.embedded.controllers.pod_requirements import PodRequirements, requirements_of
-from spotalis.embedded.controllers.scheduler_cache import NodeInfo, SchedulerCache
-from spotalis.embedded.nodes import NodeSize
+from spotalis.embedded.controllers.scheduler_cache import NodeInfo, SchedulerCache, node_info
+from spotalis.embedded.nodes import Fleet, NodeSize
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.owners import deleting, key_of, split
 from spotalis.embedded.objects.pods import node_of
@@ -19,42 +19,38 @@ from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.objects.timestamps import stamp_micros
 from spotalis.model.nodes import NodeType
 
-if TYPE_CHECKING:
-    from spotalis.embedded.nodes import Fleet
-
-
-_LIMITED_SECONDS = 30.0
-"""A pod for which no node may be added is looked at again after so long: limits change."""
-_AGAIN_SECONDS = 10.0
-"""A pod that does not run so long after its node came is looked at again."""
+_LIMIT_RETRY_SECONDS = 30.0
+"""A pod for which the limits allow no node is retried after this time: limits may change."""
+_SCHEDULING_SECONDS = 10.0
+"""The time that the scheduler has to bind a pod to its new node before the pod is retried."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Provisioning:
-    """What a provisioner may do; the limits may be changed while it runs."""
+    """What the provisioner may do; the limits can be changed while it runs."""
 
     limits: dict[NodeType, int] = field(default_factory=dict)
-    """Nodes of each class there may be, given ones among them; none of a class that is absent."""
+    """Maximum number of nodes per type, including existing ones; 0 for types that are absent."""
     delay: timedelta = timedelta(seconds=30)
-    """From the decision to the node's being Ready."""
+    """From the decision until the node is Ready."""
     size: NodeSize = field(default_factory=NodeSize)
-    """Of a new node."""
+    """Of new nodes."""
 
 
 @dataclass(slots=True)
-class _Coming:
-    """A node on its way, and what was promised to which pod."""
+class _PlannedNode:
+    """A node that is being provisioned, and the pods that it is for."""
 
     node: Object
     info: NodeInfo
     due: float
-    """The event loop's time."""
+    """Event loop time."""
     pods: dict[str, None] = field(default_factory=dict)
-    """Keys of pods, in the order of the promises."""
+    """Keys of pods, in the order in which they were nominated."""
 
 
 class Provisioner(Controller):
-    """Plans nodes for unschedulable pods: as few as will do, spot first where a pod may choose."""
+    """Provisions as few nodes as possible, spot first if the pod can run on either type."""
 
     name: ClassVar[str] = "provisioner"
     user: ClassVar[str] = "system:serviceaccount:kube-system:karpenter"
@@ -66,90 +62,84 @@ class Provisioner(Controller):
         super().__init__(context)
         self._fleet = fleet
         self.provisioning = provisioning
-        self._coming: list[_Coming] = []
-        self._placed: dict[str, float] = {}
-        """When (the event loop's time) the node promised to a pod came, until the pod runs."""
+        self._planned: list[_PlannedNode] = []
+        self._ready_at: dict[str, float] = {}
+        """By pod key: when its new node was added (event loop time), until the pod is bound."""
+        self._unschedulable: set[str] = set()
 
     def listen(self) -> None:
-        """Pods that cannot be scheduled, and nodes: one that goes makes room under the limit."""
-        self._waiting: set[str] = set()
-        self.on("pods", self._pod)
-        self.on("nodes", self._node)
+        """Subscribe to pods and nodes: a deleted node leaves room under the limits."""
+        self.on("pods", self._on_pod)
+        self.on("nodes", self._on_node)
 
-    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
         key = key_of(pod)
-        said = condition(pod, "PodScheduled") or {}
-        stuck = not node_of(pod) and said.get("reason") == "Unschedulable" and not deleting(pod)
-        if change != "DELETED" and stuck:
-            self._waiting.add(key)
+        scheduled = condition(pod, "PodScheduled") or {}
+        stuck = not node_of(pod) and scheduled.get("reason") == "Unschedulable"
+        if change != "DELETED" and stuck and not deleting(pod):
+            self._unschedulable.add(key)
             self.queue.add(key)
             return
-        self._waiting.discard(key)
-        self._placed.pop(key, None)
-        for coming in self._coming:
-            coming.pods.pop(key, None)
+        self._unschedulable.discard(key)
+        self._ready_at.pop(key, None)
+        for planned in self._planned:
+            planned.pods.pop(key, None)
 
-    def _node(self, change: str, node: Object, old: Object | None) -> None:
+    def _on_node(self, change: str, node: Object, old: Object | None) -> None:
         if change == "DELETED":
-            for key in sorted(self._waiting):
+            for key in sorted(self._unschedulable):
                 self.queue.add(key)
 
     async def sync(self, key: str) -> float | None:
-        """Add the nodes that are due, then see to one pod."""
+        """Add the nodes that are due, then plan a node for one pod."""
         now = asyncio.get_running_loop().time()
-        for coming in [one for one in self._coming if one.due <= now + 1e-6]:
-            self._coming.remove(coming)
-            await self._fleet.register(coming.node)
-            for promised in coming.pods:
-                self._placed[promised] = now
-                self.queue.add_after(promised, _AGAIN_SECONDS)
-        nominated = any(key in one.pods for one in self._coming)
-        if key not in self._waiting or nominated or self._may_land(key, now):
+        for planned in [one for one in self._planned if one.due <= now + 1e-6]:
+            self._planned.remove(planned)
+            await self._fleet.register(planned.node)
+            for nominated in planned.pods:
+                self._ready_at[nominated] = now
+                self.queue.add_after(nominated, _SCHEDULING_SECONDS)
+        is_nominated = any(key in one.pods for one in self._planned)
+        if key not in self._unschedulable or is_nominated or self._may_still_schedule(key, now):
             return None
         pod = self.store.get("pods", *split(key))
         if pod is None:
             return None
-        found = self._find(requirements_of(pod), now)
+        found = self._plan(requirements_of(pod), now)
         if found is None:
-            return _LIMITED_SECONDS
+            return _LIMIT_RETRY_SECONDS
         found.pods[key] = None
-        await self._nominate(pod, found)
+        await self._record_nomination(pod, found)
         return max(0.0, found.due - now)
 
-    def _may_land(self, key: str, now: float) -> bool:
-        """Its node has come only just: leave the scheduler some time."""
-        return now + 1e-6 < self._placed.get(key, -_AGAIN_SECONDS) + _AGAIN_SECONDS
+    def _may_still_schedule(self, key: str, now: float) -> bool:
+        """Whether the pod's node was added so recently that the scheduler may not have acted."""
+        added = self._ready_at.get(key)
+        return added is not None and now + 1e-6 < added + _SCHEDULING_SECONDS
 
-    def _find(self, requirements: PodRequirements, now: float) -> _Coming | None:
-        """A node on its way that has info, or a new one if the limits allow it."""
-        for coming in self._coming:
-            if _fits(coming.info, requirements):
-                coming.info.take(requirements)
-                return coming
+    def _plan(self, pod: PodRequirements, now: float) -> _PlannedNode | None:
+        """A planned node with room for the pod, or a new one if the limits allow it."""
+        for planned in self._planned:
+            if _fits(planned.info, pod):
+                planned.info.add(pod)
+                return planned
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
-            info = self._room(node_type)
-            if self._may_add(node_type) and _fits(info, requirements):
-                info.take(requirements)
+            info = node_info(self._fleet.sample(node_type, self.provisioning.size))
+            if self._may_add(node_type) and _fits(info, pod):
+                info.add(pod)
                 due = now + self.provisioning.delay.total_seconds()
                 node = self._fleet.next_node(node_type, self.provisioning.size)
-                self._coming.append(_Coming(node, info, due))
-                return self._coming[-1]
+                self._planned.append(_PlannedNode(node, info, due))
+                return self._planned[-1]
         return None
 
     def _may_add(self, node_type: NodeType) -> bool:
-        on_the_way = sum(1 for one in self._coming if self._fleet.type_of(one.node) is node_type)
-        there = len(self._fleet.names(node_type))
-        return there + on_the_way < self.provisioning.limits.get(node_type, 0)
+        planned = sum(1 for one in self._planned if self._fleet.type_of(one.node) is node_type)
+        existing = len(self._fleet.names(node_type))
+        return existing + planned < self.provisioning.limits.get(node_type, 0)
 
-    def _room(self, node_type: NodeType) -> NodeInfo:
-        """The info on an empty node of this class."""
-        cache = SchedulerCache()
-        cache.node("ADDED", self._fleet.sample(node_type, self.provisioning.size))
-        (info,) = cache.nodes.values()
-        return info
-
-    async def _nominate(self, pod: Object, coming: _Coming) -> None:
-        """Say of the pod that info is being made, as Karpenter does."""
+    async def _record_nomination(self, pod: Object, planned: _PlannedNode) -> None:
+        """Emit the event that Karpenter emits for a pod that gets a new node."""
         namespace, name = split(key_of(pod))
         event: Object = {
             "apiVersion": "events.k8s.io/v1",
@@ -167,13 +157,13 @@ class Provisioner(Controller):
                 "name": name,
                 "uid": pod["metadata"]["uid"],
             },
-            "note": f"Pod should schedule on: node/{coming.node['metadata']['name']}",
+            "note": f"Pod should schedule on: node/{planned.node['metadata']['name']}",
             "type": "Normal",
         }
         await self.api.create("events", event, user=self.user)
 
 
-def _fits(info: NodeInfo, requirements: PodRequirements) -> bool:
+def _fits(info: NodeInfo, pod: PodRequirements) -> bool:
     cache = SchedulerCache()
     cache.nodes[info.name] = info
-    return not NodeFilter(cache, requirements).reasons(info)
+    return not NodeFilter(cache, pod).reasons(info)

@@ -1,23 +1,23 @@
-"""A queue of keys: each once however often it is added, never with two workers at a time."""
+"""A work queue of keys (upstream: client-go's workqueue)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 
-_FIRST_RETRY_SECONDS = 0.005
-_LAST_RETRY_SECONDS = 1000.0
+_INITIAL_RETRY_SECONDS = 0.005
+_MAX_RETRY_SECONDS = 1000.0
 
 
 class WorkQueue:
-    """Keys to look at, in the order of their first adding (upstream: client-go's workqueue).
+    """Hands out keys in the order in which they were first added.
 
-    Works on whatever event loop runs, so in virtual and in real time. A key added while a worker
-    has it comes up once more when the worker is done.
+    A key is queued once however often it is added, and is never with two workers at a time: if it
+    is added while a worker has it, it is handed out again when the worker is done.
     """
 
     def __init__(self, *, latency_seconds: float = 0.0) -> None:
-        """``latency_seconds`` passes between the adding of a key and its being handed out."""
+        """``latency_seconds`` pass between adding a key and handing it out."""
         self._latency = latency_seconds
         self._ready: deque[str] = deque()
         self._dirty: set[str] = set()
@@ -27,16 +27,16 @@ class WorkQueue:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def add(self, key: str) -> None:
-        """Have ``key`` looked at soon."""
+        """Queue a key."""
         if key in self._dirty:
             return
         if self._latency:
             self.add_after(key, self._latency)
         else:
-            self._admit(key)
+            self._enqueue(key)
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Have ``key`` looked at in so many seconds; of several such wishes the earliest counts."""
+        """Queue a key after a delay; the shortest pending delay of a key wins."""
         loop = asyncio.get_running_loop()
         at = loop.time() + max(0.0, seconds)
         timer = self._timers.get(key)
@@ -44,20 +44,22 @@ class WorkQueue:
             if timer.when() <= at:
                 return
             timer.cancel()
-        self._timers[key] = loop.call_at(at, self._due, key)
+        self._timers[key] = loop.call_at(at, self._on_timer, key)
 
     def retry(self, key: str) -> None:
-        """Have ``key`` looked at after 5 ms, doubled with each failure up to 1000 s."""
+        """Queue a key after 5 ms, doubled with each failure up to 1000 s."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        self.add_after(key, min(_FIRST_RETRY_SECONDS * 2 ** min(failures, 30), _LAST_RETRY_SECONDS))
+        self.add_after(
+            key, min(_INITIAL_RETRY_SECONDS * 2 ** min(failures, 30), _MAX_RETRY_SECONDS)
+        )
 
     def forget(self, key: str) -> None:
-        """Forget the failures of ``key``."""
+        """Reset the failures of a key."""
         self._failures.pop(key, None)
 
     async def get(self) -> str:
-        """The next key, when there is one; call ``done`` with it afterwards."""
+        """Wait for the next key; the caller must call ``done`` with it afterwards."""
         while not self._ready:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
@@ -73,7 +75,7 @@ class WorkQueue:
         return key
 
     def done(self, key: str) -> None:
-        """Give ``key`` back; if it was added meanwhile it is ready again."""
+        """Return a key; it is ready again if it was added in the meantime."""
         self._busy.discard(key)
         if key in self._dirty:
             self._ready.append(key)
@@ -85,16 +87,11 @@ class WorkQueue:
             timer.cancel()
         self._timers.clear()
 
-    @property
-    def idle(self) -> bool:
-        """Nothing is ready or with a worker; timers may be pending."""
-        return not self._ready and not self._busy
-
-    def _due(self, key: str) -> None:
+    def _on_timer(self, key: str) -> None:
         del self._timers[key]
-        self._admit(key)
+        self._enqueue(key)
 
-    def _admit(self, key: str) -> None:
+    def _enqueue(self, key: str) -> None:
         if key in self._dirty:
             return
         self._dirty.add(key)

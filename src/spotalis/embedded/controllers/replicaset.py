@@ -1,7 +1,7 @@
-"""ReplicaSets: as many pods as wanted (upstream: ``pkg/controller/replicaset``).
+"""The ReplicaSet controller (upstream: ``pkg/controller/replicaset``).
 
-A pod belongs to the ReplicaSet whose uid its controlling owner reference carries; claims.py adopts
-and releases. No events are written.
+A pod belongs to the ReplicaSet that its controlling owner reference names; see adoption.py. Left
+out: events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spotalis.embedded.controllers.adoption import claim, claimants
+from spotalis.embedded.controllers.adoption import adopters, claim_pods
 from spotalis.embedded.controllers.controller import Controller
 from spotalis.embedded.controllers.pod_template import name_prefix, pod_from
 from spotalis.embedded.controllers.scale_down_order import pods_to_delete
@@ -34,12 +34,12 @@ from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
 
 BURST = 500
-"""Pods that one sync creates or deletes at most (upstream's ``BurstReplicas``)."""
+"""Maximum number of pods that one sync creates or deletes (upstream: ``BurstReplicas``)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counts:
-    """What one sync saw, and what goes into the status."""
+    """The counts of one sync, which are also written to the status."""
 
     active: int
     labelled: int
@@ -49,32 +49,32 @@ class _Counts:
 
 
 class ReplicaSetController(Controller):
-    """Creates and deletes pods until there are ``spec.replicas``."""
+    """Creates and deletes pods until their number is ``spec.replicas``."""
 
     name: ClassVar[str] = "replicaset"
     user: ClassVar[str] = "system:serviceaccount:kube-system:replicaset-controller"
 
     def listen(self) -> None:
-        """ReplicaSets, and the pods they own."""
+        """Subscribe to ReplicaSets and pods."""
         self.on_own("replicasets")
-        self.on("pods", self._pod)
+        self.on("pods", self._on_pod)
 
-    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
         namespace = pod["metadata"].get("namespace", "")
         before = None if old is None else controller_of(old)
         for owner in (controller_of(pod), before):
             if owner is not None and owner["kind"] == "ReplicaSet":
                 self.queue.add(f"{namespace}/{owner['name']}")
-        for one in claimants(pod, self.store.list("replicasets", namespace)):
+        for one in adopters(pod, lambda: self.store.list("replicasets", namespace)):
             self.queue.add(key_of(one))
 
     async def sync(self, key: str) -> float | None:
-        """One look at one ReplicaSet: manage its pods, then write what it saw before that."""
+        """Manage the pods of one ReplicaSet, then write the status as counted before."""
         replicaset = self.store.get("replicasets", *split(key))
         if replicaset is None:
             return None
         uid = uid_of(replicaset)
-        await claim(self.api, self.indexes, replicaset, user=self.user)
+        await claim_pods(self.api, self.indexes, replicaset, user=self.user)
         seen = self._counted(replicaset)
         refused: ApiError | None = None
         if not deleting(replicaset):
@@ -94,21 +94,21 @@ class ReplicaSetController(Controller):
         return [pod for pod in self.indexes.pods_of(uid) if is_active(pod)]
 
     def _counted(self, replicaset: Object) -> _Counts:
-        """Without looking at every pod, unless they have to be ready for some time."""
+        """Count without iterating over the pods, unless ``minReadySeconds`` requires it."""
         spec, uid = replicaset["spec"], uid_of(replicaset)
-        tally = self.indexes.tally_of(uid)
+        counts = self.indexes.pod_counts(uid)
         waiting = int(spec.get("minReadySeconds") or 0)
-        available = tally.ready
+        available = counts.ready
         if waiting:
             now = self.clock.now()
             available = sum(1 for pod in self._active(uid) if is_available(pod, waiting, now))
         labels = (spec["template"].get("metadata") or {}).get("labels") or {}
         return _Counts(
-            active=tally.active,
-            labelled=tally.labelled(labels),
-            ready=tally.ready,
+            active=counts.active,
+            labelled=counts.labelled(labels),
+            ready=counts.ready,
             available=available,
-            terminating=tally.terminating,
+            terminating=counts.terminating,
         )
 
     async def _manage(self, replicaset: Object, active: int) -> ApiError | None:
@@ -146,7 +146,7 @@ class ReplicaSetController(Controller):
         return None
 
     def _related(self, replicaset: Object) -> list[Object]:
-        """Pods of every ReplicaSet with the same controller, this one's among them."""
+        """The pods of every ReplicaSet with the same controller, including this one."""
         owner = controller_of(replicaset)
         siblings = [replicaset] if owner is None else self.indexes.replicasets_of(owner["uid"])
         return [pod for sibling in siblings for pod in self.indexes.pods_of(uid_of(sibling))]
@@ -188,10 +188,10 @@ async def slow_start(
 ) -> ApiError | None:
     """Call ``create`` up to ``count`` times, in concurrent batches of 1, 2, 4 and so on.
 
-    A batch in which one failed is the last.
+    Stops after a batch with a failure (upstream: ``slowStartBatch``).
 
     Returns:
-        The first refusal, or None when all succeeded.
+        The first error, or None if all calls succeeded.
     """
     remaining, size = count, 1
     while remaining:

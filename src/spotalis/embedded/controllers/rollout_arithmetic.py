@@ -1,7 +1,7 @@
-"""The arithmetic of a Deployment: what its ReplicaSets' sizes become next.
+"""The arithmetic of a rollout: the next size of each ReplicaSet of a Deployment.
 
-Pure; the source of each rule is upstream's ``deployment/rolling.go``, ``sync.go`` and
-``util/deployment_util.go``.
+Pure functions. Upstream: ``rolling.go``, ``sync.go`` and ``util/deployment_util.go`` in
+``pkg/controller/deployment``.
 """
 
 from __future__ import annotations
@@ -9,33 +9,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from spotalis.embedded.objects.amounts import share
+from spotalis.embedded.objects.int_or_percent import resolve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a rolling update may do around the wanted number of replicas."""
+    """The bounds of a rolling update."""
 
     replicas: int
     surge: int = 0
-    """Pods above ``replicas`` (spec; terminating ones are not counted)."""
+    """Maximum number of pods above ``replicas``; terminating pods do not count."""
     unavailable: int = 0
-    """Pods that may be missing from ``replicas``."""
+    """Maximum number of pods missing from ``replicas``."""
 
     @property
-    def most(self) -> int:
-        """The sum of all sizes never exceeds it."""
+    def max_total(self) -> int:
+        """The maximum sum of all sizes."""
         return self.replicas + self.surge
 
     @property
-    def least_available(self) -> int:
-        """No step takes the available pods below it."""
+    def min_available(self) -> int:
+        """The minimum number of available pods."""
         return self.replicas - self.unavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """One ReplicaSet in numbers."""
+    """The size of one ReplicaSet."""
 
     name: str
     replicas: int
@@ -43,83 +43,85 @@ class Size:
     available: int = 0
     """``status.availableReplicas``."""
     created: str = ""
-    """``creationTimestamp``; the name breaks ties."""
-    most: int = 0
-    """Annotation ``deployment.kubernetes.io/max-replicas``; 0 where it is absent or unreadable."""
+    """``creationTimestamp``; ties are broken by name."""
+    max_replicas: int = 0
+    """Annotation ``deployment.kubernetes.io/max-replicas``; 0 if it is absent or invalid."""
 
     @property
     def age(self) -> tuple[str, str]:
-        """Sorts older first."""
+        """Sort key: oldest first."""
         return (self.created, self.name)
 
 
 def limits(
     replicas: int, max_surge: int | str, max_unavailable: int | str, *, rolling: bool = True
 ) -> Limits:
-    """Resolve the strategy: surge rounds up, unavailable down; both 0 means one unavailable.
+    """Resolve the strategy: surge rounds up, unavailable down; if both are 0, one is unavailable.
 
     Raises:
-        ValueError: text that is no percentage.
+        ValueError: a text is not a percentage.
     """
     if not rolling:
         return Limits(replicas=replicas)
-    surge = share(max_surge, replicas, up=True)
-    unavailable = share(max_unavailable, replicas, up=False)
+    surge = resolve(max_surge, replicas, round_up=True)
+    unavailable = resolve(max_unavailable, replicas, round_up=False)
     if surge == 0 and unavailable == 0:
         unavailable = 1
     return Limits(replicas=replicas, surge=surge, unavailable=min(unavailable, replicas))
 
 
-def grown(limits: Limits, new: int, total: int) -> int:
-    """The next size of the new ReplicaSet, which has ``new`` of ``total`` replicas now."""
+def next_new_size(limits: Limits, new: int, total: int) -> int:
+    """The next size of the new ReplicaSet, which now has ``new`` of ``total`` replicas."""
     if new >= limits.replicas:
         return limits.replicas
-    return new + max(0, min(limits.most - total, limits.replicas - new))
+    return new + max(0, min(limits.max_total - total, limits.replicas - new))
 
 
-def shrunk(limits: Limits, new: Size, old: Sequence[Size]) -> dict[str, int]:
-    """The next sizes of those old ReplicaSets that shrink: unhealthy pods first, oldest set first.
+def next_old_sizes(limits: Limits, new: Size, old: Sequence[Size]) -> dict[str, int]:
+    """The next sizes of the old ReplicaSets that shrink: unhealthy pods first, oldest set first.
 
     Args:
-        limits: of the rollout.
+        limits: the bounds of the rollout.
         new: the new ReplicaSet.
-        old: the old ones with replicas.
+        old: the old ReplicaSets that have replicas.
     """
     total = new.replicas + sum(size.replicas for size in old)
-    room = total - limits.least_available - (new.replicas - new.available)
-    if not old or room <= 0:
+    surplus = total - limits.min_available - (new.replicas - new.available)
+    if not old or surplus <= 0:
         return {}
     sizes = {size.name: size.replicas for size in old}
     by_age = sorted(old, key=lambda size: size.age)
-    trusted = True
+    is_current = True
     for size in by_age:
-        if room <= 0:
+        if surplus <= 0:
             break
         if size.available > size.replicas:
-            trusted = False  # its status is older than its spec: upstream stops here, and waits
+            is_current = False  # the status is older than the spec: upstream waits
             break
-        unhealthy = min(room, size.replicas - size.available)
+        unhealthy = min(surplus, size.replicas - size.available)
         sizes[size.name] -= unhealthy
-        room -= unhealthy
-    spare = new.available + sum(size.available for size in old) - limits.least_available
-    for size in by_age if trusted else ():
-        going = min(spare, sizes[size.name])
-        if going > 0:
-            sizes[size.name] -= going
-            spare -= going
+        surplus -= unhealthy
+    spare = new.available + sum(size.available for size in old) - limits.min_available
+    for size in by_age if is_current else ():
+        removed = min(spare, sizes[size.name])
+        if removed > 0:
+            sizes[size.name] -= removed
+            spare -= removed
     return {size.name: sizes[size.name] for size in old if sizes[size.name] != size.replicas}
 
 
-def proportional(limits: Limits, sizes: Sequence[Size], status_replicas: int) -> dict[str, int]:
-    """The sizes after scaling in the middle of a rollout: each set in proportion, largest first.
+def proportional_sizes(
+    limits: Limits, sizes: Sequence[Size], status_replicas: int
+) -> dict[str, int]:
+    """The sizes after scaling during a rollout: every ReplicaSet keeps its share.
 
     Args:
-        limits: with the new number of replicas.
-        sizes: every ReplicaSet with replicas; leftovers go to the largest.
-        status_replicas: the Deployment's ``status.replicas``, the base where an annotation is
+        limits: the bounds at the new number of replicas.
+        sizes: every ReplicaSet with replicas; the largest one gets the rest.
+        status_replicas: the Deployment's ``status.replicas``, used if an annotation is
             missing.
     """
-    to_add = (limits.most if limits.replicas > 0 else 0) - sum(size.replicas for size in sizes)
+    to_add = (limits.max_total if limits.replicas > 0 else 0) - sum(size.replicas for size in sizes)
     newest_first = sorted(sizes, key=lambda size: size.age, reverse=to_add > 0)
     ordered = sorted(newest_first, key=lambda size: -size.replicas)
     result: dict[str, int] = {}
@@ -138,10 +140,10 @@ def proportional(limits: Limits, sizes: Sequence[Size], status_replicas: int) ->
 
 
 def _fraction(limits: Limits, size: Size, status_replicas: int) -> int:
-    """By how much a set changes to keep its share; halves are rounded away from zero."""
+    """The change that keeps the share of a ReplicaSet; halves round away from zero."""
     if limits.replicas == 0:
         return -size.replicas
-    before = size.most or status_replicas
+    before = size.max_replicas or status_replicas
     if before == 0:
         return 0
-    return (2 * size.replicas * limits.most + before) // (2 * before) - size.replicas
+    return (2 * size.replicas * limits.max_total + before) // (2 * before) - size.replicas

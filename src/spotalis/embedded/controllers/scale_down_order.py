@@ -1,4 +1,4 @@
-"""Which pods a ReplicaSet deletes first (upstream: ``ActivePodsWithRanks``)."""
+"""The order in which a ReplicaSet deletes pods (upstream: ``ActivePodsWithRanks``)."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 def pods_to_delete(
     pods: list[Object], related: Iterable[Object], count: int, now: datetime
 ) -> list[Object]:
-    """The ``count`` pods to delete, in upstream's order; ties keep the order of ``pods``.
+    """The ``count`` pods to delete; ties keep the order of ``pods``.
 
     Args:
-        pods: active pods of the ReplicaSet.
-        related: pods of every ReplicaSet of the same owner, this one's among them: the more of
-            them share a pod's node, the sooner it goes.
-        count: how many; not more than there are.
-        now: ages are compared by their binary logarithm, as ``LogarithmicScaleDown`` has it.
+        pods: the active pods of the ReplicaSet.
+        related: the pods of every ReplicaSet of the same owner, including this one: pods on nodes
+            with many of them are deleted first.
+        count: at most the number of ``pods``.
+        now: ages are compared by their binary logarithm (feature ``LogarithmicScaleDown``).
     """
     if count >= len(pods):
         return pods[:count]
-    crowd = Counter(node_of(pod) for pod in related if is_active(pod))
-    ranked = [_Ranked.of(pod, crowd[node_of(pod)]) for pod in pods]
+    pods_on_node = Counter(node_of(pod) for pod in related if is_active(pod))
+    ranked = [_Ranked.of(pod, pods_on_node[node_of(pod)]) for pod in pods]
     ranked.sort(key=cmp_to_key(lambda a, b: _compare(a, b, now)))
     return [one.pod for one in ranked[:count]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ranked:
-    """A pod with everything that its order depends on, read once."""
+    """A pod and the values that determine its order."""
 
     pod: Object
     before_age: tuple[int, int, int, int, int]
-    """Assigned, phase, ready, deletion cost, crowding: smaller goes first."""
+    """Assigned, phase, ready, deletion cost, pods on the node: smaller is deleted first."""
     ready_at: datetime | None
     restarts: int
     created_at: datetime | None
 
     @classmethod
-    def of(cls, pod: Object, crowd: int) -> _Ranked:
+    def of(cls, pod: Object, pods_on_node: int) -> _Ranked:
         ready = is_ready(pod)
         return cls(
             pod=pod,
@@ -66,7 +66,7 @@ class _Ranked:
                 _PHASES.get(phase_of(pod), 0),
                 int(ready),
                 deletion_cost(pod),
-                -crowd,
+                -pods_on_node,
             ),
             ready_at=ready_since(pod) if ready else None,
             restarts=restarts(pod),
@@ -99,6 +99,6 @@ def _younger_first(
 
 
 def _magnitude(age: timedelta) -> int:
-    """The whole part of the binary logarithm of an age in nanoseconds; -1 for no age."""
+    """The integer part of the binary logarithm of an age in nanoseconds; -1 for 0 or less."""
     nanoseconds = age // timedelta(microseconds=1) * 1000
     return int(math.log2(nanoseconds)) if nanoseconds > 0 else -1

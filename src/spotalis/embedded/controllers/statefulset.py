@@ -1,23 +1,23 @@
-"""StatefulSets: numbered pods (upstream: ``pkg/controller/statefulset``).
+"""The StatefulSet controller (upstream: ``pkg/controller/statefulset``).
 
-Left out: who ends volume claims, repair of a pod's identity labels, and events.
+Left out: the retention policy of volume claims, the repair of identity labels of pods, and events.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from spotalis.embedded.controllers.adoption import claim, claimants
+from spotalis.embedded.controllers.adoption import adopters, claim_pods
 from spotalis.embedded.controllers.controller import Controller
 from spotalis.embedded.controllers.pod_template import name_prefix, pod_from
 from spotalis.embedded.controllers.replicaset import slow_start
-from spotalis.embedded.controllers.statefulset_order import Member, Wanted, next_step
+from spotalis.embedded.controllers.statefulset_order import Member, OrderSpec, next_step
 from spotalis.embedded.controllers.statefulset_revisions import (
-    built,
     by_number,
     equal_to,
+    new_revision,
     template_in,
-    to_forget,
+    unused_revisions,
 )
 from spotalis.embedded.objects.owners import (
     controller_of,
@@ -50,52 +50,52 @@ class StatefulSetController(Controller):
     user: ClassVar[str] = "system:serviceaccount:kube-system:statefulset-controller"
 
     def listen(self) -> None:
-        """StatefulSets, and the pods they own."""
+        """Subscribe to StatefulSets and pods."""
         self.on_own("statefulsets")
-        self.on("pods", self._pod)
+        self.on("pods", self._on_pod)
 
-    def _pod(self, change: str, pod: Object, old: Object | None) -> None:
+    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
         namespace = pod["metadata"].get("namespace", "")
         before = None if old is None else controller_of(old)
         for owner in (controller_of(pod), before):
             if owner is not None and owner["kind"] == "StatefulSet":
                 self.queue.add(f"{namespace}/{owner['name']}")
-        for one in claimants(pod, self.store.list("statefulsets", namespace)):
+        for one in adopters(pod, lambda: self.store.list("statefulsets", namespace)):
             self.queue.add(key_of(one))
 
     async def sync(self, key: str) -> float | None:
-        """One step of one StatefulSet, then its status as of before that step."""
+        """Take one step of one StatefulSet, then write the status as of before that step."""
         statefulset = self.store.get("statefulsets", *split(key))
         if statefulset is None:
             return None
-        await claim(self.api, self.indexes, statefulset, user=self.user)
+        await claim_pods(self.api, self.indexes, statefulset, user=self.user)
         current, update, collisions = await self._revisions(statefulset)
         pods = self.indexes.pods_of(uid_of(statefulset))
         now, seconds = self.clock.now(), int(statefulset["spec"].get("minReadySeconds") or 0)
-        wanted = _wanted(statefulset, current["metadata"]["name"], update["metadata"]["name"])
+        spec = _order_spec(statefulset, current["metadata"]["name"], update["metadata"]["name"])
         members = {pod["metadata"]["name"]: self._member(pod, seconds) for pod in pods}
         refused: ApiError | None = None
         if not deleting(statefulset):
-            templates = {wanted.current: template_in(current), wanted.update: template_in(update)}
-            refused = await self._step(statefulset, wanted, list(members.values()), templates)
-        self._write_status(statefulset, wanted, collisions, pods)
+            templates = {spec.current: template_in(current), spec.update: template_in(update)}
+            refused = await self._step(statefulset, spec, list(members.values()), templates)
+        self._write_status(statefulset, spec, collisions, pods)
         if refused is not None:
             raise refused
-        await self._forget(statefulset, wanted, pods)
+        await self._delete_unused_revisions(statefulset, spec, pods)
         return seconds_to_available(pods, seconds, now) if seconds else None
 
     async def _step(
         self,
         statefulset: Object,
-        wanted: Wanted,
+        spec: OrderSpec,
         members: list[Member],
         templates: dict[str, Object],
     ) -> ApiError | None:
-        step = next_step(wanted, members)
-        name, births = statefulset["metadata"]["name"], iter(step.create)
+        step = next_step(spec, members)
+        name, creations = statefulset["metadata"]["name"], iter(step.create)
 
         async def create() -> ApiError | None:
-            ordinal, revision = next(births)
+            ordinal, revision = next(creations)
             pod = _pod(statefulset, templates[revision], ordinal, revision)
             try:
                 await self._claim_volumes(statefulset, pod)
@@ -115,7 +115,7 @@ class StatefulSetController(Controller):
         return refused
 
     async def _claim_volumes(self, statefulset: Object, pod: Object) -> None:
-        """Create the claims that the pod mounts by the set's claim templates, where missing."""
+        """Create the pod's missing claims from ``volumeClaimTemplates``."""
         namespace = pod["metadata"]["namespace"]
         for template in statefulset["spec"].get("volumeClaimTemplates") or ():
             name = _claim_name(template, pod)
@@ -130,7 +130,7 @@ class StatefulSetController(Controller):
                 await self.api.create("persistentvolumeclaims", claim, user=self.user)
 
     async def _revisions(self, statefulset: Object) -> tuple[Object, Object, int]:
-        """The current and the update revision (created when needed), and the collision count."""
+        """Return the current and the update revision (created if needed) and the collisions."""
         status = statefulset.get("status") or {}
         revisions = by_number(self.indexes.revisions_of(uid_of(statefulset)))
         collisions = int(status.get("collisionCount", 0))
@@ -154,7 +154,7 @@ class StatefulSetController(Controller):
         self, statefulset: Object, number: int, collisions: int
     ) -> tuple[Object, int]:
         while True:
-            wanted = built(statefulset, number, collisions)
+            wanted = new_revision(statefulset, number, collisions)
             namespace, name = split(key_of(wanted))
             taken = self.store.get("controllerrevisions", namespace, name)
             if taken is None:
@@ -164,10 +164,12 @@ class StatefulSetController(Controller):
                 return taken, collisions
             collisions += 1
 
-    async def _forget(self, statefulset: Object, wanted: Wanted, pods: list[Object]) -> None:
-        living = frozenset((wanted.current, wanted.update, *(_revision_of(pod) for pod in pods)))
+    async def _delete_unused_revisions(
+        self, statefulset: Object, spec: OrderSpec, pods: list[Object]
+    ) -> None:
+        used = frozenset((spec.current, spec.update, *(_revision_of(pod) for pod in pods)))
         revisions = by_number(self.indexes.revisions_of(uid_of(statefulset)))
-        for one in to_forget(statefulset, revisions, living):
+        for one in unused_revisions(statefulset, revisions, used):
             await self.api.delete("controllerrevisions", *split(key_of(one)), user=self.user)
 
     def _member(self, pod: Object, seconds: int) -> Member:
@@ -181,7 +183,7 @@ class StatefulSetController(Controller):
         )
 
     def _write_status(
-        self, statefulset: Object, wanted: Wanted, collisions: int, pods: list[Object]
+        self, statefulset: Object, spec: OrderSpec, collisions: int, pods: list[Object]
     ) -> None:
         key = key_of(statefulset)
         now = self.store.get("statefulsets", *split(key))
@@ -192,13 +194,13 @@ class StatefulSetController(Controller):
         ready = [pod for pod in pods if phase_of(pod) == "Running" and is_ready(pod)]
         counts = {
             "readyReplicas": len(ready),
-            "currentReplicas": staying.count(wanted.current),
-            "updatedReplicas": staying.count(wanted.update),
+            "currentReplicas": staying.count(spec.current),
+            "updatedReplicas": staying.count(spec.update),
         }
-        revision = wanted.current
-        full = len(pods) == len(ready) == counts["updatedReplicas"] == wanted.replicas
-        if wanted.rolling and full:
-            revision, counts["currentReplicas"] = wanted.update, counts["updatedReplicas"]
+        revision = spec.current
+        is_updated = len(pods) == len(ready) == counts["updatedReplicas"] == spec.replicas
+        if spec.rolling and is_updated:
+            revision, counts["currentReplicas"] = spec.update, counts["updatedReplicas"]
 
         def change(obj: Object) -> None:
             status: Object = {
@@ -208,7 +210,7 @@ class StatefulSetController(Controller):
                     1 for pod in ready if is_available(pod, seconds, self.clock.now())
                 ),
                 "currentRevision": revision,
-                "updateRevision": wanted.update,
+                "updateRevision": spec.update,
                 "collisionCount": collisions,
             }
             status.update({field: count for field, count in counts.items() if count})
@@ -219,10 +221,10 @@ class StatefulSetController(Controller):
         self.set_status("statefulsets", key, change)
 
 
-def _wanted(statefulset: Object, current: str, update: str) -> Wanted:
+def _order_spec(statefulset: Object, current: str, update: str) -> OrderSpec:
     spec = statefulset["spec"]
     strategy = spec.get("updateStrategy") or {}
-    return Wanted(
+    return OrderSpec(
         replicas=replicas_of(statefulset),
         start=int((spec.get("ordinals") or {}).get("start", 0)),
         ordered=spec.get("podManagementPolicy", "OrderedReady") != "Parallel",
@@ -260,7 +262,7 @@ def _claim_name(template: Object, pod: Object) -> str:
 
 
 def _ordinal(pod: Object) -> int:
-    """The number at the end of its name; -1 for a pod that has none."""
+    """The number at the end of the name; -1 if there is none."""
     number = pod["metadata"]["name"].rpartition("-")[2]
     return int(number) if number.isascii() and number.isdigit() else -1
 

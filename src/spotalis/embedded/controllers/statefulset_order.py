@@ -1,7 +1,7 @@
-"""What a StatefulSet does next, decided from its pods' ordinals.
+"""The next step of a StatefulSet, as a pure function of the ordinals of its pods.
 
-Pure; upstream: ``statefulset/stateful_set_control.go`` (without the gate
-``MaxUnavailableStatefulSet``, which is off by default in v1.36).
+Upstream: ``pkg/controller/statefulset/stateful_set_control.go``, without the feature gate
+``MaxUnavailableStatefulSet``, which is off by default in v1.36.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A StatefulSet's spec, as far as its pods' order depends on it."""
+class OrderSpec:
+    """The part of the spec that determines the order of the pods."""
 
     replicas: int
     start: int = 0
     """``spec.ordinals.start``."""
     ordered: bool = True
-    """``podManagementPolicy`` is OrderedReady and not Parallel."""
+    """``podManagementPolicy`` is OrderedReady, not Parallel."""
     rolling: bool = True
-    """The update strategy is RollingUpdate and not OnDelete."""
+    """The update strategy is RollingUpdate, not OnDelete."""
     partition: int = 0
-    """The first so many replicas keep the current revision."""
+    """The number of replicas, from the first, that keep the current revision."""
     current: str = ""
     """Name of the current revision."""
     update: str = ""
@@ -31,98 +31,106 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One pod of it."""
+    """One pod of the StatefulSet."""
 
     ordinal: int
     revision: str = ""
     ready: bool = True
     """Running and Ready."""
     available: bool = True
-    """Ready for ``minReadySeconds``."""
+    """Ready for at least ``minReadySeconds``."""
     terminating: bool = False
     finished: bool = False
     """Succeeded or failed."""
 
     @property
     def unavailable(self) -> bool:
-        """It blocks its successors."""
+        """Whether it blocks its successors."""
         return self.terminating or not self.available
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What one sync does: pods to create (ordinal and revision) and ordinals to delete."""
+    """What one sync does: pods to create (ordinal and revision), and ordinals to delete."""
 
     create: tuple[tuple[int, str], ...] = ()
     delete: tuple[int, ...] = ()
 
 
-def next_step(wanted: Wanted, members: Sequence[Member]) -> Step:
-    """Create what is missing, else take away what is too much, else update what is old.
+def next_step(spec: OrderSpec, members: Sequence[Member]) -> Step:
+    """Create missing pods, else delete excess pods, else update outdated pods.
 
-    With ``ordered`` at most one pod is touched, and only when all before it are available.
+    With ``ordered`` a step changes at most one pod, and only if all its predecessors are available.
     """
-    living = {
+    members_by_ordinal = {
         member.ordinal: member
         for member in members
-        if wanted.start <= member.ordinal < wanted.start + wanted.replicas
+        if spec.start <= member.ordinal < spec.start + spec.replicas
     }
-    condemned = sorted(
-        (member for member in members if member.ordinal >= 0 and member.ordinal not in living),
+    excess_members = sorted(
+        (
+            member
+            for member in members
+            if member.ordinal >= 0 and member.ordinal not in members_by_ordinal
+        ),
         key=lambda member: -member.ordinal,
     )
-    if wanted.ordered:
-        return _ordered(wanted, living, condemned)
-    return _burst(wanted, living, condemned)
+    if spec.ordered:
+        return _ordered(spec, members_by_ordinal, excess_members)
+    return _parallel(spec, members_by_ordinal, excess_members)
 
 
-def _ordered(wanted: Wanted, living: dict[int, Member], condemned: list[Member]) -> Step:
-    for ordinal in range(wanted.start, wanted.start + wanted.replicas):
-        member = living.get(ordinal)
+def _ordered(
+    spec: OrderSpec, members_by_ordinal: dict[int, Member], excess_members: list[Member]
+) -> Step:
+    for ordinal in range(spec.start, spec.start + spec.replicas):
+        member = members_by_ordinal.get(ordinal)
         if member is None:
-            return Step(create=((ordinal, _revision_for(wanted, ordinal)),))
+            return Step(create=((ordinal, _revision_for(spec, ordinal)),))
         if member.finished:
             return Step(delete=() if member.terminating else (ordinal,))
         if member.terminating or not member.ready or not member.available:
             return Step()
-    if not condemned:
-        return Step(delete=_outdated(wanted, living))
-    highest = condemned[0]
-    lowest_unavailable = next((m for m in reversed(condemned) if m.unavailable), None)
+    if not excess_members:
+        return Step(delete=_outdated(spec, members_by_ordinal))
+    highest = excess_members[0]
+    lowest_unavailable = next((m for m in reversed(excess_members) if m.unavailable), None)
     healthy = highest.ready and highest.available
     if highest.terminating or not (healthy or highest is lowest_unavailable):
         return Step()
     return Step(delete=(highest.ordinal,))
 
 
-def _burst(wanted: Wanted, living: dict[int, Member], condemned: list[Member]) -> Step:
-    ordinals = range(wanted.start, wanted.start + wanted.replicas)
-    create = tuple((o, _revision_for(wanted, o)) for o in ordinals if o not in living)
-    finished = tuple(o for o, m in living.items() if m.finished and not m.terminating)
-    excess = tuple(member.ordinal for member in condemned if not member.terminating)
-    born = {
+def _parallel(
+    spec: OrderSpec, members_by_ordinal: dict[int, Member], excess_members: list[Member]
+) -> Step:
+    ordinals = range(spec.start, spec.start + spec.replicas)
+    create = tuple((o, _revision_for(spec, o)) for o in ordinals if o not in members_by_ordinal)
+    finished = tuple(o for o, m in members_by_ordinal.items() if m.finished and not m.terminating)
+    excess = tuple(member.ordinal for member in excess_members if not member.terminating)
+    created = {
         ordinal: Member(ordinal=ordinal, revision=revision, ready=False, available=False)
         for ordinal, revision in create
     }
-    outdated = tuple(o for o in _outdated(wanted, {**living, **born}) if o not in finished)
+    outdated = tuple(
+        o for o in _outdated(spec, {**members_by_ordinal, **created}) if o not in finished
+    )
     return Step(create=create, delete=(*finished, *excess, *outdated))
 
 
-def _outdated(wanted: Wanted, living: dict[int, Member]) -> tuple[int, ...]:
-    """The highest ordinal with another revision, once all above it are updated and available."""
-    if not wanted.rolling:
+def _outdated(spec: OrderSpec, members_by_ordinal: dict[int, Member]) -> tuple[int, ...]:
+    """The highest outdated ordinal, if all above it are updated and available."""
+    if not spec.rolling:
         return ()
-    for ordinal in range(
-        wanted.start + wanted.replicas - 1, wanted.start + wanted.partition - 1, -1
-    ):
-        member = living[ordinal]
-        if member.revision != wanted.update and not member.terminating:
+    for ordinal in range(spec.start + spec.replicas - 1, spec.start + spec.partition - 1, -1):
+        member = members_by_ordinal[ordinal]
+        if member.revision != spec.update and not member.terminating:
             return (ordinal,)
         if member.unavailable:
             return ()
     return ()
 
 
-def _revision_for(wanted: Wanted, ordinal: int) -> str:
-    old = wanted.rolling and ordinal < wanted.start + wanted.partition
-    return wanted.current if old else wanted.update
+def _revision_for(spec: OrderSpec, ordinal: int) -> str:
+    old = spec.rolling and ordinal < spec.start + spec.partition
+    return spec.current if old else spec.update

@@ -1,6 +1,7 @@
-"""The ControllerRevisions of a StatefulSet: its templates, numbered.
+"""The ControllerRevisions of a StatefulSet, which hold its pod templates.
 
-Pure; upstream: ``pkg/controller/history`` and ``statefulset/stateful_set_utils.go``.
+Pure functions. Upstream: ``pkg/controller/history`` and
+``pkg/controller/statefulset/stateful_set_utils.go``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _HASH_LABEL = "controller.kubernetes.io/hash"
 
 
 def by_number(revisions: list[Object]) -> list[Object]:
-    """Lowest number first; creation time and name break ties."""
+    """Sort revisions, lowest number first; ties are broken by creation time and name."""
     return sorted(
         revisions,
         key=lambda one: (
@@ -37,8 +38,8 @@ def equal_to(revisions: list[Object], template: Object) -> list[Object]:
     return [one for one in revisions if same_template(template_in(one), template)]
 
 
-def built(statefulset: Object, number: int, collisions: int) -> Object:
-    """A revision of the current template, ready to be created."""
+def new_revision(statefulset: Object, number: int, collisions: int) -> Object:
+    """A revision with the current template, to be created."""
     metadata = statefulset["metadata"]
     template = deep_copy(statefulset["spec"]["template"])
     data = {"spec": {"template": {**template, "$patch": "replace"}}}
@@ -59,14 +60,16 @@ def built(statefulset: Object, number: int, collisions: int) -> Object:
     }
 
 
-def to_forget(statefulset: Object, revisions: list[Object], living: frozenset[str]) -> list[Object]:
-    """The oldest revisions that nothing uses, beyond ``revisionHistoryLimit``.
+def unused_revisions(
+    statefulset: Object, revisions: list[Object], used: frozenset[str]
+) -> list[Object]:
+    """The oldest unused revisions beyond ``revisionHistoryLimit``.
 
     Args:
-        statefulset: whose they are.
-        revisions: by number.
-        living: names of the current, the update and the pods' revisions.
+        statefulset: the owner of the revisions.
+        revisions: sorted by number.
+        used: names of the current, the update and the pods' revisions.
     """
     limit = statefulset["spec"].get("revisionHistoryLimit")
-    unused = [one for one in revisions if one["metadata"]["name"] not in living]
+    unused = [one for one in revisions if one["metadata"]["name"] not in used]
     return unused[: max(0, len(unused) - (10 if limit is None else int(limit)))]

@@ -1,6 +1,6 @@
-"""Conditions in a status: found, set, removed.
+"""Read, set and remove status conditions.
 
-Lists are replaced, never changed, so that an object already stored stays as it is.
+Lists are replaced instead of changed, because stored objects share them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ def condition(obj: Object, kind: str) -> Object | None:
 
 
 def is_true(obj: Object, kind: str) -> bool:
-    """Whether the condition is there and its status is ``True``."""
+    """Whether the condition is present and its status is ``True``."""
     found = condition(obj, kind)
     return found is not None and found.get("status") == "True"
 
 
 def put(obj: Object, kind: str, status: str, now: str, **fields: str) -> None:
-    """Set a condition where it stands, or at the end; ``now`` becomes its transition time.
+    """Set a condition in place, or append it.
 
-    The transition time is kept while the status stays the same. ``fields`` with empty text are
-    left out.
+    ``now`` becomes the transition time if the status changes. ``fields`` with empty text are left
+    out.
     """
     conditions = list((obj.setdefault("status", {})).get("conditions") or ())
     new: Object = {"type": kind, "status": status, "lastTransitionTime": now}
@@ -44,7 +44,7 @@ def put(obj: Object, kind: str, status: str, now: str, **fields: str) -> None:
 
 
 def drop(status: Object, kind: str) -> None:
-    """Remove a condition from a status, and the empty list with it."""
+    """Remove a condition from a status, and the list if it becomes empty."""
     kept = [c for c in status.get("conditions") or () if c.get("type") != kind]
     if kept:
         status["conditions"] = kept

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def deep_copy(value: Any) -> Any:
-    """A copy that shares no object or list with ``value`` (several times faster than ``copy``)."""
+    """Copy a JSON value deeply; several times faster than ``copy.deepcopy``."""
     if type(value) is dict:
         return {
             key: deep_copy(item) if type(item) in _CONTAINERS else item

@@ -1,4 +1,4 @@
-"""Who owns an object, and how an object is named in a queue."""
+"""Owner references, and the keys that name objects in a work queue."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from spotalis.embedded.objects.resources import Object
 
 
 def key_of(obj: Object) -> str:
-    """``namespace/name``; ``/name`` for what lives in no namespace."""
+    """``namespace/name``, or ``/name`` for cluster-scoped kinds."""
     metadata = obj["metadata"]
     return f"{metadata.get('namespace', '')}/{metadata['name']}"
 
 
 def split(key: str) -> tuple[str, str]:
-    """Namespace and name of a ``key_of``."""
+    """The namespace and the name in a key."""
     namespace, _, name = key.partition("/")
     return namespace, name
 
@@ -38,7 +38,7 @@ def owner_uids(obj: Object) -> tuple[str, ...]:
 
 
 def controller_uid(obj: Object) -> tuple[str, ...]:
-    """The uid of the controlling owner as a tuple of one, or of none (for an index)."""
+    """The uid of the controlling owner as a tuple of one element, or an empty one (for indexes)."""
     reference = controller_of(obj)
     return () if reference is None else (reference["uid"],)
 
@@ -56,11 +56,11 @@ def reference_to(owner: Object, api_version: str, kind: str) -> Object:
 
 
 def deleting(obj: Object) -> bool:
-    """Whether it has a deletion timestamp."""
+    """Whether the object has a deletion timestamp."""
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def replicas_of(workload: Object) -> int:
-    """``spec.replicas``, 1 where it is absent (the API's default)."""
+    """``spec.replicas``, by default 1."""
     value = workload["spec"].get("replicas")
     return 1 if value is None else int(value)

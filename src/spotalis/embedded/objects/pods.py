@@ -1,4 +1,4 @@
-"""What controllers ask about a pod (upstream: ``pkg/api/v1/pod`` and ``IsPodActive``)."""
+"""Properties of pods (upstream: ``pkg/api/v1/pod`` and ``IsPodActive``)."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ def phase_of(pod: Object) -> str:
 
 
 def node_of(pod: Object) -> str:
-    """The node it is bound to, or ``""``."""
+    """The node that the pod is bound to, or ``""``."""
     node: str = pod["spec"].get("nodeName") or ""
     return node
 
 
 def is_finished(pod: Object) -> bool:
-    """Succeeded or failed: it never runs again."""
+    """Whether the pod has succeeded or failed, so that it never runs again."""
     return phase_of(pod) in ("Succeeded", "Failed")
 
 
 def is_active(pod: Object) -> bool:
-    """Neither finished nor terminating: it counts for its ReplicaSet."""
+    """Whether the pod is neither finished nor terminating, so that it counts for its ReplicaSet."""
     return not deleting(pod) and not is_finished(pod)
 
 
 def is_ready(pod: Object) -> bool:
-    """Condition Ready is True."""
+    """Whether condition Ready is True."""
     return is_true(pod, "Ready")
 
 
 def ready_since(pod: Object) -> datetime | None:
-    """When Ready last became True; None while it is not."""
+    """When Ready last became True; None if it is not True."""
     found = condition(pod, "Ready")
     if found is None or found.get("status") != "True":
         return None
@@ -46,7 +46,7 @@ def ready_since(pod: Object) -> datetime | None:
 
 
 def is_available(pod: Object, min_ready_seconds: int, now: datetime) -> bool:
-    """Ready for at least ``min_ready_seconds``."""
+    """Whether the pod has been Ready for at least ``min_ready_seconds``."""
     if not is_ready(pod):
         return False
     if min_ready_seconds == 0:
@@ -56,7 +56,7 @@ def is_available(pod: Object, min_ready_seconds: int, now: datetime) -> bool:
 
 
 def seconds_to_available(pods: list[Object], min_ready_seconds: int, now: datetime) -> float | None:
-    """Seconds until the next ready pod becomes available; None when none is on its way."""
+    """Seconds until the next ready pod becomes available; None if every ready pod is."""
     waits = [
         (since + timedelta(seconds=min_ready_seconds) - now).total_seconds()
         for pod in pods
@@ -66,13 +66,13 @@ def seconds_to_available(pods: list[Object], min_ready_seconds: int, now: dateti
 
 
 def restarts(pod: Object) -> int:
-    """The highest restart count of its containers."""
+    """The highest restart count of the containers."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return max((int(status.get("restartCount", 0)) for status in statuses), default=0)
 
 
 def deletion_cost(pod: Object) -> int:
-    """``controller.kubernetes.io/pod-deletion-cost``; 0 where it is absent or no whole number."""
+    """``controller.kubernetes.io/pod-deletion-cost``; 0 if it is absent or not a whole number."""
     text = (pod["metadata"].get("annotations") or {}).get(
         "controller.kubernetes.io/pod-deletion-cost", "0"
     )

@@ -1,6 +1,6 @@
-"""The kinds of objects that the embedded API server serves, and the rules that differ by kind.
+"""The kinds that the embedded API server serves, and the rules that differ by kind.
 
-Rules are those of kube-apiserver v1.36, read off its registry strategies and its answers.
+The rules are those of the registry strategies of kube-apiserver v1.36.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Object = dict[str, Any]
-"""One JSON object of the API; never changed in place once it is stored."""
+"""A JSON object of the API; it must not be changed once it is stored."""
 
 EVENTS_GROUP = "events.k8s.io"
 
@@ -27,24 +27,24 @@ class Resource:
     short_names: tuple[str, ...] = ()
     subresources: tuple[str, ...] = ()
     counts_generations: bool = False
-    """``metadata.generation`` is set and grows with the specification."""
+    """Whether ``metadata.generation`` is set and increases with the spec."""
     unconditional_update: bool = True
-    """A PUT without ``metadata.resourceVersion`` is allowed."""
+    """Whether a PUT without ``metadata.resourceVersion`` is allowed."""
     create_on_update: bool = False
-    """A PUT of an object that does not exist creates it."""
+    """Whether a PUT of an object that does not exist creates it."""
     returns_deleted: bool = False
-    """DELETE answers with the object instead of a Status."""
+    """Whether DELETE returns the object instead of a Status."""
     in_all: bool = False
-    """``kubectl get all`` shows it."""
+    """Whether ``kubectl get all`` includes it."""
 
     @property
     def api_version(self) -> str:
-        """Group and version as objects carry them."""
+        """``apiVersion`` of the objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def qualified(self) -> str:
-        """The plural with its group, as messages name it: ``deployments.apps``."""
+        """The plural with the group, as in ``deployments.apps``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
@@ -189,4 +189,4 @@ RESOURCES = (
 
 BY_PLURAL = {resource.plural: resource for resource in RESOURCES}
 CORE_EVENTS = Resource(plural="events", kind="Event", short_names=("ev",), create_on_update=True)
-"""Events as the core group serves them; they are stored as those of ``events.k8s.io``."""
+"""Events in the core group; they are stored in the form of ``events.k8s.io``."""

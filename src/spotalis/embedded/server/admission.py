@@ -1,7 +1,7 @@
-"""Mutating webhooks, called as their configurations say (admission.k8s.io/v1).
+"""Calls mutating webhooks for the creation of pods (admission.k8s.io/v1).
 
-Left out: ``matchPolicy: Equivalent`` across versions (every kind has one version here), operations
-other than CREATE of pods, and validating webhooks.
+Left out: ``matchPolicy: Equivalent`` (every kind has one version), other operations and kinds, and
+validating webhooks.
 """
 
 from __future__ import annotations
@@ -16,159 +16,159 @@ from typing import Any
 import msgspec
 
 from spotalis.embedded.objects.resources import Object, Resource
+from spotalis.embedded.objects.selectors import label_selector
 from spotalis.embedded.server import errors, match_conditions
 from spotalis.embedded.server.defaults import set_defaults
 from spotalis.embedded.server.errors import ApiError
 from spotalis.embedded.server.patches import PatchFailed, json_patch
-from spotalis.embedded.server.query_selectors import from_object
 from spotalis.embedded.store import ObjectStore
 
 WebhookCaller = Callable[[Mapping[str, Any], bytes, float], Awaitable[bytes]]
-"""(``clientConfig``, body of the request, seconds) -> body of the answer.
+"""(``clientConfig``, request body, timeout in seconds) -> response body.
 
-It raises WebhookFailed, TimeoutError or OSError when no good answer comes.
+Raises WebhookFailed, TimeoutError or OSError if there is no response with status 200.
 """
 _CONFIGURATIONS = "mutatingwebhookconfigurations"
+_OPERATION = "CREATE"
 
 
 class WebhookFailed(Exception):
-    """No answer, or none with status 200."""
+    """A webhook could not be called, or its response is not valid."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Review:
-    """One request on its way through admission."""
+class AdmissionRequest:
+    """One request during admission."""
 
     resource: Resource
     obj: Object
-    """Changed by replacing it."""
+    """Replaced, not changed, by webhooks."""
     namespace: str
     user: str
-    operation: str = "CREATE"
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
-    """For the audit log, by ``webhook name/key``."""
+    """Audit annotations, keyed by ``webhook name/key``."""
 
 
 class Admission:
-    """Calls the webhooks that are configured in a store."""
+    """Calls the webhooks of the configurations in a store."""
 
     def __init__(
         self, store: ObjectStore, caller: WebhookCaller | None, new_uid: Callable[[], str]
     ) -> None:
-        """Without a caller every call fails, as with a server that is away."""
+        """Without a caller every call fails, as if the webhook server were down."""
         self._store = store
         self._caller = caller
         self._new_uid = new_uid
 
-    async def admit(self, review: Review) -> None:
-        """Let every webhook that is meant look at the object, and again if another changed it.
+    async def admit(self, request: AdmissionRequest) -> None:
+        """Call every matching webhook, and call it again if its reinvocation policy requires it.
 
         Raises:
-            ApiError: a webhook refuses, or fails and its policy is ``Fail``.
+            ApiError: a webhook denies the request, or fails with failure policy ``Fail``.
         """
         called: dict[str, Object] = {}
         for name, webhook in self._webhooks():
-            if await self._visit(review, webhook):
-                called[name] = review.obj
+            if await self._call_if_matching(request, webhook):
+                called[name] = request.obj
         for name, webhook in self._webhooks() if len(called) > 1 else ():
-            again = webhook.get("reinvocationPolicy") == "IfNeeded"
-            if again and name in called and called[name] != review.obj:
-                await self._visit(review, webhook)
+            reinvoke = webhook.get("reinvocationPolicy") == "IfNeeded"
+            if reinvoke and name in called and called[name] != request.obj:
+                await self._call_if_matching(request, webhook)
 
     def _webhooks(self) -> Iterator[tuple[str, Object]]:
-        """Every webhook with a name of its own, in the order in which they are called."""
+        """Every webhook with its qualified name, in calling order."""
         for configuration in self._store.list(_CONFIGURATIONS):
             for webhook in configuration.get("webhooks") or ():
                 yield f"{configuration['metadata']['name']}/{webhook['name']}", webhook
 
-    async def _visit(self, review: Review, webhook: Object) -> bool:
-        """Call a webhook if it is meant; whether it was."""
-        if not self._is_meant(review, webhook):
+    async def _call_if_matching(self, request: AdmissionRequest, webhook: Object) -> bool:
+        """Call a webhook if it matches the request; returns whether it does."""
+        if not self._matches(request, webhook):
             return False
         try:
-            response = await self._call(review, webhook)
+            response = await self._call(request, webhook)
         except WebhookFailed as failed:
             if webhook.get("failurePolicy", "Fail") == "Ignore":
                 key = f"failed-open.mutation.webhook.admission.k8s.io/{webhook['name']}"
-                review.annotations[key] = str(failed)
+                request.annotations[key] = str(failed)
                 return True
             message = f'failed calling webhook "{webhook["name"]}": {failed}'
             raise errors.internal(message) from None
         for key, value in (response.get("auditAnnotations") or {}).items():
-            review.annotations[f"{webhook['name']}/{key}"] = value
-        review.warnings += response.get("warnings") or ()
+            request.annotations[f"{webhook['name']}/{key}"] = value
+        request.warnings += response.get("warnings") or ()
         if not response.get("allowed"):
             raise _denied(webhook["name"], response.get("status") or response.get("result") or {})
         if response.get("patch"):
-            self._patch(review, response["patch"])
+            self._patch(request, response["patch"])
         return True
 
-    def _is_meant(self, review: Review, webhook: Object) -> bool:
-        if not any(_rule_matches(rule, review) for rule in webhook.get("rules") or ()):
+    def _matches(self, request: AdmissionRequest, webhook: Object) -> bool:
+        if not any(_rule_matches(rule, request) for rule in webhook.get("rules") or ()):
             return False
-        if not self._selects_namespace(review, webhook.get("namespaceSelector") or {}):
+        if not self._selects_namespace(request, webhook.get("namespaceSelector") or {}):
             return False
-        selector = from_object(webhook.get("objectSelector") or {})
-        labels = review.obj["metadata"].get("labels") or {}
+        selector = label_selector(webhook.get("objectSelector") or {})
+        labels = request.obj["metadata"].get("labels") or {}
         if selector is not None and not selector.matches(labels):
             return False
-        return _conditions_hold(webhook, review)
+        return _conditions_hold(webhook, request)
 
-    def _selects_namespace(self, review: Review, selector: Object) -> bool:
-        if not review.namespace:
+    def _selects_namespace(self, request: AdmissionRequest, selector: Object) -> bool:
+        if not request.namespace:
             return True
-        namespace = self._store.get("namespaces", "", review.namespace) or {"metadata": {}}
-        found = from_object(selector)
+        namespace = self._store.get("namespaces", "", request.namespace) or {"metadata": {}}
+        found = label_selector(selector)
         return found is None or found.matches(namespace["metadata"].get("labels") or {})
 
-    async def _call(self, review: Review, webhook: Object) -> Object:
-        """The ``response`` of a webhook's answer.
+    async def _call(self, request: AdmissionRequest, webhook: Object) -> Object:
+        """Call a webhook and return the ``response`` of its AdmissionReview.
 
         Raises:
-            WebhookFailed: no answer in time, or not a valid one.
-            ApiError: it must not be called in a dry run.
+            WebhookFailed: there was no valid response in time.
+            ApiError: the webhook does not support dry runs.
         """
         side_effects = webhook.get("sideEffects")
-        if review.dry_run and side_effects not in ("None", "NoneOnDryRun"):
+        if request.dry_run and side_effects not in ("None", "NoneOnDryRun"):
             message = f'admission webhook "{webhook["name"]}" does not support dry run'
             raise errors.bad_request(message)
         if self._caller is None:
-            raise WebhookFailed("failed to call webhook: this API server reaches no webhooks")
+            raise WebhookFailed("failed to call webhook: this API server has no webhook caller")
         uid = self._new_uid()
-        body = msgspec.json.encode({**_HEAD, "request": _request(review, uid)})
+        body = msgspec.json.encode({**_HEAD, "request": _request(request, uid)})
         seconds = float(webhook.get("timeoutSeconds") or 10)
         config = webhook.get("clientConfig") or {}
         post = f'failed to call webhook: Post "{config.get("url", "")}?timeout={seconds:g}s": '
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._caller(config, body, seconds)
+                content = await self._caller(config, body, seconds)
         except TimeoutError:
             raise WebhookFailed(f"{post}context deadline exceeded") from None
         except OSError as failed:
             raise WebhookFailed(f"{post}{failed}") from None
         except WebhookFailed as failed:
             raise WebhookFailed(f"failed to call webhook: {failed}") from None
-        return _verified(answer, uid)
+        return _verified(content, uid)
 
     @staticmethod
-    def _patch(review: Review, encoded: str) -> None:
+    def _patch(request: AdmissionRequest, encoded: str) -> None:
         try:
             operations = msgspec.json.decode(base64.b64decode(encoded, validate=True))
-            changed = json_patch(review.obj, operations)
+            changed = json_patch(request.obj, operations)
         except (PatchFailed, msgspec.DecodeError, binascii.Error, TypeError) as failed:
             raise errors.internal(str(failed)) from None
-        set_defaults(review.resource.plural, changed)
-        if changed != review.obj:
-            review.obj = changed
+        set_defaults(request.resource.plural, changed)
+        if changed != request.obj:
+            request.obj = changed
 
 
-def _rule_matches(rule: Object, review: Review) -> bool:
-    resource = review.resource
+def _rule_matches(rule: Object, request: AdmissionRequest) -> bool:
+    resource = request.resource
     scope = rule.get("scope") or "*"
     return (
-        _among(rule.get("operations"), review.operation)
+        _among(rule.get("operations"), _OPERATION)
         and _among(rule.get("apiGroups"), resource.group)
         and _among(rule.get("apiVersions"), resource.version)
         and any(
@@ -183,9 +183,9 @@ def _among(wanted: list[str] | None, value: str) -> bool:
     return any(one in ("*", value) for one in wanted or ())
 
 
-def _conditions_hold(webhook: Object, review: Review) -> bool:
-    """Whether all match conditions are true; one that fails counts as the failure policy says."""
-    variables = {"object": review.obj, "oldObject": None, "request": _request(review, "")}
+def _conditions_hold(webhook: Object, request: AdmissionRequest) -> bool:
+    """Whether all match conditions are true; the failure policy decides about errors."""
+    variables = {"object": request.obj, "oldObject": None, "request": _request(request, "")}
     failed = []
     for condition in webhook.get("matchConditions") or ():
         try:
@@ -197,45 +197,45 @@ def _conditions_hold(webhook: Object, review: Review) -> bool:
         except match_conditions.UnsupportedExpression as unsupported:
             raise errors.internal(f'webhook "{webhook["name"]}": {unsupported}') from None
     if failed and webhook.get("failurePolicy", "Fail") == "Fail":
-        raise errors.forbidden(review.resource, _name(review.obj), failed[0])
+        raise errors.forbidden(request.resource, _name(request.obj), failed[0])
     return not failed
 
 
 _HEAD = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"}
 
 
-def _request(review: Review, uid: str) -> Object:
-    """``request`` of an AdmissionReview, as the API server writes it."""
-    resource = review.resource
+def _request(request: AdmissionRequest, uid: str) -> Object:
+    """The ``request`` of an AdmissionReview, as kube-apiserver writes it."""
+    resource = request.resource
     kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
     served = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-    request: Object = {
+    fields: Object = {
         "uid": uid,
         "kind": kind,
         "resource": served,
         "requestKind": kind,
         "requestResource": served,
     }
-    if _name(review.obj):
-        request["name"] = _name(review.obj)
-    if review.namespace:
-        request["namespace"] = review.namespace
+    if _name(request.obj):
+        fields["name"] = _name(request.obj)
+    if request.namespace:
+        fields["namespace"] = request.namespace
     options: Object = {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"}
-    if review.dry_run:
+    if request.dry_run:
         options["dryRun"] = ["All"]
     return {
-        **request,
-        "operation": review.operation,
-        "userInfo": {"username": review.user, "groups": groups_of(review.user)},
-        "object": review.obj,
+        **fields,
+        "operation": _OPERATION,
+        "userInfo": {"username": request.user, "groups": groups_of(request.user)},
+        "object": request.obj,
         "oldObject": None,
-        "dryRun": review.dry_run,
+        "dryRun": request.dry_run,
         "options": options,
     }
 
 
 def groups_of(user: str) -> list[str]:
-    """The groups that a user name stands for."""
+    """The groups of a user, derived from its name."""
     parts = user.split(":")
     if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4:
         accounts = "system:serviceaccounts"
@@ -248,20 +248,22 @@ def _name(obj: Object) -> str:
     return name
 
 
-def _verified(answer: bytes, uid: str) -> Object:
-    """The response in an answer.
+def _verified(content: bytes, uid: str) -> Object:
+    """Decode a response and check it as kube-apiserver does.
 
     Raises:
-        WebhookFailed: it is not an answer to this request.
+        WebhookFailed: it is not a valid response to this request.
     """
     try:
-        review = msgspec.json.decode(answer)
+        review = msgspec.json.decode(content)
         response = review.get("response")
         if response is None:
             raise WebhookFailed("received invalid webhook response: webhook response was absent")
         identified = {key: review.get(key) for key in _HEAD}, response.get("uid")
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError):
-        raise WebhookFailed("received invalid webhook response: it is no AdmissionReview") from None
+        raise WebhookFailed(
+            "received invalid webhook response: it is not an AdmissionReview"
+        ) from None
     if identified[1] != uid:
         why = f'expected response.uid="{uid}", got "{identified[1] or ""}"'
         raise WebhookFailed(f"received invalid webhook response: {why}")
@@ -275,7 +277,7 @@ def _verified(answer: bytes, uid: str) -> Object:
 
 
 def _denied(name: str, result: Object) -> ApiError:
-    said = result.get("message") or result.get("reason") or ""
-    refused = f'admission webhook "{name}" denied the request'
-    message = f"{refused}: {said}" if said else f"{refused} without explanation"
+    why = result.get("message") or result.get("reason") or ""
+    denied = f'admission webhook "{name}" denied the request'
+    message = f"{denied}: {why}" if why else f"{denied} without explanation"
     return ApiError(max(400, int(result.get("code") or 400)), result.get("reason") or "", message)

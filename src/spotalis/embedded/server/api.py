@@ -1,6 +1,6 @@
-"""The API server's verbs on an object store: what a controller in this process calls.
+"""The verbs of the API server, which controllers in this process call directly.
 
-Requests over a transport come in through :mod:`spotalis.embedded.server.endpoints`.
+Requests over a transport arrive through :mod:`spotalis.embedded.server.endpoints`.
 Every write is atomic: other tasks run in the middle of a request only while an admission webhook
 is called (on the creation of a pod).
 """
@@ -10,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from spotalis.embedded.objects.conditions import drop
 from spotalis.embedded.objects.copies import deep_copy
 from spotalis.embedded.objects.resources import BY_PLURAL, Object, Resource
 from spotalis.embedded.server import errors, eviction, scale
-from spotalis.embedded.server.admission import Admission, Review, WebhookCaller
-from spotalis.embedded.server.apply import applied, disown_changed
+from spotalis.embedded.server.admission import Admission, AdmissionRequest, WebhookCaller
 from spotalis.embedded.server.audit import Audit, AuditEntry
-from spotalis.embedded.server.defaults import admit, date_conditions, set_defaults
+from spotalis.embedded.server.defaults import (
+    fill_condition_times,
+    run_admission_plugins,
+    set_defaults,
+)
 from spotalis.embedded.server.errors import ApiError
-from spotalis.embedded.server.events import to_stored
-from spotalis.embedded.server.patches import APPLY, patched
+from spotalis.embedded.server.events import EventExpiry, to_stored
+from spotalis.embedded.server.patches import patched
 from spotalis.embedded.server.validation import check_patched, check_uid
 from spotalis.embedded.server.writes import DeleteOptions, Writer, check_preconditions
 from spotalis.embedded.store import ObjectStore
@@ -28,7 +32,7 @@ from spotalis.model.environment import Clock, Random
 __all__ = ["SYSTEM", "Api", "ApiError", "DeleteOptions", "WebhookCaller"]
 
 SYSTEM = "system:controller"
-"""Who asks when nobody says."""
+"""The user of requests that name none."""
 _BINDING = Resource(plural="pods/binding", kind="Binding")
 _NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
@@ -36,8 +40,8 @@ _NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 class Api:
     """An API server.
 
-    Objects given to it are copied; objects that it returns are those in the store: read them,
-    copy them, never change them.
+    It copies the objects that it is given. The objects that it returns are those in the store and
+    must not be changed.
     """
 
     def __init__(
@@ -46,22 +50,21 @@ class Api:
         clock: Clock,
         rng: Random,
         webhook: WebhookCaller | None = None,
-        audit: Audit | None = None,
         store: ObjectStore | None = None,
     ) -> None:
-        """A server with the four namespaces that every cluster has.
+        """Create a server with the four initial namespaces.
 
         Args:
-            clock: for stamps.
-            rng: for names and UIDs.
-            webhook: what calls admission webhooks; None: they cannot be reached.
-            audit: the log to write; its own by default.
-            store: where the objects are; a new one by default.
+            clock: for timestamps.
+            rng: for generated names and UIDs.
+            webhook: calls admission webhooks; None if webhooks cannot be reached.
+            store: holds the objects; by default a new one.
         """
         self.clock = clock
         self.rng = rng
         self.store = ObjectStore() if store is None else store
-        self.audit = Audit(clock) if audit is None else audit
+        self.audit = Audit(clock)
+        self._event_expiry = EventExpiry(self.store, clock)
         self._writer = Writer(self.store, clock, rng)
         self._admission = Admission(self.store, webhook, self._writer.uid)
         for name in _NAMESPACES:
@@ -69,10 +72,10 @@ class Api:
                 self._writer.create(BY_PLURAL["namespaces"], {"metadata": {"name": name}})
 
     def get(self, plural: str, namespace: str, name: str) -> Object:
-        """The object; unlike the other verbs it is not logged.
+        """Return the object; unlike the other verbs, this one is not in the audit log.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404, the object does not exist.
         """
         found = self.store.get(plural, namespace, name)
         if found is None:
@@ -88,9 +91,9 @@ class Api:
         dry_run: bool = False,
         warnings: list[str] | None = None,
     ) -> Object:
-        """Create an object, after admission; what was made of it.
+        """Create an object, after admission, and return it as stored.
 
-        ``warnings`` takes what webhooks warn of.
+        The warnings of webhooks are appended to ``warnings``.
 
         Raises:
             ApiError: 403, 404 (no such namespace), 409 or 422; 500 when a webhook fails.
@@ -114,9 +117,9 @@ class Api:
         subresource: str = "",
         dry_run: bool = False,
     ) -> Object:
-        """Replace an object, its status alone, or its scale; the object as it is now.
+        """Replace an object, its status or its scale, and return the stored object.
 
-        Conflicts are looked for where ``metadata.resourceVersion`` is given.
+        A ``metadata.resourceVersion`` that is not current is a conflict.
 
         Raises:
             ApiError: 404, 409 or 422.
@@ -143,7 +146,9 @@ class Api:
                 subresource = ""
             else:
                 new = _own(resource, obj)
-            return self._replace(resource, new, old, subresource=subresource, dry_run=dry_run)
+            return self._writer.replace(
+                resource, new, old, subresource=subresource, dry_run=dry_run
+            )
 
     async def patch(
         self,
@@ -155,25 +160,19 @@ class Api:
         patch_type: str,
         user: str = SYSTEM,
         subresource: str = "",
-        field_manager: str = "",
-        force: bool = False,
         dry_run: bool = False,
-        warnings: list[str] | None = None,
     ) -> Object:
-        """Change parts of an object; the object as it is now.
+        """Change parts of an object, and return the stored object.
 
         Args:
-            plural: its kind.
-            namespace: ``""`` for cluster-wide kinds.
-            name: of the object.
-            body: the patch, decoded.
+            plural: the kind of the object.
+            namespace: ``""`` for cluster-scoped kinds.
+            name: the name of the object.
+            body: the decoded patch.
             patch_type: its content type, as in :mod:`spotalis.embedded.server.patches`.
-            user: who asks.
+            user: the user of the request.
             subresource: ``""``, ``status`` or ``scale``.
-            field_manager: who applies; required for server-side apply and ignored otherwise.
-            force: take fields from other managers (server-side apply).
-            dry_run: say what would be, and change nothing.
-            warnings: takes what webhooks warn of, should the object be created.
+            dry_run: return the result without storing it.
 
         Raises:
             ApiError: 400, 404, 409, 415 or 422.
@@ -181,13 +180,8 @@ class Api:
         resource = BY_PLURAL[plural]
         with self.audit.entry(
             "patch", plural, namespace, name, user, subresource=subresource, dry_run=dry_run
-        ) as entry:
+        ):
             old = self.store.get(plural, namespace, name)
-            if patch_type == APPLY:
-                return await self._apply(
-                    resource, namespace, name, body, old, field_manager, force, subresource,
-                    entry, warnings,
-                )  # fmt: skip
             if old is None:
                 raise errors.not_found(resource, name)
             if subresource == "scale":
@@ -199,7 +193,9 @@ class Api:
             check_patched(resource, new)
             check_uid(resource, new, old)
             own = _own(resource, new)
-            return self._replace(resource, own, old, subresource=subresource, dry_run=dry_run)
+            return self._writer.replace(
+                resource, own, old, subresource=subresource, dry_run=dry_run
+            )
 
     async def delete(
         self,
@@ -214,13 +210,13 @@ class Api:
         propagation: str = "",
         dry_run: bool = False,
     ) -> Object:
-        """Delete an object, or begin to; its last state so far.
+        """Delete an object, or mark it for deletion, and return its last state.
 
-        A pod on a node stays until its kubelet deletes it with ``grace_seconds`` 0; what has
-        finalizers stays until they are gone.
+        A pod on a node stays until its kubelet deletes it with ``grace_seconds`` 0. An object with
+        finalizers stays until they are removed.
 
         Raises:
-            ApiError: 404, or 409 where ``uid`` or ``resource_version`` is another.
+            ApiError: 404; 409 if ``uid`` or ``resource_version`` does not match.
         """
         resource = BY_PLURAL[plural]
         with self.audit.entry("delete", plural, namespace, name, user, dry_run=dry_run):
@@ -246,11 +242,11 @@ class Api:
         dry_run: bool = False,
         body: Object | None = None,
     ) -> None:
-        """Delete a pod if its PodDisruptionBudget allows it; ``body`` is kept in the audit log.
+        """Delete a pod if its PodDisruptionBudget allows it; ``body`` goes into the audit log.
 
         Raises:
-            ApiError: 404; 409 where ``uid`` or ``resource_version`` is another; 429 the budget
-                does not allow it now; 500 more than one budget selects the pod.
+            ApiError: 404; 409 if ``uid`` or ``resource_version`` does not match; 429 if the
+                budget does not allow the eviction now; 500 if several budgets select the pod.
         """
         resource = BY_PLURAL["pods"]
         with self.audit.entry(
@@ -260,26 +256,26 @@ class Api:
             entry.request = body
             pod = self.get("pods", namespace, name)
             now = self._writer.now()
-            # The real server, too, spends the budget before it looks at the preconditions, and for
-            # a pod that is not ready puts its own version in the place of the one asked for.
-            guarded = not eviction.needs_no_budget(pod)
-            if guarded and eviction.spend(self.store, pod, now, dry_run=dry_run):
+            # As in kube-apiserver, the budget is decremented before the preconditions are checked,
+            # and for a pod that is not ready the current version replaces the requested one.
+            needs_budget = not eviction.needs_no_budget(pod)
+            if needs_budget and eviction.decrement_budget(self.store, pod, now, dry_run=dry_run):
                 resource_version = pod["metadata"]["resourceVersion"]
             options = DeleteOptions(
                 uid=uid, resource_version=resource_version, grace_seconds=grace_seconds
             )
             check_preconditions(resource, pod, options)
-            condemned = eviction.disrupted(pod, now)
-            if not dry_run and condemned != pod:
-                pod = self.store.put("pods", condemned)
+            marked = eviction.with_disruption_target(pod, now)
+            if not dry_run and marked != pod:
+                pod = self.store.put("pods", marked)
             checked = DeleteOptions(grace_seconds=grace_seconds)
             self._writer.delete(resource, pod, checked, dry_run=dry_run)
 
     def bind(self, namespace: str, name: str, node: str, *, user: str = "") -> Object:
-        """Bind a pod to a node, as the scheduler does, and say that it is scheduled.
+        """Bind a pod to a node, and set condition PodScheduled.
 
         Raises:
-            ApiError: 404; 409 it is bound already, or on its way out.
+            ApiError: 404; 409 if the pod is bound or is being deleted.
         """
         user = user or "system:kube-scheduler"
         with self.audit.entry(
@@ -296,14 +292,13 @@ class Api:
             at = self._writer.now()
             scheduled: Object = {"type": "PodScheduled", "status": "True"}
             scheduled |= {"lastProbeTime": None, "lastTransitionTime": at}
-            status = pod.get("status") or {}
-            others = [
-                one for one in status.get("conditions") or () if one.get("type") != "PodScheduled"
-            ]
+            status = dict(pod.get("status") or {})
+            drop(status, "PodScheduled")
+            conditions = [*(status.get("conditions") or ()), scheduled]
             changed = {
                 **pod,
                 "spec": {**pod["spec"], "nodeName": node},
-                "status": {**status, "conditions": [*others, scheduled]},
+                "status": {**status, "conditions": conditions},
             }
             return self.store.put("pods", changed)
 
@@ -316,19 +311,19 @@ class Api:
         *,
         user: str = SYSTEM,
     ) -> Object:
-        """Change a status, for controllers in this process; the object as it is now.
+        """Change the status of an object and return the stored object; for controllers.
 
-        ``change`` gets a copy of the object, with a ``status``; whatever else it changes is lost.
-        Nothing is written when the status stays as it was.
+        ``change`` gets a copy of the object with a ``status``; its other changes are discarded.
+        Nothing is written if the status stays the same.
 
         Raises:
-            ApiError: 404.
+            ApiError: 404, the object does not exist.
         """
         old = self.get(plural, namespace, name)
         status = old.get("status")
         copy = {**old, "status": deep_copy(status or {})}
         change(copy)
-        date_conditions(plural, copy)
+        fill_condition_times(plural, copy)
         if copy["status"] == (status or {}):
             return old
         with self.audit.entry("update", plural, namespace, name, user, subresource="status"):
@@ -341,12 +336,12 @@ class Api:
         self._check_namespace(resource, namespace, obj)
         if resource.plural in ("pods", "nodes"):
             set_defaults(resource.plural, obj)
-            admit(resource.plural, obj)
+            run_admission_plugins(resource.plural, obj)
         if resource.plural == "pods":
             obj.pop("status", None)
             for field in ("uid", "creationTimestamp"):
                 obj["metadata"].pop(field, None)
-            review = Review(
+            request = AdmissionRequest(
                 resource=resource,
                 obj={
                     "kind": resource.kind,
@@ -359,13 +354,13 @@ class Api:
                 dry_run=entry.dry_run,
             )
             try:
-                await self._admission.admit(review)
+                await self._admission.admit(request)
             finally:
-                entry.annotations |= review.annotations
+                entry.annotations |= request.annotations
                 if warnings is not None:
-                    warnings += review.warnings
-            obj = review.obj
-            self._check_namespace(resource, namespace, obj)  # time has passed
+                    warnings += request.warnings
+            obj = request.obj
+            self._check_namespace(resource, namespace, obj)  # it may have changed meanwhile
         return self._writer.create(resource, obj, dry_run=entry.dry_run)
 
     def _check_namespace(self, resource: Resource, namespace: str, obj: Object) -> None:
@@ -383,62 +378,9 @@ class Api:
             cause = errors.Cause("NamespaceTerminating", message, "metadata.namespace")
             raise errors.forbidden(resource, obj["metadata"].get("name", ""), why, [cause])
 
-    def _replace(
-        self, resource: Resource, new: Object, old: Object, *, subresource: str, dry_run: bool
-    ) -> Object:
-        disown_changed(new, old)
-        return self._writer.replace(resource, new, old, subresource=subresource, dry_run=dry_run)
-
-    async def _apply(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        wanted: Any,
-        old: Object | None,
-        manager: str,
-        force: bool,
-        subresource: str,
-        entry: AuditEntry,
-        warnings: list[str] | None,
-    ) -> Object:
-        if not manager:
-            cause = errors.required("fieldManager", "is required for apply patch")
-            raise errors.invalid_kind("PatchOptions.meta.k8s.io", "", [cause])
-        if not isinstance(wanted, dict):
-            why = (
-                "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
-                "unmarshal array into Go value of type map[string]interface {}"
-            )
-            raise errors.bad_request(why)
-        if old is None and subresource:
-            raise errors.not_found(resource, name)
-        metadata = {**(wanted.get("metadata") or {}), "name": name}
-        if namespace:
-            metadata["namespace"] = namespace
-        named = wanted.get("apiVersion", ""), wanted.get("kind", "")
-        if named != (resource.api_version, resource.kind) and resource.plural != "events":
-            group, _, version = named[0].rpartition("/")
-            raise errors.bad_request(f"invalid object type: {group}/{version}, Kind={named[1]}")
-        wanted = to_stored({**wanted, "metadata": metadata})
-        now = self._writer.now()
-        result = applied(old, wanted, manager, now, force=force, subresource=subresource)
-        version = metadata.get("resourceVersion")
-        if old is not None and version and version != old["metadata"]["resourceVersion"]:
-            raise errors.conflict(resource, name, errors.MODIFIED)
-        if old is None:
-            entry.code = 201
-            return await self._create(resource, _own(resource, result), entry, warnings)
-        if result is old:
-            return old
-        own = _own(resource, result)
-        return self._writer.replace(
-            resource, own, old, subresource=subresource, dry_run=entry.dry_run
-        )
-
 
 def _own(resource: Resource, obj: Object) -> Object:
-    """A copy to be changed freely, of the kind and scope that it must be of."""
+    """A copy that the server may change, with the kind and scope of the resource."""
     copy: Object = deep_copy(to_stored(obj) if resource.plural == "events" else obj)
     copy["kind"], copy["apiVersion"] = resource.kind, resource.api_version
     if not resource.namespaced:

@@ -1,4 +1,4 @@
-"""Who asked for what, and what became of it: the API server's audit log, in memory."""
+"""The audit log of the API server, in memory: the requests, their users and their results."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
 from spotalis.model.environment import Clock
 
+MAX_ENTRIES = 100_000
+"""The minimum number of recent entries that are kept; between one and two times as many are held.
+
+About two days of requests of two Spotalis instances that renew a lease every 2 s.
+"""
+
 
 @dataclass(slots=True, kw_only=True)
 class AuditEntry:
-    """One request that has been answered, or a stream that has begun to be."""
+    """One request that has been answered, or a watch that has started."""
 
     verb: str
     """``get``, ``list``, ``watch``, ``create``, ``update``, ``patch`` or ``delete``."""
@@ -22,25 +28,27 @@ class AuditEntry:
     subresource: str = ""
     namespace: str = ""
     name: str = ""
-    """Of a created object: the name it got."""
+    """For created objects: the name that the object got."""
     user: str
     at: datetime
-    """When it was received."""
+    """When the request was received."""
     code: int = 0
-    """HTTP status of the answer; 0 while there is none."""
+    """HTTP status of the response; 0 if there is none yet."""
     dry_run: bool = False
     request: Object | None = None
-    """The body, of evictions only."""
+    """The body, for evictions only."""
     annotations: dict[str, str] = field(default_factory=dict)
-    """What admission had to add, by ``webhook name/key``."""
+    """Audit annotations of webhooks, keyed by ``webhook name/key``."""
 
 
 class Audit:
     """The log, oldest entry first."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, max_entries: int = MAX_ENTRIES) -> None:
         self._clock = clock
+        self._max_entries = max_entries
         self.entries: list[AuditEntry] = []
+        self._evictions: list[AuditEntry] = []
 
     @contextmanager
     def entry(
@@ -55,7 +63,7 @@ class Audit:
         code: int = 200,
         dry_run: bool = False,
     ) -> Iterator[AuditEntry]:
-        """Log what happens in the block; ``code`` stands unless it raises an ApiError."""
+        """Log the request that the block handles; an ApiError overrides ``code``."""
         entry = AuditEntry(
             verb=verb,
             plural=plural,
@@ -66,7 +74,9 @@ class Audit:
             at=self._clock.now(),
             dry_run=dry_run,
         )
-        self.entries.append(entry)
+        self._append(self.entries, entry)
+        if verb == "create" and resource_of(entry) == "pods/eviction":
+            self._append(self._evictions, entry)
         try:
             yield entry
         except ApiError as refused:
@@ -75,7 +85,7 @@ class Audit:
         entry.code = entry.code or code
 
     def find(self, *, user: str = "", verb: str = "", kind: str = "") -> list[AuditEntry]:
-        """The entries of a user, of a verb, of ``pods`` or ``pods/eviction``; all by default."""
+        """Filter the entries; ``kind`` is a resource such as ``pods`` or ``pods/eviction``."""
         return [
             entry
             for entry in self.entries
@@ -85,14 +95,21 @@ class Audit:
         ]
 
     def evictions(self, user: str = "") -> list[AuditEntry]:
-        """Successful evictions that were no dry runs."""
+        """Successful evictions, without dry runs."""
         return [
             entry
-            for entry in self.find(user=user, verb="create", kind="pods/eviction")
-            if 200 <= entry.code < 300 and not entry.dry_run
-        ]
+            for entry in self._evictions
+            if (not user or entry.user == user)
+            and 200 <= entry.code < 300
+            and not entry.dry_run
+        ]  # fmt: skip
+
+    def _append(self, entries: list[AuditEntry], entry: AuditEntry) -> None:
+        entries.append(entry)
+        if len(entries) > 2 * self._max_entries:
+            del entries[: self._max_entries]
 
 
 def resource_of(entry: AuditEntry) -> str:
-    """Resource and subresource: ``pods/eviction``."""
+    """Resource and subresource, as in ``pods/eviction``."""
     return f"{entry.plural}/{entry.subresource}" if entry.subresource else entry.plural

@@ -1,36 +1,37 @@
-"""What the API server fills in where an object says nothing.
+"""Defaults that the API server writes into objects.
 
-Left out: defaults of volumes, probes and security contexts, and of kinds that are only stored.
+Left out: defaults of volumes, probes and security contexts, and of kinds without behavior.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from spotalis.embedded.objects.pod_resources import format_quantity, pod_requests
 from spotalis.embedded.objects.resources import Object
 
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _TOLERATED_SECONDS = 300
 _UNDATED = {"lastProbeTime": None, "lastTransitionTime": None}
-"""Of a pod's condition: null where it is not known."""
+"""Times of pod conditions, which are null if they are unknown."""
 
 
 def set_defaults(plural: str, obj: Object) -> None:
-    """Fill in the defaults of a kind, in place."""
+    """Set the defaults of a kind, in place."""
     default = _DEFAULTS.get(plural)
     if default is not None:
         default(obj)
 
 
-def date_conditions(plural: str, obj: Object) -> None:
-    """Say of a pod's conditions what is not known of their times, in place."""
+def fill_condition_times(plural: str, obj: Object) -> None:
+    """Add null times to the conditions of a pod, in place."""
     status = obj.get("status") or {}
     if plural == "pods" and status.get("conditions"):
         status["conditions"] = [{**_UNDATED, **one} for one in status["conditions"]]
 
 
-def admit(plural: str, obj: Object) -> None:
-    """What built-in admission adds at creation, before any webhook sees the object.
+def run_admission_plugins(plural: str, obj: Object) -> None:
+    """Run the built-in admission plugins for a new object, in place, before any webhook.
 
     DefaultTolerationSeconds and Priority for pods, TaintNodesByCondition for nodes.
     """
@@ -38,15 +39,15 @@ def admit(plural: str, obj: Object) -> None:
         spec = obj["spec"]
         spec.setdefault("priority", 0)
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-        tolerate(spec)
+        add_default_tolerations(spec)
     elif plural == "nodes":
         taints = obj.setdefault("spec", {}).setdefault("taints", [])
         if not any(t.get("key") == _TAINTS[0] and t["effect"] == "NoSchedule" for t in taints):
             taints.append({"key": _TAINTS[0], "effect": "NoSchedule"})
 
 
-def tolerate(spec: Object) -> None:
-    """Give a pod the tolerations that every pod has (DefaultTolerationSeconds), in place."""
+def add_default_tolerations(spec: Object) -> None:
+    """Run admission plugin DefaultTolerationSeconds on a pod, in place."""
     tolerations = spec.get("tolerations") or []
     for key in _TAINTS:
         if not any(
@@ -71,8 +72,28 @@ def _pod(obj: Object) -> None:
     for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
         resources = container["resources"]
         limits = resources.get("limits")
-        if limits:  # a pod's limit without a request is one; a template's is not
+        if limits:  # a limit without a request becomes one in pods, but not in templates
             resources["requests"] = {**limits, **(resources.get("requests") or {})}
+    _pod_level_requests(spec)
+
+
+def _pod_level_requests(spec: Object) -> None:
+    """Complete the requests of a pod with pod-level limits (upstream: defaultPodRequests).
+
+    They default to what the containers request, or to the limit if no container requests the
+    resource.
+    """
+    resources = spec.get("resources") or {}
+    limits = resources.get("limits")
+    if not limits:
+        return
+    requests = dict(resources.get("requests") or {})
+    for name, amount in pod_requests(spec, pod_level=False).items():
+        if name in ("cpu", "memory"):
+            requests.setdefault(name, format_quantity(name, amount))
+    for name, limit in limits.items():
+        requests.setdefault(name, limit)
+    resources["requests"] = requests
 
 
 def _pod_spec(spec: Object) -> None:
@@ -110,7 +131,7 @@ def _template(spec: Object) -> None:
 
 def _deployment(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    _absent(spec, "replicas", 1)
+    _set_default(spec, "replicas", 1)
     _template(spec)
     if not spec.get("paused"):
         spec.pop("paused", None)
@@ -126,7 +147,7 @@ def _deployment(obj: Object) -> None:
 
 def _statefulset(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    _absent(spec, "replicas", 1)
+    _set_default(spec, "replicas", 1)
     _template(spec)
     spec.setdefault("podManagementPolicy", "OrderedReady")
     strategy = spec.setdefault("updateStrategy", {})
@@ -142,7 +163,7 @@ def _statefulset(obj: Object) -> None:
 
 def _replicaset(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
-    _absent(spec, "replicas", 1)
+    _set_default(spec, "replicas", 1)
     _template(spec)
 
 
@@ -185,8 +206,8 @@ def _webhooks(obj: Object) -> None:
             rule.setdefault("scope", "*")
 
 
-def _absent(spec: Object, name: str, value: Any) -> None:
-    """As ``setdefault``, where null means absent too."""
+def _set_default(spec: Object, name: str, value: Any) -> None:
+    """Like ``setdefault``, but null counts as absent."""
     if spec.get(name) is None:
         spec[name] = value
 

@@ -1,4 +1,4 @@
-"""What the server says about itself: version, health, groups and resources (read-only)."""
+"""Version, health, and the discovery of API groups and resources."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _HEALTH = ("/readyz", "/livez", "/healthz")
 
 
 def document(path: str) -> Object | str | None:
-    """The answer to a GET outside of the resources; None where there is nothing."""
+    """The response to a GET of a path that is not a resource; None if there is none."""
     if path in _HEALTH:
         return "ok"
     if path == "/version":

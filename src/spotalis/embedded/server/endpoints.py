@@ -1,4 +1,4 @@
-"""HTTP requests to the API, whatever carries them: a path, a query and bytes in, bytes out."""
+"""HTTP semantics of the API, independent of the transport: path, query and body to response."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _PROPAGATIONS = ("", "Background", "Foreground", "Orphan")
 
 
 @dataclass(slots=True, kw_only=True)
-class Answer:
-    """A whole answer, or one whose body is a stream."""
+class ApiResponse:
+    """A response with a body or with a stream."""
 
     status: int = 200
     body: bytes = b""
@@ -37,33 +37,35 @@ class Answer:
 
 
 class Endpoints:
-    """Answers requests on behalf of users; everybody may do everything."""
+    """Handles requests of users; there is no authorization."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def answer(self, request: Request, *, user: str, accept: str = "") -> Answer:
-        """Answer one request; refusals are answers too.
+    async def handle(self, request: Request, *, user: str, accept: str = "") -> ApiResponse:
+        """Handle one request; errors become responses.
 
-        ``accept`` is the header of that name: objects come as a Table where it asks for one.
+        ``accept`` is the Accept header: with ``as=Table``, objects are returned as a Table.
         """
         try:
-            return await self._answer(request, user, accept)
+            return await self._handle(request, user, accept)
         except ApiError as refused:
             headers = dict(_JSON)
             if refused.retry_after_seconds:
                 headers["retry-after"] = str(refused.retry_after_seconds)
             if refused.plain_text:
                 text = {"content-type": "text/plain; charset=utf-8"}
-                return Answer(status=refused.status, body=refused.plain_text.encode(), headers=text)
+                return ApiResponse(
+                    status=refused.status, body=refused.plain_text.encode(), headers=text
+                )
             body = msgspec.json.encode(refused.to_status())
-            return Answer(status=refused.status, body=body, headers=headers)
+            return ApiResponse(status=refused.status, body=body, headers=headers)
 
-    async def _answer(self, request: Request, user: str, accept: str) -> Answer:
+    async def _handle(self, request: Request, user: str, accept: str) -> ApiResponse:
         if request.method == "GET":
             found = document(request.path) or openapi.document(request.path)
             if isinstance(found, str):
-                return Answer(body=found.encode(), headers={"content-type": "text/plain"})
+                return ApiResponse(body=found.encode(), headers={"content-type": "text/plain"})
             if found is not None:
                 return _json(found)
         where = route(request.path)
@@ -88,7 +90,7 @@ class Endpoints:
                 return await self._delete_all(where, request, query, user)
         raise errors.method_not_allowed()
 
-    def _get(self, where: Route, user: str, accept: str) -> Answer:
+    def _get(self, where: Route, user: str, accept: str) -> ApiResponse:
         plural = where.resource.plural
         with self._api.audit.entry(
             "get", plural, where.namespace, where.name, user, subresource=where.subresource
@@ -99,13 +101,15 @@ class Endpoints:
         if where.subresource == "scale":
             return _json(scale_of(change.new))
         if where.subresource == "log":
-            return Answer(body=b"", headers={"content-type": "text/plain"})
+            return ApiResponse(body=b"", headers={"content-type": "text/plain"})
         if _wants_table(where, accept):
             table = tables.table(plural, [change.new], {}, self._api.clock.now())
             return _json(table)
-        return Answer(body=_show(where.resource)(change))
+        return ApiResponse(body=_show(where.resource)(change))
 
-    async def _collection(self, where: Route, request: Request, user: str, accept: str) -> Answer:
+    async def _collection(
+        self, where: Route, request: Request, user: str, accept: str
+    ) -> ApiResponse:
         options = options_from(request.query)
         verb = "watch" if options.watch else "list"
         plural, store = where.resource.plural, self._api.store
@@ -116,12 +120,12 @@ class Endpoints:
                 stream = await open_watch(
                     store, where.resource, where.namespace, options, show, self._api.rng
                 )
-                return Answer(stream=stream)
+                return ApiResponse(stream=stream)
             page = await page_of(store, where.resource, where.namespace, options)
         if table:
             objects = [change.new for change in page.changes]
             return _json(tables.table(plural, objects, page.metadata, self._api.clock.now()))
-        return Answer(body=encoded_list(where.resource, page, _show(where.resource)))
+        return ApiResponse(body=encoded_list(where.resource, page, _show(where.resource)))
 
     def _row(self, where: Route) -> Show:
         def show(change: StoreEvent) -> bytes:
@@ -132,7 +136,7 @@ class Endpoints:
 
     async def _create(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         warnings: list[str] = []
         made = await self._api.create(
             where.resource.plural,
@@ -145,7 +149,7 @@ class Endpoints:
 
     async def _put(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         body = _object(where, request)
         if body["metadata"].get("name", where.name) != where.name:
             message = (
@@ -155,20 +159,18 @@ class Endpoints:
             raise errors.bad_request(message)
         body["metadata"]["name"] = where.name
         plural = where.resource.plural
-        there = self._api.store.get(plural, where.namespace, where.name) is not None
+        existed = self._api.store.get(plural, where.namespace, where.name) is not None
         written = await self._api.update(
             plural, body, user=user, subresource=where.subresource, dry_run=_dry_run(query)
         )
         if where.subresource == "scale":
             return _json(scale_of(written))
-        return _shown(where.resource, written, 200 if there else 201)
+        return _shown(where.resource, written, 200 if existed else 201)
 
     async def _patch(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         plural = where.resource.plural
-        there = self._api.store.get(plural, where.namespace, where.name) is not None
-        warnings: list[str] = []
         written = await self._api.patch(
             plural,
             where.namespace,
@@ -177,21 +179,18 @@ class Endpoints:
             patch_type=request.content_type.partition(";")[0].strip(),
             user=user,
             subresource=where.subresource,
-            field_manager=query.get("fieldManager", ""),
-            force=query.get("force") == "true",
             dry_run=_dry_run(query),
-            warnings=warnings,
         )
         if where.subresource == "scale":
             return _json(scale_of(written))
-        return _shown(where.resource, written, 200 if there else 201, warnings)
+        return _shown(where.resource, written, 200)
 
     async def _post_subresource(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         body = _decoded(request.body)
         if not isinstance(body, dict):
-            raise errors.bad_request("the body is no object")
+            raise errors.bad_request("the body is not an object")
         if where.subresource == "eviction":
             return await self._evict(where, body, query, user)
         if where.subresource == "binding":
@@ -204,7 +203,7 @@ class Endpoints:
 
     async def _evict(
         self, where: Route, body: Object, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         if (body.get("metadata") or {}).get("name", where.name) != where.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")
         options = body.get("deleteOptions") or {}
@@ -223,9 +222,9 @@ class Endpoints:
 
     async def _delete(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         body = _delete_body(request)
-        query = {} if request.body else query  # options in a body make those in a query void
+        query = {} if request.body else query  # options in the body replace those in the query
         wanted = _delete_options(body, query)
         dry_run = _dry_run(query) or bool(body.get("dryRun"))
         plural = where.resource.plural
@@ -259,7 +258,7 @@ class Endpoints:
 
     async def _delete_all(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
-    ) -> Answer:
+    ) -> ApiResponse:
         options = options_from(request.query)
         page = await page_of(self._api.store, where.resource, where.namespace, options)
         wanted = _delete_options(_delete_body(request), query)
@@ -273,11 +272,11 @@ class Endpoints:
                 propagation=wanted.propagation,
                 dry_run=_dry_run(query),
             )
-        return Answer(body=encoded_list(where.resource, page, _show(where.resource)))
+        return ApiResponse(body=encoded_list(where.resource, page, _show(where.resource)))
 
 
 def _show(resource: Resource) -> Show:
-    """How objects of a kind are written; events have a form for each of their groups."""
+    """The encoder of a kind; events have a form for each API group."""
     if resource is CORE_EVENTS:
         return lambda change: msgspec.json.encode(to_core(change.new))
     if resource.plural == "events":
@@ -287,22 +286,22 @@ def _show(resource: Resource) -> Show:
 
 def _shown(
     resource: Resource, obj: Object, status: int, warnings: list[str] | None = None
-) -> Answer:
+) -> ApiResponse:
     headers = dict(_JSON)
     if warnings:
         headers["warning"] = ", ".join(f'299 - "{_quoted(text)}"' for text in warnings)
     shown = obj
     if resource.plural == "events":
         shown = to_core(obj) if resource is CORE_EVENTS else to_new(obj)
-    return Answer(status=status, body=msgspec.json.encode(shown), headers=headers)
+    return ApiResponse(status=status, body=msgspec.json.encode(shown), headers=headers)
 
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
-def _json(value: Object, status: int = 200) -> Answer:
-    return Answer(status=status, body=msgspec.json.encode(value))
+def _json(value: Object, status: int = 200) -> ApiResponse:
+    return ApiResponse(status=status, body=msgspec.json.encode(value))
 
 
 def _success(code: int) -> Object:
@@ -334,12 +333,12 @@ def _decoded(body: bytes) -> Any:
 
 
 def _object(where: Route, request: Request) -> Object:
-    """The object in a body, with the namespace of the path."""
+    """Decode the object in the body, and set the namespace of the path."""
     if "json" not in request.content_type or not request.body:
         raise errors.unsupported_body()
     body = _decoded(request.body)
     if not isinstance(body, dict):
-        raise errors.bad_request("the body is no object")
+        raise errors.bad_request("the body is not an object")
     kind = body.get("kind") or where.resource.kind
     version = body.setdefault("apiVersion", where.resource.api_version)
     if where.subresource != "scale":
@@ -369,7 +368,7 @@ def _delete_body(request: Request) -> Object:
 
 
 def _delete_options(body: Object, query: Mapping[str, str]) -> DeleteOptions:
-    """DeleteOptions in a body, or else in a query."""
+    """Read DeleteOptions from the body, or else from the query."""
     preconditions = body.get("preconditions") or {}
     grace: Any = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or ""

@@ -1,4 +1,4 @@
-"""Refusals, as metav1.Status says them."""
+"""Errors of the API server, in the wording of kube-apiserver (``metav1.Status``)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Cause:
     field: str = ""
 
     def to_json(self) -> Object:
-        """As the API writes it; empty parts are left out."""
+        """Encode for the API, without empty fields."""
         parts = {"reason": self.reason, "message": self.message, "field": self.field}
         return {name: value for name, value in parts.items() if value}
 
 
 class ApiError(Exception):
-    """A request that the API server refuses."""
+    """An error response of the API server."""
 
     def __init__(
         self,
@@ -38,10 +38,18 @@ class ApiError(Exception):
         continue_token: str = "",
         plain_text: str = "",
     ) -> None:
-        """``plain_text`` is the body in place of a Status.
+        """Create an error.
 
-        ``details`` are name, group, kind and so on; None leaves ``details`` out of the Status
-        unless there are causes or a time to wait.
+        Args:
+            status: the HTTP status.
+            reason: ``reason`` of the Status.
+            message: ``message`` of the Status.
+            causes: ``details.causes`` of the Status.
+            details: name, group, kind and uid; None leaves ``details`` out of the Status unless
+                there are causes or a time to wait.
+            retry_after_seconds: ``details.retryAfterSeconds``, also sent as a header.
+            continue_token: for an expired list: the token for an inconsistent continuation.
+            plain_text: the body, instead of a Status.
         """
         super().__init__(message)
         self.status = status
@@ -52,10 +60,9 @@ class ApiError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.continue_token = continue_token
         self.plain_text = plain_text
-        """For an expired list: where it can go on, inconsistently."""
 
     def to_status(self) -> Object:
-        """The ``v1.Status`` that is the answer's body."""
+        """The ``v1.Status`` for the body of the response."""
         status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
         if self.continue_token:
             status["metadata"] = {"continue": self.continue_token}
@@ -77,7 +84,7 @@ def _named(resource: Resource, name: str) -> Object:
 
 
 def _group(resource: Resource) -> str:
-    """Events belong to the core group, wherever they are served."""
+    """The group in messages; events belong to the core group, wherever they are served."""
     return "" if resource.plural == "events" else resource.group
 
 
@@ -86,7 +93,7 @@ def _qualified(resource: Resource) -> str:
 
 
 def bad_request(message: str) -> ApiError:
-    """400: it makes no sense."""
+    """400."""
     return ApiError(400, "BadRequest", message)
 
 
@@ -97,19 +104,19 @@ def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] =
 
 
 def not_found(resource: Resource, name: str) -> ApiError:
-    """404: no such object."""
+    """404: the object does not exist."""
     message = f'{_qualified(resource)} "{name}" not found'
     return ApiError(404, "NotFound", message, details=_named(resource, name))
 
 
 def no_such_path() -> ApiError:
-    """404: no such resource."""
+    """404: the resource does not exist."""
     message = "the server could not find the requested resource"
     return ApiError(404, "NotFound", message, details={})
 
 
 def no_such_group() -> ApiError:
-    """404: no such group or version; nobody is there who would write a Status."""
+    """404 in plain text: unknown API group or version."""
     text = "404 page not found\n"
     return ApiError(404, "NotFound", text, plain_text=text)
 
@@ -121,7 +128,7 @@ def method_not_allowed() -> ApiError:
 
 
 def already_exists(resource: Resource, name: str, *, deleting: bool) -> ApiError:
-    """409 on create; ``deleting``: what exists is on its way out."""
+    """409 on create; ``deleting``: the existing object is being deleted."""
     message = f'{_qualified(resource)} "{name}" already exists'
     if deleting:
         message = f"object is being deleted: {message}"
@@ -129,7 +136,7 @@ def already_exists(resource: Resource, name: str, *, deleting: bool) -> ApiError
 
 
 def name_exhausted(resource: Resource, name: str) -> ApiError:
-    """409: every generated name was taken."""
+    """409: every generated name is taken."""
     message = (
         f'{_qualified(resource)} "{name}" already exists, the server was not able to generate a '
         "unique name for the object"
@@ -140,7 +147,7 @@ def name_exhausted(resource: Resource, name: str) -> ApiError:
 
 
 def conflict(resource: Resource, name: str, why: str) -> ApiError:
-    """409: a precondition does not hold."""
+    """409: a precondition is not met."""
     message = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
     return ApiError(409, "Conflict", message, details=_named(resource, name))
 
@@ -153,7 +160,7 @@ MODIFIED = (
 def another_uid(
     resource: Resource, metadata: Mapping[str, Any], there: str, *, dry_run: bool
 ) -> ApiError:
-    """409: ``metadata`` names another UID than that of the object that is there, if one is."""
+    """409: the UID in ``metadata`` is not that of the existing object (``there``, may be empty)."""
     given, name, namespace = metadata["uid"], metadata["name"], metadata.get("namespace", "")
     steps = (resource.plural, namespace, name) if namespace else (resource.plural, name)
     place = "/".join(("" if dry_run else "/registry", *steps))
@@ -166,12 +173,12 @@ def another_uid(
 
 
 def unparsed_version(text: str) -> ApiError:
-    """500: a resourceVersion that is no number."""
+    """500: a resourceVersion is not a number."""
     return ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
 
 
 def precondition_failed(resource: Resource, name: str, why: str) -> ApiError:
-    """409 of a deletion: the messages name the kind where others name the resource."""
+    """409 on delete; the message names the kind instead of the resource."""
     message = f'Operation cannot be fulfilled on {_kind(resource)} "{name}": {why}'
     details = {"name": name, "group": _group(resource), "kind": resource.kind}
     return ApiError(409, "Conflict", message, details=details)
@@ -183,13 +190,13 @@ def expired(message: str, continue_token: str = "") -> ApiError:
 
 
 def unsupported_media_type() -> ApiError:
-    """415 of a patch."""
+    """415 on patch."""
     message = "415: Unsupported Media Type"
     return ApiError(415, "UnsupportedMediaType", message, details={})
 
 
 def unsupported_body() -> ApiError:
-    """415 of an object."""
+    """415 on create and update."""
     message = (
         "the body of the request was in an unknown format - accepted media types include: "
         "application/json, application/yaml, application/vnd.kubernetes.protobuf"
@@ -198,14 +205,14 @@ def unsupported_body() -> ApiError:
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiError:
-    """422: fields that do not say what they must."""
+    """422: invalid fields."""
     return invalid_kind(_kind(resource), name, causes)
 
 
 def invalid_kind(kind: str, name: str, causes: Sequence[Cause]) -> ApiError:
-    """422 of any kind: ``Pod`` or ``Deployment.apps``."""
-    said = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
-    what = said[0] if len(said) == 1 else f"[{', '.join(said)}]"
+    """422 for a qualified kind such as ``Pod`` or ``Deployment.apps``."""
+    messages = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
+    what = messages[0] if len(messages) == 1 else f"[{', '.join(messages)}]"
     plain, _, group = kind.partition(".")
     details = {"name": name, "group": group, "kind": plain}
     message = f'{kind} "{name}" is invalid: {what}'
@@ -213,7 +220,7 @@ def invalid_kind(kind: str, name: str, causes: Sequence[Cause]) -> ApiError:
 
 
 def unprocessable() -> ApiError:
-    """422 of a JSON patch that cannot be applied."""
+    """422: a JSON patch cannot be applied."""
     message = "the server rejected our request due to an error in our request"
     return ApiError(422, "Invalid", message, details={})
 
@@ -239,7 +246,7 @@ def internal(message: str) -> ApiError:
 
 
 def too_large_version(wanted: int, current: int) -> ApiError:
-    """504: the version lies in the future."""
+    """504: the requested version is newer than the current one."""
     return ApiError(
         504,
         "Timeout",
@@ -255,22 +262,22 @@ def _kind(resource: Resource) -> str:
 
 
 def required(field: str, why: str = "") -> Cause:
-    """A field that must be there."""
+    """The cause for a missing field."""
     return Cause("FieldValueRequired", f"Required value{': ' + why if why else ''}", field)
 
 
 def invalid_value(field: str, value: str, why: str) -> Cause:
-    """A field that must not have this value; ``value`` as the message shows it, in JSON."""
+    """The cause for an invalid value; ``value`` is shown as given, usually JSON."""
     return Cause("FieldValueInvalid", f"Invalid value: {value}: {why}", field)
 
 
 def unsupported_value(field: str, value: str, supported: Sequence[str]) -> Cause:
-    """A field whose value is none of those there are."""
+    """The cause for a value that is not among the supported ones."""
     listed = ", ".join(f'"{one}"' for one in supported)
     message = f'Unsupported value: "{value}": supported values: {listed}'
     return Cause("FieldValueNotSupported", message, field)
 
 
 def forbidden_value(field: str, why: str) -> Cause:
-    """A field that must not be set, or changed."""
+    """The cause for a field that must not be set or changed."""
     return Cause("FieldValueForbidden", f"Forbidden: {why}", field)

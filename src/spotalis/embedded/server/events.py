@@ -1,8 +1,17 @@
-"""Events in the form of either API group; they are stored in that of ``events.k8s.io``."""
+"""Events: their form in either API group, and their expiry.
+
+They are stored in the form of ``events.k8s.io``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import takewhile
+
 from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.store import Key, ObjectStore, StoreEvent, key_of
+from spotalis.model.environment import Clock
 
 _CORE = {
     "involvedObject": "regarding",
@@ -15,10 +24,13 @@ _CORE = {
 }
 _STORED = {new: old for old, new in _CORE.items()}
 _API_VERSION = "events.k8s.io/v1"
+_HEAD = ("kind", "apiVersion")
+TTL = timedelta(hours=1)
+"""How long events are kept after their last write (kube-apiserver: ``--event-ttl``)."""
 
 
 def to_stored(obj: Object) -> Object:
-    """An event of either group, as it is stored."""
+    """Convert an event of either group to the stored form."""
     if obj.get("apiVersion") != "v1":
         return obj
     renamed = {_CORE.get(key, key): value for key, value in obj.items()}
@@ -26,7 +38,7 @@ def to_stored(obj: Object) -> Object:
 
 
 def to_core(obj: Object) -> Object:
-    """A stored event as the core group shows it, which leaves nothing out."""
+    """Convert a stored event to the form of the core group, with all required fields."""
     renamed = {_STORED.get(key, key): value for key, value in obj.items()}
     always: Object = {
         "source": {},
@@ -45,7 +57,7 @@ def to_core(obj: Object) -> Object:
 
 
 def to_new(obj: Object) -> Object:
-    """A stored event as ``events.k8s.io`` shows it, which leaves nothing out."""
+    """Convert a stored event to the form of ``events.k8s.io``, with all required fields."""
     always: Object = {
         "eventTime": None,
         "deprecatedSource": {},
@@ -56,4 +68,27 @@ def to_new(obj: Object) -> Object:
     return {"kind": "Event", "apiVersion": _API_VERSION, **rest}
 
 
-_HEAD = ("kind", "apiVersion")
+class EventExpiry:
+    """Deletes events that were last written more than ``TTL`` ago, whenever an event is written."""
+
+    def __init__(self, store: ObjectStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._written: dict[Key, datetime] = {}
+        """Time of the last write, oldest first."""
+        store.follow("events", self._on_write)
+
+    def _on_write(self, event: StoreEvent) -> None:
+        key = key_of(event.new)
+        self._written.pop(key, None)
+        if event.type == "DELETED":
+            return
+        now = self._clock.now()
+        self._written[key] = now
+        for expired, _ in list(self._expired(now)):
+            del self._written[expired]
+            if self._store.get("events", *expired) is not None:
+                self._store.remove("events", *expired)
+
+    def _expired(self, now: datetime) -> Iterator[tuple[Key, datetime]]:
+        return takewhile(lambda entry: entry[1] <= now - TTL, self._written.items())

@@ -1,15 +1,18 @@
-"""The eviction subresource: whether a PodDisruptionBudget lets a pod go.
+"""The eviction subresource: checks and updates the PodDisruptionBudget of a pod.
 
-The rules of kube-apiserver's ``pods/eviction`` handler (v1.36).
+The rules are those of kube-apiserver v1.36 (pkg/registry/core/pod/storage/eviction.go).
 """
 
 from __future__ import annotations
 
+from spotalis.embedded.objects.conditions import condition, put
 from spotalis.embedded.objects.copies import deep_copy
+from spotalis.embedded.objects.owners import deleting
+from spotalis.embedded.objects.pods import is_ready, phase_of
 from spotalis.embedded.objects.resources import BY_PLURAL, Object
+from spotalis.embedded.objects.selectors import label_selector
 from spotalis.embedded.server import errors
 from spotalis.embedded.server.errors import ApiError, Cause
-from spotalis.embedded.server.query_selectors import from_object
 from spotalis.embedded.store import ObjectStore
 
 CAUSE = "DisruptionBudget"
@@ -18,41 +21,42 @@ _TWO_BUDGETS = (
     "This pod has more than one PodDisruptionBudget, which the eviction subresource does not "
     "support."
 )
-_MOST_DISRUPTED = 2000
+_MAX_DISRUPTED_PODS = 2000
 
 
 def needs_no_budget(pod: Object) -> bool:
-    """Not running yet or any more, or on its way out: its eviction disrupts nothing."""
-    phase = (pod.get("status") or {}).get("phase", "")
-    gone = phase in ("Pending", "Succeeded", "Failed")
-    return gone or bool(pod["metadata"].get("deletionTimestamp"))
+    """Whether the pod is not running or is terminating, so that its eviction disrupts nothing."""
+    return phase_of(pod) in ("Pending", "Succeeded", "Failed") or deleting(pod)
 
 
 def budgets_of(store: ObjectStore, pod: Object) -> list[Object]:
-    """The budgets that select a pod."""
+    """The budgets that select the pod."""
     labels = pod["metadata"].get("labels") or {}
     found = []
     for pdb in store.list("poddisruptionbudgets", pod["metadata"]["namespace"]):
-        selector = from_object((pdb.get("spec") or {}).get("selector"))
+        selector = label_selector((pdb.get("spec") or {}).get("selector"))
         if selector is not None and selector.matches(labels):
             found.append(pdb)
     return found
 
 
-def spend(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> bool:
-    """Take one disruption from the budget of a pod that runs, if there is one.
+def decrement_budget(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> bool:
+    """Take one disruption from the budget of a running pod, if there is a budget.
 
-    A pod that is not ready costs nothing where its budget is met, or with ``AlwaysAllow``. That is
-    what is returned: whether it goes because it is not ready, at exactly this version of it.
+    A pod that is not ready needs no disruption if its budget is met or its policy is
+    ``AlwaysAllow``.
 
     Args:
-        store: where the budgets are.
-        pod: as it is now.
+        store: holds the budgets.
+        pod: the current pod.
         now: the time, as the API writes it.
-        dry_run: ask, and take nothing.
+        dry_run: check the budget without changing it.
+
+    Returns:
+        Whether the pod may be evicted because it is not ready; its version must then not change.
 
     Raises:
-        ApiError: 429 the budget says no, or has not been looked at yet; 500 there are two.
+        ApiError: 429, the budget does not allow it or is not up to date; 500, there are several.
     """
     found = budgets_of(store, pod)
     if not found:
@@ -60,7 +64,7 @@ def spend(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> bool:
     if len(found) > 1:
         raise ApiError(500, "", _TWO_BUDGETS)
     (pdb,) = found
-    if not _is_ready(pod) and _lets_unhealthy_go(pdb):
+    if not is_ready(pod) and _allows_unhealthy(pdb):
         return True
     _check(pdb)
     if dry_run:
@@ -68,13 +72,13 @@ def spend(store: ObjectStore, pod: Object, now: str, *, dry_run: bool) -> bool:
     status = deep_copy(pdb.get("status") or {})
     status["disruptionsAllowed"] -= 1
     if status["disruptionsAllowed"] == 0:
-        _say_insufficient(pdb, status, now)
+        _set_insufficient(status, now)
     status["disruptedPods"] = {**(status.get("disruptedPods") or {}), pod["metadata"]["name"]: now}
     store.put("poddisruptionbudgets", {**pdb, "status": status})
     return False
 
 
-def _lets_unhealthy_go(pdb: Object) -> bool:
+def _allows_unhealthy(pdb: Object) -> bool:
     if (pdb.get("spec") or {}).get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return True
     status = pdb.get("status") or {}
@@ -83,7 +87,7 @@ def _lets_unhealthy_go(pdb: Object) -> bool:
 
 
 def _check(pdb: Object) -> None:
-    """Whether the budget allows a disruption now."""
+    """Raise ApiError unless the budget allows a disruption now."""
     name, status = pdb["metadata"]["name"], pdb.get("status") or {}
     if status.get("observedGeneration", 0) < pdb["metadata"].get("generation", 0):
         message = f"The disruption budget {name} is still being processed by the server."
@@ -92,7 +96,7 @@ def _check(pdb: Object) -> None:
     budgets = BY_PLURAL["poddisruptionbudgets"]
     if allowed < 0:
         raise errors.forbidden(budgets, name, "pdb disruptions allowed is negative")
-    if len(status.get("disruptedPods") or ()) > _MOST_DISRUPTED:
+    if len(status.get("disruptedPods") or ()) > _MAX_DISRUPTED_PODS:
         why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
         raise errors.forbidden(budgets, name, why)
     if allowed == 0:
@@ -100,12 +104,12 @@ def _check(pdb: Object) -> None:
 
 
 def _why(name: str, status: Object) -> str:
-    condition = _condition(status) or {}
-    says_no = condition.get("status") == "False" and condition.get("message")
-    if says_no and condition.get("reason") == "SyncFailed":
+    disallowed = condition({"status": status}, "DisruptionAllowed") or {}
+    is_false = disallowed.get("status") == "False" and disallowed.get("message")
+    if is_false and disallowed.get("reason") == "SyncFailed":
         return (
             f"The disruption budget {name} does not allow evicting pods currently because it "
-            f"failed sync: {condition['message']}"
+            f"failed sync: {disallowed['message']}"
         )
     healthy, desired = status.get("currentHealthy", 0), status.get("desiredHealthy", 0)
     if healthy <= desired:
@@ -113,55 +117,30 @@ def _why(name: str, status: Object) -> str:
             f"The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
         )
     refused = f"The disruption budget {name} does not allow evicting pods currently"
-    if says_no:
-        return f"{refused} ({condition['reason']}): {condition['message']}"
+    if is_false:
+        return f"{refused} ({disallowed['reason']}): {disallowed['message']}"
     return refused
 
 
-def _condition(status: Object) -> Object | None:
-    for one in status.get("conditions") or ():
-        if one.get("type") == "DisruptionAllowed":
-            found: Object = one
-            return found
-    return None
+def _set_insufficient(status: Object, now: str) -> None:
+    holder: Object = {"status": status}
+    put(holder, "DisruptionAllowed", "False", now, reason="InsufficientPods")
+    written = condition(holder, "DisruptionAllowed") or {}
+    written["message"] = ""
+    written["observedGeneration"] = status.get("observedGeneration", 0)
 
 
-def _say_insufficient(pdb: Object, status: Object, now: str) -> None:
-    said: Object = {"type": "DisruptionAllowed", "status": "False", "lastTransitionTime": now}
-    said |= {"reason": "InsufficientPods", "message": ""}
-    said["observedGeneration"] = status.get("observedGeneration", 0)
-    old = _condition(status)
-    if old is not None and old.get("status") == "False":
-        said["lastTransitionTime"] = old.get("lastTransitionTime", now)
-    others = [one for one in status.get("conditions") or () if one is not old]
-    status["conditions"] = [*others, said]
-
-
-def disrupted(pod: Object, now: str) -> Object:
-    """The pod with the condition that says why it goes."""
-    said = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "lastProbeTime": None,
-        "lastTransitionTime": now,
-        "reason": "EvictionByEvictionAPI",
-        "message": "Eviction API: evicting",
-    }
-    status = pod.get("status") or {}
-    conditions = list(status.get("conditions") or ())
-    for place, one in enumerate(conditions):
-        if one.get("type") == "DisruptionTarget":
-            if one.get("status") == "True":
-                said["lastTransitionTime"] = one.get("lastTransitionTime", now)
-            conditions[place] = said
-            break
-    else:
-        conditions.append(said)
-    return {**pod, "status": {**status, "conditions": conditions}}
-
-
-def _is_ready(pod: Object) -> bool:
-    return any(
-        one.get("type") == "Ready" and one.get("status") == "True"
-        for one in (pod.get("status") or {}).get("conditions") or ()
+def with_disruption_target(pod: Object, now: str) -> Object:
+    """The pod with condition DisruptionTarget, which records the eviction."""
+    marked: Object = {**pod, "status": dict(pod.get("status") or {})}
+    put(
+        marked,
+        "DisruptionTarget",
+        "True",
+        now,
+        reason="EvictionByEvictionAPI",
+        message="Eviction API: evicting",
     )
+    written = condition(marked, "DisruptionTarget") or {}
+    written["lastProbeTime"] = None
+    return marked

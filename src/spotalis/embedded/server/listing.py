@@ -1,4 +1,4 @@
-"""Lists: what a collection holds now or held then, whole or in pages (v1.36 semantics)."""
+"""Lists of a collection, current or at an older version, in one piece or in pages (v1.36)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from spotalis.embedded.objects.resources import Resource
 from spotalis.embedded.server import errors
 from spotalis.embedded.server.errors import ApiError, Cause
 from spotalis.embedded.server.query_selectors import Matches, everything, from_query
-from spotalis.embedded.store import ObjectStore, StoreEvent, VersionExpired
+from spotalis.embedded.store import ObjectStore, StoreEvent, VersionExpired, key_of
 
 EXACT, NOT_OLDER = "Exact", "NotOlderThan"
 FRESH_SECONDS = 3.0
-"""How long a read of a future version waits for it to come."""
+"""How long a request for a future version waits for it."""
 _POLL_SECONDS = 0.05
 _TOO_OLD = "The resourceVersion for the provided list is too old."
 _CONTINUE_EXPIRED = (
@@ -31,17 +31,17 @@ _CONTINUE_EXPIRED = (
 )
 
 Show = Callable[[StoreEvent], bytes]
-"""How an object is written, as JSON."""
+"""Encodes an object as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOptions:
-    """``metav1.ListOptions``, as a query says them."""
+    """``metav1.ListOptions``, read from a query."""
 
     labels: str = ""
     fields: str = ""
     version: int | None = None
-    """``resourceVersion``; None where it is not given."""
+    """``resourceVersion``; None if it is absent."""
     match: str = ""
     limit: int = 0
     token: str = ""
@@ -53,10 +53,10 @@ class ListOptions:
 
 
 def options_from(query: Sequence[tuple[str, str]]) -> ListOptions:
-    """Read the options of a list or watch.
+    """Read the options of a list or watch request.
 
     Raises:
-        ApiError: 400 for what is no number, 422 for options that do not go together.
+        ApiError: 400, a value is not a number; 422, options contradict each other.
     """
     given = dict(query)
     watch = given.get("watch", "") in ("true", "1")
@@ -149,20 +149,21 @@ def _unsupported(value: str, supported: str) -> Cause:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list, or all of it."""
+    """A list, or one page of it."""
 
     changes: list[StoreEvent]
     metadata: dict[str, Any]
-    """The list's: version, and the token for the rest with how much that is."""
+    """Metadata of the list: version, continue token and number of remaining items."""
 
 
 async def page_of(
     store: ObjectStore, resource: Resource, namespace: str, options: ListOptions
 ) -> Page:
-    """What a list request gets.
+    """List a collection.
 
     Raises:
-        ApiError: 400 a selector or token that cannot be read; 410 too old; 504 not come yet.
+        ApiError: 400, a selector or token is malformed; 410, the version is too old; 504, the
+            version is in the future.
     """
     matches = from_query(resource, options.labels, options.fields)
     start, revision = ("", ""), _exact_revision(options)
@@ -181,25 +182,25 @@ async def page_of(
     except VersionExpired:
         if not options.token:
             raise errors.expired(_TOO_OLD) from None
-        anew = _encoded(start, resource, namespace, -1)
-        raise errors.expired(_CONTINUE_EXPIRED, anew) from None
+        latest = _encoded(start, resource, namespace, -1)
+        raise errors.expired(_CONTINUE_EXPIRED, latest) from None
     served_from_cache = options.version == 0 and not options.token
     limit = 0 if served_from_cache else options.limit
     return _cut(entries, start, matches, limit, revision or store.revision, resource, namespace)
 
 
 def _exact_revision(options: ListOptions) -> int:
-    """The version that must be read; 0: the latest will do."""
+    """The version to read; 0 for the latest."""
     if options.match == EXACT or (options.version and options.limit and not options.match):
         return options.version or 0
     return 0
 
 
 async def wait_for(store: ObjectStore, revision: int) -> None:
-    """Wait a moment for a version that has not come yet.
+    """Wait until the store has reached a version.
 
     Raises:
-        ApiError: 504, it did not come.
+        ApiError: 504, it did not within ``FRESH_SECONDS``.
     """
     waited = 0.0
     while store.revision < revision:
@@ -218,7 +219,7 @@ def _cut(
     resource: Resource,
     namespace: str,
 ) -> Page:
-    rest = [one for one in entries if _place(one) >= start] if start != ("", "") else entries
+    rest = [one for one in entries if key_of(one.new) >= start] if start != ("", "") else entries
     found = rest if matches is everything else [one for one in rest if matches(one.new)]
     metadata: dict[str, Any] = {"resourceVersion": str(revision)}
     if limit and len(found) > limit:
@@ -230,14 +231,9 @@ def _cut(
     return Page(found, metadata)
 
 
-def _place(change: StoreEvent) -> tuple[str, str]:
-    metadata = change.new["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
-
-
 def _after(change: StoreEvent) -> tuple[str, str]:
-    """The place right behind an object."""
-    namespace, name = _place(change)
+    """The first key after that of an object."""
+    namespace, name = key_of(change.new)
     return namespace, name + "\0"
 
 
@@ -249,7 +245,7 @@ def _encoded(start: tuple[str, str], resource: Resource, namespace: str, revisio
 
 
 def _decoded(text: str, resource: Resource, namespace: str) -> tuple[tuple[str, str], int]:
-    """Where a continue token goes on, and at which version (0: the latest)."""
+    """The key at which a continue token resumes, and the version (0 for the latest)."""
     refused = "invalid continue token: continue key is not valid"
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -273,7 +269,7 @@ def _decoded(text: str, resource: Resource, namespace: str) -> tuple[tuple[str, 
 
 
 def encoded_list(resource: Resource, page: Page, show: Show) -> bytes:
-    """A page as the API's list object; items are without their kind, as the real server's are."""
+    """Encode a page as a list object; as in kube-apiserver, items have no kind."""
     head = {
         "kind": f"{resource.kind}List",
         "apiVersion": resource.api_version,
@@ -285,5 +281,5 @@ def encoded_list(resource: Resource, page: Page, show: Show) -> bytes:
 
 
 def kind_prefix(resource: Resource) -> bytes:
-    """How the JSON of every object of this kind begins."""
+    """The beginning of the JSON of every object of this kind."""
     return f'{{"kind":"{resource.kind}","apiVersion":"{resource.api_version}",'.encode()

@@ -1,8 +1,8 @@
-"""The part of the Common Expression Language that match conditions of webhooks need.
+"""Match conditions of webhooks: a subset of the Common Expression Language (CEL).
 
-Fields, indexes, literals, lists, ``has()``, ``size()``, comparison, ``in``, ``!``, ``&&``, ``||``,
-``? :``, ``exists`` and ``all``, ``startsWith``, ``endsWith`` and ``contains``. Anything else is
-refused by name when the expression is compiled, never guessed at. Types are not checked.
+Supported are fields, indexes, text and boolean literals, lists, ``has()``, ``exists()``, ``==``,
+``!=``, ``in``, ``!``, ``&&``, ``||`` and parentheses. Compiling an expression with anything else
+fails with a message that names it. Types are not checked.
 """
 
 from __future__ import annotations
@@ -17,41 +17,40 @@ Evaluate: TypeAlias = Callable[[Variables], Any]
 
 
 class UnsupportedExpression(Exception):
-    """The expression is wrong, or uses what is not implemented here; the message names it."""
+    """The expression is malformed, or uses a feature that is not supported."""
 
 
 class EvaluationFailed(Exception):
-    """The expression met a value that it cannot work on, such as a field that is not there."""
+    """The expression cannot be evaluated, for example because a field is absent."""
 
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>\d+(?:\.\d+)?)|(?P<name>[A-Za-z_]\w*)"
-    r"|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
-    r"|(?P<symbol>&&|\|\||==|!=|<=|>=|[-+!<>()\[\].,?:]))"
+    r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<text>'[^'\\]*'|\"[^\"\\]*\")"
+    r"|(?P<symbol>&&|\|\||==|!=|[!()\[\].,]))"
 )
-_LITERALS = {"true": True, "false": False, "null": None}
+_LITERALS = {"true": True, "false": False}
 
 
 @lru_cache(maxsize=256)
 def compiled(expression: str) -> Evaluate:
-    """What evaluates an expression, given its variables.
+    """Compile an expression to a function of its variables.
 
     Raises:
-        UnsupportedExpression: it cannot be understood.
+        UnsupportedExpression: the expression is malformed or not supported.
     """
-    return _Parser(expression).whole()
+    return _Parser(expression).parse()
 
 
 class _Parser:
-    """Recursive descent; every method returns what evaluates the part it has read."""
+    """A recursive descent parser; every method returns a function that evaluates what it parsed."""
 
     def __init__(self, expression: str) -> None:
         self._expression = expression
         self._tokens = self._split()
         self._at = 0
 
-    def whole(self) -> Evaluate:
-        result = self._choice()
+    def parse(self) -> Evaluate:
+        result = self._or()
         if self._at < len(self._tokens):
             raise self._unsupported(self._tokens[self._at][1])
         return result
@@ -69,14 +68,14 @@ class _Parser:
 
     def _unsupported(self, what: str) -> UnsupportedExpression:
         return UnsupportedExpression(
-            f"match condition {self._expression!r}: {what!r} is not supported here"
+            f"match condition {self._expression!r}: {what!r} is not supported"
         )
 
     def _peek(self) -> str:
         return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
 
     def _accept(self, *texts: str) -> str:
-        """The next token if it is one of these, else ``""``."""
+        """Consume the next token if it is one of ``texts``; returns it, or ``""``."""
         if self._at < len(self._tokens) and self._tokens[self._at][0] != "text":
             text = self._tokens[self._at][1]
             if text in texts:
@@ -86,55 +85,40 @@ class _Parser:
 
     def _expect(self, text: str) -> None:
         if not self._accept(text):
-            raise self._unsupported(self._peek() or "its end")
+            raise self._unsupported(self._peek() or "the end of the expression")
 
     def _name(self) -> str:
         if self._at < len(self._tokens) and self._tokens[self._at][0] == "name":
             self._at += 1
             return self._tokens[self._at - 1][1]
-        raise self._unsupported(self._peek() or "its end")
+        raise self._unsupported(self._peek() or "the end of the expression")
 
-    def _choice(self) -> Evaluate:
-        condition = self._any()
-        if not self._accept("?"):
-            return condition
-        one = self._choice()
-        self._expect(":")
-        other = self._choice()
-        return lambda v: one(v) if _truth(condition(v)) else other(v)
-
-    def _any(self) -> Evaluate:
-        parts = [self._all()]
+    def _or(self) -> Evaluate:
+        parts = [self._and()]
         while self._accept("||"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda v: _decided(parts, v, by=True)
+            parts.append(self._and())
+        return parts[0] if len(parts) == 1 else lambda v: _combine(parts, v, decisive=True)
 
-    def _all(self) -> Evaluate:
+    def _and(self) -> Evaluate:
         parts = [self._relation()]
         while self._accept("&&"):
             parts.append(self._relation())
-        return parts[0] if len(parts) == 1 else lambda v: _decided(parts, v, by=False)
+        return parts[0] if len(parts) == 1 else lambda v: _combine(parts, v, decisive=False)
 
     def _relation(self) -> Evaluate:
         left = self._unary()
-        operator = self._accept("==", "!=", "<=", ">=", "<", ">", "in")
+        operator = self._accept("==", "!=", "in")
         if not operator:
             return left
-        right, compare = self._unary(), _COMPARISONS[operator]
-
-        def evaluate(variables: Variables) -> bool:
-            one, other = left(variables), right(variables)
-            try:
-                return compare(one, other)
-            except TypeError:
-                raise EvaluationFailed(f"no such overload: {one!r} {operator} {other!r}") from None
-
-        return evaluate
+        right = self._unary()
+        if operator == "in":
+            return lambda v: _contains(right(v), left(v))
+        return lambda v: bool(left(v) == right(v)) is (operator == "==")
 
     def _unary(self) -> Evaluate:
         if self._accept("!"):
             operand = self._unary()
-            return lambda v: not _truth(operand(v))
+            return lambda v: not _boolean(operand(v))
         return self._member()
 
     def _member(self) -> Evaluate:
@@ -144,44 +128,31 @@ class _Parser:
                 name = self._name()
                 value = self._call(value, name) if self._accept("(") else _Field(value, name)
             elif self._accept("["):
-                value = _at(value, self._choice())
+                value = _index(value, self._or())
                 self._expect("]")
             else:
                 return value
 
     def _call(self, value: Evaluate, name: str) -> Evaluate:
-        if name in ("exists", "all"):
-            variable = self._name()
-            self._expect(",")
-            test = self._choice()
-            self._expect(")")
-            return _quantified(value, variable, test, by=name == "exists")
-        if name == "size":
-            self._expect(")")
-            return lambda v: _size(value(v))
-        method = _METHODS.get(name)
-        if method is None:
+        if name != "exists":
             raise self._unsupported(f".{name}()")
-        argument = self._choice()
+        variable = self._name()
+        self._expect(",")
+        test = self._or()
         self._expect(")")
-        return lambda v: method(_text(value(v)), _text(argument(v)))
+        return _exists(value, variable, test)
 
     def _primary(self) -> Evaluate:
         if self._at >= len(self._tokens):
-            raise self._unsupported("its end")
+            raise self._unsupported("the end of the expression")
         kind, text = self._tokens[self._at]
         self._at += 1
-        if kind == "number":
-            number = float(text) if "." in text else int(text)
-            return lambda _: number
         if kind == "text":
-            if "\\" in text:
-                raise self._unsupported(text)
             return lambda _: text[1:-1]
         if kind == "name":
             return self._named(text)
         if text == "(":
-            inner = self._choice()
+            inner = self._or()
             self._expect(")")
             return inner
         if text == "[":
@@ -194,20 +165,18 @@ class _Parser:
             return lambda _: value
         if not self._accept("("):
             return lambda v: _variable(v, name)
-        argument = self._choice()
+        argument = self._or()
         self._expect(")")
-        if name == "size":
-            return lambda v: _size(argument(v))
         if name == "has" and isinstance(argument, _Field):
-            return argument.is_there
+            return argument.is_present
         raise self._unsupported(f"{name}()")
 
     def _list(self) -> Evaluate:
         items: list[Evaluate] = []
         while not self._accept("]"):
-            items.append(self._choice())
+            items.append(self._or())
             if not self._accept(",") and self._peek() != "]":
-                raise self._unsupported(self._peek() or "its end")
+                raise self._unsupported(self._peek() or "the end of the expression")
         return lambda v: [item(v) for item in items]
 
 
@@ -218,7 +187,7 @@ def _variable(variables: Variables, name: str) -> Any:
 
 
 class _Field:
-    """Evaluates to a field of an object."""
+    """Evaluates to the value of a field."""
 
     def __init__(self, value: Evaluate, name: str) -> None:
         self._value = value
@@ -230,8 +199,8 @@ class _Field:
             raise EvaluationFailed(f"no such key: {self._name}")
         return found[self._name]
 
-    def is_there(self, variables: Variables) -> bool:
-        """``has()``: whether the object has the field; that there is no object is an error."""
+    def is_present(self, variables: Variables) -> bool:
+        """``has()``: whether the object has the field; an absent object is an error."""
         return self._name in self._fields(variables)
 
     def _fields(self, variables: Variables) -> Mapping[str, Any]:
@@ -241,75 +210,57 @@ class _Field:
         return found
 
 
-def _at(value: Evaluate, index: Evaluate) -> Evaluate:
+def _index(value: Evaluate, index: Evaluate) -> Evaluate:
     def evaluate(variables: Variables) -> Any:
-        found, place = value(variables), index(variables)
+        container, key = value(variables), index(variables)
         try:
-            return found[place]
+            return container[key]
         except (KeyError, IndexError, TypeError):
-            raise EvaluationFailed(f"no such key: {place}") from None
+            raise EvaluationFailed(f"no such key: {key}") from None
 
     return evaluate
 
 
-def _quantified(value: Evaluate, variable: str, test: Evaluate, *, by: bool) -> Evaluate:
+def _contains(container: Any, value: Any) -> bool:
+    try:
+        return value in container
+    except TypeError:
+        raise EvaluationFailed(f"no such overload: {value!r} in {container!r}") from None
+
+
+def _exists(value: Evaluate, variable: str, test: Evaluate) -> Evaluate:
     def evaluate(variables: Variables) -> bool:
         items = value(variables)
         if not isinstance(items, list | Mapping):
             raise EvaluationFailed(f"not a list: {items!r}")
-        parts = [_bound(test, variable, item) for item in items]
-        return _decided(parts, variables, by=by)
+        parts = [_bind(test, variable, item) for item in items]
+        return _combine(parts, variables, decisive=True)
 
     return evaluate
 
 
-def _bound(test: Evaluate, variable: str, item: Any) -> Evaluate:
+def _bind(test: Evaluate, variable: str, item: Any) -> Evaluate:
     return lambda variables: test({**variables, variable: item})
 
 
-def _decided(parts: list[Evaluate], variables: Variables, *, by: bool) -> bool:
-    """``||`` (by True) or ``&&`` (by False): a part that decides outweighs errors in others."""
+def _combine(parts: list[Evaluate], variables: Variables, *, decisive: bool) -> bool:
+    """``||`` (decisive True) or ``&&`` (decisive False).
+
+    A part with the decisive value determines the result even if other parts fail.
+    """
     failed: EvaluationFailed | None = None
     for part in parts:
         try:
-            if _truth(part(variables)) is by:
-                return by
+            if _boolean(part(variables)) is decisive:
+                return decisive
         except EvaluationFailed as failure:
             failed = failed or failure
     if failed is not None:
         raise failed
-    return not by
+    return not decisive
 
 
-def _truth(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise EvaluationFailed(f"not a bool: {value!r}")
     return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise EvaluationFailed(f"not a string: {value!r}")
-    return value
-
-
-def _size(value: Any) -> int:
-    if not isinstance(value, str | list | Mapping):
-        raise EvaluationFailed(f"it has no size: {value!r}")
-    return len(value)
-
-
-_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": lambda one, other: bool(one == other),
-    "!=": lambda one, other: bool(one != other),
-    "<": lambda one, other: bool(one < other),
-    "<=": lambda one, other: bool(one <= other),
-    ">": lambda one, other: bool(one > other),
-    ">=": lambda one, other: bool(one >= other),
-    "in": lambda one, other: one in other,
-}
-_METHODS: dict[str, Callable[[str, str], bool]] = {
-    "startsWith": str.startswith,
-    "endsWith": str.endswith,
-    "contains": str.__contains__,
-}

@@ -1,4 +1,4 @@
-"""As much OpenAPI v3 as kubectl needs to leave the validation of fields to the server."""
+"""A minimal OpenAPI v3 document: kubectl reads it to leave field validation to the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VALIDATION = [{"name": "fieldValidation", "in": "query", "schema": {"type": "st
 
 
 def document(path: str) -> Object | None:
-    """The answer to a GET under ``/openapi/v3``; None where there is nothing."""
+    """The response to a GET under ``/openapi/v3``; None if there is none."""
     if not path.startswith(_ROOT):
         return None
     places = {"api/v1": ("", "v1")}

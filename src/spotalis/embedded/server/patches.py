@@ -1,6 +1,6 @@
-"""The three patches that need to know nothing of who wrote what before.
+"""JSON patches, merge patches and strategic merge patches.
 
-Server-side apply is in :mod:`spotalis.embedded.server.apply`.
+Server-side apply is not supported: Spotalis does not use it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Any, TypeAlias
 from spotalis.embedded.objects.copies import deep_copy
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server import errors
-from spotalis.embedded.server.merge_keys import SETS, strategic_key
+from spotalis.embedded.server.merge_keys import SETS, merge_key
 
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-APPLY = "application/apply-patch+yaml"
 Json: TypeAlias = Any
 
 
@@ -25,10 +24,11 @@ class PatchFailed(Exception):
 
 
 def patched(document: Object, body: Json, patch_type: str) -> Object:
-    """A copy of ``document`` with a patch of one of the first three types applied.
+    """Apply a patch to a copy of ``document``.
 
     Raises:
-        ApiError: 400 it is no patch; 415 no such type; 422 it cannot be applied.
+        ApiError: 400, ``body`` is not a patch; 415, the type is not supported; 422, the patch
+            cannot be applied.
     """
     if patch_type == JSON:
         if not isinstance(body, list) or not all(isinstance(one, dict) for one in body):
@@ -54,7 +54,7 @@ def patched(document: Object, body: Json, patch_type: str) -> Object:
 
 
 def merge(document: Json, patch: Json) -> Json:
-    """A JSON merge patch (RFC 7386): null removes, objects merge, all else replaces."""
+    """Apply a JSON merge patch (RFC 7386): null removes, objects merge, other values replace."""
     if not isinstance(patch, dict):
         return deep_copy(patch)
     result = dict(document) if isinstance(document, dict) else {}
@@ -67,11 +67,10 @@ def merge(document: Json, patch: Json) -> Json:
 
 
 def strategic_merge(document: Object, patch: Object) -> Object:
-    """A strategic merge patch: as a merge patch, but known lists merge item by item.
+    """Apply a strategic merge patch: like a merge patch, but known lists merge item by item.
 
-    Directives: ``$patch: delete`` and ``replace``, ``$retainKeys``,
-    ``$deleteFromPrimitiveList/...``. ``$setElementOrder/...`` counts only where the patch names
-    the list, too.
+    Supported directives: ``$patch: delete`` and ``replace``, ``$retainKeys``,
+    ``$deleteFromPrimitiveList/...``, and ``$setElementOrder/...`` of lists that are in the patch.
     """
     if patch.get("$patch") == "replace":
         return {key: deep_copy(value) for key, value in patch.items() if key != "$patch"}
@@ -83,7 +82,7 @@ def strategic_merge(document: Object, patch: Object) -> Object:
         result = {key: value for key, value in result.items() if key in kept}
     for key, value in patch.items():
         if key.startswith("$"):
-            _direct(result, key, value)
+            _apply_directive(result, key, value)
         elif value is None:
             result.pop(key, None)
         elif isinstance(value, dict):
@@ -97,7 +96,7 @@ def strategic_merge(document: Object, patch: Object) -> Object:
     return result
 
 
-def _direct(result: Object, directive: str, value: Json) -> None:
+def _apply_directive(result: Object, directive: str, value: Json) -> None:
     name, _, field = directive.partition("/")
     if name == "$deleteFromPrimitiveList":
         result[field] = [one for one in result.get(field) or () if one not in value]
@@ -111,14 +110,14 @@ def _merge_lists(
     if field in SETS:
         union = [*old, *(one for one in patch if one not in old)]
         return _ordered(union, patch if order is None else order, old, lambda one: one)
-    key = strategic_key(field, patch)
+    key = merge_key(field, patch)
     if not key:
         return [deep_copy(one) for one in patch]
     result = list(old)
     for one in patch:
         if key not in one:
-            told = " ".join(f"{name}:{one[name]}" for name in sorted(one))
-            message = f"map: map[{told}] does not contain declared merge key: {key}"
+            fields = " ".join(f"{name}:{one[name]}" for name in sorted(one))
+            message = f"map: map[{fields}] does not contain declared merge key: {key}"
             raise errors.ApiError(500, "", message)
         place = next((at for at, item in enumerate(result) if item.get(key) == one[key]), None)
         if one.get("$patch") == "delete":
@@ -133,9 +132,9 @@ def _merge_lists(
 def _ordered(
     merged: list[Json], wanted: list[Json], old: list[Json], key: Callable[[Json], Json]
 ) -> list[Json]:
-    """The order of a merged list: as ``wanted``, and what that does not name where it was.
+    """Sort a merged list: as in ``wanted``, with the other items where they were.
 
-    An item that is new comes before those that the patch does not name.
+    New items come before items that the patch does not contain.
     """
     order, before = [key(one) for one in wanted], [key(one) for one in old]
     named = sorted((o for o in merged if key(o) in order), key=lambda one: order.index(key(one)))
@@ -150,10 +149,10 @@ def _ordered(
 
 
 def json_patch(document: Json, operations: list[Object]) -> Json:
-    """A JSON patch (RFC 6902) applied to a copy, all of it or nothing.
+    """Apply a JSON patch (RFC 6902) to a copy, as a whole or not at all.
 
     Raises:
-        PatchFailed: an operation is malformed or cannot be carried out, or a test fails.
+        PatchFailed: an operation is malformed or cannot be applied, or a test fails.
     """
     result = deep_copy(document)
     for operation in operations:
@@ -211,7 +210,7 @@ def _insert(document: Json, steps: list[str], value: Json) -> Json:
 
 
 def _take(document: Json, steps: list[str]) -> Json:
-    """Remove what is there, and return it."""
+    """Remove a value, and return it."""
     if not steps:
         raise PatchFailed("the whole document cannot be removed")
     parent, last = _read(document, steps[:-1]), steps[-1]
@@ -243,7 +242,7 @@ def _replace(document: Json, operation: Object) -> Json:
     if not steps:
         return _value(operation)
     parent, last = _read(document, steps[:-1]), steps[-1]
-    if not isinstance(parent, dict):  # of an object, the real server takes it for an "add"
+    if not isinstance(parent, dict):  # in an object, kube-apiserver treats "replace" as "add"
         _read(parent, [last])
     parent[int(last) if isinstance(parent, list) else last] = _value(operation)
     return document
@@ -252,7 +251,7 @@ def _replace(document: Json, operation: Object) -> Json:
 def _move(document: Json, operation: Object) -> Json:
     source, target = _pointer(operation.get("from")), _pointer(operation["path"])
     if target[: len(source)] == source and target != source:
-        raise PatchFailed("it cannot be moved into itself")
+        raise PatchFailed("a value cannot be moved into itself")
     return _insert(document, target, _take(document, source))
 
 
@@ -268,7 +267,7 @@ def _test(document: Json, operation: Object) -> Json:
 
 
 def _same(one: Json, other: Json) -> bool:
-    """Equal as JSON, where ``true`` is not 1."""
+    """Compare JSON values; unlike in Python, ``true`` is not 1."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

@@ -1,78 +1,40 @@
-"""Label and field selectors: those in a query, as text, and those in an object."""
+"""Label and field selectors of list and watch requests, parsed from the query."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from spotalis.embedded.objects.resources import Object, Resource
+from spotalis.embedded.objects.selectors import Requirement
 from spotalis.embedded.server.errors import bad_request
-from spotalis.model.objects import LabelSelector, Requirement
 
 Matches = Callable[[Object], bool]
-"""Whether an object is meant."""
+"""Whether a selector selects an object."""
 
 
 def everything(_: Object) -> bool:
-    """The selector that lets all through."""
+    """The selector that selects every object."""
     return True
 
 
 def from_query(resource: Resource, labels: str, fields: str) -> Matches:
-    """What ``labelSelector`` and ``fieldSelector`` of a request select together.
+    """Combine the ``labelSelector`` and ``fieldSelector`` parameters of a request.
 
     Raises:
-        ApiError: 400, one of them cannot be read or names a field that is not selectable.
+        ApiError: 400, a selector is malformed or names a field that cannot be selected by.
     """
-    wanted = parse_labels(labels) if labels else ()
+    requirements = parse_labels(labels) if labels else ()
     tests = parse_fields(resource, fields) if fields else ()
-    if not wanted and not tests:
+    if not requirements and not tests:
         return everything
 
     def matches(obj: Object) -> bool:
         carried = obj["metadata"].get("labels") or {}
-        return all(one.matches(carried) for one in wanted) and all(test(obj) for test in tests)
+        return all(one.matches(carried) for one in requirements) and all(t(obj) for t in tests)
 
     return matches
-
-
-def from_object(selector: Mapping[str, Any] | None) -> LabelSelector | None:
-    """A ``metav1.LabelSelector``; None, which selects nothing, where there is none."""
-    if selector is None:
-        return None
-    equal = [
-        Requirement(key, "In", (value,))
-        for key, value in (selector.get("matchLabels") or {}).items()
-    ]
-    expressions = [
-        Requirement(one["key"], one["operator"], tuple(one.get("values") or ()))
-        for one in selector.get("matchExpressions") or ()
-    ]
-    return LabelSelector((*equal, *expressions))
-
-
-def to_query(selector: Mapping[str, Any] | None) -> str:
-    """A ``metav1.LabelSelector`` as text, keys in order, as the scale subresource shows it."""
-    parts = []
-    for one in sorted((from_object(selector) or LabelSelector()).requirements, key=_by_key):
-        values = ",".join(sorted(one.values))
-        match one.operator:
-            case "In" if len(one.values) == 1:
-                parts.append(f"{one.key}={values}")
-            case "In":
-                parts.append(f"{one.key} in ({values})")
-            case "NotIn":
-                parts.append(f"{one.key} notin ({values})")
-            case "Exists":
-                parts.append(one.key)
-            case _:
-                parts.append(f"!{one.key}")
-    return ",".join(parts)
-
-
-def _by_key(requirement: Requirement) -> str:
-    return requirement.key
 
 
 _PART = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
@@ -88,10 +50,10 @@ _OPERATORS = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt"}
 
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:
-    """Requirements of a label selector such as ``app=web,tier in (a,b),!old``.
+    """Parse a label selector such as ``app=web,tier in (a,b),!old``.
 
     Raises:
-        ApiError: 400; the words of the message are not the real server's.
+        ApiError: 400; the message is not worded as the real server's.
     """
     requirements, at = [], 0
     while at < len(text):
@@ -121,10 +83,10 @@ def _requirement(found: re.Match[str]) -> Requirement:
 
 
 def parse_fields(resource: Resource, text: str) -> tuple[Matches, ...]:
-    """The tests of a field selector such as ``spec.nodeName=n1,status.phase!=Running``.
+    """Parse a field selector such as ``spec.nodeName=n1,status.phase!=Running``.
 
     Raises:
-        ApiError: 400, a field of this kind that cannot be selected by.
+        ApiError: 400, the kind cannot be selected by one of the fields.
     """
     return tuple(_field_test(resource, term) for term in text.split(",") if term)
 
@@ -140,13 +102,13 @@ def _field_test(resource: Resource, term: str) -> Matches:
 
 
 def field_reader(resource: Resource, path: str) -> Callable[[Object], str]:
-    """What reads a selectable field.
+    """Return a function that reads a selectable field.
 
     Raises:
-        ApiError: 400, it is none of this kind's.
+        ApiError: 400, the kind cannot be selected by this field.
     """
-    special = _EVENT_FIELDS.get(path, "") if resource.plural == "events" else path
-    known = special and (
+    stored = _EVENT_FIELDS.get(path, "") if resource.plural == "events" else path
+    known = stored and (
         path in ("metadata.name", "metadata.namespace")
         or path in _FIELDS.get(resource.plural, ())
         or resource.plural == "events"
@@ -157,9 +119,9 @@ def field_reader(resource: Resource, path: str) -> Callable[[Object], str]:
         raise bad_request(
             f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         )
-    if special == "source":
+    if stored == "source":
         return _event_source
-    steps = special.split(".")
+    steps = stored.split(".")
 
     def read(obj: Object) -> str:
         value: Any = obj
@@ -199,7 +161,7 @@ _EVENT_FIELDS: dict[str, str] = {
     "reportingController": "reportingController",
     "source": "source",
 }
-"""Of events, by the names of either API group, as they stand in the stored form."""
+"""Fields of events by their name in either API group, as paths in the stored form."""
 
 
 def _event_source(obj: Object) -> str:

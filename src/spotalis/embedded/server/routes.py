@@ -1,4 +1,4 @@
-"""Paths of the API: which resource, namespace, object and subresource they mean."""
+"""Parses the paths of the API: resource, namespace, name and subresource."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from spotalis.embedded.objects.resources import Resource
 from spotalis.embedded.server import errors
 from spotalis.embedded.server.discovery import GROUPS, SERVED
 
-_BY_PATH = {(one.group, one.version, one.plural): one for one in SERVED}
+_BY_PATH = {(r.group, r.version, r.plural): r for r in SERVED}
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What a path means."""
+    """The target of a request."""
 
     resource: Resource
     namespace: str = ""
     name: str = ""
-    """``""``: the collection."""
+    """``""`` for the collection."""
     subresource: str = ""
 
 
 def route(path: str) -> Route:
-    """Find what a path means.
+    """Parse a path.
 
     Raises:
-        ApiError: 404.
+        ApiError: 404, there is no such resource.
     """
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:

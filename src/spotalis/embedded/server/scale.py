@@ -1,13 +1,13 @@
-"""The scale subresource: the wanted number of replicas as an object of its own."""
+"""The scale subresource."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from spotalis.embedded.objects.resources import Object, Resource
+from spotalis.embedded.objects.selectors import format_selector
 from spotalis.embedded.server import errors
 from spotalis.embedded.server.errors import Cause
-from spotalis.embedded.server.query_selectors import to_query
 
 
 def scale_of(obj: Object) -> Object:
@@ -22,16 +22,16 @@ def scale_of(obj: Object) -> Object:
         "spec": {"replicas": replicas} if replicas else {},
         "status": {
             "replicas": (obj.get("status") or {}).get("replicas", 0),
-            "selector": to_query(spec.get("selector")),
+            "selector": format_selector(spec.get("selector")),
         },
     }
 
 
 def scaled(resource: Resource, obj: Object, scale: Object) -> Object:
-    """``obj`` as a Scale that was put wants it.
+    """Set ``spec.replicas`` of ``obj`` from a Scale.
 
     Raises:
-        ApiError: 400 it is none, or another object's; 422 the number is negative.
+        ApiError: 400, it is not a Scale of this object; 422, the number is negative.
     """
     metadata = scale.get("metadata") or {}
     if scale.get("kind", "Scale") != "Scale":

@@ -1,4 +1,4 @@
-"""Objects as rows, for ``kubectl get`` (``meta.k8s.io/v1`` Table)."""
+"""Tables for ``kubectl get`` (``meta.k8s.io/v1`` Table)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from spotalis.embedded.objects.resources import Object
 
 Cell = Callable[[Object], Any]
 Column = tuple[str, str, int, Cell]
-"""Name, type, priority (1: only with ``-o wide``), and how to fill it."""
+"""Name, type, priority (1: only with ``-o wide``), and the function that reads the cell."""
 
 
 def table(plural: str, objects: Sequence[Object], metadata: Object, now: datetime) -> Object:
-    """A Table of objects of one kind; ``metadata`` is the list's."""
+    """Build a Table of objects of one kind; ``metadata`` is that of the list."""
     columns = (_NAME, *_COLUMNS.get(plural, ()))
     if not any(name == "Age" for name, *_ in columns):
         columns = (*columns, ("Age", "string", 0, _created))
@@ -47,7 +47,7 @@ _AGES = ("Age", "Last Seen")
 
 
 def _age(stamp: str | None, now: datetime) -> str:
-    """How long ago, in the words of kubectl: ``95s``, ``3m20s``, ``5h``, ``2d3h``."""
+    """Format an age as kubectl does: ``95s``, ``3m20s``, ``5h``, ``2d3h``."""
     if not stamp:
         return "<unknown>"
     seconds = max(0, int((now - datetime.fromisoformat(stamp)).total_seconds()))
@@ -111,8 +111,8 @@ def _restarts(obj: Object) -> int:
 
 
 def _node_status(obj: Object) -> str:
-    said = {one["type"]: one["status"] for one in _status(obj, "conditions") or ()}
-    text = {"True": "Ready", "False": "NotReady"}.get(said.get("Ready", ""), "Unknown")
+    statuses = {one["type"]: one["status"] for one in _status(obj, "conditions") or ()}
+    text = {"True": "Ready", "False": "NotReady"}.get(statuses.get("Ready", ""), "Unknown")
     return f"{text},SchedulingDisabled" if _spec(obj, "unschedulable") else text
 
 

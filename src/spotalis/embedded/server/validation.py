@@ -13,6 +13,7 @@ import msgspec
 
 from spotalis.embedded.objects.copies import deep_copy
 from spotalis.embedded.objects.resources import Object, Resource
+from spotalis.embedded.objects.selectors import label_selector
 from spotalis.embedded.server.errors import (
     Cause,
     bad_request,
@@ -23,7 +24,6 @@ from spotalis.embedded.server.errors import (
     required,
     unsupported_value,
 )
-from spotalis.embedded.server.query_selectors import from_object
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _BAD_NAME = (
@@ -238,7 +238,7 @@ def _workload(resource: Resource, spec: Object) -> Iterator[Cause]:
     if (spec.get("replicas") or 0) < 0:
         yield invalid_value("spec.replicas", str(spec["replicas"]), _NEGATIVE)
     labels = (spec["template"].get("metadata") or {}).get("labels") or {}
-    selector = from_object(spec.get("selector"))
+    selector = label_selector(spec.get("selector"))
     if selector is None:
         yield required("spec.selector")
     elif not selector.requirements:

@@ -1,4 +1,4 @@
-"""Watches: one stream of newline-delimited events each (v1.36; KEP-3157 for streamed lists)."""
+"""Watches: streams of newline-delimited events (v1.36, with streamed lists of KEP-3157)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import msgspec
 
 from spotalis.embedded.objects.resources import Object, Resource
 from spotalis.embedded.server import errors
-from spotalis.embedded.server.bookmarks import bookmark
 from spotalis.embedded.server.errors import ApiError
 from spotalis.embedded.server.listing import ListOptions, Show, wait_for
 from spotalis.embedded.server.query_selectors import everything, from_query
@@ -19,25 +18,25 @@ from spotalis.model.environment import Random
 
 BOOKMARK_SECONDS = 60.0
 _LAST_BOOKMARK_SECONDS = 2.0
-"""The last bookmark comes so long before the stream ends by itself."""
-_SHORTEST_SECONDS = 1800
-"""Streams that name no timeout end after one to two times this (``--min-request-timeout``)."""
+"""Time between the last bookmark and the end of the stream."""
+_MIN_SECONDS = 1800
+"""Watches without a timeout end after one to two times this (``--min-request-timeout``)."""
 
 
 class Stream(Protocol):
-    """A body that comes in parts."""
+    """A response body that arrives in chunks."""
 
     async def next(self) -> bytes:
-        """The next part, as soon as there is one; ``b""`` at the end."""
+        """Wait for the next chunk; returns ``b""`` at the end."""
         ...
 
     def close(self) -> None:
-        """Stop; harmless when it has ended."""
+        """End the stream; does nothing if it has ended."""
         ...
 
 
 class Watch:
-    """A watch that has been opened; it hears every commit from then on until it is closed."""
+    """An open watch."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class Watch:
         self._unsubscribe: Callable[[], None] = lambda: None
 
     async def next(self) -> bytes:
-        """Every line that is there, or the next one when it comes; ``b""`` at the end."""
+        """Return all pending lines, or wait for the next one; returns ``b""`` at the end."""
         while not self._lines:
             if self._ended:
                 self.close()
@@ -72,7 +71,7 @@ class Watch:
         return chunk
 
     def close(self) -> None:
-        """Stop listening."""
+        """End the watch."""
         self._ended = True
         self._unsubscribe()
         for timer in self._timers:
@@ -80,15 +79,14 @@ class Watch:
         self._timers.clear()
 
     def begin(self, options: ListOptions, seconds: float) -> None:
-        """Write what the options ask for at the beginning, and follow; end after ``seconds``."""
+        """Send the initial events that the options ask for, then changes, for ``seconds``."""
         wants_list = options.initial_events
         if wants_list is None:
             wants_list = not options.version
         if wants_list:
             self._list()
             if options.initial_events and options.bookmarks:
-                end = bookmark(self._resource, self._store.revision, ends_list=True)
-                self._lines.append(end)
+                self._send_bookmark(ends_list=True)
         elif options.version:
             self._after = options.version
             try:
@@ -99,18 +97,18 @@ class Watch:
                 self.fail(errors.expired(message))
                 return
             for change in history:
-                self._hear(change)
-        self._unsubscribe = self._store.follow(self._resource.plural, self._hear)
+                self._on_event(change)
+        self._unsubscribe = self._store.follow(self._resource.plural, self._on_event)
         loop = asyncio.get_running_loop()
         self._timers.append(loop.call_later(seconds, self._end))
         if options.bookmarks:
             self._timers.append(loop.call_later(BOOKMARK_SECONDS, self._bookmark))
             if seconds > _LAST_BOOKMARK_SECONDS:
                 last = seconds - _LAST_BOOKMARK_SECONDS
-                self._timers.append(loop.call_later(last, self._say_version))
+                self._timers.append(loop.call_later(last, self._send_bookmark))
 
     def fail(self, refused: ApiError) -> None:
-        """End with an error inside the stream."""
+        """End the watch with an ERROR event."""
         event = {"type": "ERROR", "object": refused.to_status()}
         self._lines.append(msgspec.json.encode(event) + b"\n")
         self._ended = True
@@ -121,32 +119,39 @@ class Watch:
             if self._matches(change.new):
                 self._write("ADDED", self._show(change))
 
-    def _hear(self, change: StoreEvent) -> None:
-        if change.revision <= self._after:
+    def _on_event(self, event: StoreEvent) -> None:
+        if event.revision <= self._after:
             return
-        if self._namespace and change.new["metadata"].get("namespace") != self._namespace:
+        if self._namespace and event.new["metadata"].get("namespace") != self._namespace:
             return
         if self._matches is everything:
-            self._write(change.type, self._show(change))
+            self._write(event.type, self._show(event))
             return
-        was = change.old is not None and self._matches(change.old)
-        stays = change.type != "DELETED" and self._matches(change.new)
-        if stays:
-            self._write("MODIFIED" if was else "ADDED", self._show(change))
-        elif was and change.old is not None:
-            gone = change if change.type == "DELETED" else _left(change, change.old)
-            self._write("DELETED", self._show(gone))
+        matched = event.old is not None and self._matches(event.old)
+        matches = event.type != "DELETED" and self._matches(event.new)
+        if matches:
+            self._write("MODIFIED" if matched else "ADDED", self._show(event))
+        elif matched and event.old is not None:
+            left = event if event.type == "DELETED" else _leaving(event, event.old)
+            self._write("DELETED", self._show(left))
 
     def _write(self, kind: str, encoded: bytes) -> None:
         self._lines.append(b'{"type":"%s","object":%s}\n' % (kind.encode(), encoded))
         self._wake()
 
-    def _say_version(self) -> None:
-        self._lines.append(bookmark(self._resource, self._store.revision))
+    def _send_bookmark(self, *, ends_list: bool = False) -> None:
+        """Send a bookmark; unlike kube-apiserver, without the zero value of the kind."""
+        metadata: Object = {"resourceVersion": str(self._store.revision)}
+        if ends_list:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        kind, api_version = self._resource.kind, self._resource.api_version
+        bookmark = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+        event = {"type": "BOOKMARK", "object": bookmark}
+        self._lines.append(msgspec.json.encode(event) + b"\n")
         self._wake()
 
     def _bookmark(self) -> None:
-        self._say_version()
+        self._send_bookmark()
         loop = asyncio.get_running_loop()
         self._timers = [timer for timer in self._timers if timer.when() > loop.time()]
         self._timers.append(loop.call_later(BOOKMARK_SECONDS, self._bookmark))
@@ -160,10 +165,13 @@ class Watch:
             self._waiter.set_result(None)
 
 
-def _left(change: StoreEvent, old: Object) -> StoreEvent:
-    """An object that a selector no longer matches: as it was, at the version of the change."""
-    metadata = {**old["metadata"], "resourceVersion": str(change.revision)}
-    return StoreEvent(change.revision, "DELETED", {**old, "metadata": metadata}, old)
+def _leaving(event: StoreEvent, old: Object) -> StoreEvent:
+    """The DELETED event for an object that a selector no longer matches.
+
+    It carries the old object at the version of the event.
+    """
+    metadata = {**old["metadata"], "resourceVersion": str(event.revision)}
+    return StoreEvent(event.revision, "DELETED", {**old, "metadata": metadata}, old)
 
 
 async def open_watch(
@@ -174,10 +182,10 @@ async def open_watch(
     show: Show,
     rng: Random,
 ) -> Watch:
-    """Open a watch; what is wrong with the version is said inside the stream, as upstream does.
+    """Open a watch; errors of the version are sent inside the stream, as upstream does.
 
     Raises:
-        ApiError: 400, a selector that cannot be read.
+        ApiError: 400, a selector is malformed.
     """
     watch = Watch(store, resource, namespace, options, show)
     if options.initial_events:
@@ -188,6 +196,6 @@ async def open_watch(
             return watch
     seconds = options.timeout_seconds
     if not seconds:
-        seconds = _SHORTEST_SECONDS + rng.getrandbits(32) % _SHORTEST_SECONDS
+        seconds = _MIN_SECONDS + rng.getrandbits(32) % _MIN_SECONDS
     watch.begin(options, float(seconds))
     return watch

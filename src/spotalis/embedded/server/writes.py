@@ -1,6 +1,6 @@
-"""How objects are created, replaced and deleted: metadata, defaults, validation, finalizers, grace.
+"""Creates, replaces and deletes objects: metadata, validation, finalizers and grace periods.
 
-The rules of kube-apiserver's generic registry and of the strategies of its kinds.
+The rules are those of the generic registry of kube-apiserver and of its per-kind strategies.
 """
 
 from __future__ import annotations
@@ -12,16 +12,21 @@ from datetime import datetime, timedelta
 from spotalis.embedded.objects.resources import BY_PLURAL, Object, Resource
 from spotalis.embedded.objects.timestamps import stamp
 from spotalis.embedded.server import errors
-from spotalis.embedded.server.defaults import date_conditions, set_defaults, tolerate
+from spotalis.embedded.server.defaults import (
+    add_default_tolerations,
+    fill_condition_times,
+    set_defaults,
+)
+from spotalis.embedded.server.initial_status import set_initial_status
 from spotalis.embedded.server.validation import check_create, check_update
 from spotalis.embedded.store import ObjectStore
 from spotalis.model.environment import Clock, Random
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-"""Of generated names: no vowels, and no digits that look like one."""
+"""Of generated names (apimachinery/pkg/util/rand): no vowels, and no 0, 1 or 3."""
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 _NAME_TRIES = 8
-_LONGEST_BASE = 58
+_MAX_BASE_LENGTH = 58
 _SYSTEM_FIELDS = (
     "uid",
     "creationTimestamp",
@@ -30,25 +35,25 @@ _SYSTEM_FIELDS = (
     "deletionGracePeriodSeconds",
 )
 _OPTIONAL_FIELDS = ("labels", "annotations", "ownerReferences", "finalizers", "managedFields")
-"""Of metadata: left out where they are empty."""
+"""Metadata fields that are left out if they are empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteOptions:
-    """What a deletion asks for; the defaults ask for nothing."""
+    """Options of a deletion."""
 
     uid: str = ""
-    """Only the object with this UID."""
+    """Precondition: the UID of the object."""
     resource_version: str = ""
-    """Only the object as of this version."""
+    """Precondition: the version of the object."""
     grace_seconds: int | None = None
-    """None: as the pod says."""
+    """None: the grace period of the pod."""
     propagation: str = ""
-    """``Background``, ``Foreground`` or ``Orphan``; ``""``: the default of the kind."""
+    """``Background``, ``Foreground`` or ``Orphan``; ``""`` for the default of the kind."""
 
 
 class Writer:
-    """Changes a store by the rules of the API."""
+    """Writes to a store by the rules of the API."""
 
     def __init__(self, store: ObjectStore, clock: Clock, rng: Random) -> None:
         self._store = store
@@ -56,27 +61,27 @@ class Writer:
         self._rng = rng
 
     def name(self, resource: Resource, obj: Object) -> None:
-        """Give an object the name that its ``generateName`` asks for, in place.
+        """Set a name generated from ``generateName``, in place.
 
         Raises:
-            ApiError: 409, eight generated names in a row are taken (one in five million names).
+            ApiError: 409, eight generated names in a row are taken.
         """
         metadata = obj["metadata"]
         base = metadata.get("generateName")
         if metadata.get("name") or not base:
             return
         for _ in range(_NAME_TRIES):
-            name = base[:_LONGEST_BASE] + self._suffix()
+            name = base[:_MAX_BASE_LENGTH] + self._suffix()
             if self._store.get(resource.plural, metadata.get("namespace", ""), name) is None:
                 metadata["name"] = name
                 return
         raise errors.name_exhausted(resource, base)
 
     def create(self, resource: Resource, obj: Object, *, dry_run: bool = False) -> Object:
-        """Create an object that has been admitted; it is changed in place.
+        """Create an admitted object, which is changed in place.
 
         Raises:
-            ApiError: 409 it exists; 422 it cannot be.
+            ApiError: 409, the object exists; 422, it is invalid.
         """
         metadata = obj["metadata"]
         self.name(resource, obj)
@@ -92,7 +97,7 @@ class Writer:
         metadata["creationTimestamp"] = self.now()
         if resource.counts_generations:
             metadata["generation"] = 1
-        _initial_status(resource, obj, self._clock.now())
+        set_initial_status(resource, obj, self._clock.now())
         set_defaults(resource.plural, obj)
         check_create(resource, obj)
         namespace, name = metadata.get("namespace", ""), metadata["name"]
@@ -112,30 +117,30 @@ class Writer:
         subresource: str = "",
         dry_run: bool = False,
     ) -> Object:
-        """Put ``new`` in the place of ``old``; ``new`` is changed in place.
+        """Replace ``old`` by ``new``, which is changed in place.
 
-        Nothing is written when nothing changes. An object that is being deleted and loses its
-        last finalizer is removed.
+        Nothing is written if nothing changes. An object that is being deleted is removed when it
+        loses its last finalizer.
 
         Raises:
-            ApiError: 409 it is not what ``new`` was made from; 422 it may not change so.
+            ApiError: 409, ``new`` is based on another version; 422, the change is not allowed.
         """
         self._check_versions(resource, new, old, dry_run=dry_run)
         _keep_metadata(new, old)
         if subresource == "status":
             _keep(new, old, "spec")
             if resource.plural == "deployments":
-                _keep_in(new["metadata"], old["metadata"], "labels")
+                _keep(new["metadata"], old["metadata"], "labels")
             if resource.plural == "pods":
-                _keep_in(new["metadata"], old["metadata"], "ownerReferences")
-                date_conditions(resource.plural, new)
+                _keep(new["metadata"], old["metadata"], "ownerReferences")
+                fill_condition_times(resource.plural, new)
         else:
             if "status" in resource.subresources:
                 _keep(new, old, "status")
             if "spec" not in new or new["spec"] != old.get("spec"):
                 set_defaults(resource.plural, new)
                 if resource.plural == "pods":
-                    tolerate(new["spec"])
+                    add_default_tolerations(new["spec"])
             if resource.counts_generations and _is_new_generation(resource, new, old):
                 new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         check_update(resource, new, old)
@@ -158,21 +163,24 @@ class Writer:
     def delete(
         self, resource: Resource, old: Object, options: DeleteOptions, *, dry_run: bool = False
     ) -> tuple[Object, bool]:
-        """Delete, or begin to: the object as it is now, and whether it is gone.
+        """Delete an object or mark it for deletion.
+
+        Returns:
+            The object, and whether it has been removed.
 
         Raises:
-            ApiError: 409 it is not the one meant.
+            ApiError: 409, a precondition is not met.
         """
         check_preconditions(resource, old, options)
         if resource.plural == "namespaces":
-            return self._end_namespace(resource, old, dry_run=dry_run)
+            return self._terminate_namespace(resource, old, dry_run=dry_run)
         metadata = dict(old["metadata"])
         now = self._clock.now().replace(microsecond=0)
         graceful = False
         if resource.plural == "pods":
-            shortened = _grace(old, metadata, options.grace_seconds, now)
+            shortened = _set_deletion_time(old, metadata, options.grace_seconds, now)
             if shortened is None:
-                return old, False  # it is on its way, and asked for no sooner end
+                return old, False  # it terminates already, and no later than requested
             graceful = shortened
         finalizers = _finalizers(resource, metadata.get("finalizers") or [], options.propagation)
         changed = graceful
@@ -182,7 +190,7 @@ class Writer:
             if not finalizers:
                 del metadata["finalizers"]
         if finalizers and not graceful:
-            _mark(metadata, now)
+            _mark_deleting(metadata, now)
             changed = True
         current = {**old, "metadata": metadata}
         if changed and current != old and not dry_run:
@@ -194,7 +202,7 @@ class Writer:
         return self._remove(resource, current), True
 
     def now(self) -> str:
-        """The time as the API writes it: RFC 3339 in UTC, whole seconds."""
+        """The current time as the API writes it."""
         return stamp(self._clock.now())
 
     def uid(self) -> str:
@@ -232,15 +240,15 @@ class Writer:
         namespace = obj["metadata"].get("namespace", "")
         last = self._store.remove(resource.plural, namespace, obj["metadata"]["name"])
         if namespace:
-            self._release_namespace(namespace)
+            self._remove_if_empty(namespace)
         return last
 
-    def _end_namespace(
+    def _terminate_namespace(
         self, resource: Resource, old: Object, *, dry_run: bool
     ) -> tuple[Object, bool]:
-        """Terminate a namespace and all that is in it: the namespace controller's work, done here.
+        """Terminate a namespace and delete its objects, as the namespace controller does.
 
-        It goes when the last object in it has gone.
+        The namespace is removed with its last object.
         """
         if old["metadata"].get("deletionTimestamp"):
             return old, False
@@ -253,10 +261,10 @@ class Writer:
         for kind in BY_PLURAL.values():
             for obj in self._store.list(kind.plural, name) if kind.namespaced else ():
                 self.delete(kind, obj, DeleteOptions())
-        self._release_namespace(name)
+        self._remove_if_empty(name)
         return terminating, False
 
-    def _release_namespace(self, name: str) -> None:
+    def _remove_if_empty(self, name: str) -> None:
         namespace = self._store.get("namespaces", "", name)
         if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
             return
@@ -266,7 +274,7 @@ class Writer:
 
 
 def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions) -> None:
-    """Raise ApiError 409 unless ``obj`` is the one that ``options`` mean."""
+    """Raise ApiError 409 unless ``obj`` meets the preconditions in ``options``."""
     metadata = obj["metadata"]
     if options.uid and options.uid != metadata["uid"]:
         why = (
@@ -283,24 +291,30 @@ def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions)
         raise errors.precondition_failed(resource, metadata["name"], why)
 
 
-def _grace(pod: Object, metadata: Object, asked: int | None, now: datetime) -> bool | None:
-    """Set a pod's deletion time; whether anything was set. None: it terminates soon enough."""
-    if asked is not None and asked < 0:
-        asked = 1
-    began = metadata.get("deletionTimestamp")
-    if began:
+def _set_deletion_time(
+    pod: Object, metadata: Object, requested: int | None, now: datetime
+) -> bool | None:
+    """Set the deletion time of a pod.
+
+    Returns:
+        Whether the metadata changed; None if the pod terminates early enough already.
+    """
+    if requested is not None and requested < 0:
+        requested = 1
+    deletion_time = metadata.get("deletionTimestamp")
+    if deletion_time:
         granted = metadata.get("deletionGracePeriodSeconds")
         if not granted:
             return False
-        if asked is None or asked >= granted:
+        if requested is None or requested >= granted:
             return None
-        ends = datetime.fromisoformat(began) + timedelta(seconds=asked - granted)
+        ends = datetime.fromisoformat(deletion_time) + timedelta(seconds=requested - granted)
         if ends < now:
-            ends, asked = now, min(asked, 1)
-        metadata.update(deletionTimestamp=stamp(ends), deletionGracePeriodSeconds=asked)
+            ends, requested = now, min(requested, 1)
+        metadata.update(deletionTimestamp=stamp(ends), deletionGracePeriodSeconds=requested)
         return True
     spec = pod.get("spec") or {}
-    seconds = spec.get("terminationGracePeriodSeconds") or 0 if asked is None else asked
+    seconds = spec.get("terminationGracePeriodSeconds") or 0 if requested is None else requested
     finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
     if finished or not spec.get("nodeName"):
         seconds = 0
@@ -312,8 +326,8 @@ def _grace(pod: Object, metadata: Object, asked: int | None, now: datetime) -> b
     return True
 
 
-def _mark(metadata: Object, now: datetime) -> None:
-    """Mark an object that waits for its finalizers as being deleted."""
+def _mark_deleting(metadata: Object, now: datetime) -> None:
+    """Set the deletion timestamp of an object that has finalizers."""
     if not metadata.get("deletionTimestamp"):
         metadata["deletionTimestamp"] = stamp(now)
         if metadata.get("generation"):
@@ -322,13 +336,13 @@ def _mark(metadata: Object, now: datetime) -> None:
 
 
 def _finalizers(resource: Resource, have: Sequence[str], propagation: str) -> list[str]:
-    """An object's finalizers once it is deleted with this propagation policy."""
+    """The finalizers of an object after its deletion with a propagation policy."""
     if resource.plural == "events":
         return list(have)
     if not propagation:
         propagation = _PROPAGATION.get(next((f for f in have if f in _PROPAGATION), ""), "")
     if not propagation and resource.plural == "jobs":
-        propagation = "Orphan" if resource.group == "batch" else ""
+        propagation = "Orphan"
     wanted = {"Orphan": [ORPHAN], "Foreground": [FOREGROUND]}.get(propagation, [])
     return [one for one in have if one not in _PROPAGATION] + wanted
 
@@ -336,49 +350,8 @@ def _finalizers(resource: Resource, have: Sequence[str], propagation: str) -> li
 _PROPAGATION = {ORPHAN: "Orphan", FOREGROUND: "Foreground"}
 
 
-def _initial_status(resource: Resource, obj: Object, now: datetime) -> None:
-    """The status of a new object: writers of it come later, but for a node's kubelet."""
-    match resource.plural:
-        case "pods":
-            obj["status"] = {"phase": "Pending", "qosClass": _quality(obj.get("spec") or {})}
-            if (obj.get("spec") or {}).get("schedulingGates"):
-                gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
-                gated["message"] = "Scheduling is blocked due to non-empty scheduling gates"
-                dated = {"lastProbeTime": None, "lastTransitionTime": stamp(now)}
-                obj["status"]["conditions"] = [{**gated, **dated}]
-        case "namespaces":
-            obj["status"] = {"phase": "Active"}
-            obj["spec"] = {"finalizers": ["kubernetes"]}
-        case "poddisruptionbudgets":
-            counts = ("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods")
-            obj["status"] = dict.fromkeys(counts, 0)
-        case "statefulsets":
-            obj["status"] = {"replicas": 0, "availableReplicas": 0}
-        case "replicasets":
-            obj["status"] = {"replicas": 0}
-        case "nodes":
-            obj.setdefault("status", {})
-        case _ if "status" in resource.subresources:
-            obj["status"] = {}
-
-
-def _quality(spec: Object) -> str:
-    """The quality of service class of a pod."""
-    guaranteed, any_resources = True, False
-    for container in (*(spec.get("containers") or ()), *(spec.get("initContainers") or ())):
-        resources = container.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        any_resources = any_resources or bool(limits or requests)
-        for kind in ("cpu", "memory"):
-            if kind not in limits or requests.get(kind, limits[kind]) != limits[kind]:
-                guaranteed = False
-    if not any_resources:
-        return "BestEffort"
-    return "Guaranteed" if guaranteed else "Burstable"
-
-
 def _keep_metadata(new: Object, old: Object) -> None:
-    """Whatever ``new`` says, these stay as they are (BeforeUpdate)."""
+    """Restore the fields that clients cannot change (upstream: BeforeUpdate)."""
     after, before = new["metadata"], old["metadata"]
     for field in (
         "name",
@@ -389,7 +362,7 @@ def _keep_metadata(new: Object, old: Object) -> None:
         "creationTimestamp",
         "generateName",
     ):
-        _keep_in(after, before, field)
+        _keep(after, before, field)
     if "deletionTimestamp" in before:
         after["deletionTimestamp"] = before["deletionTimestamp"]
     if "deletionGracePeriodSeconds" in before:
@@ -400,11 +373,7 @@ def _keep_metadata(new: Object, old: Object) -> None:
 
 
 def _keep(new: Object, old: Object, field: str) -> None:
-    """Take a field over from the old object, or leave it out where that had none."""
-    _keep_in(new, old, field)
-
-
-def _keep_in(new: Object, old: Object, field: str) -> None:
+    """Copy a field from the old object, or remove it if the old object has none."""
     if field in old:
         new[field] = old[field]
     else:
@@ -422,7 +391,7 @@ def _is_new_generation(resource: Resource, new: Object, old: Object) -> bool:
 
 
 def _in_order(resource: Resource, obj: Object) -> Object:
-    """The object with its kind first, as it is encoded; empty metadata left out."""
+    """The object with kind, apiVersion and metadata first, in the order of the encoding."""
     keys = iter(obj)
     if next(keys) == "kind" and next(keys) == "apiVersion" and next(keys, "") == "metadata":
         return obj

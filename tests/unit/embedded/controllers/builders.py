@@ -1,4 +1,4 @@
-"""Objects as they stand in the store, with what a test wants to say about them."""
+"""Builders of objects for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 def ago(**duration: float) -> str:
-    """An instant before noon, as the API writes it."""
+    """A timestamp before noon."""
     return f"{NOON - timedelta(**duration):%Y-%m-%dT%H:%M:%S}Z"
 
 
@@ -70,7 +70,7 @@ def a_workload(
     pod: Object | None = None,
     **spec: Any,
 ) -> Object:
-    """A Deployment or StatefulSet; ``template`` are annotations of its pods, ``pod`` their spec."""
+    """A workload; ``template`` are annotations of its pods, ``pod`` is their spec."""
     container: Object = {"name": "app", "image": "app:1"}
     if requests:
         container["resources"] = {"requests": requests}
@@ -94,7 +94,7 @@ def a_workload(
 
 
 def a_budget(name: str, app: str, **rule: int | str) -> Object:
-    """A PodDisruptionBudget over the pods of ``app``: ``a_budget("b", "web", minAvailable=3)``."""
+    """A PodDisruptionBudget for an app: ``a_budget("b", "web", minAvailable=3)``."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

@@ -1,4 +1,4 @@
-"""Runs a story about an embedded cluster in virtual time, and asks it about its pods."""
+"""Helpers for tests with an embedded cluster in virtual time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 
 def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Makes an async test run on a virtual loop."""
+    """Run an async test on a virtual event loop."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -29,19 +29,19 @@ def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P,
 
 
 def a_cluster(seed: int = 1, **options: Any) -> EmbeddedCluster:
-    """A cluster on the running loop, at noon."""
+    """A cluster on the running loop; its clock starts at noon."""
     loop = asyncio.get_running_loop()
     assert isinstance(loop, VirtualTimeLoop)
     return EmbeddedCluster(clock=VirtualClock(loop, NOON), rng=random.Random(seed), **options)
 
 
 def now() -> float:
-    """Seconds since the story began."""
+    """Virtual seconds since the test started."""
     return asyncio.get_running_loop().time()
 
 
 def pods(cluster: EmbeddedCluster, app: str = "web") -> list[Object]:
-    """The pods of an app, terminating ones too, by name."""
+    """The pods of an app, including terminating ones, by name."""
     found = [
         pod
         for pod in cluster.store.list("pods", "default")
@@ -74,13 +74,13 @@ def status(cluster: EmbeddedCluster, plural: str, name: str = "web") -> Object:
 
 
 async def change(cluster: EmbeddedCluster, plural: str, name: str, **spec: Any) -> None:
-    """Write fields of a spec, as a user does: again, when somebody else was faster."""
+    """Change fields of a spec, and retry on conflicts."""
     while True:
         obj = cluster.store.get(plural, "default", name)
         assert obj is not None
         try:
             changed = {**obj, "spec": {**obj["spec"], **spec}}
-            await cluster.api.update(plural, changed, user="someone")
+            await cluster.api.update(plural, changed, user="owner")
         except ApiError as refused:
             if refused.reason != "Conflict":
                 raise
@@ -98,9 +98,9 @@ async def new_image(cluster: EmbeddedCluster, plural: str, name: str, image: str
 
 
 async def until(condition: Callable[[], object], *, within: float = 600.0) -> float:
-    """Wait until it holds, looking ten times a second; the seconds that took."""
+    """Wait until the condition holds, checked ten times a second; returns the seconds waited."""
     start = now()
     while not condition():
-        assert now() - start < within, "it never happened"
+        assert now() - start < within, "the condition never held"
         await asyncio.sleep(0.1)
     return now() - start

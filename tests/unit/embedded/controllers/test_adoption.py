@@ -1,4 +1,4 @@
-"""Adoption and release: whose a pod is follows from its labels."""
+"""Adoption and release of pods by their controllers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_an_orphan_that_the_selector_matches_is_adopted_and_counted() -> N
 
 
 @in_virtual_time
-async def test_an_orphan_that_comes_later_is_one_too_many() -> None:
+async def test_a_later_orphan_is_adopted_and_deleted_as_excess() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         await cluster.api.create("replicasets", a_workload("ReplicaSet", "web", 1))
@@ -55,7 +55,7 @@ async def test_an_orphan_that_comes_later_is_one_too_many() -> None:
 
 @pytest.mark.parametrize("kind", ["ReplicaSet", "StatefulSet"])
 @in_virtual_time
-async def test_a_pod_that_is_relabelled_is_let_go_and_replaced(kind: str) -> None:
+async def test_a_relabelled_pod_is_released_and_replaced(kind: str) -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         spec: dict[str, Any] = {"serviceName": "web"} if kind == "StatefulSet" else {}
@@ -65,12 +65,12 @@ async def test_a_pod_that_is_relabelled_is_let_go_and_replaced(kind: str) -> Non
         await relabel(cluster, gone, app="debug")
         await until(lambda: not owners(cluster, gone))
         assert names(pods(cluster, "debug")) == [gone]
-        if kind == "ReplicaSet":  # a StatefulSet waits for the name
+        if kind == "ReplicaSet":  # a StatefulSet waits until the name is free
             await until(lambda: len(ready(cluster)) == 2)
 
 
 @in_virtual_time
-async def test_a_stateful_set_adopts_only_pods_with_a_name_of_its_own() -> None:
+async def test_a_statefulset_adopts_only_pods_with_its_ordinal_names() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         for name in ("web-0", "web-x", "other-0"):
@@ -83,7 +83,7 @@ async def test_a_stateful_set_adopts_only_pods_with_a_name_of_its_own() -> None:
 
 
 @in_virtual_time
-async def test_a_pod_of_another_controller_is_left_alone() -> None:
+async def test_a_pod_of_another_controller_is_not_adopted() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         first = await cluster.api.create("replicasets", a_workload("ReplicaSet", "web", 1))

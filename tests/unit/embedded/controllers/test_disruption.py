@@ -1,4 +1,4 @@
-"""Budgets over living pods."""
+"""The status of PodDisruptionBudgets, in virtual time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.unit.embedded.controllers.helpers import (
 
 
 async def up(cluster: EmbeddedCluster, replicas: int, **rule: Any) -> None:
-    """A Deployment with a budget over it."""
+    """Create a Deployment with a budget."""
     await cluster.fleet.add(spot=2, cpu="64")
     await cluster.api.create("poddisruptionbudgets", a_budget("b", "web", **rule))
     await cluster.api.create("deployments", a_workload("Deployment", "web", replicas))
@@ -43,7 +43,7 @@ def numbers(cluster: EmbeddedCluster) -> tuple[int, int, int, int]:
     )
 
 
-def said(cluster: EmbeddedCluster) -> tuple[str, str]:
+def disruption_allowed(cluster: EmbeddedCluster) -> tuple[str, str]:
     budget = cluster.store.get("poddisruptionbudgets", "default", "b")
     assert budget is not None
     found = condition(budget, "DisruptionAllowed")
@@ -70,11 +70,11 @@ async def test_a_budget_over_seven_pods(
         await up(cluster, 7, **rule)
         assert numbers(cluster) == expected
         allowed = ("True", "SufficientPods") if expected[0] else ("False", "InsufficientPods")
-        assert said(cluster) == allowed
+        assert disruption_allowed(cluster) == allowed
 
 
 @in_virtual_time
-async def test_percentages_are_of_the_deployment_and_not_of_the_pods_there_are() -> None:
+async def test_percentages_are_of_the_deployment_size_not_of_the_existing_pods() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 4, maxUnavailable="50%")
         await cluster.fleet.cordon("spot-1")
@@ -85,7 +85,7 @@ async def test_percentages_are_of_the_deployment_and_not_of_the_pods_there_are()
 
 
 @in_virtual_time
-async def test_a_terminating_pod_is_not_healthy_and_its_successor_is_when_it_is_ready() -> None:
+async def test_a_terminating_pod_is_not_healthy_and_its_replacement_is_once_ready() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, minAvailable=2)
         await cluster.api.delete("pods", "default", names(pods(cluster))[0])
@@ -96,16 +96,16 @@ async def test_a_terminating_pod_is_not_healthy_and_its_successor_is_when_it_is_
 
 
 @in_virtual_time
-async def test_an_evicted_pod_that_never_goes_counts_again_after_two_minutes() -> None:
+async def test_an_evicted_pod_that_does_not_terminate_counts_again_after_two_minutes() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, minAvailable=2)
         name = names(pods(cluster))[0]
 
-        def spend(budget: Object) -> None:
+        def decrement(budget: Object) -> None:
             budget["status"]["disruptionsAllowed"] = 0
             budget["status"]["disruptedPods"] = {name: f"{cluster.now():%Y-%m-%dT%H:%M:%SZ}"}
 
-        cluster.api.set_status("poddisruptionbudgets", "default", "b", spend)
+        cluster.api.set_status("poddisruptionbudgets", "default", "b", decrement)
         await asyncio.sleep(118)
         assert numbers(cluster)[:2] == (0, 2)
         assert status(cluster, "poddisruptionbudgets", "b")["disruptedPods"].keys() == {name}
@@ -115,7 +115,7 @@ async def test_an_evicted_pod_that_never_goes_counts_again_after_two_minutes() -
 
 
 @in_virtual_time
-async def test_pods_whose_controller_nobody_knows_block_a_percentage() -> None:
+async def test_pods_with_an_unknown_controller_fail_the_sync() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         await cluster.api.create("poddisruptionbudgets", a_budget("b", "job", maxUnavailable=1))
@@ -134,11 +134,11 @@ async def test_pods_whose_controller_nobody_knows_block_a_percentage() -> None:
         await cluster.api.create("pods", pod)
         await asyncio.sleep(2)
         assert status(cluster, "poddisruptionbudgets", "b")["disruptionsAllowed"] == 0
-        assert said(cluster) == ("False", "SyncFailed")
+        assert disruption_allowed(cluster) == ("False", "SyncFailed")
 
 
 @in_virtual_time
-async def test_a_changed_selector_counts_other_pods() -> None:
+async def test_a_new_selector_counts_other_pods() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, minAvailable=1)
         await cluster.api.create("deployments", a_workload("Deployment", "other", 5))

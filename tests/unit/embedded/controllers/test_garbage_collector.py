@@ -1,4 +1,4 @@
-"""What goes with its owner, its node, its namespace."""
+"""Deletion of dependents, of pods on missing nodes, and of namespaces."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tests.unit.embedded.controllers.helpers import (
 )
 
 
-async def keep(cluster: EmbeddedCluster, name: str, *owners: Object, **metadata: Any) -> Object:
-    """A ConfigMap that belongs to others."""
+async def config_map(
+    cluster: EmbeddedCluster, name: str, *owners: Object, **metadata: Any
+) -> Object:
+    """Create a ConfigMap with owners."""
     references = [
         {
             "apiVersion": "v1",
@@ -49,11 +51,11 @@ def left(cluster: EmbeddedCluster) -> list[str]:
 
 
 @in_virtual_time
-async def test_dependents_go_when_their_last_owner_is_gone() -> None:
+async def test_dependents_are_deleted_after_their_last_owner() -> None:
     async with a_cluster() as cluster:
-        one, two = await keep(cluster, "one"), await keep(cluster, "two")
-        await keep(cluster, "of-one", one)
-        await keep(cluster, "of-both", one, two)
+        one, two = await config_map(cluster, "one"), await config_map(cluster, "two")
+        await config_map(cluster, "of-one", one)
+        await config_map(cluster, "of-both", one, two)
         await cluster.api.delete("configmaps", "default", "one")
         await asyncio.sleep(0.1)
         assert left(cluster) == ["of-both", "two"]
@@ -66,32 +68,32 @@ async def test_dependents_go_when_their_last_owner_is_gone() -> None:
 
 
 @in_virtual_time
-async def test_what_is_made_for_an_owner_that_is_gone_goes_too() -> None:
+async def test_an_object_created_for_a_deleted_owner_is_deleted() -> None:
     async with a_cluster() as cluster:
-        one = await keep(cluster, "one")
+        one = await config_map(cluster, "one")
         await cluster.api.delete("configmaps", "default", "one")
-        await keep(cluster, "late", one)
+        await config_map(cluster, "late", one)
         await asyncio.sleep(0.1)
         assert left(cluster) == []
 
 
 @in_virtual_time
-async def test_an_owner_of_the_same_name_is_not_the_same_owner() -> None:
+async def test_a_new_owner_with_the_same_name_does_not_keep_dependents() -> None:
     async with a_cluster() as cluster:
-        one = await keep(cluster, "one")
+        one = await config_map(cluster, "one")
         await cluster.stop_controller("garbage-collector")
-        await keep(cluster, "of-one", one)
+        await config_map(cluster, "of-one", one)
         await cluster.api.delete("configmaps", "default", "one")
-        await keep(cluster, "one")
+        await config_map(cluster, "one")
         await cluster.start_controller("garbage-collector")
         await asyncio.sleep(0.1)
         assert left(cluster) == ["one"]
 
 
 @in_virtual_time
-async def test_an_owner_of_an_unknown_kind_counts_as_alive() -> None:
+async def test_an_owner_of_an_unknown_kind_counts_as_existing() -> None:
     async with a_cluster() as cluster:
-        await keep(cluster, "odd", {"kind": "Thing", "metadata": {"name": "x", "uid": "x"}})
+        await config_map(cluster, "odd", {"kind": "Thing", "metadata": {"name": "x", "uid": "x"}})
         await asyncio.sleep(10)
         assert left(cluster) == ["odd"]
 
@@ -99,8 +101,8 @@ async def test_an_owner_of_an_unknown_kind_counts_as_alive() -> None:
 @in_virtual_time
 async def test_foreground_deletion_waits_for_the_dependents() -> None:
     async with a_cluster() as cluster:
-        one = await keep(cluster, "one", finalizers=["foregroundDeletion"])
-        await keep(cluster, "slow", one, finalizers=["example.com/wait"])
+        one = await config_map(cluster, "one", finalizers=["foregroundDeletion"])
+        await config_map(cluster, "slow", one, finalizers=["example.com/wait"])
         await cluster.api.delete("configmaps", "default", "one")
         await asyncio.sleep(5)
         assert left(cluster) == ["one", "slow"]
@@ -115,10 +117,10 @@ async def test_foreground_deletion_waits_for_the_dependents() -> None:
 
 
 @in_virtual_time
-async def test_orphaning_leaves_the_dependents_without_owner() -> None:
+async def test_orphaned_dependents_have_no_owner() -> None:
     async with a_cluster() as cluster:
-        one = await keep(cluster, "one", finalizers=["orphan"])
-        await keep(cluster, "child", one)
+        one = await config_map(cluster, "one", finalizers=["orphan"])
+        await config_map(cluster, "child", one)
         await cluster.api.delete("configmaps", "default", "one")
         await asyncio.sleep(0.1)
         assert left(cluster) == ["child"]
@@ -128,7 +130,7 @@ async def test_orphaning_leaves_the_dependents_without_owner() -> None:
 
 
 @in_virtual_time
-async def test_pods_of_a_vanished_node_stay_for_the_quarantine() -> None:
+async def test_pods_of_a_missing_node_are_deleted_after_the_quarantine() -> None:
     async with a_cluster(timing=Timing(pod_gc_quarantine=timedelta(seconds=40))) as cluster:
         await cluster.fleet.add(spot=1)
         await cluster.api.create("deployments", a_workload("Deployment", "web", 2))
@@ -138,11 +140,11 @@ async def test_pods_of_a_vanished_node_stay_for_the_quarantine() -> None:
         assert len(ready(cluster)) == 2
         await asyncio.sleep(2)
         assert ready(cluster) == []
-        assert len(pods(cluster)) == 2, "their replacements, for which there is no node"
+        assert len(pods(cluster)) == 2, "the replacements, for which there is no node"
 
 
 @in_virtual_time
-async def test_a_namespace_takes_its_content_along() -> None:
+async def test_deleting_a_namespace_deletes_its_objects() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         space: Object = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}

@@ -1,4 +1,4 @@
-"""The life of a pod on its node."""
+"""The kubelet: pods start, become ready, crash and stop, in virtual time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW = Timing(kubelet=KubeletTiming(start=timedelta(seconds=7), stop=timedelta(s
 
 
 async def run(cluster: EmbeddedCluster, grace: int = 30, **annotations: str) -> None:
-    """A bare pod, with annotations of the kubelet's (``start_seconds="3"``)."""
+    """Create a pod with annotations for the kubelet (``start_seconds="3"``)."""
     await cluster.fleet.add(spot=1)
     named = {f"embedded.spotalis.io/{k.replace('_', '-')}": v for k, v in annotations.items()}
     pod: Object = {
@@ -64,7 +64,7 @@ async def test_a_pod_runs_and_is_ready_after_its_start_time() -> None:
 
 @pytest.mark.parametrize(("grace", "seconds"), [(30, 4.0), (2, 2.0)])
 @in_virtual_time
-async def test_a_deleted_pod_ends_after_its_stop_time_or_its_grace(
+async def test_a_deleted_pod_is_removed_after_its_stop_time_or_its_grace_period(
     grace: int, seconds: float
 ) -> None:
     async with a_cluster(timing=SLOW) as cluster:
@@ -75,7 +75,7 @@ async def test_a_deleted_pod_ends_after_its_stop_time_or_its_grace(
 
 
 @in_virtual_time
-async def test_annotations_make_one_pod_slow() -> None:
+async def test_annotations_override_the_timing_of_a_pod() -> None:
     async with a_cluster() as cluster:
         await run(cluster, start_seconds="20", ready="5", stop_seconds="9")
         await asyncio.sleep(20.1)
@@ -101,7 +101,7 @@ async def test_a_running_pod_can_be_made_to_fail_and_to_recover() -> None:
 
 
 @in_virtual_time
-async def test_a_crashing_pod_comes_back_ever_later() -> None:
+async def test_a_crashing_pod_restarts_with_exponential_backoff() -> None:
     async with a_cluster() as cluster:
         await run(cluster, crash_after_seconds="5")
         times = []
@@ -114,7 +114,7 @@ async def test_a_crashing_pod_comes_back_ever_later() -> None:
 
 
 @in_virtual_time
-async def test_a_pod_on_a_silent_node_is_not_ended_until_the_node_is_back() -> None:
+async def test_a_pod_on_a_silent_node_is_removed_when_the_node_is_ready_again() -> None:
     async with a_cluster() as cluster:
         await run(cluster)
         await until(lambda: is_ready(pod(cluster)))

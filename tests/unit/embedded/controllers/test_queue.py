@@ -1,4 +1,4 @@
-"""The queue of keys that every controller works from."""
+"""The work queue of the controllers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.unit.embedded.controllers.helpers import in_virtual_time, now
 
 
 @in_virtual_time
-async def test_a_key_added_often_comes_once_and_in_the_order_of_its_first_adding() -> None:
+async def test_a_key_added_twice_is_handed_out_once_in_the_order_of_the_first_add() -> None:
     queue = WorkQueue()
     for key in "abcab":
         queue.add(key)
@@ -19,7 +19,7 @@ async def test_a_key_added_often_comes_once_and_in_the_order_of_its_first_adding
 
 
 @in_virtual_time
-async def test_a_key_added_while_a_worker_has_it_comes_again_when_the_worker_is_done() -> None:
+async def test_a_key_added_while_a_worker_has_it_is_handed_out_again_after_done() -> None:
     queue = WorkQueue()
     queue.add("a")
     assert await queue.get() == "a"
@@ -31,7 +31,7 @@ async def test_a_key_added_while_a_worker_has_it_comes_again_when_the_worker_is_
 
 
 @in_virtual_time
-async def test_of_two_delays_the_shorter_counts() -> None:
+async def test_the_shortest_delay_wins() -> None:
     queue = WorkQueue()
     queue.add_after("a", 5)
     queue.add_after("a", 2)
@@ -44,7 +44,7 @@ async def test_of_two_delays_the_shorter_counts() -> None:
 
 
 @in_virtual_time
-async def test_failures_are_tried_again_ever_later() -> None:
+async def test_retries_back_off_exponentially() -> None:
     queue, waits = WorkQueue(), []
     for _ in range(5):
         start = now()
@@ -61,7 +61,7 @@ async def test_failures_are_tried_again_ever_later() -> None:
 
 
 @in_virtual_time
-async def test_latency_passes_between_adding_and_getting() -> None:
+async def test_latency_passes_between_add_and_get() -> None:
     queue = WorkQueue(latency_seconds=0.5)
     queue.add("a")
     await queue.get()
@@ -69,7 +69,7 @@ async def test_latency_passes_between_adding_and_getting() -> None:
 
 
 @in_virtual_time
-async def test_a_cancelled_worker_takes_no_key_with_it() -> None:
+async def test_a_cancelled_worker_does_not_lose_a_key() -> None:
     queue = WorkQueue()
     first = asyncio.create_task(queue.get())
     second = asyncio.create_task(queue.get())

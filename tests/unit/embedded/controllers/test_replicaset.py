@@ -1,4 +1,4 @@
-"""ReplicaSets: how pods come, and which go."""
+"""ReplicaSets in virtual time."""
 
 from __future__ import annotations
 
@@ -32,41 +32,41 @@ from tests.unit.embedded.controllers.helpers import (
 async def test_slow_start_doubles_its_batches_and_stops_after_a_failed_one(
     count: int, fails_from: int, calls: int
 ) -> None:
-    made: list[int] = []
+    created: list[int] = []
 
     async def create() -> ApiError | None:
-        made.append(len(made))
-        return REFUSED if made[-1] >= fails_from else None
+        created.append(len(created))
+        return REFUSED if created[-1] >= fails_from else None
 
     assert await slow_start(count, create) is (REFUSED if fails_from < count else None)
-    assert len(made) == calls
+    assert len(created) == calls
 
 
 REFUSED = ApiError(403, "Forbidden", "exceeded quota")
 
 
 @in_virtual_time
-async def test_never_more_pods_are_made_than_wanted_however_often_the_number_changes() -> None:
+async def test_frequent_scaling_never_creates_more_pods_than_desired() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=3, cpu="64")
         await cluster.api.create("deployments", a_workload("Deployment", "web", 1))
-        most = 0
+        highest = 0
 
         def observe(change: str, new: Object, old: Object | None) -> None:
-            nonlocal most
-            most = max(most, len(living(cluster)))
+            nonlocal highest
+            highest = max(highest, len(living(cluster)))
 
         cluster.store.subscribe("pods", observe)
         for replicas in (20, 3, 17, 20, 0, 8):
             await change(cluster, "deployments", "web", replicas=replicas)
             await asyncio.sleep(0.3)
         await until(lambda: len(ready(cluster)) == 8)
-        assert most == 20
+        assert highest == 20
         assert len(living(cluster)) == 8
 
 
 @in_virtual_time
-async def test_scaling_down_takes_the_lowest_deletion_cost() -> None:
+async def test_scaling_down_deletes_pods_with_the_lowest_deletion_cost() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=2, cpu="64")
         await cluster.api.create("deployments", a_workload("Deployment", "web", 6))
@@ -84,7 +84,7 @@ async def test_scaling_down_takes_the_lowest_deletion_cost() -> None:
 
 
 @in_virtual_time
-async def test_a_failed_pod_is_replaced_and_stays_until_somebody_deletes_it() -> None:
+async def test_a_failed_pod_is_replaced_but_not_deleted() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         await cluster.api.create("deployments", a_workload("Deployment", "web", 2))
@@ -99,7 +99,7 @@ async def test_a_failed_pod_is_replaced_and_stays_until_somebody_deletes_it() ->
 
 
 @in_virtual_time
-async def test_a_refused_pod_is_said_in_the_status_and_tried_again() -> None:
+async def test_a_failed_pod_creation_is_reported_in_the_status_and_retried() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         refusing = True

@@ -1,4 +1,4 @@
-"""Which pods go first, pair by pair in upstream's order."""
+"""The order in which a ReplicaSet deletes pods."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ORDER = [
     a_pod("pending", node="n1", phase="Pending", ready=False, cost="9"),
     a_pod("unknown", node="n1", phase="Unknown", ready=False, cost="9"),
     a_pod("not-ready", node="n1", ready=False, cost="9"),
-    a_pod("cheap", node="n2", cost="-1", ready_at=ago(days=9)),
+    a_pod("low-cost", node="n2", cost="-1", ready_at=ago(days=9)),
     a_pod("surplus_type", node="n1", ready_at=ago(days=9)),
     a_pod("ready-for-a-minute", node="n3", ready_at=ago(minutes=1)),
     a_pod("restarted", node="n4", restarts=3, created_at=ago(days=9)),
     a_pod("young", node="n5", created_at=ago(minutes=40)),
     a_pod("old", node="n6", created_at=ago(hours=9)),
-    a_pod("dear", node="n7", cost="1", ready_at=ago(seconds=1)),
+    a_pod("high-cost", node="n7", cost="1", ready_at=ago(seconds=1)),
 ]
 
 
@@ -30,7 +30,7 @@ def names(pods: list[Object]) -> list[str]:
 
 
 @pytest.mark.parametrize("count", range(1, len(ORDER)))
-def test_pods_go_in_upstreams_order_however_they_are_given(count: int) -> None:
+def test_the_order_does_not_depend_on_the_order_of_the_input(count: int) -> None:
     given = [*ORDER[count::2], *ORDER[:count], *ORDER[count + 1 :: 2]]
     assert names(pods_to_delete(given, given, count, NOON)) == names(ORDER)[:count]
 
@@ -38,24 +38,24 @@ def test_pods_go_in_upstreams_order_however_they_are_given(count: int) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), list(pairwise(ORDER)), ids=lambda pod: pod["metadata"]["name"]
 )
-def test_each_goes_before_the_next(first: Object, second: Object) -> None:
+def test_each_pod_is_deleted_before_the_next(first: Object, second: Object) -> None:
     assert pods_to_delete([second, first], ORDER, 1, NOON) == [first]
 
 
-def test_ages_of_the_same_magnitude_are_decided_by_uid() -> None:
+def test_pods_of_similar_age_are_ordered_by_uid() -> None:
     older = a_pod("a", node="n1", ready_at=ago(seconds=65))
     newer = a_pod("b", node="n2", ready_at=ago(seconds=60))
     assert pods_to_delete([newer, older], [], 1, NOON) == [older]
 
 
-def test_pods_of_a_sibling_set_crowd_a_node() -> None:
+def test_pods_of_a_sibling_replicaset_count_on_their_node() -> None:
     alone, beside = a_pod("alone", node="n1"), a_pod("beside", node="n2")
     sibling = a_pod("sibling", node="n2", owner="other")
     related = [alone, beside, sibling]
     assert pods_to_delete([alone, beside], related, 1, NOON) == [beside]
 
 
-def test_a_finished_or_terminating_pod_crowds_nobody() -> None:
+def test_finished_and_terminating_pods_do_not_count_on_their_node() -> None:
     alone, beside = a_pod("a", node="n1", cost="0"), a_pod("b", node="n2", cost="0")
     gone = a_pod("gone", node="n2", phase="Failed")
     going = a_pod("going", node="n2")
@@ -63,6 +63,6 @@ def test_a_finished_or_terminating_pod_crowds_nobody() -> None:
     assert pods_to_delete([alone, beside], [alone, beside, gone, going], 1, NOON) == [alone]
 
 
-def test_a_deletion_cost_that_is_no_number_is_none() -> None:
-    broken, cheap = a_pod("broken", node="n1", cost="much"), a_pod("cheap", node="n2", cost="-1")
+def test_an_invalid_deletion_cost_counts_as_0() -> None:
+    broken, cheap = a_pod("broken", node="n1", cost="much"), a_pod("low-cost", node="n2", cost="-1")
     assert pods_to_delete([broken, cheap], [], 1, NOON) == [cheap]

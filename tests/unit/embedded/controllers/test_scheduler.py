@@ -1,9 +1,10 @@
-"""The scheduler in virtual time: what it says, and when it tries again."""
+"""The scheduler in virtual time: conditions, retries and spreading."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -30,7 +31,7 @@ def scheduled(pod: Object) -> tuple[str, str]:
     return found.get("status", ""), found.get("reason", "")
 
 
-async def ask(cluster: EmbeddedCluster, replicas: int, **options: object) -> None:
+async def deploy(cluster: EmbeddedCluster, replicas: int, **options: object) -> None:
     await cluster.api.create(
         "deployments",
         a_workload("Deployment", "web", replicas, **options),  # type: ignore[arg-type]
@@ -38,10 +39,10 @@ async def ask(cluster: EmbeddedCluster, replicas: int, **options: object) -> Non
 
 
 @in_virtual_time
-async def test_a_pod_without_a_node_says_why_and_runs_when_one_comes() -> None:
+async def test_an_unschedulable_pod_reports_why_and_runs_when_a_node_is_added() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(on_demand=2)
-        await ask(cluster, 1, pod=SPOT)
+        await deploy(cluster, 1, pod=SPOT)
         await asyncio.sleep(30)
         (pod,) = pods(cluster)
         assert scheduled(pod) == ("False", "Unschedulable")
@@ -58,10 +59,10 @@ async def test_a_pod_without_a_node_says_why_and_runs_when_one_comes() -> None:
 
 
 @in_virtual_time
-async def test_the_transition_time_stays_while_the_message_changes() -> None:
+async def test_a_new_message_keeps_the_transition_time() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(on_demand=1)
-        await ask(cluster, 1, pod=SPOT)
+        await deploy(cluster, 1, pod=SPOT)
         await asyncio.sleep(60)
         await cluster.fleet.add(on_demand=1)
         await asyncio.sleep(10)
@@ -73,7 +74,7 @@ async def test_the_transition_time_stays_while_the_message_changes() -> None:
 
 @pytest.mark.parametrize("event", ["uncordoned", "untainted", "ready", "freed"])
 @in_virtual_time
-async def test_a_pod_is_tried_again_when_a_node_can_take_it(event: str) -> None:
+async def test_a_pod_is_retried_when_a_node_becomes_available(event: str) -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1, pods=1, ready=event != "ready")
         if event == "uncordoned":
@@ -83,7 +84,7 @@ async def test_a_pod_is_tried_again_when_a_node_can_take_it(event: str) -> None:
         elif event == "freed":
             await cluster.api.create("deployments", a_workload("Deployment", "other", 1))
             await until(lambda: ready(cluster, "other"))
-        await ask(cluster, 1)
+        await deploy(cluster, 1)
         await asyncio.sleep(20)
         assert scheduled(pods(cluster)[0]) == ("False", "Unschedulable")
         if event == "uncordoned":
@@ -98,28 +99,29 @@ async def test_a_pod_is_tried_again_when_a_node_can_take_it(event: str) -> None:
 
 
 @in_virtual_time
-async def test_a_pod_that_keeps_failing_is_tried_again_ever_later_up_to_ten_seconds() -> None:
+async def test_retries_back_off_from_one_second_to_ten() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(on_demand=1)
-        await ask(cluster, 1, pod=SPOT)
-        await asyncio.sleep(0.01)
-        for _ in range(5):  # each time tried at most once more
+        attempts: list[float] = []
+
+        def on_pod(change: str, new: Object, old: Object | None) -> None:
+            if change == "MODIFIED":  # each attempt writes a message about one node more
+                attempts.append(now())
+
+        cluster.store.subscribe("pods", on_pod)
+        await deploy(cluster, 1, pod=SPOT)
+        for _ in range(500):
             await cluster.fleet.add(on_demand=1)
             await asyncio.sleep(0.1)
-        found = condition(pods(cluster)[0], "PodScheduled")
-        assert found is not None
-        assert found["message"].startswith("0/1 nodes")
-        await asyncio.sleep(1)
-        found = condition(pods(cluster)[0], "PodScheduled")
-        assert found is not None
-        assert found["message"].startswith("0/6 nodes")
+        waits = [later - earlier for earlier, later in pairwise(attempts)]
+        assert waits == pytest.approx([1, 2, 4, 8, 10, 10, 10], abs=0.2)
 
 
 @in_virtual_time
-async def test_a_gated_pod_waits_for_its_gates() -> None:
+async def test_a_gated_pod_is_scheduled_when_its_gates_are_removed() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
-        await ask(cluster, 1, pod={"schedulingGates": [{"name": "example.com/wait"}]})
+        await deploy(cluster, 1, pod={"schedulingGates": [{"name": "example.com/wait"}]})
         await asyncio.sleep(5)
         (pod,) = pods(cluster)
         assert scheduled(pod) == ("False", "SchedulingGated")
@@ -132,13 +134,13 @@ async def test_a_gated_pod_waits_for_its_gates() -> None:
 async def test_pods_are_spread_over_nodes_and_zones() -> None:
     async with a_cluster(zones=("a", "b", "c")) as cluster:
         await cluster.fleet.add(spot=6)
-        await ask(cluster, 12)
+        await deploy(cluster, 12)
         await until(lambda: len(ready(cluster)) == 12)
         assert set(Counter(nodes_of(cluster)).values()) == {2}
 
 
 @in_virtual_time
-async def test_a_hard_spread_leaves_pods_pending_rather_than_skewed() -> None:
+async def test_pods_stay_pending_if_a_required_spread_would_be_violated() -> None:
     constraint = {
         "topologyKey": "topology.kubernetes.io/zone",
         "maxSkew": 1,
@@ -148,7 +150,7 @@ async def test_a_hard_spread_leaves_pods_pending_rather_than_skewed() -> None:
     async with a_cluster(zones=("a", "b")) as cluster:
         await cluster.fleet.add(spot=2, pods=3)
         await cluster.fleet.cordon("spot-2")
-        await ask(cluster, 4, pod={"topologySpreadConstraints": [constraint]})
+        await deploy(cluster, 4, pod={"topologySpreadConstraints": [constraint]})
         await asyncio.sleep(5)
         assert nodes_of(cluster) == ["", "", "", "spot-1"]
         await cluster.fleet.cordon("spot-2", cordoned=False)
@@ -157,19 +159,19 @@ async def test_a_hard_spread_leaves_pods_pending_rather_than_skewed() -> None:
 
 
 @in_virtual_time
-async def test_nodes_never_hold_more_than_they_offer() -> None:
+async def test_nodes_are_never_overcommitted() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=3, cpu="4")
-        await ask(cluster, 20, requests={"cpu": "1500m"})
+        await deploy(cluster, 20, requests={"cpu": "1500m"})
         await asyncio.sleep(5)
         assert Counter(nodes_of(cluster)) == {"": 14, "spot-1": 2, "spot-2": 2, "spot-3": 2}
         assert len(living(cluster)) == 20
 
 
 @in_virtual_time
-async def test_another_schedulers_pods_are_left_alone() -> None:
+async def test_pods_of_another_scheduler_are_ignored() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
-        await ask(cluster, 1, pod={"schedulerName": "another"})
+        await deploy(cluster, 1, pod={"schedulerName": "another"})
         await asyncio.sleep(5)
         assert scheduled(pods(cluster)[0]) == ("", "")

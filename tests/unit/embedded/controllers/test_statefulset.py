@@ -1,4 +1,4 @@
-"""StatefulSets in virtual time: who comes and goes when."""
+"""StatefulSets in virtual time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def up(cluster: EmbeddedCluster, replicas: int, **spec: Any) -> None:
     await asyncio.sleep(0.1)
 
 
-def journal(cluster: EmbeddedCluster) -> list[tuple[str, str]]:
-    """What happens to pods from now on: made, told to go, gone."""
+def record_pods(cluster: EmbeddedCluster) -> list[tuple[str, str]]:
+    """Record the creation (``+``) and the removal (``-``) of pods from now on."""
     seen: list[tuple[str, str]] = []
 
     def observe(change: str, new: Object, old: Object | None) -> None:
@@ -55,7 +55,7 @@ def revisions(cluster: EmbeddedCluster) -> dict[str, str]:
 
 
 @in_virtual_time
-async def test_ordered_pods_come_one_after_the_other() -> None:
+async def test_ordered_pods_are_created_one_after_the_other() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3)
         assert now() == pytest.approx(3.1, abs=0.2)
@@ -68,14 +68,14 @@ async def test_ordered_pods_come_one_after_the_other() -> None:
 
 
 @in_virtual_time
-async def test_parallel_pods_come_at_once() -> None:
+async def test_parallel_pods_are_created_at_once() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 5, podManagementPolicy="Parallel")
         assert now() == pytest.approx(1.1, abs=0.2)
 
 
 @in_virtual_time
-async def test_a_pod_says_its_name_and_number() -> None:
+async def test_pods_have_identity_labels_hostname_and_subdomain() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 2, ordinals={"start": 5}, serviceName="web")
         assert names(pods(cluster)) == ["web-5", "web-6"]
@@ -87,10 +87,10 @@ async def test_a_pod_says_its_name_and_number() -> None:
 
 
 @in_virtual_time
-async def test_ordered_pods_go_from_the_top_each_when_the_one_above_is_gone() -> None:
+async def test_ordered_pods_are_removed_one_after_the_other_from_the_top() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 4)
-        seen, start = journal(cluster), now()
+        seen, start = record_pods(cluster), now()
         await change(cluster, "statefulsets", "web", replicas=1)
         await until(lambda: len(pods(cluster)) == 1)
         assert seen == [("-", "web-3"), ("-", "web-2"), ("-", "web-1")]
@@ -98,10 +98,10 @@ async def test_ordered_pods_go_from_the_top_each_when_the_one_above_is_gone() ->
 
 
 @in_virtual_time
-async def test_an_update_replaces_one_after_the_other_from_the_top() -> None:
+async def test_an_update_replaces_pods_one_after_the_other_from_the_top() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3)
-        seen, start = journal(cluster), now()
+        seen, start = record_pods(cluster), now()
         await new_image(cluster, "statefulsets", "web", "app:2")
         await asyncio.sleep(0.1)
         await until(
@@ -126,7 +126,7 @@ async def test_an_update_replaces_one_after_the_other_from_the_top() -> None:
 
 
 @in_virtual_time
-async def test_a_partition_keeps_the_pods_below_it_even_when_they_are_made_anew() -> None:
+async def test_pods_below_the_partition_keep_the_old_revision_when_recreated() -> None:
     async with a_cluster() as cluster:
         rolling = {"type": "RollingUpdate", "rollingUpdate": {"partition": 2}}
         await up(cluster, 4, updateStrategy=rolling)
@@ -144,7 +144,7 @@ async def test_a_partition_keeps_the_pods_below_it_even_when_they_are_made_anew(
 
 
 @in_virtual_time
-async def test_on_delete_updates_only_what_somebody_deletes() -> None:
+async def test_on_delete_updates_only_pods_that_are_deleted() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 3, updateStrategy={"type": "OnDelete"})
         await new_image(cluster, "statefulsets", "web", "app:2")
@@ -158,7 +158,7 @@ async def test_on_delete_updates_only_what_somebody_deletes() -> None:
 
 
 @in_virtual_time
-async def test_going_back_uses_the_old_revision_again() -> None:
+async def test_a_rollback_reuses_the_old_revision() -> None:
     async with a_cluster() as cluster:
         await up(cluster, 1)
         first = revisions(cluster)["web-0"]
@@ -183,7 +183,7 @@ async def test_a_terminating_pod_still_counts_as_a_replica() -> None:
 
 
 @in_virtual_time
-async def test_an_unready_pod_holds_up_its_successors() -> None:
+async def test_an_unready_pod_blocks_its_successors() -> None:
     async with a_cluster() as cluster:
         await cluster.fleet.add(spot=1)
         never = {"embedded.spotalis.io/ready": "never"}

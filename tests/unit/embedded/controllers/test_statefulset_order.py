@@ -1,4 +1,4 @@
-"""What a StatefulSet does next."""
+"""The next step of a StatefulSet."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from spotalis.embedded.controllers.statefulset_order import Member, Step, Wanted, next_step
+from spotalis.embedded.controllers.statefulset_order import Member, OrderSpec, Step, next_step
 
-ORDERED = Wanted(replicas=3, current="new", update="new")
+ORDERED = OrderSpec(replicas=3, current="new", update="new")
 PARALLEL = replace(ORDERED, ordered=False)
 
 
@@ -20,7 +20,7 @@ def down(ordinal: int, revision: str = "new") -> Member:
     return Member(ordinal=ordinal, revision=revision, ready=False, available=False)
 
 
-def ending(ordinal: int, revision: str = "new") -> Member:
+def terminating(ordinal: int, revision: str = "new") -> Member:
     return Member(ordinal=ordinal, revision=revision, terminating=True)
 
 
@@ -28,11 +28,11 @@ def failed(ordinal: int) -> Member:
     return Member(ordinal=ordinal, revision="new", ready=False, available=False, finished=True)
 
 
-def made(*ordinals: int, revision: str = "new") -> Step:
+def create(*ordinals: int, revision: str = "new") -> Step:
     return Step(create=tuple((ordinal, revision) for ordinal in ordinals))
 
 
-def gone(*ordinals: int) -> Step:
+def delete(*ordinals: int) -> Step:
     return Step(delete=ordinals)
 
 
@@ -40,110 +40,134 @@ UPDATING = replace(ORDERED, current="old")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "members", "step"),
+    ("spec", "members", "step"),
     [
-        pytest.param(ORDERED, [], made(0), id="the first comes alone"),
-        pytest.param(ORDERED, [down(0)], Step(), id="the second waits for the first"),
-        pytest.param(ORDERED, [up(0)], made(1), id="and comes when it is ready"),
+        pytest.param(ORDERED, [], create(0), id="the first pod is created alone"),
+        pytest.param(ORDERED, [down(0)], Step(), id="the second pod waits for the first"),
+        pytest.param(
+            ORDERED, [up(0)], create(1), id="the second pod is created when the first is ready"
+        ),
         pytest.param(
             ORDERED,
             [Member(ordinal=0, revision="new", available=False)],
             Step(),
-            id="ready is not yet available",
+            id="a ready pod that is not available blocks",
         ),
-        pytest.param(ORDERED, [up(0), up(2)], made(1), id="a gap is filled"),
+        pytest.param(ORDERED, [up(0), up(2)], create(1), id="a missing ordinal is created"),
         pytest.param(
-            ORDERED, [up(0), ending(1), up(2)], Step(), id="a terminating one is waited for"
+            ORDERED, [up(0), terminating(1), up(2)], Step(), id="a terminating pod blocks"
         ),
-        pytest.param(ORDERED, [up(0), failed(1), up(2)], gone(1), id="a failed one is deleted"),
+        pytest.param(ORDERED, [up(0), failed(1), up(2)], delete(1), id="a failed pod is deleted"),
         pytest.param(
-            replace(ORDERED, start=5), [up(5), up(6)], made(7), id="ordinals may start later"
-        ),
-        pytest.param(
-            ORDERED, [up(0), up(1), up(2), up(3), up(4)], gone(4), id="the highest goes first"
+            replace(ORDERED, start=5),
+            [up(5), up(6)],
+            create(7),
+            id="ordinals start at ordinals.start",
         ),
         pytest.param(
             ORDERED,
-            [up(0), up(1), up(2), up(3), ending(4)],
+            [up(0), up(1), up(2), up(3), up(4)],
+            delete(4),
+            id="the highest excess ordinal is deleted first",
+        ),
+        pytest.param(
+            ORDERED,
+            [up(0), up(1), up(2), up(3), terminating(4)],
             Step(),
-            id="and the next when it is gone",
+            id="the next one waits until it is removed",
         ),
         pytest.param(
             ORDERED,
             [up(0), down(1), up(2), up(3)],
             Step(),
-            id="nothing goes while a staying one is unready",
+            id="an unready remaining pod blocks deletion",
         ),
         pytest.param(
             ORDERED,
             [up(0), up(1), up(2), down(3), up(4)],
-            gone(4),
-            id="a healthy highest goes though a lower condemned one is unready",
+            delete(4),
+            id="a healthy excess pod is deleted before a lower unready one",
         ),
         pytest.param(
             ORDERED,
             [up(0), up(1), up(2), down(3), down(4)],
             Step(),
-            id="of two unready condemned ones the lower is waited for",
+            id="the lower one of two unready excess pods blocks",
         ),
         pytest.param(
             ORDERED,
             [up(0), up(1), up(2), up(3), down(4)],
-            gone(4),
-            id="the only unready condemned one may go",
+            delete(4),
+            id="the only unready excess pod is deleted",
         ),
-        pytest.param(PARALLEL, [], made(0, 1, 2), id="in parallel all come"),
+        pytest.param(PARALLEL, [], create(0, 1, 2), id="parallel: all are created"),
         pytest.param(
             PARALLEL,
             [down(0), up(3), down(4)],
             Step(create=((1, "new"), (2, "new")), delete=(4, 3)),
-            id="in parallel all come and go at once",
+            id="parallel: all are created and deleted at once",
         ),
         pytest.param(
-            UPDATING, [up(0, "old"), up(1, "old"), up(2, "old")], gone(2), id="updated from the top"
+            UPDATING,
+            [up(0, "old"), up(1, "old"), up(2, "old")],
+            delete(2),
+            id="the highest ordinal is updated first",
         ),
         pytest.param(
-            UPDATING, [up(0, "old"), up(1, "old")], made(2), id="and comes back with the update"
+            UPDATING,
+            [up(0, "old"), up(1, "old")],
+            create(2),
+            id="it is created with the new revision",
         ),
-        pytest.param(UPDATING, [up(0, "old"), up(1, "old"), down(2)], Step(), id="then waited for"),
-        pytest.param(UPDATING, [up(0, "old"), up(1, "old"), up(2)], gone(1), id="then the next"),
+        pytest.param(
+            UPDATING,
+            [up(0, "old"), up(1, "old"), down(2)],
+            Step(),
+            id="the next update waits until it is ready",
+        ),
+        pytest.param(
+            UPDATING,
+            [up(0, "old"), up(1, "old"), up(2)],
+            delete(1),
+            id="the next lower ordinal follows",
+        ),
         pytest.param(
             replace(UPDATING, partition=2),
             [up(0, "old"), up(1, "old"), up(2)],
             Step(),
-            id="the partition keeps the old revision",
+            id="pods below the partition are not updated",
         ),
         pytest.param(
             replace(UPDATING, partition=2),
             [up(0, "old")],
-            made(1, revision="old"),
-            id="and is given it",
+            create(1, revision="old"),
+            id="pods below the partition are created with the old revision",
         ),
         pytest.param(
             replace(UPDATING, rolling=False),
             [up(0, "old"), up(1, "old"), up(2, "old")],
             Step(),
-            id="on delete nothing is updated by itself",
+            id="OnDelete: no pod is deleted",
         ),
         pytest.param(
             replace(UPDATING, rolling=False),
             [up(0, "old"), up(2, "old")],
-            made(1),
-            id="on delete what is made anew is updated",
+            create(1),
+            id="OnDelete: new pods get the new revision",
         ),
         pytest.param(
             replace(UPDATING, ordered=False),
             [up(0, "old"), up(1, "old"), up(2, "old")],
-            gone(2),
-            id="parallel sets too are updated one at a time",
+            delete(2),
+            id="parallel: updates are still one at a time",
         ),
         pytest.param(
             replace(UPDATING, ordered=False, replicas=4),
             [up(0, "old"), up(1, "old"), up(2, "old")],
-            made(3),
-            id="and not while a new one is unavailable",
+            create(3),
+            id="parallel: updates wait for unavailable pods",
         ),
     ],
 )
-def test_the_next_step(wanted: Wanted, members: list[Member], step: Step) -> None:
-    assert next_step(wanted, members) == step
+def test_the_next_step(spec: OrderSpec, members: list[Member], step: Step) -> None:
+    assert next_step(spec, members) == step

@@ -1,7 +1,7 @@
-"""The webhooks that scripts register: one small server whose paths say how it answers.
+"""The webhooks that scripts register: a small server whose paths determine the response.
 
 The real API server reaches it over TLS on loopback, the embedded one in process. A URL is
-``.../HOW/NAMESPACE``.
+``.../BEHAVIOR/NAMESPACE``.
 """
 
 from __future__ import annotations
@@ -21,62 +21,64 @@ from tests.conformance.history import Json
 from tests.support.https_posts import answering
 
 NOWHERE = "nowhere"
-"""The path behind which nobody listens."""
+"""The path of a webhook that refuses connections."""
 SLOW = "slow"
-"""The path that does not answer in time."""
+"""The path of a webhook that does not respond in time."""
 _SLOW_SECONDS = 1.5
 _IN_PROCESS = "https://hooks.invalid/"
 
 
 @dataclass
-class Hooks:
-    """Where the webhooks are, and what they were asked."""
+class WebhookServer:
+    """The address of the webhooks, and the requests that they received."""
 
     base: str = _IN_PROCESS
     authority: str = ""
-    """Base64 of the PEM to trust."""
-    reviews: list[Json] = field(default_factory=list)
+    """The CA certificate, as base64 of PEM."""
+    requests: list[Json] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
     def client_config(self, path: str) -> Json:
-        """The ``clientConfig`` for ``HOW/NAMESPACE``."""
+        """The ``clientConfig`` for ``BEHAVIOR/NAMESPACE``."""
         base = self.base if not path.startswith(NOWHERE) else "https://127.0.0.1:1/"
         found = {"url": base + path}
         return {**found, "caBundle": self.authority} if self.authority else found
 
-    def answered(self, path: str, body: bytes) -> tuple[int, bytes]:
-        """Status and body of the answer to one review."""
-        how, _, _ = path.strip("/").partition("/")
+    def respond(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body of the response to one admission review."""
+        behavior, _, _ = path.strip("/").partition("/")
         review = json.loads(body)
         request = review["request"]
-        told = {key: value for key, value in request.items() if key not in ("uid", "userInfo")}
-        if request.get("name") == "probe":  # a script's question whether it is heeded
+        compared = {key: value for key, value in request.items() if key not in ("uid", "userInfo")}
+        if request.get("name") == "probe":  # Session.wait_for_webhook
             self.seen.add(path.strip("/"))
-            if how == "meter":
+            if behavior == "meter":
                 return 200, _review(review, {"allowed": True})
         else:
-            self.reviews.append({"hook": how, "namespace": request["namespace"], "request": told})
-        if how == "broken":
+            self.requests.append(
+                {"webhook": behavior, "namespace": request["namespace"], "request": compared}
+            )
+        if behavior == "broken":
             return 500, b"it is broken"
-        if how == "nonsense":
-            return 200, b'{"this is": "no review"}'
-        if how == "another-uid":
+        if behavior == "nonsense":
+            return 200, b'{"this is": "not a review"}'
+        if behavior == "another-uid":
             review["request"]["uid"] = "another"
-        return 200, _review(review, _ANSWERS[how](request))
+        return 200, _review(review, _RESPONSES[behavior](request))
 
     async def __call__(self, config: Mapping[str, Any], body: bytes, seconds: float) -> bytes:
-        """The in-process way, as a WebhookCaller: it fails as the HTTPS one does."""
+        """Call a webhook in process, as a WebhookCaller; it fails like the HTTPS caller."""
         url = str(config["url"])
         path = urlsplit(url).path.strip("/")
         if not url.startswith(_IN_PROCESS):
             raise ConnectionRefusedError("dial tcp 127.0.0.1:1: connect: connection refused")
         if path.startswith(SLOW):
             await asyncio.sleep(_SLOW_SECONDS)
-        status, answer = self.answered(path, body)
+        status, content = self.respond(path, body)
         if status != 200:
             why = 'an error on the server ("unknown") has prevented the request from succeeding'
             raise WebhookFailed(why)
-        return answer
+        return content
 
 
 def _review(review: Json, response: Json) -> bytes:
@@ -90,7 +92,7 @@ def _patching(*operations: Json) -> Json:
 
 
 def _counts(request: Json) -> Json:
-    """One more in the label ``visits``."""
+    """Increment the label ``visits``."""
     labels = request["object"]["metadata"].get("labels") or {}
     visits = str(int(labels.get("visits", "0")) + 1)
     if not labels:
@@ -104,7 +106,7 @@ def _labels(request: Json) -> Json:
     return _patching({"op": "add", "path": "/metadata/labels/hooked", "value": "yes"})
 
 
-_ANSWERS: dict[str, Callable[[Json], Json]] = {
+_RESPONSES: dict[str, Callable[[Json], Json]] = {
     "allow": lambda _: {"allowed": True},
     "meter": lambda _: {"allowed": True},
     SLOW: lambda _: {"allowed": True},
@@ -121,18 +123,18 @@ _ANSWERS: dict[str, Callable[[Json], Json]] = {
 
 
 @contextmanager
-def served() -> Iterator[Hooks]:
-    """The webhooks on a port of loopback, as long as the block runs."""
-    hooks = Hooks()
+def serve() -> Iterator[WebhookServer]:
+    """Serve the webhooks on a loopback port until the block ends."""
+    webhooks = WebhookServer()
     ended = threading.Event()
 
     def answer(path: str, body: bytes) -> tuple[int, bytes]:
         if path.strip("/").startswith(SLOW):
             ended.wait(_SLOW_SECONDS)
-        return hooks.answered(path, body)
+        return webhooks.respond(path, body)
 
-    with answering(answer) as (hooks.base, hooks.authority):
+    with answering(answer) as (webhooks.base, webhooks.authority):
         try:
-            yield hooks
+            yield webhooks
         finally:
             ended.set()

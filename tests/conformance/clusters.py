@@ -1,4 +1,4 @@
-"""Runs one script on one bed and gives back its history."""
+"""Runs scripts on a cluster and returns their histories."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from spotalis.embedded.virtual_time import VirtualClock, run
 from spotalis.kube.config.access import load
 from spotalis.kube.http import HttpTransport
 from spotalis.model.transport import Transport
-from tests.conformance.history import History, normalised
-from tests.conformance.hooks import Hooks, served
+from tests.conformance.history import History, normalized
 from tests.conformance.session import Session
+from tests.conformance.webhooks import WebhookServer, serve
 from tests.support.control_plane import ControlPlane, ControlPlaneConfig
 from tests.support.control_plane_processes import _CONTROLLERS as CONTROLLER_MANAGERS
 
@@ -31,30 +31,30 @@ Script: TypeAlias = Callable[[Session], Awaitable[None]]
 Wrap: TypeAlias = Callable[[Transport], Transport]
 
 SPOT_NODES = 2
-"""What both beds have; a pod finds room on any of them."""
+"""Number of nodes in both clusters; every node has room for every pod."""
 _FIRST_VERSION = 1000
-"""Versions are no small numbers, lest they be taken for something else in a message."""
+"""Versions start high, so that they are not confused with other numbers in messages."""
 _TIMING = Timing(kubelet=KubeletTiming(start=timedelta(seconds=0.3), stop=timedelta(seconds=0.3)))
-"""As the real bed's: kwok's delays."""
+"""The delays of kwok in the real cluster."""
 _NO_POD_GARBAGE = f"--controllers={CONTROLLER_MANAGERS},-pod-garbage-collector-controller"
-"""Neither bed collects pods of nodes that do not exist: scripts play the kubelet of such a node,
-and upstream's comes every 20 s, whenever that is in a script.
+"""Neither cluster collects pods of nodes that do not exist: scripts act as the kubelet of such a
+node, and the collector of the real cluster runs every 20 s, at any point of a script.
 """
 
 
-def on_embedded(
+def run_on_embedded(
     script: Script, namespace: str, *, seed: int = 0, wrap: Wrap = lambda transport: transport
 ) -> History:
-    """The normalised history of a script on an embedded cluster of its own, in virtual time."""
+    """Run a script on a new embedded cluster in virtual time; returns its history."""
 
     async def main(clock: VirtualClock) -> History:
-        hooks = Hooks()
+        webhooks = WebhookServer()
         store = ObjectStore()
         store.revision = _FIRST_VERSION
         cluster = EmbeddedCluster(
             clock=clock,
             rng=random.Random(seed),
-            webhook=hooks,
+            webhook=webhooks,
             timing=_TIMING,
             controllers=[one for one in CONTROLLERS if one != "pod-garbage-collector"],
             store=store,
@@ -63,73 +63,73 @@ def on_embedded(
             await cluster.fleet.add(spot=SPOT_NODES, cpu="32", memory="128Gi")
             transport = wrap(cluster.transport("admin"))
 
-            async def forget() -> None:
+            async def compact() -> None:
                 store.compact()
 
-            return await _played(script, Session(transport, namespace, hooks, forget))
+            return await _run(script, Session(transport, namespace, webhooks, compact))
 
-    return normalised(run(main))
+    return normalized(run(main))
 
 
 @dataclass(frozen=True)
-class Real:
-    """A real bed with nodes, and webhooks that it can reach."""
+class RealCluster:
+    """A real control plane with nodes, and webhooks that it can reach."""
 
-    bed: ControlPlane
-    hooks: Hooks
+    cluster: ControlPlane
+    webhooks: WebhookServer
 
     @classmethod
     @contextmanager
     def boot(cls, folder: Path, binaries: Mapping[str, Path]) -> Iterator[Self]:
-        """Boot one; it ends with the block."""
+        """Boot a control plane until the block ends."""
         config = ControlPlaneConfig(controller_manager_args=[_NO_POD_GARBAGE])
-        with ControlPlane.boot(folder, config, binaries=binaries) as bed, served() as hooks:
-            bed.add_nodes(spot=SPOT_NODES)
-            yield cls(bed, hooks)
+        with ControlPlane.boot(folder, config, binaries=binaries) as cluster, serve() as webhooks:
+            cluster.add_nodes(spot=SPOT_NODES)
+            yield cls(cluster, webhooks)
 
-    def play(self, script: Script, namespace: str) -> History:
-        """The normalised history of a script in a namespace of its own."""
-        return self.play_all([(script, namespace)])[0]
+    def run(self, script: Script, namespace: str) -> History:
+        """Run a script in a new namespace; returns its history."""
+        return self.run_all([(script, namespace)])[0]
 
-    def play_all(self, scripts: list[tuple[Script, str]]) -> list[History]:
-        """The normalised histories of scripts that run side by side."""
+    def run_all(self, scripts: list[tuple[Script, str]]) -> list[History]:
+        """Run scripts concurrently; returns their histories."""
 
         async def main() -> list[History]:
-            access = load({}, kubeconfig=str(self.bed.kubeconfig("admin")))
+            access = load({}, kubeconfig=str(self.cluster.kubeconfig("admin")))
             transport = HttpTransport(access, clock=SystemClock())
             try:
                 sessions = [
-                    (one, Session(transport, name, self.hooks, self._forget))
+                    (one, Session(transport, name, self.webhooks, self._compact))
                     for one, name in scripts
                 ]
-                return await asyncio.gather(*(_played(*both) for both in sessions))
+                return await asyncio.gather(*(_run(*both) for both in sessions))
             finally:
                 await transport.close()
 
-        return [normalised(one) for one in asyncio.run(main())]
+        return [normalized(one) for one in asyncio.run(main())]
 
-    async def _forget(self) -> None:
-        """Compact etcd, by its gateway, and restart the API server, whose cache begins anew."""
+    async def _compact(self) -> None:
+        """Compact etcd through its gateway, and restart the API server to drop its cache."""
         lease = {"metadata": {"name": "compacted", "namespace": "default"}}
-        self.bed.request("DELETE", "/apis/coordination.k8s.io/v1/namespaces/default/leases")
-        made = self.bed.request(
+        self.cluster.request("DELETE", "/apis/coordination.k8s.io/v1/namespaces/default/leases")
+        made = self.cluster.request(
             "POST", "/apis/coordination.k8s.io/v1/namespaces/default/leases", lease
         )
         body = {"revision": made["metadata"]["resourceVersion"], "physical": True}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.bed._etcd_port}/v3/kv/compaction",
+            f"http://127.0.0.1:{self.cluster._etcd_port}/v3/kv/compaction",
             data=json.dumps(body).encode(),
         )
 
         def compact() -> None:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                assert answer.status == 200
-            self.bed.restart_api_server()
+            with urllib.request.urlopen(request, timeout=10) as response:
+                assert response.status == 200
+            self.cluster.restart_api_server()
 
         await asyncio.to_thread(compact)
 
 
-async def _played(script: Script, session: Session) -> History:
+async def _run(script: Script, session: Session) -> History:
     await session.quiet.post("namespaces", {"metadata": {"name": session.namespace}})
     try:
         await script(session)

@@ -1,4 +1,4 @@
-"""The suite is alive: what differs is found, at its place, and nothing else is."""
+"""The suite detects planted differences, at their place, and reports nothing else."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from spotalis.model.transport import Request, Response, Transport
-from tests.conformance.beds import on_embedded
-from tests.conformance.differences import Known, outlived, unknown
-from tests.conformance.history import Difference, differences, normalised
+from tests.conformance.clusters import run_on_embedded
+from tests.conformance.differences import Known, resolved, unexpected
+from tests.conformance.history import Difference, differences, normalized
 from tests.conformance.random_scripts import a_random_script
 from tests.conformance.scripts import ALONE, SCRIPTS
 
@@ -21,7 +21,7 @@ Alter = Callable[[Request, Any], Any]
 
 @dataclass
 class Altered:
-    """A transport whose answers pass through a fault; watches, line by line."""
+    """A transport that alters responses and the events of watches."""
 
     under: Transport
     alter: Alter
@@ -40,39 +40,39 @@ class Altered:
         await self.under.close()
 
 
-def told(script: str, alter: Alter) -> list[str]:
-    """The places at which a script's history with a fault differs from the one without."""
-    play = SCRIPTS[script]
-    sound = on_embedded(play, script)
-    faulty = on_embedded(play, script, wrap=lambda transport: Altered(transport, alter))
-    return [f"{one.step} {one.path}" for one in differences(faulty, sound)]
+def differing_paths(script: str, alter: Alter) -> list[str]:
+    """The paths at which the history of a script differs if responses are altered."""
+    code = SCRIPTS[script]
+    original = run_on_embedded(code, script)
+    altered = run_on_embedded(code, script, wrap=lambda transport: Altered(transport, alter))
+    return [f"{one.step} {one.path}" for one in differences(altered, original)]
 
 
-def forgets_to_say_when_to_retry(_: Request, body: Any) -> Any:
+def drop_causes_of_429(_: Request, body: Any) -> Any:
     if body.get("code") == 429:
         del body["details"]["causes"]
     return body
 
 
-def says_deleted_for_modified(_: Request, event: Any) -> Any:
+def send_deleted_instead_of_modified(_: Request, event: Any) -> Any:
     if event.get("type") == "MODIFIED":
         event["type"] = "DELETED"
     return event
 
 
-def does_not_say_that_the_list_ends(_: Request, event: Any) -> Any:
+def drop_the_end_of_the_list(_: Request, event: Any) -> Any:
     if event.get("type") == "BOOKMARK":
         event["object"]["metadata"].pop("annotations", None)
     return event
 
 
-def never_changes_the_version(request: Request, body: Any) -> Any:
+def keep_the_version(request: Request, body: Any) -> Any:
     if request.path.endswith("/configmaps/settings") and body.get("kind") == "ConfigMap":
         body["metadata"]["resourceVersion"] = "1001"
     return body
 
 
-def gives_one_uid_to_all(request: Request, body: Any) -> Any:
+def use_one_uid(request: Request, body: Any) -> Any:
     if request.path.endswith("/configmaps") and body.get("kind") == "ConfigMap":
         body["metadata"]["uid"] = "00000000-0000-4000-8000-000000000001"
     return body
@@ -83,46 +83,46 @@ def gives_one_uid_to_all(request: Request, body: Any) -> Any:
     [
         pytest.param(
             "budgets-a-budget-at-zero",
-            forgets_to_say_when_to_retry,
+            drop_causes_of_429,
             ["0 body.details.causes", "3 body.details.causes"],
-            id="an eviction that is refused without its cause",
+            id="a rejected eviction without its cause",
         ),
         pytest.param(
             "watches-from-a-version",
-            says_deleted_for_modified,
+            send_deleted_instead_of_modified,
             ["0 events[0].type", "1 events[0].type"],
-            id="a watch that says DELETED for MODIFIED",
+            id="a watch that sends DELETED instead of MODIFIED",
         ),
         pytest.param(
-            "watches-zero-values-in-bookmarks",
-            does_not_say_that_the_list_ends,
+            "watches-bookmarks-of-streamed-lists",
+            drop_the_end_of_the_list,
             [f"{step} events[0].object.metadata.annotations" for step in range(8)],
             id="a streamed list without its end",
         ),
         pytest.param(
             "writes-generated-names",
-            gives_one_uid_to_all,
+            use_one_uid,
             [f"{step} body.metadata.uid" for step in (1, 4, 5)],
             id="objects that share a UID",
         ),
     ],
 )
-def test_a_planted_difference_is_found_at_its_place(
+def test_a_planted_difference_is_reported_at_its_path(
     script: str, fault: Alter, places: list[str]
 ) -> None:
-    assert told(script, fault) == places
+    assert differing_paths(script, fault) == places
 
 
-def test_a_version_that_stands_still_is_found() -> None:
-    found = told("writes-optimistic-update", never_changes_the_version)
-    # The version that was overwritten passes for the current one: the update is not refused.
+def test_a_version_that_does_not_change_is_reported() -> None:
+    found = differing_paths("writes-optimistic-update", keep_the_version)
+    # The overwritten version counts as the current one, so the update succeeds.
     assert found[:2] == ["3 body", "3 status"]
 
 
-def test_random_scripts_find_a_precondition_that_is_not_checked() -> None:
-    """A fault in what is asked, not in what is answered: deletions lose their preconditions."""
+def test_random_scripts_detect_a_precondition_that_is_not_checked() -> None:
+    """The requests are altered instead of the responses: deletions lose their preconditions."""
 
-    class Careless(Altered):
+    class WithoutPreconditions(Altered):
         async def send(self, request: Request) -> Response:
             if request.method == "DELETE" and request.body:
                 options = json.loads(request.body)
@@ -133,47 +133,49 @@ def test_random_scripts_find_a_precondition_that_is_not_checked() -> None:
     different = [
         seed
         for seed in range(20)
-        if on_embedded(a_random_script(seed), "random")
-        != on_embedded(
-            a_random_script(seed), "random", wrap=lambda under: Careless(under, lambda _, b: b)
+        if run_on_embedded(a_random_script(seed), "random")
+        != run_on_embedded(
+            a_random_script(seed),
+            "random",
+            wrap=lambda under: WithoutPreconditions(under, lambda _, b: b),
         )
     ]
     assert len(different) >= 5
 
 
 @pytest.mark.parametrize("script", [*SCRIPTS, *ALONE])
-def test_nothing_differs_between_two_runs_with_other_dice(script: str) -> None:
-    """Names, UIDs and times are not compared; everything that is compared is no chance."""
-    play = (SCRIPTS | ALONE)[script]
-    one, other = on_embedded(play, script, seed=1), on_embedded(play, script, seed=2)
-    assert [str(found) for found in differences(one, other)] == []
+def test_two_runs_with_different_random_seeds_are_equal(script: str) -> None:
+    """Generated values are not compared, and nothing else depends on the seed."""
+    code = (SCRIPTS | ALONE)[script]
+    first, second = (run_on_embedded(code, script, seed=seed) for seed in (1, 2))
+    assert [str(found) for found in differences(first, second)] == []
 
 
-def test_a_value_that_is_the_same_in_two_places_must_be_so_on_the_other_bed_too() -> None:
+def test_values_that_are_equal_in_two_places_must_be_equal_on_the_other_cluster() -> None:
     def history(first: str, second: str) -> list[dict[str, Any]]:
-        return normalised([{"did": "x", "body": {"metadata": {"uid": u}}} for u in (first, second)])
+        return normalized([{"did": "x", "body": {"metadata": {"uid": u}}} for u in (first, second)])
 
     a, b = "0a0b0c0d-0000-4000-8000-00000000000a", "0a0b0c0d-0000-4000-8000-00000000000b"
     assert differences(history(a, b), history(b, a)) == []
     assert [one.path for one in differences(history(a, a), history(a, b))] == ["body.metadata.uid"]
 
 
-def test_a_step_that_only_one_bed_has_is_a_difference() -> None:
+def test_a_step_on_one_cluster_only_is_a_difference() -> None:
     assert len(differences([{"did": "a"}], [{"did": "a"}, {"did": "b"}])) == 1
 
 
-def test_what_is_not_on_the_list_fails_and_so_does_what_no_longer_differs() -> None:
+def test_unknown_differences_and_resolved_entries_are_reported() -> None:
     on_list = Difference(0, "GET x", "body.message", "ours", "theirs")
     elsewhere = replace(on_list, step=2)
-    script = "server-bodies-that-make-no-sense"
-    assert unknown(script, [on_list]) == []
-    assert unknown(script, [on_list, elsewhere]) != []
-    assert unknown("another-script", [on_list]) == [on_list]
-    assert [one.script for one in outlived(script, [on_list])] == [script]
-    assert outlived("another-script", []) == []
+    script = "server-invalid-bodies"
+    assert unexpected(script, [on_list]) == []
+    assert unexpected(script, [on_list, elsewhere]) != []
+    assert unexpected("another-script", [on_list]) == [on_list]
+    assert [one.script for one in resolved(script, [on_list])] == [script]
+    assert resolved("another-script", []) == []
 
 
-def test_a_pattern_names_places_and_not_classes_of_characters() -> None:
+def test_brackets_in_a_pattern_are_literal() -> None:
     known = Known("s", (0,), "events[0].*", "")
     assert known.covers(Difference(0, "", "events[0].type", 1, 2))
     assert not known.covers(Difference(0, "", "events0.type", 1, 2))

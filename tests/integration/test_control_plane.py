@@ -116,8 +116,8 @@ def test_an_eviction_by_the_operator_is_counted_exactly_once(
 
     control_plane.evict(namespace, victim["name"], uid=victim["uid"], user="spotalis")
 
-    ours = [e for e in control_plane.evictions("spotalis") if e.namespace == namespace]
-    assert [(e.name, e.precondition_uid) for e in ours] == [(victim["name"], victim["uid"])]
+    evicted = [e for e in control_plane.evictions("spotalis") if e.namespace == namespace]
+    assert [(e.name, e.precondition_uid) for e in evicted] == [(victim["name"], victim["uid"])]
     assert [e for e in control_plane.evictions("admin") if e.namespace == namespace] == []
     after = wait_until_ready(control_plane, namespace, 10)
     uids = {pod["metadata"]["uid"] for pod in pods}

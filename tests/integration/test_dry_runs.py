@@ -27,19 +27,19 @@ async def test_two_dry_runs_of_the_next_pod_get_the_same_slot(cluster: TestClust
             sets = await cluster.api.list_all(REPLICASETS, cluster.namespace)
             return [one.replicas for one in sets] == [6]
 
-        await cluster.wait_until(scaled, "6 replicas are wanted")
+        await cluster.wait_until(scaled, "the ReplicaSet wants 6 replicas")
         first, second = await _decision(cluster), await _decision(cluster)
     assert (first["slot"], first["pending"]) == (4, 0)
     assert {**first, "id": ""} == {**second, "id": ""}
 
 
 async def _decision(cluster: TestCluster) -> dict[str, Any]:
-    (made_by,) = await cluster.api.list_all(REPLICASETS, cluster.namespace)
+    (replica_set,) = await cluster.api.list_all(REPLICASETS, cluster.namespace)
     owner = {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
-        "name": made_by.name,
-        "uid": made_by.uid,
+        "name": replica_set.name,
+        "uid": replica_set.uid,
         "controller": True,
     }
     pod = {

@@ -32,23 +32,23 @@ from tests.support.scenarios import only_embedded
 HOME = "/api/v1/namespaces/spotalis-system/configmaps"
 
 
-class Wire:
+class RecordedRequests:
     """Records the requests of the operator."""
 
     def __init__(self) -> None:
-        self.heard: list[Request] = []
-        self.judge: FaultInjector = lambda request: DELIVER
+        self.requests: list[Request] = []
+        self.inject: FaultInjector = lambda request: DELIVER
 
-    def hear(self, request: Request) -> NetworkFault:
+    def record(self, request: Request) -> NetworkFault:
         """Record a request, and decide its fault."""
-        self.heard.append(request)
-        return self.judge(request)
+        self.requests.append(request)
+        return self.inject(request)
 
     def evictions(self) -> list[tuple[int, dict[str, Any]]]:
         """Return the position and the preconditions of each eviction."""
         return [
             (place, _body(request)["deleteOptions"]["preconditions"])
-            for place, request in enumerate(self.heard)
+            for place, request in enumerate(self.requests)
             if _evicts(request)
         ]
 
@@ -57,7 +57,7 @@ class Wire:
         ``before``.
         """
         for place in reversed(range(before)):
-            request = self.heard[place]
+            request = self.requests[place]
             if request.method in ("POST", "PUT") and request.path.startswith(HOME):
                 written = _body(request)
                 for intent in json.loads(written["data"]["ledger"]).get("intents", ()):
@@ -86,23 +86,23 @@ def _lists_with_quorum(request: Request) -> bool:
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedRequests:
     """The connection between the operator and the embedded API server."""
-    wire, plain = Wire(), EmbeddedCluster.transport
+    recorded, plain = RecordedRequests(), EmbeddedCluster.transport
 
     def tapped(cluster: EmbeddedCluster, user: str) -> InProcessTransport:
         transport = plain(cluster, user)
         if user != "admin":
-            transport.on_request = wire.hear
+            transport.on_request = recorded.record
         return transport
 
     monkeypatch.setattr(EmbeddedCluster, "transport", tapped)
-    return wire
+    return recorded
 
 
 @only_embedded
 async def test_each_eviction_is_written_to_the_ledger_before_the_pods_are_listed_and_it_is_sent(
-    cluster: TestCluster, wire: Wire
+    cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
@@ -111,35 +111,35 @@ async def test_each_eviction_is_written_to_the_ledger_before_the_pods_are_listed
         ledger = LEDGER_PREFIX + (await cluster.get_workload("Deployment", "web")).uid
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await cluster.wait_for_split("web", 3, 3)
-    assert len(wire.evictions()) == 3
-    for place, preconditions in wire.evictions():
-        written, name, _ = wire.intent(preconditions["uid"], place)
+    assert len(recorded.evictions()) == 3
+    for place, preconditions in recorded.evictions():
+        written, name, _ = recorded.intent(preconditions["uid"], place)
         assert name == ledger
-        assert any(_lists_with_quorum(request) for request in wire.heard[written:place])
+        assert any(_lists_with_quorum(request) for request in recorded.requests[written:place])
 
 
 @only_embedded
 async def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_answered(
-    cluster: TestCluster, wire: Wire
+    cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     def lose_the_first(request: Request) -> NetworkFault:
-        return DROP if _evicts(request) and len(wire.evictions()) == 1 else DELIVER
+        return DROP if _evicts(request) and len(recorded.evictions()) == 1 else DELIVER
 
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 1))
         await cluster.wait_for_split("web", 6, 0)
-        wire.judge = lose_the_first
+        recorded.inject = lose_the_first
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await cluster.wait_for_split("web", 3, 3, within=120)
-    (_, first), (again, second), *_ = wire.evictions()
+    (_, first), (again, second), *_ = recorded.evictions()
     assert first == second
-    assert wire.intent(second["uid"], again)[2]["tries"] == 2
+    assert recorded.intent(second["uid"], again)[2]["tries"] == 2
 
 
 @only_embedded
 async def test_no_eviction_is_sent_if_the_list_of_pods_took_six_seconds(
-    cluster: TestCluster, wire: Wire
+    cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     def delay_lists(request: Request) -> NetworkFault:
         return NetworkFault(delay_seconds=6) if _lists_with_quorum(request) else DELIVER
@@ -148,18 +148,18 @@ async def test_no_eviction_is_sent_if_the_list_of_pods_took_six_seconds(
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 1))
         await cluster.wait_for_split("web", 6, 0)
-        wire.judge = delay_lists
+        recorded.inject = delay_lists
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await asyncio.sleep(60)
-        assert any(_lists_with_quorum(request) for request in wire.heard)
-        assert wire.evictions() == []
-        wire.judge = lambda request: DELIVER
+        assert any(_lists_with_quorum(request) for request in recorded.requests)
+        assert recorded.evictions() == []
+        recorded.inject = lambda request: DELIVER
         await cluster.wait_for_split("web", 3, 3, within=120)
 
 
 @only_embedded
 async def test_no_eviction_is_sent_while_the_ledger_has_an_unknown_schema(
-    cluster: TestCluster, wire: Wire
+    cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
@@ -173,7 +173,7 @@ async def test_no_eviction_is_sent_while_the_ledger_has_an_unknown_schema(
         assert (await cluster.api.raw("POST", HOME, ledger)).status == 201
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await asyncio.sleep(60)
-        assert wire.evictions() == []
+        assert recorded.evictions() == []
         await cluster.api.raw("DELETE", f"{HOME}/{name}")
         await cluster.wait_for_split("web", 3, 3, within=120)
 
@@ -193,14 +193,14 @@ async def _terminates(cluster: TestCluster, name: str) -> None:
 @only_embedded
 @pytest.mark.parametrize("lose", [_becomes_unready, _terminates], ids=["unready", "terminating"])
 async def test_replicas_lost_between_plan_and_list_count_against_the_floor(
-    cluster: TestCluster, wire: Wire, lose: Callable[[TestCluster, str], Any]
+    cluster: TestCluster, recorded: RecordedRequests, lose: Callable[[TestCluster, str], Any]
 ) -> None:
     lost: list[asyncio.Task[None]] = []
 
     async def lose_two() -> None:
         for pod in await cluster.pods("web"):
             try:
-                wire.intent(pod.uid, len(wire.heard))
+                recorded.intent(pod.uid, len(recorded.requests))
             except AssertionError:
                 await lose(cluster, pod.name)
 
@@ -215,18 +215,18 @@ async def test_replicas_lost_between_plan_and_list_count_against_the_floor(
         # Enough moves in flight that only the floor holds the last replica.
         await cluster.create_deployment("web", 3, policy(0, 2, max_moves_in_flight="3"))
         await cluster.wait_for_split("web", 3, 0)
-        wire.judge = meanwhile
+        recorded.inject = meanwhile
         await cluster.annotate("Deployment", "web", {"spot-percentage": "34"})
         while not lost:
             await asyncio.sleep(0.05)
         await asyncio.sleep(0.7)
         assert lost[0].done()
-        assert wire.evictions() == []
+        assert recorded.evictions() == []
 
 
 @only_embedded
 async def test_a_pod_that_falls_back_is_evicted_only_at_the_resource_version_that_was_seen(
-    cluster: TestCluster, wire: Wire
+    cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
@@ -237,7 +237,7 @@ async def test_a_pod_that_falls_back_is_evicted_only_at_the_resource_version_tha
                 await cluster.reclaim(node)
         await cluster.wait_for_split("web", 4, 0, within=60)
     # Later evictions are probes of Ready pods. They name the UID only.
-    falling = wire.evictions()[:2]
+    falling = recorded.evictions()[:2]
     assert ["resourceVersion" in asked for _, asked in falling] == [True, True]
 
 
@@ -257,12 +257,12 @@ _BLOCKED = Response(
 @pytest.mark.parametrize(
     ("operator", "owner"),
     [
-        pytest.param(True, "false", id="the operator alone"),
-        pytest.param(False, "true", id="the owner alone"),
+        pytest.param(True, "false", id="only the operator allows it"),
+        pytest.param(False, "true", id="only the owner allows it"),
     ],
 )
 async def test_no_pod_is_deleted_unless_operator_and_owner_both_allow_it(
-    cluster: TestCluster, wire: Wire, operator: bool, owner: str
+    cluster: TestCluster, recorded: RecordedRequests, operator: bool, owner: str
 ) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
     cluster.settings["pdb_override"] = operator
@@ -270,10 +270,10 @@ async def test_no_pod_is_deleted_unless_operator_and_owner_both_allow_it(
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 1, pdb_override=owner))
         await cluster.wait_for_split("web", 6, 0)
-        wire.judge = lambda request: (
+        recorded.inject = lambda request: (
             NetworkFault(response=_BLOCKED) if _evicts(request) else DELIVER
         )
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await asyncio.sleep(30)
-    assert len(wire.evictions()) > 1
+    assert len(recorded.evictions()) > 1
     assert ("delete", "pods") not in cluster.writes()

@@ -14,26 +14,28 @@ from tests.support.cluster import Policy, TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds
 
-BURSTS = [
-    pytest.param(3, policy(70, 1), (1, 2), id="3 at 70 % floor 1 stand 1 + 2"),
-    pytest.param(10, policy(70), (3, 7), id="10 at 70 % stand 3 + 7"),
-    pytest.param(20, policy(80, 2), (4, 16), id="20 at 80 % floor 2 stand 4 + 16"),
-    pytest.param(5, policy(None, 2), (5, 0), id="5 with only a floor stand 5 + 0"),
+POLICIES = [
+    pytest.param(3, policy(70, 1), (1, 2), id="3 replicas at 70% with floor 1 split into 1 + 2"),
+    pytest.param(10, policy(70), (3, 7), id="10 replicas at 70% split into 3 + 7"),
+    pytest.param(
+        20, policy(80, 2), (4, 16), id="20 replicas at 80% with floor 2 split into 4 + 16"
+    ),
+    pytest.param(5, policy(None, 2), (5, 0), id="5 replicas with only a floor split into 5 + 0"),
 ]
 
 
 @on_both_beds
-@pytest.mark.parametrize(("replicas", "wishes", "split"), BURSTS)
+@pytest.mark.parametrize(("replicas", "annotations", "split"), POLICIES)
 async def test_a_new_deployment_is_split_at_creation_without_evictions(
-    cluster: TestCluster, replicas: int, wishes: Policy, split: tuple[int, int]
+    cluster: TestCluster, replicas: int, annotations: Policy, split: tuple[int, int]
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", replicas, wishes)
+        await cluster.create_deployment("web", replicas, annotations)
         await cluster.wait_for_split("web", *split)
-        born = {pod.uid for pod in await cluster.pods("web")}
+        created = {pod.uid for pod in await cluster.pods("web")}
         await cluster.assert_unchanged("web")
-        assert {pod.uid for pod in await cluster.pods("web")} == born
+        assert {pod.uid for pod in await cluster.pods("web")} == created
     assert cluster.evictions() == []
 
 
@@ -80,7 +82,7 @@ async def test_workloads_and_pods_that_are_not_enabled_are_left_unchanged(
         await cluster.create_deployment("plain", 4)
         await cluster.create_deployment("idle", 4, policy(enabled="false"))
         metadata = {"name": "bare", "labels": {"app": "bare"}}
-        await start(cluster, {"metadata": metadata, "spec": {"containers": CONTAINERS}})
+        await create_pod(cluster, {"metadata": metadata, "spec": {"containers": CONTAINERS}})
 
         async def all_ready() -> bool:
             return all(
@@ -90,7 +92,7 @@ async def test_workloads_and_pods_that_are_not_enabled_are_left_unchanged(
                 ]
             )
 
-        await cluster.wait_until(all_ready, "everything is Ready")
+        await cluster.wait_until(all_ready, "all pods are Ready")
         for name in ("plain", "idle", "bare"):
             for pod in await cluster.pods(name):
                 assert (pod.rule, pod.slot) == ("", None)
@@ -101,7 +103,7 @@ async def test_workloads_and_pods_that_are_not_enabled_are_left_unchanged(
 CONTAINERS = [{"name": "main", "image": "registry.example/main:1"}]
 
 
-async def create(cluster: TestCluster, kind: str, name: str) -> None:
+async def create_with_pod(cluster: TestCluster, kind: str, name: str) -> None:
     """Create a Job or a DaemonSet, and its pod, which no controller of the embedded cluster
     creates.
     """
@@ -123,10 +125,10 @@ async def create(cluster: TestCluster, kind: str, name: str) -> None:
         uid = json.loads(answer.body)["metadata"]["uid"]
         reference = {**owner, "name": name, "uid": uid, "controller": True}
         metadata = {"name": f"{name}-1", "labels": labels, "ownerReferences": [reference]}
-        await start(cluster, {"metadata": metadata, "spec": spec})
+        await create_pod(cluster, {"metadata": metadata, "spec": spec})
 
 
-async def start(cluster: TestCluster, pod: Mapping[str, Any]) -> None:
+async def create_pod(cluster: TestCluster, pod: Mapping[str, Any]) -> None:
     answer = await cluster.api.raw("POST", f"/api/v1/namespaces/{cluster.namespace}/pods", pod)
     assert answer.status == 201, answer.body
 
@@ -151,9 +153,9 @@ async def test_bare_pods_jobs_and_daemon_sets_in_an_enabled_namespace_are_left_u
     await cluster.add_nodes(spot=1)
     async with cluster.operator():
         metadata = {"name": "bare", "labels": {"app": "bare"}}
-        await start(cluster, {"metadata": metadata, "spec": {"containers": CONTAINERS}})
-        await create(cluster, "Job", "once")
-        await create(cluster, "DaemonSet", "each")
+        await create_pod(cluster, {"metadata": metadata, "spec": {"containers": CONTAINERS}})
+        await create_with_pod(cluster, "Job", "once")
+        await create_with_pod(cluster, "DaemonSet", "each")
         names = ("bare", "once", "each")
         for name in names:
             await cluster.wait_for_split(name, 0, 1)

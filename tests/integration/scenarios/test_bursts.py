@@ -14,116 +14,118 @@ from tests.support.operator_replicas import OperatorReplicas
 from tests.support.real_cluster import RealTestCluster
 from tests.support.scenarios import only_embedded, only_real
 
-KEPT = ("events", "deployments/status", "secrets", "mutatingwebhookconfigurations")
+UNRELATED_WRITES = ("events", "deployments/status", "secrets", "mutatingwebhookconfigurations")
 """Writes of the operator that do not depend on workloads (docs/reference/behaviour.md, "What is
 written into the cluster").
 """
 
 
-def decided_alone(ways: Counter[str]) -> int:
-    return ways.total() - ways["leader"] - ways["forwarded"]
+def count_decided_alone(results: Counter[str]) -> int:
+    return results.total() - results["leader"] - results["forwarded"]
 
 
-async def was_exact(cluster: TestCluster, operators: OperatorReplicas, pods: int) -> None:
+async def assert_exact(cluster: TestCluster, operators: OperatorReplicas, pods: int) -> None:
     """Assert that the operator sent no eviction and no write except for the creation of pods.
 
     If other work on the machine keeps the leader from answering for 0.3 s, which happens on the
     real test bed with 2 cores, a standby decides alone. Then at most as many pods may be misplaced
     as were decided by standbys.
     """
-    ways = await operators.forward_results()
-    alone = decided_alone(ways)
-    print(dict(ways), "evictions:", len(cluster.evictions()))
-    assert ways["leader"] > 0
-    assert ways["forwarded"] > 0
-    assert ways.total() >= pods
+    results = await operators.forward_results()
+    alone = count_decided_alone(results)
+    print(dict(results), "evictions:", len(cluster.evictions()))
+    assert results["leader"] > 0
+    assert results["forwarded"] > 0
+    assert results.total() >= pods
     assert operators.unanswered_pods() == []
     assert len(cluster.evictions()) <= alone
     if not alone:
-        assert [write for write in cluster.writes() if write[1] not in KEPT] == []
+        assert [write for write in cluster.writes() if write[1] not in UNRELATED_WRITES] == []
 
 
-async def one_large(
-    cluster: TestCluster, pods: int, wishes: Policy, split: tuple[int, int]
+async def split_one_large_workload(
+    cluster: TestCluster, pods: int, annotations: Policy, split: tuple[int, int]
 ) -> None:
     await cluster.add_nodes(spot=pods // 100 + 2, on_demand=pods // 200 + 2)
     async with cluster.operators(3) as operators:
         await operators.leader()
-        await cluster.create_deployment("web", pods, wishes)
+        await cluster.create_deployment("web", pods, annotations)
         await cluster.wait_for_split("web", *split, within=300)
         await cluster.assert_unchanged("web")
-        await was_exact(cluster, operators, pods)
+        await assert_exact(cluster, operators, pods)
 
 
-async def many_small(
-    cluster: TestCluster, workloads: int, pods: int, wishes: Policy, split: tuple[int, int]
+async def split_many_small_workloads(
+    cluster: TestCluster, workloads: int, pods: int, annotations: Policy, split: tuple[int, int]
 ) -> None:
     await cluster.add_nodes(spot=workloads * pods // 100 + 2, on_demand=workloads * pods // 200 + 2)
     names = [f"web-{number}" for number in range(workloads)]
     async with cluster.operators(3) as operators:
         await operators.leader()
-        await asyncio.gather(*(cluster.create_deployment(name, pods, wishes) for name in names))
+        await asyncio.gather(
+            *(cluster.create_deployment(name, pods, annotations) for name in names)
+        )
         for name in names:
             await cluster.wait_for_split(name, *split, within=300)
         await cluster.assert_unchanged(names[0])
-        await was_exact(cluster, operators, workloads * pods)
+        await assert_exact(cluster, operators, workloads * pods)
 
 
 @only_embedded
 async def test_three_instances_split_1000_pods_of_one_replica_set_at_creation(
     cluster: TestCluster,
 ) -> None:
-    await one_large(cluster, 1000, policy(73, 30), (270, 730))
+    await split_one_large_workload(cluster, 1000, policy(73, 30), (270, 730))
 
 
 @pytest.fixture
-def whole(request: pytest.FixtureRequest) -> bool:
+def full_size(request: pytest.FixtureRequest) -> bool:
     """True for bursts as large as on the embedded cluster; False for what two slow cores can do."""
     return bool(request.config.getoption("--whole-bursts"))
 
 
 @only_real
 async def test_three_processes_split_the_pods_of_one_replica_set_at_creation(
-    cluster: TestCluster, whole: bool
+    cluster: TestCluster, full_size: bool
 ) -> None:
-    pods, split = (1000, (270, 730)) if whole else (300, (81, 219))
-    await one_large(cluster, pods, policy(73, 30), split)
+    pods, split = (1000, (270, 730)) if full_size else (300, (81, 219))
+    await split_one_large_workload(cluster, pods, policy(73, 30), split)
 
 
 @only_embedded
 async def test_three_instances_split_50_deployments_of_20_pods_at_creation(
     cluster: TestCluster,
 ) -> None:
-    await many_small(cluster, 50, 20, policy(80, 2), (4, 16))
+    await split_many_small_workloads(cluster, 50, 20, policy(80, 2), (4, 16))
 
 
 @only_real
 async def test_three_processes_split_many_deployments_at_creation(
-    cluster: TestCluster, whole: bool
+    cluster: TestCluster, full_size: bool
 ) -> None:
-    workloads, pods, split = (50, 20, (4, 16)) if whole else (20, 15, (3, 12))
-    await many_small(cluster, workloads, pods, policy(80, 2), split)
+    workloads, pods, split = (50, 20, (4, 16)) if full_size else (20, 15, (3, 12))
+    await split_many_small_workloads(cluster, workloads, pods, policy(80, 2), split)
 
 
-async def leader_dies(
-    cluster: TestCluster, pods: int, wishes: Policy, split: tuple[int, int], *, after: int
+async def kill_leader_during_burst(
+    cluster: TestCluster, pods: int, annotations: Policy, split: tuple[int, int], *, after: int
 ) -> None:
     await cluster.add_nodes(spot=pods // 100 + 2, on_demand=pods // 100 + 2)
     async with cluster.operators(3) as operators:
         leader = await operators.leader()
-        await cluster.create_deployment("web", pods, wishes)
-        while (born := len(await cluster.pods("web"))) < after:
+        await cluster.create_deployment("web", pods, annotations)
+        while (created := len(await cluster.pods("web"))) < after:
             await asyncio.sleep(0.0005)
         await leader.kill()
-        print(f"the leader died after {born} of {pods}")
+        print(f"killed the leader after {created} of {pods}")
         if isinstance(cluster, EmbeddedTestCluster):
-            assert born < pods, "the leader died too late"
+            assert created < pods, "the leader was killed too late"
         await operators.leader(other_than=leader)
         await cluster.wait_for_split("web", *split, within=300)
         await cluster.assert_unchanged("web")
-        ways = await operators.forward_results()
+        results = await operators.forward_results()
         print(
-            dict(ways),
+            dict(results),
             "unanswered:",
             len(operators.unanswered_pods()),
             "evictions:",
@@ -131,7 +133,9 @@ async def leader_dies(
         )
         # Upper bound of misplaced pods: those decided by a standby, those not decided at all, and
         # those decided by the killed leader that the standbys had not seen.
-        assert len(cluster.evictions()) <= decided_alone(ways) + len(operators.unanswered_pods())
+        assert len(cluster.evictions()) <= count_decided_alone(results) + len(
+            operators.unanswered_pods()
+        )
 
 
 @only_embedded
@@ -139,14 +143,14 @@ async def leader_dies(
 async def test_killing_the_leader_during_a_burst_causes_a_bounded_error_that_is_repaired(
     cluster: TestCluster, after: int
 ) -> None:
-    await leader_dies(cluster, 1000, policy(73, 30), (270, 730), after=after)
+    await kill_leader_during_burst(cluster, 1000, policy(73, 30), (270, 730), after=after)
 
 
 @only_real
 async def test_killing_the_leader_process_during_a_burst_causes_a_bounded_error(
     cluster: TestCluster,
 ) -> None:
-    await leader_dies(cluster, 200, policy(73, 30), (54, 146), after=20)
+    await kill_leader_during_burst(cluster, 200, policy(73, 30), (54, 146), after=20)
 
 
 @pytest.mark.check
@@ -162,10 +166,10 @@ async def test_standbys_decide_alone_and_count_it_if_the_leader_does_not_answer(
         await cluster.create_deployment("web", 60, policy(70))
         await cluster.wait_for_split("web", 18, 42, within=120)
         await cluster.assert_unchanged("web")
-        ways = await operators.forward_results()
-        assert set(ways) == {"leader", "timeout", "backoff"}
+        results = await operators.forward_results()
+        assert set(results) == {"leader", "timeout", "backoff"}
         assert operators.unanswered_pods() == []
-        assert len(cluster.evictions()) <= decided_alone(ways)
+        assert len(cluster.evictions()) <= count_decided_alone(results)
 
 
 @only_embedded
@@ -222,10 +226,10 @@ async def test_a_burst_during_which_the_api_server_stops_is_exact_or_repaired(
     async with cluster.operators(1) as operators:
         await cluster.create_deployment("web", 200, policy(73, 30))
 
-        async def begun() -> bool:
+        async def has_started() -> bool:
             return len(await cluster.pods("web")) >= 20
 
-        await cluster.wait_until(begun, "the burst has begun")
+        await cluster.wait_until(has_started, "the burst has started")
         cluster.api_server_restarts = True
         await asyncio.to_thread(cluster.plane.restart_api_server, kill=kill)
         await cluster.wait_for_split("web", 54, 146, within=180)

@@ -25,7 +25,7 @@ async def test_changing_10_replicas_from_0_to_70_to_30_percent_takes_7_then_4_ev
         create = cluster.create_deployment if kind == "Deployment" else cluster.create_stateful_set
         await create("web", 10, wishes)
         await incidents.rolled_out(cluster, kind, "web")
-        before = owners_part(await cluster.get_object(kind, "web"))
+        before = unmanaged_part(await cluster.get_object(kind, "web"))
         assert before["revision"] or REVISION in before["annotations"]
         first = {pod.uid for pod in await cluster.pods("web")}
 
@@ -43,7 +43,7 @@ async def test_changing_10_replicas_from_0_to_70_to_30_percent_takes_7_then_4_ev
 
         await cluster.annotate(kind, "web", {"spot-percentage": "0"})
         await cluster.wait_for_split("web", 10, 0)
-        assert owners_part(await cluster.get_object(kind, "web")) == before
+        assert unmanaged_part(await cluster.get_object(kind, "web")) == before
 
 
 @pytest.mark.check
@@ -84,7 +84,7 @@ async def test_enabling_a_stateful_set_evicts_ordinals_16_13_10_6_1_0_in_this_or
 ADOPTED = {"enabled": "true", "spot-percentage": "70", "min-on-demand": "2"}
 
 
-def owners_part(document: dict[str, Any]) -> dict[str, Any]:
+def unmanaged_part(document: dict[str, Any]) -> dict[str, Any]:
     """Return what Spotalis must not change: the spec, the owner's annotations and the revision."""
     status = document["status"]
     return {

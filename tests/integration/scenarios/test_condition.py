@@ -25,15 +25,15 @@ def written(cluster: TestCluster, times: int) -> bool:
     return times <= cluster.writes().count(CONDITION_WRITE) <= times + more
 
 
-async def says(cluster: TestCluster, status: str, reason: str) -> None:
-    async def so() -> bool:
+async def wait_for_condition(cluster: TestCluster, status: str, reason: str) -> None:
+    async def is_reached() -> bool:
         found = await condition(cluster)
         return found is not None and (found["status"], found["reason"]) == (status, reason)
 
     async def instead() -> str:
         return str(await condition(cluster))
 
-    await cluster.wait_until(so, f"the condition is {status}, {reason}", instead=instead)
+    await cluster.wait_until(is_reached, f"the condition is {status}, {reason}", instead=instead)
 
 
 @on_both_beds
@@ -44,15 +44,15 @@ async def test_the_condition_follows_a_deployment_until_it_is_disabled(
     async with cluster.operator():
         await cluster.create_deployment("web", 10, policy(70, max_moves_in_flight="2"))
         await cluster.wait_for_split("web", 3, 7)
-        await says(cluster, "True", "Balanced")
+        await wait_for_condition(cluster, "True", "Balanced")
         assert written(cluster, 1)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "30"})
         await cluster.wait_for_split("web", 7, 3)
-        await says(cluster, "True", "Balanced")
+        await wait_for_condition(cluster, "True", "Balanced")
         # One transition and back, whatever happened between the moves.
         assert written(cluster, 3)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "3O"})
-        await says(cluster, "Unknown", "InvalidPolicy")
+        await wait_for_condition(cluster, "Unknown", "InvalidPolicy")
         found = await condition(cluster)
         assert found is not None
         assert "spotalis.io/spot-percentage '3O' must be a whole number" in found["message"]
@@ -61,7 +61,7 @@ async def test_the_condition_follows_a_deployment_until_it_is_disabled(
         async def gone() -> bool:
             return await condition(cluster) is None
 
-        await cluster.wait_until(gone, "the condition is gone")
+        await cluster.wait_until(gone, "the condition is removed")
         # The other conditions of the Deployment are unchanged.
         status = (await cluster.get_object("Deployment", "web"))["status"]
         assert {c["type"] for c in status["conditions"]} == {"Available", "Progressing"}

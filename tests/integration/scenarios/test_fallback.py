@@ -16,32 +16,32 @@ from tests.support.cluster import Policy, TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
-PATIENCE = "10s"
+FALLBACK = "10s"
 
 
-def wishes(patience: str = PATIENCE) -> Policy:
-    return policy(70, 2, spot_fallback=patience, max_moves_in_flight="4")
+def fallback_policy(fallback: str = FALLBACK) -> Policy:
+    return policy(70, 2, spot_fallback=fallback, max_moves_in_flight="4")
 
 
-async def nodes_of(cluster: TestCluster, node_type: NodeType) -> list[str]:
+async def list_nodes(cluster: TestCluster, node_type: NodeType) -> list[str]:
     return [name for name, found in (await cluster.node_types()).items() if found is node_type]
 
 
-async def spot_ends(cluster: TestCluster) -> None:
-    await cluster.reclaim(*await nodes_of(cluster, NodeType.SPOT))
+async def remove_spot_nodes(cluster: TestCluster) -> None:
+    await cluster.reclaim(*await list_nodes(cluster, NodeType.SPOT))
 
 
-async def waiting(cluster: TestCluster, name: str = "web") -> list[Pod]:
+async def pending_pods(cluster: TestCluster, name: str = "web") -> list[Pod]:
     return [
         pod for pod in await cluster.pods(name) if pod.unschedulable and pod.deleting_at is None
     ]
 
 
-async def count_waiting(cluster: TestCluster, count: int) -> None:
-    async def so() -> bool:
-        return len(await waiting(cluster)) == count
+async def wait_for_pending(cluster: TestCluster, count: int) -> None:
+    async def is_reached() -> bool:
+        return len(await pending_pods(cluster)) == count
 
-    await cluster.wait_until(so, f"{count} wait for a node")
+    await cluster.wait_until(is_reached, f"{count} pods are pending")
 
 
 async def cordon(cluster: TestCluster, node: str, cordoned: bool) -> None:
@@ -53,11 +53,11 @@ async def cordon(cluster: TestCluster, node: str, cordoned: bool) -> None:
 
 
 @asynccontextmanager
-async def a_provisioner(cluster: TestCluster) -> AsyncIterator[None]:
+async def provisioner(cluster: TestCluster) -> AsyncIterator[None]:
     """Add a spot node as soon as a pod is pending, as Karpenter does."""
 
     async def provide() -> None:
-        while not await waiting(cluster):
+        while not await pending_pods(cluster):
             await asyncio.sleep(0.2)
         await cluster.add_nodes(spot=1)
 
@@ -69,15 +69,15 @@ async def a_provisioner(cluster: TestCluster) -> AsyncIterator[None]:
         providing.cancel()
 
 
-async def fallen_back(cluster: TestCluster, count: int) -> None:
-    async def so() -> bool:
+async def wait_for_fallbacks(cluster: TestCluster, count: int) -> None:
+    async def is_reached() -> bool:
         return len(cluster.evictions()) >= count
 
     async def instead() -> str:
         pods = [(pod.node, pod.phase, pod.rule) for pod in await cluster.pods("web")]
         return f"{len(cluster.evictions())} evictions, {pods}"
 
-    await cluster.wait_until(so, f"{count} start on on-demand", instead=instead)
+    await cluster.wait_until(is_reached, f"{count} replicas start on on-demand", instead=instead)
 
 
 @on_both_beds
@@ -91,14 +91,14 @@ async def test_replicas_fall_back_when_spot_is_lost_and_return_with_the_fewest_e
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator():
         await (cluster.create_deployment if kind == "Deployment" else cluster.create_stateful_set)(
-            "web", 10, wishes("15s")
+            "web", 10, fallback_policy("15s")
         )
         await cluster.wait_for_split("web", 3, 7)
         async with cluster.track_minimum_ready("web", NodeType.ON_DEMAND) as fewest:
-            await spot_ends(cluster)
-            await fallen_back(cluster, 7)  # then one of them probes spot, and is pending
-            await count_waiting(cluster, 1)
-            await cluster.wait_until(all_serve_but_one, "9 serve")
+            await remove_spot_nodes(cluster)
+            await wait_for_fallbacks(cluster, 7)  # then one of them probes spot, and is pending
+            await wait_for_pending(cluster, 1)
+            await cluster.wait_until(all_serve_but_one, "9 pods are Ready")
             await cluster.add_nodes(spot=2)
             async with cluster.track_minimum_ready("web") as serving:
                 await cluster.wait_for_split("web", 3, 7)
@@ -115,19 +115,19 @@ async def test_while_spot_is_exhausted_new_replicas_start_on_on_demand_immediate
 ) -> None:
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes("15s"))
-        await fallen_back(cluster, 7)
+        await cluster.create_deployment("web", 10, fallback_policy("15s"))
+        await wait_for_fallbacks(cluster, 7)
         await cluster.scale("Deployment", "web", 16)
 
         async def all_but_the_probe_serve() -> bool:
             return (await cluster.split("web"))[0] >= 15
 
-        await cluster.wait_until(all_but_the_probe_serve, "15 serve")
+        await cluster.wait_until(all_but_the_probe_serve, "15 pods are Ready")
         # 7 replicas fall back. Then the probe starts, and perhaps returns. New replicas do not
         # wait.
         assert len(cluster.evictions()) in (8, 9)
         if isinstance(cluster, EmbeddedTestCluster):
-            assert len(await waiting(cluster)) == 1
+            assert len(await pending_pods(cluster)) == 1
 
 
 @pytest.mark.check
@@ -137,9 +137,9 @@ async def test_one_probe_finds_new_spot_nodes_and_the_other_replicas_follow(
 ) -> None:
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes())
-        await fallen_back(cluster, 7)
-        async with a_provisioner(cluster):
+        await cluster.create_deployment("web", 10, fallback_policy())
+        await wait_for_fallbacks(cluster, 7)
+        async with provisioner(cluster):
             await cluster.wait_for_split("web", 3, 7)
         assert len(cluster.evictions()) == 14
         await cluster.assert_unchanged("web")
@@ -151,7 +151,7 @@ async def test_each_failed_probe_takes_one_replica_and_the_interval_grows(
 ) -> None:
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes())
+        await cluster.create_deployment("web", 10, fallback_policy())
         await cluster.wait_for_split("web", 10, 0)
         await asyncio.sleep(30)
         counts = [len(cluster.evictions()) - 7]
@@ -169,7 +169,7 @@ async def test_a_restart_keeps_the_spot_shortage_and_the_time_of_the_next_probe(
 ) -> None:
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes())
+        await cluster.create_deployment("web", 10, fallback_policy())
         await cluster.wait_for_split("web", 10, 0)
         await asyncio.sleep(60)
         assert len(cluster.evictions()) == 9  # the first probe has failed
@@ -190,14 +190,14 @@ async def test_no_replica_moves_back_and_forth_if_both_capacity_types_are_full(
     on_demand = await cluster.add_nodes(on_demand=2)
     await cluster.add_nodes(spot=2)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes())
+        await cluster.create_deployment("web", 10, fallback_policy())
         await cluster.wait_for_split("web", 3, 7)
         for node in on_demand:
             await cordon(cluster, node, True)
-        await spot_ends(cluster)
+        await remove_spot_nodes(cluster)
 
-        await fallen_back(cluster, 7)
-        await count_waiting(cluster, 7)
+        await wait_for_fallbacks(cluster, 7)
+        await wait_for_pending(cluster, 7)
         await cluster.assert_unchanged("web", seconds=15)
         for node in on_demand:
             await cordon(cluster, node, False)
@@ -210,10 +210,10 @@ async def test_with_spot_fallback_never_replicas_wait_for_spot_without_evictions
 ) -> None:
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes("never"))
+        await cluster.create_deployment("web", 10, fallback_policy("never"))
         await cluster.wait_for_split("web", 3, 7)
-        await spot_ends(cluster)
-        await count_waiting(cluster, 7)
+        await remove_spot_nodes(cluster)
+        await wait_for_pending(cluster, 7)
         await cluster.assert_unchanged("web", seconds=10)
         await cluster.add_nodes(spot=2)
         await cluster.wait_for_split("web", 3, 7)
@@ -224,10 +224,10 @@ async def test_with_spot_fallback_never_replicas_wait_for_spot_without_evictions
 async def test_the_fallback_completes_a_rollout_that_waits_for_spot(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes())
+        await cluster.create_deployment("web", 10, fallback_policy())
         await cluster.wait_for_split("web", 3, 7)
-        await spot_ends(cluster)
-        await count_waiting(cluster, 7)
+        await remove_spot_nodes(cluster)
+        await wait_for_pending(cluster, 7)
         image = {"spec": {"template": {"spec": {"containers": [_container("2")]}}}}
         await cluster.patch_workload("Deployment", "web", image)
         await cluster.wait_for_split("web", 10, 0)
@@ -249,10 +249,10 @@ async def test_no_replica_falls_back_while_an_autoscaler_reports_a_scale_up(
 ) -> None:
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
-        await cluster.create_deployment("web", 10, wishes())
-        await count_waiting(cluster, 7)
-        for pod in await waiting(cluster):
-            await _promise(cluster, pod)
+        await cluster.create_deployment("web", 10, fallback_policy())
+        await wait_for_pending(cluster, 7)
+        for pod in await pending_pods(cluster):
+            await report_scale_up(cluster, pod)
         await cluster.assert_unchanged("web", seconds=15)
         assert cluster.evictions() == []
         await cluster.add_nodes(spot=2)
@@ -260,7 +260,7 @@ async def test_no_replica_falls_back_while_an_autoscaler_reports_a_scale_up(
         assert cluster.evictions() == []
 
 
-async def _promise(cluster: TestCluster, pod: Pod) -> None:
+async def report_scale_up(cluster: TestCluster, pod: Pod) -> None:
     now = (await cluster.now()).isoformat(timespec="seconds").replace("+00:00", "Z")
     body = {
         "metadata": {"generateName": "scaling.", "namespace": pod.namespace},

@@ -20,7 +20,7 @@ MINUTE = 60.0
 EARLY = "--interruption-evict-early"
 
 
-async def crowd(cluster: TestCluster, name: str) -> Counter[str]:
+async def pods_per_node(cluster: TestCluster, name: str) -> Counter[str]:
     """Count the pods of a workload by node."""
     return Counter(pod.node for pod in await cluster.pods(name))
 
@@ -35,7 +35,7 @@ async def test_the_pods_of_a_reclaimed_spot_node_return_to_spot(
         await cluster.create_deployment("web", 10, policy(70, 2))
         await cluster.create_budget("web", "web", minAvailable=8)
         await cluster.wait_for_split("web", 3, 7)
-        nodes = await crowd(cluster, "web")
+        nodes = await pods_per_node(cluster, "web")
         taken = max(spot[:3], key=lambda name: nodes[name])
         assert nodes[taken] == 3
         doomed = [pod for pod in await cluster.pods("web") if pod.node == taken]
@@ -48,7 +48,7 @@ async def test_the_pods_of_a_reclaimed_spot_node_return_to_spot(
             async def gone(pod: object = pod) -> bool:
                 return await incidents.evict(cluster, pod) in (201, 404)  # type: ignore[arg-type]
 
-            await cluster.wait_until(gone, "the budget lets one go")
+            await cluster.wait_until(gone, "the budget allows an eviction")
         await cluster.reclaim(taken)
 
         await cluster.wait_for_split("web", 3, 7)
@@ -70,7 +70,7 @@ async def test_pods_on_a_terminating_node_hold_no_slot_so_that_a_policy_change_n
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0))
         await cluster.wait_for_split("web", 4, 0)
-        assert (await crowd(cluster, "web"))[first] == 2
+        assert (await pods_per_node(cluster, "web"))[first] == 2
         await incidents.warn(cluster, first, notice)
         await cluster.add_nodes(spot=2)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
@@ -81,12 +81,12 @@ async def test_pods_on_a_terminating_node_hold_no_slot_so_that_a_policy_change_n
     assert cluster.evictions() == []
 
 
-async def a_node_goes_and_its_pods_stay_for_a_while(cluster: TestCluster) -> None:
+async def delete_node_but_not_its_pods(cluster: TestCluster) -> None:
     first, _ = await cluster.add_nodes(on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0))
         await cluster.wait_for_split("web", 4, 0)
-        assert (await crowd(cluster, "web"))[first] == 2
+        assert (await pods_per_node(cluster, "web"))[first] == 2
         await cluster.add_nodes(spot=2)
         await cluster.api.raw("DELETE", f"/api/v1/nodes/{first}")
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
@@ -100,13 +100,13 @@ async def a_node_goes_and_its_pods_stay_for_a_while(cluster: TestCluster) -> Non
 async def test_pods_of_a_deleted_node_hold_no_slot_until_they_are_collected(
     cluster: TestCluster,
 ) -> None:
-    await a_node_goes_and_its_pods_stay_for_a_while(cluster)
+    await delete_node_but_not_its_pods(cluster)
 
 
 def test_pods_of_a_deleted_node_hold_no_slot_on_the_embedded_cluster() -> None:
     """With the delay of pod garbage collection in a real cluster."""
     timing = Timing(pod_gc_quarantine=timedelta(seconds=40))
-    run_scenario(a_node_goes_and_its_pods_stay_for_a_while, timing=timing)
+    run_scenario(delete_node_but_not_its_pods, timing=timing)
 
 
 @only_embedded  # 15 minutes
@@ -176,7 +176,7 @@ async def test_during_a_storm_moves_to_spot_stop_and_moves_to_on_demand_continue
         await cluster.create_deployment("down", 2, policy(100))
         await cluster.wait_for_split("up", 4, 0)
         await cluster.wait_for_split("down", 0, 2)
-        used = await crowd(cluster, "down")
+        used = await pods_per_node(cluster, "down")
         free = [name for name in spot if not used[name]]
         assert len(free) >= 3
         await incidents.warn(cluster, free[0], AKS_PREEMPT)
@@ -257,7 +257,7 @@ async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_bud
         await create("web", 10, policy(70, 2))
         await cluster.create_budget("web", "web", minAvailable=9)
         await cluster.wait_for_split("web", 3, 7)
-        nodes = await crowd(cluster, "web")
+        nodes = await pods_per_node(cluster, "web")
         taken = max(spot, key=lambda name: nodes[name])
         doomed = {pod.uid: pod.name for pod in await cluster.pods("web") if pod.node == taken}
         others = {pod.uid for pod in await cluster.pods("web")} - doomed.keys()
@@ -266,7 +266,7 @@ async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_bud
         async def empty() -> bool:
             return taken not in {pod.node for pod in await cluster.pods("web")}
 
-        await cluster.wait_until(empty, "nobody is left on the node")
+        await cluster.wait_until(empty, "the node has no pods")
         await cluster.wait_for_split("web", 3, 7)
         assert sorted(cluster.evictions()) == sorted(doomed.values())
         assert {pod.uid for pod in await cluster.pods("web")} >= others
@@ -300,7 +300,11 @@ async def test_an_early_eviction_ignores_the_window_and_respects_a_pause(
         await cluster.create_deployment("rests", 4, policy(50, paused_until="forever"))
         await cluster.wait_for_split("web", 2, 2)
         await cluster.wait_for_split("rests", 2, 2)
-        assert (await crowd(cluster, "web"))[taken] == (await crowd(cluster, "rests"))[taken] == 1
+        assert (
+            (await pods_per_node(cluster, "web"))[taken]
+            == (await pods_per_node(cluster, "rests"))[taken]
+            == 1
+        )
         await incidents.warn(cluster, taken, KARPENTER)
         await incidents.told(cluster, "web", "EvictedEarly")
         await cluster.wait_for_split("web", 2, 2)

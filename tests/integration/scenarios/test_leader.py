@@ -27,7 +27,7 @@ PODS = 60
 """Enough pods that a move is always due, two at a time."""
 
 
-async def under_way(cluster: TestCluster) -> None:
+async def start_rebalance(cluster: TestCluster) -> None:
     """Start a rebalance that takes a while: about one eviction per second."""
     await cluster.add_nodes(spot=3, on_demand=3)
     await cluster.create_deployment("web", PODS, policy(0, max_moves_in_flight="2"))
@@ -35,30 +35,33 @@ async def under_way(cluster: TestCluster) -> None:
     await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})
 
 
-def at_most(cluster: TestCluster, promised: timedelta) -> timedelta:
+def with_slack(cluster: TestCluster, promised: timedelta) -> timedelta:
     """Return the promised duration, with slack for slow machines, except for the Lease."""
     waits = LEASE if promised > LEASE else timedelta()
     return waits + (promised - waits) * cluster.slack
 
 
-async def evictions_by(
+async def wait_for_evictions(
     cluster: TestCluster,
     operators: OperatorReplicas,
     instance: OperatorInstance,
     *,
-    least: int,
+    minimum: int,
     within: float = 120,
 ) -> AcceptedEviction:
-    """Wait until an instance has sent at least ``least`` evictions. Return the first."""
+    """Wait until an instance has sent at minimum ``minimum`` evictions. Return the first."""
 
-    async def so() -> bool:
-        return sum(one.identity == instance.identity for one in operators.evictions()) >= least
+    async def is_reached() -> bool:
+        return (
+            sum(eviction.identity == instance.identity for eviction in operators.evictions())
+            >= minimum
+        )
 
-    await cluster.wait_until(so, f"{instance.identity} evicts {least}", within=within)
-    return next(one for one in operators.evictions() if one.identity == instance.identity)
+    await cluster.wait_until(is_reached, f"{instance.identity} evicts {minimum}", within=within)
+    return next(each for each in operators.evictions() if each.identity == instance.identity)
 
 
-async def finished(
+async def wait_for_end(
     cluster: TestCluster,
     operators: OperatorReplicas,
     *,
@@ -77,7 +80,7 @@ async def finished(
     assert takeovers(operators.evictions()) == [instance.identity for instance in order]
 
 
-async def webhook_answers(cluster: TestCluster, times: int) -> None:
+async def create_workloads(cluster: TestCluster, times: int) -> None:
     """Pods of new workloads are placed while there is no leader."""
     for number in range(times):
         name = f"new-{number}"
@@ -85,7 +88,7 @@ async def webhook_answers(cluster: TestCluster, times: int) -> None:
         await cluster.wait_for_split(name, 1, 1)
 
 
-async def handed_over(
+async def hand_over(
     cluster: TestCluster,
     leave: Callable[[OperatorInstance], Coroutine[Any, Any, None]],
     promised: timedelta,
@@ -94,18 +97,18 @@ async def handed_over(
     async with cluster.operators(2) as operators:
         leader = await operators.leader()
         [other] = operators.standbys(leader)
-        await under_way(cluster)
-        await evictions_by(cluster, operators, leader, least=4)
+        await start_rebalance(cluster)
+        await wait_for_evictions(cluster, operators, leader, minimum=4)
         left_at = await cluster.now()
         leaving = asyncio.create_task(leave(leader))
-        placing = asyncio.create_task(webhook_answers(cluster, 2))
-        first = await evictions_by(cluster, operators, other, least=1)
+        placing = asyncio.create_task(create_workloads(cluster, 2))
+        first = await wait_for_evictions(cluster, operators, other, minimum=1)
         took = first.received - left_at
         print(f"hand-over: {took.total_seconds():.2f} s")
-        assert took < at_most(cluster, promised)
+        assert took < with_slack(cluster, promised)
         await leaving
         await placing
-        await finished(cluster, operators, order=[leader, other], orphans=orphans)
+        await wait_for_end(cluster, operators, order=[leader, other], orphans=orphans)
 
 
 @pytest.mark.check
@@ -113,13 +116,13 @@ async def handed_over(
 async def test_a_terminated_leader_hands_over_within_3_seconds(
     cluster: TestCluster,
 ) -> None:
-    await handed_over(cluster, lambda leader: leader.terminate(), CLEAN)
+    await hand_over(cluster, lambda leader: leader.terminate(), CLEAN)
 
 
 @on_both_beds
 async def test_a_killed_leader_is_replaced_within_18_seconds(cluster: TestCluster) -> None:
     # Two moves at once, and two new workloads, at the time of the kill.
-    await handed_over(cluster, lambda leader: leader.kill(), CRASH, orphans=4)
+    await hand_over(cluster, lambda leader: leader.kill(), CRASH, orphans=4)
 
 
 @on_both_beds
@@ -128,7 +131,7 @@ async def test_the_leader_recreates_a_deleted_lease_and_no_other_instance_moves_
 ) -> None:
     async with cluster.operators(2) as operators:
         leader = await operators.leader()
-        await under_way(cluster)
+        await start_rebalance(cluster)
         for _ in range(3):
             await asyncio.sleep(2)
             before = await operators.lease()
@@ -138,7 +141,7 @@ async def test_the_leader_recreates_a_deleted_lease_and_no_other_instance_moves_
             assert before is not None
             assert after is not None
             assert after.uid != before.uid
-        await finished(cluster, operators, order=[leader])
+        await wait_for_end(cluster, operators, order=[leader])
 
 
 @only_real
@@ -150,15 +153,15 @@ async def test_a_leader_frozen_for_20_seconds_resumes_as_a_standby(
     async with cluster.operators(2) as operators:
         leader = await operators.leader()
         [other] = operators.standbys(leader)
-        await under_way(cluster)
-        await evictions_by(cluster, operators, leader, least=4)
+        await start_rebalance(cluster)
+        await wait_for_evictions(cluster, operators, leader, minimum=4)
         frozen_at = await cluster.now()
         leader.freeze()  # type: ignore[attr-defined]
         try:
-            first = await evictions_by(cluster, operators, other, least=1)
+            first = await wait_for_evictions(cluster, operators, other, minimum=1)
             took = first.received - frozen_at
             print(f"hand-over: {took.total_seconds():.2f} s")
-            assert took < at_most(cluster, CRASH)
+            assert took < with_slack(cluster, CRASH)
             await asyncio.sleep(max(0.0, 20 - (await cluster.now() - frozen_at).total_seconds()))
         finally:
             leader.thaw()  # type: ignore[attr-defined]
@@ -177,12 +180,12 @@ async def test_ten_terminated_leaders_hand_over_within_3_seconds_each(cluster: T
         took, order = [], []
         for _ in range(10):
             leader = await operators.leader()
-            await evictions_by(cluster, operators, leader, least=1)
+            await wait_for_evictions(cluster, operators, leader, minimum=1)
             order.append(leader.identity)
             left_at = await cluster.now()
             leaving = asyncio.create_task(leader.terminate())
             other = await operators.leader(other_than=leader)
-            first = await evictions_by(cluster, operators, other, least=1)
+            first = await wait_for_evictions(cluster, operators, other, minimum=1)
             took.append((first.received - left_at).total_seconds())
             await leaving
             successor = leader.successor()  # type: ignore[attr-defined]
@@ -190,7 +193,7 @@ async def test_ten_terminated_leaders_hand_over_within_3_seconds_each(cluster: T
             await cluster.wait_until(successor.is_ready, "the next standby is ready")
         print("hand-overs:", sorted(round(seconds, 2) for seconds in took))
         assert statistics.median(took) < CLEAN.total_seconds()
-        assert max(took) < at_most(cluster, CLEAN).total_seconds()
+        assert max(took) < with_slack(cluster, CLEAN).total_seconds()
         assert takeovers(operators.evictions())[:10] == order
         assert operators.unanswered_pods() == []
 

@@ -82,7 +82,7 @@ SPREAD = {
         }
     ]
 }
-APART = {
+ANTI_AFFINITY = {
     "affinity": {
         "podAntiAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [
@@ -98,15 +98,15 @@ APART = {
 
 @on_both_beds
 @pytest.mark.parametrize(
-    ("wish", "most"),
-    [pytest.param(SPREAD, 2, id="spread"), pytest.param(APART, 1, id="anti-affinity")],
+    ("constraint", "maximum"),
+    [pytest.param(SPREAD, 2, id="spread"), pytest.param(ANTI_AFFINITY, 1, id="anti-affinity")],
 )
 async def test_spread_and_anti_affinity_do_not_prevent_split_and_moves(
-    cluster: TestCluster, wish: Mapping[str, Any], most: int
+    cluster: TestCluster, constraint: Mapping[str, Any], maximum: int
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
-        await cluster.create_deployment("web", 4, policy(50), spec=template("web", 4, **wish))
+        await cluster.create_deployment("web", 4, policy(50), spec=template("web", 4, **constraint))
         await cluster.wait_for_split("web", 2, 2)
         assert cluster.evictions() == []
         await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})
@@ -115,8 +115,8 @@ async def test_spread_and_anti_affinity_do_not_prevent_split_and_moves(
         await cluster.annotate("Deployment", "web", {"spot-percentage": "25"})
         await cluster.wait_for_split("web", 3, 1)
         await cluster.assert_unchanged("web")
-        crowd = Counter(pod.node for pod in await cluster.pods("web"))
-        assert max(crowd.values()) <= most
+        per_node = Counter(pod.node for pod in await cluster.pods("web"))
+        assert max(per_node.values()) <= maximum
     assert len(cluster.evictions()) == 5
 
 
@@ -130,7 +130,7 @@ async def test_replicas_do_not_move_to_nodes_that_their_anti_affinity_excludes(
     await incidents.end_provisioning(cluster)
     never = {"spot-fallback": "never", "max-moves-in-flight": "4"}
     async with cluster.operator():
-        spec = template("web", 4, **APART)
+        spec = template("web", 4, **ANTI_AFFINITY)
         await cluster.create_deployment("web", 4, policy(0, **never), spec=spec)
         await cluster.wait_for_split("web", 4, 0)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "75"})
@@ -162,7 +162,7 @@ async def test_evictions_by_a_descheduler_keep_the_split_and_cause_no_further_ev
             async def gone(pod: Any = pod) -> bool:
                 return await incidents.evict(cluster, pod) == 201
 
-            await cluster.wait_until(gone, f"the budget lets {pod.name} go")
+            await cluster.wait_until(gone, f"the budget allows the eviction of {pod.name}")
         await cluster.wait_for_split("web", 3, 3)
         assert not {pod.uid for pod in old} & {pod.uid for pod in await cluster.pods("web")}
         await cluster.assert_unchanged("web")
@@ -190,7 +190,7 @@ async def test_a_drain_during_a_pause_saves_later_moves(
             async def gone(pod: Any = pod) -> bool:
                 return await incidents.evict(cluster, pod) == 201
 
-            await cluster.wait_until(gone, "the budget lets one go")
+            await cluster.wait_until(gone, "the budget allows an eviction")
         await cluster.wait_for_split("web", 6, 2)
         await cluster.annotate("Deployment", "web", {"paused-until": None})
         await cluster.wait_for_split("web", 4, 4)
@@ -228,7 +228,7 @@ async def test_a_pod_annotated_against_disruption_is_not_moved(
     assert len(cluster.evictions()) == 2
 
 
-def patched(review: Mapping[str, Any], patch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def respond(review: Mapping[str, Any], patch: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The answer of a webhook with this JSON patch, or without one."""
     response = {"uid": review["request"]["uid"], "allowed": True}
     if patch:
@@ -237,30 +237,32 @@ def patched(review: Mapping[str, Any], patch: Sequence[Mapping[str, Any]]) -> di
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
-def mesh(review: Mapping[str, Any]) -> dict[str, Any]:
+def mesh_injector(review: Mapping[str, Any]) -> dict[str, Any]:
     """The injector of a service mesh: adds one container, once."""
     pod = review["request"]["object"]
     if any(one["name"] == "proxy" for one in pod["spec"]["containers"]):
-        return patched(review, [])
+        return respond(review, [])
     proxy = {"name": "proxy", "image": "registry.example/proxy:1"}
-    return patched(review, [{"op": "add", "path": "/spec/containers/-", "value": proxy}])
+    return respond(review, [{"op": "add", "path": "/spec/containers/-", "value": proxy}])
 
 
-def recommendation(review: Mapping[str, Any]) -> dict[str, Any]:
+def vpa_webhook(review: Mapping[str, Any]) -> dict[str, Any]:
     """The webhook of a VerticalPodAutoscaler: sets the recommended requests."""
     path = "/spec/containers/0/resources/requests"
-    return patched(
+    return respond(
         review, [{"op": "replace", "path": path, "value": {"cpu": "10", "memory": "1Gi"}}]
     )
 
 
 @on_both_beds
-@pytest.mark.parametrize("name", ["a-mesh", "z-mesh"], ids=["before ours", "after ours"])
+@pytest.mark.parametrize(
+    "name", ["a-mesh", "z-mesh"], ids=["called before Spotalis", "called after Spotalis"]
+)
 async def test_with_a_sidecar_injector_every_pod_is_placed_once(
     cluster: TestCluster, name: str
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
-    async with cluster.operator(), incidents.injecting(cluster, name, mesh):
+    async with cluster.operator(), incidents.injecting(cluster, name, mesh_injector):
         await cluster.create_deployment("web", 10, policy(70))
         await cluster.wait_for_split("web", 3, 7)
         pods = await cluster.pods("web")
@@ -275,7 +277,7 @@ async def test_with_a_sidecar_injector_every_pod_is_placed_once(
     assert cluster.evictions() == []
 
 
-async def update(cluster: TestCluster, name: str) -> None:
+async def run_vpa_updater(cluster: TestCluster, name: str) -> None:
     """The updater of a VerticalPodAutoscaler: evicts pods with other requests, as budgets allow."""
 
     async def all_have_them() -> bool:
@@ -300,18 +302,18 @@ async def test_with_a_vertical_pod_autoscaler_the_split_is_exact_and_capacity_co
         await cluster.create_deployment("web", 8, wishes)
         await cluster.wait_for_split("web", 4, 4)
         await cluster.create_budget("web", "web", maxUnavailable=1)
-        async with incidents.injecting(cluster, "vpa-webhook-config", recommendation):
+        async with incidents.injecting(cluster, "vpa-webhook-config", vpa_webhook):
             await cluster.annotate("Deployment", "web", {"spot-percentage": "75"})
-            await update(cluster, "web")
+            await run_vpa_updater(cluster, "web")
             await cluster.wait_for_split("web", 2, 6)
             pods = await cluster.pods("web")
             assert {pod.shape.cpu_millis for pod in pods} == {10_000}
             assert len({pod.slot for pod in pods} - {None}) == 8
-            ours = len(cluster.evictions())
+            evicted = len(cluster.evictions())
             # Pods that the updater evicts need not be moved. On a slow machine, however, a new pod
             # may be admitted long before the pod that it replaces has ended.
-            assert ours <= (2 if isinstance(cluster, EmbeddedTestCluster) else 2 + 8)
+            assert evicted <= (2 if isinstance(cluster, EmbeddedTestCluster) else 2 + 8)
             await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})
             await incidents.told(cluster, "web", "SpotCapacityMissing")
             await cluster.assert_unchanged("web")
-    assert len(cluster.evictions()) == ours
+    assert len(cluster.evictions()) == evicted

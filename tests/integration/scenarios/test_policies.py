@@ -16,7 +16,7 @@ from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds
 
 
-def ours(pod: Pod) -> list[str]:
+def spotalis_labels(pod: Pod) -> list[str]:
     """Return the labels that Spotalis put on a pod."""
     return [key for key in pod.labels if key.startswith("spotalis.io/")]
 
@@ -38,9 +38,9 @@ async def test_a_disabled_workload_and_its_new_pods_are_left_unchanged(
         async def scaled() -> bool:
             return sum(pod.ready for pod in await cluster.pods("web")) == 8
 
-        await cluster.wait_until(scaled, "8 pods serve")
+        await cluster.wait_until(scaled, "8 pods are Ready")
         new = [pod for pod in await cluster.pods("web") if pod.uid not in old]
-        assert [(pod.rule, pod.slot, ours(pod)) for pod in new] == [("", None, [])] * 2
+        assert [(pod.rule, pod.slot, spotalis_labels(pod)) for pod in new] == [("", None, [])] * 2
         await cluster.assert_unchanged("web")
         assert cluster.evictions() == []
         assert await incidents.events(cluster, "web") == said
@@ -49,9 +49,12 @@ async def test_a_disabled_workload_and_its_new_pods_are_left_unchanged(
 
 
 BROKEN = [
-    pytest.param({"spot-percentage": "7O"}, id="7O for 70"),
-    pytest.param({"min-on-demand": "two"}, id="a floor in words"),
-    pytest.param({"disruption-schedule": "0 25 * * *", "disruption-duration": "1h"}, id="25:00"),
+    pytest.param({"spot-percentage": "7O"}, id="spot-percentage with the letter O"),
+    pytest.param({"min-on-demand": "two"}, id="min-on-demand in words"),
+    pytest.param(
+        {"disruption-schedule": "0 25 * * *", "disruption-duration": "1h"},
+        id="schedule with the hour 25",
+    ),
 ]
 
 
@@ -76,10 +79,10 @@ async def test_an_invalid_annotation_stops_moves_until_it_is_corrected(
         async def scaled() -> bool:
             return sum(pod.ready for pod in await cluster.pods("web")) == 8
 
-        await cluster.wait_until(scaled, "8 pods serve")
+        await cluster.wait_until(scaled, "8 pods are Ready")
         pods = await cluster.pods("web")
         assert {pod.uid for pod in pods} >= old
-        assert all(not ours(pod) for pod in pods if pod.uid not in old)
+        assert all(not spotalis_labels(pod) for pod in pods if pod.uid not in old)
         await cluster.assert_unchanged("web")
         said = await incidents.events(cluster, "web")
         assert said.count("InvalidSplitPolicy") == 1
@@ -175,7 +178,7 @@ async def test_labelling_a_namespace_enables_and_disables_its_workloads_immediat
         found = sum(types[pod.node] == "on-demand" for pod in ready)
         return len(pods) == len(ready) == 4 and found == count
 
-    await cluster.wait_until(lambda: on_demand_is(0), "4 spot pods serve")
+    await cluster.wait_until(lambda: on_demand_is(0), "4 spot pods are Ready")
     await cluster.add_nodes(on_demand=2)
     path = "/api/v1/namespaces/shop"
     async with cluster.operator():
@@ -213,10 +216,10 @@ async def test_workloads_in_the_namespace_of_the_operator_are_left_unchanged(
             pods = await cluster.pods("web", "spotalis-system")
             return sum(pod.ready for pod in pods) == 4
 
-        await cluster.wait_until(ready, "4 pods serve, on spot although 0 % may be")
+        await cluster.wait_until(ready, "4 pods are Ready, on spot although the policy says 0%")
         await cluster.add_nodes(on_demand=2)
         before = await cluster.pods("web", "spotalis-system")
-        assert all(not ours(pod) and pod.slot is None for pod in before)
+        assert all(not spotalis_labels(pod) and pod.slot is None for pod in before)
         await cluster.assert_unchanged("web", seconds=35)  # longer than the resync
         after = await cluster.pods("web", "spotalis-system")
         assert {pod.uid for pod in after} == {pod.uid for pod in before}
@@ -246,7 +249,7 @@ async def test_a_namespace_outside_the_selector_is_ignored_until_its_labels_matc
         await cluster.create_deployment("web", 4, policy(50))
         await cluster.wait_for_split("web", 0, 4)
         await cluster.add_nodes(on_demand=2)
-        assert all(not ours(pod) for pod in await cluster.pods("web"))
+        assert all(not spotalis_labels(pod) for pod in await cluster.pods("web"))
         await cluster.assert_unchanged("web", seconds=resyncs)
         relabelled = await cluster.now()
         await label(team="a")
@@ -262,8 +265,8 @@ async def test_a_namespace_outside_the_selector_is_ignored_until_its_labels_matc
         async def scaled() -> bool:
             return sum(pod.ready for pod in await cluster.pods("web")) == 6
 
-        await cluster.wait_until(scaled, "6 pods serve")
-        assert sum(not ours(pod) for pod in await cluster.pods("web")) == 4
+        await cluster.wait_until(scaled, "6 pods are Ready")
+        assert sum(not spotalis_labels(pod) for pod in await cluster.pods("web")) == 4
         assert len(cluster.evictions()) == 2
         await label(frozen=None)
         await cluster.wait_for_split("web", 6, 0)

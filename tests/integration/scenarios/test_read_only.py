@@ -19,7 +19,7 @@ ALLOWED = {
     ("update", "secrets"),
 }
 """All writes of docs/reference/behaviour.md, "What is written into the cluster", but the Lease."""
-PATIENCE = {"spot-fallback": "4s", "max-moves-in-flight": "4"}
+FALLBACK = {"spot-fallback": "4s", "max-moves-in-flight": "4"}
 
 
 async def set_up(cluster: TestCluster) -> list[str]:
@@ -28,8 +28,8 @@ async def set_up(cluster: TestCluster) -> list[str]:
     await cluster.add_nodes(on_demand=3)
     async with cluster.operator():
         for name in ("changed", "scaled", "held", "rolled", "off", "broken", "paused", "closed"):
-            await cluster.create_deployment(name, 4, policy(50, 1, **PATIENCE))
-        await cluster.create_stateful_set("db", 4, policy(50, 1, **PATIENCE))
+            await cluster.create_deployment(name, 4, policy(50, 1, **FALLBACK))
+        await cluster.create_stateful_set("db", 4, policy(50, 1, **FALLBACK))
         for name in ("changed", "scaled", "held", "rolled", "off", "broken", "paused", "closed"):
             await cluster.wait_for_split(name, 2, 2)
         await cluster.wait_for_split("db", 2, 2)
@@ -41,12 +41,12 @@ async def set_up(cluster: TestCluster) -> list[str]:
     return spot
 
 
-async def everything_happens(cluster: TestCluster, spot: list[str]) -> None:
+async def run_all_scenarios(cluster: TestCluster, spot: list[str]) -> None:
     """Do what the other scenarios do, one after the other."""
     for name in ("changed", "held", "closed"):  # a policy change: moves are due
         await cluster.annotate("Deployment", name, {"paused-until": None})
     await cluster.annotate("StatefulSet", "db", {"spot-percentage": "0"})
-    await cluster.create_deployment("born", 10, policy(70, 1))  # new workloads
+    await cluster.create_deployment("created", 10, policy(70, 1))  # new workloads
     await cluster.create_stateful_set("adopted", 3)
     await cluster.create_budget("held", "held", minAvailable=4)  # a budget
     never = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1m"}
@@ -84,13 +84,13 @@ async def test_a_read_only_operator_writes_only_events_and_its_certificate(
     earlier = len(cluster.writes())
     async with cluster.operators(2, "--read-only", "--interruption-evict-early") as operators:
         leader = await operators.leader()
-        await everything_happens(cluster, spot)
+        await run_all_scenarios(cluster, spot)
 
-        async def born() -> bool:
-            return sum(await cluster.split("born")) == 10
+        async def created() -> bool:
+            return sum(await cluster.split("created")) == 10
 
-        await cluster.wait_until(born, "new pods run, wherever")
-        assert {(pod.rule, pod.slot) for pod in await cluster.pods("born")} == {("", None)}
+        await cluster.wait_until(created, "the new pods run")
+        assert {(pod.rule, pod.slot) for pod in await cluster.pods("created")} == {("", None)}
         await incidents.told(cluster, "broken", "InvalidSplitPolicy")
         await cluster.wait_for_status("held", "ReadOnly")
         await leader.terminate()  # a change of leader

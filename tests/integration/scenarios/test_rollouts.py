@@ -30,7 +30,7 @@ SHAPES = [
 ]
 
 
-async def births(cluster: TestCluster, name: str, reference: set[str]) -> int:
+async def count_new_pods(cluster: TestCluster, name: str, reference: set[str]) -> int:
     """Return the number of pods that are not in ``old``."""
     return len({pod.uid for pod in await cluster.pods(name)} - reference)
 
@@ -48,7 +48,7 @@ async def test_a_completed_rollout_is_split_exactly_without_evictions(
         await incidents.roll_out(cluster, "Deployment", "web", SECOND)
         await incidents.rolled_out(cluster, "Deployment", "web")
         await cluster.wait_for_split("web", 2, 4)
-        assert await births(cluster, "web", old) == 6
+        assert await count_new_pods(cluster, "web", old) == 6
         await cluster.assert_unchanged("web", seconds=5)
     assert cluster.evictions() == []
 
@@ -90,11 +90,11 @@ async def test_a_rollout_that_is_not_ready_stops_moves_until_it_is_rolled_back(
         await cluster.wait_for_split("web", 3, 7)
         await incidents.roll_out(cluster, "Deployment", "web", SECOND, READY_NEVER)
 
-        async def stuck() -> bool:
+        async def is_stuck() -> bool:
             pods = await cluster.pods("web")
             return len(pods) == 13 and sum(not pod.ready for pod in pods) == 5
 
-        await cluster.wait_until(stuck, "8 old pods serve, 5 new ones never will")
+        await cluster.wait_until(is_stuck, "8 old pods are Ready, 5 new ones are not")
         await cluster.annotate("Deployment", "web", {"spot-percentage": "30"})
         await cluster.assert_unchanged("web", seconds=12)
         assert cluster.evictions() == []
@@ -118,19 +118,19 @@ async def test_a_paused_rollout_stops_moves_until_it_resumes(cluster: TestCluste
         await incidents.roll_out(cluster, "Deployment", "web", SECOND)
 
         async def begun() -> bool:
-            return await births(cluster, "web", old) >= 2
+            return await count_new_pods(cluster, "web", old) >= 2
 
         await cluster.wait_until(begun, "two pods are new")
         await incidents.change(cluster, "Deployment", "web", {"paused": True})
 
-        async def rests() -> bool:
+        async def is_paused() -> bool:
             pods = await cluster.pods("web")
             return len(pods) == 6 and all(p.ready and not p.deleting_at for p in pods)
 
-        await cluster.wait_until(rests, "it rests half way")
+        await cluster.wait_until(is_paused, "the rollout is paused")
         await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
         await cluster.assert_unchanged("web", seconds=10)
-        assert 0 < await births(cluster, "web", old) < 6
+        assert 0 < await count_new_pods(cluster, "web", old) < 6
         assert cluster.evictions() == []
         await incidents.change(cluster, "Deployment", "web", {"paused": None})
         await incidents.rolled_out(cluster, "Deployment", "web")
@@ -176,7 +176,7 @@ async def test_a_stateful_set_is_split_exactly_by_moves_after_a_rollout(
         await incidents.roll_out(cluster, "StatefulSet", "db", SECOND)
         await incidents.rolled_out(cluster, "StatefulSet", "db")
         await cluster.wait_for_split("db", 2, 3)
-        assert await births(cluster, "db", old) == 5
+        assert await count_new_pods(cluster, "db", old) == 5
         await cluster.assert_unchanged("db", seconds=5)
         assert cluster.evictions() == []
         await cluster.annotate("StatefulSet", "db", {"spot-percentage": "20"})
@@ -223,11 +223,11 @@ async def test_a_stuck_rollout_of_an_ordered_set_is_left_to_its_owner(
         await cluster.wait_for_split("db", 2, 2)
         await incidents.roll_out(cluster, "StatefulSet", "db", SECOND, READY_NEVER)
 
-        async def stuck() -> bool:
+        async def is_stuck() -> bool:
             waiting = [pod for pod in await cluster.pods("db") if not pod.ready]
             return [pod.name for pod in waiting] == ["db-3"] and waiting[0].deleting_at is None
 
-        await cluster.wait_until(stuck, "the first new pod never becomes ready")
+        await cluster.wait_until(is_stuck, "the first new pod is not Ready")
         await cluster.annotate("StatefulSet", "db", {"spot-percentage": "0"})
         await cluster.assert_unchanged("db", seconds=10)
         assert cluster.evictions() == []

@@ -15,8 +15,8 @@ from tests.support.scenarios import on_both_beds, only_real
 @pytest.mark.parametrize(
     ("percent", "floor", "at_6", "at_2", "at_12"),
     [
-        pytest.param(70, 1, (2, 4), (1, 1), (4, 8), id="70 % floor 1"),
-        pytest.param(50, 0, (3, 3), (1, 1), (6, 6), id="50 %"),
+        pytest.param(70, 1, (2, 4), (1, 1), (4, 8), id="70% with floor 1"),
+        pytest.param(50, 0, (3, 3), (1, 1), (6, 6), id="50%"),
     ],
 )
 async def test_scaling_a_deployment_from_6_to_2_to_12_causes_no_eviction(

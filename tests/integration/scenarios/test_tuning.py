@@ -19,7 +19,7 @@ TO_50 = {"spot-percentage": "50"}
 ENABLED = policy(enabled="true")
 
 
-async def runs_on_on_demand(cluster: TestCluster, *names: str) -> None:
+async def create_on_on_demand(cluster: TestCluster, *names: str) -> None:
     for name in names:
         await cluster.create_deployment(name, 4, policy(0))
     for name in names:
@@ -29,7 +29,7 @@ async def runs_on_on_demand(cluster: TestCluster, *names: str) -> None:
 async def one_move_at_a_time(cluster: TestCluster) -> None:
     """Each of two workloads may have one replica in flight, but the whole cluster only one."""
     async with cluster.operator("--max-moves-in-flight=1"):
-        await runs_on_on_demand(cluster, "one", "two")
+        await create_on_on_demand(cluster, "one", "two")
         async with (
             cluster.track_minimum_ready("one") as one,
             cluster.track_minimum_ready("two") as two,
@@ -45,9 +45,9 @@ async def one_move_at_a_time(cluster: TestCluster) -> None:
     assert min(gaps) >= timedelta(seconds=1)
 
 
-async def a_rest_after_each_move(cluster: TestCluster) -> None:
+async def cooldown_after_each_move(cluster: TestCluster) -> None:
     async with cluster.operator("--cooldown=1h"):
-        await runs_on_on_demand(cluster, "rests")
+        await create_on_on_demand(cluster, "rests")
         before = len(cluster.evictions())
         await cluster.annotate("Deployment", "rests", TO_50)
         await cluster.wait_for_split("rests", 3, 1)
@@ -56,26 +56,26 @@ async def a_rest_after_each_move(cluster: TestCluster) -> None:
         assert len(cluster.evictions()) == before + 1
 
 
-async def defaults_for_who_does_not_say(cluster: TestCluster) -> None:
+async def defaults_without_annotations(cluster: TestCluster) -> None:
     flags = ("--default-spot-percentage=50", "--default-min-on-demand=3")
     async with cluster.operator(*flags, "--default-paused-until=forever"):
-        await cluster.create_deployment("silent", 5, ENABLED)
-        await cluster.wait_for_split("silent", 3, 2)
+        await cluster.create_deployment("defaulted", 5, ENABLED)
+        await cluster.wait_for_split("defaulted", 3, 2)
         before = len(cluster.evictions())
-        await cluster.annotate("Deployment", "silent", {"min-on-demand": "5"})
-        await cluster.wait_for_status("silent", "Paused")
-        await cluster.assert_unchanged("silent", seconds=5)
+        await cluster.annotate("Deployment", "defaulted", {"min-on-demand": "5"})
+        await cluster.wait_for_status("defaulted", "Paused")
+        await cluster.assert_unchanged("defaulted", seconds=5)
         assert len(cluster.evictions()) == before
 
 
 async def several_moves_at_once(cluster: TestCluster) -> None:
     async with cluster.operator("--default-max-moves-in-flight=4", "--status-conditions=false"):
-        await runs_on_on_demand(cluster, "fast")
+        await create_on_on_demand(cluster, "fast")
         before = len(cluster.writes())
-        async with cluster.track_minimum_ready("fast") as fewest:
+        async with cluster.track_minimum_ready("fast") as minimum:
             await cluster.annotate("Deployment", "fast", {"spot-percentage": "100"})
             await cluster.wait_for_split("fast", 0, 4)
-        assert fewest() <= 2  # one at a time would leave 3
+        assert minimum() <= 2  # one at a time would leave 3
         assert ("patch", "deployments/status") not in cluster.writes()[before:]
 
 
@@ -86,6 +86,6 @@ async def test_settings_change_the_behaviour_of_a_restarted_operator(
 ) -> None:
     await cluster.add_nodes(spot=3, on_demand=3)
     await one_move_at_a_time(cluster)
-    await a_rest_after_each_move(cluster)
-    await defaults_for_who_does_not_say(cluster)
+    await cooldown_after_each_move(cluster)
+    await defaults_without_annotations(cluster)
     await several_moves_at_once(cluster)

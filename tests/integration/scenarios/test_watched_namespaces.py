@@ -22,7 +22,7 @@ from tests.support.scenarios import only_embedded
 HOME = "/api/v1/namespaces/spotalis-system/configmaps"
 
 
-async def _watching_default_alone(cluster: TestCluster) -> EmbeddedTestCluster:
+async def _watch_default_namespace(cluster: TestCluster) -> EmbeddedTestCluster:
     """There is a namespace ``data``; a watched namespace does not exist yet."""
     assert isinstance(cluster, EmbeddedTestCluster)
     cluster.settings["namespaces"] = NamespaceFilter(watched=frozenset({"default", "to-come"}))
@@ -31,11 +31,11 @@ async def _watching_default_alone(cluster: TestCluster) -> EmbeddedTestCluster:
     return cluster
 
 
-def _asked_about(cluster: EmbeddedTestCluster) -> set[str]:
+def _requested_namespaces(cluster: EmbeddedTestCluster) -> set[str]:
     return {entry.namespace for entry in cluster.embedded.audit.find(user="spotalis")}
 
 
-async def _says(cluster: TestCluster, name: str) -> str:
+async def _condition_message(cluster: TestCluster, name: str) -> str:
     document = await cluster.get_object("Deployment", name)
     conditions = document["status"].get("conditions", ())
     return next((str(c["message"]) for c in conditions if c["type"] == "spotalis.io/Balanced"), "")
@@ -46,7 +46,7 @@ async def _says(cluster: TestCluster, name: str) -> str:
 async def test_an_operator_limited_to_namespaces_reads_and_changes_no_other_namespace(
     cluster: TestCluster,
 ) -> None:
-    cluster = await _watching_default_alone(cluster)
+    cluster = await _watch_default_namespace(cluster)
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(50))
@@ -59,14 +59,14 @@ async def test_an_operator_limited_to_namespaces_reads_and_changes_no_other_name
         elsewhere = await cluster.pods("web", "data")
         assert {pod.uid for pod in elsewhere} == before
         assert [key for pod in elsewhere for key in pod.labels if "spotalis" in key] == []
-    assert _asked_about(cluster) == {"", "default", "to-come", "spotalis-system"}
+    assert _requested_namespaces(cluster) == {"", "default", "to-come", "spotalis-system"}
 
 
 @only_embedded
 async def test_one_replica_probes_spot_if_only_empty_spot_nodes_are_visible(
     cluster: TestCluster,
 ) -> None:
-    await _watching_default_alone(cluster)
+    await _watch_default_namespace(cluster)
     await cluster.add_nodes(on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 6, policy(0, 0, max_moves_in_flight="4"))
@@ -87,7 +87,7 @@ async def test_one_replica_probes_spot_if_only_empty_spot_nodes_are_visible(
 
 @only_embedded
 async def test_no_replica_probes_spot_if_it_could_not_return(cluster: TestCluster) -> None:
-    await _watching_default_alone(cluster)
+    await _watch_default_namespace(cluster)
     await cluster.add_nodes(on_demand=2)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0, 0, spot_fallback="never"))
@@ -96,14 +96,16 @@ async def test_no_replica_probes_spot_if_it_could_not_return(cluster: TestCluste
         await incidents.end_provisioning(cluster)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await cluster.assert_unchanged("web", seconds=95)
-        assert "not known where not all pods are watched" in await _says(cluster, "web")
+        assert "not known where not all pods are watched" in await _condition_message(
+            cluster, "web"
+        )
 
 
 @only_embedded
 async def test_open_moves_in_a_namespace_that_is_no_longer_watched_do_not_block_others(
     cluster: TestCluster,
 ) -> None:
-    cluster = await _watching_default_alone(cluster)
+    cluster = await _watch_default_namespace(cluster)
     cluster.settings["max_moves_in_flight"] = 1
     await cluster.add_nodes(spot=2, on_demand=2)
     await cluster.create_deployment("web", 2, policy(50), namespace="data")
@@ -123,4 +125,4 @@ async def test_open_moves_in_a_namespace_that_is_no_longer_watched_do_not_block_
         await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
         await cluster.wait_for_split("web", 4, 0, within=45)  # resync, then two moves
         assert (await cluster.api.raw("GET", f"{HOME}/{name}")).status == 404
-    assert "data" not in _asked_about(cluster)
+    assert "data" not in _requested_namespaces(cluster)

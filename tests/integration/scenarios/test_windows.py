@@ -111,9 +111,9 @@ async def test_a_workload_moves_only_inside_its_window(
     assert len(cluster.evictions()) == 4
 
 
-def next_minute(now: datetime, *, least: float) -> datetime:
-    """Return the first full minute that is at least ``least`` seconds away."""
-    return (now + timedelta(seconds=least + MINUTE)).replace(second=0, microsecond=0)
+def next_minute(now: datetime, *, minimum: float) -> datetime:
+    """Return the first full minute that is at minimum ``minimum`` seconds away."""
+    return (now + timedelta(seconds=minimum + MINUTE)).replace(second=0, microsecond=0)
 
 
 @on_both_beds
@@ -124,7 +124,7 @@ async def test_the_first_move_starts_when_the_window_opens(
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0))
         await cluster.wait_for_split("web", 4, 0)
-        opens = next_minute(await cluster.now(), least=15)
+        opens = next_minute(await cluster.now(), minimum=15)
         window = {
             "disruption-schedule": f"{opens.minute} {opens.hour} {opens.day} {opens.month} *",
             "disruption-duration": "1h",

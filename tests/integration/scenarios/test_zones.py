@@ -84,21 +84,21 @@ async def test_a_pod_that_waits_for_spot_stays_if_no_on_demand_node_reaches_its_
         for node in doomed:
             await cluster.reclaim(node)
 
-        async def db_3_serves_again() -> bool:
+        async def db_3_is_ready_again() -> bool:
             return "db-3" in cluster.evictions() and await cluster.split("db") == (3, 0)
 
-        await cluster.wait_until(db_3_serves_again, "db-3 starts on on-demand")
+        await cluster.wait_until(db_3_is_ready_again, "db-3 starts on on-demand")
         stuck = await uids(cluster)
         await asyncio.sleep(15)  # more than twice spot-fallback
         assert "db-1" not in cluster.evictions()
         assert (await uids(cluster))["db-1"] == stuck["db-1"]
         await add_nodes(cluster, "b", on_demand=1)
 
-        async def db_1_serves_again() -> bool:
+        async def db_1_is_ready_again() -> bool:
             pods = {pod.name: pod for pod in await cluster.pods("db")}
             return pods["db-1"].ready if "db-1" in pods else False
 
-        await cluster.wait_until(db_1_serves_again, "db-1 starts on on-demand")
+        await cluster.wait_until(db_1_is_ready_again, "db-1 starts on on-demand")
         assert cluster.evictions().count("db-1") == 1
 
 
@@ -106,9 +106,9 @@ async def test_a_pod_that_waits_for_spot_stays_if_no_on_demand_node_reaches_its_
 @pytest.mark.parametrize(
     ("pools", "key", "goes"),
     [
-        pytest.param({"a", "b"}, ZONE, True, id="a node of a pool stands there"),
-        pytest.param({"a"}, ZONE, False, id="nodes of pools stand elsewhere"),
-        pytest.param({"a", "b"}, HOST, False, id="the volume is the node's own disk"),
+        pytest.param({"a", "b"}, ZONE, True, id="a node of the pool is in the zone"),
+        pytest.param({"a"}, ZONE, False, id="nodes of the pool are in another zone"),
+        pytest.param({"a", "b"}, HOST, False, id="the volume is a local disk of the node"),
     ],
 )
 async def test_a_node_pool_counts_as_capacity_only_if_its_nodes_reach_the_volume(

@@ -73,17 +73,18 @@ class Metrics:
         self._leading = False
 
     def _register_build_info(self, version: str, revision: str) -> None:
-        labels = ("version", "revision", "python")
-        info = self._gauge("spotalis_build_info", "1 for the running version.", *labels)
+        info = self._gauge(
+            "spotalis_build_info",
+            "1 for the running version.",
+            labels=("version", "revision", "python"),
+        )
         info.labels(version, revision, platform.python_version()).set(1)
 
     def _register_controller_metrics(self) -> None:
         self._reconciliations = self._counter(
             "spotalis_reconciliations",
             "Number of reconciles by action taken and status reason.",
-            "workload_type",
-            "action",
-            "result",
+            labels=("workload_type", "action", "result"),
         )
         self._reconciliation_seconds = self._histogram(
             "spotalis_reconciliation_duration_seconds",
@@ -93,24 +94,19 @@ class Metrics:
         self._reconciliation_errors = self._counter(
             "spotalis_reconciliation_errors",
             "Number of reconciles that ended in an error.",
-            "workload_type",
-            "error_type",
+            labels=("workload_type", "error_type"),
         )
         self._evictions = self._counter(
             "spotalis_evictions",
             "Number of eviction requests by target capacity type and outcome.",
-            "namespace",
-            "workload_type",
-            "target",
-            "outcome",
+            labels=("namespace", "workload_type", "target", "outcome"),
         )
 
     def _register_webhook_metrics(self) -> None:
         self._webhook_requests = self._counter(
             "spotalis_webhook_requests",
             "Number of admission requests by operation and result.",
-            "operation",
-            "result",
+            labels=("operation", "result"),
         )
         self._webhook_seconds = self._histogram(
             "spotalis_webhook_request_duration_seconds",
@@ -121,13 +117,13 @@ class Metrics:
             "spotalis_webhook_mutations",
             "Number of admission decisions: the assigned capacity type, or why the pod is "
             "unchanged.",
-            "mutation_type",
+            labels=("mutation_type",),
         )
         self._forwards = self._counter(
             "spotalis_webhook_forwarded",
             "Number of admission requests for managed pods, by whether the leader decided them "
             "and, if not, why.",
-            "result",
+            labels=("result",),
         )
         self._certificate_expiry = self._gauge(
             "spotalis_webhook_certificate_expiry_timestamp_seconds",
@@ -146,34 +142,32 @@ class Metrics:
         self._api_requests = self._counter(
             "spotalis_api_requests",
             "Number of requests to the API server; code is none without a response.",
-            "verb",
-            "resource",
-            "code",
+            labels=("verb", "resource", "code"),
         )
         self._api_seconds = _Children(
             self._histogram(
                 "spotalis_api_request_duration_seconds",
                 "Duration of API requests in seconds; of watches until the stream opens.",
                 API_BUCKETS,
-                "verb",
+                labels=("verb",),
             )
         )
         self._watch_restarts = self._counter(
-            "spotalis_watch_restarts", "Number of watch restarts.", "resource"
+            "spotalis_watch_restarts", "Number of watch restarts.", labels=("resource",)
         )
         self._loop_lag = self._gauge(
             "spotalis_event_loop_lag_seconds",
             "Longest delay of a timer within the last minute in seconds.",
         )
 
-    def _counter(self, name: str, help_: str, *labels: str) -> _Children[Counter]:
+    def _counter(self, name: str, help_: str, *, labels: tuple[str, ...]) -> _Children[Counter]:
         return _Children(Counter(name, help_, labels, registry=self._registry))
 
-    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+    def _gauge(self, name: str, help_: str, *, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(name, help_, labels, registry=self._registry)
 
     def _histogram(
-        self, name: str, help_: str, buckets: tuple[float, ...], *labels: str
+        self, name: str, help_: str, buckets: tuple[float, ...], *, labels: tuple[str, ...] = ()
     ) -> Histogram:
         return Histogram(name, help_, labels, buckets=buckets, registry=self._registry)
 

@@ -60,11 +60,10 @@ class AdmissionPod(Wire):
         )
 
 
-class GroupVersionResource(Wire):
+class GroupResource(Wire):
     """The resource that a request is about."""
 
     group: str = ""
-    version: str = ""
     resource: str = ""
 
 
@@ -72,7 +71,7 @@ class AdmissionRequest(Wire):
     """The part of the AdmissionRequest of admission.k8s.io/v1 that the webhook reads."""
 
     uid: str
-    resource: GroupVersionResource
+    resource: GroupResource
     operation: str
     namespace: str = ""
     name: str = ""

@@ -58,3 +58,11 @@ def resolved(script: str, found: list[Difference]) -> list[Known]:
         for known in own
         if {one.step for one in found if known.covers(one)} != set(known.steps)
     ]
+
+
+def check(script: str, found: list[Difference]) -> None:
+    """Fail if a script has unexpected differences, or if known ones no longer occur."""
+    new = unexpected(script, found)
+    assert not new, "\n".join(map(str, new))
+    outdated = resolved(script, found)
+    assert not outdated, f"these no longer differ; remove them from KNOWN: {outdated}"

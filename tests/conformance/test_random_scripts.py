@@ -42,20 +42,6 @@ def test_both_clusters_answer_random_requests_alike(
     assert not failures, "\n".join(failures)
 
 
-def test_the_embedded_cluster_matches_the_last_real_run_of_random_scripts() -> None:
-    failures, compared = [], 0
-    for seed in range(DEFAULT_SEEDS):
-        script = a_random_script(seed)
-        cached = history_cache.load(f"random-{seed}", script)
-        if cached is not None:
-            compared += 1
-            found = differences(run_on_embedded(script, cached.namespace), cached.history)
-            failures += [f"seed {seed}: {one}" for one in found[:3]]
-    assert not failures, "\n".join(failures)
-    if not compared:
-        pytest.skip("no cached history of a real run; run pytest tests/conformance -m real")
-
-
 def test_a_seed_determines_the_script() -> None:
     first, second = (run_on_embedded(a_random_script(7), "random-7") for _ in range(2))
     assert first == second

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conformance import history_cache
 from tests.conformance.clusters import RealCluster, Script, run_on_embedded
-from tests.conformance.differences import KNOWN, resolved, unexpected
+from tests.conformance.differences import KNOWN, check, resolved, unexpected
 from tests.conformance.history import Difference, differences
 from tests.conformance.scripts import ALONE, SCRIPTS, SLOW
 
@@ -33,13 +33,6 @@ def compare(script: Script, name: str, real: RealCluster) -> list[Difference]:
     return found
 
 
-def check(name: str, found: list[Difference]) -> None:
-    """Fail if there are unexpected differences, or if known ones no longer occur."""
-    assert not unexpected(name, found), "\n".join(map(str, unexpected(name, found)))
-    outdated = resolved(name, found)
-    assert not outdated, f"these no longer differ; remove them from KNOWN: {outdated}"
-
-
 @pytest.mark.real
 @pytest.mark.parametrize("name", [*SCRIPTS, *ALONE])
 def test_both_clusters_have_the_same_history(name: str, real: RealCluster) -> None:
@@ -54,15 +47,6 @@ def test_both_clusters_have_the_same_history_of_a_slow_script(
     if not request.config.getoption("--conformance-seeds"):
         pytest.skip("takes a minute; runs with --conformance-seeds")
     assert not compare(SLOW[name], name, real)
-
-
-@pytest.mark.parametrize("name", [*SCRIPTS, *ALONE])
-def test_the_embedded_cluster_matches_the_last_real_run(name: str) -> None:
-    script = (SCRIPTS | ALONE)[name]
-    cached = history_cache.load(name, script)
-    if cached is None:
-        pytest.skip("no cached history of a real run; run pytest tests/conformance -m real")
-    check(name, differences(run_on_embedded(script, cached.namespace), cached.history))
 
 
 def test_every_known_difference_belongs_to_a_script() -> None:

@@ -1,6 +1,6 @@
-"""A stage for single faults: a workload that is all on on-demand, operators, and their lines.
+"""Runs tests of single faults in the simulation.
 
-The simulation's oracle watches every one of these histories too: floor, evict-only, allowed writes.
+The simulation's oracle checks all safety invariants in each test (tests/simulation/oracle.py).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
 from tests.simulation.history import History, WorkloadSpec
 from tests.simulation.network import FaultyTransport
-from tests.simulation.runner import Outcome, run_script
-from tests.simulation.world import OperatorProcess, World
+from tests.simulation.runner import run_script
+from tests.simulation.world import ModifyOperator, OperatorProcess, World
 
 FaultRule = Callable[[Request], NetworkFault | None]
-Applies = Callable[[Request], bool]
+Matches = Callable[[Request], bool]
 
 
 def workload_spec(**changes: Any) -> WorkloadSpec:
-    """Five replicas, all on on-demand, floor 2, two moves at once."""
+    """A Deployment of five replicas, all on on-demand, with floor 2 and two moves in flight."""
     usual: dict[str, Any] = {
         "kind": "Deployment", "name": "w0", "replicas": 5, "percent": 0, "floor": 2, "moves": 2,
         "fallback_seconds": 10,
@@ -33,39 +33,40 @@ def workload_spec(**changes: Any) -> WorkloadSpec:
     return WorkloadSpec(**{**usual, **changes})
 
 
-def history(operators: int = 1, *, leader_election: bool = True, **changes: Any) -> History:
-    """Two nodes of each class and one workload."""
-    return History(
-        seed=1,
-        spot=2,
-        on_demand=2,
-        workloads=(workload_spec(**changes),),
-        operators=operators,
-        leader_election=leader_election,
-    )
+def history(*workloads: WorkloadSpec, **options: Any) -> History:
+    """Two spot nodes, two on-demand nodes and the workloads (default: one)."""
+    usual: dict[str, Any] = {"seed": 1, "spot": 2, "on_demand": 2}
+    return History(workloads=workloads or (workload_spec(),), **(usual | options))
 
 
-def simulate(script: Callable[[World], Awaitable[None]], **changes: Any) -> Outcome:
-    """Play a script; nothing that must always hold may have been broken."""
-    outcome = run_script(history(**changes), script)
+def simulate(
+    script: Callable[[World], Awaitable[None]],
+    chosen: History,
+    modify: ModifyOperator = lambda operator: None,
+) -> None:
+    """Run a script in the world of a history; fail if an invariant is violated."""
+    outcome = run_script(chosen, script, modify)
     assert not outcome.violations, "\n".join([*outcome.trace, *outcome.violations])
-    return outcome
 
 
-def simulated(**changes: Any) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
-    """Run a test in the simulation: the coroutine gets a ``world`` with one workload in it.
+def simulated(
+    *workloads: WorkloadSpec, **options: Any
+) -> Callable[[Callable[..., Awaitable[None]]], Callable[..., None]]:
+    """Run a test in the simulation and pass it the argument ``world``.
 
-    ``changes`` are those of :func:`history`. The test fails if an invariant was broken meanwhile.
+    Args:
+        workloads: the workloads; without any, one :func:`workload_spec`.
+        options: other fields of :class:`History`.
     """
 
     def decorate(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         @functools.wraps(test)
         def run(**arguments: Any) -> None:
-            simulate(lambda world: test(world=world, **arguments), **changes)
+            simulate(lambda world: test(world=world, **arguments), history(*workloads, **options))
 
         signature = inspect.signature(test)
         others = [each for name, each in signature.parameters.items() if name != "world"]
-        # pytest reads the names of fixtures from the signature; ``world`` is not one of them.
+        # pytest takes the names of fixtures from the signature; ``world`` is not a fixture.
         run.__signature__ = signature.replace(parameters=others)  # type: ignore[attr-defined]
         return run
 
@@ -73,7 +74,7 @@ def simulated(**changes: Any) -> Callable[[Callable[..., Awaitable[None]]], Call
 
 
 async def wait_for_split(world: World, evictions: int, *, within: float = 120.0) -> None:
-    """The split is exact, and it took so many evictions; then it lasts."""
+    """Wait for the exact split, then assert that it lasts and the total number of evictions."""
     until = world.clock.monotonic() + within
     while why := world.mismatch():
         assert world.clock.monotonic() < until, f"{why}\n" + "\n".join(world.oracle.trace)
@@ -84,64 +85,64 @@ async def wait_for_split(world: World, evictions: int, *, within: float = 120.0)
 
 
 def count_evictions(world: World) -> int:
-    """Evictions so far."""
+    """Number of evictions so far."""
     return world.oracle.evicted.total()
 
 
 def get_leader(world: World) -> OperatorProcess:
-    """Who leads."""
-    (leader,) = [one for one in world.processes if one.operator.elector.leads]
+    """The process that leads."""
+    (leader,) = [each for each in world.processes if each.operator.elector.leads]
     return leader
 
 
 def transport_of(world: World) -> FaultyTransport:
-    """Of the only operator."""
+    """The transport of the only operator."""
     (process,) = world.processes
     return process.transport
 
 
 def get_reason(world: World, name: str = "w0") -> Reason:
-    """What the last turn of the only operator says."""
+    """Reason of the workload's last reconcile by the only operator."""
     (process,) = world.processes
-    kind = next(one.kind for one in world.history.workloads if one.name == name)
+    kind = next(each.kind for each in world.history.workloads if each.name == name)
     return process.operator.results[WorkloadKey(kind, "default", name)].reason
 
 
 def is_eviction(request: Request) -> bool:
-    """``pods/eviction``."""
+    """Whether the request is an eviction."""
     return request.path.endswith("/eviction")
 
 
 def is_ledger_write(request: Request) -> bool:
-    """Of a ConfigMap."""
+    """Whether the request writes a ledger."""
     return request.method != "GET" and "/configmaps" in request.path
 
 
 def is_list(request: Request, plural: str) -> bool:
-    """A list or a watch of a kind."""
+    """Whether the request is a list or watch of a resource."""
     return request.method == "GET" and request.path.endswith(f"/{plural}")
 
 
-def once(applies: Applies, fault: NetworkFault, times: int = 1) -> FaultRule:
-    """This fate for the first so many requests that it applies to."""
+def once(matches: Matches, fault: NetworkFault, times: int = 1) -> FaultRule:
+    """A fault for the first ``times`` matching requests."""
     left = [times]
 
-    def order(request: Request) -> NetworkFault | None:
-        if left[0] and applies(request):
+    def rule(request: Request) -> NetworkFault | None:
+        if left[0] and matches(request):
             left[0] -= 1
             return fault
         return None
 
-    return order
+    return rule
 
 
-def always(applies: Applies, fault: NetworkFault) -> FaultRule:
-    """This fate for every request that it applies to."""
-    return lambda request: fault if applies(request) else None
+def always(matches: Matches, fault: NetworkFault) -> FaultRule:
+    """A fault for every matching request."""
+    return lambda request: fault if matches(request) else None
 
 
-def answered(status: int, message: str = "", **headers: str) -> NetworkFault:
-    """An answer that the server never gave."""
+def respond_with(status: int, message: str = "", **headers: str) -> NetworkFault:
+    """A response that does not come from the server."""
     body = f'{{"kind":"Status","status":"Failure","message":"{message}","code":{status}}}'
     return NetworkFault(
         response=Response(

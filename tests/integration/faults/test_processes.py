@@ -1,4 +1,4 @@
-"""Processes that stop, stall, flap or meet each other (safety.md B.1: 21 to 28, 54, 55)."""
+"""Faults of operator processes (docs/contributing/faults.md: 16, 21 to 28, 54, 55)."""
 
 from __future__ import annotations
 
@@ -6,78 +6,84 @@ import asyncio
 import random  # noqa: TID251  # seeded
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
 from spotalis.app.operator import Operator
+from spotalis.controller import reconcile
 from spotalis.controller.queue import MAX_RETRY_SECONDS
 from spotalis.embedded.transport import NetworkFault
 from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
+from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
+from spotalis.planner.observed import Observed
 from tests.integration.faults.simulated import (
-    answered,
     count_evictions,
     get_leader,
     get_reason,
     history,
     once,
+    respond_with,
+    simulate,
     simulated,
     transport_of,
     wait_for_split,
     workload_spec,
 )
-from tests.simulation.history import History
+from tests.simulation.history import FaultRates
 from tests.simulation.runner import run_script
 from tests.simulation.world import World
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/spotalis-system/leases"
 
 
-def is_authorising(request: Request) -> bool:
-    """The list that comes between ledger and eviction."""
+def is_authorizing_list(request: Request) -> bool:
+    """Whether the request is the list between the ledger write and the eviction."""
     return request.method == "GET" and request.path.endswith("/default/pods")
 
 
-def leading(world: World) -> int:
-    return sum(one.operator.elector.leads for one in world.processes)
+def count_leaders(world: World) -> int:
+    return sum(each.operator.elector.leads for each in world.processes)
 
 
-async def never_two(world: World, seconds: int) -> None:
+async def assert_at_most_one_leader(world: World, seconds: int) -> None:
     for _ in range(seconds):
         await asyncio.sleep(1)
-        assert leading(world) <= 1
+        assert count_leaders(world) <= 1
 
 
 @simulated(operators=2)
 @pytest.mark.parametrize("seconds", [6.0, 20.0])
-async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_when_it_wakes(
+async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_after_it_wakes_up(
     world: World,
     seconds: float,
 ) -> None:
     leader = get_leader(world)
-    listed = once(is_authorising, NetworkFault(delay_seconds=seconds))
-    asleep: list[float] = []
+    listed = once(is_authorizing_list, NetworkFault(delay_seconds=seconds))
+    wakes_at: list[float] = []
 
-    def stopped(request: Request) -> NetworkFault | None:
+    def stop(request: Request) -> NetworkFault | None:
         now = asyncio.get_running_loop().time()
         if (fault := listed(request)) is not None:
-            asleep.append(now + seconds)
+            wakes_at.append(now + seconds)
             return fault
-        if asleep and now < asleep[0]:
-            return NetworkFault(delay_seconds=asleep[0] - now)
+        if wakes_at and now < wakes_at[0]:
+            return NetworkFault(delay_seconds=wakes_at[0] - now)
         return None
 
-    leader.transport.fault_rule = stopped
+    leader.transport.fault_rule = stop
     await world.apply("percent", value=100)
-    await never_two(world, 40)
+    await assert_at_most_one_leader(world, 40)
     await wait_for_split(world, 3)
 
 
 @simulated(operators=2)
-async def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds(world: World) -> None:
+async def test_row_22_a_stopped_instance_does_not_release_anothers_lease(
+    world: World,
+) -> None:
     first = get_leader(world)
     first.transport.isolated = True
     await asyncio.sleep(20)
@@ -93,7 +99,7 @@ async def test_row_22_who_was_stopped_gives_no_lease_back_that_another_holds(wor
 
 @simulated()
 @pytest.mark.parametrize("seconds", [3.0, 12.0, 40.0])
-async def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_list(
+async def test_row_23_after_a_blocked_event_loop_no_eviction_uses_an_old_list(
     world: World,
     seconds: float,
 ) -> None:
@@ -102,7 +108,7 @@ async def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_l
     seen = [0]
 
     def stall(request: Request) -> NetworkFault | None:
-        if is_authorising(request) and not seen[0]:
+        if is_authorizing_list(request) and not seen[0]:
             seen[0] = 1
             loop.call_soon(loop.jump, seconds)
         return None
@@ -119,87 +125,85 @@ async def test_row_23_whatever_stalls_the_event_loop_nothing_is_sent_on_an_old_l
         ((-3600.0, 1.0), (3600.0, 1.0)),
         ((0.0, 0.85), (0.0, 1.2)),
     ],
-    ids=["an hour ahead", "hours apart", "at different rates"],
+    ids=["one hour ahead", "two hours apart", "different rates"],
 )
-def test_row_24_clocks_that_differ_change_neither_lead_nor_cost(
+def test_row_24_clock_differences_affect_neither_leadership_nor_evictions(
     clocks: tuple[tuple[float, float], ...],
 ) -> None:
     async def script(world: World) -> None:
         await world.apply("percent", value=100)
-        await never_two(world, 60)
+        await assert_at_most_one_leader(world, 60)
         await wait_for_split(world, 3)
 
-    outcome = run_script(replace(history(2), clocks=clocks), script)
-    assert not outcome.violations, outcome.violations
+    simulate(script, history(operators=2, clocks=clocks))
 
 
 @simulated(operators=2)
 @pytest.mark.parametrize("edit", ["delete", "take"])
-async def test_row_25_a_lease_that_somebody_deletes_or_takes_is_noticed_at_the_next_turn(
+async def test_row_25_a_deleted_or_edited_lease_is_detected_at_the_next_renewal(
     world: World,
     edit: str,
 ) -> None:
     if edit == "delete":
-        await world.api.delete("leases", "spotalis-system", "spotalis", user="somebody")
+        await world.api.delete("leases", "spotalis-system", "spotalis", user="another-client")
     else:
         lease = world.cluster.store.get("leases", "spotalis-system", "spotalis")
         assert lease is not None
-        spec = {**lease["spec"], "holderIdentity": "somebody"}
-        await world.api.update("leases", {**lease, "spec": spec}, user="somebody")
+        spec = {**lease["spec"], "holderIdentity": "another-client"}
+        await world.api.update("leases", {**lease, "spec": spec}, user="another-client")
         await asyncio.sleep(4.5)
-        assert leading(world) == 0
-    await never_two(world, 30)
+        assert count_leaders(world) == 0
+    await assert_at_most_one_leader(world, 30)
     await world.apply("percent", value=100)
     await wait_for_split(world, 3)
 
 
-def named(*identities: str) -> Callable[[Operator], None]:
-    """Who the operators say that they are, one after the other."""
-    left = list(identities)
+def with_identities(*identities: str) -> Callable[[Operator], None]:
+    """Give the operators these identities, in order."""
+    remaining = list(identities)
 
     def rename(operator: Operator) -> None:
-        operator.elector.state = LeadershipState(identity=left.pop(0))
+        operator.elector.state = LeadershipState(identity=remaining.pop(0))
 
     return rename
 
 
-def two_of_one_name(*identities: str) -> None:
+def run_two_instances(*identities: str) -> None:
     async def script(world: World) -> None:
-        await never_two(world, 30)
+        await assert_at_most_one_leader(world, 30)
         first = get_leader(world)
         first.transport.isolated = True
-        await never_two(world, 30)
+        await assert_at_most_one_leader(world, 30)
         first.transport.clear()
         assert get_leader(world) is not first
         await world.apply("percent", value=100)
-        await never_two(world, 30)
+        await assert_at_most_one_leader(world, 30)
         await wait_for_split(world, 3)
 
-    outcome = run_script(history(2), script, named(*identities))
-    assert not outcome.violations, outcome.violations
+    simulate(script, history(operators=2), with_identities(*identities))
 
 
-def test_row_26_two_replicas_of_one_name_are_two_and_never_lead_together(
+def test_row_26_two_instances_with_the_same_name_never_lead_together(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    two_of_one_name("copied_1", "copied_2")
+    run_two_instances("copied_1", "copied_2")
     assert "Lease is held by a process of the same name; waiting for it" in caplog.text
 
 
-def test_row_26_without_the_nonce_they_would_both_lead() -> None:
-    """The planted fault: what the nonce is there for."""
+def test_row_26_without_the_nonce_both_instances_lead() -> None:
+    """A planted fault: identities without the random part."""
     with pytest.raises(AssertionError, match="<= 1"):
-        two_of_one_name("copied", "copied")
+        run_two_instances("copied", "copied")
 
 
 @simulated(operators=2)
 @pytest.mark.parametrize("after", [0.0, 0.3, 1.5])
-async def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_the_next(
+async def test_row_27_after_a_shutdown_during_moves_the_next_leader_completes_them(
     world: World,
     after: float,
 ) -> None:
     leader = get_leader(world)
-    leader.transport.fault_rates = leader.transport.fault_rates.__class__(latency=0.5)
+    leader.transport.fault_rates = FaultRates(latency=0.5)
     await world.apply("percent", value=100)
     await asyncio.sleep(after)
     await leader.operator.stop_evictions()
@@ -211,8 +215,8 @@ async def test_row_27_who_is_told_to_end_in_the_middle_of_moves_leaves_them_to_t
     await wait_for_split(world, 3)
 
 
-@simulated(operators=2, moves=1)
-async def test_row_28_leaders_that_change_every_few_seconds_cost_no_eviction(world: World) -> None:
+@simulated(workload_spec(moves=1), operators=2)
+async def test_row_28_rapid_changes_of_the_leader_cause_no_extra_eviction(world: World) -> None:
     await world.apply("percent", value=100)
     for number in range(8):
         await asyncio.sleep(1.7)
@@ -220,23 +224,15 @@ async def test_row_28_leaders_that_change_every_few_seconds_cost_no_eviction(wor
     await wait_for_split(world, 3, within=200)
 
 
-def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
-    two = History(
-        seed=1,
-        spot=2,
-        on_demand=2,
-        workloads=(workload_spec(), workload_spec(name="w1", kind="StatefulSet")),
-    )
+def test_row_54_an_exception_in_one_workload_does_not_affect_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail_for_w0(observed: Observed, now: datetime) -> WaitingReplicas:
+        if observed.workload.name == "w0":
+            raise RuntimeError("planted")
+        return waiting_for_spot(observed, now)
 
-    def break_w0(operator: Operator) -> None:
-        observe = operator.reconcile_loop.reconciler._observer.for_reconcile
-
-        def failing(workload, *rest):  # type: ignore[no-untyped-def]
-            if workload.name == "w0":
-                raise RuntimeError("planted")
-            return observe(workload, *rest)
-
-        operator.reconcile_loop.reconciler._observer.for_reconcile = failing  # type: ignore[method-assign]
+    monkeypatch.setattr(reconcile, "waiting_for_spot", fail_for_w0)
 
     async def script(world: World) -> None:
         await world.apply("percent", index=0, value=100)
@@ -245,17 +241,14 @@ def test_row_54_what_fails_for_one_workload_fails_for_that_one_alone() -> None:
         assert count_evictions(world) == 3
         assert get_reason(world, "w1") is Reason.BALANCED
 
-    outcome = run_script(two, script, break_w0)
-    assert {words.split(":")[2].strip() for words in outcome.violations} == {
+    two = history(workload_spec(), workload_spec(name="w1", kind="StatefulSet"))
+    outcome = run_script(two, script)
+    assert {text.split(":")[2].strip() for text in outcome.violations} == {
         "RuntimeError('planted')"
     }
 
 
-def test_row_55_a_ledger_of_another_build_stops_its_workload_and_no_other() -> None:
-    two = History(
-        seed=1, spot=2, on_demand=2, workloads=(workload_spec(), workload_spec(name="w1"))
-    )
-
+def test_row_55_a_ledger_of_another_version_stops_only_its_workload() -> None:
     async def script(world: World) -> None:
         uid = world.workload("w0")["metadata"]["uid"]
         body = {
@@ -276,49 +269,47 @@ def test_row_55_a_ledger_of_another_build_stops_its_workload_and_no_other() -> N
             Reason.BALANCED,
         )
 
-    outcome = run_script(two, script)
-    assert not outcome.violations, outcome.violations
+    simulate(script, history(workload_spec(), workload_spec(name="w1")))
 
 
 @simulated(operators=2)
 @pytest.mark.parametrize("status", [500, 429, 403])
-async def test_a_lease_that_cannot_be_written_for_a_while_is_kept_or_given_up_never_shared(
+async def test_a_lease_that_cannot_be_written_is_never_shared(
     world: World,
     status: int,
 ) -> None:
     line = get_leader(world).transport
     writes: Callable[[Request], bool] = lambda r: r.method == "PUT" and LEASE in r.path  # noqa: E731
-    line.fault_rule = once(writes, answered(status, "no", retry_after="1"), times=4)
-    await never_two(world, 40)
+    line.fault_rule = once(writes, respond_with(status, "no", retry_after="1"), times=4)
+    await assert_at_most_one_leader(world, 40)
     await world.apply("percent", value=100)
     await wait_for_split(world, 3)
 
 
-def test_row_16_a_server_that_refuses_two_requests_of_three_costs_neither_lead_nor_split() -> None:
-    """429 with Retry-After to whatever is no Lease, while twelve workloads have moves to make."""
+def test_row_16_with_two_of_three_requests_rejected_leadership_and_split_are_kept() -> None:
+    """429 with Retry-After for all requests but Lease requests, while twelve workloads move."""
     many = tuple(workload_spec(name=f"w{number}", moves=5) for number in range(12))
-    asked: Counter[bool] = Counter()
+    responses: Counter[bool] = Counter()
     rng = random.Random(1)
 
-    def flooded(request: Request) -> NetworkFault | None:
+    def reject_most(request: Request) -> NetworkFault | None:
         if LEASE in request.path:
             return None
-        refused = rng.random() < 2 / 3
-        asked[refused] += 1
-        return answered(429, "too many requests", retry_after="1") if refused else None
+        rejected = rng.random() < 2 / 3
+        responses[rejected] += 1
+        return respond_with(429, "too many requests", retry_after="1") if rejected else None
 
     async def script(world: World) -> None:
         leader = get_leader(world)
-        leader.transport.fault_rule = flooded
+        leader.transport.fault_rule = reject_most
         for number in range(len(many)):
             await world.apply("percent", index=number, value=100)
         for _ in range(120):
             await asyncio.sleep(1)
             assert leader.operator.elector.leads
-        assert asked[True] > 100
-        assert count_evictions(world) > 0  # slowly, but it goes on
+        assert responses[True] > 100
+        assert count_evictions(world) > 0  # slow, but moves continue
         leader.transport.fault_rule = lambda request: None
         await wait_for_split(world, 3 * len(many), within=MAX_RETRY_SECONDS)
 
-    outcome = run_script(History(seed=1, spot=6, on_demand=6, workloads=many, operators=1), script)
-    assert not outcome.violations, outcome.violations
+    simulate(script, history(*many, spot=6, on_demand=6))

@@ -1,4 +1,4 @@
-"""More of everything: ten times the cluster, and a storm of changes (safety.md B.1: 51, 52; L5)."""
+"""Large clusters and bursts of changes (docs/contributing/faults.md: 51, 52)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from spotalis.kube.resources import PODS
 from spotalis.kube.store import Event, EventType, StoreWriter
 from spotalis.kube.watch import reflect
 from spotalis.model.controller_configuration import ControllerConfiguration
-from tests.integration.faults.simulated import count_evictions, wait_for_split, workload_spec
-from tests.simulation.history import History
-from tests.simulation.runner import run_script
+from tests.integration.faults.simulated import (
+    count_evictions,
+    simulated,
+    wait_for_split,
+    workload_spec,
+)
 from tests.simulation.world import World
 from tests.support.api_objects import a_bookmark, a_pod, event, metadata, text
 from tests.support.loaded_rng import LoadedRandom
@@ -30,11 +33,11 @@ PODS_OF_EACH = 10
 
 
 def workload(number: int) -> bytes:
-    wishes = {"spotalis.io/enabled": "true", "spotalis.io/spot-percentage": "50"}
+    annotations = {"spotalis.io/enabled": "true", "spotalis.io/spot-percentage": "50"}
     labels = {"app": f"w{number}"}
     return text(
         {
-            "metadata": metadata(f"w{number}", annotations=wishes),
+            "metadata": metadata(f"w{number}", annotations=annotations),
             "spec": {
                 "replicas": PODS_OF_EACH,
                 "selector": {"matchLabels": labels},
@@ -44,8 +47,8 @@ def workload(number: int) -> bytes:
     )
 
 
-def lines_of(workloads: int) -> Iterator[bytes]:
-    """A streamed list of all their pods."""
+def pod_events(workloads: int) -> Iterator[bytes]:
+    """A WatchList of the pods of these workloads."""
     for number in range(workloads * PODS_OF_EACH):
         of = number // PODS_OF_EACH
         owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "controller": True}
@@ -64,19 +67,19 @@ def lines_of(workloads: int) -> Iterator[bytes]:
     yield a_bookmark(10**9, ends_list=True)
 
 
-class Lazy(Stream):
-    """Lines that are made as they are read, so that only their reader holds them."""
+class LazyStream(Stream):
+    """Creates lines as they are read, so that only the reader holds them in memory."""
 
     def __init__(self, workloads: int) -> None:
         super().__init__()
         self._workloads = workloads
 
     def __iter__(self) -> Iterator[Any]:
-        return lines_of(self._workloads)
+        return pod_events(self._workloads)
 
 
-def read_in(workloads: int) -> tuple[int, int, int]:
-    """Bytes held in the end, bytes at the most beyond that, and how many workloads wait."""
+def measure_list(workloads: int) -> tuple[int, int, int]:
+    """Rereconciles bytes in use at the end, the peak above that, and the length of the queue."""
 
     async def run() -> tuple[int, int, int]:
         async def work(key: WorkloadKey) -> None:
@@ -93,10 +96,10 @@ def read_in(workloads: int) -> tuple[int, int, int]:
             change = sets.apply(added)
             assert change is not None
             cluster.on_workload_change(change)
-        client = Client(ScriptedTransport([Lazy(workloads)]), clock=clock, rng=rng)
+        client = Client(ScriptedTransport([LazyStream(workloads)]), clock=clock, rng=rng)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
-        following = asyncio.create_task(
+        watching = asyncio.create_task(
             reflect(
                 client,
                 PODS,
@@ -108,60 +111,55 @@ def read_in(workloads: int) -> tuple[int, int, int]:
         )
         while not cluster.pods.synced:
             await asyncio.sleep(0)
-        held, peak = tracemalloc.get_traced_memory()
+        used, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        following.cancel()
-        await asyncio.wait([following])
+        watching.cancel()
+        await asyncio.wait([watching])
         assert len(cluster.pods) == workloads * PODS_OF_EACH
-        return held - before, peak - held, len(queue)
+        return used - before, peak - used, len(queue)
 
     return in_virtual_time(run())
 
 
-def test_row_51_ten_times_the_pods_cost_ten_times_the_memory_and_one_place_each_in_line() -> None:
-    read_in(10)  # what is made once
-    small, _, waiting = read_in(100)
-    large, beyond, ten_times = read_in(1000)
-    assert (waiting, ten_times) == (100, 1000)
+def test_row_51_memory_grows_linearly_and_each_workload_has_one_queue_entry() -> None:
+    measure_list(10)  # allocates what is shared
+    small, _, queued = measure_list(100)
+    large, peak, queued_ten_times = measure_list(1000)
+    assert (queued, queued_ten_times) == (100, 1000)
     assert large < 10.5 * small
-    assert large / 10_000 < 1000  # bytes a pod, indices and all
-    assert beyond < 2**20, "the list is streamed: no more of it is held than a few events"
+    assert large / 10_000 < 1000  # bytes per pod, with indices
+    assert peak < 2**20, "the list is streamed: only a few events are in memory at a time"
 
 
-def test_row_52_a_storm_of_changes_costs_twenty_turns_a_second_and_nobody_the_lead() -> None:
-    """10,000 changes of one workload's pods in a second, in 100 bursts; another beside it."""
+@simulated(workload_spec(), workload_spec(name="w1"))
+async def test_row_52_a_burst_of_changes_causes_twenty_reconciles_per_second(
+    world: World,
+) -> None:
+    """10,000 changes of one workload's pods in a second, next to another workload."""
+    (process,) = world.processes
+    reconciles: Counter[str] = Counter()
+    reconcile = process.operator.reconcile_loop.reconciler.reconcile
+    longest = 0
 
-    async def script(world: World) -> None:
-        (process,) = world.processes
-        turns: Counter[str] = Counter()
-        reconcile = process.operator.reconcile_loop.reconciler.reconcile
-        longest = 0
+    async def count(key: WorkloadKey) -> Any:
+        reconciles[key.name] += 1
+        return await reconcile(key)
 
-        async def counted(key: WorkloadKey) -> Any:
-            turns[key.name] += 1
-            return await reconcile(key)
-
-        process.operator.reconcile_loop.reconciler.reconcile = counted  # type: ignore[method-assign]
-        names = [pod["metadata"]["name"] for pod in world.oracle.pods_of("w0")]
-        await asyncio.sleep(1)
-        turns.clear()
-        for burst in range(100):
-            for number in range(100):
-                pod = world.cluster.store.get("pods", "default", names[number % 5])
-                assert pod is not None
-                labels = {**pod["metadata"]["labels"], "churn": f"{burst}-{number}"}
-                changed = {**pod, "metadata": {**pod["metadata"], "labels": labels}}
-                world.cluster.store.put("pods", changed)
-            await asyncio.sleep(0.01)
-            longest = max(longest, len(process.operator.reconcile_loop.queue))
-            assert process.operator.elector.leads
-        assert turns == {"w0": round(1 / PAUSE_SECONDS)}
-        assert (longest, count_evictions(world)) == (1, 0), "in line: the workload itself, when due"
-        await world.apply("percent", value=100)
-        await wait_for_split(world, 3)
-
-    two = History(
-        seed=1, spot=2, on_demand=2, workloads=(workload_spec(), workload_spec(name="w1"))
-    )
-    outcome = run_script(two, script)
-    assert not outcome.violations, outcome.violations
+    process.operator.reconcile_loop.reconciler.reconcile = count  # type: ignore[method-assign]
+    names = [pod["metadata"]["name"] for pod in world.oracle.pods_of("w0")]
+    await asyncio.sleep(1)
+    reconciles.clear()
+    for burst in range(100):
+        for number in range(100):
+            pod = world.cluster.store.get("pods", "default", names[number % 5])
+            assert pod is not None
+            labels = {**pod["metadata"]["labels"], "churn": f"{burst}-{number}"}
+            changed = {**pod, "metadata": {**pod["metadata"], "labels": labels}}
+            world.cluster.store.put("pods", changed)
+        await asyncio.sleep(0.01)
+        longest = max(longest, len(process.operator.reconcile_loop.queue))
+        assert process.operator.elector.leads
+    assert reconciles == {"w0": round(1 / PAUSE_SECONDS)}
+    assert (longest, count_evictions(world)) == (1, 0), "only the workload itself is queued"
+    await world.apply("percent", value=100)
+    await wait_for_split(world, 3)

@@ -83,7 +83,7 @@ bench: $(READY) ## memory, webhook latency and watch events, measured
 .PHONY: docs
 docs: $(READY) ## write the pages of docs/reference that are made from the code
 	$(VENV)/bin/python -m scripts.configuration_page
-	$(VENV)/bin/python -m scripts.reference
+	$(VENV)/bin/python -m scripts.metrics_page
 
 .PHONY: manifests
 manifests: $(READY) ## put the files of build/k8s together that people apply

@@ -88,7 +88,9 @@ def markdown() -> str:
         parts += [_entry(setting) for setting in settings]
         if section == "defaults":
             alone = ", ".join(f"`{key}`" for key in KEYS if key in ANNOTATION_ONLY_KEYS)
-            parts.append(f"\nThere is no default for {alone}: each workload's owner must opt in.\n")
+            parts.append(
+                f"\nThere is no default for {alone}: the owner of each workload must opt in.\n"
+            )
     names = ", ".join(f"`{group.name}`" for group in BUILT_IN_GROUPS)
     parts.append(f"{_NODE_GROUPS}\nThe built-in groups, in order: {names}.\n")
     parts.append(_EXAMPLE)

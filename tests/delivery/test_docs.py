@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.reference import METRICS_PAGE, metrics_page
+from scripts.metrics_page import METRICS_PAGE, metrics_page
 from spotalis.cli.errors import ExitCode
 from spotalis.controller import condition, events
 from spotalis.model.configuration import ENABLED, KEYS, POD_KEYS

@@ -1,4 +1,4 @@
-"""What SIGHUP does to a running process (behaviour.md 7): log levels, and nothing else."""
+"""SIGHUP applies log levels to a running process; other changes take effect after a restart."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.support.free_ports import claim_ports
 from tests.support.operator_process import HOST, Operator, operator
 
 
-async def until_logged(it: Operator, message: str) -> dict[str, object]:
-    """The line with this message; meanwhile callers come by that speak no TLS."""
+async def wait_for_log_line(it: Operator, message: str) -> dict[str, object]:
+    """The last log line with this message; meanwhile, open connections without TLS."""
     async with asyncio.timeout(90):
         while True:
             found = [line for line in it.log_lines() if line["message"] == message]
@@ -23,7 +23,7 @@ async def until_logged(it: Operator, message: str) -> dict[str, object]:
             await asyncio.sleep(0.1)
 
 
-async def test_hanging_up_applies_log_levels_and_names_the_rest(tmp_path: Path) -> None:
+async def test_sighup_applies_log_levels_and_reports_other_changes(tmp_path: Path) -> None:
     claim = claim_ports()
     webhook, metrics, health = claim.ports[:3]
     serving = {
@@ -43,14 +43,14 @@ async def test_hanging_up_applies_log_levels_and_names_the_rest(tmp_path: Path) 
             changed = {"serving": serving, "logging": levels, "cooldown": "9s"}
             file.write_text(json.dumps(changed))
             it.hang_up()
-            told = await until_logged(it, "Changed settings take effect after a restart")
-            assert told["settings"] == ["cooldown"]
-            assert (await until_logged(it, "handshake failed"))["level"] == "debug"
+            reported = await wait_for_log_line(it, "Changed settings take effect after a restart")
+            assert reported["settings"] == ["cooldown"]
+            assert (await wait_for_log_line(it, "TLS handshake failed"))["level"] == "debug"
 
             file.write_text("resnyc: 9s")
             it.hang_up()
-            refused = await until_logged(it, "Failed to reload settings")
-            assert refused["problems"] == [
+            rejected = await wait_for_log_line(it, "Failed to reload settings")
+            assert rejected["problems"] == [
                 f"{file}:1  `resnyc` is not a setting; did you mean `resync`?"
             ]
             assert (await it.health("/healthz"))["status"] == "ok"

@@ -1,1 +1,1 @@
-"""The composition root: the one place that reads clock, environment and entropy."""
+"""The composition root: it wires the operator, and reads the clock and randomness."""

@@ -1,4 +1,4 @@
-"""The system's time: the only place that asks for it."""
+"""The clocks of the machine; no other module reads them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """Wall clock and monotonic clock of the machine."""
 
     def now(self) -> datetime:
-        """Wall clock, UTC."""
+        """The wall clock, in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """The same clock that asyncio's default loop uses."""
+        """The clock that asyncio's event loop uses."""
         return time.monotonic()

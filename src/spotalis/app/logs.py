@@ -18,7 +18,7 @@ from spotalis.model.timestamps import format_milli_time
 
 _SECRET_FIELD = re.compile(r"(?i)(token|password|secret|authorization|private|key_pem)$")
 _SECRET_TEXT = re.compile(
-    # A key, whole or cut short; never beyond the end of the JSON string that it stands in.
+    # A private key, complete or truncated; not beyond the end of a surrounding JSON string.
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"(?:[^\"\\]|\\[^\"])*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\\?\")|$)"
     r"|(?i:bearer) +[\w.~+/-]+=*"
@@ -35,16 +35,16 @@ def configure(
     level: str = "info",
     levels: Mapping[str, str] | None = None,
 ) -> None:
-    """Send every log line of the process to ``stream``; a second call replaces the first.
+    """Write every log line of the process to ``stream``; a second call replaces the first.
 
     Args:
         stream: standard error for ``spotalis controller``.
         form: ``json`` for machines, ``text`` for people.
         level: ``debug``, ``info``, ``warning`` or ``error``, for all loggers.
-        levels: exceptions, by logger; see :func:`set_level`.
+        levels: levels of individual loggers; see :func:`set_level`.
 
     Raises:
-        ValueError: no such level.
+        ValueError: the level does not exist.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
@@ -61,14 +61,14 @@ def configure(
 
 
 def set_level(name: str, level: str) -> None:
-    """Change a logger's level, and that of those below it, from now on.
+    """Change the level of a logger and of the loggers below it.
 
     Args:
-        name: such as ``spotalis.planner``; ``""`` is all without a level of their own.
+        name: such as ``spotalis.planner``; ``""`` for all loggers without their own level.
         level: ``debug``, ``info``, ``warning`` or ``error``.
 
     Raises:
-        ValueError: no such level.
+        ValueError: the level does not exist.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -77,10 +77,10 @@ def set_level(name: str, level: str) -> None:
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the fields, and the exception."""
+    """One JSON object per line: time, level, logger, message, fields and exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; never raises, whatever the fields hold."""
+        """Format a record; never raises, whatever its fields contain."""
         line = {
             **_fields(record),
             "time": _time(record),
@@ -94,10 +94,10 @@ class JSONFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: the same in one line, an exception's lines indented below it."""
+    """The same for people, in one line; the lines of an exception are indented below it."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line; never raises, whatever the fields hold."""
+        """Format a record; never raises, whatever its fields contain."""
         words = [
             _time(record),
             f"{record.levelname.lower():<7}",
@@ -128,7 +128,7 @@ def _json(value: object) -> str:
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
     except Exception:
-        # Keys that JSON has not, lone surrogates, a __str__ that raises: say what can be said.
+        # Keys that JSON does not support, lone surrogates, or a __str__ that raises.
         return msgspec.json.encode(_safe(value)).decode()
 
 

@@ -1,4 +1,4 @@
-"""Turns what the operator reports into metrics."""
+"""Exports what the operator reports as metrics."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command line: parse, call one use case, print."""
+"""The command line: one module per command."""

@@ -317,7 +317,7 @@ DECLARATIONS = (
     Setting(
         "webhook.certificates.caDuration",
         duration(1800 * _SECOND),
-        "Lifetime of the CA that signs these certificates, renewed likewise.",
+        "Lifetime of the CA that signs these certificates. It is renewed in the same way.",
     ),
     Setting("logging.level", _LEVEL, "Minimum level of log lines.", live=True),
     Setting(

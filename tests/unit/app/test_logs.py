@@ -1,4 +1,4 @@
-"""Log lines: one an event, whatever is in them."""
+"""Log output: each record is one line in JSON or text, whatever its fields contain."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ def _record(message: str, fields: object = None, *args: object) -> logging.LogRe
 
 
 def test_a_json_line_has_time_level_logger_message_and_the_fields() -> None:
-    line = JSONFormatter().format(_record("eviction refused", {"code": 429, "workload": "a/b"}))
+    line = JSONFormatter().format(_record("Eviction refused", {"code": 429, "workload": "a/b"}))
     assert json.loads(line) == {
         "time": "2026-11-23T10:00:00.250Z",
         "level": "warning",
         "logger": "spotalis.x",
-        "message": "eviction refused",
+        "message": "Eviction refused",
         "code": 429,
         "workload": "a/b",
     }
 
 
-def test_a_text_line_says_the_same_to_people() -> None:
+def test_a_text_line_has_the_same_parts() -> None:
     fields = {"code": 429, "workload": "a/b", "note": "two words"}
-    assert TextFormatter().format(_record("eviction refused", fields)) == (
-        "2026-11-23T10:00:00.250Z warning spotalis.x eviction refused"
+    assert TextFormatter().format(_record("Eviction refused", fields)) == (
+        "2026-11-23T10:00:00.250Z warning spotalis.x Eviction refused"
         ' code=429 workload=a/b note="two words"'
     )
 
@@ -71,7 +71,7 @@ def test_an_exception_is_one_json_field() -> None:
     assert json.loads(line)["exception"].endswith("RuntimeError: broken\nin two")
 
 
-def test_an_exceptions_lines_are_indented_in_text() -> None:
+def test_the_lines_of_an_exception_are_indented_in_text() -> None:
     stream = io.StringIO()
     configure(stream, form="text")
     try:
@@ -107,11 +107,11 @@ def test_a_field_of_any_kind_never_raises(value: object) -> None:
     assert "value=" in TextFormatter().format(_record("m", {"value": value}))
 
 
-def test_fields_that_are_no_mapping_are_left_out() -> None:
+def test_fields_that_are_not_a_mapping_are_omitted() -> None:
     assert "fields" not in json.loads(JSONFormatter().format(_record("m", "nonsense")))
 
 
-def test_a_field_cannot_take_the_place_of_the_message() -> None:
+def test_a_field_cannot_replace_message_or_level() -> None:
     line = json.loads(JSONFormatter().format(_record("true", {"message": "false", "level": "x"})))
     assert (line["message"], line["level"]) == ("true", "warning")
 
@@ -140,12 +140,12 @@ def test_a_secret_is_never_written(
     assert "[hidden]" in line
 
 
-def test_a_hidden_secret_leaves_json_that_can_be_read() -> None:
+def test_a_line_with_a_hidden_secret_is_valid_json() -> None:
     line = JSONFormatter().format(_record("m", {"a": _KEY[:45], "b": "Bearer x", "z": 1}))
     assert json.loads(line)["z"] == 1
 
 
-def test_levels_are_set_for_all_and_for_one_and_changed_while_running() -> None:
+def test_levels_can_be_set_globally_and_per_logger_at_run_time() -> None:
     stream = io.StringIO()
     configure(stream, level="warning", levels={"spotalis.test_logs": "debug"})
     LOGGER.debug("one")
@@ -169,12 +169,12 @@ def test_configuring_again_replaces_the_first_stream() -> None:
     assert second.getvalue().count("once") == 1
 
 
-def test_a_level_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_level_is_rejected() -> None:
     with pytest.raises(ValueError, match="must be debug, info, warning or error, not loud"):
         set_level("spotalis", "loud")
 
 
-def test_warnings_of_libraries_become_lines() -> None:
+def test_python_warnings_are_logged() -> None:
     stream = io.StringIO()
     configure(stream)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""``spotalis config``, the pages made from the declarations, and how bad settings are told."""
+"""``spotalis config``, the generated page and schema, and errors in settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Command: TypeAlias = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def spotalis(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command line without variables of ours: exit code, stdout, stderr."""
+    """Run a command line without $SPOTALIS_CONFIG; returns exit code, stdout and stderr."""
     monkeypatch.delenv("SPOTALIS_CONFIG", raising=False)
 
     def command(*argv: str) -> tuple[int, str, str]:
@@ -96,7 +96,7 @@ def test_the_file_can_be_named_by_a_variable(
 
 
 @pytest.mark.parametrize("command", [("controller",), ("config", "--show")])
-def test_bad_settings_refuse_to_start_in_the_shape_of_every_error(
+def test_invalid_settings_are_reported_like_every_other_error(
     command: tuple[str, ...], spotalis: Command, tmp_path: Path
 ) -> None:
     file = tmp_path / "spotalis.yaml"
@@ -112,21 +112,25 @@ def test_bad_settings_refuse_to_start_in_the_shape_of_every_error(
     )
 
 
-def test_a_settings_file_that_is_not_there_is_named(spotalis: Command, tmp_path: Path) -> None:
+def test_the_message_about_a_missing_settings_file_names_it(
+    spotalis: Command, tmp_path: Path
+) -> None:
     missing = tmp_path / "none.yaml"
     code, _, err = spotalis("controller", "--config", str(missing))
     assert code == 2
     assert f"cannot read the settings file {missing}: No such file or directory" in err
 
 
-def test_an_unknown_flag_is_refused_with_a_suggestion(spotalis: Command) -> None:
+def test_an_unknown_flag_is_rejected_with_a_suggestion(spotalis: Command) -> None:
     code, _, err = spotalis("controller", "--resinc", "9s")
     assert code == 2
     assert "did you mean --resync?" in err
 
 
 @pytest.mark.parametrize("flags", [(), ("--show", "--schema")])
-def test_config_wants_one_thing_to_print(flags: tuple[str, ...], spotalis: Command) -> None:
+def test_config_requires_exactly_one_of_show_and_schema(
+    flags: tuple[str, ...], spotalis: Command
+) -> None:
     code, _, err = spotalis("config", *flags)
     assert code == 2
     assert "specify either --show or --schema" in err
@@ -144,11 +148,11 @@ def test_controller_help_has_a_flag_for_every_setting(
         assert (f"--no-{setting.flag}" in flags) is (setting.type is BOOLEAN)
 
 
-def test_the_reference_page_is_what_the_declarations_say() -> None:
+def test_the_reference_page_is_up_to_date() -> None:
     assert PAGE.read_text() == markdown() + "\n", "run `make docs`"
 
 
-def test_the_pages_example_is_accepted(tmp_path: Path) -> None:
+def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
     example = re.search(r"```yaml\n(.*?)```", markdown(), re.DOTALL)
     assert example is not None
     file = tmp_path / "spotalis.yaml"
@@ -172,7 +176,7 @@ def test_the_schema_describes_every_setting_and_nothing_else(spotalis: Command) 
     assert leaves(settings_schema(), "") == list(SETTINGS)
 
 
-def test_the_schema_takes_the_defaults() -> None:
+def test_the_schema_accepts_durations_with_units_only() -> None:
     duration = SETTINGS["leaderElection.leaseDuration"].type.schema["pattern"]
     for text, taken in {"15s": True, "1h30m": True, "15": False, "": False, "5m1h": False}.items():
         assert bool(re.search(duration, text)) is taken, text
@@ -181,7 +185,7 @@ def test_the_schema_takes_the_defaults() -> None:
 @pytest.mark.parametrize(
     "argv", ["--help", "version", "config --show", "config --schema", "controller --help"]
 )
-def test_no_event_loop_is_loaded_to_print_something(argv: str) -> None:
+def test_printing_commands_do_not_import_asyncio(argv: str) -> None:
     program = (
         "import sys; from spotalis.cli.main import run; "
         f"assert run(['spotalis', *{argv.split()!r}]) == 0; "

@@ -1,4 +1,4 @@
-"""Which namespaces are ours to look at (behaviour.md 7)."""
+"""Which namespaces Spotalis manages."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ TEAMS = NamespaceFilter(
     [
         pytest.param(a_namespace(labels={"team": "a"}), True, id="selected"),
         pytest.param(a_namespace(labels={"team": "c"}), False, id="not selected"),
-        pytest.param(a_namespace(labels={"team": "a", "frozen": ""}), False, id="selected by half"),
+        pytest.param(a_namespace(labels={"team": "a", "frozen": ""}), False, id="partly selected"),
         pytest.param(a_namespace("kube-system", labels={"team": "a"}), False, id="excluded"),
-        pytest.param(a_namespace("spotalis-system", labels={"team": "a"}), False, id="our own"),
-        pytest.param(None, False, id="not known yet"),
+        pytest.param(
+            a_namespace("spotalis-system", labels={"team": "a"}),
+            False,
+            id="operator's",
+        ),
+        pytest.param(None, False, id="unknown"),
     ],
 )
-def test_a_namespace_is_looked_at_if_selected_and_not_excluded(
+def test_a_namespace_is_managed_if_it_is_selected_and_not_excluded(
     namespace: Namespace | None, admitted: bool
 ) -> None:
     assert TEAMS.admits(namespace) is admitted
 
 
-def test_without_a_selector_all_but_kube_system_and_our_own_are() -> None:
+def test_without_a_selector_all_namespaces_but_two_are_managed() -> None:
     everywhere = ControllerConfiguration(namespace="ops").namespaces
     assert everywhere.admits(a_namespace())
     assert not everywhere.admits(a_namespace("kube-system"))
@@ -44,7 +48,7 @@ def test_without_a_selector_all_but_kube_system_and_our_own_are() -> None:
     assert NamespaceFilter(selector=a_selector({})).admits(a_namespace())
 
 
-def test_only_watched_namespaces_are_admitted_and_of_them_only_those_that_the_rest_admits() -> None:
+def test_only_watched_namespaces_that_are_selected_are_managed() -> None:
     some = NamespaceFilter(
         selector=a_selector({"team": "a"}),
         excluded=frozenset({"frozen"}),

@@ -32,14 +32,14 @@ def load(
     return Sources(file=file, environment=variables or {}, flags=flags or {}).load()
 
 
-def refused(
+def problems_of(
     text: str = "",
     variables: Mapping[str, str] | None = None,
     flags: Mapping[str, str] | None = None,
     *,
     file: Path,
 ) -> list[str]:
-    """The problems as told, with the file's name instead of its path."""
+    """The reported problems, with the name of the file in place of its path."""
     with pytest.raises(InvalidValue) as caught:
         load(text, variables, flags, file=file)
     return [str(problem).replace(str(file), file.name) for problem in caught.value.problems]
@@ -52,7 +52,7 @@ def test_without_sources_every_value_is_the_default(file: Path) -> None:
     assert {one.source for one in loaded.effective.values()} == {DEFAULT}
 
 
-def test_a_variable_beats_the_file_and_a_flag_beats_both(file: Path) -> None:
+def test_a_variable_overrides_the_file_and_a_flag_overrides_both(file: Path) -> None:
     text = "resync: 10s\ncooldown: 20s\nmaxMovesInFlight: 30\n"
     variables = {"SPOTALIS_COOLDOWN": "21s", "SPOTALIS_MAX_MOVES_IN_FLIGHT": "31"}
     loaded = load(text, variables, {"maxMovesInFlight": "32"}, file=file)
@@ -76,7 +76,7 @@ def test_every_setting_has_a_variable_and_a_flag_of_its_own() -> None:
     assert len({setting.flag for setting in settings}) == len(settings)
 
 
-def test_names_follow_from_the_path() -> None:
+def test_variable_and_flag_follow_from_the_key() -> None:
     setting = SETTINGS["leaderElection.leaseDuration"]
     assert setting.variable == "SPOTALIS_LEADER_ELECTION_LEASE_DURATION"
     assert setting.flag == "leader-election-lease-duration"
@@ -112,7 +112,7 @@ serving:
 """
 
 
-def test_structures_become_the_values_that_the_operator_uses(file: Path) -> None:
+def test_lists_and_mappings_become_values_of_the_model(file: Path) -> None:
     settings = load(FULL, file=file).settings
     controller = settings.controller
     assert controller.namespaces.selector.requirements == (
@@ -136,7 +136,7 @@ def test_structures_become_the_values_that_the_operator_uses(file: Path) -> None
     assert settings.logging.levels == {"spotalis.kube": "debug"}
 
 
-def test_own_groups_are_asked_first_are_named_and_take_the_place_of_their_namesakes(
+def test_configured_node_groups_come_first_and_replace_built_in_ones_of_the_same_name(
     file: Path,
 ) -> None:
     classification = load(FULL, file=file).settings.controller.classification
@@ -151,13 +151,13 @@ def test_own_groups_are_asked_first_are_named_and_take_the_place_of_their_namesa
     )
 
 
-def test_without_the_built_in_groups_only_the_own_ones_are_asked(file: Path) -> None:
+def test_without_built_in_groups_only_configured_ones_are_used(file: Path) -> None:
     text = "builtInNodeGroups: false\nnodeGroups: [karpenter]"
     groups = load(text, file=file).settings.controller.classification.groups
     assert [group.name for group in groups] == ["karpenter"]
 
 
-def test_lists_and_mappings_in_variables_are_yaml_and_words_may_have_commas(file: Path) -> None:
+def test_a_variable_takes_yaml_or_comma_separated_words(file: Path) -> None:
     variables = {
         "SPOTALIS_EXCLUDED_NAMESPACES": "a, b",
         "SPOTALIS_NAMESPACE_SELECTOR": "{matchLabels: {team: shop}}",
@@ -172,7 +172,7 @@ def test_lists_and_mappings_in_variables_are_yaml_and_words_may_have_commas(file
     assert same.controller.namespaces == listed.controller.namespaces
 
 
-def test_variables_of_kubernetes_services_and_empty_ones_are_not_settings(file: Path) -> None:
+def test_empty_variables_and_kubernetes_service_links_are_ignored(file: Path) -> None:
     variables = {
         "SPOTALIS_WEBHOOK_SERVICE_HOST": "10.0.0.1",
         "SPOTALIS_WEBHOOK_SERVICE_PORT": "443",
@@ -188,14 +188,14 @@ def test_variables_of_kubernetes_services_and_empty_ones_are_not_settings(file: 
     assert load("", variables, file=file).settings == Settings()
 
 
-def test_no_setting_has_the_variable_of_a_kubernetes_service() -> None:
+def test_no_variable_collides_with_a_kubernetes_service_link() -> None:
     ends = ("_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_ADDR", "_PROTO")
     assert not [s.key for s in SETTINGS.values() if s.variable.endswith(ends)]
-    ours = {"SPOTALIS_PORT", "SPOTALIS_WEBHOOK_PORT", "SPOTALIS_METRICS_PORT"}
-    assert not ours & {setting.variable for setting in SETTINGS.values()}
+    service_links = {"SPOTALIS_PORT", "SPOTALIS_WEBHOOK_PORT", "SPOTALIS_METRICS_PORT"}
+    assert not service_links & {setting.variable for setting in SETTINGS.values()}
 
 
-ALL_TOLD = """\
+ALL_PROBLEMS = """\
 spotalis.yaml:1  `resync` must be at least 5s; it is '2s'
 spotalis.yaml:2  `read-only` is not a setting; did you mean `readOnly`?
 spotalis.yaml:5  `leaderElection.leaseDurtion` is not a setting; did you mean `leaderElection.leaseDuration`?
@@ -205,10 +205,10 @@ spotalis.yaml:8  `api` must be a mapping of settings
 $SPOTALIS_RESINC  `SPOTALIS_RESINC` is not a setting; did you mean `SPOTALIS_RESYNC`?
 $SPOTALIS_LOGGING_LEVEL  `logging.level` must be debug, info, warning or error; it is 'loud'
 --max-moves-in-flight  `maxMovesInFlight` must be a whole number from 1 to 1000; it is '0'
-"""  # noqa: E501  # as it is told
+"""  # noqa: E501  # as it is printed
 
 
-def test_every_problem_is_told_at_once_with_its_place(file: Path) -> None:
+def test_every_problem_is_reported_at_once_with_its_place(file: Path) -> None:
     text = (
         "resync: 2s\n"
         "read-only: true\n"
@@ -220,31 +220,34 @@ def test_every_problem_is_told_at_once_with_its_place(file: Path) -> None:
         "api: 5\n"
     )
     variables = {"SPOTALIS_RESINC": "9s", "SPOTALIS_LOGGING_LEVEL": "loud"}
-    assert refused(text, variables, {"maxMovesInFlight": "0"}, file=file) == ALL_TOLD.splitlines()
+    assert (
+        problems_of(text, variables, {"maxMovesInFlight": "0"}, file=file)
+        == ALL_PROBLEMS.splitlines()
+    )
 
 
 def bad_lines() -> list[tuple[str, str]]:
-    """From bad_settings.txt, where long lines may be long."""
+    """Pairs of lines from bad_settings.txt, which may be longer than 100 columns."""
     text = Path(__file__).with_name("bad_settings.txt").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return [(line, told.strip()) for line, told in zip(lines[::2], lines[1::2], strict=True)]
 
 
 @pytest.mark.parametrize(("line", "message"), bad_lines())
-def test_a_bad_line_is_refused_in_words(line: str, message: str, file: Path) -> None:
-    told = refused(line, file=file)[0]
+def test_an_invalid_line_is_rejected_with_a_message(line: str, message: str, file: Path) -> None:
+    told = problems_of(line, file=file)[0]
     assert message in told
     assert told.startswith("spotalis.yaml:")
 
 
-def test_a_second_document_is_refused_at_its_line(file: Path) -> None:
-    told = refused("resync: 9s\n---\nresync: 8s\n", file=file)
+def test_a_second_document_is_rejected_at_its_line(file: Path) -> None:
+    told = problems_of("resync: 9s\n---\nresync: 8s\n", file=file)
     assert told == [
         "spotalis.yaml:2  `(the file)` must be one YAML document: a second document begins here"
     ]
 
 
-def test_a_file_that_is_not_text_is_refused(file: Path) -> None:
+def test_a_file_that_is_not_text_is_rejected(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidValue, match="must be in UTF-8"):
         Sources(file=file, environment={}, flags={}).load()
@@ -275,12 +278,12 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize("line", CONTRADICTIONS)
-def test_what_does_not_go_together_is_refused(line: str, file: Path) -> None:
-    assert refused(line, file=file) == [f"spotalis.yaml:1  {CONTRADICTIONS[line]}"]
+def test_contradictory_settings_are_rejected(line: str, file: Path) -> None:
+    assert problems_of(line, file=file) == [f"spotalis.yaml:1  {CONTRADICTIONS[line]}"]
 
 
 def test_a_contradiction_between_sources_names_both(file: Path) -> None:
-    told = refused(
+    told = problems_of(
         "\nleaderElection: {leaseDuration: 8s}",
         {"SPOTALIS_LEADER_ELECTION_RENEW_DEADLINE": "9s"},
         file=file,
@@ -288,11 +291,11 @@ def test_a_contradiction_between_sources_names_both(file: Path) -> None:
     assert told[0].startswith("$SPOTALIS_LEADER_ELECTION_RENEW_DEADLINE and spotalis.yaml:2  ")
 
 
-def test_a_bad_value_is_no_contradiction_as_well(file: Path) -> None:
-    assert len(refused("leaderElection: {renewDeadline: 20}", file=file)) == 1
+def test_an_invalid_value_is_not_reported_as_a_contradiction_too(file: Path) -> None:
+    assert len(problems_of("leaderElection: {renewDeadline: 20}", file=file)) == 1
 
 
-def test_a_missing_file_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_a_missing_file_raises_file_not_found_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Sources(file=tmp_path / "none.yaml", environment={}, flags={}).load()
 

@@ -10,7 +10,7 @@ class ErrorCode(StrEnum):
     """The codes in the JSON error body."""
 
     INVALID_REQUEST = "INVALID_REQUEST"
-    CALLER_GONE = "CALLER_GONE"
+    CLIENT_DISCONNECTED = "CLIENT_DISCONNECTED"
     """Only counted in metrics: the client disconnected."""
     FORBIDDEN = "FORBIDDEN"
     NOT_FOUND = "NOT_FOUND"
@@ -31,7 +31,7 @@ class ErrorCode(StrEnum):
 
 _STATUS = {
     ErrorCode.INVALID_REQUEST: 400,
-    ErrorCode.CALLER_GONE: 400,
+    ErrorCode.CLIENT_DISCONNECTED: 400,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.METHOD_NOT_ALLOWED: 405,

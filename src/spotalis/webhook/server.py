@@ -280,7 +280,9 @@ class WebhookServer:
             raise RequestRejected(ErrorCode.REQUEST_TIMEOUT, message, close=True) from None
         except OSError as error:  # disconnected, or TLS broke: the response only counts
             drop_traceback(error)
-            raise RequestRejected(ErrorCode.CALLER_GONE, "connection lost", close=True) from None
+            raise RequestRejected(
+                ErrorCode.CLIENT_DISCONNECTED, "connection lost", close=True
+            ) from None
         except web.RequestPayloadError as error:
             drop_traceback(error)
             message = "the body does not match its headers"

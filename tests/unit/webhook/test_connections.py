@@ -82,7 +82,7 @@ async def test_at_the_limit_a_connection_with_a_missing_body_is_dropped() -> Non
         await slow.send(head + b"Content-Length: 1000\r\n\r\n{")
         assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
         assert await slow.closed()
-    assert served.results == ["caller_gone", "answered"]
+    assert served.results == ["client_disconnected", "answered"]
 
 
 async def test_at_the_limit_a_request_that_is_being_answered_is_never_dropped() -> None:
@@ -133,7 +133,7 @@ async def test_clients_that_disconnect_within_the_body_leave_nothing_in_memory()
         finally:
             tracemalloc.stop()
             gc.enable()
-    assert served.results == ["caller_gone"] * 4
+    assert served.results == ["client_disconnected"] * 4
     assert held < 2 * MIB
 
 

@@ -185,7 +185,7 @@ async def test_a_client_that_disconnects_before_100_continue_is_not_logged(
         monkeypatch.setattr(served.server, "_check_head", disconnect)
         await caller.send(head + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n")
         assert await caller.closed()
-    assert served.results == ["caller_gone"]
+    assert served.results == ["client_disconnected"]
     assert caplog.messages == []
 
 
@@ -204,7 +204,7 @@ async def test_a_client_whose_tls_breaks_within_the_body_is_not_logged(
         tls._ssl_protocol._transport.write(b"no TLS")
         while not served.results:
             await asyncio.sleep(0)
-    assert served.results == ["caller_gone"]
+    assert served.results == ["client_disconnected"]
     assert caplog.messages == []
 
 

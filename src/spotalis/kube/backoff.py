@@ -1,4 +1,4 @@
-"""How long to wait before asking again."""
+"""Delays between retries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from spotalis.model.environment import Random
 
 
 class Backoff:
-    """Delays that double from ``floor_seconds`` to ``ceiling_seconds``, drawn with jitter.
+    """Delays that double from ``floor_seconds`` to ``ceiling_seconds``, with jitter.
 
-    Each delay is drawn evenly from the upper half of its step, so that clients that failed
-    together do not come back together.
+    Each delay is drawn from the upper half of its step, so that clients that failed together do
+    not retry together.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class Backoff:
         return low + (high - low) * self._rng.random()
 
     def reset(self) -> None:
-        """Start from the floor again: something went well."""
+        """Start from the floor again, after a success."""
         self._step = self._floor
 
 
 def retry_after_seconds(value: str, now: datetime) -> float | None:
-    """What a ``Retry-After`` header asks for, or None where it says nothing readable.
+    """The delay that a ``Retry-After`` header asks for; None if the header cannot be parsed.
 
-    It is written as seconds or as an HTTP date; a date that has passed means "at once".
+    The header holds seconds or an HTTP date; a past date is 0.
     """
     text = value.strip()
     if text.isascii() and text.isdigit():

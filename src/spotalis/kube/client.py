@@ -1,4 +1,4 @@
-"""Typed requests to an API server: one method per verb, answers as records, refusals as errors."""
+"""The API client: one method per verb; objects come back as records, errors as exceptions."""
 
 from __future__ import annotations
 
@@ -48,11 +48,14 @@ __all__ = [
 ]
 
 WATCH_IDLE_SECONDS = 64.0
-"""Longest silence on a watch. A quiet one hears a bookmark a minute: at most 61.3 s apart by
-kube-apiserver's code (60 s in steps of one, looked at every 1 to 1.25 s), 61.6 s measured; one that
-is taken for dead in vain costs a reconnect (decision 0018)."""
+"""Longest silence on a watch before it counts as dead.
+
+kube-apiserver sends a bookmark every minute, at most 61.3 s apart by its code (60 s in steps of
+one second, checked every 1 to 1.25 s), 61.6 s measured. A quiet watch that is taken for dead costs
+one reconnect (decision 0018).
+"""
 PAGE_ITEMS = 250
-_BATCH = 25  # objects decoded between two turns of the event loop
+_BATCH = 25  # objects decoded before other tasks may run
 T = TypeVar("T")
 Answer = TypeVar("Answer")
 Raw = TypeVar("Raw")
@@ -61,7 +64,7 @@ Query = Sequence[tuple[str, str]]
 
 
 class PatchType(StrEnum):
-    """How a patch's body is meant; the value is its content type."""
+    """The kind of a patch; the value is its content type."""
 
     MERGE = "application/merge-patch+json"
     JSON = "application/json-patch+json"
@@ -70,17 +73,17 @@ class PatchType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list: its items still in JSON, so that the reader may take them in slices."""
+    """One page of a list; the items are still JSON, so that callers can decode them in batches."""
 
     items: list[msgspec.Raw]
     resource_version: str
 
 
 class Client:
-    """Speaks to one API server through a transport, at a limited rate.
+    """Sends requests to one API server, at a limited rate.
 
-    Reads are repeated with a jittered backoff when the server is busy or away; writes never are,
-    for an unanswered write may have been carried out.
+    Reads are retried with a jittered backoff while the server is busy or unreachable. Writes are
+    not: a write without a response may have been carried out.
     """
 
     def __init__(
@@ -102,7 +105,7 @@ class Client:
         self._list_seconds = list_seconds
 
     async def get(self, resource: Resource[T], namespace: str, name: str) -> T | None:
-        """The object as the server holds it now, or None if there is none."""
+        """Read an object; None if it does not exist."""
         response = await self._exchange.read(self._request("GET", resource.path(namespace, name)))
         if response.status == 404:
             return None
@@ -116,17 +119,17 @@ class Client:
         quorum: bool = False,
         label_selector: str = "",
     ) -> list[T]:
-        """Every object, at one point in time.
+        """List all objects, as of one point in time.
 
-        With ``quorum`` that point is now; without it the server may answer from its cache, which
-        may lag.
+        With ``quorum`` that point is now. Otherwise the server may answer from its cache, which may
+        lag.
         """
         if label_selector:
             resource = resource.with_labels(label_selector)
         query = [] if quorum else [("resourceVersion", "0")]
         try:
             return await self._list_by(PAGE_ITEMS, resource, namespace, query)
-        except Gone:  # the pages came too slowly for one point in time
+        except Gone:  # the list expired before its last page
             return await self._list_by(0, resource, namespace, query)
 
     async def _list_by(
@@ -144,7 +147,7 @@ class Client:
     async def pages(
         self, resource: Resource[T], namespace: str = "", *, query: Query = (), limit: int
     ) -> AsyncGenerator[Page, None]:
-        """A list in pages of ``limit`` items (0: all in one), as of now unless ``query`` differs.
+        """List in pages of ``limit`` items (0: in one page), as of now unless ``query`` differs.
 
         Raises:
             Gone: the rest of the list has expired on the server.
@@ -168,17 +171,17 @@ class Client:
                 return
 
     async def create(self, resource: Resource[T], namespace: str, body: Mapping[str, object]) -> T:
-        """Create an object; what the server made of it."""
+        """Create an object and return it as stored."""
         request = self._request("POST", resource.path(namespace), body=body)
         return self._record(resource, await self._exchange.send(request))
 
     async def replace(
         self, resource: Resource[T], namespace: str, name: str, body: Mapping[str, object]
     ) -> T:
-        """Write the whole object.
+        """Replace a whole object and return it as stored.
 
         Raises:
-            Conflict: it is no longer at the ``metadata.resourceVersion`` that ``body`` names.
+            Conflict: its resourceVersion differs from the one in ``body``.
         """
         request = self._request("PUT", resource.path(namespace, name), body=body)
         return self._record(resource, await self._exchange.send(request))
@@ -214,10 +217,10 @@ class Client:
         uid: str = "",
         resource_version: str = "",
     ) -> bool:
-        """Delete an object, if it is still the one meant; False if there is none of that name.
+        """Delete an object; returns False if it does not exist.
 
         Raises:
-            Conflict: it has another UID or resourceVersion.
+            Conflict: its UID or resourceVersion differs from the given one.
         """
         wanted = {"uid": uid, "resourceVersion": resource_version}
         preconditions = {field: value for field, value in wanted.items() if value}
@@ -236,11 +239,10 @@ class Client:
         with_resource_version: bool = False,
         precondition: Callable[[], bool] = lambda: True,
     ) -> EvictionResult:
-        """Ask once, by the Eviction API, for this very pod (by UID) to be evicted.
+        """Evict this pod (by UID) through the Eviction API; never retried.
 
         Args:
-            pod: as read.
-            with_resource_version: only as it was when ``pod`` was read.
+            with_resource_version: fail if the pod has changed since it was read.
             precondition: called after the rate limit has been passed; if it returns False, nothing
                 is sent.
         """
@@ -249,7 +251,7 @@ class Client:
         return await self._end(self._request("POST", path, body=body), precondition)
 
     async def delete_pod(self, pod: Pod, *, precondition: Callable[[], bool]) -> EvictionResult:
-        """Ask once for this very pod (by UID) to be deleted, whatever budgets say; with its grace.
+        """Delete this pod (by UID) regardless of disruption budgets; never retried.
 
         ``precondition``: as for :meth:`evict`.
         """
@@ -262,7 +264,8 @@ class Client:
             response = await self._exchange.send(request, precondition)
         except NotSent:
             return EvictionResult(
-                EvictionOutcome.NOT_SENT, "no longer authorised when its turn came"
+                EvictionOutcome.NOT_SENT,
+                "no longer authorized when it was due",
             )
         except TransportError as error:
             lost = EvictionOutcome.UNKNOWN if error.maybe_sent else EvictionOutcome.NOT_SENT
@@ -278,14 +281,14 @@ class Client:
         *,
         content_type: str = "application/json",
     ) -> Response:
-        """One request, sent once; the answer whatever its status."""
+        """Send one request and return the response, whatever its status; never retried."""
         request = self._request(method, path, query=query, body=body, content_type=content_type)
         return await self._exchange.send(request)
 
     def stream(
         self, path: str, query: Query, *, silence_seconds: float
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes of a watch as they come; raises as ``Transport.stream`` does."""
+        """Stream the bytes of a watch; raises as ``Transport.stream`` does."""
         return self._exchange.stream(
             Request(method="GET", path=path, query=tuple(query), timeout_seconds=silence_seconds)
         )
@@ -321,8 +324,8 @@ class Client:
 def _decode(read: Callable[[Raw], Answer], raw: Raw) -> Answer:
     try:
         return read(raw)
-    except DECODE_ERRORS as error:  # a proxy's page, half an answer, another kind
-        raise TransportError(f"the answer cannot be read: {error}") from error
+    except DECODE_ERRORS as error:  # a page of a proxy, a truncated response, another kind
+        raise TransportError(f"the response cannot be decoded: {error}") from error
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):

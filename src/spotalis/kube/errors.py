@@ -1,4 +1,4 @@
-"""What a request can end in, other than the object asked for."""
+"""Errors that the API server returns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cause:
 
 
 class ApiError(Exception):
-    """The server answered, and the answer is no."""
+    """The API server rejected a request."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ApiError(Exception):
         super().__init__(f"HTTP {status} {reason}: {message}" if reason else f"HTTP {status}")
         self.status = status
         self.reason = reason
-        """The API's word for it, such as ``AlreadyExists``."""
+        """``reason`` of the Status, such as ``AlreadyExists``."""
         self.message = message
         self.causes = causes
         self.retry_after_seconds = retry_after_seconds
@@ -48,7 +48,7 @@ class ApiError(Exception):
 
 
 class NotFound(ApiError):
-    """404: no such object, or no such kind."""
+    """404: the object or its kind does not exist."""
 
 
 class Conflict(ApiError):
@@ -60,7 +60,7 @@ class AlreadyExists(Conflict):
 
 
 class Gone(ApiError):
-    """410, as a status or inside a stream: that version or continue token has expired."""
+    """410, as status or inside a stream: the resourceVersion or continue token has expired."""
 
 
 class Forbidden(ApiError):
@@ -68,11 +68,11 @@ class Forbidden(ApiError):
 
 
 class TooManyRequests(ApiError):
-    """429: the server is busy, or a PodDisruptionBudget says no."""
+    """429: the server is busy, or a PodDisruptionBudget forbids an eviction."""
 
 
 def error_from(response: Response, now: datetime) -> ApiError:
-    """The error that an answer of 400 or more stands for; its body need not be a Status."""
+    """The error of a response with status 400 or more; its body need not be a Status."""
     header = response.headers.get("retry-after", "")
     after = retry_after_seconds(header, now) if header else None
     return error_from_status(response.body, status=response.status, after_seconds=after)
@@ -81,7 +81,7 @@ def error_from(response: Response, now: datetime) -> ApiError:
 def error_from_status(
     body: bytes | msgspec.Raw, *, status: int = 0, after_seconds: float | None = None
 ) -> ApiError:
-    """The error that a Status stands for; without ``status`` its own ``code`` counts."""
+    """The error of a Status; without ``status`` its ``code`` counts."""
     try:
         wire = _STATUS.decode(body)
     except (ValueError, RecursionError):

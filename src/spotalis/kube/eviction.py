@@ -1,4 +1,4 @@
-"""What the Eviction API is asked, and what its answers mean."""
+"""Requests to the Eviction API, and the meaning of its responses."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from spotalis.model.transport import Response
 
 
 class EvictionOutcome(StrEnum):
-    """What became of one request for an eviction."""
+    """The outcome of one eviction request."""
 
     EVICTED = "evicted"
     BLOCKED = "blocked"
-    """A PodDisruptionBudget does not allow it now."""
+    """A PodDisruptionBudget forbids the eviction for now."""
     THROTTLED = "throttled"
-    """The server is too busy; it has not looked at the request."""
+    """The server is busy and did not handle the request."""
     GONE = "gone"
-    """The pod is no more; another may have its name."""
+    """The pod does not exist any more; another pod may have its name."""
     CONFLICT = "conflict"
     """The pod has changed since it was read."""
     MISCONFIGURED = "misconfigured"
-    """More than one PodDisruptionBudget selects the pod: never allowed until that is mended."""
+    """More than one PodDisruptionBudget selects the pod: forbidden until that is fixed."""
     FORBIDDEN = "forbidden"
-    """Refused for good: by RBAC, by admission, or as a request that makes no sense."""
+    """Rejected by RBAC, by admission control or as invalid; a retry will not help."""
     NOT_SENT = "not-sent"
-    """It certainly never left: no connection, or no longer authorised when its turn came."""
+    """The request never left: no connection, or its precondition did not hold any more."""
     UNKNOWN = "unknown"
-    """No answer, or a failure inside the server: it may have been carried out, or still be."""
+    """No response, or an error inside the server: the eviction may have taken place."""
 
     @property
     def ends_pod(self) -> bool:
-        """It says that the pod ends, or has ended."""
+        """The pod terminates or has terminated."""
         return self in (EvictionOutcome.EVICTED, EvictionOutcome.GONE)
 
     @property
     def is_blocked_by_budget(self) -> bool:
-        """A PodDisruptionBudget stands against it."""
+        """A PodDisruptionBudget forbids the eviction."""
         return self in (EvictionOutcome.BLOCKED, EvictionOutcome.MISCONFIGURED)
 
     @property
     def is_refusal(self) -> bool:
-        """The pod stays, and for a reason that lasts longer than a moment."""
+        """The pod stays, for a reason that a retry a moment later would meet again."""
         return not self.ends_pod and self not in (EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT)
 
 
 @dataclass(frozen=True, slots=True)
 class EvictionResult:
-    """An outcome, with what the server said."""
+    """An outcome with the message of the server."""
 
     outcome: EvictionOutcome
     message: str = ""
 
 
 def eviction_body(pod: Pod, *, with_resource_version: bool) -> dict[str, object]:
-    """The request's body; grace is the pod's own."""
+    """The body of an eviction request; the grace period is the pod's own."""
     preconditions = {"uid": pod.uid}
     if with_resource_version:
         preconditions["resourceVersion"] = pod.resource_version
@@ -70,7 +70,7 @@ def eviction_body(pod: Pod, *, with_resource_version: bool) -> dict[str, object]
 
 
 def outcome_of(response: Response, now: datetime) -> EvictionResult:
-    """Read the server's answer to an eviction."""
+    """Interpret the response to an eviction request."""
     if response.status < 300:
         return EvictionResult(EvictionOutcome.EVICTED)
     error = error_from(response, now)

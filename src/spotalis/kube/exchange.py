@@ -1,4 +1,4 @@
-"""One request and its answer: the rate limit before it, the count after it, repeats of reads."""
+"""Send requests: wait for the rate limit, report each request, retry reads."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
 
 OnRequest = Callable[[str, str, int, float], None]
-"""(verb, resource, HTTP status or 0 for no answer, seconds), after every request."""
+"""Called after every request: (verb, resource, HTTP status or 0 without a response, seconds)."""
 
 READ_ATTEMPTS = 4
 MAX_RETRY_AFTER_SECONDS = 30.0
-"""A server that asks for more patience than this gets its answer passed on to the caller."""
+"""A response that asks for a longer delay is returned to the caller instead of retried."""
 _BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class NotSent(Exception):
-    """What a request was to be sent for does not hold any more."""
+    """The precondition of a request did not hold; the request was not sent."""
 
 
 class Exchange:
-    """Sends requests through a transport, those for leases first."""
+    """Sends requests through a transport; requests for Leases have priority."""
 
     def __init__(
         self,
@@ -44,11 +44,11 @@ class Exchange:
     async def send(
         self, request: Request, precondition: Callable[[], bool] = lambda: True
     ) -> Response:
-        """Send once; the answer whatever its status.
+        """Send a request once and return the response, whatever its status.
 
         Raises:
-            NotSent: ``precondition`` said no when the rate limit had let the request pass.
-            TransportError: no answer came.
+            NotSent: ``precondition`` returned False after the rate limit had been passed.
+            TransportError: no response.
         """
         await self._wait_for_rate_limit(request)
         if not precondition():
@@ -63,7 +63,7 @@ class Exchange:
         return response
 
     async def read(self, request: Request) -> Response:
-        """Send what changes nothing, again if need be; the last answer, whatever its status."""
+        """Send a read, with retries; returns the last response, whatever its status."""
         backoff = Backoff(self._rng, floor_seconds=0.25, ceiling_seconds=4.0)
         for _ in range(READ_ATTEMPTS - 1):
             delay = backoff.next_seconds()
@@ -84,7 +84,7 @@ class Exchange:
         return await self.send(request)
 
     async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """The bytes of an answer as they come; raises as ``Transport.stream`` does."""
+        """Stream the bytes of a response; raises as ``Transport.stream`` does."""
         await self._wait_for_rate_limit(request)
         started_at = self._clock.monotonic()
         opened = False
@@ -124,7 +124,7 @@ async def _close(chunks: AsyncIterator[bytes]) -> None:
 
 
 def verb_and_resource(request: Request) -> tuple[str, str]:
-    """RBAC's words for a request: ``("create", "pods/eviction")``, ``("list", "nodes")``."""
+    """The verb and resource as RBAC names them, such as ``("create", "pods/eviction")``."""
     parts = request.path.strip("/").split("/")
     if parts[0] not in ("api", "apis"):
         return request.method.lower(), request.path

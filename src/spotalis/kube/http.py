@@ -20,14 +20,14 @@ from spotalis.model.transport import Request, Response, StreamRefused, Transport
 
 CONNECT_SECONDS = 10.0
 SEND_SECONDS = 30.0
-"""For requests that name no time of their own."""
+"""Timeout of requests that do not set one."""
 
 
 class HttpTransport:
-    """One server, one session of kept-alive connections, credentials that stay fresh."""
+    """Sends requests over a pool of connections, with credentials that are kept fresh."""
 
     def __init__(self, access: ClusterAccess, *, clock: Clock, replica: str = "") -> None:
-        """``replica`` is named in the User-Agent: the audit log tells replicas apart by it."""
+        """``replica`` becomes part of the User-Agent, so that audit logs tell instances apart."""
         self._agent = f"spotalis/{__version__}" + (f" ({replica})" if replica else "")
         self._access = access
         self._clock = clock
@@ -38,59 +38,59 @@ class HttpTransport:
         self._closed = False
 
     async def send(self, request: Request) -> Response:
-        """Send once, or once more with fresh credentials if the first were refused."""
+        """Send a request; again with fresh credentials if the first ones were rejected."""
         seconds = SEND_SECONDS if request.timeout_seconds is None else request.timeout_seconds
         timeout = aiohttp.ClientTimeout(total=seconds, connect=CONNECT_SECONDS)
-        async with self._answer(request, timeout) as answer:
-            return await _whole(answer)
+        async with self._open(request, timeout) as response:
+            return await _read_response(response)
 
     async def stream(self, request: Request) -> AsyncGenerator[bytes, None]:
-        """Yield what comes until the server ends; silence is a failure."""
+        """Yield chunks until the server ends the response; silence raises TransportError."""
         timeout = aiohttp.ClientTimeout(
             total=None, connect=CONNECT_SECONDS, sock_read=request.timeout_seconds
         )
         opened = False
         try:
-            async with self._answer(request, timeout, streams=True) as answer:
+            async with self._open(request, timeout, streams=True) as response:
                 opened = True
-                if answer.status != 200:
-                    raise StreamRefused(await _whole(answer))
-                async for chunk in answer.content.iter_any():
+                if response.status != 200:
+                    raise StreamRefused(await _read_response(response))
+                async for chunk in response.content.iter_any():
                     yield chunk
         except TransportError as error:
             raise TransportError(str(error), maybe_sent=opened) from error
 
     async def close(self) -> None:
-        """Close every connection; there will be no others."""
+        """Close all connections for good."""
         self._closed = True
         if self._session is not None:
             await self._session.close()
 
     @asynccontextmanager
-    async def _answer(
+    async def _open(
         self, request: Request, timeout: aiohttp.ClientTimeout, *, streams: bool = False
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The open answer; whatever breaks on the way or inside becomes a TransportError."""
+        """The open response; failures while connecting and reading become TransportErrors."""
         try:
             credential = await self._access.credentials.get(self._clock)
-            answer = await self._ask(request, credential, timeout, streams)
-            if answer.status == 401:
+            response = await self._request(request, credential, timeout, streams)
+            if response.status == 401:
                 fresh = await self._access.credentials.get(self._clock, rejected=credential)
                 if fresh != credential:
-                    answer.release()
-                    answer = await self._ask(request, fresh, timeout, streams)
-            async with answer:
-                yield answer
+                    response.release()
+                    response = await self._request(request, fresh, timeout, streams)
+            async with response:
+                yield response
         except ConfigError as error:
             raise TransportError(error.what, maybe_sent=False) from error
         except _NEVER_SENT as error:
-            self._ca_read_at = float("-inf")  # perhaps the server has a new CA
+            self._ca_read_at = float("-inf")  # the server may have a new CA
             raise TransportError(_message(error), maybe_sent=False) from error
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
-            # RuntimeError: what aiohttp raises for a read on a connection closed by our side
+            # aiohttp raises RuntimeError for a read on a connection that this side has closed
             raise TransportError(_message(error)) from error
 
-    async def _ask(
+    async def _request(
         self,
         request: Request,
         credential: Credential,
@@ -133,7 +133,7 @@ class HttpTransport:
         return URL(f"{self._access.server.rstrip('/')}{path}{query}", encoded=True)
 
     def _context(self, credential: Credential) -> ssl.SSLContext | bool:
-        """The TLS context of the moment; open connections keep the one they were made with."""
+        """The current TLS context; open connections keep the one they were made with."""
         if not self._access.server.startswith("https:"):
             return True
         try:
@@ -150,7 +150,7 @@ class HttpTransport:
                 )
                 self._contexts = {key: context}
         except (OSError, ValueError) as error:
-            raise ConfigError(BAD_TLS, f"no TLS with these certificates: {error}") from error
+            raise ConfigError(BAD_TLS, f"unusable TLS certificates: {error}") from error
         return self._contexts[key]
 
     def _read_ca(self) -> bytes:
@@ -172,13 +172,13 @@ _NEVER_SENT = (
 
 
 class _Broken(aiohttp.ClientError):
-    """The connection broke after the request had been sent, in whole or in part."""
+    """The connection broke after the request had been sent, completely or in part."""
 
 
 async def _send_once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Hide a broken connection from aiohttp, which would send a PUT or DELETE once more."""
+    """Hide broken connections from aiohttp, which would retry PUT and DELETE requests."""
     try:
         return await handler(request)
     except _NEVER_SENT:
@@ -187,10 +187,10 @@ async def _send_once(
         raise _Broken(str(error)) from error
 
 
-async def _whole(answer: aiohttp.ClientResponse) -> Response:
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Response(status=answer.status, body=await answer.read(), headers=headers)
+async def _read_response(response: aiohttp.ClientResponse) -> Response:
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return Response(status=response.status, body=await response.read(), headers=headers)
 
 
 def _message(error: Exception) -> str:
-    return str(error) or "no answer in time"
+    return str(error) or "no response in time"

@@ -1,17 +1,17 @@
-"""Bytes into lines."""
+"""Split a stream of bytes into lines."""
 
 from __future__ import annotations
 
 
 class LineTooLong(Exception):
-    """The stream has sent more than the limit without an end of line."""
+    """A line exceeds the limit."""
 
 
 class LineSplitter:
-    r"""Splits what comes in pieces at ``\n``, and at nothing else.
+    r"""Splits chunks at ``\n`` only.
 
-    Text splitters also split at U+0085 and its like, which Go does not escape: whoever may
-    annotate a pod could stop such a watch.
+    Text splitters also split at U+0085 and similar characters, which Go does not escape: an
+    annotation with one of them would break every watch of its pod.
     """
 
     def __init__(self, *, limit: int) -> None:
@@ -20,10 +20,10 @@ class LineSplitter:
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes; the rest waits for the next.
+        """The lines that this chunk completes; the remainder is kept for the next chunk.
 
         Raises:
-            LineTooLong: more than ``limit`` bytes are waiting.
+            LineTooLong: the remainder has more than ``limit`` bytes.
         """
         *ends, rest = chunk.split(b"\n")
         if ends and self._pieces:

@@ -1,4 +1,4 @@
-"""The read cache of one kind: one writer, or one for each namespace; many readers."""
+"""The read cache of one kind. One writer writes it, or one writer per namespace."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 class Record(Protocol):
-    """What the store must know of a record; a ``namespace`` is used where there is one."""
+    """The fields of a record that the store reads; ``namespace`` too, if there is one."""
 
     @property
     def name(self) -> str:
@@ -32,7 +32,7 @@ T = TypeVar("T", bound=Record)
 
 
 class EventType(StrEnum):
-    """What a watch says of an object."""
+    """The type of a watch event."""
 
     ADDED = "ADDED"
     MODIFIED = "MODIFIED"
@@ -40,40 +40,40 @@ class EventType(StrEnum):
 
 
 class Event(msgspec.Struct, Generic[T], frozen=True):
-    """One message of a watch, or one item of a list (as ADDED)."""
+    """One event of a watch, or one item of a list (as ADDED)."""
 
     type: EventType
     object: T
 
 
 class StoreChange(msgspec.Struct, Generic[T], frozen=True):
-    """What an event did to the store; at most one of the two is None."""
+    """A change of the store; at most one of the two is None."""
 
     old: T | None
     new: T | None
 
 
 class Store(Generic[T]):
-    """The objects of one kind as last heard. Readers must not await while they iterate."""
+    """The objects of one kind. Readers must not await while they iterate."""
 
     def __init__(self) -> None:
         self.synced = False
-        """The first list of every writer is in; it stays so for good."""
+        """The first list of every writer is complete; never reset."""
         self.fresh_at = float("-inf")
-        """Monotonic time of the last sign of life while the store followed its server.
+        """Monotonic time as of which the store was last known to be current.
 
-        Of several writers, that of the one which has been silent for longest. It stands still
-        during a relist, when what is held is neither the old nor the new view.
+        With several writers, that of the writer that has been silent for longest. It does not
+        advance during a relist, when the store holds a mix of the old and the new list.
         """
         self.fresh_at_by_scope: dict[str, float] = {}
-        """The same of each writer, by its scope. Only the StoreWriters write here."""
+        """The same for each writer, by scope. Written by StoreWriters only."""
         self.pending_scopes: set[str] = set()
-        """Scopes of the writers whose first list is not in yet; theirs too."""
+        """Scopes of the writers whose first list is not complete. Written by StoreWriters only."""
         self.by_namespace: dict[str, dict[str, T]] = {}
-        """Namespace, then name. Only the StoreWriters write here."""
+        """Objects by namespace and name. Written by StoreWriters only."""
 
     def get(self, namespace: str, name: str) -> T | None:
-        """The object, or None. Objects without namespaces are under ``""``."""
+        """The object, or None. Cluster-scoped objects have namespace ``""``."""
         return self.by_namespace.get(namespace, {}).get(name)
 
     def in_namespace(self, namespace: str) -> Iterator[T]:
@@ -89,16 +89,16 @@ class Store(Generic[T]):
 
 
 class StoreWriter(Generic[T]):
-    """The one hand that writes a store; idempotent, and it never goes back in time.
+    """Writes a store from watch events; idempotent, and never back to an older version.
 
-    With a ``scope``, the one hand that writes one namespace of it: its lists show nothing of the
-    others and take nothing away there. All writers of a store are made before any of them writes.
+    With a ``scope`` it writes one namespace only: its lists say nothing about other namespaces. All
+    writers of a store must be created before any of them writes.
     """
 
     def __init__(self, store: Store[T], scope: str = "") -> None:
         self.store = store
         self.scope = scope
-        """The one namespace that is written; empty: all of the store."""
+        """The namespace that is written; empty for all of them."""
         store.pending_scopes.add(scope)
         store.fresh_at_by_scope[scope] = float("-inf")
         self._seen: dict[str, set[str]] | None = None
@@ -106,7 +106,7 @@ class StoreWriter(Generic[T]):
         self._deleted: dict[tuple[str, str], str] = {}
 
     def apply(self, event: Event[T]) -> StoreChange[T] | None:
-        """Apply one event; None if it changes nothing (a duplicate, or older than what is held)."""
+        """Apply an event; returns None if it changes nothing (a duplicate, or an older version)."""
         new = event.object
         namespace, name = key(new)
         old = self.store.get(namespace, name)
@@ -121,10 +121,11 @@ class StoreWriter(Generic[T]):
         return StoreChange(old, new)
 
     def begin_relist(self, *, back_in_time: bool = False) -> None:
-        """From now on every object that is applied or marked counts as listed.
+        """Start a list: objects that are applied or marked from now on count as listed.
 
-        ``back_in_time``: the server itself went back (its database was restored from a copy),
-        so until the relist ends older versions are taken for what they are, the truth.
+        Args:
+            back_in_time: the server itself went back (its database was restored from a backup).
+                Until the relist ends, older versions are accepted.
         """
         self._seen = {}
         self._back_in_time = back_in_time
@@ -132,24 +133,24 @@ class StoreWriter(Generic[T]):
             self._deleted.clear()
 
     def mark_listed(self, namespace: str, name: str) -> None:
-        """Count an object as listed although it could not be read: it has not vanished."""
+        """Count an object as listed although it could not be decoded."""
         if self._seen is not None:
             self._seen.setdefault(namespace, set()).add(name)
 
     @property
     def synced(self) -> bool:
-        """The first list of this writer is in."""
+        """Whether the first list of this writer is complete."""
         return self.scope not in self.store.pending_scopes
 
     @property
     def count(self) -> int:
-        """How many objects are held of what this writer writes."""
+        """The number of objects in the scope of this writer."""
         return sum(len(objects) for _, objects in self._written())
 
     def unlisted(self) -> Iterator[list[T]]:
-        """What is held and the relist has not shown, namespace by namespace.
+        """The objects that the relist did not show, namespace by namespace.
 
-        Nothing may be applied or dropped until it is through; other namespaces' writers may.
+        The scope of this writer must not change while this iterates; other scopes may.
         """
         seen = self._seen or {}
         for namespace, objects in self._written():
@@ -157,20 +158,20 @@ class StoreWriter(Generic[T]):
             yield [held for name, held in objects.items() if name not in here]
 
     def end_relist(self) -> None:
-        """Stop counting, and call the store synced if no other writer's first list is pending."""
+        """End the list; the store is synced once every writer has completed its first list."""
         self._seen = None
         self._back_in_time = False
         self.store.pending_scopes.discard(self.scope)
         self.store.synced = not self.store.pending_scopes
 
     def mark_fresh(self, at: float) -> None:
-        """Note a sign of life at this monotonic time; not during a relist."""
+        """Note that the store was current at this monotonic time; ignored during a relist."""
         if self._seen is None and self.synced:
             self.store.fresh_at_by_scope[self.scope] = at
             self.store.fresh_at = min(self.store.fresh_at_by_scope.values())
 
     def drop(self, gone: T) -> StoreChange[T] | None:
-        """Drop an object that a relist does not show; it may come back as it was."""
+        """Drop an object that a relist did not show; the same version may be added again later."""
         held = self.store.get(*key(gone))
         return None if held is None else self._drop(held)
 
@@ -180,7 +181,7 @@ class StoreWriter(Generic[T]):
         return [(self.scope, self.store.by_namespace.get(self.scope, {}))]
 
     def _is_stale(self, event: Event[T], old: T | None) -> bool:
-        """Whether the store already knows what came of this version."""
+        """Whether the store already holds this version or a newer one."""
         new = event.object
         held_version = self._deleted.get(key(new), "") if old is None else old.resource_version
         if not held_version:
@@ -204,14 +205,14 @@ class StoreWriter(Generic[T]):
 
 
 _TOMBSTONES = 4096
-"""Deletions remembered, so that a late duplicate of an earlier event raises no ghost."""
+"""Deletions kept, so that a late duplicate of an earlier event cannot restore the object."""
 
 
 def key(record: Record) -> tuple[str, str]:
-    """(namespace, name); the namespace of what has none is ``""``."""
+    """(namespace, name); cluster-scoped objects have namespace ``""``."""
     return getattr(record, "namespace", ""), record.name
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a resourceVersion is certainly older; never so where either is not a number."""
+    """Whether a resourceVersion is certainly older; False unless both are numbers."""
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)

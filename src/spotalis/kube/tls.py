@@ -1,4 +1,4 @@
-"""TLS contexts out of PEM text."""
+"""TLS contexts from PEM text."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 def client_context(
     ca: bytes, *, verify: bool = True, certificate: bytes = b"", key: bytes = b""
 ) -> ssl.SSLContext:
-    """What a client trusts (the system's roots without ``ca``), and who it says it is.
+    """A client's TLS context: trusted authorities (without ``ca``: the system's) and certificate.
 
-    As in Go, any certificate in ``ca`` is trusted as it stands, be it an intermediate or the
-    server's own, and clusters' CAs need not satisfy the strict profile of newer Pythons.
+    As in Go, any certificate in ``ca`` is trusted, including intermediates and server certificates,
+    and authorities need not satisfy the strict profile of newer Python versions.
 
     Raises:
-        ssl.SSLError: one of them is not what it should be.
+        ssl.SSLError: one of the certificates or the key is invalid.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -33,7 +33,7 @@ def client_context(
 
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # readable by us alone, and gone at once
+    with tempfile.TemporaryDirectory() as folder:  # readable by this user only
         certificate_file, key_file = Path(folder, "tls.crt"), Path(folder, "tls.key")
         certificate_file.write_bytes(certificate)
         key_file.write_bytes(key or certificate)

@@ -1,4 +1,7 @@
-"""Which node is which: ordered label rules in groups, one group a provider (behaviour.md 3)."""
+"""Classify nodes by their labels: each provider has a group of ordered rules.
+
+See docs/reference/behaviour.md, "Which node is which".
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from spotalis.model.objects import PodShape, Requirement, Toleration
 
 
 class NodeType(StrEnum):
-    """A node's capacity type; Karpenter's words."""
+    """The capacity type of a node; the values are Karpenter's."""
 
     SPOT = "spot"
     ON_DEMAND = "on-demand"
@@ -18,7 +21,7 @@ class NodeType(StrEnum):
 
     @property
     def other(self) -> NodeType:
-        """The opposite class; unknown has none and stays unknown."""
+        """The opposite type; unknown for unknown."""
         match self:
             case NodeType.SPOT:
                 return NodeType.ON_DEMAND
@@ -30,7 +33,7 @@ class NodeType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeRule:
-    """A label that, by its value or presence, says the class of the node that carries it."""
+    """A label requirement that identifies nodes of one capacity type."""
 
     node_type: NodeType
     requirement: Requirement
@@ -38,20 +41,20 @@ class NodeRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderGroup:
-    """One provider's way to label nodes."""
+    """The rules for one provider's nodes."""
 
     name: str
     marker: str
-    """A label that every node of this provider carries; others are not its business."""
+    """A label that all nodes of this provider have; other nodes are ignored."""
     rules: tuple[NodeRule, ...]
-    """Asked in order; the first whose requirement a node meets answers."""
+    """The first matching rule decides."""
     otherwise_on_demand: bool = False
-    """A node with the marker that no rule knows is on-demand (providers that label only spot)."""
+    """Nodes with the marker that match no rule are on-demand (only spot nodes are labelled)."""
     spot_tolerations: tuple[Toleration, ...] = ()
-    """What a pod must tolerate to run on this provider's spot nodes."""
+    """Tolerations that pods need on this provider's spot nodes."""
 
     def classify(self, labels: Mapping[str, str]) -> NodeType:
-        """The class of a node with these labels, or unknown if this group has no answer."""
+        """The type of a node with these labels; unknown if this group does not cover it."""
         if self.marker not in labels:
             return NodeType.UNKNOWN
         for rule in self.rules:
@@ -61,16 +64,15 @@ class ProviderGroup:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The label keys by which it tells classes apart."""
+        """The label keys of the rules."""
         return frozenset(rule.requirement.key for rule in self.rules)
 
     def terms(self, node_type: NodeType) -> tuple[tuple[Requirement, ...], ...]:
-        """Node affinity terms that just its nodes of this class meet.
+        """Node affinity terms that match exactly this group's nodes of one capacity type.
 
-        Any term will do; all expressions of it must hold.
-
-        An earlier rule of the other class is excluded from each term, because the first answer
-        counts. ``otherwise_on_demand`` becomes a term of its own: the marker, and no rule's label.
+        A node matches if all expressions of at least one term hold. Each term excludes the earlier
+        rules of the other type, because the first rule decides. ``otherwise_on_demand`` adds a term
+        with the marker and without the labels of all rules.
         """
         terms: list[tuple[Requirement, ...] | None] = []
         excluded: list[Requirement] = []
@@ -81,21 +83,21 @@ class ProviderGroup:
                 excluded.append(_negated(only))
             elif only.operator in ("In", "Exists"):
                 terms.append(_all_of(only, *excluded))
-            else:  # of a label that is not there, anybody's nodes could be meant
+            else:  # also matches nodes without the label, of any provider
                 terms.append(_all_of(marker, only, *excluded))
         if node_type is NodeType.ON_DEMAND and self.otherwise_on_demand:
             terms.append(_all_of(marker, *(_negated(rule.requirement) for rule in self.rules)))
         return tuple(term for term in terms if term is not None)
 
     @property
-    def silence(self) -> tuple[tuple[Requirement, ...], ...]:
-        """Node affinity terms that just the nodes meet about which it has no answer."""
+    def uncovered_terms(self) -> tuple[tuple[Requirement, ...], ...]:
+        """Node affinity terms that match exactly the nodes that this group does not cover."""
         unmarked = (Requirement(key=self.marker, operator="DoesNotExist"),)
         if self.otherwise_on_demand:
             return (unmarked,)
         no_rule = tuple(_negated(rule.requirement) for rule in self.rules)
         if self.keys == {self.marker}:
-            return (no_rule,)  # a label that is not there has none of the values either
+            return (no_rule,)  # an absent label has none of the values either
         return (unmarked, no_rule)
 
 
@@ -107,7 +109,7 @@ def _negated(requirement: Requirement) -> Requirement:
 
 
 def _all_of(*requirements: Requirement) -> tuple[Requirement, ...] | None:
-    """One term of all these, without what says nothing more; None if no node can meet it."""
+    """One term of all requirements, simplified; None if no node can match it."""
     listed = {r.key: r for r in requirements if r.operator == "In"}
     term: list[Requirement] = []
     for requirement in dict.fromkeys(requirements):
@@ -125,25 +127,25 @@ def _all_of(*requirements: Requirement) -> tuple[Requirement, ...] | None:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """What makes a pod land on one class of nodes: added to a pod at its admission."""
+    """Constraints that bind a pod to one capacity type; added when the pod is admitted."""
 
     node_selector: tuple[tuple[str, str], ...] = ()
     terms: tuple[tuple[Requirement, ...], ...] = ()
-    """Any of them; to be crossed with the pod's own terms (AND)."""
+    """Alternatives; combined with each of the pod's own terms (AND)."""
     tolerations: tuple[Toleration, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NodeClassification:
-    """The provider groups in force, in order; the first that answers for a node decides."""
+    """The provider groups in order; the first that covers a node decides."""
 
     groups: tuple[ProviderGroup, ...]
     named: frozenset[str] = frozenset()
-    """Groups that the settings name: they count for pins even while no node matches them."""
+    """Groups named in the settings: pins include them even if no node matches."""
     extra_spot_tolerations: tuple[Toleration, ...] = ()
 
     def classify(self, labels: Mapping[str, str]) -> NodeType:
-        """The class of a node with these labels; unknown if no group has an answer."""
+        """The type of a node with these labels; unknown if no group covers it."""
         for group in self.groups:
             answer = group.classify(labels)
             if answer is not NodeType.UNKNOWN:
@@ -151,18 +153,18 @@ class NodeClassification:
         return NodeType.UNKNOWN
 
     def group_of(self, labels: Mapping[str, str]) -> ProviderGroup | None:
-        """The group that decides for a node with these labels."""
+        """The group that covers a node with these labels."""
         for group in self.groups:
             if group.classify(labels) is not NodeType.UNKNOWN:
                 return group
         return None
 
     def pin(self, node_type: NodeType, groups: tuple[ProviderGroup, ...]) -> Pin | None:
-        """What pins a pod to ``node_type`` under the groups in use; None if no group is known.
+        """The constraints that bind a pod to ``node_type``; None if ``groups`` is empty.
 
-        A node selector where exactly one key with one value decides, else required node affinity
-        with one or more terms per group, each without the nodes about which an earlier group has
-        the say. Tolerations only towards spot.
+        A node selector if one key with one value decides, else required node affinity with one or
+        more terms per group. Each group's terms exclude the nodes that an earlier group covers.
+        Tolerations are added for spot only.
         """
         if not groups:
             return None
@@ -181,10 +183,10 @@ class NodeClassification:
         return Pin(terms=terms, tolerations=tolerations)
 
     def pinned_to(self, shape: PodShape) -> NodeType:
-        """The one class on whose nodes a pod of this shape may land, as far as labels say.
+        """The only capacity type on whose nodes a pod of this shape may run, judged by labels.
 
-        Unknown unless every way to satisfy the pod's node selector and required affinity leads to
-        one and the same class.
+        Unknown unless all alternatives of the node selector and required affinity lead to the same
+        type.
         """
         selector = tuple(
             Requirement(key=key, operator="In", values=(value,))
@@ -195,17 +197,17 @@ class NodeClassification:
         return answers.pop() if len(answers) == 1 else NodeType.UNKNOWN
 
     def _implied(self, requirements: tuple[Requirement, ...]) -> NodeType:
-        """The class that all of these requirements together leave possible, or unknown."""
+        """The only type that satisfies all requirements, or unknown."""
         for group in self.groups:
             about = [r for r in requirements if r.key in group.keys or r.key == group.marker]
             if not any(r.key in group.keys for r in about):
                 continue
             possible = {
                 group.classify({group.marker: "", **labels})
-                for labels in _worlds(group)
+                for labels in _label_combinations(group)
                 if all(r.matches({group.marker: "", **labels}) for r in about)
             }
-            # Ruling out one class leaves the other, whatever nodes of unknown class there are.
+            # Excluding one type leaves the other; nodes of unknown type are ignored.
             possible.discard(NodeType.UNKNOWN)
             if len(possible) == 1:
                 return possible.pop()
@@ -215,28 +217,33 @@ class NodeClassification:
 def _terms(
     node_type: NodeType, groups: Iterable[ProviderGroup]
 ) -> tuple[tuple[Requirement, ...], ...]:
-    """Terms that just the nodes meet which these groups, asked in order, call ``node_type``."""
+    """Terms that match exactly the nodes that these groups, in order, classify as ``node_type``."""
     terms: list[tuple[Requirement, ...] | None] = []
-    nobody_before: list[tuple[Requirement, ...]] = [()]
+    uncovered: list[tuple[Requirement, ...]] = [()]
     for group in groups:
         own = group.terms(node_type)
-        terms += [_all_of(*term, *before) for term in own for before in nobody_before]
-        nobody_before = [(*one, *more) for one in nobody_before for more in group.silence]
+        terms += [_all_of(*term, *before) for term in own for before in uncovered]
+        uncovered = [(*term, *more) for term in uncovered for more in group.uncovered_terms]
     return tuple(dict.fromkeys(term for term in terms if term is not None))
 
 
-def _worlds(group: ProviderGroup) -> Iterable[dict[str, str]]:
-    """Every combination of label values that the group's rules tell apart (each key absent, a
-    listed value, or some other value): few, since a group has at most three keys."""
-    worlds: list[dict[str, str]] = [{}]
+def _label_combinations(group: ProviderGroup) -> Iterable[dict[str, str]]:
+    """All combinations of label values that the rules distinguish.
+
+    Each key is absent, has a listed value, or has some other value. A group has at most three keys,
+    so there are few combinations.
+    """
+    combinations: list[dict[str, str]] = [{}]
     for key in sorted(group.keys):
         values = [""]
         for rule in group.rules:
             if rule.requirement.key == key:
                 values += rule.requirement.values
         choices = [*dict.fromkeys(values), "\x00some other value"]
-        worlds = [w | extra for w in worlds for extra in ({}, *({key: c} for c in choices))]
-    return worlds
+        combinations = [
+            w | extra for w in combinations for extra in ({}, *({key: c} for c in choices))
+        ]
+    return combinations
 
 
 def _is(node_type: NodeType, key: str, *values: str) -> NodeRule:

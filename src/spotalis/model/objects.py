@@ -1,9 +1,8 @@
-"""Flat records of the Kubernetes objects that decisions look at.
+"""Flat, immutable records of Kubernetes objects.
 
-They hold what somebody here reads and nothing else: a cached pod costs under 1 kB instead of the
-36 kB of its full object (measured, decision 0002). Records are immutable; label sets,
-shapes and selectors are shared between records that are equal (``kube.decode`` sees to it).
-Absent text is ``""``, absent time ``None``.
+They hold only the fields that some caller reads: a cached pod takes half a kilobyte instead of the
+36 kB of its full object (measured, decision 0002). Equal label sets, shapes and owners are shared
+between records. Absent text is ``""``, an absent time ``None``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import msgspec
 
 PREFIX = "spotalis.io/"
 BALANCED = PREFIX + "Balanced"
-"""The type of our condition on Deployments."""
+"""The type of the condition that Spotalis writes on Deployments."""
 
 
 class Owner(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +37,7 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
     values: tuple[str, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether ``labels`` satisfy it, by the rules of the API (absent keys match NotIn)."""
+        """Whether labels satisfy the requirement; absent keys match ``NotIn``, as in the API."""
         value = labels.get(self.key)
         match self.operator:
             case "In":
@@ -54,7 +53,7 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
         return False
 
     def __str__(self) -> str:
-        """As a part of a ``labelSelector`` parameter; ``Gt`` and ``Lt`` have no such form."""
+        """As part of a ``labelSelector`` parameter; ``Gt`` and ``Lt`` have no such form."""
         match self.operator:
             case "Exists":
                 return self.key
@@ -74,26 +73,25 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
 
 
 NodeTerms: TypeAlias = tuple[tuple[Requirement, ...], ...]
-"""What a node's labels must meet: any term, all of its requirements. Empty: no requirement."""
+"""Alternatives: a node must satisfy all requirements of one term. Empty: any node."""
 
 
 def node_matches(labels: Mapping[str, str], terms: NodeTerms) -> bool:
-    """Whether a node with these labels meets the terms."""
+    """Whether a node with these labels satisfies the terms."""
     return not terms or any(all(one.matches(labels) for one in term) for term in terms)
 
 
-def intersect_terms(one: NodeTerms, another: NodeTerms) -> NodeTerms:
-    """Terms that just those nodes meet that meet these and those."""
-    if not one or not another:
-        return one or another
-    return tuple((*left, *right) for left in one for right in another)
+def intersect_terms(left: NodeTerms, right: NodeTerms) -> NodeTerms:
+    """Terms that match the nodes that match both arguments."""
+    if not left or not right:
+        return left or right
+    return tuple((*one, *other) for one in left for other in right)
 
 
 class LabelSelector(msgspec.Struct, frozen=True, gc=False):
-    """A label selector; ``matchLabels`` are held as ``In`` requirements of one value.
+    """A label selector; ``matchLabels`` become ``In`` requirements of one value.
 
-    An empty selector matches everything (the API's rule); *no* selector is ``None`` at the
-    place that would hold it.
+    An empty selector matches everything, as in the API. The absence of a selector is ``None``.
     """
 
     requirements: tuple[Requirement, ...] = ()
@@ -116,7 +114,7 @@ class Toleration(msgspec.Struct, frozen=True, gc=False):
     effect: str = ""
 
     def tolerates(self, taint: Taint) -> bool:
-        """The rule of the API: empty effect or key mean any; ``Exists`` ignores the value."""
+        """Whether it tolerates a taint; an empty effect or key matches any, as in the API."""
         if self.effect and self.effect != taint.effect:
             return False
         if self.key and self.key != taint.key:
@@ -134,7 +132,7 @@ class Taint(msgspec.Struct, frozen=True, gc=False):
     effect: str = ""
     """``NoSchedule``, ``PreferNoSchedule`` or ``NoExecute``."""
     since: datetime | None = None
-    """``timeAdded``, which few write."""
+    """``timeAdded``; most controllers do not set it."""
 
 
 class NodeCondition(msgspec.Struct, frozen=True, gc=False):
@@ -150,7 +148,7 @@ class NodeCondition(msgspec.Struct, frozen=True, gc=False):
 
 
 class PodShape(msgspec.Struct, frozen=True, gc=False):
-    """What the scheduler must find for a pod; equal, and shared, for pods of one template."""
+    """What the scheduler considers; shared by the pods of one template."""
 
     cpu_millis: int = 0
     memory_bytes: int = 0
@@ -162,10 +160,10 @@ class PodShape(msgspec.Struct, frozen=True, gc=False):
     """Required node affinity."""
     tolerations: tuple[Toleration, ...] = ()
     anti_affinity: tuple[tuple[str, LabelSelector], ...] = ()
-    """Required pod anti-affinity: topology key, and what must not stand in the same domain."""
+    """Required pod anti-affinity: topology key, and the pods to avoid in the same domain."""
 
     def restricted_to(self, terms: NodeTerms) -> PodShape:
-        """The same, on nodes that meet these terms as well."""
+        """This shape, restricted to nodes that also match these terms."""
         if not terms:
             return self
         return msgspec.structs.replace(self, node_terms=intersect_terms(self.node_terms, terms))
@@ -193,18 +191,18 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     unschedulable: bool = False
     """``PodScheduled`` is False with reason ``Unschedulable`` (never ``SchedulingGated``)."""
     unschedulable_since: datetime | None = None
-    """That condition's transition time; None where the scheduler wrote none."""
+    """The transition time of that condition, if it has one."""
     shape: PodShape = PodShape()
     claims: tuple[str, ...] = ()
     """Names of the PersistentVolumeClaims that it mounts."""
     slot: int | None = None
     """Annotation ``spotalis.io/slot``."""
     request_uid: str = ""
-    """``id`` of annotation ``spotalis.io/decision``: the uid of the review that placed it."""
+    """``id`` in the annotation ``spotalis.io/decision``: the UID of the admission request."""
     rule: str = ""
-    """``rule`` of that annotation; ``""`` for a pod that no webhook of ours has seen."""
+    """``rule`` in that annotation; ``""`` if the webhook did not see the pod."""
     move: str = ""
-    """``move`` of that annotation: the move whose replacement it is, if it is one's."""
+    """``move`` in that annotation: the move that this pod is the replacement of, if any."""
     protected: bool = False
     """Carries ``karpenter.sh/do-not-disrupt: "true"``,
     ``cluster-autoscaler.kubernetes.io/safe-to-evict: "false"``, or
@@ -212,7 +210,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     @property
     def finished(self) -> bool:
-        """Succeeded or failed: it will never run again."""
+        """Whether the pod has succeeded or failed; it does not run again."""
         return self.phase in ("Succeeded", "Failed")
 
 
@@ -232,13 +230,13 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     annotations: Mapping[str, str] = {}
     """Only keys under ``spotalis.io/``."""
     template_keys: tuple[str, ...] = ()
-    """Keys under ``spotalis.io/`` that stand in the pod template (labels and annotations)."""
+    """Keys under ``spotalis.io/`` in the labels and annotations of the pod template."""
     template_labels: Mapping[str, str] = {}
     shape: PodShape = PodShape()
-    """Of its pod template."""
+    """The shape of the pod template."""
     selector: LabelSelector = LabelSelector()
     replicas: int = 1
-    """``spec.replicas``: wanted."""
+    """``spec.replicas``."""
     status_replicas: int = 0
     updated_replicas: int = 0
     min_ready_seconds: int = 0
@@ -256,7 +254,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """StatefulSet: ``spec.ordinals.start``."""
     deleting_at: datetime | None = None
     balanced: tuple[str, str] | None = None
-    """(status, reason) of our condition; None where there is none."""
+    """Status and reason of the condition ``spotalis.io/Balanced``, if present."""
 
 
 class ReplicaSet(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -284,8 +282,8 @@ class Node(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cordoned: bool = False
     """``spec.unschedulable``."""
     conditions: tuple[NodeCondition, ...] = ()
-    """What is out of the ordinary, sorted by type: Ready while it is not True, and others while
-    they are, without the kubelet's own. There providers announce that they take the node."""
+    """Conditions that are not normal, sorted by type: Ready if it is not True, and others that are
+    True, except the kubelet's own. Providers announce the end of a node in such conditions."""
     cpu_millis: int = 0
     """Allocatable."""
     memory_bytes: int = 0
@@ -331,7 +329,7 @@ class VolumeClaim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     namespace: str
     name: str
     volume: str = ""
-    """The PersistentVolume it is bound to; empty: to none yet."""
+    """The PersistentVolume that it is bound to; empty if none."""
 
 
 class Volume(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -339,7 +337,7 @@ class Volume(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     name: str
     node_terms: NodeTerms = ()
-    """From which nodes it can be reached."""
+    """The nodes from which the volume can be reached."""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -353,7 +351,7 @@ class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     duration_seconds: int = 0
     transitions: int = 0
     renewed_at: str = ""
-    """``spec.renewTime`` as written: compared for change only, never against a clock."""
+    """``spec.renewTime`` as written; compared for change only, never against a clock."""
     acquired_at: str = ""
     annotations: Mapping[str, str] = {}
 

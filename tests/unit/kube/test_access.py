@@ -253,19 +253,19 @@ class TestErrors:
     def test_no_cluster_at_all(self, tmp_path: Path) -> None:
         error = refusal({"HOME": str(tmp_path)})
         assert error.code == "SP001"
-        assert error.what == "no cluster to talk to: there is no kubeconfig"
+        assert error.what == "no cluster to connect to: no kubeconfig found"
         assert error.lines == (
-            "looked at: $KUBECONFIG (unset), ~/.kube/config (missing)",
+            "searched: $KUBECONFIG (unset), ~/.kube/config (missing)",
             "not inside a pod: $KUBERNETES_SERVICE_HOST is unset",
         )
-        assert error.fix == "name one with --kubeconfig     or try: spotalis demo"
+        assert error.fix == "set --kubeconfig     or try: spotalis demo"
 
     def test_no_current_context(self, tmp_path: Path) -> None:
         file = write(tmp_path / "config", a_kubeconfig("prod-eu", "kind-dev", current=""))
         error = refusal({"KUBECONFIG": file})
         assert error.code == "SP001"
-        assert error.what == "no cluster to talk to: the kubeconfig has no current context"
-        assert error.lines == (f"looked at: {file} (2 contexts: prod-eu, kind-dev)",)
+        assert error.what == "no cluster to connect to: the kubeconfig has no current context"
+        assert error.lines == (f"searched: {file} (2 contexts: prod-eu, kind-dev)",)
         assert error.fix == (
             "kubectl config use-context prod-eu     or add --context prod-eu     "
             "or try: spotalis demo"
@@ -296,8 +296,8 @@ class TestErrors:
             ("- a\n", "Expected `object`"),
             ("users: 7\n", "$.users"),
             ("users: [{name: a, user: {token: 7}}]\n", "$.users[0].user.token"),
-            ("current-context: a\ncurrent-context: b\n", "the key 'current-context' stands twice"),
-            ("users: [{name: a, user: {token: x, token: y}}]\n", "the key 'token' stands twice"),
+            ("current-context: a\ncurrent-context: b\n", "duplicate key 'current-context'"),
+            ("users: [{name: a, user: {token: x, token: y}}]\n", "duplicate key 'token'"),
             ("\x00", "#x0000"),
         ],
     )
@@ -316,7 +316,7 @@ class TestErrors:
         error = refusal(kubeconfig=write(tmp_path / "config", a_kubeconfig(**fields)))
         assert error.code == "SP007"
         assert error.what == 'the certificate-authority of cluster "prod" is not base64'
-        assert error.fix == 'mend the certificate-authority of cluster "prod" in the kubeconfig'
+        assert error.fix == 'correct the certificate-authority of cluster "prod" in the kubeconfig'
 
     def test_certificates_that_are_missing(self, tmp_path: Path) -> None:
         fields = {"certificate-authority": "ca.crt"}

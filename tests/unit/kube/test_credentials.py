@@ -200,7 +200,7 @@ class TestPlugins:
         assert error.code == "SP006"
         assert error.what == "the credential plugin `login` is not installed"
         assert error.lines == ("brew install", "login")
-        assert error.fix == "run `login` by hand and mend what it says"
+        assert error.fix == "run `login` and fix the error that it reports"
 
     @pytest.mark.parametrize(
         ("answer", "what"),
@@ -208,11 +208,11 @@ class TestPlugins:
             (CompletedProcess(1, b"", b"not logged in\n"), "failed with status 1"),
             (TimeoutError(), "did not answer in 60 s"),
             (PermissionError(13, "Permission denied"), "cannot be run: Permission denied"),
-            (CompletedProcess(0, b"hello"), "printed no ExecCredential"),
-            (gives(V1BETA1, token="t"), "answers in 'client.authentication.k8s.io/v1beta1'"),
+            (CompletedProcess(0, b"hello"), "did not print an ExecCredential"),
+            (gives(V1BETA1, token="t"), "printed 'client.authentication.k8s.io/v1beta1'"),
             (gives(), "printed neither a token nor a certificate with its key"),
             (gives(clientKeyData="KEY"), "printed neither"),
-            (gives(token="t", expirationTimestamp="2026-11-23T10:15:00"), "no ExecCredential"),
+            (gives(token="t", expirationTimestamp="2026-11-23T10:15:00"), "ExecCredential"),
         ],
     )
     async def test_each_failure_is_told(

@@ -1,4 +1,4 @@
-"""The way to a cluster: from a kubeconfig, or from inside a pod."""
+"""Find a cluster: in a kubeconfig, or from inside a pod."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ IN_CLUSTER_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterAccess:
-    """All that is needed to speak to one API server."""
+    """How to connect to one API server."""
 
     server: str
-    """Its URL, perhaps with a path."""
+    """Its URL; may have a path."""
     credentials: Credentials = field(default_factory=Credentials)
     ca: PemSource | None = None
-    """Whom to trust; None: whom the system trusts."""
+    """Trusted certificate authorities; None: those of the system."""
     verify: bool = True
     tls_server_name: str = ""
-    """The name its certificate carries, where that is not the host of ``server``."""
+    """The name in its certificate, if it differs from the host of ``server``."""
     proxy_url: str = ""
     compress: bool = True
 
@@ -51,28 +51,28 @@ def load(
 ) -> ClusterAccess:
     """Find the cluster: ``kubeconfig``, $KUBECONFIG, ~/.kube/config, the pod's service account.
 
-    The first that exists is taken; the last only where there is no kubeconfig.
+    The first that exists is used; the service account only without a kubeconfig.
 
     Raises:
-        ConfigError: there is none, or it does not lead to a cluster.
+        ConfigError: no cluster is configured, or the configuration is invalid.
     """
     paths = _paths(environment, kubeconfig)
     config = files.read(paths)
     if kubeconfig and not config.files:
         raise ConfigError(
             NO_CLUSTER,
-            f"no cluster to talk to: there is no file {kubeconfig}",
-            fix="name another file with --kubeconfig     or try: spotalis demo",
+            f"no cluster to connect to: the file {kubeconfig} does not exist",
+            fix="set --kubeconfig to an existing file     or try: spotalis demo",
         )
     if not config.contexts and not kubeconfig and not context:
         inside = _in_cluster(environment, in_cluster_dir)
         if inside is not None:
             return inside
-    looked_at = _looked_at(paths, config, environment, kubeconfig)
+    searched = _searched(paths, config, environment, kubeconfig)
     name = context or config.current_context
     if not name:
-        raise _no_cluster(config, looked_at)
-    return _from_context(config, name, looked_at, environment, run)
+        raise _no_cluster(config, searched)
+    return _from_context(config, name, searched, environment, run)
 
 
 def _paths(environment: Mapping[str, str], kubeconfig: str) -> list[Path]:
@@ -102,16 +102,16 @@ def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess |
 def _from_context(
     config: Kubeconfig,
     name: str,
-    looked_at: tuple[str, ...],
+    searched: tuple[str, ...],
     environment: Mapping[str, str],
     run: RunProgram,
 ) -> ClusterAccess:
-    context = _entry("context", name, config.contexts, looked_at).value
+    context = _entry("context", name, config.contexts, searched).value
     cluster_name, user_name = context.cluster or "", context.user or ""
-    cluster = _entry("cluster", cluster_name, config.clusters, looked_at)
+    cluster = _entry("cluster", cluster_name, config.clusters, searched)
     user = Entry(User(), Path())
     if user_name:
-        user = _entry("user", user_name, config.users, looked_at)
+        user = _entry("user", user_name, config.users, searched)
     server = _server(cluster_name, cluster.value)
     ca = read_pem_source(
         cluster.value.certificate_authority_data,
@@ -133,7 +133,7 @@ def _from_context(
 
 
 def _entry(
-    kind: str, name: str, entries: Mapping[str, Entry[T]], looked_at: tuple[str, ...]
+    kind: str, name: str, entries: Mapping[str, Entry[T]], searched: tuple[str, ...]
 ) -> Entry[T]:
     entry = entries.get(name)
     if entry is not None:
@@ -143,8 +143,8 @@ def _entry(
     raise ConfigError(
         NO_SUCH_ENTRY,
         f'the kubeconfig has no {kind} "{name}"{suggestion}',
-        looked_at,
-        "kubectl config get-contexts     shows what there is",
+        searched,
+        "kubectl config get-contexts     lists the contexts",
     )
 
 
@@ -175,17 +175,17 @@ def _proxy(name: str, cluster: Cluster, server: str, environment: Mapping[str, s
     )
 
 
-def _no_cluster(config: Kubeconfig, looked_at: tuple[str, ...]) -> ConfigError:
-    what, fix = "there is no kubeconfig", "name one with --kubeconfig"
+def _no_cluster(config: Kubeconfig, searched: tuple[str, ...]) -> ConfigError:
+    what, fix = "no kubeconfig found", "set --kubeconfig"
     if config.files:
         what = "the kubeconfig has no current context"
         some = next(iter(config.contexts), "NAME")
         fix = f"kubectl config use-context {some}     or add --context {some}"
     fix += "     or try: spotalis demo"
-    return ConfigError(NO_CLUSTER, f"no cluster to talk to: {what}", looked_at, fix)
+    return ConfigError(NO_CLUSTER, f"no cluster to connect to: {what}", searched, fix)
 
 
-def _looked_at(
+def _searched(
     paths: list[Path], config: Kubeconfig, environment: Mapping[str, str], kubeconfig: str
 ) -> tuple[str, ...]:
     home = environment.get("HOME", "")
@@ -197,7 +197,7 @@ def _looked_at(
         seen.append(f"{shown} ({found})")
     if not kubeconfig and not environment.get("KUBECONFIG"):
         seen.insert(0, "$KUBECONFIG (unset)")
-    lines = [f"looked at: {', '.join(seen)}"]
+    lines = [f"searched: {', '.join(seen)}"]
     if not config.contexts and "KUBERNETES_SERVICE_HOST" not in environment:
         lines.append("not inside a pod: $KUBERNETES_SERVICE_HOST is unset")
     return tuple(lines)

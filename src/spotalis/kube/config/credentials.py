@@ -1,4 +1,4 @@
-"""Who we are to the API server, kept fresh."""
+"""The credentials of a client, kept fresh."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from spotalis.kube.config.exec_plugin import ExecPlugin, PluginCredential
 from spotalis.model.environment import Clock
 
 PemSource = bytes | Path
-"""PEM text at hand, or the file that holds it (and may be replaced at any time)."""
+"""PEM text, or the file that holds it and may be replaced at any time."""
 
 REFRESH_SECONDS = 60.0
 _EXPIRY_MARGIN = timedelta(seconds=10)
 
 
 def read_pem(source: PemSource | None) -> bytes:
-    """The PEM text; OSError if its file cannot be read."""
+    """The PEM text. Raises OSError if the file cannot be read."""
     if isinstance(source, Path):
         return source.read_bytes()
     return source or b""
@@ -27,7 +27,7 @@ def read_pem(source: PemSource | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What goes with a request."""
+    """The headers and the client certificate of a request."""
 
     headers: tuple[tuple[str, str], ...] = ()
     certificate: bytes = b""
@@ -37,8 +37,8 @@ class Credential:
 class Credentials:
     """The user of a kubeconfig, or the service account of a pod.
 
-    Files are read again every minute, a plugin is run again when what it gave has expired, and
-    both when the server has rejected the present credential.
+    Files are read again every minute, a plugin runs again when its credential has expired; both
+    also after the server has rejected the current credential.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class Credentials:
         self._read_at = float("-inf")
 
     async def get(self, clock: Clock, *, rejected: Credential | None = None) -> Credential:
-        """The present credential; another than ``rejected`` if there is another.
+        """The current credential; a new one if ``rejected`` is the current one.
 
         Raises:
-            ConfigError: there is none to be had.
+            ConfigError: no credential can be obtained.
         """
-        async with self._fetching:  # many may ask at once: one reads, the others take its find
+        async with self._fetching:  # one caller fetches, the others share the result
             if self._held is None or self._held is rejected or self._is_stale(clock):
                 self._held = await self._fetch(clock, renew=self._held is rejected)
             return self._held
@@ -90,7 +90,7 @@ class Credentials:
             return self._assembled(self._from_plugin or PluginCredential())
         except (OSError, UnicodeDecodeError) as error:
             if self._held is not None:
-                return self._held  # a file is being replaced: what it held last may still do
+                return self._held  # a file is being replaced
             raise _unreadable(error) from None
 
     def _assembled(self, given: PluginCredential) -> Credential:
@@ -108,7 +108,7 @@ class Credentials:
 
 
 def _unreadable(error: OSError | UnicodeDecodeError) -> ConfigError:
-    what = "the token file holds no text"
+    what = "the token file is not text"
     if isinstance(error, OSError):
         what = f"{error.filename} cannot be read: {error.strerror}"
-    return ConfigError(NO_CREDENTIALS, what, fix="mend the user's entry in the kubeconfig")
+    return ConfigError(NO_CREDENTIALS, what, fix="correct the user in the kubeconfig")

@@ -1,18 +1,18 @@
-"""The error of a user who has no way to a cluster yet."""
+"""Errors in the configuration of the cluster connection, with their codes."""
 
 from __future__ import annotations
 
 
 class ConfigError(Exception):
-    """What is wrong with the way to the cluster, where that was found, and what to do."""
+    """The cluster cannot be reached as configured: what is wrong, the details, and a fix."""
 
     def __init__(self, code: str, what: str, lines: tuple[str, ...] = (), fix: str = "") -> None:
         super().__init__(what)
         self.code = code
-        """Stable: ``SP001`` and so on."""
+        """A stable code such as ``SP001``."""
         self.what = what
         self.lines = lines
-        """What was looked at, and what was found there."""
+        """Details, such as the places that were searched."""
         self.fix = fix
 
 

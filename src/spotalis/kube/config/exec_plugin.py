@@ -1,4 +1,4 @@
-"""Credentials from a program: ``client.authentication.k8s.io`` v1 and v1beta1."""
+"""Credentials from an exec plugin: ``client.authentication.k8s.io`` v1 and v1beta1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLUGIN_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CompletedProcess:
-    """How a program ended."""
+    """The result of a program."""
 
     status: int
     stdout: bytes = b""
@@ -26,7 +26,7 @@ class CompletedProcess:
 
 
 RunProgram = Callable[[Sequence[str], Mapping[str, str]], Awaitable[CompletedProcess]]
-"""Runs a command line in an environment; OSError if it cannot be started or takes too long."""
+"""Runs a command with an environment. Raises OSError if it cannot start or takes too long."""
 
 
 async def run_program(command: Sequence[str], environment: Mapping[str, str]) -> CompletedProcess:
@@ -50,7 +50,7 @@ async def run_program(command: Sequence[str], environment: Mapping[str, str]) ->
 
 @dataclass(frozen=True, slots=True)
 class PluginCredential:
-    """What a plugin answered."""
+    """The credential that a plugin printed."""
 
     token: str = ""
     certificate: bytes = b""
@@ -66,17 +66,17 @@ class ExecPlugin:
     command: str
     args: tuple[str, ...] = ()
     environment: Mapping[str, str]
-    """All of it, with what the kubeconfig adds."""
+    """The complete environment, including the variables of the kubeconfig."""
     install_hint: str = ""
     cluster: Mapping[str, object] | None = None
-    """Told to the plugin where the kubeconfig says ``provideClusterInfo``."""
+    """Passed to the plugin if the kubeconfig sets ``provideClusterInfo``."""
     run_program: RunProgram = run_program
 
     async def run(self) -> PluginCredential:
         """Run the plugin.
 
         Raises:
-            ConfigError: it is missing, fails, or prints something else.
+            ConfigError: the plugin is not installed, fails, or prints something else.
         """
         try:
             finished = await self.run_program((self.command, *self.args), self._environment())
@@ -105,9 +105,9 @@ class ExecPlugin:
         try:
             answer = msgspec.json.decode(stdout, type=_ExecCredential)
         except ValueError as error:
-            raise self._error(f"printed no ExecCredential: {error}") from None
+            raise self._error(f"did not print an ExecCredential: {error}") from None
         if answer.api_version != self.api_version:
-            said = f"answers in {answer.api_version!r}, but the kubeconfig says {self.api_version}"
+            said = f"printed {answer.api_version!r}, but the kubeconfig requires {self.api_version}"
             raise self._error(said)
         status = answer.status
         has_pair = status and status.client_certificate_data and status.client_key_data
@@ -126,7 +126,7 @@ class ExecPlugin:
             NO_CREDENTIALS,
             f"the credential plugin `{self.command}` {what}",
             lines,
-            f"run `{command}` by hand and mend what it says",
+            f"run `{command}` and fix the error that it reports",
         )
 
 

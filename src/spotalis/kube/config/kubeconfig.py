@@ -1,4 +1,4 @@
-"""Kubeconfig files: read, checked and merged by kubectl's rules."""
+"""Kubeconfig files: parsed, validated and merged by the rules of kubectl."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Cluster(msgspec.Struct, rename="kebab"):
-    """Where a cluster is and how it is recognised."""
+    """The address of a cluster, and how to verify it."""
 
     server: str | None = None
     certificate_authority: str | None = None
@@ -34,14 +34,14 @@ class Cluster(msgspec.Struct, rename="kebab"):
 
 
 class Extension(msgspec.Struct):
-    """Somebody else's data about a cluster."""
+    """Data of another program about a cluster."""
 
     name: str = ""
     extension: object = None
 
 
 class EnvironmentVariable(msgspec.Struct):
-    """What a plugin's environment gets besides."""
+    """An environment variable for a plugin."""
 
     name: str
     value: str = ""
@@ -60,7 +60,7 @@ class Plugin(msgspec.Struct, rename="camel"):
 
 
 class User(msgspec.Struct, rename="kebab"):
-    """Who one is to a cluster."""
+    """A user and its credentials."""
 
     token: str | None = None
     token_file: str | None = msgspec.field(name="tokenFile", default=None)
@@ -77,7 +77,7 @@ class User(msgspec.Struct, rename="kebab"):
 
 
 class Context(msgspec.Struct):
-    """A user at a cluster."""
+    """A pair of cluster and user."""
 
     cluster: str | None = None
     user: str | None = None
@@ -85,7 +85,7 @@ class Context(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """A named entry, and the folder its relative paths start from."""
+    """A named entry, and the directory that its relative paths refer to."""
 
     value: T
     folder: Path
@@ -93,10 +93,10 @@ class Entry(Generic[T]):
 
 @dataclass(slots=True)
 class Kubeconfig:
-    """One file, or several merged: the first to name something decides about all of it."""
+    """One file or several merged files; the first file that defines an entry wins."""
 
     files: dict[Path, list[str]] = field(default_factory=dict)
-    """The files that exist, and the names of their contexts."""
+    """The existing files, with the names of their contexts."""
     current_context: str = ""
     clusters: dict[str, Entry[Cluster]] = field(default_factory=dict)
     users: dict[str, Entry[User]] = field(default_factory=dict)
@@ -107,7 +107,7 @@ def read(paths: list[Path]) -> Kubeconfig:
     """Read and merge the files that exist.
 
     Raises:
-        ConfigError: one of them cannot be read, or is no kubeconfig.
+        ConfigError: a file cannot be read, or is not a kubeconfig.
     """
     merged = Kubeconfig()
     for path in dict.fromkeys(paths):
@@ -173,15 +173,15 @@ class _File(msgspec.Struct, rename="kebab"):
 
 
 class _Strict(Loader):
-    """Refuses a key that stands twice in one mapping; YAML lets the last one win in silence."""
+    """Rejects duplicate keys, of which YAML would silently use the last one."""
 
     def construct_mapping(
         self, node: yaml.MappingNode, deep: bool = False
     ) -> dict[Hashable, object]:
-        """As the parent does, after looking at the keys."""
+        """Construct a mapping after checking its keys."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for position, key in enumerate(keys):
             if key in keys[:position] and key != "<<":
-                problem = f"the key {key!r} stands twice"
+                problem = f"duplicate key {key!r}"
                 raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)

@@ -1,4 +1,4 @@
-"""Which proxy stands before a server, by the variables that kubectl and curl read."""
+"""The proxy of a server, from the environment variables that kubectl and curl use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 def proxy_for(server: str, environment: Mapping[str, str]) -> str:
-    """The proxy's URL, or ``""``: none for loopback, nor for what ``NO_PROXY`` names."""
+    """The URL of the proxy; ``""`` for loopback and for hosts in ``NO_PROXY``."""
     url = urlsplit(server)
     host = (url.hostname or "").rstrip(".")
     name = f"{url.scheme}_proxy"
@@ -23,7 +23,7 @@ def proxy_for(server: str, environment: Mapping[str, str]) -> str:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY names the host: a domain with all below it, or addresses."""
+    """Whether a NO_PROXY entry covers the host: a domain with its subdomains, or addresses."""
     if not entry:
         return False
     if entry == "*":

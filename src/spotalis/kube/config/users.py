@@ -1,4 +1,4 @@
-"""The user of a kubeconfig's context as credentials."""
+"""Turn the user of a kubeconfig context into credentials."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def credentials_of(
     environment: Mapping[str, str],
     run_program: RunProgram,
 ) -> Credentials:
-    """The user's credentials; what is said outright beats what a plugin would say.
+    """The credentials of a user; explicit ones take precedence over a plugin.
 
     Raises:
-        ConfigError: the user has a kind of credentials that is not supported.
+        ConfigError: the kind of credentials is not supported.
     """
     value = user.value
     if value.auth_provider is not None:
         raise ConfigError(
             NO_CREDENTIALS,
-            f'user "{name}" has an auth-provider, which clients no longer support',
-            fix="log in again with your provider's tool; it will write an exec plugin instead",
+            f'user "{name}" uses an auth-provider, which Kubernetes clients no longer support',
+            fix="log in again with the tool of your provider; it configures an exec plugin instead",
         )
     headers = _impersonation(value)
     plugin = None
@@ -63,12 +63,12 @@ def credentials_of(
 def read_pem_source(
     data: str | None, file: str | None, folder: Path, what: str
 ) -> PemSource | None:
-    """PEM text from base64, or the file that holds it.
+    """PEM text from base64, or the file that holds it; None if neither is set.
 
     Raises:
-        ConfigError: there is something, and it cannot be read.
+        ConfigError: the text is not base64, or the file cannot be read.
     """
-    fix = f"mend the {what} in the kubeconfig"
+    fix = f"correct the {what} in the kubeconfig"
     if data:
         try:
             return base64.b64decode(data, validate=True)
@@ -106,14 +106,14 @@ def _plugin(
     if plugin.api_version not in API_VERSIONS:
         raise ConfigError(
             NO_CREDENTIALS,
-            f"the credential plugin `{plugin.command}` speaks '{plugin.api_version}'",
+            f"the credential plugin `{plugin.command}` uses API version '{plugin.api_version}'",
             (f"supported: {', '.join(API_VERSIONS)}",),
-            "update the plugin, and let it write the kubeconfig again",
+            "update the plugin and generate the kubeconfig again",
         )
     if plugin.interactive_mode == "Always":
         raise ConfigError(
             NO_CREDENTIALS,
-            f"the credential plugin `{plugin.command}` must ask at a terminal",
+            f"the credential plugin `{plugin.command}` requires a terminal",
             ("interactiveMode: Always",),
             "set interactiveMode to IfAvailable, or use another user",
         )

@@ -1,4 +1,4 @@
-"""What may go wrong while a kind is followed, and how it is reported."""
+"""Failures of a watch, and reports about them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from spotalis.kube.errors import TOO_LARGE_VERSION, ApiError, Gone
 
 
 class WatchProblem(StrEnum):
-    """What a reflector has to say for itself."""
+    """The problem that ended or disturbed a watch."""
 
     UNDECODABLE = "undecodable"
-    """One object could not be read and was skipped."""
+    """An object could not be decoded and was skipped."""
     EXPIRED = "expired"
-    """The version to resume at is gone, or ahead of this server: relisting."""
+    """The resourceVersion has expired, or is ahead of the server: relisting."""
     REFUSED = "refused"
-    """The server answered with an error."""
+    """The server returned an error."""
     CUT = "cut"
-    """The connection failed, broke or stayed silent."""
+    """The connection failed, broke or was silent."""
     GARBLED = "garbled"
-    """What came was no watch event."""
+    """The stream contained something other than watch events."""
     CLOSED = "closed"
-    """The server ended the stream without having said anything."""
+    """The server ended the stream without any event."""
     STALLED = "stalled"
-    """Several streams in a row said nothing: relisting."""
+    """Several streams in a row had no event: relisting."""
     NO_WATCH_LIST = "no-watch-list"
-    """The server cannot stream the initial list: listing in pages from now on."""
+    """The server cannot stream lists: listing in pages from now on."""
     BACK_IN_TIME = "back-in-time"
-    """A list was older than what has been seen already."""
+    """A list was older than events that were already received."""
 
 
 @dataclass(frozen=True, slots=True)
 class WatchReport:
-    """One trouble and what is done about it."""
+    """A problem and the delay until the next attempt."""
 
     resource: str
     """The plural, such as ``pods``."""
@@ -43,7 +43,7 @@ class WatchReport:
 
 
 class WatchFailure(Exception):
-    """Why a turn ended before its time."""
+    """An attempt to list and watch failed."""
 
     def __init__(
         self,
@@ -57,15 +57,15 @@ class WatchFailure(Exception):
         super().__init__(message)
         self.problem = problem
         self.start_over = start_over
-        """The next turn begins with a list."""
+        """The next attempt must begin with a list."""
         self.stream_opened = stream_opened
-        """The server had begun to answer."""
+        """The server had begun to respond."""
         self.retry_seconds = retry_seconds
-        """The server asks for at least this much patience."""
+        """Minimum delay that the server asks for."""
 
 
 def failure_from(error: ApiError, *, stream_opened: bool = False) -> WatchFailure:
-    """An error of the server as a trouble; expired versions mean starting over."""
+    """The failure for an error of the server; expired versions require a new list."""
     expired = isinstance(error, Gone) or error.has_cause(TOO_LARGE_VERSION)
     return WatchFailure(
         WatchProblem.EXPIRED if expired else WatchProblem.REFUSED,

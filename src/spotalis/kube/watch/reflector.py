@@ -1,4 +1,4 @@
-"""Keeps a store equal to what its API server holds, for as long as the task lives."""
+"""List and watch one collection into a store."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ T = TypeVar("T", bound=Record)
 Read = TypeVar("Read")
 
 MAX_RETRY_AFTER_SECONDS = 300.0
-"""However long a server asks us to wait."""
+"""Upper bound for delays that a server asks for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """Numbers that only tests have reason to change."""
+    """Timings of a reflector; only tests change them."""
 
     watch_list: bool = True
-    """Ask for the list as a stream first."""
+    """Try streamed lists (WatchList) first."""
     watch_seconds: float = 300.0
-    """Streams end by themselves after one to two times this, drawn for each."""
+    """Requested length of a stream: one to two times this, at random."""
     silence_seconds: float = WATCH_IDLE_SECONDS
-    """Longest silence on a stream: a little more than the period of bookmarks."""
+    """Longest silence on a stream; slightly more than the period of bookmarks."""
     initial_seconds: float = 120.0
     """Longest wait for the end of a streamed list."""
     backoff_floor_seconds: float = 0.8
     backoff_ceiling_seconds: float = 30.0
     stalled_after: int = 3
-    """Streams in a row that say nothing, before a relist."""
+    """Consecutive streams without an event before a relist."""
     relist_seconds: float = 3600.0
-    """A relist about this often finds what a watch may have lost."""
+    """Approximate period of relists, which find what a watch may have lost."""
     believe_after: int = 5
-    """Lists in a row older than what has been seen, before they are believed."""
+    """Consecutive lists older than known events before they are accepted."""
     slice_events: int = 25
-    """Events taken between two turns of the event loop: well under a millisecond of work."""
+    """Events handled before other tasks may run: well under a millisecond of work."""
     line_bytes: int = 8 * 1024 * 1024
 
 
@@ -74,11 +74,11 @@ async def reflect(
     options: WatchOptions | None = None,
     on_report: Callable[[WatchReport], None] | None = None,
 ) -> NoReturn:
-    """List and watch ``resource`` into ``writer``, for ever.
+    """List and watch ``resource`` into ``writer`` forever.
 
-    No failure of the server or the wire ends it: each is reported and tried again. ``on_change``
-    is called after the store has changed; ``on_relist`` at the end of each list, before
-    ``on_change`` is told of what has vanished, so that a reader may doubt it first.
+    Failures are reported and retried. ``on_change`` is called after each change of the store;
+    ``on_relist`` at the end of each list, before ``on_change`` reports the objects that vanished,
+    so that a listener can distrust the list first.
     """
     reflector = _Reflector(
         client,
@@ -126,11 +126,11 @@ async def watch_object(
 
 
 class _NoWatchList(Exception):
-    """The server does not stream initial lists."""
+    """The server does not support streamed lists."""
 
 
 class _Reflector(Generic[T]):
-    """One kind, followed turn by turn: a list if need be, then a stream until that ends."""
+    """Lists if necessary, then watches until the stream ends."""
 
     def __init__(
         self,
@@ -167,21 +167,21 @@ class _Reflector(Generic[T]):
             ceiling_seconds=options.backoff_ceiling_seconds,
         )
         self._version = ""
-        """Where the next stream resumes; ``""``: a list comes first."""
+        """The resourceVersion to resume at; ``""`` before a list."""
         self._newest = ""
-        """The newest version of all; a list must not be older."""
+        """The newest known resourceVersion; a list must not be older."""
         self._relist_at = 0.0
         self._streams_lists = options.watch_list
         self._list_broke = False
-        """The last streamed list never came to its end: the next is asked for in pages."""
+        """The last streamed list did not complete: the next one is requested in pages."""
         self._progress = False
-        """This turn has brought the store up to date, or kept it so."""
+        """This attempt has brought the store up to date."""
         self._stalls = 0
         self._old_lists = 0
         self._events = 0
 
     async def run_once(self) -> float:
-        """List and watch until something ends it; how long to wait before the next turn."""
+        """List and watch until the stream ends; returns the delay before the next attempt."""
         self._progress = False
         began_at = self._clock.monotonic()
         failure = await self._attempt()
@@ -202,7 +202,7 @@ class _Reflector(Generic[T]):
                 failure = WatchFailure(WatchProblem.STALLED, str(failure), start_over=True)
         if failure.start_over:
             self._version = ""
-        # An attempt that hung has waited already: on top of it, a wait would only be blindness.
+        # The time that the attempt took counts as waiting.
         patience = max(floor_seconds, self._backoff.next_seconds() - lived_seconds)
         delay = max(patience, min(failure.retry_seconds, MAX_RETRY_AFTER_SECONDS))
         self._report(failure.problem, str(failure), delay)
@@ -237,7 +237,7 @@ class _Reflector(Generic[T]):
         await self._watch()
 
     async def _list(self) -> None:
-        """List in pages; all in one if the pages come too slowly for one point in time."""
+        """List in pages, or in one page if the list expires before its last page."""
         try:
             await self._list_by(PAGE_ITEMS)
         except Gone:
@@ -276,7 +276,7 @@ class _Reflector(Generic[T]):
                         await self._handle_line(line)
                         await self._yield_to_loop()
                     if self._updater.listing and self._clock.monotonic() > list_until:
-                        raise _NoWatchList("the list did not come to its end")
+                        raise _NoWatchList("the streamed list did not complete in time")
         except StreamRefused as refused:
             error = error_from(refused.response, self._clock.now())
             if listing and error.status in (400, 422):
@@ -286,8 +286,8 @@ class _Reflector(Generic[T]):
             silent_seconds = self._clock.monotonic() - heard_at
             if not error.maybe_sent or silent_seconds < _NEARLY * self._options.silence_seconds:
                 raise
-            # Dead, or of a kind that nobody changes: where a server has heard nothing newer than
-            # we have, it sends no bookmarks. Only a list tells which.
+            # The stream is dead, or the kind never changes: a server that knows of nothing newer
+            # than our version sends no bookmarks. Only a list can tell.
             raise WatchFailure(
                 WatchProblem.CUT, str(error), stream_opened=True, start_over=True
             ) from error
@@ -327,7 +327,7 @@ class _Reflector(Generic[T]):
             raise _NoWatchList("a bookmark came before the end of the list")
 
     def _resume_from(self, version: str) -> None:
-        """Resume here next time; a replayed event takes nothing back."""
+        """Resume at this version next time; replayed events never move it back."""
         if self._updater.listing:
             return
         if version and not is_older(version, self._version):
@@ -352,7 +352,7 @@ class _Reflector(Generic[T]):
         await self._updater.end_list(now, self._yield_to_loop)
 
     async def _yield_to_loop(self) -> None:
-        """Give way to other tasks once in a slice of events."""
+        """Let other tasks run after each batch of events."""
         self._events += 1
         if self._events % self._options.slice_events == 0:
             await asyncio.sleep(0)
@@ -362,7 +362,7 @@ class _Reflector(Generic[T]):
 
 
 _NEARLY = 0.9
-"""The transport's clock for silence starts a little before ours."""
+"""Tolerance: the transport measures the silence from a slightly earlier moment."""
 _END_OF_LIST = "k8s.io/initial-events-end"
 _CHANGES = frozenset(EventType)
 

@@ -1,4 +1,4 @@
-"""From raw events into a store, whether they come one by one or as a whole list."""
+"""Apply the events of one kind to its store, and notify listeners."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ T = TypeVar("T", bound=Record)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relist(Generic[T]):
-    """What a list changed in the store; ``on_change`` tells of each difference as well."""
+    """The changes of a list; ``on_change`` reports each of them too."""
 
     added: int
     changed: int
     vanished: tuple[T, ...]
-    """What the store held and the list did not show, though no event had told of its deletion."""
+    """Objects that the list did not show although no delete event was received."""
     total: int
-    """How many objects the store holds now, of what is listed: of all, or of one namespace."""
+    """The number of objects in the scope of the list now."""
     is_first: bool
-    """The first list of all, or of that namespace."""
+    """This is the first list of its scope."""
 
 
 class StoreUpdater(Generic[T]):
-    """Decodes events of one kind, writes them into its store and tells who listens."""
+    """Decodes events, applies them to the store and calls the listeners."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class StoreUpdater(Generic[T]):
         self._on_relist = on_relist
         self._on_skip = on_skip
         self.listing = False
-        """A list is under way."""
+        """A list is in progress."""
         self._added = self._changed = 0
 
     def begin_list(self, *, back_in_time: bool) -> None:
-        """What comes from now on is a list; one that was under way is given up."""
+        """Begin a list; an unfinished earlier list is discarded."""
         self.listing = True
         self._added = self._changed = 0
         self._writer.begin_relist(back_in_time=back_in_time)
 
     def apply(self, event_type: EventType, raw: msgspec.Raw) -> str:
-        """Apply one event, or skip it if it cannot be read; the object's resourceVersion."""
+        """Apply an event, or skip an undecodable object; returns its resourceVersion."""
         try:
             record = self._resource.decode(raw)
         except decode.DECODE_ERRORS as error:
@@ -72,9 +72,9 @@ class StoreUpdater(Generic[T]):
         return record.resource_version
 
     async def end_list(self, at: float, yield_to_loop: Callable[[], Awaitable[None]]) -> None:
-        """The list is complete: drop what it did not show, and tell.
+        """Complete a list: drop the objects that it did not show, and notify.
 
-        The store is whole again before anybody is told, and ``on_relist`` comes first.
+        The store is consistent before any listener is called; ``on_relist`` is called first.
         """
         vanished: list[T] = []
         for unlisted in self._writer.unlisted():
@@ -99,7 +99,7 @@ class StoreUpdater(Generic[T]):
             await yield_to_loop()
 
     def _skip(self, raw: msgspec.Raw, error: Exception) -> str:
-        """Count the object as listed all the same: it exists, and what is held of it stays."""
+        """Count an undecodable object as listed: it exists, and its last version is kept."""
         try:
             found = decode.identity(raw)
         except decode.DECODE_ERRORS:

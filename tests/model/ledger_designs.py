@@ -12,17 +12,17 @@ import msgspec
 
 from spotalis.model.ledger import Intent, Ledger
 from spotalis.planner import ledger as production
-from tests.model.ledger_world import Bounds, Design
+from tests.model.ledger_state import Bounds, Design
 
 
-def _withdraw_whatever_is_ours(ledger: Ledger, *, instance: str, refused: Iterable[str]) -> Ledger:
+def _withdraw_all_own(ledger: Ledger, *, instance: str, refused: Iterable[str]) -> Ledger:
     """Ignores that another instance may have sent the eviction before."""
     gone = set(refused)
     kept = (i for i in ledger.intents if i.pod not in gone or i.instance != instance)
     return msgspec.structs.replace(ledger, intents=tuple(kept))
 
 
-def _authorise_unready_unweighed(
+def _authorize_unready_unchecked(
     ledger: Ledger, *, living: Set[str], floor_pods: Set[str], floor: int
 ) -> tuple[Intent, ...]:
     """Assumes that an unready pod is still unready when its eviction arrives."""
@@ -45,8 +45,8 @@ class Case:
     """Number of steps of the shortest path to a violation."""
 
 
-ONE_BATCH = Bounds(births=0, events=0)
-ALONE = Bounds(processes=1, crashes=0, events=0)
+ONE_BATCH = Bounds(replacements=0, events=0)
+ALONE = Bounds(instances=1, crashes=0, events=0)
 
 CASES = (  # about 60 s CPU
 
@@ -61,7 +61,7 @@ CASES = (  # about 60 s CPU
     Case(
         name="C", about="same as B, one crash",
         design=Design(ledger=False, cached=True, remembers=True),
-        bounds=Bounds(processes=1, crashes=1, events=0), steps=9,
+        bounds=Bounds(instances=1, crashes=1, events=0), steps=9,
     ),
     Case(
         name="D", about="quorum list, remembers sent evictions, no crash",
@@ -70,7 +70,7 @@ CASES = (  # about 60 s CPU
     Case(
         name="E", about="same as D, one crash",
         design=Design(ledger=False, remembers=True),
-        bounds=Bounds(processes=1, crashes=1, events=0), steps=9,
+        bounds=Bounds(instances=1, crashes=1, events=0), steps=9,
     ),
     Case(
         name="F", about="same as D, two leaders",
@@ -87,7 +87,7 @@ CASES = (  # about 60 s CPU
     ),
     Case(
         name="L", about="same as J, but a rejection removes an intent that was taken over",
-        design=Design(withdraw=_withdraw_whatever_is_ours), bounds=ONE_BATCH, steps=16,
+        design=Design(withdraw=_withdraw_all_own), bounds=ONE_BATCH, steps=16,
     ),
     Case(
         name="M", about="same as J, but lists before the write",
@@ -95,8 +95,8 @@ CASES = (  # about 60 s CPU
     ),
     Case(
         name="N", about="same as J, but evictions of unready pods are not checked",
-        design=Design(authorize=_authorise_unready_unweighed),
-        bounds=Bounds(processes=1, crashes=0, births=0), steps=13,
+        design=Design(authorize=_authorize_unready_unchecked),
+        bounds=Bounds(instances=1, crashes=0, replacements=0), steps=13,
     ),
     Case(
         name="J", about="implemented: two leaders, any number of crashes",
@@ -104,34 +104,36 @@ CASES = (  # about 60 s CPU
     ),
     Case(
         name="J-unsent", about="same as J, and removes unsent intents in the next reconcile",
-        design=Design(drops_unsent=True), bounds=Bounds(crashes=0, births=0, events=0, batch=1),
+        design=Design(drops_unsent=True),
+        bounds=Bounds(crashes=0, replacements=0, events=0, batch=1),
         states=94_361,
     ),
     Case(
-        name="J-unsent-1", about="same as J-unsent, one process, any number of crashes",
-        design=Design(drops_unsent=True), bounds=Bounds(processes=1, births=0, events=0),
+        name="J-unsent-1", about="same as J-unsent, one instance, any number of crashes",
+        design=Design(drops_unsent=True), bounds=Bounds(instances=1, replacements=0, events=0),
         states=2_368,
     ),
     Case(
         name="J-open", about="implemented: two leaders, one loss caused by others",
-        design=Design(), bounds=Bounds(crashes=0, births=0, batch=1), states=107_881,
+        design=Design(), bounds=Bounds(crashes=0, replacements=0, batch=1), states=107_881,
     ),
     Case(
         name="J-strict", about="as J-open, but excuses only losses since an eviction's own list",
-        design=Design(), bounds=Bounds(crashes=0, births=0, batch=2, strict=True), steps=12,
+        design=Design(), bounds=Bounds(crashes=0, replacements=0, batch=2, strict=True), steps=12,
     ),
     Case(
         name="J-again", about="same as J-strict, and the ledger is read again after the list",
         design=Design(reads_again=True),
-        bounds=Bounds(crashes=0, births=0, batch=1, strict=True), states=55_358,
+        bounds=Bounds(crashes=0, replacements=0, batch=1, strict=True), states=55_358,
     ),
     Case(
         name="J-replaced", about="implemented: any crashes, a replacement, one loss by others",
-        design=Design(), bounds=Bounds(processes=1, batch=1), states=105_682,
+        design=Design(), bounds=Bounds(instances=1, batch=1), states=105_682,
     ),
     Case(
         name="J-4", about="implemented: four pods, floor 2, two leaders",
-        design=Design(), bounds=Bounds(pods=4, floor=2, crashes=0, births=0, events=0, batch=1),
+        design=Design(),
+        bounds=Bounds(pods=4, floor=2, crashes=0, replacements=0, events=0, batch=1),
         states=15_181,
     ),
 )  # fmt: skip
@@ -144,16 +146,16 @@ LONG = (  # python -m tests.model --long
     ),
     Case(
         name="J-long-unsent", about="same as J-unsent, two intents per reconcile, one crash",
-        design=Design(drops_unsent=True), bounds=Bounds(births=0, events=0, crashes=1),
+        design=Design(drops_unsent=True), bounds=Bounds(replacements=0, events=0, crashes=1),
         states=461_445,
     ),
     Case(
         name="J-long-2", about="two leaders, one loss caused by others, any crashes",
-        design=Design(), bounds=Bounds(births=0), states=238_322,
+        design=Design(), bounds=Bounds(replacements=0), states=238_322,
     ),
     Case(
         name="J-long-3", about="four pods, floor 2, two leaders, any crashes",
-        design=Design(), bounds=Bounds(pods=4, floor=2, births=0, events=0),
+        design=Design(), bounds=Bounds(pods=4, floor=2, replacements=0, events=0),
         states=53_901,
     ),
 )  # fmt: skip

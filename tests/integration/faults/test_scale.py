@@ -27,7 +27,7 @@ from tests.simulation.world import World
 from tests.support.api_objects import a_bookmark, a_pod, event, metadata, text
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import ScriptedTransport, Stream
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 PODS_OF_EACH = 10
 
@@ -85,7 +85,7 @@ def measure_list(workloads: int) -> tuple[int, int, int]:
         async def work(key: WorkloadKey) -> None:
             return None
 
-        clock, rng = LoopClock(), LoadedRandom()
+        clock, rng = virtual_clock(), LoadedRandom()
         queue = WorkQueue(work, clock=clock, rng=rng)
         cluster = Cluster(ControllerConfiguration(), Reservations(clock), queue.add, clock)
         shop = decode.namespace(text({"metadata": metadata("shop", namespace="")}))
@@ -118,7 +118,7 @@ def measure_list(workloads: int) -> tuple[int, int, int]:
         assert len(cluster.pods) == workloads * PODS_OF_EACH
         return used - before, peak - used, len(queue)
 
-    return in_virtual_time(run())
+    return run_in_virtual_time(run())
 
 
 def test_row_51_memory_grows_linearly_and_each_workload_has_one_queue_entry() -> None:

@@ -13,15 +13,15 @@ from spotalis.kube.store import Store
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.nodes import NodeType
 from tests.support.builders import a_workload
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 
 def test_a_move_counts_while_its_ledger_is_still_being_written() -> None:
-    in_virtual_time(_two_workers())
+    run_in_virtual_time(_two_workers())
 
 
 async def _two_workers() -> None:
-    clock, rng = LoopClock(), random.Random(0)
+    clock, rng = virtual_clock(), random.Random(0)
     slow = NetworkFault(delay_seconds=1)
     transport = InProcessTransport(Api(clock=clock, rng=rng), "us", lambda request: slow)
     client = Client(transport, clock=clock, rng=rng)

@@ -7,7 +7,7 @@ import random  # noqa: TID251  # jitter
 
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.queue import WorkQueue
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 KEY = WorkloadKey("Deployment", "shop", "api")
 
@@ -19,7 +19,7 @@ def test_an_end_that_comes_with_news_is_heeded() -> None:
         return None
 
     async def story() -> None:
-        queue = WorkQueue(work, clock=LoopClock(), rng=random.Random(0), workers=1)
+        queue = WorkQueue(work, clock=virtual_clock(), rng=random.Random(0), workers=1)
         running = asyncio.create_task(queue.run())
         queue.add_after(KEY, 3600.0)  # so that workers wait with a deadline
         await asyncio.sleep(1)
@@ -29,7 +29,7 @@ def test_an_end_that_comes_with_news_is_heeded() -> None:
         done, _ = await asyncio.wait([running], timeout=10)
         assert running in done
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
 
 
 def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
@@ -38,7 +38,7 @@ def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
     failures: list[str] = []
 
     async def work(key: WorkloadKey) -> float | None:
-        worked.append((key, round(LoopClock().monotonic())))
+        worked.append((key, round(virtual_clock().monotonic())))
         if key is KEY:
             raise RuntimeError("a bug")
         return None
@@ -46,7 +46,7 @@ def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
     async def story() -> None:
         queue = WorkQueue(
             work,
-            clock=LoopClock(),
+            clock=virtual_clock(),
             rng=random.Random(0),
             workers=1,
             on_failure=lambda key, error: failures.append(f"{key}: {error}"),
@@ -58,7 +58,7 @@ def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
     # Tried again after 1 to 2 and after 2 to 4 more seconds.
     assert [key for key, _ in worked] == [KEY, other, KEY, KEY]
     assert failures == ["shop/deploy/api: a bug"] * 3
@@ -70,11 +70,11 @@ def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_ti
     worked: list[float] = []
 
     async def work(key: WorkloadKey) -> float | None:
-        worked.append(LoopClock().monotonic())
+        worked.append(virtual_clock().monotonic())
         return None
 
     async def story() -> None:
-        queue = WorkQueue(work, clock=LoopClock(), rng=random.Random(0), workers=1)
+        queue = WorkQueue(work, clock=virtual_clock(), rng=random.Random(0), workers=1)
         running = asyncio.create_task(queue.run())
         for _ in range(1000):
             queue.add(KEY)
@@ -83,7 +83,7 @@ def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_ti
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
     assert worked[0] == 0
     assert len(worked) == 21
     assert worked[-1] >= 0.999  # the last change is not missed
@@ -102,7 +102,7 @@ def test_others_get_their_turn_between_turns_that_wait_for_nothing() -> None:
         happened.append("review")
 
     async def story() -> None:
-        queue = WorkQueue(work, clock=LoopClock(), rng=random.Random(0), workers=2)
+        queue = WorkQueue(work, clock=virtual_clock(), rng=random.Random(0), workers=2)
         for number in range(100):
             queue.add(WorkloadKey("Deployment", "shop", f"{number}"))
         running = asyncio.create_task(queue.run())
@@ -111,6 +111,6 @@ def test_others_get_their_turn_between_turns_that_wait_for_nothing() -> None:
         running.cancel()
         await asyncio.gather(running, reviewing, return_exceptions=True)
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
     assert len(happened) == 101
     assert happened.index("review") <= 4, "two turns of each worker at the most"

@@ -16,7 +16,7 @@ from tests.support.api_objects import a_status, text
 from tests.support.builders import a_pod
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import ScriptedTransport
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 from tests.support.volumes import ZONE, a_claim, a_volume
 
 
@@ -40,7 +40,7 @@ WAITING = a_pod("db-0", claims=("data",), node="")
 
 def volumes(*answers: Response) -> tuple[Volumes, ScriptedTransport]:
     transport = ScriptedTransport([*answers])
-    clock = LoopClock()
+    clock = virtual_clock()
     return Volumes(Client(transport, clock=clock, rng=LoadedRandom()), clock), transport
 
 
@@ -57,7 +57,7 @@ def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> Non
             "/api/v1/persistentvolumes/disk",
         ]
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
 
 
 def test_of_who_has_no_node_it_is_asked_again_after_a_while() -> None:
@@ -71,7 +71,7 @@ def test_of_who_has_no_node_it_is_asked_again_after_a_while() -> None:
         await known.learn([WAITING])
         assert known.reach(WAITING) == in_zones("b")
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
 
 
 def test_all_volumes_of_a_pod_must_be_reached() -> None:
@@ -81,7 +81,7 @@ def test_all_volumes_of_a_pod_must_be_reached() -> None:
         await known.learn([pod])
         assert known.reach(pod) == in_zones("b", "a")
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_binds_nothing_is_no_confinement(answers: list[Response]) -> None:
         await known.learn([RUNNING])
         assert known.reach(RUNNING) == ()
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_without_the_right_to_ask_everything_is_as_if_there_were_no_claims_and_i
         assert len(transport.requests) == len(answers)
 
     with caplog.at_level(logging.WARNING):
-        in_virtual_time(story())
+        run_in_virtual_time(story())
     assert [record.message for record in caplog.records] == [
         "volumes not read: a move may be sent where its volume cannot follow"
     ]
@@ -131,4 +131,4 @@ def test_what_an_open_move_brings_is_known_after_its_pod_has_gone_and_forgotten_
         known.retain(set())
         assert known.reach_of(RUNNING.uid) == known.reach(RUNNING) == ()
 
-    in_virtual_time(story())
+    run_in_virtual_time(story())

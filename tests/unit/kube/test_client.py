@@ -25,7 +25,7 @@ from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import Json, a_list, a_pod, a_status, metadata, text
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 
 def ok(document: Json, status: int = 200) -> Response:
@@ -62,14 +62,14 @@ def call(ask: Callable[[Client], Awaitable[Any]], *answers: Answer, **options: A
 
     async def story() -> Outcome:
         transport = ScriptedTransport([*answers])
-        client = Client(transport, clock=LoopClock(), rng=LoadedRandom(), **options)
+        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), **options)
         try:
             value = await ask(client)
         except (ApiError, TransportError) as error:
             value = error
-        return Outcome(value, transport.requests, LoopClock().monotonic())
+        return Outcome(value, transport.requests, virtual_clock().monotonic())
 
-    return in_virtual_time(story())
+    return run_in_virtual_time(story())
 
 
 class TestGet:
@@ -177,13 +177,13 @@ class TestListAll:
                     turns += 1
 
             transport = ScriptedTransport([ok(a_list([a_pod()] * 1000))])
-            client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
+            client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
             task = asyncio.ensure_future(others())
             await client.list_all(PODS)
             task.cancel()
             return turns
 
-        assert in_virtual_time(story()) >= 39
+        assert run_in_virtual_time(story()) >= 39
 
 
 LEASE = {"metadata": metadata("spotalis"), "spec": {"holderIdentity": "me"}}
@@ -360,13 +360,13 @@ class TestCounting:
     def test_requests_wait_for_the_limiter_and_leases_do_not(self) -> None:
         async def story() -> list[str]:
             answers: list[Answer] = [refusal(404)] * 6
-            limiter = RateLimiter(qps=1, burst=1, clock=LoopClock())
+            limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
             transport = ScriptedTransport(answers)
-            client = Client(transport, clock=LoopClock(), rng=LoadedRandom(), limiter=limiter)
+            client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), limiter=limiter)
             await asyncio.gather(
                 *(client.get(PODS, "shop", "x") for _ in range(4)), client.get(LEASES, "ops", "y")
             )
-            assert LoopClock().monotonic() == pytest.approx(4)
+            assert virtual_clock().monotonic() == pytest.approx(4)
             return [request.path.rpartition("/")[2] for request in transport.requests]
 
-        assert in_virtual_time(story()) == ["x", "y", "x", "x", "x"]
+        assert run_in_virtual_time(story()) == ["x", "y", "x", "x", "x"]

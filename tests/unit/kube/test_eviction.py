@@ -11,7 +11,7 @@ from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import a_status, text
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
 
@@ -19,12 +19,12 @@ POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
 def evict(answer: Answer, **options: Any) -> tuple[EvictionResult, Request]:
     async def story() -> tuple[EvictionResult, Request]:
         transport = ScriptedTransport([answer])
-        client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
+        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
         outcome = await client.evict(POD, **options)
         (request,) = transport.requests
         return outcome, request
 
-    return in_virtual_time(story())
+    return run_in_virtual_time(story())
 
 
 def refusal(code: int, *args: Any, **fields: Any) -> Response:
@@ -103,8 +103,8 @@ def test_it_passes_on_what_the_server_says() -> None:
 def test_nothing_is_sent_once_it_is_no_longer_authorised() -> None:
     async def story() -> tuple[EvictionOutcome, int]:
         transport = ScriptedTransport([CREATED])
-        client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
+        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
         answer = await client.evict(POD, precondition=lambda: False)
         return answer.outcome, len(transport.requests)
 
-    assert in_virtual_time(story()) == (EvictionOutcome.NOT_SENT, 0)
+    assert run_in_virtual_time(story()) == (EvictionOutcome.NOT_SENT, 0)

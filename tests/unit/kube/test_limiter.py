@@ -5,56 +5,57 @@ import asyncio
 import pytest
 
 from spotalis.kube.limiter import RateLimiter
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.manual_clock import ManualClock
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 
 async def finished_at(limiter: RateLimiter, *, priority: bool = False) -> float:
     await limiter.acquire(priority)
-    return round(LoopClock().monotonic(), 3)
+    return round(virtual_clock().monotonic(), 3)
 
 
 def test_a_burst_passes_at_once_and_the_rest_at_the_rate() -> None:
     async def story() -> list[float]:
-        limiter = RateLimiter(qps=2, burst=3, clock=LoopClock())
+        limiter = RateLimiter(qps=2, burst=3, clock=virtual_clock())
         return await asyncio.gather(*(finished_at(limiter) for _ in range(6)))
 
-    assert in_virtual_time(story()) == [0, 0, 0, 0.5, 1.0, 1.5]
+    assert run_in_virtual_time(story()) == [0, 0, 0, 0.5, 1.0, 1.5]
 
 
 def test_idle_time_earns_no_more_than_the_burst() -> None:
     async def story() -> list[float]:
-        limiter = RateLimiter(qps=2, burst=2, clock=LoopClock())
+        limiter = RateLimiter(qps=2, burst=2, clock=virtual_clock())
         await asyncio.sleep(3600)
         return await asyncio.gather(*(finished_at(limiter) for _ in range(3)))
 
-    assert in_virtual_time(story()) == [3600, 3600, 3600.5]
+    assert run_in_virtual_time(story()) == [3600, 3600, 3600.5]
 
 
 def test_a_lease_overtakes_everything_that_waits() -> None:
     async def story() -> tuple[float, list[float]]:
-        limiter = RateLimiter(qps=1, burst=1, clock=LoopClock())
+        limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
         await limiter.acquire()
         crowd = [asyncio.ensure_future(finished_at(limiter)) for _ in range(3)]
         await asyncio.sleep(0.5)
         lease = await finished_at(limiter, priority=True)
         return lease, await asyncio.gather(*crowd)
 
-    assert in_virtual_time(story()) == (1.0, [2.0, 3.0, 4.0])
+    assert run_in_virtual_time(story()) == (1.0, [2.0, 3.0, 4.0])
 
 
 def test_a_waiter_that_gives_up_takes_no_token_and_stops_nobody() -> None:
     async def story() -> tuple[float, float]:
-        limiter = RateLimiter(qps=1, burst=1, clock=LoopClock())
+        limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
         await limiter.acquire()
         for priority in (False, True):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(limiter.acquire(priority), 0.25)
         return await finished_at(limiter, priority=True), await finished_at(limiter)
 
-    assert in_virtual_time(story()) == (1.0, 2.0)
+    assert run_in_virtual_time(story()) == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(("qps", "burst"), [(0, 1), (-1, 1), (1, 0)])
 def test_a_rate_of_nothing_is_refused(qps: float, burst: int) -> None:
     with pytest.raises(ValueError, match="qps"):
-        RateLimiter(qps, burst, LoopClock())
+        RateLimiter(qps, burst, ManualClock())

@@ -30,7 +30,7 @@ from tests.support.api_objects import (
 )
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport, Stream
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 
 @dataclass
@@ -90,22 +90,22 @@ def follow(*answers: Answer, until: float | None = None, **options: Any) -> Stor
             await story.transport.used_up.wait()
         else:
             await asyncio.wait([task], timeout=until)
-        story.seconds = LoopClock().monotonic()
+        story.seconds = virtual_clock().monotonic()
         await stop(task)
         return story
 
-    return in_virtual_time(run())
+    return run_in_virtual_time(run())
 
 
 def start(story: Story, **options: Any) -> asyncio.Task[Any]:
     return asyncio.ensure_future(
         reflect(
-            Client(story.transport, clock=LoopClock(), rng=LoadedRandom()),
+            Client(story.transport, clock=virtual_clock(), rng=LoadedRandom()),
             PODS,
             StoreWriter(story.store),
             on_change=story.changes.append,
             on_relist=story.relists.append,
-            clock=LoopClock(),
+            clock=virtual_clock(),
             rng=LoadedRandom(),
             options=WatchOptions(**options),
             on_report=story.reports.append,
@@ -180,7 +180,7 @@ class TestTheList:
     def test_may_be_of_one_namespace(self) -> None:
         async def run() -> str:
             transport = ScriptedTransport([])
-            client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
+            client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
             task = asyncio.ensure_future(
                 reflect(
                     client,
@@ -188,7 +188,7 @@ class TestTheList:
                     StoreWriter(Store()),
                     namespace="shop",
                     on_change=lambda change: None,
-                    clock=LoopClock(),
+                    clock=virtual_clock(),
                     rng=LoadedRandom(),
                 )
             )
@@ -196,7 +196,7 @@ class TestTheList:
             await stop(task)
             return transport.requests[0].path
 
-        assert in_virtual_time(run()) == "/api/v1/namespaces/shop/pods"
+        assert run_in_virtual_time(run()) == "/api/v1/namespaces/shop/pods"
 
     def test_is_not_synced_before_its_end(self) -> None:
         story = follow(Stream([added("one", 1), 5.0]), until=4)
@@ -277,7 +277,7 @@ class TestTheList:
             await stop(task)
             return turns
 
-        assert in_virtual_time(run()) >= 1000 / 25
+        assert run_in_virtual_time(run()) >= 1000 / 25
 
 
 class TestTheWatch:
@@ -343,16 +343,18 @@ class TestTheWatch:
                 assert pod is not None
                 seen.append(story.store.get("shop", pod.name) is change.new)
 
-            client = Client(story.transport, clock=LoopClock(), rng=LoadedRandom())
+            client = Client(story.transport, clock=virtual_clock(), rng=LoadedRandom())
             writer = StoreWriter(story.store)
             task = asyncio.ensure_future(
-                reflect(client, PODS, writer, on_change=look, clock=LoopClock(), rng=LoadedRandom())
+                reflect(
+                    client, PODS, writer, on_change=look, clock=virtual_clock(), rng=LoadedRandom()
+                )
             )
             await story.transport.used_up.wait()
             await stop(task)
             return seen
 
-        assert in_virtual_time(run()) == [True, True, True]
+        assert run_in_virtual_time(run()) == [True, True, True]
 
 
 class TestTraps:
@@ -494,7 +496,7 @@ class TestRelists:
         async def run() -> None:
             script: list[Answer] = [listed(), refusal(410), Stream([end_of_list(20), 60.0])]
             transport = ScriptedTransport(script)
-            client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
+            client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
             task = asyncio.ensure_future(
                 reflect(
                     client,
@@ -502,14 +504,14 @@ class TestRelists:
                     StoreWriter(Store()),
                     on_change=lambda change: order.append("change"),
                     on_relist=lambda relist: order.append(f"{len(relist.vanished)} vanished"),
-                    clock=LoopClock(),
+                    clock=virtual_clock(),
                     rng=LoadedRandom(),
                 )
             )
             await transport.used_up.wait()
             await stop(task)
 
-        in_virtual_time(run())
+        run_in_virtual_time(run())
         assert order == ["change", "change", "0 vanished", "2 vanished", "change", "change"]
 
     def test_a_relist_comes_now_and_then_of_itself(self) -> None:
@@ -617,14 +619,14 @@ def test_a_bug_of_the_listener_is_not_mistaken_for_a_bad_wire() -> None:
             raise ValueError("a bug")
 
         transport = ScriptedTransport([listed()])
-        client = Client(transport, clock=LoopClock(), rng=LoadedRandom())
+        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
         writer: StoreWriter[Pod] = StoreWriter(Store())
         await reflect(
-            client, PODS, writer, on_change=stumble, clock=LoopClock(), rng=LoadedRandom()
+            client, PODS, writer, on_change=stumble, clock=virtual_clock(), rng=LoadedRandom()
         )
 
     with pytest.raises(ValueError, match="a bug"):
-        in_virtual_time(run())
+        run_in_virtual_time(run())
 
 
 def test_cancelling_closes_the_stream() -> None:
@@ -647,12 +649,12 @@ class TestWatchingOneObject:
             transport = ScriptedTransport([*answers])
             task = asyncio.ensure_future(
                 watch_object(
-                    Client(transport, clock=LoopClock(), rng=LoadedRandom()),
+                    Client(transport, clock=virtual_clock(), rng=LoadedRandom()),
                     PODS,
                     "shop",
                     "one",
                     on_object=lambda pod: versions.append(pod.resource_version if pod else None),
-                    clock=LoopClock(),
+                    clock=virtual_clock(),
                     rng=LoadedRandom(),
                 )
             )
@@ -660,7 +662,7 @@ class TestWatchingOneObject:
             await stop(task)
             return transport.requests[0]
 
-        return versions, in_virtual_time(run())
+        return versions, run_in_virtual_time(run())
 
     def test_the_watch_selects_the_object_by_name(self) -> None:
         _, request = self.seen(Stream([]))

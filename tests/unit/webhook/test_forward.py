@@ -15,7 +15,7 @@ from spotalis.webhook.forward import (
     PeerUnreachable,
     initial_result,
 )
-from tests.support.virtual_time import LoopClock, in_virtual_time
+from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 
 LEADER, NEXT = "10.0.0.5:9443", "10.0.0.6:9443"
 NO_BACKOFF = ("", 0.0)
@@ -72,15 +72,15 @@ class Standby:
         self.forwarder = Forwarder(
             self.leadership,
             self.peer_client,
-            clock=LoopClock(),
+            clock=virtual_clock(),
             on_forward=self.results.append,
         )
 
     async def forward(self) -> tuple[bytes | None, float]:
         """Forward a request; returns the response and the duration in seconds."""
-        began = LoopClock().monotonic()
+        began = virtual_clock().monotonic()
         response = await self.forwarder.forward(b"request")
-        return response, round(LoopClock().monotonic() - began, 6)
+        return response, round(virtual_clock().monotonic() - began, 6)
 
 
 def test_the_response_of_the_leader_is_returned() -> None:
@@ -89,7 +89,7 @@ def test_the_response_of_the_leader_is_returned() -> None:
         assert await standby.forward() == (b"response to request", 0.001)
         assert standby.results == ["forwarded"]
 
-    in_virtual_time(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_a_leader_without_response_for_300_ms_gets_no_requests_for_5_s() -> None:
@@ -103,7 +103,7 @@ def test_a_leader_without_response_for_300_ms_gets_no_requests_for_5_s() -> None
         assert await standby.forward() == (None, 0.3)
         assert standby.results == ["timeout", "backoff", "backoff", "timeout"]
 
-    in_virtual_time(scenario())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_leader_that_rejects_or_is_unreachable_gets_no_requests_for_5_s(
         await standby.forward()
         assert standby.peer_client.addresses == [LEADER, NEXT], "no backoff for the next leader"
 
-    in_virtual_time(scenario())
+    run_in_virtual_time(scenario())
 
 
 def test_a_standby_waits_up_to_one_second_while_the_leader_answers_other_requests() -> None:
@@ -138,7 +138,7 @@ def test_a_standby_waits_up_to_one_second_while_the_leader_answers_other_request
             (None, 1.0),
         ]
 
-    in_virtual_time(scenario())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,4 @@ def test_a_request_is_decided_locally_by_the_leader_or_without_a_leader(
         assert await standby.forward() == (None, 0.0)
         assert (standby.results, standby.peer_client.addresses) == ([result], [])
 
-    in_virtual_time(scenario())
+    run_in_virtual_time(scenario())

@@ -27,6 +27,7 @@ from spotalis.settings.options import ServingOptions
 from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
+from spotalis.webhook.admission import AdmissionHandler
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.forward import HttpsPeerClient
 from spotalis.webhook.server import WebhookServer
@@ -98,15 +99,10 @@ class Process:
             rng=rng,
             on_certificate=metrics.set_certificate_expiry,
         )
-        self._webhook = WebhookServer(
-            operator.admission.handle,
-            clock=clock,
-            on_request=metrics.record_webhook_request,
-            forward_handler=operator.admission.handle_forwarded,
-            client_auth=ClientAuth(
-                peer_name=peer_name(settings, serving), api_server_name=serving.client_name
-            ),
+        client_auth = ClientAuth(
+            peer_name=peer_name(settings, serving), api_server_name=serving.client_name
         )
+        self._webhook = _make_webhook(operator.admission, metrics, client_auth, clock)
         self._health_server = health_server(self.health_state, clock=clock)
         self._metrics_server = metrics_server(
             metrics, lambda: take_snapshot(operator, clock), clock=clock
@@ -223,3 +219,15 @@ class Process:
             certificate_expired=self._certificates.is_expired(),
             shutting_down=self._stopping.is_set(),
         )
+
+
+def _make_webhook(
+    admission: AdmissionHandler, metrics: Metrics, client_auth: ClientAuth, clock: Clock
+) -> WebhookServer:
+    return WebhookServer(
+        admission.handle,
+        clock=clock,
+        on_request=metrics.record_webhook_request,
+        forward_handler=admission.handle_forwarded,
+        client_auth=client_auth,
+    )

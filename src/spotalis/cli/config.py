@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spotalis.cli.errors import usage_error
 from spotalis.cli.setting_flags import add_setting_flags, load, sources
 from spotalis.settings.declarations import SETTINGS
-from spotalis.settings.sources import Effective
+
+if TYPE_CHECKING:  # it imports YAML, which help and schema do not need
+    from spotalis.settings.sources import Effective
 
 DESCRIPTION = """\
 Print the effective settings with their sources, or the JSON Schema of the

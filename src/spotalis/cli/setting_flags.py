@@ -6,13 +6,16 @@ import argparse
 import os
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spotalis.cli.errors import CommandError, ExitCode
 from spotalis.cli.parser import BooleanFlag
-from spotalis.settings.declarations import DECLARATIONS, SETTINGS, Setting
+from spotalis.settings.declarations import DECLARATIONS, FILE_VARIABLE, SETTINGS, Setting
 from spotalis.settings.raw_values import InvalidValue
-from spotalis.settings.sources import FILE_VARIABLE, Loaded, Sources
 from spotalis.settings.value_types import BOOLEAN
+
+if TYPE_CHECKING:  # it imports YAML, which help does not need
+    from spotalis.settings.sources import Loaded, Sources
 
 _SHORT_FLAGS = {"namespace": ("-n",)}
 
@@ -46,6 +49,8 @@ def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
 
 def sources(arguments: argparse.Namespace) -> Sources:
     """The sources of the settings: the file, this process's environment, and the flags."""
+    from spotalis.settings.sources import Sources
+
     given = {}
     for key in SETTINGS:
         text: str | None = getattr(arguments, key)

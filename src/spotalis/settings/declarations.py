@@ -37,6 +37,9 @@ _PORT = integer(1, 65535)
 _LEVEL = choice("debug", "info", "warning", "error")
 _LOGGER = text("the name of a logger", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
+FILE_VARIABLE = "SPOTALIS_CONFIG"
+"""The environment variable that names the settings file."""
+
 ANNOTATION_ONLY_KEYS = frozenset({"pdb-override"})
 """Policy keys without a default: the operator permits them, and each owner opts in."""
 

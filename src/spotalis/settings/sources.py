@@ -13,12 +13,11 @@ from pathlib import Path
 
 from spotalis.model.suggestion import did_you_mean, find_similar
 from spotalis.settings.contradictions import find_contradictions
-from spotalis.settings.declarations import SETTINGS, Setting
+from spotalis.settings.declarations import FILE_VARIABLE, SETTINGS, Setting
 from spotalis.settings.options import Settings, build, default_of
 from spotalis.settings.raw_values import InvalidValue, Problem, RawValue
 from spotalis.settings.yaml_file import NotYAML, parse
 
-FILE_VARIABLE = "SPOTALIS_CONFIG"
 DEFAULT = "default"
 
 _PREFIX = "SPOTALIS_"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from pathlib import Path
@@ -11,11 +10,14 @@ import pytest
 
 from scripts.metrics_page import METRICS_PAGE, metrics_page
 from spotalis.cli.errors import ExitCode
-from spotalis.controller import condition, events
+from spotalis.controller.condition import UNKNOWN_REASONS
+from spotalis.controller.events import WARNINGS, EventReason
 from spotalis.model.configuration import ENABLED, KEYS, POD_KEYS
 from spotalis.model.decision import Reason
 from spotalis.model.objects import PREFIX
 from spotalis.web.health import HealthState, readyz
+from spotalis.webhook.admission import AdmissionResult
+from spotalis.webhook.errors import ErrorCode
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -49,17 +51,6 @@ def first_cells(page: str) -> list[str]:
     return re.findall(r"^\| `([^`]+)`", reference_page(page), re.MULTILINE)
 
 
-def event_reasons() -> set[str]:
-    """All reasons of events that the operator can write."""
-    source = Path(str(events.__file__)).read_text()
-    constants = (
-        node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    )
-    return {word for word in constants if re.fullmatch(r"(?:[A-Z][a-z]+){2,}", word)}
-
-
 def test_every_reason_has_a_page_and_every_page_a_reason() -> None:
     pages = {path.stem for path in (DOCS / "reasons").iterdir()}
     assert pages == {str(reason) for reason in Reason}
@@ -80,23 +71,23 @@ def test_the_page_of_a_reason_has_its_title_and_its_metric(reason: Reason) -> No
 @pytest.mark.parametrize("reason", sorted(set(Reason) - {Reason.NOT_MANAGED, Reason.READ_ONLY}))
 def test_the_page_of_a_reason_names_the_status_of_the_condition(reason: Reason) -> None:
     [documented] = re.findall(r"Condition `spotalis.io/Balanced`: `?(\w+)", reason_page(reason))
-    unknown = "Unknown" if reason in condition._UNKNOWN else "False"
+    unknown = "Unknown" if reason in UNKNOWN_REASONS else "False"
     assert documented == ("True" if reason is Reason.BALANCED else unknown)
 
 
 def test_the_page_of_a_reason_names_its_warning_event() -> None:
-    for reason, (event, _action) in events._WARNED.items():
+    for reason, (event, _action) in WARNINGS.items():
         assert f"Event: `{event}`" in reason_page(reason)
 
 
 def test_the_page_of_events_lists_exactly_the_events_that_exist() -> None:
-    assert set(first_cells("events.md")) == event_reasons()
+    assert set(first_cells("events.md")) == set(EventReason)
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_the_page_of_a_reason_names_only_events_that_exist(reason: Reason) -> None:
     lines = re.findall(r"Events?: (.*)$", reason_page(reason), re.MULTILINE)
-    assert {name for line in lines for name in re.findall(r"`(\w+)`", line)} <= event_reasons()
+    assert {name for line in lines for name in re.findall(r"`(\w+)`", line)} <= set(EventReason)
 
 
 def test_the_page_of_annotations_lists_exactly_the_keys_that_exist() -> None:
@@ -134,6 +125,25 @@ def test_the_page_of_endpoints_names_every_reason_for_not_being_ready() -> None:
     _, body = readyz(nothing_works)
     text = reference_page("endpoints.md")
     assert [word for word in json.loads(body)["not_ready_because"] if f"`{word}`" not in text] == []
+
+
+def test_the_page_of_endpoints_names_every_error_of_the_webhook() -> None:
+    text = reference_page("endpoints.md")
+    # These two have no reader: a client that disconnected, and an instance that asks the leader.
+    sent = set(ErrorCode) - {ErrorCode.CLIENT_DISCONNECTED, ErrorCode.NOT_THE_LEADER}
+    assert [code for code in sent if f"{code.status} `{code}`" not in text] == []
+
+
+def test_the_page_of_endpoints_names_every_result_of_an_admission_request() -> None:
+    text = reference_page("endpoints.md")
+    # The webhook configuration sends only creations of pods. The response to a forwarded request
+    # contains the leader's result.
+    unseen = {
+        AdmissionResult.NOT_A_POD,
+        AdmissionResult.NOT_A_CREATION,
+        AdmissionResult.FORWARDED,
+    }
+    assert [word for word in set(AdmissionResult) - unseen if f"`{word}`" not in text] == []
 
 
 @every_page

@@ -28,7 +28,7 @@ FIELD_MANAGER = "spotalis"
 SETTLE_TIME = timedelta(seconds=10)
 """How long a transient state must last before it is written."""
 
-_UNKNOWN = frozenset(
+UNKNOWN_REASONS = frozenset(
     {
         Reason.NO_POLICY,
         Reason.INVALID_POLICY,
@@ -73,7 +73,7 @@ def balanced_condition(turn: ReconcileResult) -> BalancedCondition:
     if turn.moving and reason in _TRANSIENT:
         # Between two moves of one rebalance the state does not change for observers.
         return BalancedCondition("False", Reason.REBALANCING, "replicas are being moved")
-    return BalancedCondition("Unknown" if reason in _UNKNOWN else "False", reason, message)
+    return BalancedCondition("Unknown" if reason in UNKNOWN_REASONS else "False", reason, message)
 
 
 class ConditionWriter:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from spotalis import logs
 from spotalis.controller.cluster import WorkloadKey
@@ -36,13 +37,38 @@ EVENT_REFILL_SECONDS = 30.0
 """Time per further Event; client-go's 300 s would hide most of a long rebalance."""
 
 
+class EventReason(StrEnum):
+    """The reasons of the operator's Events; docs/reference/events.md describes them."""
+
+    SPLIT_REACHED = "SplitReached"
+    INVALID_SPLIT_POLICY = "InvalidSplitPolicy"
+    UNKNOWN_POLICY_KEY = "UnknownPolicyKey"
+    SPLIT_POLICY_WARNING = "SplitPolicyWarning"
+    SPLIT_TARGET_CHANGED = "SplitTargetChanged"
+    SPOT_CAPACITY_MISSING = "SpotCapacityMissing"
+    EVICTED_EARLY = "EvictedEarly"
+    REPLICA_MOVED = "ReplicaMoved"
+    SPOT_RECLAIMED = "SpotReclaimed"
+    SPOT_STORM_OVER = "SpotStormOver"
+    REBALANCING_RESUMED = "RebalancingResumed"
+    SPOT_STORM = "SpotStorm"
+    REBALANCING_PAUSED = "RebalancingPaused"
+    MOVE_BLOCKED = "MoveBlocked"
+    SPLIT_UNREACHABLE = "SplitUnreachable"
+    ON_DEMAND_FLOOR_UNMET = "OnDemandFloorUnmet"
+    MOVES_FUTILE = "MovesFutile"
+    ADMISSION_BYPASSED = "AdmissionBypassed"
+    LEDGER_UNREADABLE = "LedgerUnreadable"
+    NODES_UNKNOWN = "NodesUnknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMessage:
     """The content of an Event."""
 
     type: str
     """``Normal`` or ``Warning``."""
-    reason: str
+    reason: EventReason
     action: str
     note: str
     related: Pod | None = None
@@ -95,7 +121,7 @@ def event_messages(
         seconds = int((result.at - progress.since).total_seconds())
         spent = format_duration(timedelta(seconds=seconds))
         note = f"Balanced after {_count(progress.moves, 'move')} in {spent}"
-        yield _normal("SplitReached", "Rebalance", note)
+        yield _normal(EventReason.SPLIT_REACHED, "Rebalance", note)
 
 
 def _policy_messages(
@@ -104,13 +130,13 @@ def _policy_messages(
     if previous is None or previous.problems != configuration.problems:
         for problem in configuration.problems:
             note = f"{problem}. Spotalis leaves the workload unchanged"
-            yield _warning("InvalidSplitPolicy", "Parse", note)
+            yield _warning(EventReason.INVALID_SPLIT_POLICY, "Parse", note)
     if previous is None or previous.warnings != configuration.warnings:
         for warning in configuration.warnings:
             quoted = f"'{PREFIX}{warning.key}'" + (f" {warning.value}" if warning.value else "")
             is_unknown = "is not read" in warning.message
             yield _warning(
-                "UnknownPolicyKey" if is_unknown else "SplitPolicyWarning",
+                EventReason.UNKNOWN_POLICY_KEY if is_unknown else EventReason.SPLIT_POLICY_WARNING,
                 "Parse",
                 f"{quoted} {warning.message} ({warning.source})",
             )
@@ -138,7 +164,7 @@ def _target_messages(
         f"spot (was {previous.state.desired_on_demand} + {previous.state.desired_spot}): "
         f"{', '.join(changes)}"
     )
-    yield _normal("SplitTargetChanged", "Recompute", note)
+    yield _normal(EventReason.SPLIT_TARGET_CHANGED, "Recompute", note)
 
 
 def _move_messages(
@@ -154,56 +180,60 @@ def _move_messages(
             f"No spot node for {_count(fallbacks, 'replica')} within spot-fallback ({patience}); "
             f"starting {pronoun} on on-demand"
         )
-        yield _warning("SpotCapacityMissing", "Evict", note)
+        yield _warning(EventReason.SPOT_CAPACITY_MISSING, "Evict", note)
     for eviction in evicted:
         pod = eviction.move.pod
         if eviction.fallback:
             continue
         if eviction.early:
             note = f"Evicted {pod.name} from node {pod.node}, which the provider is reclaiming"
-            yield _normal("EvictedEarly", "Evict", note, pod)
+            yield _normal(EventReason.EVICTED_EARLY, "Evict", note, pod)
             continue
         surplus -= 1
         origin = f"{eviction.move.target.other} node {pod.node}" if pod.node else "no node"
         rest = f"{surplus} more to move" if surplus > 0 else "none left to move"
         if eviction.move.probe:
             rest = "probing spot capacity with one replica"
-        yield _normal("ReplicaMoved", "Evict", f"Evicted {pod.name} from {origin}; {rest}", pod)
+        yield _normal(
+            EventReason.REPLICA_MOVED, "Evict", f"Evicted {pod.name} from {origin}; {rest}", pod
+        )
 
 
 def _node_messages(previous: ReconcileResult, result: ReconcileResult) -> Iterator[EventMessage]:
     for node in sorted(result.leaving.keys() - previous.leaving.keys()):
         affected = _count(result.leaving[node], "replica")
         note = f"The provider is reclaiming spot node {node}; {affected} affected"
-        yield _normal("SpotReclaimed", "Observe", note)
+        yield _normal(EventReason.SPOT_RECLAIMED, "Observe", note)
     surplus_type = result.state.surplus_type
     if previous.storm and not result.storm and surplus_type is NodeType.ON_DEMAND:
         note = "The spot storm is over; replicas may move to spot again"
-        yield _normal("SpotStormOver", "Observe", note)
+        yield _normal(EventReason.SPOT_STORM_OVER, "Observe", note)
 
 
 def _reason_messages(before: Reason | None, result: ReconcileResult) -> Iterator[EventMessage]:
     """A reason that the previous reconcile did not have."""
     if before is Reason.PAUSED:
         note = "No longer paused; replicas may move again"
-        yield _normal("RebalancingResumed", "Resume", note)
+        yield _normal(EventReason.REBALANCING_RESUMED, "Resume", note)
     if result.reason is Reason.STORM_FROZEN:
         # Without the end of the storm, which every further loss shifts: one storm, one Event.
         note = "Many spot nodes are being lost; no replica moves to spot until the storm is over"
-        yield _warning("SpotStorm", "Observe", note)
+        yield _warning(EventReason.SPOT_STORM, "Observe", note)
     note = result.decision.message
-    if result.reason in _WARNED:
-        reason, action = _WARNED[result.reason]
+    if result.reason in WARNINGS:
+        reason, action = WARNINGS[result.reason]
         yield _warning(reason, action, note)
     elif result.reason is Reason.PAUSED and before is not None:
-        yield _normal("RebalancingPaused", "Pause", note)
+        yield _normal(EventReason.REBALANCING_PAUSED, "Pause", note)
 
 
-def _normal(reason: str, action: str, note: str, related: Pod | None = None) -> EventMessage:
+def _normal(
+    reason: EventReason, action: str, note: str, related: Pod | None = None
+) -> EventMessage:
     return EventMessage(type="Normal", reason=reason, action=action, note=note, related=related)
 
 
-def _warning(reason: str, action: str, note: str) -> EventMessage:
+def _warning(reason: EventReason, action: str, note: str) -> EventMessage:
     return EventMessage(type="Warning", reason=reason, action=action, note=note)
 
 
@@ -211,15 +241,15 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-_WARNED: Mapping[Reason, tuple[str, str]] = {
-    Reason.BLOCKED_BY_PDB: ("MoveBlocked", "Evict"),
-    Reason.PINNED: ("SplitUnreachable", "Observe"),
-    Reason.NO_SPOT_CAPACITY: ("SpotCapacityMissing", "Observe"),
-    Reason.FLOOR_UNMET: ("OnDemandFloorUnmet", "Observe"),
-    Reason.FUTILE: ("MovesFutile", "Observe"),
-    Reason.WEBHOOK_NEVER_CALLED: ("AdmissionBypassed", "Observe"),
-    Reason.LEDGER_UNREADABLE: ("LedgerUnreadable", "Observe"),
-    Reason.NO_CLASSIFIER: ("NodesUnknown", "Observe"),
+WARNINGS: Mapping[Reason, tuple[EventReason, str]] = {
+    Reason.BLOCKED_BY_PDB: (EventReason.MOVE_BLOCKED, "Evict"),
+    Reason.PINNED: (EventReason.SPLIT_UNREACHABLE, "Observe"),
+    Reason.NO_SPOT_CAPACITY: (EventReason.SPOT_CAPACITY_MISSING, "Observe"),
+    Reason.FLOOR_UNMET: (EventReason.ON_DEMAND_FLOOR_UNMET, "Observe"),
+    Reason.FUTILE: (EventReason.MOVES_FUTILE, "Observe"),
+    Reason.WEBHOOK_NEVER_CALLED: (EventReason.ADMISSION_BYPASSED, "Observe"),
+    Reason.LEDGER_UNREADABLE: (EventReason.LEDGER_UNREADABLE, "Observe"),
+    Reason.NO_CLASSIFIER: (EventReason.NODES_UNKNOWN, "Observe"),
 }
 """Reasons that result in a warning: the Event's reason and action."""
 

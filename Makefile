@@ -13,7 +13,7 @@ CONTROL_PLANES ?= 5
 MINUTES ?= 60
 PYTEST := $(VENV)/bin/python -m pytest -q --dist worksteal
 # Where the tests of `make check` are (marker "check").
-CHECKED := tests/unit tests/conformance/test_recorded.py tests/integration/scenarios tests/simulation
+CHECKED := tests/unit tests/conformance/test_recorded.py tests/integration/scenarios
 PINS := requirements/dev.txt pyproject.toml
 
 .PHONY: help
@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## see it work in 30 s: real controller and webhook, embedded cluster
+demo: $(READY) ## 30 s demo: the real controller and webhook on an embedded cluster
 	$(VENV)/bin/spotalis demo
 
 .PHONY: run
@@ -61,47 +61,47 @@ mutants: $(READY) ## plant each known bug in a copy of the tree; a test must fin
 	$(VENV)/bin/python -m tests.mutants
 
 .PHONY: lint
-lint: $(READY) ## ruff, mypy strict, who may import whom
+lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 .PHONY: format
-format: $(READY) ## let ruff mend what it can
+format: $(READY) ## format, and fix what ruff can fix
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 .PHONY: testbed
-testbed: $(READY) ## build the real control plane's binaries from Go modules, once a machine
+testbed: $(READY) ## build the binaries of the real control plane from Go modules, once per machine
 	$(VENV)/bin/python testbed/build.py
 
 .PHONY: bench
-bench: $(READY) ## memory, webhook latency and watch events, measured
+bench: $(READY) ## measure memory, webhook latency and watch events
 	$(VENV)/bin/python -m benchmarks
 
 .PHONY: docs
-docs: $(READY) ## write the pages of docs/reference that are made from the code
+docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.configuration_page
 	$(VENV)/bin/python -m scripts.metrics_page
 
 .PHONY: manifests
-manifests: $(READY) ## put the files of build/k8s together that people apply
+manifests: $(READY) ## assemble the manifests in build/k8s
 	$(VENV)/bin/python -m scripts.manifests
 
 .PHONY: docker-build
-docker-build: ## the image, for both platforms: needs Docker with buildx, and PYTHON_DIGEST (build/docker/README.md)
+docker-build: ## build the image for both platforms; needs Docker buildx and PYTHON_DIGEST (build/docker/README.md)
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) docker buildx bake --file build/docker/docker-bake.hcl
 
 .PHONY: pins
-pins: $(READY) ## compile requirements/ anew from pyproject.toml
+pins: $(READY) ## compile requirements/ from pyproject.toml
 	$(VENV)/bin/pip install --quiet uv
 	$(VENV)/bin/uv pip compile $(COMPILE) pyproject.toml -o requirements/runtime.txt
 	$(VENV)/bin/uv pip compile $(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
 	echo 'hatchling>=1.27' | $(VENV)/bin/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
 
 .PHONY: audit
-audit: ## known vulnerabilities of everything that is pinned: needs an index with advisories (SECURITY.md)
+audit: ## look for known vulnerabilities in all pins; needs an index with advisories (SECURITY.md)
 	@$(PYTHON) -m venv $(AUDIT_VENV)
 	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check pip-audit
 	$(AUDIT_VENV)/bin/pip-audit --strict --require-hashes --disable-pip \

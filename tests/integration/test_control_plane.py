@@ -124,7 +124,7 @@ def test_an_eviction_by_the_operator_is_counted_exactly_once(
     assert len(uids & {pod["metadata"]["uid"] for pod in after}) == 9
 
 
-def test_a_statefulset_comes_up_in_order_with_stable_names(
+def test_a_stateful_set_starts_its_pods_in_order_with_stable_names(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     create(control_plane, namespace, a_workload("StatefulSet", 3, serviceName="web"))
@@ -134,7 +134,7 @@ def test_a_statefulset_comes_up_in_order_with_stable_names(
     assert born == sorted(born)
 
 
-def test_a_disruption_budget_blocks_an_eviction_with_429(
+def test_a_budget_blocks_an_eviction_with_status_429(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     create(control_plane, namespace, a_workload("Deployment", 2))
@@ -167,7 +167,7 @@ def test_a_disruption_budget_blocks_an_eviction_with_429(
     assert [e.namespace for e in tries] == [namespace]
 
 
-def test_the_operator_user_may_evict_but_neither_delete_nor_read_secrets(
+def test_the_operators_user_may_evict_pods_but_not_delete_them_or_read_secrets(
     control_plane: ControlPlane,
 ) -> None:
     for method, path in (
@@ -188,7 +188,7 @@ def test_the_operator_user_may_evict_but_neither_delete_nor_read_secrets(
 
 
 @pytest.mark.parametrize("health", ["never-ready", "crash"])
-def test_a_pod_can_be_made_unwell_and_well_again(
+def test_an_annotation_makes_a_pod_unready_and_ready_again(
     control_plane: ControlPlane, namespace: str, health: str
 ) -> None:
     create(control_plane, namespace, a_workload("Deployment", 1))
@@ -210,7 +210,7 @@ def test_a_pod_can_be_made_unwell_and_well_again(
     wait_until_ready(control_plane, namespace, 1)
 
 
-def test_a_slow_pod_and_a_pending_one_do_not_hold_up_others(
+def test_slow_and_pending_pods_do_not_delay_others(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     slow = {"testbed.spotalis.io/ready-after": "1h"}
@@ -235,7 +235,7 @@ def test_a_slow_pod_and_a_pending_one_do_not_hold_up_others(
     assert [pod["metadata"]["name"] for pod in control_plane.ready_pods(namespace)] == ["quick"]
 
 
-def test_a_removed_node_takes_its_pods_with_it(control_plane: ControlPlane, namespace: str) -> None:
+def test_removing_a_node_removes_its_pods(control_plane: ControlPlane, namespace: str) -> None:
     [name] = control_plane.add_nodes(spot=1, labels={"pool": namespace})
     workload = a_workload("Deployment", 3)
     workload["spec"]["template"]["spec"]["nodeSelector"] = {"pool": namespace}
@@ -253,7 +253,7 @@ def test_a_removed_node_takes_its_pods_with_it(control_plane: ControlPlane, name
     wait_until_ready(control_plane, namespace, 3)
 
 
-def test_a_node_can_lose_its_readiness_and_get_it_back(control_plane: ControlPlane) -> None:
+def test_a_node_becomes_not_ready_and_ready_again(control_plane: ControlPlane) -> None:
     [name] = control_plane.add_nodes(on_demand=1)
     path = f"/api/v1/nodes/{name}"
     for health, status in (("not-ready", "False"), (None, "True")):
@@ -269,7 +269,7 @@ def test_a_node_can_lose_its_readiness_and_get_it_back(control_plane: ControlPla
     control_plane.remove_nodes(name)
 
 
-def test_pod_creations_of_replicasets_reach_a_registered_webhook(
+def test_the_registered_webhook_receives_pods_of_replica_sets(
     control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
     reviews = []
@@ -310,7 +310,7 @@ def test_pod_creations_of_replicasets_reach_a_registered_webhook(
         server.server_close()
 
 
-def test_the_api_server_can_be_restarted_and_takes_other_limits(
+def test_the_api_server_restarts_with_other_limits(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     before = len(control_plane.audit())
@@ -324,7 +324,7 @@ def test_the_api_server_can_be_restarted_and_takes_other_limits(
     assert len(control_plane.audit()) > before
 
 
-def test_a_paused_scheduler_binds_nothing_until_it_goes_on(
+def test_a_paused_scheduler_binds_no_pod_until_it_resumes(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     control_plane.pause("kube-scheduler")
@@ -339,7 +339,7 @@ def test_a_paused_scheduler_binds_nothing_until_it_goes_on(
     wait_until_ready(control_plane, namespace, 1)
 
 
-def test_the_controller_manager_can_be_away_and_come_back(
+def test_the_controller_manager_stops_and_starts_again(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     control_plane.stop_process("kube-controller-manager")
@@ -350,7 +350,7 @@ def test_the_controller_manager_can_be_away_and_come_back(
     wait_until_ready(control_plane, namespace, 2)
 
 
-def test_two_beds_run_side_by_side_and_stopping_leaves_no_process(
+def test_two_control_planes_run_side_by_side_and_stop_without_leftover_processes(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:
     config = ControlPlaneConfig(ready_after=0, gone_after=0, users={"reader": ["readers"]})
@@ -369,7 +369,9 @@ def test_two_beds_run_side_by_side_and_stopping_leaves_no_process(
     assert all(is_alive(pid) for pid in control_plane.pids().values())
 
 
-def test_a_bed_ends_with_the_process_that_booted_it_even_if_that_is_killed(tmp_path: Path) -> None:
+def test_a_control_plane_ends_with_the_process_that_booted_it(
+    tmp_path: Path,
+) -> None:
     binaries_or_skip()
     program = (
         "import sys, time; from pathlib import Path\n"

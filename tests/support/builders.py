@@ -1,4 +1,4 @@
-"""Values for tests, complete and plausible; a test names only what it is about."""
+"""Builders of complete values for unit tests. A test names only the fields that it is about."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ BOTH_KINDS = (DEPLOYMENT, STATEFUL_SET)
 
 
 def owner_of(kind: str) -> Owner:
-    """Who makes the pods of the workload ``api``: its only ReplicaSet, or the set itself."""
+    """Return the owner of the pods of ``api``: its ReplicaSet, or the StatefulSet itself."""
     if kind == STATEFUL_SET:
         return Owner(group="apps", kind=kind, name="api", uid="api-uid")
     return Owner(group="apps", kind="ReplicaSet", name="api-6c9f7d", uid="api-6c9f7d-uid")
 
 
 def a_pod(name: str = "api-0", *, ready: bool = True, **changes: Any) -> Pod:
-    """A pod of ``api`` that runs; ``changes`` are fields of :class:`Pod`."""
+    """A running pod of ``api``; ``changes`` are fields of :class:`Pod`."""
     fields: dict[str, Any] = {
         "namespace": "shop",
         "name": name,
@@ -70,7 +70,7 @@ def a_replica(
     other_pods: int = 0,
     **pod_changes: Any,
 ) -> Replica:
-    """A replica; fields that it does not have itself are its pod's."""
+    """A replica. Unknown keywords are fields of its pod."""
     return Replica(
         pod=a_pod(**pod_changes) if pod is None else msgspec.structs.replace(pod, **pod_changes),
         node_type=node_type,
@@ -90,7 +90,7 @@ def a_configuration(
     paused_until: datetime | None = None,
     **changes: Any,
 ) -> WorkloadConfiguration:
-    """What an owner wants; ``changes`` are fields of :class:`WorkloadConfiguration`."""
+    """The policy of a workload; ``changes`` are fields of :class:`WorkloadConfiguration`."""
     fields: dict[str, Any] = {
         "enabled": True,
         "spot_percentage": percent,
@@ -121,15 +121,15 @@ def a_workload(
     room: Mapping[NodeType, int] | None = None,
     **changes: Any,
 ) -> Observed:
-    """A workload at rest: so many ready replicas on each class, each on a node of its own.
+    """A workload at rest with this many ready replicas of each capacity type, one per node.
 
-    Replica k is named ``api-k``. Slots are filled in order, each by its own class while that
-    lasts; the unknown come last.
+    Replica k is named ``api-k``. Slots are filled in order, each with its own capacity type while
+    replicas of that type are left. Replicas of unknown type come last.
 
     Args:
-        replicas: wanted; by default as many as there are.
-        placed: the webhook has seen the pods: a Deployment's carry their slots.
-        moves: replicas that may be on the move at once.
+        replicas: desired number; by default the number of replicas.
+        placed: the webhook has placed the pods, so that those of a Deployment have slots.
+        moves: maximum number of moves in flight.
         changes: fields of :class:`Observed`.
     """
     present = spot + on_demand + unknown
@@ -169,7 +169,7 @@ def a_workload(
 def workload_named_api(
     *, kind: str = DEPLOYMENT, replicas: int = 10, present: int | None = None, **changes: Any
 ) -> Workload:
-    """The Deployment or StatefulSet itself, at rest; ``changes`` are fields of Workload."""
+    """The Deployment or StatefulSet at rest; ``changes`` are fields of Workload."""
     there = replicas if present is None else present
     fields: dict[str, Any] = {
         "kind": kind,
@@ -190,14 +190,14 @@ def workload_named_api(
 
 
 def with_workload(observed: Observed, **changes: Any) -> Observed:
-    """The same with other facts about the Deployment or StatefulSet."""
+    """Return a copy with other fields of the Deployment or StatefulSet."""
     return dataclasses.replace(
         observed, workload=msgspec.structs.replace(observed.workload, **changes)
     )
 
 
 def with_configuration(observed: Observed, **changes: Any) -> Observed:
-    """The same with other wishes of the owner."""
+    """Return a copy with another policy."""
     return dataclasses.replace(
         observed, configuration=dataclasses.replace(observed.configuration, **changes)
     )
@@ -209,7 +209,7 @@ _OF_REPLICA = frozenset(field.name for field in dataclasses.fields(Replica)) - {
 def with_replicas(
     observed: Observed, which: Callable[[Replica], bool] | Sequence[int] | int, **changes: Any
 ) -> Observed:
-    """The same with some replicas changed: fields of :class:`Replica`, or else of its pod.
+    """Return a copy with some replicas changed: fields of :class:`Replica`, or of its pod.
 
     Args:
         which: a predicate, or positions.
@@ -246,7 +246,7 @@ def is_on_demand(replica: Replica) -> bool:
 def a_reservation(
     slot: int, node_type: NodeType, *, kind: str = DEPLOYMENT, request_uid: str = ""
 ) -> Reservation:
-    """A pod admitted and not yet seen."""
+    """A pod that is admitted, but not yet in the cache."""
     return Reservation(
         request_uid=request_uid or f"review-{slot}",
         owner=owner_of(kind).uid,
@@ -272,7 +272,7 @@ def a_budget(
     desired: int = 9,
     **changes: Any,
 ) -> DisruptionBudget:
-    """A PodDisruptionBudget over the pods of ``api``; ``changes`` are its fields."""
+    """A PodDisruptionBudget for the pods of ``api``; ``changes`` are its fields."""
     fields: dict[str, Any] = {
         "namespace": "shop",
         "name": name,
@@ -295,7 +295,7 @@ def a_node(
     taints: Sequence[Taint] = (),
     **changes: Any,
 ) -> Node:
-    """A Ready node of Karpenter's with 4 CPUs, 16 GiB and room for 58 pods."""
+    """A Ready node of Karpenter with 4 CPUs, 16 GiB and capacity for 58 pods."""
     fields: dict[str, Any] = {
         "name": name,
         "uid": f"{name}-uid",
@@ -311,12 +311,12 @@ def a_node(
 
 
 def a_shape(cpu_millis: int = 500, memory_bytes: int = 2**30, **changes: Any) -> PodShape:
-    """What a pod asks of the scheduler; ``changes`` are fields of :class:`PodShape`."""
+    """The scheduling requirements of a pod; ``changes`` are fields of :class:`PodShape`."""
     return PodShape(cpu_millis=cpu_millis, memory_bytes=memory_bytes, **changes)
 
 
 def annotated(**values: str) -> dict[str, str]:
-    """``spot_percentage="70"`` as the annotation that an owner writes."""
+    """``spot_percentage="70"`` as an annotation."""
     return {PREFIX + key.replace("_", "-"): value for key, value in values.items()}
 
 

@@ -69,7 +69,7 @@ class EmbeddedTestCluster(TestCluster):
         if (other := self._others.get(str(target.get("url")))) is not None:
             return json.dumps(other(json.loads(body))).encode()
         if self.webhook_unreachable:
-            raise ConnectionRefusedError("nobody listens there")
+            raise ConnectionRefusedError("connection refused")
         serving = [instance for instance in self._instances if instance.operator.synced.is_set()]
         if not serving:
             raise ConnectionRefusedError("no operator is running")

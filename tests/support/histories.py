@@ -1,9 +1,9 @@
-"""What happens to one workload over time, as values: no clock, no API server, no threads.
+"""The history of one workload as values: without a clock, an API server or threads.
 
-Pods are admitted through ``place``, chosen for eviction through ``plan``, and taken away by node
-losses and scale-downs as the real controllers would: a ReplicaSet deletes unready pods first and
-then those with the lowest deletion cost, a StatefulSet its highest ordinals. Every replacement
-lands on the class it was placed on.
+Pods are admitted through ``place`` and chosen for eviction through ``plan``. Lost nodes and
+scale-downs delete pods as the real controllers do: a ReplicaSet deletes unready pods first, then
+those with the lowest deletion cost, and a StatefulSet its highest ordinals. Every replacement runs
+on the capacity type that it was placed on.
 """
 
 from __future__ import annotations
@@ -33,24 +33,25 @@ from tests.support.builders import (
 )
 
 Step: TypeAlias = tuple[str, int]
-"""What happens, and to which pod or to how many: see :meth:`History.play`."""
+"""An event, and the pod or the number of pods that it concerns: see :meth:`History.play`."""
 
 Place: TypeAlias = Callable[[Observed, NewPod], Placement]
 Plan: TypeAlias = Callable[[Observed, datetime], Decision]
 
 
 class StillMovingError(AssertionError):
-    """The planner goes on evicting although everything it asked for was done."""
+    """The planner continues to evict although all its moves are complete."""
 
 
 class History:
     """One workload and its pods.
 
     Args:
-        adopted: classes of the pods that run already when Spotalis comes; their slots, if any,
+        adopted: capacity types of the pods that run before Spotalis starts; their slots, if any,
             are their ordinals.
-        gives_back: the webhook gives reservations back that exceed what the owner can still make.
-        refusals: so often the API server refuses each pod of :meth:`settle` after our review.
+        gives_back: the webhook releases reservations that exceed what the owner can still create.
+        refusals: number of times that the API server rejects each pod of :meth:`settle` after its
+            admission.
     """
 
     def __init__(
@@ -83,16 +84,16 @@ class History:
         self._reservations: list[Reservation] = []
         self._seen = [self._adopt(slot, node_type) for slot, node_type in enumerate(adopted)]
 
-    # -- looking -------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------------------------
 
     @property
     def living(self) -> list[Replica]:
-        """All pods, whether an event has told of them or not."""
+        """All pods, whether or not the operator has seen them."""
         return [*self._seen, *self._unseen]
 
     @property
     def observed(self) -> Observed:
-        """What the operator knows."""
+        """The state that the operator sees."""
         present = len(self.living)
         return Observed(
             workload=workload_named_api(kind=self.kind, replicas=self.wanted, present=present),
@@ -104,13 +105,13 @@ class History:
         )
 
     def decide(self) -> Decision:
-        """What the planner says now."""
+        """The current decision of the planner."""
         return self._plan(self.observed, NOW)
 
-    # -- what happens --------------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------
 
     def play(self, steps: Sequence[Step]) -> None:
-        """Carry out one step after another; steps that cannot happen now do nothing."""
+        """Execute steps in order. Steps that are not possible now do nothing."""
         for what, number in steps:
             match what:
                 case "create":
@@ -135,7 +136,7 @@ class History:
                     raise ValueError(what)
 
     def create(self, *, refused: bool = False) -> None:
-        """The owner's controller makes one pod; our review, then perhaps another's refusal."""
+        """The owner's controller creates a pod. The webhook admits it; then it may be rejected."""
         name = self._next_name()
         if name is None:
             return
@@ -158,7 +159,7 @@ class History:
             self._unseen.append(self._make(name, placement, review))
 
     def see(self, number: int) -> None:
-        """Events tell of the first so many pods not seen yet."""
+        """The operator sees the first pods that it has not seen yet."""
         for replica in self._unseen[:number]:
             self._seen.append(replica)
             review = replica.pod.request_uid
@@ -166,18 +167,18 @@ class History:
         del self._unseen[:number]
 
     def make_ready(self, number: int) -> None:
-        """The first so many pods become ready, those seen first."""
+        """The first pods that are not ready become ready, in the order in which they were seen."""
         for pods in (self._seen, self._unseen):
             pods[:number] = [_ready(replica) for replica in pods[:number]]
             number -= min(number, len(pods))
 
     def lose(self, which: int) -> None:
-        """A pod dies with its node."""
+        """A pod is lost with its node."""
         if self.living:
             self._remove(self.living[which % len(self.living)])
 
     def evict(self) -> Decision:
-        """One turn of the planner, carried out."""
+        """Execute one decision of the planner."""
         decision = self.decide()
         if isinstance(decision, Evict):
             for move in decision.moves:
@@ -187,7 +188,7 @@ class History:
         return decision
 
     def scale(self, replicas: int) -> None:
-        """Another number of replicas is wanted; what is too much goes at once."""
+        """Set another number of replicas. Surplus pods are deleted at once."""
         self.wanted = replicas
         excess = max(0, len(self.living) - replicas)
         if self.kind == STATEFUL_SET:
@@ -198,15 +199,15 @@ class History:
             self._remove(replica)
 
     def wait(self) -> None:
-        """So long that every pod is seen and every reservation has run out."""
+        """Wait until every pod is seen and every reservation has expired."""
         self.see(len(self._unseen))
         self._reservations.clear()
 
     def settle(self) -> Decision:
-        """Faults are over: every pod is created, seen and ready, and every move is made.
+        """End all faults: every pod is created, seen and ready, and every move completes.
 
         Returns:
-            The planner's last word, once it moves nothing any more.
+            The last decision of the planner, which contains no move.
         """
         for _ in range(10 * len(self.living) + 10 * self.wanted + 10):
             self.wait()
@@ -215,7 +216,7 @@ class History:
                 return decision
         raise StillMovingError(f"{len(self.evicted)} evictions: {self.evicted[-8:]}")
 
-    # -- how -----------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------
 
     def _fill_up(self) -> None:
         while True:
@@ -257,7 +258,7 @@ class History:
 
 
 def is_exact(decision: Decision) -> bool:
-    """The planner holds: present equals wanted."""
+    """The planner waits until the number of pods equals the number of replicas."""
     assert isinstance(decision, Hold | Defer)
     return isinstance(decision, Hold)
 

@@ -105,7 +105,7 @@ class Observer:
         cluster = self._cluster
         makers = cluster.owner_uids(workload) | {owner_uid}
         pods = [pod for uid in makers for pod in cluster.pods_owned_by(uid)]
-        # Pods of one template share one shape (kube/interner.py): it is judged once, not per pod.
+        # Pods of one template share one shape (kube/decode/pod_shape.py): classify it once.
         shapes = {id(pod.shape): pod.shape for pod in pods}
         pinned = {
             key: cluster.settings.classification.pinned_to(shape) for key, shape in shapes.items()

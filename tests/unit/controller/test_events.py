@@ -110,7 +110,7 @@ def test_progress_counts_moves_but_neither_fallbacks_nor_refusals() -> None:
     assert next_progress(begun, later) == Progress(moves=3, since=NOW)
 
 
-def test_another_share_is_told_with_the_target_that_it_makes() -> None:
+def test_a_new_percentage_is_reported_with_the_new_target() -> None:
     (message,) = messages_of(
         a_result(percent=30, spot=7, on_demand=3),
         before=a_configuration(percent=70),
@@ -135,14 +135,14 @@ def test_another_share_is_told_with_the_target_that_it_makes() -> None:
         (Reason.NO_CLASSIFIER, "NodesUnknown"),
     ],
 )
-def test_what_an_owner_can_act_on_is_a_warning_once(reason: Reason, event: str) -> None:
+def test_reasons_that_owners_can_act_on_are_warned_of_once(reason: Reason, event: str) -> None:
     stopped = a_result(Defer(reason, "why"), spot=5, on_demand=5)
     (message,) = messages_of(stopped)
     assert (message.type, message.reason, message.note) == ("Warning", event, "why")
     assert messages_of(stopped, previous=stopped) == []
 
 
-def test_on_demand_moves_name_the_spot_node_that_is_left() -> None:
+def test_moves_to_on_demand_name_the_spot_node() -> None:
     eviction = EvictionRecord(move=Move(a_pod(), ON_DEMAND), outcome=EvictionOutcome.EVICTED)
     (message,) = messages_of(a_result(evictions=[eviction]))
     assert message.note.startswith("Evicted api-0 from spot node")
@@ -168,7 +168,7 @@ def a_result_with(reason: Reason, *, storm: bool = False, **leaving: int) -> Rec
 
 
 def events_of(reasons: Sequence[Reason]) -> list[str]:
-    """The reasons of the Events of so many turns, one after the other."""
+    """The reasons of the Events of consecutive reconciles."""
     policy = a_configuration()
     said: list[str] = []
     previous = None
@@ -194,11 +194,11 @@ def events_of(reasons: Sequence[Reason]) -> list[str]:
         ),
     ],
 )
-def test_what_is_new_is_said_once(reasons: tuple[Reason, ...], events: list[str]) -> None:
+def test_each_change_emits_one_event(reasons: tuple[Reason, ...], events: list[str]) -> None:
     assert events_of(reasons) == events
 
 
-def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
+def test_each_reclaimed_spot_node_emits_one_event() -> None:
     policy = a_configuration()
     turns = [
         a_result_with(Reason.BALANCED),
@@ -215,7 +215,7 @@ def test_each_spot_node_that_is_being_taken_is_said_once() -> None:
     ]
 
 
-def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
+def test_a_storm_emits_an_event_at_its_start_and_at_its_end() -> None:
     policy = a_configuration()
     turns = [
         a_result_with(Reason.BALANCED),
@@ -239,7 +239,7 @@ def test_a_storm_is_told_when_it_stops_a_workload_and_when_it_is_over() -> None:
     ]
 
 
-def test_the_end_of_a_storm_is_no_news_to_who_has_nothing_to_move_to_spot() -> None:
+def test_the_end_of_a_storm_emits_no_event_without_a_move_to_spot() -> None:
     policy = a_configuration()
     before = a_result_with(Reason.BALANCED, storm=True)
     at_rest = ReplicaState(desired=4, percent=50, floor=0, spot=2, on_demand=2)

@@ -1,4 +1,4 @@
-"""Who leads: the decision as a table, and electors against an API server with faults to order."""
+"""Leader election: the decision as a table, and electors against an API server with faults."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from spotalis.model.objects import Lease
 from spotalis.model.transport import Request
 
 HOME = "spotalis-system"
-US, THEM = "pod-a_1", "pod-b_2"
+SELF, OTHER = "pod-a_1", "pod-b_2"
 
 
 def a_lease(holder: str, version: str = "7", **other: object) -> Lease:
@@ -45,24 +45,27 @@ def a_lease(holder: str, version: str = "7", **other: object) -> Lease:
     )
 
 
-def standing(seconds_ago: float, holder: str = THEM) -> LeadershipState:
-    """A standby at second 100 that saw the Lease change so long ago."""
-    return observe_lease(a_lease(holder), LeadershipState(identity=US), 100 - seconds_ago)
+def standing(seconds_ago: float, holder: str = OTHER) -> LeadershipState:
+    """A standby at second 100 that saw the Lease change some seconds ago."""
+    return observe_lease(a_lease(holder), LeadershipState(identity=SELF), 100 - seconds_ago)
 
 
 @pytest.mark.parametrize(
     ("lease", "state", "move"),
     [
-        pytest.param(None, LeadershipState(identity=US), Acquire(0), id="there never was one"),
-        pytest.param(a_lease(US), standing(1, US), Renew(), id="ours is renewed"),
-        pytest.param(a_lease(THEM), standing(15), Wait(), id="theirs is theirs for 15 s"),
-        pytest.param(a_lease(THEM), standing(15.1), Acquire(5), id="and no longer"),
+        pytest.param(None, LeadershipState(identity=SELF), Acquire(0), id="no lease yet"),
+        pytest.param(a_lease(SELF), standing(1, SELF), Renew(), id="own lease is renewed"),
+        pytest.param(a_lease(OTHER), standing(15), Wait(), id="another holder keeps it for 15 s"),
+        pytest.param(a_lease(OTHER), standing(15.1), Acquire(5), id="and no longer"),
         pytest.param(a_lease(""), standing(0, ""), Acquire(5), id="a released one is taken"),
-        pytest.param(None, standing(15), Wait(), id="a deleted one is still its holder's"),
+        pytest.param(None, standing(15), Wait(), id="a deleted lease still counts for its holder"),
         pytest.param(None, standing(15.1), Acquire(5), id="until the holder's time is up"),
-        pytest.param(None, standing(1, US), Acquire(4), id="our own is written again at once"),
+        pytest.param(None, standing(1, SELF), Acquire(4), id="own deleted lease is written again"),
         pytest.param(
-            a_lease("pod-a_0"), standing(1, "pod-a_0"), Wait(), id="a namesake is somebody else"
+            a_lease("pod-a_0"),
+            standing(1, "pod-a_0"),
+            Wait(),
+            id="same name, other holder",
         ),
     ],
 )
@@ -70,15 +73,15 @@ def test_the_next_action(lease: Lease | None, state: LeadershipState, move: Acti
     assert next_action(lease, observe_lease(lease, state, 100.0), 100.0) == move
 
 
-def test_a_lease_that_somebody_writes_is_given_its_time_anew() -> None:
-    state = observe_lease(a_lease(THEM, "8"), standing(14), 100.0)
+def test_every_write_of_the_lease_extends_the_time_of_its_holder() -> None:
+    state = observe_lease(a_lease(OTHER, "8"), standing(14), 100.0)
     assert state.held_by_other(115.0)
     assert not state.held_by_other(115.1)
-    assert observe_lease(a_lease(THEM, "8"), state, 110.0) == state, "the same again says nothing"
+    assert observe_lease(a_lease(OTHER, "8"), state, 110.0) == state, "the same again says nothing"
 
 
 class Candidate:
-    """An elector, its way to the API server, and what it said."""
+    """An elector, its transport, and the leadership changes that it reported."""
 
     def __init__(self, cluster: EmbeddedCluster, clock: VirtualClock, identity: str) -> None:
         self.transport: InProcessTransport = cluster.transport(identity)
@@ -115,11 +118,11 @@ class Election:
         self.cluster = cluster
         self.clock = clock
         self.admin = Client(cluster.transport("admin"), clock=clock, rng=random.Random(0))
-        self.first = Candidate(cluster, clock, US)
+        self.first = Candidate(cluster, clock, SELF)
 
     async def begin(self) -> None:
         await self.until(lambda: self.first.elector.leads)
-        self.second = Candidate(self.cluster, self.clock, THEM)
+        self.second = Candidate(self.cluster, self.clock, OTHER)
         await asyncio.sleep(5)
         assert not self.second.elector.leads
 
@@ -158,20 +161,20 @@ def election(story: Callable[[Election], Awaitable[None]]) -> None:
     run(main)
 
 
-def test_a_standby_at_rest_asks_nothing() -> None:
+def test_an_idle_standby_sends_no_requests() -> None:
     async def story(it: Election) -> None:
-        before = len(it.requests(THEM))
+        before = len(it.requests(OTHER))
         await asyncio.sleep(60)
-        assert it.requests(THEM)[before:] == []
+        assert it.requests(OTHER)[before:] == []
         assert it.first.said == [(it.first.said[0][0], True)]
 
     election(story)
 
 
-def test_a_leader_says_where_it_can_be_asked_and_takes_that_back() -> None:
+def test_the_leader_publishes_its_address_and_removes_it() -> None:
     async def story(it: Election) -> None:
-        assert (await it.lease()).annotations[ADDRESS_ANNOTATION] == f"{US}:9443"
-        assert it.second.elector.leader_address == f"{US}:9443"
+        assert (await it.lease()).annotations[ADDRESS_ANNOTATION] == f"{SELF}:9443"
+        assert it.second.elector.leader_address == f"{SELF}:9443"
         assert it.first.elector.leader_address == ""
         it.second.elector.address = ""
         await it.first.elector.release()
@@ -183,19 +186,19 @@ def test_a_leader_says_where_it_can_be_asked_and_takes_that_back() -> None:
     election(story)
 
 
-def test_a_released_lease_is_taken_at_once() -> None:
+def test_a_released_lease_is_acquired_at_once() -> None:
     async def story(it: Election) -> None:
         await it.first.elector.release()
         assert await it.until(lambda: it.second.elector.leads) < 0.1
         assert [leads for _, leads in it.first.said] == [True, False]
         assert (await it.lease()).transitions == 1
         await asyncio.sleep(30)
-        assert not it.first.elector.leads, "who releases does not compete any more"
+        assert not it.first.elector.leads, "an instance that released the lease must not compete"
 
     election(story)
 
 
-def test_a_crashed_leader_is_succeeded_when_its_time_is_up() -> None:
+def test_a_crashed_leader_is_replaced_when_its_lease_expires() -> None:
     async def story(it: Election) -> None:
         await it.first.kill()
         took = await it.until(lambda: it.second.elector.leads and not it.first.elector.leads)
@@ -204,7 +207,7 @@ def test_a_crashed_leader_is_succeeded_when_its_time_is_up() -> None:
     election(story)
 
 
-def test_a_leader_that_is_cut_off_steps_down_before_anybody_may_succeed_it() -> None:
+def test_an_isolated_leader_steps_down_before_its_lease_expires() -> None:
     async def story(it: Election) -> None:
         it.first.cut_off()
         down = await it.until(lambda: not it.first.elector.leads)
@@ -217,7 +220,7 @@ def test_a_leader_that_is_cut_off_steps_down_before_anybody_may_succeed_it() -> 
     election(story)
 
 
-def test_a_leader_that_was_stopped_for_20_s_wakes_up_as_a_standby() -> None:
+def test_a_leader_that_was_frozen_for_20_s_resumes_as_a_standby() -> None:
     async def story(it: Election) -> None:
         state = it.first.elector.state
         await it.first.kill()
@@ -234,38 +237,38 @@ def test_a_leader_that_was_stopped_for_20_s_wakes_up_as_a_standby() -> None:
     election(story)
 
 
-def test_a_thawed_leader_with_its_end_pending_leaves_the_others_lease_alone() -> None:
+def test_a_resumed_leader_that_shuts_down_leaves_the_new_lease_alone() -> None:
     async def story(it: Election) -> None:
         state = it.first.elector.state
         await it.first.kill()
         await it.until(lambda: it.second.elector.leads)
         it.first.elector.state = state
         await it.first.elector.release()
-        assert (await it.lease()).holder == THEM
+        assert (await it.lease()).holder == OTHER
 
     election(story)
 
 
-def test_a_deleted_lease_comes_back_with_its_holder() -> None:
+def test_a_deleted_lease_is_recreated_by_its_holder() -> None:
     async def story(it: Election) -> None:
         for _ in range(5):
             await asyncio.sleep(1.3)
             await it.admin.raw("DELETE", LEASES.path(HOME, "spotalis"))
             await it.until(lambda: True)
             await asyncio.sleep(0.1)
-            assert (await it.lease()).holder == US
+            assert (await it.lease()).holder == SELF
         assert [leads for _, leads in it.first.said] == [True]
         assert it.second.said == []
 
     election(story)
 
 
-def test_a_lease_that_is_given_to_another_by_hand_is_given_up_at_once() -> None:
+def test_a_leader_steps_down_at_once_if_a_user_changes_the_holder() -> None:
     async def story(it: Election) -> None:
         lease = await it.lease()
         body = {
             "metadata": {"name": "spotalis", "resourceVersion": lease.resource_version},
-            "spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 15},
+            "spec": {"holderIdentity": "another", "leaseDurationSeconds": 15},
         }
         await it.admin.replace(LEASES, HOME, "spotalis", body)
         assert await it.until(lambda: not it.first.elector.leads) < 0.1
@@ -275,7 +278,7 @@ def test_a_lease_that_is_given_to_another_by_hand_is_given_up_at_once() -> None:
     election(story)
 
 
-def test_a_renewal_whose_answer_is_lost_costs_nothing() -> None:
+def test_a_renewal_without_a_response_does_not_lose_the_lead() -> None:
     async def story(it: Election) -> None:
         lost = 0
 
@@ -295,7 +298,7 @@ def test_a_renewal_whose_answer_is_lost_costs_nothing() -> None:
     election(story)
 
 
-def test_a_watch_that_says_nothing_is_helped_out_by_reading() -> None:
+def test_a_silent_watch_is_replaced_by_reads() -> None:
     async def story(it: Election) -> None:
         for stream in it.second.transport.streams:
             stream.silence()
@@ -307,7 +310,7 @@ def test_a_watch_that_says_nothing_is_helped_out_by_reading() -> None:
     election(story)
 
 
-def test_a_process_with_our_name_and_another_nonce_is_waited_for(
+def test_another_process_of_the_same_name_counts_as_another_holder(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def story(it: Election) -> None:
@@ -319,7 +322,7 @@ def test_a_process_with_our_name_and_another_nonce_is_waited_for(
 
     election(story)
     said = [r.message for r in caplog.records if "of the same name" in r.message]
-    assert len(said) == 1, "said once"
+    assert len(said) == 1, "logged once"
 
 
 @asynccontextmanager
@@ -330,7 +333,7 @@ async def without_election() -> AsyncIterator[tuple[LeaderElector, list[bool]]]:
             None,  # type: ignore[arg-type]  # never asked
             settings=LeaderElection(enabled=False),
             namespace=HOME,
-            identity=US,
+            identity=SELF,
             clock=None,  # type: ignore[arg-type]
             rng=random.Random(0),
             on_change=said.append,
@@ -339,7 +342,7 @@ async def without_election() -> AsyncIterator[tuple[LeaderElector, list[bool]]]:
     )
 
 
-async def test_without_election_a_single_replica_leads_and_asks_nobody() -> None:
+async def test_without_election_an_instance_leads_without_requests() -> None:
     async with without_election() as (elector, said):
         await elector.run()
         assert (elector.leads, said) == (True, [True])

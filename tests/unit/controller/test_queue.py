@@ -12,7 +12,7 @@ from tests.support.virtual_time import run_in_virtual_time, virtual_clock
 KEY = WorkloadKey("Deployment", "shop", "api")
 
 
-def test_an_end_that_comes_with_news_is_heeded() -> None:
+def test_a_cancellation_that_arrives_with_an_earlier_key_is_not_lost() -> None:
     """Seen on the real bed: a replica that had given up its Lease, and never exited."""
 
     async def work(key: WorkloadKey) -> float | None:
@@ -32,7 +32,7 @@ def test_an_end_that_comes_with_news_is_heeded() -> None:
     run_in_virtual_time(story())
 
 
-def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
+def test_a_failure_is_reported_and_delays_only_its_own_key() -> None:
     other = WorkloadKey("Deployment", "shop", "other")
     worked: list[tuple[WorkloadKey, float]] = []
     failures: list[str] = []
@@ -64,9 +64,7 @@ def test_a_failure_is_told_rests_its_key_and_stops_no_other() -> None:
     assert failures == ["shop/deploy/api: a bug"] * 3
 
 
-def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_times_a_second() -> (
-    None
-):
+def test_a_busy_key_is_handled_at_once_and_then_twenty_times_per_second() -> None:
     worked: list[float] = []
 
     async def work(key: WorkloadKey) -> float | None:
@@ -89,7 +87,7 @@ def test_a_key_that_changes_all_the_time_is_worked_on_at_once_and_then_twenty_ti
     assert worked[-1] >= 0.999  # the last change is not missed
 
 
-def test_others_get_their_turn_between_turns_that_wait_for_nothing() -> None:
+def test_other_tasks_run_between_reconciles_that_never_wait() -> None:
     """Reviews are answered while all workloads are looked at."""
     happened: list[str] = []
 

@@ -80,9 +80,7 @@ class TestWhereItLooks:
         assert context_of(find(environment)) == "variable"
         assert context_of(find({"HOME": str(tmp_path)})) == "home"
 
-    def test_inside_a_pod_without_a_kubeconfig_it_is_the_pods_own_cluster(
-        self, tmp_path: Path
-    ) -> None:
+    def test_a_pod_without_a_kubeconfig_uses_its_own_cluster(self, tmp_path: Path) -> None:
         environment, folder = inside_a_pod(tmp_path / "sa")
         access = find({**environment, "HOME": str(tmp_path)}, in_cluster_dir=folder)
         assert access.server == "https://10.0.0.1:443"
@@ -93,7 +91,7 @@ class TestWhereItLooks:
         access = find(environment, in_cluster_dir=folder)
         assert await headers_of(access) == {"Authorization": "Bearer pod-token"}
 
-    def test_a_kubeconfig_beats_the_pods_own_cluster(self, tmp_path: Path) -> None:
+    def test_a_kubeconfig_takes_precedence_over_the_pods_own_cluster(self, tmp_path: Path) -> None:
         environment, folder = inside_a_pod(tmp_path / "sa")
         write(tmp_path / ".kube" / "config", a_kubeconfig("home"))
         assert (
@@ -116,9 +114,7 @@ class TestMerging:
         files = [write(tmp_path / "a" / "config", one), write(tmp_path / "b" / "config", two)]
         return {"KUBECONFIG": ":".join(files)}
 
-    async def test_the_first_file_to_name_something_decides_about_all_of_it(
-        self, tmp_path: Path
-    ) -> None:
+    async def test_the_first_file_that_defines_an_entry_wins(self, tmp_path: Path) -> None:
         one, two = a_kubeconfig("same"), a_kubeconfig("same", server="https://other")
         one["users"][0]["user"] = {"as": "ana"}
         access = find(self.both(tmp_path, one, two))
@@ -129,12 +125,12 @@ class TestMerging:
         environment = self.both(tmp_path, a_kubeconfig("one"), a_kubeconfig("two"))
         assert context_of(find(environment)) == "one"
 
-    def test_a_later_file_fills_in_what_earlier_ones_leave_out(self, tmp_path: Path) -> None:
+    def test_a_later_file_adds_missing_entries(self, tmp_path: Path) -> None:
         environment = self.both(tmp_path, a_kubeconfig("one", current=""), a_kubeconfig("two"))
         assert context_of(find(environment)) == "two"
         assert context_of(find(environment, context="one")) == "one"
 
-    def test_a_context_may_name_what_another_file_holds(self, tmp_path: Path) -> None:
+    def test_a_context_may_refer_to_entries_of_another_file(self, tmp_path: Path) -> None:
         only_context = {"contexts": a_kubeconfig()["contexts"], "current-context": "prod"}
         rest = a_kubeconfig()
         del rest["contexts"], rest["current-context"]
@@ -156,7 +152,7 @@ class TestClusters:
     def access(self, tmp_path: Path, **fields: Any) -> ClusterAccess:
         return find(kubeconfig=write(tmp_path / "config", a_kubeconfig(**fields)))
 
-    def test_all_that_a_cluster_may_say(self, tmp_path: Path) -> None:
+    def test_all_fields_of_a_cluster(self, tmp_path: Path) -> None:
         data = base64.b64encode(b"CA").decode()
         access = self.access(
             tmp_path,
@@ -175,7 +171,7 @@ class TestClusters:
             False,
         )
 
-    def test_data_beat_files(self, tmp_path: Path) -> None:
+    def test_inline_data_takes_precedence_over_files(self, tmp_path: Path) -> None:
         data = base64.b64encode(b"CA").decode()
         fields = {"certificate-authority": "/missing", "certificate-authority-data": data}
         assert self.access(tmp_path, **fields).ca == b"CA"
@@ -214,7 +210,7 @@ class TestUsers:
     async def test_a_token(self, tmp_path: Path) -> None:
         assert await self.headers(tmp_path, token="t") == {"Authorization": "Bearer t"}
 
-    async def test_a_token_file_beats_a_token(self, tmp_path: Path) -> None:
+    async def test_a_token_file_takes_precedence_over_a_token(self, tmp_path: Path) -> None:
         write(tmp_path / "token", "from-file\n")
         headers = await self.headers(tmp_path, token="t", tokenFile="token")
         assert headers == {"Authorization": "Bearer from-file"}
@@ -226,7 +222,7 @@ class TestUsers:
         access = find(kubeconfig=write(tmp_path / "config", document))
         assert await headers_of(access) == {}
 
-    async def test_acting_as_another(self, tmp_path: Path) -> None:
+    async def test_impersonation(self, tmp_path: Path) -> None:
         """To ignore this would be to act with more rights than asked for."""
         user = {"as": "ana", "as-uid": "7", "as-groups": ["a"], "as-user-extra": {"x/y": ["z"]}}
         assert await self.headers(tmp_path, **user) == {
@@ -283,7 +279,7 @@ class TestErrors:
         assert error.what == 'the kubeconfig has no context "pord-eu"; did you mean "prod-eu"?'
 
     @pytest.mark.parametrize("kind", ["cluster", "user"])
-    def test_a_context_that_leads_nowhere(self, tmp_path: Path, kind: str) -> None:
+    def test_a_context_without_a_cluster(self, tmp_path: Path, kind: str) -> None:
         document = a_kubeconfig("prod")
         del document[f"{kind}s"]
         error = refusal(kubeconfig=write(tmp_path / "config", document))
@@ -301,17 +297,17 @@ class TestErrors:
             ("\x00", "#x0000"),
         ],
     )
-    def test_a_file_that_is_no_kubeconfig(self, tmp_path: Path, text: str, line: str) -> None:
+    def test_a_file_that_is_not_a_kubeconfig(self, tmp_path: Path, text: str, line: str) -> None:
         file = write(tmp_path / "config", text)
         error = refusal(kubeconfig=file)
         assert error.code == "SP004"
         assert file in error.what
         assert line in error.lines[0]
 
-    def test_a_file_that_may_not_be_read(self, tmp_path: Path) -> None:
+    def test_a_file_without_read_permission(self, tmp_path: Path) -> None:
         assert refusal(kubeconfig=str(tmp_path)).lines == ("Is a directory",)
 
-    def test_certificates_that_are_no_base64(self, tmp_path: Path) -> None:
+    def test_certificates_that_are_not_base64(self, tmp_path: Path) -> None:
         fields = {"certificate-authority-data": "%%%"}
         error = refusal(kubeconfig=write(tmp_path / "config", a_kubeconfig(**fields)))
         assert error.code == "SP007"

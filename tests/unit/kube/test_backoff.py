@@ -28,7 +28,7 @@ def test_a_delay_is_never_outside_its_bounds(faces: list[float]) -> None:
     assert all(0.8 <= backoff.next_seconds() <= 30 for _ in range(20))
 
 
-def test_success_starts_it_from_the_floor() -> None:
+def test_a_success_resets_the_delay_to_the_floor() -> None:
     backoff = Backoff(LoadedRandom(0.0), floor_seconds=1)
     for _ in range(5):
         backoff.next_seconds()

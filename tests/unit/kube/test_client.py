@@ -79,7 +79,7 @@ class TestGet:
         assert outcome.request.method == "GET"
         assert outcome.request.path == "/api/v1/namespaces/shop/pods/web-1"
 
-    def test_no_such_object_is_none(self) -> None:
+    def test_a_missing_object_is_none(self) -> None:
         assert call(lambda c: c.get(PODS, "shop", "x"), refusal(404, "NotFound")).value is None
 
     def test_an_object_without_namespace(self) -> None:
@@ -93,13 +93,13 @@ class TestGet:
     @pytest.mark.parametrize(
         "trouble", [cut(), cut(maybe_sent=False), *map(refusal, (500, 502, 503, 504))]
     )
-    def test_a_read_is_repeated_when_the_server_is_away(self, trouble: Answer) -> None:
+    def test_a_read_is_retried_while_the_server_is_unreachable(self, trouble: Answer) -> None:
         outcome = call(lambda c: c.get(PODS, "shop", "web-1"), trouble, trouble, ok(a_pod()))
         assert outcome.value.name == "web-1"
         assert len(outcome.requests) == 3
         assert outcome.seconds > 0.5
 
-    def test_a_read_is_not_repeated_for_ever(self) -> None:
+    def test_a_read_is_not_retried_forever(self) -> None:
         outcome = call(lambda c: c.get(PODS, "shop", "web-1"), *[cut()] * 9)
         assert isinstance(outcome.value, TransportError)
         assert len(outcome.requests) == 4
@@ -110,13 +110,13 @@ class TestGet:
         assert outcome.value.name == "web-1"
         assert outcome.seconds == 7
 
-    def test_a_server_that_asks_for_too_much_patience_is_passed_on(self) -> None:
+    def test_a_long_retry_after_is_returned_to_the_caller(self) -> None:
         busy = refusal(429, "TooManyRequests", headers={"retry-after": "600"})
         outcome = call(lambda c: c.get(PODS, "shop", "web-1"), busy)
         assert isinstance(outcome.value, TooManyRequests)
         assert outcome.value.retry_after_seconds == 600
 
-    def test_an_answer_that_is_no_object_is_a_broken_wire(self) -> None:
+    def test_an_undecodable_response_is_a_transport_error(self) -> None:
         outcome = call(lambda c: c.get(PODS, "shop", "x"), Response(status=200, body=b"<html>"))
         assert isinstance(outcome.value, TransportError)
 
@@ -136,7 +136,7 @@ class TestListAll:
         assert first == {"labelSelector": "app=web,tier!=x", "limit": "250"}
         assert second == {**first, "continue": "next"}
 
-    def test_without_quorum_the_servers_cache_will_do(self) -> None:
+    def test_without_quorum_the_list_may_come_from_the_servers_cache(self) -> None:
         outcome = call(
             lambda c: c.list_all(PODS),
             ok(a_list(self.pods("one"), continue_="next")),
@@ -162,11 +162,11 @@ class TestListAll:
         answer = Response(status=200, body=b'{"metadata":{"resourceVersion":"1"},"items":null}')
         assert call(lambda c: c.list_all(PODS), answer).value == []
 
-    def test_an_object_that_cannot_be_read_is_no_shorter_list(self) -> None:
+    def test_an_undecodable_item_fails_the_list(self) -> None:
         answer = ok(a_list([a_pod(), {"metadata": {"name": 7}}]))
         assert isinstance(call(lambda c: c.list_all(PODS), answer).value, TransportError)
 
-    def test_a_long_list_leaves_the_loop_to_others(self) -> None:
+    def test_other_tasks_run_during_a_long_list(self) -> None:
         async def story() -> int:
             turns = 0
 
@@ -244,7 +244,7 @@ class TestWrites:
         assert outcome.request.query == (("fieldManager", "spotalis"),)
         assert outcome.request.path.endswith("/deployments/web/status")
 
-    def test_delete_means_this_very_object(self) -> None:
+    def test_delete_states_uid_and_resource_version(self) -> None:
         outcome = call(
             lambda c: c.delete(PODS, "shop", "web-1", uid="u1", resource_version="5"), ok({})
         )
@@ -254,7 +254,7 @@ class TestWrites:
             "resourceVersion": "5",
         }
 
-    def test_delete_of_what_is_gone_is_false(self) -> None:
+    def test_delete_of_a_missing_object_returns_false(self) -> None:
         assert call(lambda c: c.delete(PODS, "shop", "x"), refusal(404)).value is False
 
     def test_a_refused_delete_is_an_error(self) -> None:
@@ -272,12 +272,12 @@ class TestWrites:
         ],
         ids=["create", "replace", "patch", "delete", "raw"],
     )
-    def test_a_write_is_never_repeated(
+    def test_a_write_is_never_retried(
         self, write: Callable[[Client], Awaitable[Any]], trouble: Answer
     ) -> None:
         assert len(call(write, trouble, ok(a_pod())).requests) == 1
 
-    def test_raw_gives_the_answer_whatever_its_status(self) -> None:
+    def test_raw_returns_the_response_whatever_its_status(self) -> None:
         outcome = call(lambda c: c.raw("GET", "/version", query=[("a", "b")]), refusal(500))
         assert outcome.value.status == 500
         assert outcome.request.query == (("a", "b"),)
@@ -297,14 +297,16 @@ class TestErrors:
             (refusal(418), ApiError),
         ],
     )
-    def test_each_refusal_has_its_class(self, answer: Response, kind: type[ApiError]) -> None:
+    def test_each_error_status_has_its_exception(
+        self, answer: Response, kind: type[ApiError]
+    ) -> None:
         error = call(lambda c: c.create(PODS, "shop", {}), answer).value
         assert type(error) is kind
 
     def test_an_object_that_exists_is_also_a_conflict(self) -> None:
         assert issubclass(AlreadyExists, Conflict)
 
-    def test_the_status_is_told(self) -> None:
+    def test_the_fields_of_a_status_are_kept(self) -> None:
         cause = {"reason": "FieldValueInvalid", "message": "no", "field": "spec"}
         answer = refusal(422, "Invalid", "it is invalid", causes=[cause], retry_after_seconds=3)
         error = call(lambda c: c.create(PODS, "shop", {}), answer).value
@@ -314,7 +316,7 @@ class TestErrors:
         assert str(error) == "HTTP 422 Invalid: it is invalid"
 
     @pytest.mark.parametrize("body", [b"", b"<html>502</html>", b"null", b"[]", b'{"details":7}'])
-    def test_a_body_that_is_no_status_is_an_error_all_the_same(self, body: bytes) -> None:
+    def test_a_body_that_is_not_a_status_is_an_error_too(self, body: bytes) -> None:
         answer = Response(status=400, body=body)
         error = call(lambda c: c.create(PODS, "shop", {}), answer).value
         assert error.status == 400
@@ -341,14 +343,14 @@ class TestCounting:
             (lambda c: c.raw("GET", "/readyz"), "get", "/readyz"),
         ],
     )
-    def test_requests_are_counted_in_the_words_of_rbac(
+    def test_requests_are_reported_with_verb_and_resource_of_rbac(
         self, ask: Callable[[Client], Awaitable[Any]], verb: str, resource: str
     ) -> None:
         seen: list[tuple[str, str, int, float]] = []
         call(ask, refusal(404), on_request=lambda *args: seen.append(args))
         assert seen == [(verb, resource, 404, 0.0)]
 
-    def test_no_answer_counts_as_zero(self) -> None:
+    def test_a_request_without_a_response_is_reported_with_status_zero(self) -> None:
         seen: list[int] = []
         call(
             lambda c: c.create(PODS, "shop", {}),

@@ -53,7 +53,7 @@ class TestFiles:
         token.write_text("two")
         assert (await credentials.get(clock, rejected=refused)).headers == bearer("two")
 
-    async def test_a_file_that_is_away_for_a_moment_does_no_harm(self, tmp_path: Path) -> None:
+    async def test_a_file_that_is_briefly_missing_is_tolerated(self, tmp_path: Path) -> None:
         token, clock = tmp_path / "token", ManualClock()
         token.write_text("one")
         credentials = Credentials(token_file=token)
@@ -150,7 +150,7 @@ class TestPlugins:
             "spec": {"interactive": False},
         }
 
-    async def test_it_is_told_of_the_cluster_where_it_asks_for_that(self, tmp_path: Path) -> None:
+    async def test_the_plugin_receives_the_cluster_if_requested(self, tmp_path: Path) -> None:
         plugin = Plugin(gives(token="t"))
         await with_plugin(tmp_path, plugin, provideClusterInfo=True).get(ManualClock())
         assert plugin.info["spec"]["cluster"] == {
@@ -165,7 +165,7 @@ class TestPlugins:
         credential = await with_plugin(tmp_path, plugin).get(ManualClock())
         assert credential == Credential(certificate=b"CERT", key=b"KEY")
 
-    async def test_it_is_run_again_when_what_it_gave_expires(self, tmp_path: Path) -> None:
+    async def test_the_plugin_runs_again_when_its_credential_expires(self, tmp_path: Path) -> None:
         plugin = Plugin(
             gives(token="one", expirationTimestamp="2026-11-23T10:15:00Z"), gives(token="two")
         )
@@ -178,7 +178,7 @@ class TestPlugins:
         clock.advance(86_400)
         assert (await credentials.get(clock)).headers == bearer("two")
 
-    async def test_many_requests_run_it_once(self, tmp_path: Path) -> None:
+    async def test_concurrent_requests_run_the_plugin_once(self, tmp_path: Path) -> None:
         plugin = Plugin(gives(token="one"), gives(token="two"))
         credentials, clock = with_plugin(tmp_path, plugin), ManualClock()
         first = await asyncio.gather(*(credentials.get(clock) for _ in range(9)))
@@ -215,14 +215,14 @@ class TestPlugins:
             (gives(token="t", expirationTimestamp="2026-11-23T10:15:00"), "ExecCredential"),
         ],
     )
-    async def test_each_failure_is_told(
+    async def test_each_failure_of_a_plugin_is_reported(
         self, tmp_path: Path, answer: CompletedProcess | Exception, what: str
     ) -> None:
         error = await refusal(with_plugin(tmp_path, Plugin(answer)))
         assert error.code == "SP006"
         assert what in error.what
 
-    async def test_its_complaint_is_shown(self, tmp_path: Path) -> None:
+    async def test_the_error_output_of_a_plugin_is_shown(self, tmp_path: Path) -> None:
         error = await refusal(
             with_plugin(tmp_path, Plugin(CompletedProcess(1, b"", b"not logged in\n")))
         )
@@ -232,7 +232,7 @@ class TestPlugins:
         "plugin",
         [{"apiVersion": "client.authentication.k8s.io/v1alpha1"}, {"interactiveMode": "Always"}],
     )
-    def test_what_is_not_supported_is_said_at_once(
+    def test_unsupported_plugins_are_rejected_when_loading(
         self, tmp_path: Path, plugin: dict[str, str]
     ) -> None:
         with pytest.raises(ConfigError) as caught:
@@ -244,20 +244,20 @@ class TestRunProgram:
     async def run(self, script: str, **environment: str) -> CompletedProcess:
         return await run_program((sys.executable, "-c", script), environment)
 
-    async def test_it_sees_the_environment_it_is_given_and_no_other(self) -> None:
+    async def test_a_program_sees_only_the_given_environment(self) -> None:
         finished = await self.run("import os; print(sorted(os.environ))", ONLY="this")
         assert finished.status == 0
         assert b"ONLY" in finished.stdout
         assert b"HOME" not in finished.stdout
 
-    async def test_status_and_complaint_are_passed_on(self) -> None:
+    async def test_status_and_error_output_are_returned(self) -> None:
         finished = await self.run("import sys; sys.stderr.write('no'); sys.exit(3)")
         assert (finished.status, finished.stderr) == (3, b"no")
 
-    async def test_there_is_nobody_to_ask(self) -> None:
+    async def test_a_program_has_no_standard_input(self) -> None:
         assert (await self.run("import sys; print(repr(sys.stdin.read()))")).stdout == b"''\n"
 
-    async def test_a_program_that_is_given_up_is_ended(self, tmp_path: Path) -> None:
+    async def test_a_cancelled_program_is_killed(self, tmp_path: Path) -> None:
         pid_file = tmp_path / "pid"
         script = (
             f"import os, time; open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
@@ -269,7 +269,7 @@ class TestRunProgram:
             await task
         assert not Path("/proc", pid_file.read_text()).exists()  # noqa: ASYNC240  # it is in memory
 
-    async def test_a_program_that_is_not_there(self) -> None:
+    async def test_a_missing_program(self) -> None:
         with pytest.raises(FileNotFoundError):
             await run_program(("no-such-program",), {"PATH": "/nonexistent"})
 

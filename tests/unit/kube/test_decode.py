@@ -39,7 +39,7 @@ def controlled_by(kind: str, name: str, **fields: Any) -> Json:
 
 
 class TestPod:
-    def test_who_and_where_it_is(self) -> None:
+    def test_identity_and_placement(self) -> None:
         seen = pod("web-1", version=42, labels={"app": "web"})
         assert (seen.namespace, seen.name, seen.uid) == ("shop", "web-1", "uid-web-1")
         assert (seen.resource_version, seen.node, seen.phase) == ("42", "n1", "Running")
@@ -49,7 +49,7 @@ class TestPod:
         document = text(a_pod())
         assert decode.pod(msgspec.Raw(document)) == decode.pod(document)
 
-    def test_nulls_where_the_schema_says_required_are_nothing(self) -> None:
+    def test_nulls_of_required_fields_are_accepted(self) -> None:
         document = a_pod(labels=None, annotations=None, ownerReferences=None)
         document["spec"] |= {"containers": None, "initContainers": None, "tolerations": None}
         document["status"] = {"phase": "Pending", "conditions": None}
@@ -70,23 +70,23 @@ class TestPod:
         assert seen.owner == Owner("apps", "ReplicaSet", "web-7c9", "uid-web-7c9")
         assert pod(ownerReferences=references[:1]).owner is None
 
-    def test_the_core_group_is_no_group(self) -> None:
+    def test_the_core_group_is_empty(self) -> None:
         reference = controlled_by("ReplicationController", "rc", apiVersion="v1")
         assert pod(ownerReferences=[reference]).owner == Owner(
             "", "ReplicationController", "rc", "uid-rc"
         )
 
-    def test_ready_with_its_moment(self) -> None:
+    def test_ready_with_its_transition_time(self) -> None:
         seen = pod(conditions=[condition("Ready", since=AT_NINE)])
         assert (seen.ready, seen.ready_at) == (True, NINE)
         seen = pod(conditions=[condition("Ready", "False", since=AT_NINE)])
         assert (seen.ready, seen.ready_at) == (False, None)
 
-    def test_unschedulable_with_its_moment(self) -> None:
+    def test_unschedulable_with_its_transition_time(self) -> None:
         seen = pod(conditions=[condition("PodScheduled", "False", "Unschedulable", AT_NINE)])
         assert (seen.unschedulable, seen.unschedulable_since) == (True, NINE)
 
-    def test_a_scheduler_that_writes_no_moment(self) -> None:
+    def test_a_condition_without_a_transition_time(self) -> None:
         seen = pod(conditions=[condition("PodScheduled", "False", "Unschedulable")])
         assert (seen.unschedulable, seen.unschedulable_since) == (True, None)
 
@@ -106,7 +106,7 @@ class TestPod:
     def test_slot(self, written: str, slot: int | None) -> None:
         assert pod(annotations={"spotalis.io/slot": written}).slot == slot
 
-    def test_an_endless_slot_is_none(self) -> None:
+    def test_a_slot_with_too_many_digits_is_none(self) -> None:
         assert pod(annotations={"spotalis.io/slot": "9" * 5000}).slot is None
 
     def test_decision(self) -> None:
@@ -172,7 +172,7 @@ class TestPod:
             b'{"metadata":' * 5000,
         ],
     )
-    def test_what_is_no_pod_is_undecodable(self, broken: bytes) -> None:
+    def test_anything_but_a_pod_is_undecodable(self, broken: bytes) -> None:
         with pytest.raises(decode.DECODE_ERRORS):
             decode.pod(broken)
 
@@ -216,15 +216,15 @@ class TestWorkload:
         assert (seen.updated_replicas, seen.min_ready_seconds) == (8, 5)
 
     @pytest.mark.parametrize(("written", "replicas"), [(None, 1), (0, 0), (3, 3)])
-    def test_no_wish_is_one_replica(self, written: int | None, replicas: int) -> None:
+    def test_absent_replicas_are_one(self, written: int | None, replicas: int) -> None:
         assert deployment(spec={"replicas": written}).replicas == replicas
 
-    def test_only_our_own_keys_are_kept(self) -> None:
-        ours, theirs = {"spotalis.io/enabled": "true"}, {"kubectl.kubernetes.io/last": "{}"}
-        seen = deployment(labels={**ours, **theirs}, annotations={**ours, **theirs})
-        assert (seen.labels, seen.annotations) == (ours, ours)
+    def test_only_keys_of_spotalis_are_kept(self) -> None:
+        own, other = {"spotalis.io/enabled": "true"}, {"kubectl.kubernetes.io/last": "{}"}
+        seen = deployment(labels={**own, **other}, annotations={**own, **other})
+        assert (seen.labels, seen.annotations) == (own, own)
 
-    def test_what_its_template_carries(self) -> None:
+    def test_keys_and_labels_of_the_template(self) -> None:
         meta = {
             "labels": {"app": "web", "spotalis.io/capacity-type": "spot"},
             "annotations": {"spotalis.io/slot": "1", "x": "y"},
@@ -251,7 +251,7 @@ class TestWorkload:
             )
         )
 
-    def test_what_only_a_stateful_set_has(self) -> None:
+    def test_fields_of_stateful_sets(self) -> None:
         strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 4}}
         seen = stateful_set(
             spec={"updateStrategy": strategy, "ordinals": {"start": 5}},
@@ -275,7 +275,7 @@ class TestNode:
         meta = metadata("n1", labels={"karpenter.sh/capacity-type": "spot"})
         return decode.node(text({"metadata": meta, "spec": spec or {}, "status": status}))
 
-    def test_what_it_offers(self) -> None:
+    def test_allocatable_resources(self) -> None:
         seen = self.node(
             allocatable={"cpu": "3920m", "memory": "16Gi", "pods": "110", "nvidia.com/gpu": "1"},
             conditions=[condition("Ready")],
@@ -298,7 +298,7 @@ class TestNode:
         conditions = [condition(kind) for kind in own]
         assert self.node(conditions=conditions).conditions == ()
 
-    def test_what_providers_announce_is_kept(self) -> None:
+    def test_conditions_of_providers_are_kept(self) -> None:
         event = condition("VMEventScheduled", "True", "VMEventScheduled", AT_NINE)
         event["message"] = "Preempt Scheduled: soon"
         conditions = [event, condition("Aaa", "True")]
@@ -310,10 +310,10 @@ class TestNode:
         )
 
     @pytest.mark.parametrize("status", ["False", "Unknown"])
-    def test_what_a_problem_detector_does_not_find_is_left_out(self, status: str) -> None:
+    def test_false_conditions_of_problem_detectors_are_left_out(self, status: str) -> None:
         assert self.node(conditions=[condition("VMEventScheduled", status)]).conditions == ()
 
-    def test_why_it_is_not_ready_is_kept(self) -> None:
+    def test_the_reason_of_not_ready_is_kept(self) -> None:
         seen = self.node(conditions=[condition("Ready", "Unknown", "NodeStatusUnknown")])
         assert not seen.ready
         assert seen.conditions == (NodeCondition("Ready", "Unknown", "NodeStatusUnknown"),)

@@ -73,11 +73,11 @@ CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code"
         (TransportError("refused", maybe_sent=False), EvictionOutcome.NOT_SENT),
     ],
 )
-def test_each_answer_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
+def test_each_response_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
     assert evict(answer)[0].outcome is outcome
 
 
-def test_it_asks_for_this_very_pod_and_leaves_its_grace_alone() -> None:
+def test_an_eviction_states_the_uid_and_no_grace_period() -> None:
     _, request = evict(CREATED)
     assert request.method == "POST"
     assert request.path == "/api/v1/namespaces/shop/pods/web-1/eviction"
@@ -89,18 +89,18 @@ def test_it_asks_for_this_very_pod_and_leaves_its_grace_alone() -> None:
     }
 
 
-def test_it_may_ask_for_the_pod_as_it_was_read() -> None:
+def test_an_eviction_may_state_the_resource_version() -> None:
     _, request = evict(CREATED, with_resource_version=True)
     preconditions = json.loads(request.body)["deleteOptions"]["preconditions"]
     assert preconditions == {"uid": "u1", "resourceVersion": "42"}
 
 
-def test_it_passes_on_what_the_server_says() -> None:
+def test_the_message_of_the_server_is_kept() -> None:
     blocked, _ = evict(refusal(429, "", "Cannot evict", causes=[BUDGET]))
     assert blocked.message == "Cannot evict"
 
 
-def test_nothing_is_sent_once_it_is_no_longer_authorised() -> None:
+def test_nothing_is_sent_if_the_precondition_fails() -> None:
     async def story() -> tuple[EvictionOutcome, int]:
         transport = ScriptedTransport([CREATED])
         client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())

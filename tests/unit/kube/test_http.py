@@ -79,7 +79,7 @@ def only_with(token: str, seen: list[str]) -> Handler:
 
 
 class TestSend:
-    async def test_a_request_arrives_as_it_was_meant(self) -> None:
+    async def test_a_request_arrives_unchanged(self) -> None:
         request = Request(
             method="PATCH",
             path="/api/v1/namespaces/shop/pods/web-1",
@@ -104,7 +104,7 @@ class TestSend:
         async with serve(echo) as server:
             assert "authorization" not in (await asked(server))["headers"]
 
-    async def test_every_status_is_an_answer_and_no_redirect_is_followed(self) -> None:
+    async def test_every_status_is_returned_and_redirects_are_not_followed(self) -> None:
         async def moved(request: web.Request) -> web.Response:
             return web.Response(status=302, headers={"Location": "/elsewhere", "Retry-After": "3"})
 
@@ -127,14 +127,14 @@ class TestSend:
         async with serve(echo) as server:
             assert (await asked(server, compress=False))["headers"]["accept-encoding"] == "identity"
 
-    async def test_a_refused_connection_has_certainly_not_been_answered(self) -> None:
+    async def test_a_refused_connection_was_certainly_not_sent(self) -> None:
         async with serve(echo) as server:
             pass
         with pytest.raises(TransportError) as caught:
             await send(server)
         assert caught.value.maybe_sent is False
 
-    async def test_no_answer_in_time_may_be_one_all_the_same(self) -> None:
+    async def test_a_timeout_may_have_been_sent(self) -> None:
         async def sleepy(request: web.Request) -> web.Response:
             await asyncio.Event().wait()
             raise AssertionError
@@ -165,7 +165,7 @@ class TestSend:
         assert caught.value.maybe_sent is True
         assert seen == ["GET", method]
 
-    async def test_an_answer_cut_short_is_no_answer(self) -> None:
+    async def test_a_truncated_response_is_an_error(self) -> None:
         async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_head(reader)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
@@ -175,7 +175,7 @@ class TestSend:
             with pytest.raises(TransportError):
                 await send(server)
 
-    async def test_a_closed_transport_opens_nothing(self) -> None:
+    async def test_a_closed_transport_opens_no_connection(self) -> None:
         async with serve(echo) as server:
             transport = HttpTransport(access(server), clock=ManualClock())
             await transport.send(GET)
@@ -185,7 +185,7 @@ class TestSend:
 
 
 class TestStream:
-    async def test_bytes_come_as_they_are_sent_and_uncompressed(self) -> None:
+    async def test_streamed_bytes_arrive_unbuffered_and_uncompressed(self) -> None:
         line = b"x" * 300_000 + b"\n"
 
         async def streams(request: web.Request) -> web.StreamResponse:
@@ -199,7 +199,7 @@ class TestStream:
         async with serve(streams) as server:
             assert await collect(server) == line
 
-    async def test_a_refusal_is_told_with_its_body(self) -> None:
+    async def test_a_rejected_stream_keeps_the_response_body(self) -> None:
         async def refuses(request: web.Request) -> web.Response:
             return web.Response(status=410, body=b"expired")
 
@@ -222,7 +222,7 @@ class TestStream:
             with pytest.raises(TransportError):
                 await collect(server, Request(method="GET", path="/", timeout_seconds=0.05))
 
-    async def test_a_cut_in_mid_line_is_a_failure(self) -> None:
+    async def test_a_connection_that_breaks_within_a_line_is_an_error(self) -> None:
         async def cuts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await read_head(reader)
             writer.write(b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"typ\r\n')
@@ -276,14 +276,14 @@ class TestCredentials:
             assert await collect(server, credentials=credentials) == b""
         assert seen == ["Bearer old", "Bearer new"]
 
-    async def test_a_refused_token_that_has_no_other_is_sent_once(self) -> None:
+    async def test_a_rejected_token_without_replacement_is_sent_once(self) -> None:
         seen: list[str] = []
         credentials = Credentials(headers=(("Authorization", "Bearer fixed"),))
         async with serve(only_with("other", seen)) as server:
             assert (await send(server, credentials=credentials)).status == 401
         assert seen == ["Bearer fixed"]
 
-    async def test_a_refused_plugin_is_asked_again(self) -> None:
+    async def test_a_rejected_plugin_credential_runs_the_plugin_again(self) -> None:
         seen: list[str] = []
         tokens = iter(("old", "new"))
 
@@ -305,7 +305,7 @@ class TestCredentials:
         assert answer.status == 200
         assert seen == ["Bearer old", "Bearer new"]
 
-    async def test_credentials_that_cannot_be_had_are_no_crash(self, tmp_path: Path) -> None:
+    async def test_missing_credentials_are_a_transport_error(self, tmp_path: Path) -> None:
         credentials = Credentials(token_file=tmp_path / "missing")
         with pytest.raises(TransportError) as caught:
             await send("http://127.0.0.1:1", credentials=credentials)
@@ -355,9 +355,7 @@ class TestTls:
         async with serve(echo, tls=serving(ca, name)) as server:
             assert (await send(server, ca=pem(ca), tls_server_name=name)).status == 200
 
-    async def test_a_serving_certificate_may_itself_be_what_is_trusted(
-        self, ca: trustme.CA
-    ) -> None:
+    async def test_a_serving_certificate_may_be_trusted_itself(self, ca: trustme.CA) -> None:
         """As where the API server has made its own."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         leaf = ca.issue_cert("127.0.0.1")
@@ -370,7 +368,7 @@ class TestTls:
             assert (await send(server, verify=False)).status == 200
 
     async def test_a_client_certificate_is_shown(self, ca: trustme.CA) -> None:
-        async def who(request: web.Request) -> web.Response:
+        async def client_of(request: web.Request) -> web.Response:
             assert request.transport is not None
             return web.json_response(request.transport.get_extra_info("peercert"))
 
@@ -378,7 +376,7 @@ class TestTls:
         credentials = Credentials(
             certificate=pair.cert_chain_pems[0].bytes(), key=pair.private_key_pem.bytes()
         )
-        async with serve(who, tls=serving(ca, clients=ca)) as server:
+        async with serve(client_of, tls=serving(ca, clients=ca)) as server:
             answer = await send(server, ca=pem(ca), credentials=credentials)
         assert b"me@example.com" in answer.body
 
@@ -445,7 +443,7 @@ class TestTls:
             assert [chunk async for chunk in stream] == [b"after\n"]
             await transport.close()
 
-    async def test_garbage_for_a_ca_is_no_crash(self) -> None:
+    async def test_an_invalid_ca_is_a_transport_error(self) -> None:
         with pytest.raises(TransportError) as caught:
             await send("https://127.0.0.1:1", ca=b"garbage")
         assert caught.value.maybe_sent is False

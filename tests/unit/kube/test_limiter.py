@@ -31,7 +31,7 @@ def test_idle_time_earns_no_more_than_the_burst() -> None:
     assert run_in_virtual_time(story()) == [3600, 3600, 3600.5]
 
 
-def test_a_lease_overtakes_everything_that_waits() -> None:
+def test_requests_with_priority_overtake_all_others() -> None:
     async def story() -> tuple[float, list[float]]:
         limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
         await limiter.acquire()
@@ -43,7 +43,7 @@ def test_a_lease_overtakes_everything_that_waits() -> None:
     assert run_in_virtual_time(story()) == (1.0, [2.0, 3.0, 4.0])
 
 
-def test_a_waiter_that_gives_up_takes_no_token_and_stops_nobody() -> None:
+def test_a_cancelled_waiter_takes_no_token_and_blocks_no_other() -> None:
     async def story() -> tuple[float, float]:
         limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
         await limiter.acquire()
@@ -56,6 +56,6 @@ def test_a_waiter_that_gives_up_takes_no_token_and_stops_nobody() -> None:
 
 
 @pytest.mark.parametrize(("qps", "burst"), [(0, 1), (-1, 1), (1, 0)])
-def test_a_rate_of_nothing_is_refused(qps: float, burst: int) -> None:
+def test_a_rate_of_zero_is_rejected(qps: float, burst: int) -> None:
     with pytest.raises(ValueError, match="qps"):
         RateLimiter(qps, burst, ManualClock())

@@ -10,7 +10,7 @@ from spotalis.kube.lines import LineSplitter, LineTooLong
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
-def test_however_it_is_cut_the_same_lines_come_out(data: bytes, cuts: list[int]) -> None:
+def test_the_lines_do_not_depend_on_the_chunks(data: bytes, cuts: list[int]) -> None:
     splitter = LineSplitter(limit=1000)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     lines = [line for start, end in pairwise(places) for line in splitter.feed(data[start:end])]
@@ -30,7 +30,7 @@ def test_a_line_beyond_the_limit_is_refused_before_it_fills_the_memory() -> None
         splitter.feed(b"x")
 
 
-def test_a_long_line_is_no_burden_on_the_next() -> None:
+def test_a_long_line_does_not_count_for_the_next_one() -> None:
     splitter = LineSplitter(limit=10)
     splitter.feed(b"x" * 8)
     assert splitter.feed(b"x\n") == [b"x" * 9]

@@ -53,7 +53,7 @@ def test_objects_without_namespaces_are_under_the_empty_name() -> None:
     assert writer.store.get("", "n1") is node
 
 
-def test_each_event_says_what_it_changed() -> None:
+def test_each_event_returns_its_change() -> None:
     writer = a_writer()
     one, two, end = a_pod(version=1), a_pod(version=2), a_pod(version=3)
     assert writer.apply(added(one)) == StoreChange(None, one)
@@ -85,7 +85,7 @@ def test_versions_are_numbers_not_texts() -> None:
     assert not is_older("10", "9")
 
 
-def test_a_version_that_is_no_number_is_never_older() -> None:
+def test_a_version_that_is_not_a_number_is_never_older() -> None:
     writer = a_writer(a_pod(version=10))
     assert writer.apply(modified(a_pod(version="opaque"))) is not None
     assert writer.apply(modified(a_pod(version=1))) is not None
@@ -96,7 +96,7 @@ def test_a_deletion_that_left_the_version_as_it_was_is_a_deletion() -> None:
     assert writer.apply(deleted(a_pod(version=5))) is not None
 
 
-def test_a_late_event_raises_no_ghost_of_a_deleted_object() -> None:
+def test_a_late_event_does_not_restore_a_deleted_object() -> None:
     writer = a_writer(a_pod(version=5))
     writer.apply(deleted(a_pod(version=7)))
     assert writer.apply(modified(a_pod(version=6))) is None
@@ -125,7 +125,7 @@ def test_a_namespace_leaves_nothing_behind() -> None:
 
 
 class TestRelist:
-    def test_what_the_list_does_not_show_is_told(self) -> None:
+    def test_objects_that_the_list_does_not_show_are_returned(self) -> None:
         writer = a_writer(a_pod("kept", 1), a_pod("gone", 1))
         writer.begin_relist()
         writer.apply(added(a_pod("kept", 1)))
@@ -139,26 +139,26 @@ class TestRelist:
         assert writer.apply(added(a_pod("kept", 1))) is None
         assert writer.store.get("shop", "kept") is kept
 
-    def test_what_cannot_be_read_has_not_vanished(self) -> None:
+    def test_an_undecodable_object_counts_as_listed(self) -> None:
         writer = a_writer(a_pod("odd", 1))
         writer.begin_relist()
         writer.mark_listed("shop", "odd")
         assert unlisted(writer) == []
 
-    def test_a_deletion_during_the_list_is_not_told_twice(self) -> None:
+    def test_a_deletion_during_the_list_is_reported_once(self) -> None:
         writer = a_writer(a_pod("gone", 1))
         writer.begin_relist()
         assert writer.apply(deleted(a_pod("gone", 2))) is not None
         assert unlisted(writer) == []
 
-    def test_what_one_list_forgot_the_next_may_show_as_it_was(self) -> None:
+    def test_a_dropped_object_may_return_with_the_same_version(self) -> None:
         pod = a_pod("one", 1)
         writer = a_writer(pod)
         assert writer.drop(pod) == StoreChange(pod, None)
         assert writer.drop(pod) is None
         assert writer.apply(added(pod)) == StoreChange(None, pod)
 
-    def test_a_list_given_up_leaves_no_marks(self) -> None:
+    def test_an_aborted_list_leaves_no_trace(self) -> None:
         writer = a_writer(a_pod("one", 1), a_pod("two", 1))
         writer.begin_relist()
         writer.apply(added(a_pod("one", 1)))
@@ -173,7 +173,7 @@ class TestRelist:
         writer.end_relist()
         assert writer.store.synced
 
-    def test_no_sign_of_life_counts_before_or_during_a_list(self) -> None:
+    def test_the_store_is_never_fresh_before_or_during_a_list(self) -> None:
         writer = a_writer()
         writer.mark_fresh(1.0)
         assert writer.store.fresh_at == float("-inf")
@@ -184,7 +184,7 @@ class TestRelist:
         writer.mark_fresh(3.0)
         assert writer.store.fresh_at == 2.0
 
-    def test_a_restored_server_is_believed_when_told_so(self) -> None:
+    def test_a_list_that_goes_back_in_time_accepts_older_versions(self) -> None:
         writer = a_writer(a_pod("one", 100))
         writer.apply(deleted(a_pod("two", 99)))
         writer.begin_relist(back_in_time=True)
@@ -228,7 +228,7 @@ class TestAWriterForEachNamespace:
         assert list_of(shop) == ["shop/two"]
         assert [pod.uid for pod in shop.store] == ["data/one"]
 
-    def test_lists_under_way_at_once_do_not_mix(self) -> None:
+    def test_concurrent_lists_of_namespaces_are_independent(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, a_pod_in("shop", "one"))
         list_of(data, a_pod_in("data", "one"))
@@ -239,7 +239,7 @@ class TestAWriterForEachNamespace:
         data.end_relist()
         assert unlisted(shop) == ["one"]
 
-    def test_a_server_that_went_back_is_believed_only_where_it_is_listed(self) -> None:
+    def test_going_back_in_time_is_limited_to_the_listed_namespace(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, a_pod_in("shop", "one", 100))
         list_of(data, a_pod_in("data", "one", 100))
@@ -247,7 +247,7 @@ class TestAWriterForEachNamespace:
         assert shop.apply(added(a_pod_in("shop", "one", 50))) is not None
         assert data.apply(modified(a_pod_in("data", "one", 50))) is None
 
-    def test_each_counts_what_it_writes(self) -> None:
+    def test_each_writer_counts_its_own_scope(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, a_pod_in("shop", "one"), a_pod_in("shop", "two"))
         assert (shop.count, data.count) == (2, 0)
@@ -262,7 +262,7 @@ class TestAWriterForEachNamespace:
         assert data.synced
         assert shop.store.synced
 
-    def test_the_store_has_been_heard_of_as_long_ago_as_the_most_silent_of_them(self) -> None:
+    def test_the_store_is_as_fresh_as_its_most_silent_writer(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, at=1.0)
         assert shop.store.fresh_at == float("-inf")

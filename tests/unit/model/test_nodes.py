@@ -115,13 +115,15 @@ _NODES = [
     ("written", "node_type"),
     [pytest.param(text, node_type, id=name) for name, text, node_type in _NODES],
 )
-def test_a_node_is_known_by_its_providers_labels(written: str, node_type: NodeType) -> None:
+def test_nodes_are_classified_by_the_labels_of_their_provider(
+    written: str, node_type: NodeType
+) -> None:
     assert BUILT_IN.classify(labels(written)) is node_type
     group = BUILT_IN.group_of(labels(written))
     assert (group is None) == (node_type is UNKNOWN)
 
 
-def test_the_first_group_that_answers_decides() -> None:
+def test_the_first_group_that_covers_a_node_decides() -> None:
     both = labels("karpenter.sh/capacity-type=spot eks.amazonaws.com/capacityType=ON_DEMAND")
     karpenter, eks = GROUPS["karpenter"], GROUPS["eks"]
     assert NodeClassification((karpenter, eks)).classify(both) is SPOT
@@ -206,12 +208,12 @@ def assert_pins_are_exact(groups: tuple[ProviderGroup, ...], nodes: list[dict[st
 
 
 @pytest.mark.parametrize("name", list(GROUPS))
-def test_the_pin_of_a_built_in_group_takes_just_the_nodes_of_its_class(name: str) -> None:
+def test_the_pin_of_a_built_in_group_matches_exactly_the_nodes_of_its_type(name: str) -> None:
     assert_pins_are_exact((GROUPS[name],), nodes_of(GROUPS[name]))
 
 
 @pytest.mark.parametrize("own", OWN_GROUPS, ids=lambda own: own.name)
-def test_the_pin_of_a_group_from_the_settings_takes_just_the_nodes_of_its_class(
+def test_the_pin_of_a_group_from_the_settings_matches_exactly_the_nodes_of_its_type(
     own: ProviderGroup,
 ) -> None:
     assert_pins_are_exact((own,), nodes_of(own))
@@ -220,7 +222,7 @@ def test_the_pin_of_a_group_from_the_settings_takes_just_the_nodes_of_its_class(
 @pytest.mark.parametrize(
     ("one", "other"), list(combinations(GROUPS, 2)), ids=lambda name: str(name).replace("/", "-")
 )
-def test_the_pin_of_two_groups_takes_just_the_nodes_of_its_class(one: str, other: str) -> None:
+def test_the_pin_of_two_groups_matches_exactly_the_nodes_of_its_type(one: str, other: str) -> None:
     first, second = GROUPS[one], GROUPS[other]
     nodes = [merged(both) for both in product(nodes_of(first), nodes_of(second))]
     assert_pins_are_exact((first, second), nodes)
@@ -232,7 +234,7 @@ def test_the_pin_of_two_groups_takes_just_the_nodes_of_its_class(one: str, other
     ),
     data=st.data(),
 )
-def test_the_pin_of_any_groups_takes_just_the_nodes_of_its_class(
+def test_the_pin_of_any_groups_matches_exactly_the_nodes_of_its_type(
     groups: list[ProviderGroup], data: st.DataObject
 ) -> None:
     a_node = st.tuples(*(st.sampled_from(nodes_of(one)) for one in groups)).map(merged)
@@ -256,7 +258,7 @@ def test_one_key_with_one_value_is_a_node_selector() -> None:
     assert term == (Requirement("karpenter.sh/capacity-type", "In", ("on-demand", "reserved")),)
 
 
-def test_without_a_group_nothing_pins() -> None:
+def test_without_groups_there_are_no_pins() -> None:
     assert BUILT_IN.pin(SPOT, ()) is None
     assert BUILT_IN.pin(ON_DEMAND, ()) is None
     # Where only spot can be told, on-demand cannot be asked for.
@@ -277,7 +279,7 @@ _SPOT_TAINTS = {
 
 
 @pytest.mark.parametrize("name", list(GROUPS))
-def test_only_a_pin_to_spot_tolerates_and_only_the_providers_own_taint(name: str) -> None:
+def test_only_pins_to_spot_tolerate_the_taint_of_the_provider(name: str) -> None:
     spot = BUILT_IN.pin(SPOT, (GROUPS[name],))
     on_demand = BUILT_IN.pin(ON_DEMAND, (GROUPS[name],))
     assert spot is not None
@@ -342,7 +344,7 @@ def an(key: str, operator: str, *values: str) -> Requirement:
         ),
         pytest.param(requires((an(_KARPENTER, "Exists"),)), UNKNOWN, id="requires Karpenter's"),
         pytest.param(
-            requires((an(_KARPENTER, "In", "lottery"),)), UNKNOWN, id="requires what nobody knows"
+            requires((an(_KARPENTER, "In", "lottery"),)), UNKNOWN, id="requires an unknown value"
         ),
         pytest.param(
             requires((an(_KARPENTER, "In", "spot"),), (an(_KARPENTER, "In", "on-demand"),)),
@@ -385,7 +387,7 @@ def an(key: str, operator: str, *values: str) -> Requirement:
         ),
     ],
 )
-def test_a_template_pins_a_class_if_every_way_leads_there(
+def test_a_shape_is_pinned_if_all_alternatives_lead_to_one_type(
     shape: PodShape, node_type: NodeType
 ) -> None:
     assert BUILT_IN.pinned_to(shape) is node_type
@@ -408,7 +410,7 @@ def test_a_template_pins_a_class_if_every_way_leads_there(
         max_size=3,
     )
 )
-def test_a_pod_pinned_to_a_class_can_run_on_no_node_of_the_other(
+def test_a_pinned_pod_cannot_run_on_nodes_of_the_other_type(
     requirements: list[Requirement],
 ) -> None:
     pinned = BUILT_IN.pinned_to(requires(tuple(requirements)))
@@ -420,7 +422,7 @@ def test_a_pod_pinned_to_a_class_can_run_on_no_node_of_the_other(
     assert pinned is (allowed.pop() if len(allowed) == 1 else UNKNOWN)
 
 
-def test_the_other_class() -> None:
+def test_the_other_type() -> None:
     assert SPOT.other is ON_DEMAND
     assert ON_DEMAND.other is SPOT
     assert UNKNOWN.other is UNKNOWN

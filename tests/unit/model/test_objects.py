@@ -78,6 +78,6 @@ def test_a_toleration_tolerates_as_in_the_api(toleration: Toleration, tolerates:
         ("Failed", True),
     ],
 )
-def test_a_pod_is_finished_when_it_will_never_run_again(phase: str, finished: bool) -> None:
+def test_succeeded_and_failed_pods_are_finished(phase: str, finished: bool) -> None:
     assert a_pod(phase=phase).finished is finished
     assert a_pod(phase="Failed").finished

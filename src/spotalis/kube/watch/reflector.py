@@ -287,7 +287,7 @@ class _Reflector(Generic[T]):
             if not error.maybe_sent or silent_seconds < _NEARLY * self._options.silence_seconds:
                 raise
             # The stream is dead, or the kind never changes: a server that knows of nothing newer
-            # than our version sends no bookmarks. Only a list can tell.
+            # than this version sends no bookmarks. Only a list can tell.
             raise WatchFailure(
                 WatchProblem.CUT, str(error), stream_opened=True, start_over=True
             ) from error

@@ -70,7 +70,7 @@ def test_memory_and_extended_resources_are_counted() -> None:
     assert counted.other == (("a.io/b", 2), ("nvidia.com/gpu", 4))
 
 
-def test_where_a_pod_may_go_is_kept() -> None:
+def test_node_selector_affinity_and_tolerations_are_kept() -> None:
     terms = [
         {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a", "b"]}]},
         {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]},
@@ -104,7 +104,7 @@ def test_a_node_term_without_labels_matches_no_node_instead_of_every_node() -> N
 @pytest.mark.parametrize(
     "affinity", [None, {}, {"nodeAffinity": None}, {"nodeAffinity": {}}, {"podAffinity": {}}]
 )
-def test_no_affinity_is_no_requirement(affinity: Json | None) -> None:
+def test_absent_affinity_requires_nothing(affinity: Json | None) -> None:
     assert shape(affinity=affinity).node_terms == ()
 
 

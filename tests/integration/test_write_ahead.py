@@ -134,7 +134,7 @@ async def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_ans
         await cluster.wait_for_split("web", 3, 3, within=120)
     (_, first), (again, second), *_ = recorded.evictions()
     assert first == second
-    assert recorded.intent(second["uid"], again)[2]["tries"] == 2
+    assert recorded.intent(second["uid"], again)[2]["attempts"] == 2
 
 
 @only_embedded

@@ -23,11 +23,11 @@ def _withdraw_all_own(ledger: Ledger, *, instance: str, refused: Iterable[str]) 
 
 
 def _authorize_unready_unchecked(
-    ledger: Ledger, *, living: Set[str], floor_pods: Set[str], floor: int
+    ledger: Ledger, *, live: Set[str], floor_pods: Set[str], floor: int
 ) -> tuple[Intent, ...]:
     """Assumes that an unready pod is still unready when its eviction arrives."""
-    weighed = production.authorize(ledger, living=living, floor_pods=floor_pods, floor=floor)
-    unready = living - floor_pods
+    weighed = production.authorize(ledger, live=live, floor_pods=floor_pods, floor=floor)
+    unready = live - floor_pods
     return tuple(i for i in ledger.intents if i in weighed or i.pod in unready)
 
 

@@ -94,7 +94,6 @@ class World(NamedTuple):
     events: int
 
 
-Prepare = Callable[..., Ledger]
 Authorize = Callable[..., tuple[Intent, ...]]
 Withdraw = Callable[..., Ledger]
 
@@ -119,7 +118,6 @@ class Design:
     """Read the ledger again after the list, and send nothing if it has changed."""
     drops_unsent: bool = False
     """Remember sent evictions, and remove intents that were never sent in the next reconcile."""
-    prepare: Prepare = production.prepare
     authorize: Authorize = production.authorize
     withdraw: Withdraw = production.withdraw
 

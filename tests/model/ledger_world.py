@@ -1,7 +1,8 @@
 """Model of the eviction protocol: a workload, its ledger, and instances that evict.
 
-The decisions are production code: ``drop_unsent``, ``prepare``, ``authorize`` and ``withdraw`` of
-``spotalis.planner.ledger``. The rest is modelled: pods, requests that take any time, instances that
+The decisions are production code: ``drop_unsent``, ``authorize`` and ``withdraw`` of
+``spotalis.planner.ledger``, and ``decide`` of ``spotalis.planner.decide`` for the ledger that a
+reconcile writes. The rest is modelled: pods, requests that take any time, instances that
 crash at any moment, and designs that were not implemented (:class:`Design`), which show the purpose
 of each rule. A state is a violation if an eviction leaves fewer ready pods than the floor.
 
@@ -26,7 +27,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 
 from tests.model.explorer import SearchResult, Step, explore
-from tests.model.ledger_decisions import authorized, live_pods, prepared, withdrawn, without_unsent
+from tests.model.ledger_decisions import authorized, decided, live_pods, withdrawn
 from tests.model.ledger_state import (
     UNLIMITED,
     Bounds,
@@ -175,22 +176,20 @@ class _Rules:
     # A reconcile with a ledger.
 
     def _reads(self, world: World, index: int, instance: Instance) -> Iterator[Step[World]]:
-        ended = frozenset(p for p, status in enumerate(world.pods) if status is Status.ENDED)
-        decided: set[tuple[PackedLedger, Pods]] = set()
+        ended = tuple(p for p, status in enumerate(world.pods) if status is Status.ENDED)
+        written_ledgers: set[tuple[PackedLedger, Pods]] = set()
         for ledger in {world.ledger, ()} if self._design.expires else {world.ledger}:
-            if self._design.drops_unsent:
-                ledger = without_unsent(ledger, instance.name, instance.sent)
-            named = frozenset(intent.pod for intent in ledger)
+            everything = tuple(sorted(intent.pod for intent in ledger))
+            sent = instance.sent if self._design.drops_unsent else everything
+            named = {intent.pod for intent in decided(ledger, instance.name, sent, (), ())}
             new = [pod for pod in live_pods(world.pods) if pod not in named]
             for size in range(0 if world.ledger else 1, self._bounds.batch + 1):
                 for wanted in combinations(new, size):
-                    # The cache may or may not show which pods have ended. planner/resolution.py
-                    # removes intents of ended pods only.
-                    for known in {ended, frozenset[int]()}:
-                        left = tuple(intent for intent in ledger if intent.pod not in known)
-                        intents = prepared(self._design.prepare, left, instance.name, wanted)
-                        decided.add((intents, wanted))
-        for intents, wanted in decided:
+                    # The cache may or may not show which pods have ended.
+                    for known in {ended, ()}:
+                        intents = decided(ledger, instance.name, sent, wanted, known)
+                        written_ledgers.add((intents, wanted))
+        for intents, wanted in written_ledgers:
             read = instance._replace(phase=Phase.READ, intents=intents, read_empty=not world.ledger)
             if self._design.lists_first:
                 read = self._authorized(world, read)

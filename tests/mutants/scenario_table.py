@@ -21,9 +21,9 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "early eviction ignores interruption notices",
-        "controller/reconcile.py",
-        "        if self._cluster.settings.evict_early:\n",
-        "        if self._cluster.settings.evict_early and decision.reason is Reason.PAUSED:\n",
+        "planner/decide.py",
+        "early_evictions(observed, now) if observed.moves.evict_early else ()",
+        "()",
         scenario(
             "interruptions",
             "with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_allows",
@@ -31,9 +31,9 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "a rollout blocks the spot fallback",
-        "controller/reconcile.py",
-        "        if due:\n",
-        "        if due and recheck(observed, now) is None:\n",
+        "planner/decide.py",
+        "    if waiting.due:\n",
+        "    if waiting.due and recheck(observed, now) is None:\n",
         scenario("fallback", "the_fallback_completes_a_rollout_that_waits_for_spot"),
     ),
     mutant(
@@ -47,15 +47,15 @@ SCENARIO_MUTANTS = (
     mutant(
         "evicted pods hold their slots",
         "planner/observed.py",
-        "or pod.finished or self.on_terminating_node or self.evicted)",
-        "or pod.finished or self.on_terminating_node)",
+        "or pod.finished or self.on_terminating_node or self.counts_as_gone\n",
+        "or pod.finished or self.on_terminating_node\n",
         "tests/unit/planner/test_candidates.py",
     ),
     mutant(
         "one move more than the surplus is planned",
-        "planner/plan.py",
-        "surplus = observed.state.surplus(surplus_type) - _landing(observed, surplus_type)",
-        "surplus = observed.state.surplus(surplus_type) + 1 - _landing(observed, surplus_type)",
+        "planner/moves.py",
+        "surplus = observed.state.surplus(surplus_type) - _starting(observed, surplus_type)",
+        "surplus = observed.state.surplus(surplus_type) + 1 - _starting(observed, surplus_type)",
         scenario(
             "change", "changing_10_replicas_from_0_to_70_to_30_percent_takes_7_then_4_evictions"
         ),
@@ -93,7 +93,7 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "without admission requests all surplus replicas move",
-        "planner/plan.py",
+        "planner/moves.py",
         "min(surplus, 1 - len(observed.ledger.intents))",
         "surplus",
         scenario(
@@ -110,8 +110,9 @@ SCENARIO_MUTANTS = (
     mutant(
         "a new process does not read the ledger",
         "controller/reconcile.py",
-        "held = await self._ledgers.read(workload.uid)\n",
-        "held = await self._ledgers.read(workload.uid) if self._journal.sent else None\n",
+        "stored = await self._ledgers.read(workload.uid)\n",
+        "sent = self._evictor._terminations.sent\n"
+        "        stored = await self._ledgers.read(workload.uid) if sent else None\n",
         scenario("restart", "a_crash_during_a_rebalance_causes_no_extra_eviction"),
     ),
     mutant(
@@ -123,16 +124,16 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "the cooldown setting is ignored",
-        "controller/reconcile.py",
-        "now + self._cluster.settings.cooldown",
+        "planner/decide.py",
+        "now + moves.cooldown",
         "now",
         scenario("tuning", "settings_change_the_behaviour_of_a_restarted_operator"),
     ),
     mutant(
         "missing admission requests are not detected",
         "planner/resolution.py",
-        "most=1 if observed.bypassed else FUTILE_MOVES",
-        "most=FUTILE_MOVES",
+        "limit = 1 if observed.bypassed else FUTILE_MOVE_LIMIT",
+        "limit = FUTILE_MOVE_LIMIT",
         scenario(
             "webhook_away",
             "a_pod_created_without_the_webhook_costs_one_eviction_and_health_reports_the_webhook",

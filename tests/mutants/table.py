@@ -8,6 +8,8 @@ WIRE = "tests/integration/test_write_ahead.py"
 LEDGER = "tests/unit/planner/test_ledger.py"
 GUARDS = "tests/unit/planner/test_guards.py"
 FALLBACK = "tests/unit/planner/test_fallback.py"
+RESOLUTION = "tests/unit/planner/test_resolution.py"
+RESOLUTION = "tests/unit/planner/test_resolution.py"
 ZONES = "tests/integration/scenarios/test_zones.py"
 ELECTOR = "tests/model/test_elector_designs.py"
 
@@ -16,8 +18,9 @@ MUTANTS = (
     mutant(
         "an eviction is sent without a ledger write",
         "controller/reconcile.py",
-        "            held = await self._write(workload, held, ledger)\n        except",
-        '            held = LedgerObject(namespace="", name="", ledger=ledger)\n        except',
+        "            stored = await self._write(workload, stored, plan)\n        except",
+        '            stored = LedgerObject(namespace="", name="", ledger=plan.ledger)\n'
+        "        except",
         WIRE,
     ),
     mutant(
@@ -33,14 +36,14 @@ MUTANTS = (
             Edit(
                 file="controller/reconcile.py",
                 before=(
-                    "        try:\n            held = await self._write(workload, held, ledger)\n"
+                    "        try:\n            stored = await self._write(workload, stored, plan)\n"
                 ),
                 after=(
                     "        from spotalis.kube.resources import PODS\n"
-                    "        self._evictor._listed = await self._client.list_all(\n"
+                    "        self._evictor._listed = await self._evictor._client.list_all(\n"
                     "            PODS, workload.namespace, quorum=True\n"
                     "        )\n"
-                    "        try:\n            held = await self._write(workload, held, ledger)\n"
+                    "        try:\n            stored = await self._write(workload, stored, plan)\n"
                 ),
             ),
             Edit(
@@ -65,7 +68,7 @@ MUTANTS = (
     mutant(
         "the floor is counted from the operator's cache",
         "controller/evictor.py",
-        "floor_pods=self._floor_pods(observed, living.values()),",
+        "floor_pods=self._floor_pods(observed, live.values()),",
         "floor_pods=self._floor_pods(observed, (r.pod for r in observed.replicas)),",
         WIRE,
     ),
@@ -86,20 +89,15 @@ MUTANTS = (
     mutant(
         "moves end after five minutes",
         "planner/resolution.py",
-        "    done = [intent for intent in observed.ledger.intents if intent.pod in ended]\n",
-        "    done = [\n"
-        "        intent\n"
-        "        for intent in observed.ledger.intents\n"
-        "        if intent.pod in ended\n"
-        "        or (intent.created_at or now) < now - timedelta(minutes=5)\n"
-        "    ]\n",
-        FALLBACK,
+        "[intent for intent in observed.ledger.intents if intent.pod in observed.terminated]",
+        "[i for i in observed.ledger.intents if now - (i.created_at or now) > timedelta(0, 300)]",
+        RESOLUTION,
     ),
     mutant(
         "intents of another instance are resent without a takeover",
         "planner/ledger.py",
-        "taken = intent.taken_over or intent.instance != instance",
-        "taken = intent.taken_over",
+        "taken_over=intent.taken_over or intent.instance != instance",
+        "taken_over=intent.taken_over",
         LEDGER,
     ),
     mutant(
@@ -119,22 +117,22 @@ MUTANTS = (
     mutant(
         "a lost response counts as a refused eviction",
         "controller/evictor.py",
-        "if intent.pod not in self._terminations and intent.pod not in maybe",
+        "if intent.pod not in self._terminations and intent.pod not in unknown",
         "if intent.pod not in self._terminations",
         WIRE,
     ),
     mutant(
         "a list of pods never expires",
         "controller/evictor.py",
-        "return fresh and self._can_evict()",
-        "return self._can_evict()",
+        "return fresh and is_unchanged()",
+        "return is_unchanged()",
         WIRE,
     ),
     mutant(
         "an unreadable ledger counts as none",
         "controller/reconcile.py",
-        "if held is not None and held.ledger is None:\n            return self._unreadable",
-        "if held is not None and held.name == held.uid:\n            return self._unreadable",
+        "if stored is not None and stored.ledger is None:\n            return self._unreadable",
+        "if stored is not None and stored.name == stored.uid:\n            return self._unreadable",
         WIRE,
     ),
     mutant(
@@ -194,15 +192,15 @@ MUTANTS = (
     mutant(
         "a blocked pod is deleted without an override",
         "controller/evictor.py",
-        "if answer.outcome.is_blocked_by_budget and observed.may_override_budgets:",
-        "if answer.outcome.is_blocked_by_budget:",
+        "if result.outcome.is_blocked_by_budget and observed.moves.may_override_budgets:",
+        "if result.outcome.is_blocked_by_budget:",
         WIRE,
     ),
     mutant(
         "the operator's setting alone overrides every budget",
         "controller/observe.py",
-        "cluster.settings.pdb_override\n            and configuration.disruption.pdb_override,",
-        "cluster.settings.pdb_override,",
+        "settings.pdb_override and configuration.disruption.pdb_override,",
+        "settings.pdb_override,",
         WIRE,
     ),
     # Planner
@@ -216,15 +214,15 @@ MUTANTS = (
     mutant(
         "terminating pods hold their slots",
         "planner/observed.py",
-        "return not (pod.deleting_at or pod.finished",
-        "return not (pod.finished",
+        "            pod.deleting_at or pod.finished or self.on_terminating_node",
+        "            pod.finished or self.on_terminating_node",
         "tests/unit/planner/test_observed.py",
     ),
     mutant(
         "pods on terminating nodes hold their slots",
         "planner/observed.py",
-        "or pod.finished or self.on_terminating_node or self.evicted)",
-        "or pod.finished or self.evicted)",
+        "or pod.finished or self.on_terminating_node or self.counts_as_gone\n",
+        "or pod.finished or self.counts_as_gone\n",
         "tests/unit/planner/test_observed.py",
     ),
     mutant(
@@ -244,16 +242,16 @@ MUTANTS = (
     mutant(
         "an implausible list is trusted",
         "planner/guards.py",
-        "    if observed.suspect_list:\n",
-        "    if observed.suspect_list and not observed.synced:\n",
+        "    if observed.cluster.suspect_list:\n",
+        "    if observed.cluster.suspect_list and not observed.cluster.synced:\n",
         GUARDS,
     ),
     mutant(
         "one move too many leaves on-demand",
-        "planner/plan.py",
-        "surplus_type is NodeType.ON_DEMAND and spare <= 0",
-        "surplus_type is NodeType.ON_DEMAND and spare < 0",
-        "tests/unit/planner/test_plan.py",
+        "planner/moves.py",
+        "self._from_on_demand and self._above_floor <= 0",
+        "self._from_on_demand and self._above_floor < 0",
+        "tests/unit/planner/test_moves.py",
     ),
     mutant(
         "the spot target is rounded up",
@@ -286,68 +284,68 @@ MUTANTS = (
     # Spot capacity
     mutant(
         "a probe moves all surplus replicas",
-        "planner/plan.py",
-        "supply.probe and any(move.probe for move in moves)",
-        "supply.probe and len(moves) < 0",
+        "planner/moves.py",
+        "supply.probe and any(move.probe for move in self._moves)",
+        "supply.probe and len(self._moves) < 0",
         FALLBACK,
-        "tests/unit/planner/test_plan.py",
+        "tests/unit/planner/test_moves.py",
     ),
     mutant(
         "all workloads probe at the same time",
-        "planner/plan.py",
-        "if not observed.probe_free:",
-        "if not observed.synced:",
+        "planner/moves.py",
+        "if not observed.moves.probe_free:",
+        "if not observed.cluster.synced:",
         FALLBACK,
-        "tests/unit/planner/test_plan.py",
+        "tests/unit/planner/test_moves.py",
     ),
     mutant(
         "futile moves are not counted",
         "planner/resolution.py",
-        "        else:  # a probe too",
-        "        elif not found.is_active:  # a probe too",
-        FALLBACK,
+        "        else:\n            # The replacement of a probe, too",
+        "        elif not found.is_active:\n            # The replacement of a probe, too",
+        RESOLUTION,
     ),
     mutant(
         "a probe that fails is not recorded",
         "planner/resolution.py",
-        "        else:  # a probe too",
-        "        elif not intent.probe:  # a probe too",
-        FALLBACK,
+        "        else:\n            # The replacement of a probe, too",
+        "        elif not intent.probe:\n            # The replacement of a probe, too",
+        RESOLUTION,
         "tests/integration/faults/test_surroundings.py",
     ),
     mutant(
         "spot capacity stays exhausted forever",
         "planner/resolution.py",
-        "if at_rest or (enough and ledger.spot_availability is SpotAvailability.EXHAUSTED):",
+        "if at_rest or (enough and availability is SpotAvailability.EXHAUSTED):",
         "if at_rest and enough:",
-        FALLBACK,
+        RESOLUTION,
     ),
     # Volumes, zones and capacity
     mutant(
         "the node affinity of volumes is ignored",
         "controller/observe.py",
-        "reach=self._volumes.reach(pod) if pod.claims else ()",
-        "reach=()",
+        "volume_affinity=self._volumes.affinity(pod) if pod.claims else (),",
+        "volume_affinity=(),",
         ZONES,
     ),
     mutant(
         "a move in flight occupies capacity in every zone",
-        "controller/offers.py",
-        "yield shape.restricted_to(self._volumes.reach_of(intent.pod))",
+        "controller/nodes_view.py",
+        "yield shape.restricted_to(self._volumes.affinity_of(intent.pod))",
         "yield shape",
         ZONES,
     ),
     mutant(
         "a node pool counts as capacity in every zone",
-        "controller/offers.py",
-        "here = [node for node in cluster.nodes.store if node_matches(node.labels, reach)]",
-        "here = list(cluster.nodes.store)",
+        "planner/spot_capacity.py",
+        "[node for node in self.nodes.all() if node_matches(node.labels, affinity)]",
+        "list(self.nodes.all())",
         ZONES,
     ),
     mutant(
         "capacity is counted with the template's requests",
-        "controller/offers.py",
-        "    if not made:\n        return workload.shape",
+        "planner/spot_capacity.py",
+        "    if not created:\n        return workload.shape",
         "    return workload.shape",
         "tests/integration/scenarios/test_neighbours.py",
     ),

@@ -36,8 +36,8 @@ WEBHOOK_MUTANTS = (
     mutant(
         "a reservation outlives the arrival of its pod",
         "controller/reservations.py",
-        'its own event counts it."""\n        self._drop(owner, request_uid)',
-        'its own event counts it."""\n        self.find(owner, request_uid)',
+        "requests.pop(request_uid, None)",
+        "requests.get(request_uid)",
         "tests/integration/test_dry_runs.py",
     ),
     mutant(

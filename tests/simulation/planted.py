@@ -18,12 +18,12 @@ from typing import Any
 import msgspec
 
 from spotalis.app.operator import Operator
-from spotalis.controller import evictor, reconcile
+from spotalis.controller import evictor, observe
 from spotalis.controller.ledgers import Ledgers
 from spotalis.kube.resources import PODS
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Pod, Workload
-from spotalis.planner import fallback
+from spotalis.planner import decide, fallback
 from spotalis.planner import ledger as protocol
 from spotalis.planner.fallback import WaitingReplicas
 from spotalis.planner.observed import Observed
@@ -44,7 +44,7 @@ class PlantedFault:
     operator: Callable[[Operator], None] = lambda operator: None
     functions: dict[str, Callable[..., Any]] = field(default_factory=dict)
     """Replacements for functions that ``module`` imports, by name."""
-    module: ModuleType = reconcile
+    module: ModuleType = decide
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -77,8 +77,8 @@ def _forget(operator: Operator) -> None:
     reconciler._ledgers = reconciler._evictor._ledgers = forgetful
 
 
-def _authorize_all(ledger: Ledger, *, living: set[str], **_: Any) -> tuple[Intent, ...]:
-    return tuple(intent for intent in ledger.intents if intent.pod in living)
+def _authorize_all(ledger: Ledger, *, live: set[str], **_: Any) -> tuple[Intent, ...]:
+    return tuple(intent for intent in ledger.intents if intent.pod in live)
 
 
 def _list_from_the_cache(operator: Operator) -> None:
@@ -168,6 +168,7 @@ PLANTED_FAULTS = (
         name="fallbacks do not wait",
         violation="S9",
         generate=spot_loss,
+        module=observe,
         functions={"waiting_for_spot": _fall_back_at_once},
     ),
 )

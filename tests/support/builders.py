@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.decision import Decision
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import (
@@ -26,7 +27,16 @@ from spotalis.model.objects import (
     Workload,
 )
 from spotalis.model.replicas import slot_type
-from spotalis.planner.observed import Observed, Replica, Reservation
+from spotalis.planner.decide import ReconcilePlan, decide
+from spotalis.planner.fallback import waiting_for_spot
+from spotalis.planner.observed import (
+    ClusterState,
+    MoveBudget,
+    Observed,
+    Replica,
+    Reservation,
+    SpotCapacity,
+)
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=1)
@@ -65,7 +75,7 @@ def a_replica(
     *,
     node_type: NodeType = SPOT,
     on_terminating_node: bool = False,
-    evicted: bool = False,
+    counts_as_gone: bool = False,
     user_pinned: bool = False,
     other_pods: int = 0,
     **pod_changes: Any,
@@ -75,7 +85,7 @@ def a_replica(
         pod=a_pod(**pod_changes) if pod is None else msgspec.structs.replace(pod, **pod_changes),
         node_type=node_type,
         on_terminating_node=on_terminating_node,
-        evicted=evicted,
+        counts_as_gone=counts_as_gone,
         user_pinned=user_pinned,
         other_pods=other_pods,
     )
@@ -118,7 +128,6 @@ def a_workload(
     ordered: bool = False,
     min_ready_seconds: int = 0,
     budgets: Sequence[DisruptionBudget] = (),
-    room: Mapping[NodeType, int] | None = None,
     **changes: Any,
 ) -> Observed:
     """A workload at rest with this many ready replicas of each capacity type, one per node.
@@ -130,7 +139,7 @@ def a_workload(
         replicas: desired number; by default the number of replicas.
         placed: the webhook has placed the pods, so that those of a Deployment have slots.
         moves: maximum number of moves in flight.
-        changes: fields of :class:`Observed`.
+        changes: fields of :class:`Observed` and of its groups: see :func:`with_facts`.
     """
     present = spot + on_demand + unknown
     wanted = present if replicas is None else replicas
@@ -161,9 +170,8 @@ def a_workload(
             for slot, node_type in enumerate(classes)
         ),
         "budgets": tuple(budgets),
-        "room": {} if room is None else room,
     }
-    return Observed(**(fields | changes))
+    return with_facts(Observed(**fields), **changes)
 
 
 def workload_named_api(
@@ -187,6 +195,38 @@ def workload_named_api(
         "update_revision": "api-1",
     }
     return Workload(**(fields | changes))
+
+
+_GROUPS = {
+    name: (group, name)
+    for group, kind in (("cluster", ClusterState), ("spot", SpotCapacity), ("moves", MoveBudget))
+    for name in (field.name for field in dataclasses.fields(kind))
+} | {"free": ("spot", "free"), "moves_free": ("moves", "free")}
+
+
+def with_facts(observed: Observed, **changes: Any) -> Observed:
+    """Return a copy with other facts: fields of :class:`Observed` or of one of its groups.
+
+    ``free`` is the free capacity on spot; ``moves_free`` is the cluster's budget of moves.
+    """
+    grouped: dict[str, dict[str, Any]] = {}
+    for name in changes.keys() & _GROUPS.keys():
+        group, field = _GROUPS[name]
+        grouped.setdefault(group, {})[field] = changes.pop(name)
+    for group, values in grouped.items():
+        changes[group] = dataclasses.replace(getattr(observed, group), **values)
+    return dataclasses.replace(observed, **changes)
+
+
+def plan_of(observed: Observed, now: datetime = NOW, *, instance: str = "me") -> ReconcilePlan:
+    """Return what a reconcile of an instance that leads decides."""
+    waiting = waiting_for_spot(observed, now)
+    return decide(observed, waiting, now=now, instance=instance, can_evict=True)
+
+
+def decision_of(observed: Observed, now: datetime = NOW) -> Decision:
+    """Return the decision of :func:`plan_of`."""
+    return plan_of(observed, now).decision
 
 
 def with_workload(observed: Observed, **changes: Any) -> Observed:

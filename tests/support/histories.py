@@ -20,7 +20,6 @@ from spotalis.model.disruption import MoveLimit
 from spotalis.model.nodes import NodeType
 from spotalis.planner.observed import Observed, Replica, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
-from spotalis.planner.plan import plan
 from tests.support.builders import (
     DEPLOYMENT,
     LONG_AGO,
@@ -28,6 +27,7 @@ from tests.support.builders import (
     STATEFUL_SET,
     a_configuration,
     a_replica,
+    decision_of,
     owner_of,
     workload_named_api,
 )
@@ -64,7 +64,7 @@ class History:
         moves: int = 1,
         adopted: Sequence[NodeType] = (),
         place: Place = place,
-        plan: Plan = plan,
+        plan: Plan = decision_of,
         gives_back: bool = True,
         refusals: int = 0,
     ) -> None:

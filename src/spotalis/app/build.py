@@ -48,6 +48,7 @@ class _Shared:
     terminations: Terminations
     volumes: Volumes
     observer: Observer
+    instance: str
 
 
 def build_operator(
@@ -117,6 +118,9 @@ def _build_shared(
     ledgers = Ledgers(client, cluster.ledgers, settings.namespace)
     terminations = Terminations(cluster, client)
     volumes = Volumes(client, clock)
+    # The number distinguishes this process from an earlier one with the same identity, whose
+    # intents must be taken over first.
+    instance = f"{settings.identity}/{rng.getrandbits(48):012x}"
     return _Shared(
         settings=settings,
         clock=clock,
@@ -127,7 +131,17 @@ def _build_shared(
         ledgers=ledgers,
         terminations=terminations,
         volumes=volumes,
-        observer=Observer(cluster, ledgers, terminations, reservations, volumes),
+        observer=Observer(
+            cluster=cluster,
+            ledgers=ledgers,
+            terminations=terminations,
+            reservations=reservations,
+            volumes=volumes,
+            client=client,
+            clock=clock,
+            instance=instance,
+        ),
+        instance=instance,
     )
 
 
@@ -137,17 +151,12 @@ def _build_loop(
     def can_evict() -> bool:
         return loop.can_evict()
 
-    # The number distinguishes this process from an earlier one with the same identity, whose
-    # intents are void.
-    instance = f"{shared.settings.identity}/{shared.rng.getrandbits(48):012x}"
     client, clock, cluster, ledgers = shared.client, shared.clock, shared.cluster, shared.ledgers
-    terminations, volumes = shared.terminations, shared.volumes
+    terminations, instance = shared.terminations, shared.instance
     reconciler = Reconciler(
         cluster=cluster,
         observer=shared.observer,
         ledgers=ledgers,
-        terminations=terminations,
-        volumes=volumes,
         evictor=Evictor(
             cluster=cluster,
             ledgers=ledgers,
@@ -157,7 +166,6 @@ def _build_loop(
             instance=instance,
             can_evict=can_evict,
         ),
-        client=client,
         clock=clock,
         instance=instance,
         can_evict=can_evict,
@@ -174,7 +182,7 @@ def _build_loop(
             cluster=cluster,
             ledgers=ledgers,
             terminations=terminations,
-            volumes=volumes,
+            volumes=shared.volumes,
             client=client,
         ),
         telemetry=telemetry,

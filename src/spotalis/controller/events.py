@@ -200,8 +200,8 @@ def _move_messages(
 
 
 def _node_messages(previous: ReconcileResult, result: ReconcileResult) -> Iterator[EventMessage]:
-    for node in sorted(result.leaving.keys() - previous.leaving.keys()):
-        affected = _count(result.leaving[node], "replica")
+    for node in sorted(result.terminating_nodes.keys() - previous.terminating_nodes.keys()):
+        affected = _count(result.terminating_nodes[node], "replica")
         note = f"The provider is reclaiming spot node {node}; {affected} affected"
         yield _normal(EventReason.SPOT_RECLAIMED, "Observe", note)
     surplus_type = result.state.surplus_type

@@ -1,18 +1,17 @@
-"""Sends evictions, as late and with as many conditions as there are (safety.md D.4, design J)."""
+"""Sends evictions; checks every precondition again immediately before sending."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.result import EvictionRecord
 from spotalis.controller.terminations import Terminations
 from spotalis.kube.client import Client, Conflict, EvictionOutcome
-from spotalis.kube.eviction import EvictionResult as Answer
+from spotalis.kube.eviction import EvictionResult
 from spotalis.kube.resources import PODS
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Move
@@ -20,19 +19,19 @@ from spotalis.model.environment import Clock
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod, Workload
-from spotalis.planner.early_eviction import early_evictions
+from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.ledger import authorize, withdraw
+from spotalis.planner.moves import recheck
 from spotalis.planner.observed import Observed, Replica
-from spotalis.planner.plan import recheck
 
-logger = logging.getLogger(__name__)
+log = logs.get(__name__)
 
-FRESH_SECONDS = 5.0
-"""The list that authorises an eviction is at most so old when that is sent (safety.md D.2, S1)."""
+LIST_VALID_SECONDS = 5.0
+"""Maximum age of the list of pods that authorizes an eviction, when the eviction is sent."""
 
 
 class Evictor:
-    """Carries out what a turn has decided; what is sent is noted before, and what ends after."""
+    """Sends what a plan has decided. Records what may have been sent, and which pods end."""
 
     def __init__(
         self,
@@ -48,9 +47,9 @@ class Evictor:
         """Nothing is sent before a method is called.
 
         Args:
-            cluster, ledgers, terminations, client, clock: what it sees and acts through.
-            instance: names this process in ledgers.
-            can_evict: whether evictions may be sent at this very moment.
+            cluster, ledgers, terminations, client, clock: what it reads and acts through.
+            instance: the name of this instance in ledgers.
+            can_evict: whether evictions may be sent at this moment.
         """
         self._cluster = cluster
         self._ledgers = ledgers
@@ -60,132 +59,165 @@ class Evictor:
         self._instance = instance
         self._can_evict = can_evict
 
-    async def fall_back(
-        self, key: WorkloadKey, observed: Observed, due: Iterable[Replica]
+    async def execute(
+        self, key: WorkloadKey, plan: ReconcilePlan, stored: LedgerObject | None
     ) -> list[EvictionRecord]:
-        """Evict pods that wait for a node, but none that has just been bound after all."""
-        done = []
-        for replica in due:
-            move = Move(replica.pod, NodeType.ON_DEMAND)
-            answer = await self._client.evict(
-                replica.pod,
-                with_resource_version=True,
-                precondition=self._still_wished(key, observed),
-            )
-            done.append(self._noted(key, move, answer, fallback=True))
-        return done
-
-    async def evict_early(
-        self, key: WorkloadKey, observed: Observed, now: datetime
-    ) -> list[EvictionRecord]:
-        """Evict who stands on a spot node that is being taken."""
-        done = []
-        for replica in early_evictions(observed, now):
-            move = Move(replica.pod, replica.node_type)
-            answer = await self._client.evict(
-                replica.pod, precondition=self._still_wished(key, observed)
-            )
-            done.append(self._noted(key, move, answer, early=True))
-        return done
-
-    async def send(
-        self, key: WorkloadKey, observed: Observed, held: LedgerObject
-    ) -> list[EvictionRecord]:
-        """Send what the ledger as just written and the pods as they are now allow together.
-
-        What was refused, or not sent after all, is taken out of the ledger again.
+        """Send the evictions of a plan: fallbacks, early evictions, then moves.
 
         Args:
-            held: the ledger as it was written.
+            stored: the ledger as it was written.
 
         Raises:
-            ApiError, TransportError: for what is not the answer to an eviction.
+            ApiError, TransportError: a request other than an eviction failed.
         """
-        assert held.ledger is not None
-        ledger, workload = held.ledger, observed.workload
-        asked_at = self._clock.monotonic()
-        wishes = self._cluster.find_configuration(key)
+        records = await self._fall_back(key, plan.observed, plan.fallbacks)
+        records += await self._evict_early(key, plan.observed, plan.early_evictions)
+        if plan.sends_intents and stored is not None:
+            records += await self._send_intents(key, plan.observed, stored)
+        return records
 
-        def still() -> bool:
-            fresh = self._clock.monotonic() - asked_at < FRESH_SECONDS
-            return fresh and self._can_evict() and self._cluster.find_configuration(key) == wishes
+    async def _fall_back(
+        self, key: WorkloadKey, observed: Observed, due: Iterable[Replica]
+    ) -> list[EvictionRecord]:
+        """Evict pods that wait for a node, unless they were bound in the meantime."""
+        records = []
+        for replica in due:
+            result = await self._client.evict(
+                replica.pod,
+                with_resource_version=True,
+                precondition=self._is_unchanged(key, observed.configuration),
+            )
+            move = Move(replica.pod, NodeType.ON_DEMAND)
+            records.append(self._record(key, move, result, fallback=True))
+        return records
 
-        living = await self._living(workload, ledger)
-        allowed: tuple[Intent, ...] = ()
-        # The ledger may have been long in writing: what the owner says is asked anew.
-        if wishes is not None and self._goes_on(key, observed, wishes):
+    async def _evict_early(
+        self, key: WorkloadKey, observed: Observed, replicas: Iterable[Replica]
+    ) -> list[EvictionRecord]:
+        """Evict pods from spot nodes that are being reclaimed."""
+        records = []
+        for replica in replicas:
+            result = await self._client.evict(
+                replica.pod, precondition=self._is_unchanged(key, observed.configuration)
+            )
+            move = Move(replica.pod, replica.node_type)
+            records.append(self._record(key, move, result, early=True))
+        return records
+
+    async def _send_intents(
+        self, key: WorkloadKey, observed: Observed, stored: LedgerObject
+    ) -> list[EvictionRecord]:
+        """Send the evictions that the ledger as written and a new list of pods both allow.
+
+        Intents whose eviction was refused or not sent are removed from the ledger again.
+        """
+        assert stored.ledger is not None
+        ledger = stored.ledger
+        listed_at = self._clock.monotonic()
+        configuration = self._cluster.find_configuration(key)
+        live = await self._list_live_pods(observed.workload, ledger)
+        records: list[EvictionRecord] = []
+        # Writing the ledger may have taken long, so the policy is read again.
+        if configuration is not None and self._is_still_allowed(key, observed, configuration):
+            is_unchanged = self._is_unchanged(key, configuration)
+
+            def precondition() -> bool:
+                fresh = self._clock.monotonic() - listed_at < LIST_VALID_SECONDS
+                return fresh and is_unchanged()
+
             allowed = authorize(
                 ledger,
-                living={uid for uid in living if uid not in self._terminations},
-                floor_pods=self._floor_pods(observed, living.values()),
-                floor=wishes.floor,
+                live={uid for uid in live if uid not in self._terminations},
+                floor_pods=self._floor_pods(observed, live.values()),
+                floor=configuration.floor,
             )
-        done: list[EvictionRecord] = []
-        may_go = _may_go(observed, ledger, living.values())
+            records = await self._send(key, observed, ledger, live, allowed, precondition)
+        await self._withdraw_unsent(observed.workload, stored, ledger, records)
+        return records
+
+    async def _send(
+        self,
+        key: WorkloadKey,
+        observed: Observed,
+        ledger: Ledger,
+        live: Mapping[str, Pod],
+        allowed: Sequence[Intent],
+        precondition: Callable[[], bool],
+    ) -> list[EvictionRecord]:
+        """Send evictions one after the other until the first that is refused."""
+        records: list[EvictionRecord] = []
+        left = _ready_pods_left(observed, ledger, live.values())
         for intent in allowed:
-            pod = living[intent.pod]
-            if pod.ready and may_go <= 0:
-                continue  # meant while it did not serve, or while more did
-            may_go -= pod.ready
+            pod = live[intent.pod]
+            if pod.ready and left <= 0:
+                continue  # It was not ready when it was chosen, or more pods were.
+            left -= pod.ready
             self._terminations.sent.add(pod.uid)
-            answer = await self._client.evict(pod, precondition=still)
-            if answer.outcome.is_blocked_by_budget and observed.may_override_budgets:
-                answer = await self._client.delete_pod(pod, precondition=still)
+            result = await self._client.evict(pod, precondition=precondition)
+            if result.outcome.is_blocked_by_budget and observed.moves.may_override_budgets:
+                result = await self._client.delete_pod(pod, precondition=precondition)
             move = Move(pod, intent.target, probe=intent.probe)
-            done.append(self._noted(key, move, answer))
-            if not answer.outcome.ends_pod and answer.outcome is not EvictionOutcome.UNKNOWN:
+            records.append(self._record(key, move, result))
+            if not result.outcome.ends_pod and result.outcome is not EvictionOutcome.UNKNOWN:
                 break
-        maybe = {one.move.pod.uid for one in done if one.outcome is EvictionOutcome.UNKNOWN}
+        return records
+
+    async def _withdraw_unsent(
+        self,
+        workload: Workload,
+        stored: LedgerObject,
+        ledger: Ledger,
+        records: Sequence[EvictionRecord],
+    ) -> None:
+        """Remove from the ledger what certainly has not been carried out."""
+        unknown = {r.move.pod.uid for r in records if r.outcome is EvictionOutcome.UNKNOWN}
         refused = {
             intent.pod
             for intent in ledger.intents
-            if intent.pod not in self._terminations and intent.pod not in maybe
+            if intent.pod not in self._terminations and intent.pod not in unknown
         }
         rest = withdraw(ledger, instance=self._instance, refused=refused)
         if rest != ledger:
             try:
-                await self._ledgers.write(workload, held, rest)
+                await self._ledgers.write(workload, stored, rest)
             except Conflict:
-                pass  # whoever wrote it has taken them over
-        return done
+                pass  # Another instance has taken the intents over.
 
-    def _noted(
+    def _record(
         self,
         key: WorkloadKey,
         move: Move,
-        answer: Answer,
+        result: EvictionResult,
         *,
         fallback: bool = False,
         early: bool = False,
     ) -> EvictionRecord:
-        """An eviction that was answered: into the journal if its pod ends, and into the log."""
-        if answer.outcome.ends_pod:
-            self._terminations.record(move.pod.uid)
-        fields = {
-            "workload": str(key),
-            "pod": move.pod.name,
-            "node": move.pod.node,
-            "target": str(move.target),
-            "outcome": str(answer.outcome),
-            "message": answer.message,
-        }
-        logger.info("fallback" if fallback else "eviction", extra={"fields": fields})
+        """Log the result of an eviction, and record the pod if it ends."""
+        pod, outcome = move.pod, result.outcome
+        if outcome.ends_pod:
+            self._terminations.record(pod.uid)
+        log.info(
+            "Evicted pod" if outcome is EvictionOutcome.EVICTED else "Eviction failed",
+            workload=str(key),
+            pod=pod.name,
+            node=pod.node,
+            target=str(move.target),
+            kind="fallback" if fallback else "early" if early else "move",
+            outcome=str(outcome),
+            message=result.message,
+        )
         return EvictionRecord(
-            move=move,
-            outcome=answer.outcome,
-            message=answer.message,
-            fallback=fallback,
-            early=early,
+            move=move, outcome=outcome, message=result.message, fallback=fallback, early=early
         )
 
-    def _still_wished(self, key: WorkloadKey, observed: Observed) -> Callable[[], bool]:
-        """We lead, and the owner has said nothing new: writing a ledger may have taken long."""
-        return lambda: (
-            self._can_evict() and self._cluster.find_configuration(key) == observed.configuration
-        )
+    def _is_unchanged(
+        self, key: WorkloadKey, configuration: WorkloadConfiguration
+    ) -> Callable[[], bool]:
+        """A check, made when a request is sent: this instance leads, and the policy is the same."""
+        return lambda: self._can_evict() and self._cluster.find_configuration(key) == configuration
 
-    async def _living(self, workload: Workload, ledger: Ledger) -> dict[str, Pod]:
-        """The workload's pods as they are now, by UID, but for those that end."""
+    async def _list_live_pods(self, workload: Workload, ledger: Ledger) -> dict[str, Pod]:
+        """The workload's pods as they are now, by UID, without those that terminate."""
         pods = await self._client.list_all(
             PODS, workload.namespace, quorum=True, label_selector=str(workload.selector)
         )
@@ -195,53 +227,57 @@ class Evictor:
         shown = {pod.uid for pod in pods}
         for intent in ledger.intents:
             if intent.pod not in shown and intent.pod not in self._terminations:
-                # Our view is behind. Unless that is learned, the next turn means it again.
+                # The watch is late. Without this check the next reconcile would choose it again.
                 await self._terminations.verify(workload.namespace, intent)
         return {pod.uid: pod for pod in pods if pod.deleting_at is None}
 
-    def _goes_on(self, key: WorkloadKey, observed: Observed, wishes: WorkloadConfiguration) -> bool:
-        """Nothing has come up since ``observed`` that keeps evictions back."""
+    def _is_still_allowed(
+        self, key: WorkloadKey, observed: Observed, configuration: WorkloadConfiguration
+    ) -> bool:
+        """Whether nothing has happened since ``observed`` that stops moves."""
         workload = self._cluster.find_workload(key)
         if workload is None or workload.uid != observed.workload.uid:
             return False
-        latest = dataclasses.replace(
-            observed,
-            workload=workload,
-            configuration=wishes,
+        cluster = dataclasses.replace(
+            observed.cluster,
             stale_watch=self._cluster.stale_watch(),
             suspect_list=self._cluster.suspect_list(),
+        )
+        latest = dataclasses.replace(
+            observed, workload=workload, configuration=configuration, cluster=cluster
         )
         return recheck(latest, self._clock.now()) is None
 
     def _floor_pods(self, observed: Observed, pods: Iterable[Pod]) -> frozenset[str]:
-        """UIDs of the pods that the floor counts: ready, on on-demand, on no leaving node."""
+        """UIDs of the pods that count toward the minimum."""
         nodes = self._cluster.nodes
         found = set()
-        for pod in _serving(observed, pods):
-            if nodes.type_of(pod.node) is NodeType.ON_DEMAND and not nodes.is_terminating(pod.node):
+        for pod in _ready_pods(observed, pods):
+            on_demand = nodes.type_of(pod.node) is NodeType.ON_DEMAND
+            if on_demand and not nodes.is_terminating(pod.node):
                 found.add(pod.uid)
         return frozenset(found)
 
 
-def _serving(observed: Observed, pods: Iterable[Pod]) -> Iterator[Pod]:
-    """The workload's own pods among these that are ready."""
+def _ready_pods(observed: Observed, pods: Iterable[Pod]) -> Iterator[Pod]:
+    """The workload's own ready pods among these."""
     owners = {r.pod.owner.uid for r in observed.replicas if r.pod.owner is not None}
     for pod in pods:
         if pod.ready and not pod.finished and pod.owner is not None and pod.owner.uid in owners:
             yield pod
 
 
-def _may_go(observed: Observed, ledger: Ledger, pods: Iterable[Pod]) -> int:
-    """Replicas that serve and may go at once, by what the list that authorises shows.
+def _ready_pods_left(observed: Observed, ledger: Ledger, pods: Iterable[Pod]) -> int:
+    """How many ready pods may be evicted now, according to the list that authorizes evictions.
 
-    In flight are the missing ones, and those whose replacement serves and is not yet available
-    for as long as the workload asks: their moves are not over. Nor is a move that the ledger still
-    names after its pod has gone, whatever its replacement says: it may have come unreviewed.
+    Missing pods count against the limit. So do replacements of open moves: they are ready, but
+    not yet available for ``minReadySeconds``. So does a move whose pod is gone as long as the
+    ledger names it, because its replacement may have been created without an admission request.
     """
-    living = {pod.uid: pod for pod in pods}
-    serving = list(_serving(observed, living.values()))
-    missing = max(0, observed.workload.replicas - len(serving))
+    live = {pod.uid: pod for pod in pods}
+    ready = list(_ready_pods(observed, live.values()))
+    missing = max(0, observed.workload.replicas - len(ready))
     moves = {intent.move for intent in ledger.intents}
-    young = sum(1 for pod in serving if pod.move in moves)
-    gone = sum(1 for intent in ledger.intents if intent.pod not in living)
+    young = sum(1 for pod in ready if pod.move in moves)
+    gone = sum(1 for intent in ledger.intents if intent.pod not in live)
     return observed.move_limit - max(missing + young, gone)

@@ -1,8 +1,8 @@
-"""The ledgers of all workloads: read from the watch or, in doubt, from the API; written by CAS.
+"""Reads and writes the ledgers of all workloads.
 
-One ConfigMap per workload, named by the workload's UID, in the operator's own namespace; there is
-none for a workload with nothing to remember. It has no owner reference: its owner would live in
-another namespace, and the garbage collector would delete it.
+A ledger is a ConfigMap in the operator's own namespace, named after the workload's UID. A workload
+with nothing to remember has none. It has no owner reference: the owner is in another namespace,
+and the garbage collector would delete the ConfigMap.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ LEDGER_PREFIX = "spotalis-ledger-"
 
 
 class Ledgers:
-    """All ledgers; this process's own writes are seen at once, not only when the watch tells."""
+    """Reads ledgers from the watch or the API server. Writes them by compare-and-swap.
+
+    This instance's own writes are visible immediately, before the watch delivers them.
+    """
 
     def __init__(self, client: Client, store: Store[LedgerObject], namespace: str) -> None:
         self.store = store
@@ -27,17 +30,18 @@ class Ledgers:
         self._client = client
         self._namespace = namespace
         self._doubtful: set[str] = set()
-        """Names whose last write may or may not have been carried out, or lost to another."""
+        """Names whose last write failed, conflicted, or had no response."""
         self._being_written: dict[str, Ledger] = {}
 
     def cached(self, workload_uid: str) -> LedgerObject | None:
-        """The ledger as last heard; it may lag, which is enough for placement."""
+        """The ledger from the watch. It may be behind, which is sufficient for placement."""
         return self.store.get(self._namespace, LEDGER_PREFIX + workload_uid)
 
     def intents(self) -> list[Intent]:
-        """Every workload's, those included that are on their way into a ledger.
+        """The intents of all workloads, including those that are being written.
 
-        Limits over all workloads hold only with these: workers plan at the same time.
+        Without the latter, limits for the whole cluster would not hold, because several workers
+        reconcile at the same time.
         """
         held = [one.ledger for one in self.store if one.ledger is not None]
         ledgers = (*held, *self._being_written.values())
@@ -47,7 +51,8 @@ class Ledgers:
         """The ledger to base a write on; None if there is none.
 
         Raises:
-            ApiError, TransportError: it was in doubt, and could not be read.
+            ApiError, TransportError: the result of the last write was unknown, and the ledger
+                could not be read.
         """
         name = LEDGER_PREFIX + workload_uid
         if name in self._doubtful:
@@ -55,8 +60,7 @@ class Ledgers:
             found = await self._client.get(LEDGERS, self._namespace, name)
             self._doubtful.discard(name)
             if found is None:
-                # The answer may be older than what the watch has shown: no tombstone, and nothing
-                # that came while it was on its way is forgotten.
+                # The response may be older than what the watch has delivered in the meantime.
                 if before is not None and self.cached(workload_uid) is before:
                     self.writer.drop(before)
             else:
@@ -66,11 +70,13 @@ class Ledgers:
     async def write(
         self, workload: Workload, before: LedgerObject | None, ledger: Ledger
     ) -> LedgerObject | None:
-        """Put ``ledger`` in the place of ``before``; what stands there now, None if nothing.
+        """Replace ``before`` with ``ledger``. Returns the stored object; None if it is deleted.
 
         Raises:
-            Conflict: somebody else wrote it; nothing of ours was. The next ``read`` looks anew.
-            ApiError, TransportError: it may have been written; the next ``read`` finds out.
+            Conflict: another instance wrote it first, and nothing was written. The next ``read``
+                asks the API server.
+            ApiError, TransportError: it may have been written. The next ``read`` asks the API
+                server.
         """
         name = LEDGER_PREFIX + workload.uid
         self._being_written[name] = ledger
@@ -83,7 +89,7 @@ class Ledgers:
         self, name: str, workload: Workload, before: LedgerObject | None, ledger: Ledger
     ) -> LedgerObject | None:
         self._doubtful.add(name)
-        if ledger.empty:
+        if ledger.is_empty:
             if before is not None:
                 await self._delete(before)
             self._doubtful.discard(name)
@@ -95,14 +101,14 @@ class Ledgers:
         else:
             try:
                 written = await self._client.replace(LEDGERS, self._namespace, name, body)
-            except NotFound as gone:  # deleted under us: somebody else's write, all the same
+            except NotFound as gone:  # Deleted by another instance: a conflict like any other.
                 raise Conflict(409, "Conflict", gone.message) from gone
         self.writer.apply(Event(EventType.MODIFIED, written))
         self._doubtful.discard(name)
         return written
 
     async def remove(self, found: LedgerObject) -> None:
-        """Delete a ledger whose workload is gone; harmless if somebody else was faster."""
+        """Delete the ledger of a workload that is gone. A conflict is ignored."""
         self._doubtful.add(found.name)
         try:
             await self._delete(found)
@@ -111,7 +117,7 @@ class Ledgers:
         self._doubtful.discard(found.name)
 
     async def _delete(self, found: LedgerObject) -> None:
-        """Delete this very object, and forget it; not one that has its name by now."""
+        """Delete this object, but not another one that has its name by now."""
         await self._client.delete(
             LEDGERS,
             self._namespace,

@@ -1,86 +1,206 @@
-"""Gather one workload's facts for the planner and for the webhook."""
+"""Collects the planner's input from the stores, the ledgers and the API server."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 
-from spotalis.controller.cluster import Cluster
+from spotalis import logs
+from spotalis.controller.autoscaler import pods_with_announced_node
+from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import Ledgers
-from spotalis.controller.offers import Offers
+from spotalis.controller.nodes_view import StoreNodesView
 from spotalis.controller.reservations import Reservations
 from spotalis.controller.terminations import Terminations
-from spotalis.controller.volumes import Volumes
+from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
+from spotalis.kube.client import ApiError, Client
 from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod, Workload
-from spotalis.planner.observed import Observed, Replica, Reservation
+from spotalis.model.transport import TransportError
+from spotalis.planner.decide import ReconcilePlan
+from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
+from spotalis.planner.ledger import drop_unsent
+from spotalis.planner.observed import (
+    ClusterState,
+    MoveBudget,
+    Observed,
+    Replica,
+    Reservation,
+    WorkloadState,
+)
+from spotalis.planner.spot_capacity import spot_capacity
+
+log = logs.get(__name__)
 
 
 class Observer:
-    """Sees what the stores, the ledgers and the reservations say together."""
+    """Builds :class:`Observed` values, and keeps what only this instance has seen."""
 
     def __init__(
         self,
+        *,
         cluster: Cluster,
         ledgers: Ledgers,
         terminations: Terminations,
         reservations: Reservations,
         volumes: Volumes,
+        client: Client,
+        clock: Clock,
+        instance: str,
     ) -> None:
+        """Nothing is read before a method is called.
+
+        Args:
+            cluster, ledgers, terminations, reservations, volumes, client, clock: the sources.
+            instance: the name of this instance in ledgers.
+        """
         self._cluster = cluster
         self._ledgers = ledgers
         self._terminations = terminations
         self._reservations = reservations
         self._volumes = volumes
-        self._offers = Offers(cluster, ledgers, volumes)
-        self.watching_since: datetime | None = None
-        """When the first list of every kind was in."""
+        self._client = client
+        self._clock = clock
+        self._instance = instance
+        self._nodes = StoreNodesView(cluster, ledgers, volumes)
         self._unschedulable: dict[str, dict[str, datetime]] = {}
         """By workload UID: when each of its unschedulable pods was first seen so, by pod UID."""
+        self._cooldowns: dict[WorkloadKey, datetime] = {}
+        self._probe_succeeded_at: datetime | None = None
+        self.watching_since: datetime | None = None
+        """When the first list of every kind had arrived."""
         self.webhook_called = False
-        """Some review has come, to this replica of the operator or to another."""
+        """Whether any admission request has reached any instance of the operator."""
 
     def for_placement(
         self, workload: Workload, configuration: WorkloadConfiguration, owner_uid: str
     ) -> Observed:
-        """A workload as a new pod of it must see it: who was really evicted holds no slot.
+        """A workload as the webhook must see it: only pods that were really evicted are gone.
 
-        ``owner_uid`` is the UID of the ReplicaSet or StatefulSet that makes the pod: its pods
-        count although no watch has shown the ReplicaSet itself yet.
+        Args:
+            owner_uid: of the ReplicaSet or StatefulSet that creates the pod. Its pods count even
+                if no watch has shown the ReplicaSet yet.
         """
-        held = self._ledgers.cached(workload.uid)
-        ledger = (held.ledger if held else None) or Ledger()
-        return self._observe(workload, configuration, ledger, frozenset(), owner_uid)
+        stored = self._ledgers.cached(workload.uid)
+        owners = self._cluster.owner_uids(workload) | {owner_uid}
+        return Observed(
+            workload=workload,
+            configuration=configuration,
+            replicas=self._replicas(owners, frozenset()),
+            ledger=(stored.ledger if stored else None) or Ledger(),
+            budgets=self._cluster.budgets_in(workload.namespace),
+            reservations=self._reservations_of(owners),
+            cluster=self._cluster_state(),
+        )
 
-    def for_reconcile(
+    async def for_reconcile(
+        self, workload: Workload, configuration: WorkloadConfiguration, ledger: Ledger
+    ) -> Observed:
+        """A workload as the reconciler must see it: pods that the ledger names are gone.
+
+        Args:
+            ledger: as read. What this instance never sent is removed from it.
+
+        Raises:
+            ApiError, TransportError: a pod that the ledger names, or a volume, could not be read.
+        """
+        ledger = drop_unsent(ledger, instance=self._instance, sent=self._terminations.sent)
+        terminated = await self._terminations.find(workload.namespace, ledger)
+        observed = self._observe(workload, configuration, ledger, terminated)
+        if await self._volumes.fetch(pods_with_relevant_volumes(observed, self._clock.now())):
+            observed = self._observe(workload, configuration, ledger, terminated)
+        return observed
+
+    async def waiting_replicas(self, observed: Observed, now: datetime) -> WaitingReplicas:
+        """The replicas that wait for a spot node.
+
+        The events of autoscalers are read only if a replica has waited long enough. If they
+        cannot be read, this is logged, and no node counts as announced.
+        """
+        waiting = waiting_for_spot(observed, now)
+        if not waiting.due:
+            return waiting
+        namespace = observed.workload.namespace
+        try:
+            announced = await pods_with_announced_node(self._client, namespace, now)
+        except (ApiError, TransportError) as error:
+            log.warning("Events could not be read", namespace=namespace, error=str(error))
+            return waiting
+        return waiting.without_announced(announced)
+
+    def without_ledger(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
+        """A workload whose ledger cannot be read."""
+        return self._observe(workload, configuration, Ledger(), frozenset())
+
+    def remember(self, key: WorkloadKey, plan: ReconcilePlan) -> None:
+        """Keep what a plan found out for later reconciles."""
+        if (until := plan.observed.moves.cooldown_until) is not None:
+            self._cooldowns[key] = until
+        if (at := plan.observed.cluster.probe_succeeded_at) is not None:
+            self._probe_succeeded_at = max(at, self._probe_succeeded_at or at)
+
+    def forget(self, key: WorkloadKey) -> None:
+        """Forget a workload that is gone or not managed any more."""
+        self._cooldowns.pop(key, None)
+
+    def _observe(
         self,
         workload: Workload,
         configuration: WorkloadConfiguration,
         ledger: Ledger,
-        now: datetime,
+        terminated: Set[str],
     ) -> Observed:
-        """A workload as its planner must see it: who is meant to go is as good as gone."""
-        meant = {intent.pod for intent in ledger.intents}
-        observed = self._observe(workload, configuration, ledger, meant)
+        cluster, now = self._cluster, self._clock.now()
+        owners = cluster.owner_uids(workload)
+        state = WorkloadState(
+            workload=workload,
+            configuration=configuration,
+            replicas=self._replicas(owners, {intent.pod for intent in ledger.intents}),
+            ledger=ledger,
+        )
+        unschedulable = (r.pod.uid for r in state.replicas if r.pod.unschedulable)
+        return Observed(
+            workload=workload,
+            configuration=configuration,
+            replicas=state.replicas,
+            ledger=ledger,
+            budgets=cluster.budgets_in(workload.namespace),
+            reservations=self._reservations_of(owners),
+            cluster=self._cluster_state(),
+            spot=spot_capacity(state, self._nodes, now),
+            moves=self._move_budget(workload, configuration),
+            terminated=terminated,
+            first_unschedulable=self._first_unschedulable(workload.uid, unschedulable, now),
+            bypassed=self._bypassed(state),
+        )
+
+    def _cluster_state(self) -> ClusterState:
         cluster = self._cluster
-        open_moves = self._ledgers.intents()
-        observed = dataclasses.replace(
-            observed,
-            moves_free=cluster.settings.max_moves_in_flight - len(open_moves),
-            probe_free=not any(intent.probe for intent in open_moves),
-            first_unschedulable=self._first_unschedulable(
-                workload.uid,
-                (r.pod.uid for r in observed.replicas if r.pod.unschedulable),
-                now,
-            ),
-            bypassed=self._bypassed(observed),
+        return ClusterState(
+            synced=cluster.synced,
             stale_watch=cluster.stale_watch(),
             suspect_list=cluster.suspect_list(),
+            classified=bool(cluster.nodes.groups_in_use()),
+            read_only=cluster.settings.read_only,
+            storm_until=cluster.nodes.storm_until,
+            probe_succeeded_at=self._probe_succeeded_at,
         )
-        return self._offers.added(observed, now)
+
+    def _move_budget(self, workload: Workload, configuration: WorkloadConfiguration) -> MoveBudget:
+        settings = self._cluster.settings
+        open_moves = self._ledgers.intents()
+        key = WorkloadKey(workload.kind, workload.namespace, workload.name)
+        return MoveBudget(
+            free=settings.max_moves_in_flight - len(open_moves),
+            probe_free=not any(intent.probe for intent in open_moves),
+            cooldown=settings.cooldown,
+            cooldown_until=self._cooldowns.get(key),
+            may_override_budgets=settings.pdb_override and configuration.disruption.pdb_override,
+            evict_early=settings.evict_early,
+        )
 
     def _first_unschedulable(
         self, workload_uid: str, unschedulable: Iterable[str], now: datetime
@@ -94,62 +214,46 @@ class Observer:
             self._unschedulable.pop(workload_uid, None)
         return found
 
-    def _observe(
-        self,
-        workload: Workload,
-        configuration: WorkloadConfiguration,
-        ledger: Ledger,
-        meant: Set[str],
-        owner_uid: str = "",
-    ) -> Observed:
-        cluster = self._cluster
-        makers = cluster.owner_uids(workload) | {owner_uid}
-        pods = [pod for uid in makers for pod in cluster.pods_owned_by(uid)]
-        # Pods of one template share one shape (kube/decode/pod_shape.py): classify it once.
-        shapes = {id(pod.shape): pod.shape for pod in pods}
-        pinned = {
-            key: cluster.settings.classification.pinned_to(shape) for key, shape in shapes.items()
-        }
-        replicas = tuple(self._replica(pod, pinned[id(pod.shape)], meant) for pod in pods)
-        return Observed(
-            workload=workload,
-            configuration=configuration,
-            replicas=replicas,
-            budgets=cluster.budgets_in(workload.namespace),
-            reservations=self._reserved(makers),
-            classified=bool(cluster.nodes.groups_in_use()),
-            synced=cluster.synced,
-            read_only=cluster.settings.read_only,
-            may_override_budgets=cluster.settings.pdb_override
-            and configuration.disruption.pdb_override,
-            ledger=ledger,
-            storm_until=cluster.nodes.storm_until,
-        )
+    def _bypassed(self, state: WorkloadState) -> int:
+        """Replicas created without an admission request since the watches started.
 
-    def _bypassed(self, observed: Observed) -> int:
-        """Replicas made since we watch that no webhook saw; 0 once any review has come."""
-        self.webhook_called = self.webhook_called or any(r.pod.rule for r in observed.active)
+        0 once any request has arrived.
+        """
+        self.webhook_called = self.webhook_called or any(r.pod.rule for r in state.active)
         since = self.watching_since
         if self.webhook_called or since is None:
             return 0
-        since = since.replace(microsecond=0)  # as a pod's stamp is
-        return sum(1 for r in observed.active if r.pod.created_at and r.pod.created_at >= since)
+        since = since.replace(microsecond=0)  # creationTimestamp has whole seconds.
+        return sum(1 for r in state.active if r.pod.created_at and r.pod.created_at >= since)
 
-    def _replica(self, pod: Pod, pinned: NodeType, meant: Set[str]) -> Replica:
-        """``pinned``: the class that its shape is pinned to."""
+    def _replicas(self, owners: Set[str], intended: Set[str]) -> tuple[Replica, ...]:
+        """The pods of these owners.
+
+        Args:
+            intended: UIDs of pods that count as gone.
+        """
+        pods = [pod for uid in owners for pod in self._cluster.pods_owned_by(uid)]
+        # Pods of one template share one shape (kube/decode/pod_shape.py): classify it once.
+        shapes = {id(pod.shape): pod.shape for pod in pods}
+        classification = self._cluster.settings.classification
+        pinned = {key: classification.pinned_to(shape) for key, shape in shapes.items()}
+        return tuple(self._replica(pod, pinned[id(pod.shape)], intended) for pod in pods)
+
+    def _replica(self, pod: Pod, pinned: NodeType, intended: Set[str]) -> Replica:
+        """``pinned`` is the type that the pod's selector and affinity lead to."""
         cluster = self._cluster
         known = cluster.nodes.type_of(pod.node) if pod.node else None
         return Replica(
             pod=pod,
             node_type=pinned if known is None else known,
             on_terminating_node=cluster.nodes.is_terminating(pod.node),
-            evicted=pod.uid in meant or pod.uid in self._terminations,
-            # A pod that no webhook of ours has seen can be pinned only by its owner.
+            counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
+            # A pod that the webhook has not seen can only be pinned by its owner.
             user_pinned=pod.rule == "user-pinned"
             or (not pod.rule and pinned is not NodeType.UNKNOWN),
-            reach=self._volumes.reach(pod) if pod.claims else (),
+            volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
             other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,
         )
 
-    def _reserved(self, owners: Set[str]) -> tuple[Reservation, ...]:
+    def _reservations_of(self, owners: Set[str]) -> tuple[Reservation, ...]:
         return tuple(r for owner in owners for r in self._reservations.of(owner))

@@ -1,9 +1,9 @@
-"""What one turn of one workload came to: metrics, events and status all read it."""
+"""The result of one reconcile: metrics, events and the condition are made from it."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -12,78 +12,105 @@ from spotalis.kube.client import EvictionOutcome
 from spotalis.model.decision import Decision, Defer, Move, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
-from spotalis.planner.observed import Observed
+from spotalis.planner.decide import ReconcilePlan
+
+BLOCKED_RETRY = timedelta(seconds=10)
+"""After a PodDisruptionBudget blocked an eviction. A change of its status triggers a reconcile
+before that."""
+UNKNOWN_RETRY = timedelta(seconds=2)
+"""After an eviction whose response was lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvictionRecord:
-    """What became of one eviction."""
+    """One eviction and its outcome."""
 
     move: Move
     outcome: EvictionOutcome
     message: str = ""
     fallback: bool = False
-    """Of a replica that waited for spot in vain: nothing ready was lost."""
+    """The replica was Pending on spot and starts on on-demand instead."""
     early: bool = False
-    """Of a replica whose node is being taken: it would have gone with it."""
+    """The replica's spot node is being reclaimed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileResult:
-    """The record of one turn: metrics, events, status and the simulator all read it."""
+    """What one reconcile found and did."""
 
     key: WorkloadKey
     at: datetime
     decision: Decision
     state: ReplicaState
     ready: Mapping[NodeType, int] = field(default_factory=dict)
-    """Replicas that serve, per class."""
+    """Ready replicas per type."""
     moving: bool = False
     """Moves are open, or replicas are to be moved."""
     fallbacks: int = 0
-    """Replicas of spot slots that run on on-demand since spot was short."""
-    leaving: Mapping[str, int] = field(default_factory=dict)
-    """Spot nodes that are being taken, and replicas of the workload on each."""
+    """Replicas of spot slots that run on on-demand because spot was exhausted."""
+    terminating_nodes: Mapping[str, int] = field(default_factory=dict)
+    """Spot nodes that are being reclaimed, with the number of the workload's replicas on each."""
     storm: bool = False
-    """Moves towards spot rest in the whole cluster."""
+    """No replica moves to spot in the whole cluster."""
     evictions: tuple[EvictionRecord, ...] = ()
     requeue_after: timedelta | None = None
-    """When to look again at the latest."""
+    """When to reconcile again at the latest; None: when something changes."""
 
     @property
     def reason(self) -> Reason:
-        """Why the workload is as it is."""
+        """Why the workload is in this state."""
         return self.decision.reason
 
 
-def record(
+def summarize(
     key: WorkloadKey,
     now: datetime,
-    observed: Observed,
-    decision: Decision,
+    plan: ReconcilePlan,
     evictions: Sequence[EvictionRecord] = (),
     requeue_after: timedelta | None = None,
 ) -> ReconcileResult:
-    """A turn, with what was observed in it put into figures.
+    """Summarize a plan and the evictions that were sent for it.
 
-    ``requeue_after`` None leaves it to the decision when to look again.
+    Args:
+        requeue_after: replaces what plan and evictions say about it.
     """
-    if requeue_after is None and isinstance(decision, Defer):
-        requeue_after = decision.requeue_after
+    observed = plan.observed
+    pauses = [pause for pause in _pauses(plan, evictions) if pause is not None]
     return ReconcileResult(
         key=key,
         at=now,
-        decision=decision,
+        decision=_outcome(plan.decision, evictions),
         state=observed.state,
         ready=Counter(r.node_type for r in observed.replicas if r.is_ready),
         moving=bool(observed.ledger.intents) or observed.state.surplus_type is not None,
         fallbacks=sum(1 for r in observed.active if r.pod.rule == "fallback"),
-        leaving=Counter(
+        terminating_nodes=Counter(
             r.pod.node
             for r in observed.replicas
             if r.on_terminating_node and r.node_type is NodeType.SPOT
         ),
-        storm=observed.storm_until is not None and now < observed.storm_until,
+        storm=observed.cluster.storm_until is not None and now < observed.cluster.storm_until,
         evictions=tuple(evictions),
-        requeue_after=requeue_after,
+        requeue_after=requeue_after or min(pauses, default=None),
     )
+
+
+def _pauses(plan: ReconcilePlan, evictions: Sequence[EvictionRecord]) -> Iterator[timedelta | None]:
+    yield plan.requeue_after
+    if any(eviction.outcome is EvictionOutcome.UNKNOWN for eviction in evictions):
+        yield UNKNOWN_RETRY
+    if any(eviction.outcome.is_refusal for eviction in evictions):
+        yield BLOCKED_RETRY
+
+
+def _outcome(decision: Decision, evictions: Sequence[EvictionRecord]) -> Decision:
+    """The decision, or ``BlockedByPDB`` if all evictions for moves were refused.
+
+    An eviction that was never sent was not refused.
+    """
+    moves = [eviction for eviction in evictions if not (eviction.fallback or eviction.early)]
+    if not moves or not all(eviction.outcome.is_refusal for eviction in moves):
+        return decision
+    if moves[-1].outcome is EvictionOutcome.NOT_SENT:
+        return decision
+    return Defer(Reason.BLOCKED_BY_PDB, moves[-1].message, BLOCKED_RETRY)

@@ -1,4 +1,7 @@
-"""The owner's wishes for one workload, read from labels and annotations (behaviour.md 1)."""
+"""The policy of a workload, read from labels and annotations.
+
+See docs/reference/behaviour.md, "What an owner writes".
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,29 @@ from spotalis.model.durations import parse_duration
 from spotalis.model.objects import PREFIX, Namespace, Workload
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
-"""A pause without an end; a spot fallback of ``never`` is ``timedelta.max``."""
+"""A pause without an end."""
 
-SPOT_FALLBACK = timedelta(seconds=120)
-"""How long a spot replica waits for a node where nobody says otherwise (behaviour.md 1)."""
+DEFAULT_SPOT_FALLBACK = timedelta(seconds=120)
 
 ENABLED = PREFIX + "enabled"
 POD_SLOT = PREFIX + "slot"
 POD_CAPACITY_TYPE = PREFIX + "capacity-type"
 POD_DECISION = PREFIX + "decision"
 POD_KEYS = frozenset({POD_SLOT, POD_CAPACITY_TYPE, POD_DECISION})
-"""What the webhook writes on pods; in a template they are a copy from a live pod."""
+"""The keys that the webhook writes on pods. In a pod template they were copied from a pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """Something an owner wrote that cannot be used."""
+    """A value that is invalid or has no effect."""
 
     key: str
     """Without the prefix: ``spot-percentage``."""
     value: str
     message: str
-    """What it must be, as the end of a sentence: ``must be a whole number from 0 to 100``."""
+    """The end of a sentence: ``must be a whole number from 0 to 100``."""
     source: str
-    """Where it stands: ``annotation on deploy/api``."""
+    """Where the value is written: ``annotation on deploy/api``."""
 
     def __str__(self) -> str:
         return f"{PREFIX}{self.key} '{self.value}' {self.message} ({self.source})"
@@ -48,34 +50,34 @@ class Problem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadConfiguration:
-    """What an owner wants of one workload, with where each value came from."""
+    """The policy of one workload, with the source of each value."""
 
     enabled: bool = False
     spot_percentage: int | None = None
     min_on_demand: int | None = None
-    spot_fallback: timedelta = SPOT_FALLBACK
-    """How long a spot replica may stay unschedulable; ``timedelta.max`` is ``never``."""
+    spot_fallback: timedelta = DEFAULT_SPOT_FALLBACK
+    """How long a spot replica may be unschedulable; ``timedelta.max`` is ``never``."""
     disruption: DisruptionPolicy = DisruptionPolicy()
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Key (without prefix) to where its value stands; absent keys have built-in values."""
+    """Key (without the prefix) to the source of its value. Absent keys have their defaults."""
     problems: tuple[Problem, ...] = ()
-    """Any of these: the workload is left exactly as it is."""
+    """If there are any, the workload is left unchanged."""
     warnings: tuple[Problem, ...] = ()
-    """Worth saying, but nothing stops for them."""
+    """They are reported and stop nothing."""
 
     @property
     def has_policy(self) -> bool:
-        """A share or a floor is set somewhere."""
+        """Whether a percentage or a minimum is set."""
         return self.spot_percentage is not None or self.min_on_demand is not None
 
     @property
     def percent(self) -> int:
-        """The share on spot; 0 where only a floor is set."""
+        """The percentage on spot; 0 if only a minimum is set."""
         return self.spot_percentage or 0
 
     @property
     def floor(self) -> int:
-        """Least replicas on on-demand."""
+        """The minimum of replicas on on-demand."""
         return self.min_on_demand or 0
 
 
@@ -156,19 +158,19 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "paused-until": _paused_until,
     "max-moves-in-flight": _moves,
 }
-"""Every annotation an owner may write, and how its text is read. ``enabled`` stands apart: it is
-also read from labels, and disagreement means no."""
+"""Every annotation that an owner may write, with its parser. ``enabled`` is not among them: it is
+also read from labels, and ``false`` wins."""
 
 
 def read_configuration(
     workload: Workload, namespace: Namespace | None, defaults: Mapping[str, str]
 ) -> WorkloadConfiguration:
-    """Read what holds for a workload: its own word, then its namespace's, then ``defaults``.
+    """Read the policy of a workload: from its metadata, its namespace, then ``defaults``.
+
+    Invalid values do not raise an error; all of them are in ``problems``.
 
     Args:
-        defaults: key (without prefix) to text, from the operator's settings.
-
-    Never raises: what cannot be used is in ``problems``, all of it at once.
+        defaults: key (without the prefix) to text, from the operator's settings.
     """
     kind = "deploy" if workload.kind == "Deployment" else "sts"
     here = f"{kind}/{workload.name}"
@@ -177,8 +179,7 @@ def read_configuration(
     enabled = reader.enabled(workload.labels, workload.annotations, here)
     if enabled is None and namespace is not None:
         enabled = reader.enabled(namespace.labels, namespace.annotations, there)
-    # An unreadable word is a problem, and a workload with a problem is left as it is; what else
-    # is wrong is said at the same time.
+    # If ``enabled`` is invalid, the other problems are reported at the same time.
     if not enabled and not reader.problems:
         return WorkloadConfiguration(sources=reader.sources)
     layers = [(workload.annotations, PREFIX, f"annotation on {here}")]
@@ -192,7 +193,7 @@ def read_configuration(
         enabled=bool(enabled),
         spot_percentage=values.get("spot-percentage"),
         min_on_demand=values.get("min-on-demand"),
-        spot_fallback=values.get("spot-fallback", SPOT_FALLBACK),
+        spot_fallback=values.get("spot-fallback", DEFAULT_SPOT_FALLBACK),
         disruption=_disruption(values),
         sources=reader.sources,
         problems=tuple(reader.problems),
@@ -217,7 +218,7 @@ def _disruption(values: Mapping[str, Any]) -> DisruptionPolicy:
 
 
 class _Reader:
-    """Collects values with their sources, and every problem on the way."""
+    """Collects values, their sources, and problems."""
 
     def __init__(self) -> None:
         self.sources: dict[str, str] = {}
@@ -227,16 +228,16 @@ class _Reader:
     def enabled(
         self, labels: Mapping[str, str], annotations: Mapping[str, str], where: str
     ) -> bool | None:
-        """One object's word; None if it has none. Of a disagreement, no wins."""
-        said: bool | None = None
+        """The value of ``enabled`` on one object; None if it is not set. False wins."""
+        value: bool | None = None
         for mapping, what in ((labels, "label"), (annotations, "annotation")):
             if ENABLED in mapping:
                 source = f"{what} on {where}"
-                word = self._parse("enabled", mapping[ENABLED], _boolean, source)
-                if said is not False:
-                    said = bool(word)
+                parsed = self._parse("enabled", mapping[ENABLED], _boolean, source)
+                if value is not False:
+                    value = bool(parsed)
                     self.sources["enabled"] = source
-        return said
+        return value
 
     def values(self, layers: list[tuple[Mapping[str, str], str, str]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -252,11 +253,11 @@ class _Reader:
 
     def check_window(self, values: Mapping[str, Any]) -> None:
         pair = ("disruption-schedule", "disruption-duration")
-        for one, other in (pair, pair[::-1]):
-            if one in values and other not in self.sources:
-                bad_already = any(problem.key == other for problem in self.problems)
-                if not bad_already:
-                    self._problem(one, "", f"needs {PREFIX}{other} beside it", self.sources[one])
+        for key, other in (pair, pair[::-1]):
+            if key in values and other not in self.sources:
+                is_invalid = any(problem.key == other for problem in self.problems)
+                if not is_invalid:
+                    self._problem(key, "", f"also needs {PREFIX}{other}", self.sources[key])
 
     def warn(self, workload: Workload, here: str, values: Mapping[str, Any]) -> None:
         for mapping, what in ((workload.annotations, "annotation"), (workload.labels, "label")):
@@ -271,7 +272,7 @@ class _Reader:
                 self._warning(
                     key,
                     "",
-                    "belongs on pods; in a template it is overwritten",
+                    "does not belong in a pod template and is overwritten",
                     f"template of {here}",
                 )
         floor = values.get("min-on-demand")
@@ -281,14 +282,14 @@ class _Reader:
             self._warning(
                 "min-on-demand",
                 str(floor),
-                "is set without spot-percentage: all replicas go to on-demand",
+                "is set without spot-percentage: all replicas belong on on-demand",
                 self.sources["min-on-demand"],
             )
         elif floor > workload.replicas > 0:
             self._warning(
                 "min-on-demand",
                 str(floor),
-                f"is greater than the {workload.replicas} replicas: all go to on-demand",
+                f"is greater than the {workload.replicas} replicas: all belong on on-demand",
                 self.sources["min-on-demand"],
             )
 

@@ -1,4 +1,7 @@
-"""What the planner answers, and why: one vocabulary for status, event, metric and CLI."""
+"""What the planner decides and why.
+
+The condition, Events, metrics and the command line use the same reasons.
+"""
 
 from __future__ import annotations
 
@@ -12,63 +15,63 @@ from spotalis.model.objects import Pod
 
 
 class Reason(StrEnum):
-    """Why a workload is as it is; each has a page in the documentation."""
+    """Why a workload is in its state. The documentation has a page for each reason."""
 
     BALANCED = "Balanced"
-    """Present equals wanted."""
+    """The split is as desired."""
     REBALANCING = "Rebalancing"
     """Replicas are being moved."""
     NOT_MANAGED = "NotManaged"
-    """Not opted in."""
+    """The workload is not enabled."""
     NO_POLICY = "NoPolicy"
-    """Opted in, but neither a share nor a floor is set anywhere."""
+    """The workload is enabled, but neither a percentage nor a minimum is set."""
     INVALID_POLICY = "InvalidPolicy"
-    """A value cannot be used; the workload is left as it is."""
+    """A value is invalid. The workload is left unchanged."""
     READ_ONLY = "ReadOnly"
-    """The operator only watches."""
+    """The operator is read-only."""
     PAUSED = "Paused"
-    """The owner stopped moves."""
+    """The owner has paused moves."""
     CACHE_NOT_READY = "CacheNotReady"
-    """The first lists are not in."""
+    """A first list has not arrived, or a watch has been silent for too long."""
     IMPLAUSIBLE_VIEW = "ImplausibleView"
-    """Objects vanished in bulk that nobody deleted: more likely our view than the world."""
+    """A list lacks many objects whose deletion was never announced."""
     ROLLOUT_IN_PROGRESS = "RolloutInProgress"
-    """A new template is being rolled out."""
+    """A rollout is in progress."""
     SCALING = "Scaling"
     """The number of replicas is changing."""
     MOVES_IN_FLIGHT = "MovesInFlight"
-    """As many replicas are missing or on the move as the owner allows."""
+    """As many replicas are missing or moving as the limits allow."""
     COOLDOWN = "Cooldown"
-    """The last move is too recent."""
+    """The last move has ended too recently."""
     OUTSIDE_WINDOW = "OutsideWindow"
-    """Moves may happen only in a window that is closed now."""
+    """The disruption window is closed."""
     BLOCKED_BY_PDB = "BlockedByPDB"
-    """A PodDisruptionBudget allows no disruption."""
+    """A PodDisruptionBudget does not allow the eviction."""
     FLOOR_UNMET = "FloorUnmet"
-    """A move would leave fewer ready on-demand replicas than the floor."""
+    """A move would leave fewer ready on-demand replicas than the minimum."""
     STORM_FROZEN = "StormFrozen"
-    """So many spot nodes are being taken that moves towards spot rest in the whole cluster."""
+    """Many spot nodes are being lost: no replica moves to spot in the whole cluster."""
     NO_SPOT_CAPACITY = "NoSpotCapacity"
-    """No node of the wanted class has room for a replica."""
+    """No node of the target type has free resources for a replica."""
     FUTILE = "Futile"
-    """Replacements keep landing in the class they left."""
+    """Replacements land on the type that was left."""
     PINNED = "Pinned"
-    """The template pins a class, so the split cannot be reached."""
+    """The pod template selects a capacity type, so that the split cannot be reached."""
     NO_CLASSIFIER = "NoClassifier"
-    """No node says which class it is."""
+    """No node has a capacity type."""
     WAITING_FOR_PODS = "WaitingForPods"
-    """The wanted replicas are not all there yet, and none is on the wrong class."""
+    """Replicas are missing, and no replica is on the wrong type."""
     LEDGER_UNREADABLE = "LedgerUnreadable"
-    """Another build wrote the record of its moves, or it is damaged."""
+    """The ledger is damaged or was written by another version of Spotalis."""
     WEBHOOK_NEVER_CALLED = "WebhookNeverCalled"
-    """Replicas appear that no review came for: the API server does not reach the webhook."""
+    """Replicas are created without admission requests: the webhook is not reached."""
     NO_CANDIDATE = "NoCandidate"
-    """Every replica that should move is protected or pinned."""
+    """Every replica that should move is protected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Nothing to do, and nothing to wait for."""
+    """There is nothing to do and nothing to wait for."""
 
     reason: Reason
     message: str
@@ -76,27 +79,27 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Something would be to do, or to know, but not now."""
+    """There may be something to do, but not now."""
 
     reason: Reason
     message: str
     requeue_after: timedelta | None = None
-    """When to look again at the latest; None: only when something changes (or at the resync)."""
+    """When to reconcile again at the latest; None: when something changes, or at the resync."""
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One eviction that lets a replacement land on the other class."""
+    """One eviction, after which the replacement lands on the target type."""
 
     pod: Pod
     target: NodeType
     probe: bool = False
-    """Made without evidence of room, to find out."""
+    """There is no evidence that the replacement can be scheduled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evict:
-    """Move these replicas now, in this order; stop at the first that is refused."""
+    """Make these moves now, in this order, up to the first eviction that is refused."""
 
     moves: tuple[Move, ...]
     reason: Reason

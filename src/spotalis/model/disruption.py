@@ -1,4 +1,4 @@
-"""When, and how many at once, replicas of one workload may be moved."""
+"""When replicas of a workload may be moved, and how many at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cronsim import CronSim
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisruptionWindow:
-    """A recurring span of time: from each firing of a cron expression on, for a duration."""
+    """A recurring span of time that starts at each firing of a cron expression."""
 
     schedule: str
     """Five-field cron expression."""
@@ -19,7 +19,7 @@ class DisruptionWindow:
     timezone: ZoneInfo
 
     def is_open(self, now: datetime) -> bool:
-        """Whether ``now`` (aware) lies in a span; its start belongs to it, its end does not."""
+        """Whether ``now`` (aware) is in the window. The start is inside, the end is not."""
         instant = now.astimezone(UTC)
         return self._first_after(instant - self.duration) <= instant
 
@@ -28,22 +28,22 @@ class DisruptionWindow:
         return self._first_after(now.astimezone(UTC))
 
     def _first_after(self, instant: datetime) -> datetime:
-        # Within the hour that summer time repeats, CronSim offers again what fired in its first
-        # pass; those firings are over. (Instants are in UTC, since times of one zone are compared
-        # by their digits, which come twice in that hour.)
+        # In the hour that is repeated when daylight saving time ends, CronSim returns firings of
+        # the first pass again, which are in the past. The times are compared in UTC, because
+        # local times of one zone are compared without their offset.
         firings = CronSim(self.schedule, instant.astimezone(self.timezone))
         return next(firing for firing in firings if firing > instant)
 
 
 @dataclass(frozen=True, slots=True)
 class MoveLimit:
-    """How many replicas may be on the move at once: a number, or a share of the replicas."""
+    """How many replicas may move at once: a number or a percentage of the replicas."""
 
     count: int = 0
     percent: int = 0
 
     def of(self, replicas: int) -> int:
-        """Replicas that may be on the move at once: a share is rounded down, at least 1."""
+        """How many replicas may move at once: a percentage is rounded down, but at least to 1."""
         return self.count or max(1, replicas * self.percent // 100)
 
     def __str__(self) -> str:
@@ -52,20 +52,20 @@ class MoveLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisruptionPolicy:
-    """What the owner allows moves to do."""
+    """The part of a policy that limits moves."""
 
     window: DisruptionWindow | None = None
-    """None: always."""
+    """None: moves are always allowed."""
     moves_in_flight: MoveLimit = MoveLimit(percent=10)
     pdb_override: bool = False
-    """Asked for by the owner; works only where the operator's settings allow it too."""
+    """Delete a pod if a budget blocks its eviction. The operator's settings must allow it too."""
     paused_until: datetime | None = None
-    """None: not paused. ``FOREVER`` stands for "until somebody resumes"."""
+    """None: not paused. ``FOREVER``: until the annotation is removed."""
 
     def is_paused(self, now: datetime) -> bool:
-        """Whether moves rest by the owner's wish."""
+        """Whether the owner has paused moves."""
         return self.paused_until is not None and now < self.paused_until
 
     def allows_moves(self, now: datetime) -> bool:
-        """Whether ``now`` is inside the window, if there is one."""
+        """Whether ``now`` is in the window, if there is one."""
         return self.window is None or self.window.is_open(now)

@@ -1,4 +1,4 @@
-"""Durations as people write them: Go's syntax (``1h30m``, ``500ms``) plus ``d`` and ``w``."""
+"""Durations in Go's syntax (``1h30m``, ``500ms``), plus the units ``d`` and ``w``."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from datetime import timedelta
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d|w)")
-_LONGEST = timedelta(days=366)
+_MAXIMUM = timedelta(days=366)
 
 
 def parse_duration(text: str) -> timedelta:
-    """A positive duration of up to 366 days.
+    """Parse a positive duration of up to 366 days.
 
-    Stricter than Go: every number needs its unit, units go from large to small, each once, and no
-    sign, so that a typing slip (``90``, ``5 m``, ``1h1h``) is refused and not guessed.
+    This is stricter than Go: every number needs a unit, units must be in decreasing order and may
+    occur once, and there is no sign. Typing errors such as ``90``, ``5 m`` or ``1h1h`` are errors.
 
     Raises:
-        ValueError: says in words what a duration must look like.
+        ValueError: says what a duration must look like.
     """
     total, last, position = 0.0, float("inf"), 0
     for part in _PART.finditer(text):
@@ -27,7 +27,7 @@ def parse_duration(text: str) -> timedelta:
         total, last, position = total + float(part[1]) * unit, unit, part.end()
     if position != len(text) or not text:
         raise ValueError("must be a duration such as 90s, 5m or 1h30m")
-    if total > _LONGEST.total_seconds():
+    if total > _MAXIMUM.total_seconds():
         raise ValueError("must not be longer than 366d")
     duration = timedelta(seconds=total)
     if not duration:
@@ -36,7 +36,10 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """The shortest text that :func:`parse_duration` reads back, rounded to milliseconds."""
+    """Format a duration as the shortest text that :func:`parse_duration` accepts.
+
+    It is rounded to milliseconds.
+    """
     left = round(duration.total_seconds() * 1000)
     parts: list[str] = []
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):

@@ -1,4 +1,4 @@
-"""What every server of the operator says when something is wrong, in one shape."""
+"""Errors that several packages raise or report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spotalis.model.timestamps import format_time
 
 
 class PortInUse(Exception):
-    """Another process already listens on this address and port."""
+    """Another process already listens on the address and port."""
 
     def __init__(self, address: str, port: int) -> None:
         super().__init__(f"port {port} on {address or 'every address'} is already in use")
@@ -22,20 +22,20 @@ class PortInUse(Exception):
 def error_json(
     code: str, message: str, *, at: datetime, details: Mapping[str, object] | None = None
 ) -> bytes:
-    """The body of every HTTP error.
+    """The JSON body of an HTTP error (docs/reference/endpoints.md).
 
     Args:
-        code: in capitals, one of a small fixed set, for programs (``INVALID_REQUEST``).
-        message: for people; one line.
-        at: when, an aware datetime.
-        details: whatever helps further; JSON values.
+        code: for programs, one of a small fixed set, in capitals: ``INVALID_REQUEST``.
+        message: for humans, one line.
+        at: the time of the error; aware.
+        details: further JSON values.
     """
     error = {"code": code, "message": message, "details": dict(details or {})}
     return msgspec.json.encode({"error": error, "timestamp": format_time(at)})
 
 
 class NamespaceMissing(Exception):
-    """The operator's own namespace, where its Lease and its ledgers are, does not exist."""
+    """The operator's own namespace, which holds its Lease and its ledgers, does not exist."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(f"namespace {namespace} does not exist")

@@ -1,7 +1,7 @@
-"""What must outlive a process and be known to every replica of the operator, per workload.
+"""A workload's ledger: what must survive a restart and be known to every instance.
 
-Written ahead of each eviction, by compare and swap (planner/ledger.py says what that buys), as one
-ConfigMap per workload in the operator's own namespace. What the rules are is not said here.
+There is one ConfigMap per workload with something to remember, in the operator's own namespace. It
+is written by compare-and-swap before each eviction; planner/ledger.py explains why.
 """
 
 from __future__ import annotations
@@ -14,66 +14,70 @@ import msgspec
 from spotalis.model.nodes import NodeType
 
 SCHEMA = 1
-"""Of what is written; a build that reads another number leaves the workload alone."""
+"""The version of the format. A version of Spotalis that reads another number leaves the workload
+unchanged."""
 MOVE_CHARACTERS = 8
-"""Of the evicted pod's UID: how its replacement names the move that it stands for."""
+"""How many characters of the evicted pod's UID identify a move in its replacement's annotation."""
 
 
 class SpotAvailability(StrEnum):
-    """What a workload knows about room on spot (behaviour.md 6)."""
+    """What a workload knows about spot capacity.
+
+    See docs/reference/behaviour.md, "Spot shortage and return".
+    """
 
     UNKNOWN = "unknown"
     EXHAUSTED = "exhausted"
-    """A replica waited in vain: new ones of spot slots start on on-demand."""
+    """A replica has fallen back: new replicas of spot slots start on on-demand."""
     AVAILABLE = "available"
-    """A probe has landed: somebody adds spot nodes for pods that wait."""
+    """A probe has succeeded: spot nodes are added for Pending pods."""
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An eviction that is meant: from before it is sent until its replacement serves."""
+    """A move, from before its eviction is sent until its replacement is available."""
 
     pod: str
     """UID."""
     name: str
     target: NodeType
     instance: str
-    """The process that may send it; another must first take it over."""
+    """The instance that may send the eviction. Another one must take the intent over first."""
     created_at: datetime | None = None
-    """When it was meant, by its first instance's clock: tells new replicas from old, no more."""
+    """By the clock of the instance that created it. Only used to tell new replicas from old."""
     attempts: int = 1
-    """Turns in which it may have been sent."""
+    """Reconciles in which the eviction may have been sent."""
     taken_over: bool = False
-    """Taken over: its first instance may have sent it, or may yet."""
+    """Another instance created it and may have sent the eviction."""
     probe: bool = False
-    """Sent without evidence of room, to find out."""
+    """The move has no evidence of capacity."""
 
     @property
     def move(self) -> str:
-        """How a replacement's decision names it."""
+        """The identifier of the move in its replacement's annotation."""
         return self.pod[:MOVE_CHARACTERS]
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One workload's record; the empty one is not written at all."""
+    """What is remembered of one workload. An empty ledger is not stored."""
 
     schema: int = SCHEMA
     workload: str = ""
-    """For people: ``Deployment/shop/api``."""
+    """For readers of the ConfigMap: ``Deployment/shop/api``."""
     intents: tuple[Intent, ...] = ()
-    """Oldest first."""
+    """The open moves, oldest first."""
     spot_availability: SpotAvailability = SpotAvailability.UNKNOWN
     failed_probes: int = 0
-    """In a row."""
+    """Consecutive failed probes."""
     next_probe_at: datetime | None = None
-    """No probe before this instant; None: at once."""
+    """No probe before this time; None: a probe may start now."""
     futile_moves: int = 0
-    """Moves in a row whose replacement landed in the class just left."""
+    """Consecutive moves whose replacement landed on the type that was left."""
     futile_until: datetime | None = None
-    """No move before this instant."""
+    """No move before this time."""
 
     @property
-    def empty(self) -> bool:
-        """Nothing that must be remembered."""
+    def is_empty(self) -> bool:
+        """Whether nothing must be remembered."""
         return msgspec.structs.replace(self, schema=SCHEMA, workload="") == Ledger()
 
 
@@ -85,4 +89,4 @@ class LedgerObject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     uid: str = ""
     resource_version: str = ""
     ledger: Ledger | None = None
-    """None: another build wrote it, or it is damaged; nothing may be done on its strength."""
+    """None if it is damaged or was written by another version. It must not be acted on."""

@@ -1,4 +1,4 @@
-"""The arithmetic of a split (behaviour.md 2)."""
+"""The arithmetic of a split (docs/reference/behaviour.md, "Arithmetic and slots")."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ from spotalis.model.nodes import NodeType
 def desired_spot(n: int, percent: int, floor: int) -> int:
     """How many of ``n`` replicas belong on spot.
 
+    The result never decreases when ``n`` grows, and it grows by at most 1 per replica. Slots
+    depend on this.
+
     Args:
         n: replicas, 0 or more.
-        percent: wanted share on spot, 0 to 100; rounded down, stability before cost.
-        floor: least replicas on on-demand, 0 or more.
-
-    Never falls when ``n`` grows and grows by at most 1 a step: what makes slots possible.
+        percent: the desired share on spot, 0 to 100; rounded down in favor of stability.
+        floor: the minimum of replicas on on-demand, 0 or more.
     """
     return min(n * percent // 100, max(0, n - floor))
 
 
 def slot_type(slot: int, percent: int, floor: int) -> NodeType:
-    """The class of the replica numbered ``slot`` (from 0): with it every prefix is split right."""
+    """The type of a slot, numbered from 0. The first k slots are split correctly for every k."""
     rises = desired_spot(slot + 1, percent, floor) > desired_spot(slot, percent, floor)
     return NodeType.SPOT if rises else NodeType.ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaState:
-    """Wanted and present replicas of one workload, per class."""
+    """Desired and present replicas of one workload, per type."""
 
     desired: int
     """``spec.replicas``."""
     percent: int
     floor: int
     spot: int
-    """Replicas that hold a slot and whose class is spot."""
+    """Replicas on spot that hold a slot."""
     on_demand: int
+    """Replicas on on-demand that hold a slot."""
     unknown: int = 0
-    """Replicas whose class nobody knows: they count for neither side."""
+    """Replicas of unknown type. They count on neither side."""
 
     @property
     def known(self) -> int:
-        """The ``n`` of the arithmetic: the wanted replicas without the unknown ones."""
+        """The desired replicas without those of unknown type: the ``n`` of the arithmetic."""
         return max(0, self.desired - self.unknown)
 
     @property
@@ -56,7 +58,7 @@ class ReplicaState:
         return self.known - self.desired_spot
 
     def count(self, node_type: NodeType) -> int:
-        """Present replicas of a class."""
+        """Present replicas of a type."""
         match node_type:
             case NodeType.SPOT:
                 return self.spot
@@ -66,7 +68,7 @@ class ReplicaState:
                 return self.unknown
 
     def desired_for(self, node_type: NodeType) -> int:
-        """Wanted replicas of a class; nobody wants unknown."""
+        """Desired replicas of a type; 0 for unknown."""
         match node_type:
             case NodeType.SPOT:
                 return self.desired_spot
@@ -76,12 +78,12 @@ class ReplicaState:
                 return 0
 
     def surplus(self, node_type: NodeType) -> int:
-        """Replicas of a class above its share; never negative."""
+        """Replicas of a type beyond its share; never negative."""
         return max(0, self.count(node_type) - self.desired_for(node_type))
 
     @property
     def surplus_type(self) -> NodeType | None:
-        """The class that holds replicas which belong on the other; None when nothing is to move."""
+        """The type with replicas that belong on the other type; None if no replica is to move."""
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
             if self.surplus(node_type):
                 return node_type
@@ -89,5 +91,5 @@ class ReplicaState:
 
     @property
     def is_balanced(self) -> bool:
-        """Present equals wanted, in both classes."""
+        """Whether both types have exactly their share."""
         return self.spot == self.desired_spot and self.on_demand == self.desired_on_demand

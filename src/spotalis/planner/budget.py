@@ -1,4 +1,4 @@
-"""What PodDisruptionBudgets say about one more eviction, before the API server is asked."""
+"""What PodDisruptionBudgets allow, computed before the API server is asked."""
 
 from __future__ import annotations
 
@@ -7,40 +7,41 @@ from collections.abc import Sequence
 from spotalis.model.objects import DisruptionBudget, Pod
 
 
-class Budgets:
-    """The budgets of a namespace, with what has been spent of them within one plan."""
+class DisruptionBudgets:
+    """The PodDisruptionBudgets of a namespace, and the disruptions that one plan uses of them."""
 
     def __init__(self, budgets: Sequence[DisruptionBudget]) -> None:
         self._budgets = budgets
         self._spent: dict[str, int] = {}
 
-    def refuses(self, pod: Pod) -> str:
-        """Why the API server would refuse to evict ``pod`` now; empty if it would not.
+    def objection(self, pod: Pod) -> str:
+        """Why the API server would refuse to evict the pod now; empty if it would not.
 
-        The rules are the eviction handler's (registry/core/pod/storage/eviction.go): pods that
-        are pending or finished pass; two budgets are an error; an unready pod passes if the
-        budget is met without it, or says AlwaysAllow.
+        These are the rules of the eviction handler (registry/core/pod/storage/eviction.go): pods
+        that are Pending or finished are always evicted; more than one matching budget is an
+        error; an unready pod is evicted if the budget is met without it, or if the budget says
+        AlwaysAllow.
         """
-        matching = self._asked(pod)
+        matching = self._matching(pod)
         if len(matching) > 1:
             names = ", ".join(sorted(budget.name for budget in matching))
-            return f"pod {pod.name} is under more than one PodDisruptionBudget: {names}"
+            return f"pod {pod.name} has more than one PodDisruptionBudget: {names}"
         for budget in matching:
-            if self._ignores(budget, pod):
+            if self._exempts(budget, pod):
                 continue
             if budget.observed_generation < budget.generation:
-                return f"pdb/{budget.name} has changed and is not counted anew yet"
+                return f"pdb/{budget.name} has changed and its status is not updated yet"
             if budget.disruptions_allowed - self._spent.get(budget.name, 0) <= 0:
                 return f"pdb/{budget.name} allows {budget.disruptions_allowed} disruptions"
         return ""
 
     def spend(self, pod: Pod) -> None:
-        """Count an eviction of ``pod`` that the plan will make."""
-        for budget in self._asked(pod):
-            if not self._ignores(budget, pod):
+        """Count a planned eviction of the pod."""
+        for budget in self._matching(pod):
+            if not self._exempts(budget, pod):
                 self._spent[budget.name] = self._spent.get(budget.name, 0) + 1
 
-    def _asked(self, pod: Pod) -> list[DisruptionBudget]:
+    def _matching(self, pod: Pod) -> list[DisruptionBudget]:
         if pod.phase == "Pending" or pod.finished:
             return []
         return [
@@ -48,7 +49,7 @@ class Budgets:
         ]
 
     @staticmethod
-    def _ignores(budget: DisruptionBudget, pod: Pod) -> bool:
+    def _exempts(budget: DisruptionBudget, pod: Pod) -> bool:
         return not pod.ready and (
             budget.always_allow_unhealthy or budget.current_healthy >= budget.desired_healthy > 0
         )

@@ -1,18 +1,23 @@
-"""Whether a replacement could land: room on the nodes of a class (behaviour.md 5, Capacity)."""
+"""Whether the nodes of a type can hold more pods (docs/reference/behaviour.md, "Repair")."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from spotalis.model.nodes import Pin
-from spotalis.model.objects import Node, NodeTerms, PodShape, node_matches
+from spotalis.model.objects import Node, NodeTerms, PodShape, Taint, node_matches
 from spotalis.planner.interruption import accepts_new_pods
+
+REGISTRATION_TTL = timedelta(minutes=15)
+"""A node that is not Ready within this time never becomes Ready: Karpenter's own limit
+(karpenter/pkg/controllers/nodeclaim/lifecycle/liveness.go, registrationTTL)."""
 
 
 @dataclass(slots=True)
 class _Free:
-    """What is left of one node while pods are put on it in thought."""
+    """The free resources of a node while pods are assigned to it."""
 
     node: Node
     cpu_millis: int
@@ -21,7 +26,7 @@ class _Free:
     other: dict[str, int]
 
     def take(self, shape: PodShape) -> bool:
-        """Put one pod of this shape on it; False, and nothing taken, if it does not fit."""
+        """Assign one pod of this shape; False, without a change, if it does not fit."""
         if self.pods < 1 or self.cpu_millis < shape.cpu_millis:
             return False
         if self.memory_bytes < shape.memory_bytes:
@@ -36,10 +41,10 @@ class _Free:
         return True
 
 
-def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
+def can_bind(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
     """Whether the scheduler could bind a pod of this shape to the node, resources aside.
 
-    ``pin`` adds the tolerations that a placed pod would carry.
+    ``pin`` adds the tolerations that the webhook would add.
     """
     if not node.ready or node.cordoned or not accepts_new_pods(node):
         return False
@@ -54,8 +59,8 @@ def accepts(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
     return node_matches(node.labels, shape.node_terms)
 
 
-def names_its_node(node: Node, terms: NodeTerms) -> bool:
-    """Whether the node meets the terms only because they name it: its own disk holds the volume.
+def is_local_to(node: Node, terms: NodeTerms) -> bool:
+    """Whether the node matches the terms only because they name it: the volume is a local disk.
 
     Drivers of local disks label a node with its own name, each under a key of its own.
     """
@@ -65,91 +70,86 @@ def names_its_node(node: Node, terms: NodeTerms) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Separation:
-    """What a workload's required pod anti-affinity means for its next pods."""
+class AntiAffinity:
+    """Where the workload's required pod anti-affinity allows its next pods."""
 
-    taken: Set[tuple[str, str]] = frozenset()
-    """Topology domains (label and its value) in which none may go now."""
-    alone: tuple[str, ...] = ()
-    """Labels in whose domains no two of the workload may stand."""
+    excluded: Set[tuple[str, str]] = frozenset()
+    """Topology domains (label and value) that allow no such pod now."""
+    exclusive_keys: tuple[str, ...] = ()
+    """Labels in whose domains only one pod of the workload may run."""
 
-    def admits(self, node: Node) -> bool:
-        """Whether one more may go to this node. Nodes without the label are of no domain."""
-        return not any((key, node.labels.get(key)) in self.taken for key in self._keys)
+    def allows(self, node: Node) -> bool:
+        """Whether one more pod may run on the node. A node without the label has no domain."""
+        keys = {key for key, _ in self.excluded}
+        return not any((key, node.labels.get(key)) in self.excluded for key in keys)
 
-    def after(self, node: Node) -> Separation:
-        """The same once one of the workload has gone to this node."""
-        if not self.alone:
+    def after(self, node: Node) -> AntiAffinity:
+        """The same once one more pod of the workload runs on the node."""
+        if not self.exclusive_keys:
             return self
-        more = {(key, node.labels[key]) for key in self.alone if key in node.labels}
-        return Separation(taken=self.taken | more, alone=self.alone)
-
-    @property
-    def _keys(self) -> frozenset[str]:
-        return frozenset(key for key, _ in self.taken)
+        more = {(key, node.labels[key]) for key in self.exclusive_keys if key in node.labels}
+        return AntiAffinity(excluded=self.excluded | more, exclusive_keys=self.exclusive_keys)
 
 
-TOGETHER = Separation()
+NO_ANTI_AFFINITY = AntiAffinity()
 
 
-def separation(
-    shape: PodShape,
-    labels: Mapping[str, str],
-    standing: Iterable[tuple[Node, Mapping[str, str]]],
-) -> Separation:
-    """What keeps pods of ``shape`` apart from others and from each other.
+def anti_affinity(
+    shape: PodShape, labels: Mapping[str, str], present: Iterable[tuple[Node, Mapping[str, str]]]
+) -> AntiAffinity:
+    """Evaluate the required pod anti-affinity of pods of this shape.
 
     Args:
-        labels: of the pods themselves.
-        standing: the other pods of the namespace: their nodes and labels.
+        labels: the labels of these pods.
+        present: node and labels of each other pod of the namespace.
     """
     if not shape.anti_affinity:
-        return TOGETHER
-    taken = {
+        return NO_ANTI_AFFINITY
+    excluded = {
         (key, node.labels[key])
-        for node, others in standing
+        for node, others in present
         for key, selector in shape.anti_affinity
         if key in node.labels and selector.matches(others)
     }
-    alone = tuple(key for key, selector in shape.anti_affinity if selector.matches(labels))
-    return Separation(taken=frozenset(taken), alone=alone)
+    exclusive = tuple(key for key, selector in shape.anti_affinity if selector.matches(labels))
+    return AntiAffinity(excluded=frozenset(excluded), exclusive_keys=exclusive)
 
 
-def room(
+def count_fitting(
     nodes: Iterable[Node],
     bound: Mapping[str, Sequence[PodShape]],
-    waiting: Iterable[PodShape],
+    first: Iterable[PodShape],
     shape: PodShape,
     pin: Pin,
-    at_most: int,
-    apart: Separation = TOGETHER,
+    limit: int,
+    allowed: AntiAffinity = NO_ANTI_AFFINITY,
 ) -> int:
-    """How many more pods of ``shape``, pinned by ``pin``, fit on ``nodes``.
+    """Count how many more pods of ``shape``, pinned by ``pin``, fit on the nodes.
 
     Args:
-        nodes: those of the wanted class.
-        bound: shapes of the pods that hold resources, by node name.
-        waiting: shapes of pods that have no node yet and may take this room first: every Pending
-            pod, and the replacements of open moves, of every workload.
-        shape: of the workload's template.
-        pin: what the webhook would add.
-        at_most: stop counting here.
-        apart: what the workload's anti-affinity says.
+        nodes: the nodes of the target type.
+        bound: the shapes of the pods that use resources, by node name.
+        first: the shapes of pods without a node that may take the resources first: every
+            Pending pod, and the replacements of all open moves.
+        shape: what the workload's next pod requests.
+        pin: what the webhook adds.
+        limit: where to stop counting.
+        allowed: the workload's anti-affinity.
     """
     free = [_free(node, bound.get(node.name, ())) for node in nodes if node.ready]
-    for other in waiting:
+    for other in first:
         for node in free:
             alike = bool(shape.anti_affinity) and other.anti_affinity == shape.anti_affinity
-            if alike and not apart.admits(node.node):
+            if alike and not allowed.allows(node.node):
                 continue
-            if accepts(node.node, other) and node.take(other):
-                apart = apart.after(node.node) if alike else apart
+            if can_bind(node.node, other) and node.take(other):
+                allowed = allowed.after(node.node) if alike else allowed
                 break
     count = 0
     for node in free:
-        if accepts(node.node, shape, pin):
-            while count < at_most and apart.admits(node.node) and node.take(shape):
-                apart = apart.after(node.node)
+        if can_bind(node.node, shape, pin):
+            while count < limit and allowed.allows(node.node) and node.take(shape):
+                allowed = allowed.after(node.node)
                 count += 1
     return count
 
@@ -169,3 +169,63 @@ def _free(node: Node, bound: Sequence[PodShape]) -> _Free:
         for name, amount in shape.other:
             free.other[name] = free.other.get(name, 0) - amount
     return free
+
+
+def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:
+    """Whether one of the nodes has registered, is not Ready yet, and will fit the pod.
+
+    Args:
+        nodes: the nodes of the target type.
+        shape: what the workload's next pod requests.
+        pin: what the webhook adds.
+        now: a node that registered longer ago than REGISTRATION_TTL is broken, not arriving.
+    """
+    for node in nodes:
+        young = node.created_at is not None and now - node.created_at < REGISTRATION_TTL
+        if node.ready or node.cordoned or not accepts_new_pods(node) or not young:
+            continue
+        if _labels_match(node, shape, pin) and (
+            not node.cpu_millis or _is_large_enough(node, shape)
+        ):
+            return True
+    return False
+
+
+def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
+    """Whether one of the nodes could hold the pod if it were empty; True without any nodes.
+
+    Without nodes of a type, a provisioner is assumed to add one that fits.
+    """
+    if not nodes:
+        return True
+    tolerations = shape.tolerations + pin.tolerations
+    for node in nodes:
+        hard = [t for t in node.taints if t.effect != "PreferNoSchedule" and not _is_temporary(t)]
+        if (
+            _is_large_enough(node, shape)
+            and _labels_match(node, shape, pin)
+            and all(any(t.tolerates(taint) for t in tolerations) for taint in hard)
+        ):
+            return True
+    return False
+
+
+def _labels_match(node: Node, shape: PodShape, pin: Pin) -> bool:
+    wanted = dict(shape.node_selector) | dict(pin.node_selector)
+    return node_matches(node.labels, shape.node_terms) and all(
+        node.labels.get(key) == value for key, value in wanted.items()
+    )
+
+
+def _is_temporary(taint: Taint) -> bool:
+    """Whether the taint is of a state that passes: cordoned, not ready, under pressure."""
+    return taint.key.startswith("node.kubernetes.io/")
+
+
+def _is_large_enough(node: Node, shape: PodShape) -> bool:
+    other = dict(node.other)
+    return (
+        node.cpu_millis >= shape.cpu_millis
+        and node.memory_bytes >= shape.memory_bytes
+        and all(other.get(name, 0) >= amount for name, amount in shape.other)
+    )

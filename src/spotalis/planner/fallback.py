@@ -1,31 +1,26 @@
-"""Spot replicas that wait in vain, and what becomes known about spot by it (behaviour.md 6)."""
+"""Replicas that wait for a spot node, and what the workload learns from them.
+
+See docs/reference/behaviour.md, "Spot shortage and return".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
 
 from spotalis.model.ledger import Ledger, SpotAvailability
-from spotalis.model.nodes import NodeType, Pin
-from spotalis.model.objects import Node, PodShape, Taint, node_matches
-from spotalis.planner.guards import Guard, has_policy, managed, not_paused, plausible, synced, valid
-from spotalis.planner.interruption import accepts_new_pods
+from spotalis.model.nodes import NodeType
+from spotalis.planner.guards import BASIC_GUARDS, first_objection
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.resolution import record_futile_move
 
-FIRST_PROBE_BACKOFF = timedelta(minutes=5)
-LONGEST_PROBE_BACKOFF = timedelta(hours=1)
-"""Between two probes that failed; doubled from the first to the longest (behaviour.md 6)."""
-REGISTRATION = timedelta(minutes=15)
-"""A node that has not become Ready within this will not: Karpenter's own limit
-(karpenter/pkg/controllers/nodeclaim/lifecycle/liveness.go, registrationTTL)."""
-
-GUARDS: tuple[Guard, ...] = (managed, valid, has_policy, not_paused, synced, plausible)
-"""All that can keep a replica from falling back: it is not a move, nothing ready is lost, and a
-rollout or a scale-up may be waiting for exactly these pods."""
+MIN_PROBE_BACKOFF = timedelta(minutes=5)
+MAX_PROBE_BACKOFF = timedelta(hours=1)
+"""Time between failed probes: doubles from the minimum to the maximum."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,69 +29,73 @@ class WaitingReplicas:
 
     replicas: tuple[Replica, ...] = ()
     due: tuple[Replica, ...] = ()
-    """Those among them that have waited long enough to start on on-demand instead."""
+    """Those that have waited long enough: they start on on-demand instead."""
     due_in: timedelta | None = None
-    """Until the next one has; None: no clock runs."""
-    why: str = ""
+    """When the next one is due; None if no clock runs."""
+    reason: str = ""
     """Why no clock runs for some of them; empty if one runs for each."""
+    announced: tuple[Replica, ...] = ()
+    """Those that are due, but for which an autoscaler has announced a node."""
+
+    def without_announced(self, pod_uids: Set[str]) -> WaitingReplicas:
+        """The same, where the replicas with these pods are not due."""
+        due = tuple(replica for replica in self.due if replica.pod.uid not in pod_uids)
+        announced = tuple(replica for replica in self.due if replica.pod.uid in pod_uids)
+        return dataclasses.replace(self, due=due, announced=announced)
 
 
 def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
-    """Who waits for a spot node, and whose time is up."""
+    """Find the replicas that wait for a spot node, and those that have waited long enough."""
     replicas = tuple(
         replica
-        for replica in observed.active
-        if replica.node_type is NodeType.SPOT
-        and not replica.pod.node
-        and replica.pod.unschedulable
-        and not replica.user_pinned
+        for replica in observed.unschedulable_on_spot
+        if not replica.pod.node and not replica.user_pinned
     )
     if not replicas:
         return WaitingReplicas()
     patience = observed.configuration.spot_fallback
-    if observed.read_only or any(guard(observed, now) is not None for guard in GUARDS):
-        return WaitingReplicas(replicas=replicas, why="nothing may be changed")
+    if observed.cluster.read_only or first_objection(BASIC_GUARDS, observed, now) is not None:
+        return WaitingReplicas(replicas=replicas, reason="nothing may be changed")
     if patience == timedelta.max:
-        return WaitingReplicas(replicas=replicas, why="spot-fallback is never")
-    why = {replica.pod.uid: _left_alone(observed, replica) for replica in replicas}
+        return WaitingReplicas(replicas=replicas, reason="spot-fallback is never")
+    reasons = {replica.pod.uid: _reason_to_wait(observed, replica) for replica in replicas}
     left = {
-        replica.pod.uid: _since(observed, replica, now) + patience - now
+        replica.pod.uid: _unschedulable_since(observed, replica, now) + patience - now
         for replica in replicas
-        if not why[replica.pod.uid]
+        if not reasons[replica.pod.uid]
     }
-    due = tuple(r for r in replicas if left.get(r.pod.uid, patience) <= timedelta(0))
     later = [span for span in left.values() if span > timedelta(0)]
     return WaitingReplicas(
         replicas=replicas,
-        due=due,
+        due=tuple(r for r in replicas if left.get(r.pod.uid, patience) <= timedelta(0)),
         due_in=min(later, default=None),
-        why=next(filter(None, why.values()), ""),
+        reason=next(filter(None, reasons.values()), ""),
     )
 
 
-def _left_alone(observed: Observed, replica: Replica) -> str:
-    """Why no clock runs for one that waits; empty if one does."""
-    arriving, helps, where = observed.arriving, observed.on_demand_helps, ""
-    if (confines := observed.confines.get(replica.reach)) is not None:
-        arriving = confines.arriving
-        helps = NodeType.ON_DEMAND in confines.classes
-        where = f" {confines.where}"
+def _reason_to_wait(observed: Observed, replica: Replica) -> str:
+    """Why no clock runs for a replica that waits; empty if one does."""
+    spot = observed.spot
+    arriving, fits, where = spot.node_arriving, spot.on_demand_fits, ""
+    if (by_volume := spot.by_volume.get(replica.volume_affinity)) is not None:
+        arriving = by_volume.node_arriving
+        fits = NodeType.ON_DEMAND in by_volume.node_types
+        where = f" {by_volume.where}"
     if arriving:
-        return f"a spot node is on its way{where}"
-    return "" if helps else f"no on-demand node could ever hold it either{where}"
+        return f"a spot node{where} is starting"
+    return "" if fits else f"no on-demand node{where} could hold the pod either"
 
 
-def _since(observed: Observed, replica: Replica, now: datetime) -> datetime:
-    """A null transition time counts from first sight."""
+def _unschedulable_since(observed: Observed, replica: Replica, now: datetime) -> datetime:
     pod = replica.pod
     return pod.unschedulable_since or observed.first_unschedulable.get(pod.uid, now)
 
 
 def record_fallback(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> Ledger:
-    """The ledger once these replicas are sent to on-demand: spot is short.
+    """The ledger once these replicas fall back to on-demand: spot is exhausted.
 
-    A replica that stood for a probe makes it a failed one; one that stood for a move with
-    evidence makes that move futile, for it ends on the class that it left.
+    If a replica was the replacement of a probe, the probe has failed. If it was the replacement
+    of another move, the move was futile, because the replica ends on the type that it left.
     """
     moves = {replica.pod.move for replica in replicas} - {""}
     failed = [intent for intent in ledger.intents if intent.move in moves]
@@ -117,76 +116,25 @@ def record_fallback(ledger: Ledger, replicas: Sequence[Replica], now: datetime) 
 
 
 def probe_backoff(failed: int) -> timedelta:
-    """How long to wait after the so-manieth failed probe in a row, 1 or more."""
+    """How long to wait after the n-th consecutive failed probe.
+
+    Args:
+        failed: n, at least 1.
+    """
     doubled: int = 2 ** min(failed - 1, 10)
-    return min(FIRST_PROBE_BACKOFF * doubled, LONGEST_PROBE_BACKOFF)
+    return min(MIN_PROBE_BACKOFF * doubled, MAX_PROBE_BACKOFF)
 
 
 def probe_due_in(observed: Observed, now: datetime) -> timedelta:
-    """Until the workload may probe again; zero: now. A landing anywhere ends the wait."""
+    """Time until the workload may probe; zero if it may now.
+
+    A successful probe of any workload ends the backoff of all others.
+    """
     ledger = observed.ledger
     if ledger.next_probe_at is None:
         return timedelta(0)
     failed_at = ledger.next_probe_at - probe_backoff(max(1, ledger.failed_probes))
-    if observed.landed_at is not None and observed.landed_at > failed_at:
+    succeeded_at = observed.cluster.probe_succeeded_at
+    if succeeded_at is not None and succeeded_at > failed_at:
         return timedelta(0)
     return max(timedelta(0), ledger.next_probe_at - now)
-
-
-def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:
-    """Whether one of these nodes has registered, is not Ready yet, and would fit then.
-
-    Args:
-        nodes: those of the wanted class.
-        shape: of the workload's template.
-        pin: what the webhook adds.
-        now: a node that is not Ready long after it came is broken, not on its way.
-    """
-    for node in nodes:
-        young = node.created_at is not None and now - node.created_at < REGISTRATION
-        if node.ready or node.cordoned or not accepts_new_pods(node) or not young:
-            continue
-        if _is_of_its_kind(node, shape, pin) and (not node.cpu_millis or _holds(node, shape)):
-            return True
-    return False
-
-
-def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
-    """Whether any of these nodes could ever hold a pod, were it empty; True if there are none.
-
-    Where a class has no nodes, somebody is assumed to add what fits.
-    """
-    if not nodes:
-        return True
-    tolerations = shape.tolerations + pin.tolerations
-    for node in nodes:
-        hard = [t for t in node.taints if t.effect != "PreferNoSchedule" and not _passing(t)]
-        if (
-            _holds(node, shape)
-            and _is_of_its_kind(node, shape, pin)
-            and all(any(t.tolerates(taint) for t in tolerations) for taint in hard)
-        ):
-            return True
-    return False
-
-
-def _is_of_its_kind(node: Node, shape: PodShape, pin: Pin) -> bool:
-    """Whether the node's labels are what the pod asks for."""
-    wanted = dict(shape.node_selector) | dict(pin.node_selector)
-    return node_matches(node.labels, shape.node_terms) and all(
-        node.labels.get(key) == value for key, value in wanted.items()
-    )
-
-
-def _passing(taint: Taint) -> bool:
-    """Of a state that a node gets over: cordoned, not ready, under pressure."""
-    return taint.key.startswith("node.kubernetes.io/")
-
-
-def _holds(node: Node, shape: PodShape) -> bool:
-    other = dict(node.other)
-    return (
-        node.cpu_millis >= shape.cpu_millis
-        and node.memory_bytes >= shape.memory_bytes
-        and all(other.get(name, 0) >= amount for name, amount in shape.other)
-    )

@@ -1,22 +1,34 @@
-"""The questions that can stop every move of a workload, in the order in which they are asked."""
+"""The conditions that stop all moves of a workload, in the order in which they are checked.
+
+See docs/reference/behaviour.md, "Repair".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TypeAlias
 
 from spotalis.model.configuration import FOREVER
 from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
-from spotalis.planner.candidates import candidates, slot_of
+from spotalis.planner.candidates import slot_of
 from spotalis.planner.observed import Observed
 
 Guard: TypeAlias = Callable[[Observed, datetime], Defer | None]
+"""Returns why no replica may move now, or None if this condition is met."""
+
+
+def first_objection(guards: Iterable[Guard], observed: Observed, now: datetime) -> Defer | None:
+    """The answer of the first guard that objects; None if none does."""
+    for guard in guards:
+        if (objection := guard(observed, now)) is not None:
+            return objection
+    return None
 
 
 def to_move(observed: Observed) -> str:
-    """What would be moved, in words; empty if nothing would."""
+    """What is to be moved, in words; empty if nothing is."""
     surplus_type = observed.state.surplus_type
     if surplus_type is None:
         return ""
@@ -26,72 +38,73 @@ def to_move(observed: Observed) -> str:
 
 
 def managed(observed: Observed, now: datetime) -> Defer | None:
-    """Opted in; an unreadable ``enabled`` is a problem, and no answer."""
+    """The workload is enabled. An invalid ``enabled`` is a problem of :func:`valid`."""
     if not observed.configuration.enabled and not observed.configuration.problems:
         return Defer(Reason.NOT_MANAGED, "not enabled")
     return None
 
 
 def valid(observed: Observed, now: datetime) -> Defer | None:
-    """Everything the owner wrote can be read."""
+    """The policy has no invalid value."""
     problems = observed.configuration.problems
     if not problems:
         return None
     text = "; ".join(str(problem) for problem in problems)
-    return Defer(Reason.INVALID_POLICY, f"{text}; workload left as it is")
+    return Defer(Reason.INVALID_POLICY, f"{text}; the workload is left unchanged")
 
 
 def has_policy(observed: Observed, now: datetime) -> Defer | None:
-    """A share or a floor is set somewhere."""
+    """A percentage or a minimum is set somewhere."""
     if observed.configuration.has_policy:
         return None
-    return Defer(Reason.NO_POLICY, "neither spot-percentage nor min-on-demand is set anywhere")
+    return Defer(Reason.NO_POLICY, "neither spot-percentage nor min-on-demand is set")
 
 
 def writable(observed: Observed, now: datetime) -> Defer | None:
-    """The operator may act; says what it would do."""
+    """The operator is not read-only. The answer says what the operator would do."""
     words = to_move(observed)
-    if observed.read_only and words:
-        return Defer(Reason.READ_ONLY, f"{words}; the operator runs read-only")
+    if observed.cluster.read_only and words:
+        return Defer(Reason.READ_ONLY, f"{words}; the operator is read-only")
     return None
 
 
 def not_paused(observed: Observed, now: datetime) -> Defer | None:
-    """The owner has not stopped moves."""
+    """The workload is not paused."""
     policy = observed.configuration.disruption
     until = policy.paused_until
     if until is None or not policy.is_paused(now):
         return None
     if until == FOREVER:
-        return Defer(Reason.PAUSED, "paused until somebody resumes it")
+        return Defer(Reason.PAUSED, "paused until paused-until is removed")
     return Defer(Reason.PAUSED, f"paused until {until.isoformat()}", until - now)
 
 
 def synced(observed: Observed, now: datetime) -> Defer | None:
-    """The first lists are in, and the watches have said something not long ago."""
-    if not observed.synced:
-        return Defer(Reason.CACHE_NOT_READY, "the first lists are not in")
-    if observed.stale_watch:
-        return Defer(Reason.CACHE_NOT_READY, observed.stale_watch)
+    """The first list of every kind has arrived, and no watch has been silent for too long."""
+    if not observed.cluster.synced:
+        return Defer(Reason.CACHE_NOT_READY, "the first lists have not arrived yet")
+    if observed.cluster.stale_watch:
+        return Defer(Reason.CACHE_NOT_READY, observed.cluster.stale_watch)
     return None
 
 
 def plausible(observed: Observed, now: datetime) -> Defer | None:
-    """Nothing vanished in bulk that nobody deleted."""
-    if observed.suspect_list:
-        return Defer(Reason.IMPLAUSIBLE_VIEW, observed.suspect_list)
+    """No list lacks many objects whose deletion was never announced."""
+    if observed.cluster.suspect_list:
+        return Defer(Reason.IMPLAUSIBLE_VIEW, observed.cluster.suspect_list)
     return None
 
 
 def no_rollout(observed: Observed, now: datetime) -> Defer | None:
-    """One template, everywhere: an eviction during a rollout would fight it."""
+    """All pods have the latest template: an eviction would interfere with a rollout."""
     workload = observed.workload
     if workload.observed_generation < workload.generation:
-        return Defer(Reason.ROLLOUT_IN_PROGRESS, "its controller has not seen the last change")
+        words = "the workload's controller has not observed the last change"
+        return Defer(Reason.ROLLOUT_IN_PROGRESS, words)
     if workload.kind == "StatefulSet":
         rolling = _old_revision_left(observed) or (
             workload.current_revision != workload.update_revision
-            # Whoever evicts a pod of an OnDelete set updates it: not for us to do.
+            # Evicting a pod of an OnDelete set would update it, which is the owner's decision.
             and (
                 workload.on_delete
                 or workload.updated_replicas < workload.replicas - workload.partition
@@ -101,14 +114,14 @@ def no_rollout(observed: Observed, now: datetime) -> Defer | None:
         owners = {r.pod.owner.uid for r in observed.active if r.pod.owner is not None}
         rolling = workload.status_replicas > workload.updated_replicas or len(owners) > 1
     if rolling:
-        return Defer(Reason.ROLLOUT_IN_PROGRESS, "a new template is being rolled out")
+        return Defer(Reason.ROLLOUT_IN_PROGRESS, "a rollout is in progress")
     return None
 
 
 def _old_revision_left(observed: Observed) -> bool:
-    """A StatefulSet's pod is of another revision than it should be.
+    """Whether a StatefulSet pod outside the partition is not of the update revision.
 
-    After a rollback the status alone does not tell: current and update revision are the same.
+    The status alone is not enough: after a rollback its two revisions are the same.
     """
     workload = observed.workload
     for replica in observed.active:
@@ -122,7 +135,7 @@ def _old_revision_left(observed: Observed) -> bool:
 
 
 def not_scaling(observed: Observed, now: datetime) -> Defer | None:
-    """The replicas are as many as wanted (ready or not: that is the budget's question)."""
+    """As many replicas exist as are desired, ready or not."""
     workload = observed.workload
     if workload.status_replicas == workload.replicas:
         return None
@@ -132,22 +145,20 @@ def not_scaling(observed: Observed, now: datetime) -> Defer | None:
 
 
 def classified(observed: Observed, now: datetime) -> Defer | None:
-    """Some node says which class it is."""
-    if observed.classified:
+    """A provider group is in use."""
+    if observed.cluster.classified:
         return None
-    return Defer(Reason.NO_CLASSIFIER, "no node is recognised as spot or on-demand")
+    return Defer(Reason.NO_CLASSIFIER, "no node is recognized as spot or on-demand")
 
 
 def within_budget(observed: Observed, now: datetime) -> Defer | None:
-    """Few enough replicas are missing or on the move; one that is not ready may always go."""
-    surplus_type = observed.state.surplus_type
-    able = candidates(observed, surplus_type) if surplus_type else []
-    if not able:
-        return None  # that nobody may go is said in other words
-    if observed.moves_free <= 0:
-        return _in_flight(observed, "the whole cluster's moves are in flight")
-    if observed.moves_left(now) <= 0 and all(replica.pod.ready for replica in able):
-        return _in_flight(observed, "as many replicas are missing as may be")
+    """Few enough replicas are missing or moving. A replica that is not ready may always move."""
+    if not observed.candidates:
+        return None  # reported as Pinned or NoCandidate
+    if observed.moves.free <= 0:
+        return _in_flight(observed, "maxMovesInFlight is reached in the cluster")
+    if observed.moves_left(now) <= 0 and all(r.pod.ready for r in observed.candidates):
+        return _in_flight(observed, "max-moves-in-flight is reached")
     return None
 
 
@@ -156,74 +167,77 @@ def _in_flight(observed: Observed, why: str) -> Defer:
 
 
 def no_storm(observed: Observed, now: datetime) -> Defer | None:
-    """Spot nodes are not being lost in numbers; moves towards on-demand never wait for that."""
-    until = observed.storm_until
+    """Few spot nodes are being lost. Moves to on-demand are never stopped by a storm."""
+    until = observed.cluster.storm_until
     if until is None or now >= until or observed.state.surplus_type is not NodeType.ON_DEMAND:
         return None
     return Defer(
         Reason.STORM_FROZEN,
-        f"{to_move(observed)}; spot nodes are being lost, moves to spot rest until "
-        f"{until.isoformat(timespec='seconds')} or longer",
+        f"{to_move(observed)}; many spot nodes are being lost, so no replica moves to spot until "
+        f"{until.isoformat(timespec='seconds')} at the earliest",
         until - now,
     )
 
 
-def rested(observed: Observed, now: datetime) -> Defer | None:
-    """The last move is long enough ago."""
-    until = observed.cooldown_until
+def cooled_down(observed: Observed, now: datetime) -> Defer | None:
+    """The last move ended long enough ago."""
+    until = observed.moves.cooldown_until
     if until is None or now >= until or not to_move(observed):
         return None
-    return Defer(Reason.COOLDOWN, f"{to_move(observed)}; the last move is recent", until - now)
+    words = f"{to_move(observed)}; the last move ended less than cooldown ago"
+    return Defer(Reason.COOLDOWN, words, until - now)
 
 
-def useful(observed: Observed, now: datetime) -> Defer | None:
-    """Replacements have not kept landing in the class that they left."""
+def not_futile(observed: Observed, now: datetime) -> Defer | None:
+    """The replacements of the last moves did not all land on the type that was left."""
     ledger, words = observed.ledger, to_move(observed)
     until = ledger.futile_until
     if until is None or now >= until or not words:
         return None
-    again = f"next try at {until.isoformat(timespec='seconds')}"
+    retry = f"next try at {until.isoformat(timespec='seconds')}"
     if observed.bypassed:
         return Defer(
             Reason.WEBHOOK_NEVER_CALLED,
-            f"{words}, but {observed.bypassed} new replicas came and no review for any: the API "
-            f"server does not reach the webhook; {again}",
+            f"{words}, but {observed.bypassed} new replicas were created without an admission "
+            f"request: the API server does not reach the webhook; {retry}",
             until - now,
         )
     return Defer(
         Reason.FUTILE,
-        f"{words}; the last {ledger.futile_moves} replacements landed in the class just left, "
-        f"{again}",
+        f"{words}; the last {ledger.futile_moves} replacements landed on the capacity type that "
+        f"was left; {retry}",
         until - now,
     )
 
 
 def window_open(observed: Observed, now: datetime) -> Defer | None:
-    """Moves may happen now."""
+    """The disruption window is open, if there is one."""
     policy = observed.configuration.disruption
     words = to_move(observed)
     if not words or policy.window is None or policy.allows_moves(now):
         return None
     opens = policy.window.opens_at(now)
     return Defer(
-        Reason.OUTSIDE_WINDOW, f"{words}; window opens at {opens.isoformat()}", opens - now
+        Reason.OUTSIDE_WINDOW, f"{words}; the window opens at {opens.isoformat()}", opens - now
     )
 
 
 def floor_met(observed: Observed, now: datetime) -> Defer | None:
-    """Enough ready on-demand replicas that one may leave; moves towards on-demand are the cure."""
+    """More on-demand replicas are ready than the minimum, so that one of them may move to spot."""
     floor = observed.configuration.floor
-    moving_away = observed.state.surplus_type is NodeType.ON_DEMAND
-    if not moving_away or observed.ready_on_demand > floor:
+    ready = observed.ready_on_demand
+    if observed.state.surplus_type is not NodeType.ON_DEMAND or ready > floor:
         return None
-    have = observed.ready_on_demand
-    return Defer(
-        Reason.FLOOR_UNMET,
-        f"{have} on-demand replicas are ready, the floor is {floor}; none may be moved",
-    )
+    words = f"{ready} on-demand replicas are ready and min-on-demand is {floor}; none may move"
+    return Defer(Reason.FLOOR_UNMET, words)
 
 
-STANDING: tuple[Guard, ...] = (
+BASIC_GUARDS: tuple[Guard, ...] = (managed, valid, has_policy, not_paused, synced, plausible)
+"""The only conditions for evictions that are not moves: fallback and early eviction. No ready
+replica is lost that would be kept otherwise, and a rollout or a scale-up may be waiting for
+exactly these pods."""
+
+WORKLOAD_GUARDS: tuple[Guard, ...] = (
     managed,
     valid,
     has_policy,
@@ -235,7 +249,7 @@ STANDING: tuple[Guard, ...] = (
     not_scaling,
     classified,
 )
-"""Asked whatever the split is: they say whether the question makes sense at all."""
+"""Checked whether or not a replica is to move."""
 
-MOVING: tuple[Guard, ...] = (no_storm, within_budget, rested, window_open, useful)
-"""Asked once something is to be moved, before looking at single replicas."""
+MOVE_GUARDS: tuple[Guard, ...] = (no_storm, within_budget, cooled_down, window_open, not_futile)
+"""Checked once replicas are to move, before the candidates are looked at."""

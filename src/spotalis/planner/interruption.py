@@ -1,4 +1,7 @@
-"""How providers say that they take a node, and what follows from it (behaviour.md 6)."""
+"""How providers announce that they reclaim a node, and what follows from it.
+
+See docs/reference/behaviour.md, "Interruptions".
+"""
 
 from __future__ import annotations
 
@@ -10,84 +13,85 @@ from typing import NamedTuple, TypeAlias
 
 from spotalis.model.objects import Node
 
-PATIENCE = timedelta(minutes=15)
-"""How long a notice is believed: a drain can be withdrawn or hang (behaviour.md 6)."""
+NOTICE_TTL = timedelta(minutes=15)
+"""How long a notice counts: a drain can hang or be withdrawn."""
 
 
 class NodeState(Enum):
-    """What a node's notices make of it and of the pods on it."""
+    """What the notices of a node mean for its pods."""
 
     ACTIVE = "active"
-    """Nothing is announced."""
+    """It has no notice."""
     UNSCHEDULABLE = "unschedulable"
-    """Nothing more is to go there; the pods on it count as ever."""
+    """No more pods are moved to it. The pods on it count."""
     TERMINATING = "terminating"
-    """Its pods hold no slot and help no floor: their replacements are placed at once."""
+    """It is being reclaimed. The pods on it hold no slot and do not count toward the minimum, so
+    that their replacements are placed correctly."""
 
 
-class Seen(NamedTuple):
-    """A signal found on a node."""
+class Detection(NamedTuple):
+    """A signal that was found on a node."""
 
     signal: str
-    """What was found, for people: ``karpenter.sh/disrupted``."""
+    """What was found, in words: ``karpenter.sh/disrupted``."""
     since: datetime | None
-    """Since when the object says that it is so; None where it does not say."""
+    """The time stamp of the object; None if it has none."""
 
 
-Look: TypeAlias = Callable[[Node], Seen | None]
+Detector: TypeAlias = Callable[[Node], Detection | None]
 
 
-def _tainted(key: str, *, value_is_time: bool = False) -> Look:
-    """A taint of this key, whatever its effect; its value may be its birth in Unix time."""
+def _tainted(key: str, *, value_is_time: bool = False) -> Detector:
+    """Detects a taint with this key and any effect; its value may be the time of its creation."""
 
-    def look(node: Node) -> Seen | None:
+    def detect(node: Node) -> Detection | None:
         for taint in node.taints:
             if taint.key == key:
                 since = taint.since
                 if since is None and value_is_time and taint.value.isdecimal():
                     since = datetime.fromtimestamp(int(taint.value[:10]), UTC)
-                return Seen(key, since)
+                return Detection(key, since)
         return None
 
-    return look
+    return detect
 
 
-def _says(kind: str, *words: str, status: str = "True") -> Look:
-    """A condition whose reason begins with, or whose message contains, one of ``words``.
+def _says(kind: str, *words: str, status: str = "True") -> Detector:
+    """Detects a condition whose reason starts with, or whose message contains, one of ``words``.
 
-    No words: any such condition. AKS has had the event in the reason (``PreemptScheduled``) and in
-    the message alone (``Preempt Scheduled: Mon, 02 Mar ...``).
+    Without words, any such condition counts. AKS versions name the event in the reason
+    (``PreemptScheduled``) or only in the message (``Preempt Scheduled: Mon, 02 Mar ...``).
     """
 
-    def look(node: Node) -> Seen | None:
+    def detect(node: Node) -> Detection | None:
         for condition in node.conditions:
             if (condition.type, condition.status) != (kind, status):
                 continue
             if not words:
-                return Seen(kind, condition.since)
+                return Detection(kind, condition.since)
             for word in words:
                 if condition.reason.startswith(word) or word in condition.message:
-                    return Seen(f"{kind}: {word}", condition.since)
+                    return Detection(f"{kind}: {word}", condition.since)
         return None
 
-    return look
+    return detect
 
 
-def _deleted(node: Node) -> Seen | None:
-    return None if node.deleting_at is None else Seen("deletion", node.deleting_at)
+def _deleted(node: Node) -> Detection | None:
+    return None if node.deleting_at is None else Detection("deletion", node.deleting_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way of one provider to say that a node goes."""
+    """One way in which a provider announces that it reclaims a node."""
 
     provider: str
-    look: Look
-    says: str
-    """What the source page says of it."""
-    page: str
-    leaving: bool = True
-    """False: only a warning that the node may go; it becomes no target, and no more."""
+    detect: Detector
+    meaning: str
+    """What the source says about it."""
+    source: str
+    is_terminating: bool = True
+    """False: only a warning that the node may be reclaimed. No more pods are moved to it."""
 
 
 _NTH = "github.com/aws/aws-node-termination-handler, pkg/node/node.go"
@@ -129,7 +133,7 @@ SIGNALS: tuple[Signal, ...] = (
         _tainted("aws-node-termination-handler/rebalance-recommendation"),
         "an elevated risk of interruption: it may come, or not",
         _NTH,
-        leaving=False,
+        is_terminating=False,
     ),
     Signal(
         "GKE maintenance handler",
@@ -180,43 +184,44 @@ SIGNALS: tuple[Signal, ...] = (
         "github.com/kubernetes/autoscaler, cluster-autoscaler/utils/taints/taints.go",
     ),
 )
-"""Every notice that is recognised. DeletionCandidateOfClusterAutoscaler is none: it is taken back
-as often as not. Nor is a cordon, nor a node that is merely not Ready."""
+"""All signals that are recognized. Not among them: the taint DeletionCandidateOfClusterAutoscaler,
+which is often withdrawn, a cordon, and a node that is only not Ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptionNotice:
-    """A signal that stands on a node now."""
+    """A signal that a node shows now."""
 
     signal: str
-    leaving: bool
+    is_terminating: bool
     since: datetime | None
 
 
 def interruption_notices(node: Node) -> Iterator[InterruptionNotice]:
-    """What announces that this node is, or may be, taken; nothing for most nodes."""
+    """The signals that this node is, or may be, reclaimed; none for most nodes."""
     if node.taints or node.conditions or node.deleting_at is not None:
         for signal in SIGNALS:
-            if (seen := signal.look(node)) is not None:
-                yield InterruptionNotice(seen.signal, signal.leaving, seen.since)
+            if (found := signal.detect(node)) is not None:
+                yield InterruptionNotice(found.signal, signal.is_terminating, found.since)
 
 
 def accepts_new_pods(node: Node) -> bool:
-    """Whether more pods may be sent there: nothing at all is announced, however long ago."""
+    """Whether pods may be moved to the node: it has no notice, however old."""
     return next(interruption_notices(node), None) is None
 
 
 def first_seen(
     node: Node, before: Mapping[str, datetime] | None, now: datetime
 ) -> dict[str, datetime]:
-    """Since when each notice of the node stands, by its word.
+    """When each notice of the node was first seen, by signal.
 
-    A notice that was taken back and comes again starts anew. The object's own stamps count only
-    for a node that is seen for the first time (a restart of ours), and never from the future: they
-    are of other clocks, and a condition that goes from Freeze to Preempt keeps its stamp.
+    A notice that was withdrawn and returns starts again. The time stamps of the object count only
+    if the node is seen for the first time, after a restart of the operator, and never if they are
+    in the future: they come from other clocks, and a condition that changes from Freeze to
+    Preempt keeps its time stamp.
 
     Args:
-        before: the answer for the node as it was before; None for the first sight of it.
+        before: the previous answer for the node; None if it is seen for the first time.
         now: when ``node`` was seen.
     """
     if before is None:
@@ -227,13 +232,13 @@ def first_seen(
 
 
 def node_state(node: Node, since: Mapping[str, datetime], now: datetime) -> NodeState:
-    """What the node is to us now.
+    """What the node's notices mean for its pods now.
 
     Args:
         since: the answer of :func:`first_seen`.
     """
-    announced = tuple(interruption_notices(node))
-    if not announced:
+    notices = tuple(interruption_notices(node))
+    if not notices:
         return NodeState.ACTIVE
-    believed = any(n.leaving and now - since.get(n.signal, now) < PATIENCE for n in announced)
-    return NodeState.TERMINATING if believed else NodeState.UNSCHEDULABLE
+    counts = any(n.is_terminating and now - since.get(n.signal, now) < NOTICE_TTL for n in notices)
+    return NodeState.TERMINATING if counts else NodeState.UNSCHEDULABLE

@@ -1,20 +1,25 @@
-"""Which evictions may be sent: design J, the protocol that keeps the floor through crashes.
+"""Which evictions may be sent: the write-ahead protocol that keeps the minimum through crashes.
 
-A turn that evicts goes like this, and no clock takes part in it:
+A reconcile that evicts pods for moves does this, without depending on any clock:
 
-1. ``prepare`` the ledger as read, without what was never sent (``drop_unsent``) and what is
-   over (``resolve_moves``): new intents come, orphans are taken over.
-2. Write it by compare and swap. Lost: nothing was sent, the next turn begins anew.
-3. Only then read the pods with quorum, and ``authorize`` against what both say together.
-4. Send what is authorised, by UID.
-5. ``withdraw`` what was certainly not carried out: one's own, in the turn that wrote it.
+1. ``drop_unsent`` removes from the ledger as read what this instance never sent, ``resolve_moves``
+   removes what has finished, and ``prepare`` adds new intents and takes over those of other
+   instances.
+2. The ledger is written by compare-and-swap. If another instance wrote it first, nothing has been
+   sent, and the next reconcile starts again.
+3. Only then are the pods listed with quorum, and ``authorize`` decides on the basis of both.
+4. What is authorized is sent, with the pod's UID as a precondition.
+5. ``withdraw`` removes the instance's own intents that were certainly not carried out.
 
-Why the floor holds whatever is delayed, lost or doubled: order any two evictions by their writes.
-The ledger that the later one wrote names the earlier pod, unless that was already seen ending, in
-which case the later list shows it. So the later one never counts on it. Found broken by exhaustion
-(tests/model): no ledger, a list before the write, intents that expire, orphans sent again without
-a new list, refusals that remove what another has taken over, pods that are not ready and therefore
-sent unweighed.
+This keeps the minimum whatever is delayed, lost or sent twice. Order any two evictions by the
+ledger writes before them. The ledger of the later write names the pod of the earlier one, unless
+that pod was already seen ending, in which case the later list shows it. So the later eviction
+never counts on the earlier pod. Exhaustive checks (tests/model) show that these variants break the
+minimum: no ledger; a list before the write; intents that expire; intents of other instances that
+are sent again without a new list; refusals that remove what another instance has taken over; and
+evictions of unready pods that are not checked.
+
+See docs/concepts/safety.md.
 """
 
 from __future__ import annotations
@@ -28,16 +33,16 @@ from spotalis.model.nodes import NodeType
 
 
 def drop_unsent(ledger: Ledger, *, instance: str, sent: Set[str]) -> Ledger:
-    """Strike what this process has written and never sent: it is as if it had not been meant.
+    """Remove the intents that this instance has written and never sent.
 
-    So it is when a write was answered late or never, or the turn was stopped between write and
-    sending. Nobody else can have sent it: who wants to must first take it over, and then our
-    write is lost.
+    They remain when the response to a write was late or lost, or when the reconcile stopped
+    between write and send. No other instance can have sent them: it must take them over first,
+    and then this instance's write fails.
 
     Args:
         ledger: as read.
-        instance: this process.
-        sent: UIDs of pods whose evictions this process may have sent.
+        instance: this instance.
+        sent: UIDs of the pods whose evictions this instance may have sent.
     """
     kept = tuple(
         intent
@@ -52,70 +57,73 @@ def prepare(
     *,
     instance: str,
     wanted: Sequence[Intent] = (),
-    ended: Set[str] = frozenset(),
+    terminated: Set[str] = frozenset(),
 ) -> Ledger:
-    """The ledger to be written before anything is sent.
+    """The ledger that must be written before anything is sent.
 
     Args:
-        ledger: as read, however old: a stale one loses the compare and swap.
-        instance: this process.
-        wanted: new intents, of this instance.
-        ended: UIDs of pods that were seen ending or gone, by whomever: for good, since a UID
-            never comes back. Nothing of theirs is sent again.
+        ledger: as read, however old: the write of an outdated ledger fails.
+        instance: this instance.
+        wanted: new intents of this instance.
+        terminated: UIDs of the pods that terminate or are gone. Their evictions are not sent
+            again.
     """
     old = ledger.intents
     known = {intent.pod for intent in old}
-    again = [intent if intent.pod in ended else _again(intent, instance) for intent in old]
+    again = [i if i.pod in terminated else _send_again(i, instance) for i in old]
     new = [intent for intent in wanted if intent.pod not in known]
     return msgspec.structs.replace(ledger, intents=(*again, *new))
 
 
-def _again(intent: Intent, instance: str) -> Intent:
-    """One that may have to be sent (again) by us."""
-    taken = intent.taken_over or intent.instance != instance
+def _send_again(intent: Intent, instance: str) -> Intent:
+    """The intent as this instance may send it, perhaps not for the first time."""
     return msgspec.structs.replace(
-        intent, instance=instance, attempts=intent.attempts + 1, taken_over=taken
+        intent,
+        instance=instance,
+        attempts=intent.attempts + 1,
+        taken_over=intent.taken_over or intent.instance != instance,
     )
 
 
 def authorize(
-    ledger: Ledger, *, living: Set[str], floor_pods: Set[str], floor: int
+    ledger: Ledger, *, live: Set[str], floor_pods: Set[str], floor: int
 ) -> tuple[Intent, ...]:
-    """The intents that may be sent now, oldest first.
+    """The intents whose evictions may be sent now, oldest first.
+
+    The pod of every intent counts as gone, whichever instance sends it. The evictions to be sent
+    now are checked one after the other. A pod on on-demand is checked even if it is not ready: it
+    may be ready, and count for another instance, when the eviction arrives. A pod on spot never
+    counts.
 
     Args:
-        ledger: as just written, by us.
-        living: UIDs of the workload's pods that the quorum list shows, not terminating.
-        floor_pods: those among them that are ready on on-demand, and on no leaving node.
-        floor: the owner's, as last seen.
-
-    Every intent's pod counts as gone already, whoever sent it; of those to be sent now, each is
-    weighed in turn. A pod on on-demand is weighed whether it is ready or not: it may be ready, and
-    counted by another process, before the eviction arrives. A pod on spot never counts.
+        ledger: as this instance has just written it.
+        live: UIDs of the workload's pods in the quorum list that do not terminate.
+        floor_pods: those of them that count toward the minimum.
+        floor: the minimum on on-demand.
     """
-    to_send = [intent for intent in ledger.intents if intent.pod in living]
-    meant = {intent.pod for intent in to_send}
-    sure = len(floor_pods - meant)
+    to_send = [intent for intent in ledger.intents if intent.pod in live]
+    intended = {intent.pod for intent in to_send}
+    certain = len(floor_pods - intended)
     allowed: list[Intent] = []
-    # Sent by an earlier turn or another process, and perhaps on its way: spent, allowed or not.
-    waiting = [
+    # The others may have been sent earlier or by another instance, so they count as gone.
+    unsent = [
         i.pod for i in to_send if i.attempts == 1 and not i.taken_over and i.pod in floor_pods
     ]
     for intent in to_send:
-        fresh = intent.pod in waiting
-        left = sure + len(waiting) - fresh
+        is_unsent = intent.pod in unsent
+        left = certain + len(unsent) - is_unsent
         if intent.target is NodeType.ON_DEMAND or left >= floor:
             allowed.append(intent)
-            if fresh:
-                waiting.remove(intent.pod)
+            if is_unsent:
+                unsent.remove(intent.pod)
     return tuple(allowed)
 
 
 def withdraw(ledger: Ledger, *, instance: str, refused: Iterable[str]) -> Ledger:
-    """Strike out what was certainly not carried out, as far as that is ours to say.
+    """Remove the intents whose evictions were certainly not carried out.
 
-    Only an intent of our own, in the turn that wrote it: an older one, or one taken over, may
-    have been sent before by whoever had it, and stays until its pod is seen ending.
+    Only an intent that this instance has added in this reconcile is removed. An older one, or one
+    that was taken over, may have been sent before, and stays until its pod is seen ending.
     """
     gone = set(refused)
     kept = tuple(

@@ -1,4 +1,4 @@
-"""One workload as it was at one instant: all that a decision may look at."""
+"""The input of the planner: one workload and its surroundings at one instant."""
 
 from __future__ import annotations
 
@@ -12,130 +12,151 @@ from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget, NodeTerms, Pod, Workload
 from spotalis.model.replicas import ReplicaState
+from spotalis.planner.candidates import candidates
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A pod of the workload, with what its surroundings say about it."""
+    """A pod of the workload, with what the planner needs to know about its surroundings."""
 
     pod: Pod
     node_type: NodeType
-    """Its node's class while it is bound to a known node, else the class it is pinned to."""
+    """The type of its node if the pod is bound to a known node, otherwise the type that its
+    selector and affinity lead to."""
     on_terminating_node: bool = False
-    """Its node is being taken by the provider."""
-    evicted: bool = False
-    """To the planner: the ledger means it. To the webhook: the API server has accepted that, and
-    no event has shown it yet."""
+    """Its node is being reclaimed."""
+    counts_as_gone: bool = False
+    """Its eviction was accepted and the watch does not show that yet. In a reconcile also: the
+    ledger names it, so its eviction may have been sent."""
     user_pinned: bool = False
-    """The owner's template pins its class: counted, never moved."""
-    reach: NodeTerms = ()
-    """What a node must meet to reach its volumes; empty: they are anywhere, or not known."""
+    """The pod template selects a capacity type: the replica is counted, but never moved."""
+    volume_affinity: NodeTerms = ()
+    """The node affinity of its volumes. Empty: no restriction, or not known."""
     other_pods: int = 0
-    """Other pods on its node."""
+    """Number of other pods on its node."""
 
     @property
     def is_active(self) -> bool:
-        """It holds a slot: neither finished, nor on its way out."""
+        """Whether it holds a slot: it has not finished and is not about to go."""
         pod = self.pod
-        return not (pod.deleting_at or pod.finished or self.on_terminating_node or self.evicted)
+        return not (
+            pod.deleting_at or pod.finished or self.on_terminating_node or self.counts_as_gone
+        )
 
     @property
     def is_ready(self) -> bool:
-        """It serves, and nothing is about to end it."""
+        """Whether it is ready and holds a slot."""
         return self.is_active and self.pod.ready
 
-    def available(self, min_ready: timedelta, now: datetime) -> bool:
-        """It has been ready for the workload's ``minReadySeconds``."""
+    def is_available(self, min_ready: timedelta, now: datetime) -> bool:
+        """Whether it has been ready for the workload's ``minReadySeconds``."""
         if not self.is_ready:
             return False
         since = self.pod.ready_at
-        # Without minReadySeconds no clock is asked: ours may be behind the kubelet's.
+        # Without minReadySeconds the clocks of the operator and the kubelet are not compared.
         return not min_ready or since is None or now - since >= min_ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """A pod admitted and not yet seen."""
+    """A pod that the webhook has admitted and that no watch has shown yet."""
 
     request_uid: str
-    """The review's uid; the pod will carry it in its decision annotation."""
+    """UID of the admission request. The pod carries it in its decision annotation."""
     owner: str
     """UID of the ReplicaSet or StatefulSet."""
     slot: int
     node_type: NodeType
     name: str = ""
-    """Only a StatefulSet's pods have a name before they exist."""
+    """Only the pods of a StatefulSet have a name at admission."""
     move: str = ""
-    """The move whose replacement it is, if it is one's."""
+    """The move whose replacement it is; empty if it is not a replacement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confines:
-    """What nodes offer a replica whose volumes only some of them reach."""
+class ClusterState:
+    """What holds for every workload of the cluster."""
+
+    synced: bool = True
+    """The first list of every kind has arrived."""
+    stale_watch: str = ""
+    """Which watch has delivered nothing for too long, in words; empty if none."""
+    suspect_list: str = ""
+    """Why a list is not trusted, in words; empty if all are."""
+    classified: bool = True
+    """A provider group is in use, so that nodes have a capacity type."""
+    read_only: bool = False
+    storm_until: datetime | None = None
+    """No replica moves to spot until then. None or in the past: there is no storm."""
+    probe_succeeded_at: datetime | None = None
+    """When a probe of any workload last found a spot node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeCapacity:
+    """What the nodes offer to replicas whose volumes only some nodes can attach."""
 
     where: str
-    """These nodes, in words."""
-    classes: Set[NodeType] = frozenset(NodeType)
-    """Classes of which one of these nodes could hold it, were it empty, or may be added."""
-    room: int = 0
-    """How many more replicas of this reach fit on the Ready spot nodes among them."""
-    provisioned: bool = False
-    """Some of them are of Karpenter's node pools, and more could come that reach the volumes."""
-    arriving: bool = False
-    """A spot node among them has registered and is not yet Ready."""
+    """Which nodes these are, in words."""
+    node_types: Set[NodeType] = frozenset(NodeType)
+    """The types of which one of these nodes could hold the replica if it were empty, or of which
+    such a node may be added."""
+    free: int = 0
+    """How many more of these replicas fit on the Ready spot nodes among them."""
+    has_provisioner: bool = False
+    """Karpenter manages some of these nodes and can add more that reach the volumes."""
+    node_arriving: bool = False
+    """A spot node among them has registered and is not Ready yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotCapacity:
+    """What the nodes offer to the workload's replicas."""
+
+    free: int | None = None
+    """How many more replicas fit on the Ready spot nodes. None: not counted, because no replica is
+    to move to spot or no node has a capacity type."""
+    is_known: bool = True
+    """False if not all pods are watched, so that only a probe can find free capacity."""
+    has_provisioner: bool = False
+    """Karpenter manages some nodes and adds more for Pending pods."""
+    node_arriving: bool = False
+    """A spot node that fits has registered and is not Ready yet."""
+    on_demand_fits: bool = True
+    """An on-demand node could hold a replica, or there is none to tell."""
+    by_volume: Mapping[NodeTerms, VolumeCapacity] = field(default_factory=dict)
+    """For replicas with a volume affinity, by that affinity: replaces the fields above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveBudget:
+    """How many moves may start now, beyond what the workload's policy says."""
+
+    free: int = 20
+    """Moves that may still start in the whole cluster."""
+    probe_free: bool = True
+    """No probe is in progress in the cluster."""
+    cooldown: timedelta = timedelta(0)
+    """Time between the end of a workload's last move and its next one."""
+    cooldown_until: datetime | None = None
+    """No move of this workload starts before then."""
+    may_override_budgets: bool = False
+    """Operator and owner both allow deleting a pod if a PodDisruptionBudget blocks its move."""
+    evict_early: bool = False
+    """Pods are evicted from spot nodes that are being reclaimed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
-    """A snapshot of one workload; the planner sees nothing else."""
+class WorkloadState:
+    """A workload, its policy, its replicas and its ledger."""
 
     workload: Workload
     configuration: WorkloadConfiguration
     replicas: tuple[Replica, ...] = ()
-    budgets: tuple[DisruptionBudget, ...] = ()
-    """All PodDisruptionBudgets of its namespace."""
-    reservations: tuple[Reservation, ...] = ()
-    room: Mapping[NodeType, int] = field(default_factory=dict)
-    """How many more of its pods fit on the nodes of a class; a class that is absent has no bound
-    (towards on-demand a provisioner is assumed)."""
-    room_known: bool = True
-    """False: not all pods are watched, so only a probe tells whether there is room."""
-    classified: bool = True
-    """At least one node says which class it is, or the settings name a rule group."""
-    synced: bool = True
-    stale_watch: str = ""
-    """Which kind's watch has said nothing for too long; empty if none."""
-    suspect_list: str = ""
-    """Why the view is not to be trusted; empty if it is."""
-    read_only: bool = False
-    may_override_budgets: bool = False
-    """Owner and operator both allow that a pod is deleted where a budget blocks its move."""
-    moves_free: int = 20
-    """Evictions that may still start in the whole cluster."""
-    cooldown_until: datetime | None = None
-    storm_until: datetime | None = None
-    """Moves towards spot rest until then in the whole cluster; None, or past: no storm."""
     ledger: Ledger = Ledger()
-    """What is remembered of the workload; pods of its intents are ``evicted`` above."""
-    probe_free: bool = True
-    """No probe is under way in the cluster."""
-    landed_at: datetime | None = None
-    """When a probe, anybody's, last found a spot node."""
-    provisioned: bool = False
-    """Somebody adds nodes for pods that wait: there are nodes of Karpenter's node pools."""
-    arriving: bool = False
-    """A spot node that fits has registered and is not yet Ready."""
-    on_demand_helps: bool = True
-    """Some on-demand node could hold a replica, or none is there to say otherwise."""
-    confines: Mapping[NodeTerms, Confines] = field(default_factory=dict)
-    """By the reach of replicas, where that is not empty: there the five fields above (``room`` to
-    ``on_demand_helps``) do not hold, but these."""
-    first_unschedulable: Mapping[str, datetime] = field(default_factory=dict)
-    """By pod UID: when a pod was first seen unschedulable, where the scheduler wrote no time."""
-    bypassed: int = 0
-    """Replicas made since we watch that no webhook saw, while no review ever came."""
+    """Pods of its intents count as gone."""
 
     @cached_property
     def active(self) -> tuple[Replica, ...]:
@@ -144,12 +165,12 @@ class Observed:
 
     @cached_property
     def replacements(self) -> frozenset[str]:
-        """UIDs of those that start in the place of ones that we have moved: the youngest, one a
-        move.
+        """UIDs of the replicas that replace moved ones and are not ready yet: the youngest, one
+        per open move.
 
-        Where they landed counts once they serve. To move them on before that would go on for ever
-        where no webhook of ours sees new pods, or one that has not heard the owner's last word.
-        They are told by their age among each other: the operator's clock takes no part in it.
+        They are not moved again before they are ready. Otherwise replicas would be evicted over
+        and over if the webhook is not called, or has not seen the latest policy. Only the pods'
+        ages are compared with each other; the operator's clock is not used.
         """
         starting = [replica for replica in self.active if not replica.pod.ready]
         starting.sort(key=lambda replica: replica.pod.created_at or _LONG_AGO, reverse=True)
@@ -157,7 +178,7 @@ class Observed:
 
     @cached_property
     def state(self) -> ReplicaState:
-        """Wanted against present."""
+        """Desired and present replicas per type."""
         counts = dict.fromkeys(NodeType, 0)
         for replica in self.active:
             counts[replica.node_type] += 1
@@ -170,24 +191,57 @@ class Observed:
             unknown=counts[NodeType.UNKNOWN],
         )
 
+    @cached_property
+    def candidates(self) -> tuple[Replica, ...]:
+        """The replicas that may be moved, in eviction order; empty if the split is correct."""
+        surplus_type = self.state.surplus_type
+        return () if surplus_type is None else tuple(candidates(self, surplus_type))
+
+    @cached_property
+    def unschedulable_on_spot(self) -> tuple[Replica, ...]:
+        """The spot replicas that the scheduler finds no node for."""
+        return tuple(
+            replica
+            for replica in self.active
+            if replica.node_type is NodeType.SPOT and replica.pod.unschedulable
+        )
+
     def missing(self, now: datetime) -> int:
-        """Wanted replicas that do not serve, ours in flight among them; never negative."""
+        """Desired replicas that are not available; never negative."""
         min_ready = timedelta(seconds=self.workload.min_ready_seconds)
-        available = sum(1 for replica in self.replicas if replica.available(min_ready, now))
+        available = sum(1 for replica in self.replicas if replica.is_available(min_ready, now))
         return max(0, self.workload.replicas - available)
 
     def moves_left(self, now: datetime) -> int:
-        """Ready replicas that may be moved now; 0 or less: as many are missing as may be."""
+        """Ready replicas that may be moved now; 0 or less if none may."""
         return self.move_limit - self.missing(now)
 
     @property
     def move_limit(self) -> int:
-        """Replicas that may be missing or on the move at once; one of an ordered StatefulSet."""
+        """Replicas that may be missing or moving at once; 1 for an ordered StatefulSet."""
         if self.workload.ordered:
             return 1
         return self.configuration.disruption.moves_in_flight.of(self.workload.replicas)
 
     @cached_property
     def ready_on_demand(self) -> int:
-        """What the floor is measured against."""
+        """The replicas that count toward the minimum on on-demand."""
         return sum(1 for r in self.replicas if r.is_ready and r.node_type is NodeType.ON_DEMAND)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed(WorkloadState):
+    """Everything that the planner may base a decision on."""
+
+    budgets: tuple[DisruptionBudget, ...] = ()
+    """All PodDisruptionBudgets of the namespace."""
+    reservations: tuple[Reservation, ...] = ()
+    cluster: ClusterState = ClusterState()
+    spot: SpotCapacity = SpotCapacity()
+    moves: MoveBudget = MoveBudget()
+    terminated: Set[str] = frozenset()
+    """UIDs of the pods in the ledger's intents that terminate or are gone."""
+    first_unschedulable: Mapping[str, datetime] = field(default_factory=dict)
+    """By pod UID: when a pod was first seen unschedulable. Used if its condition has no time."""
+    bypassed: int = 0
+    """Replicas that were created without an admission request, if no request ever arrived."""

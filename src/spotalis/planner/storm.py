@@ -1,6 +1,6 @@
-"""Whether so many spot nodes are being lost that moving more replicas there is folly.
+"""Stops moves to spot while many spot nodes are being lost.
 
-Behaviour.md 6, Storm. Pure: the instants of losses go in, until when moves rest comes out.
+See docs/reference/behaviour.md, "Interruptions".
 """
 
 from __future__ import annotations
@@ -13,37 +13,37 @@ from spotalis.model.controller_configuration import StormBreaker
 
 @dataclass(frozen=True, slots=True)
 class StormState:
-    """The losses of late, and what they came to."""
+    """The recent losses of spot nodes, and until when they stop moves."""
 
     losses: tuple[datetime, ...] = ()
-    """When spot nodes vanished or began to leave, in order; each node once."""
+    """When each spot node disappeared or was announced to be reclaimed, in order."""
     frozen_until: datetime | None = None
-    """Moves towards spot rest until then; in the past, or None: there is no storm."""
+    """No replica moves to spot until then. None or in the past: there is no storm."""
 
-    def storms(self, now: datetime) -> bool:
-        """Whether moves towards spot rest now."""
+    def is_active(self, now: datetime) -> bool:
+        """Whether moves to spot are stopped now."""
         return self.frozen_until is not None and now < self.frozen_until
 
 
-def record_loss(weather: StormState, at: datetime, breaker: StormBreaker) -> StormState:
-    """One more spot node is lost. In a storm every loss prolongs it, whatever their number."""
-    losses = tuple(sorted((*weather.losses, at)))
+def record_loss(state: StormState, at: datetime, breaker: StormBreaker) -> StormState:
+    """Record the loss of a spot node. During a storm every loss prolongs the storm."""
+    losses = tuple(sorted((*state.losses, at)))
     kept = tuple(loss for loss in losses if losses[-1] - loss < breaker.window)
-    if not weather.storms(at):
-        return replace(weather, losses=kept)
+    if not state.is_active(at):
+        return replace(state, losses=kept)
     return StormState(kept, at + breaker.cooldown)
 
 
-def evaluate(weather: StormState, left: int, breaker: StormBreaker) -> StormState:
-    """Whether the losses of late are a storm; may be asked as often as one likes.
+def evaluate(state: StormState, left: int, breaker: StormBreaker) -> StormState:
+    """Start or prolong a storm if the recent losses call for it. Idempotent.
 
     Args:
-        left: the spot nodes that are there and not leaving.
+        left: the number of spot nodes that are present and not being reclaimed.
     """
-    lost = len(weather.losses)
+    lost = len(state.losses)
     if lost < breaker.min_nodes or lost * 100 <= breaker.threshold_percent * (left + lost):
-        return weather
-    until = weather.losses[-1] + breaker.cooldown
-    if weather.frozen_until is not None and weather.frozen_until >= until:
-        return weather
-    return replace(weather, frozen_until=until)
+        return state
+    until = state.losses[-1] + breaker.cooldown
+    if state.frozen_until is not None and state.frozen_until >= until:
+        return state
+    return replace(state, frozen_until=until)

@@ -96,9 +96,7 @@ async def test_no_replica_probes_spot_if_it_could_not_return(cluster: TestCluste
         await incidents.end_provisioning(cluster)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await cluster.assert_unchanged("web", seconds=95)
-        assert "not known where not all pods are watched" in await _condition_message(
-            cluster, "web"
-        )
+        assert "not known with watchNamespaces" in await _condition_message(cluster, "web")
 
 
 @only_embedded

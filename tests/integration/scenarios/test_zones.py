@@ -63,8 +63,8 @@ async def test_only_pods_whose_volumes_can_be_attached_are_moved(cluster: TestCl
         assert {name for name in now if now[name] == before[name]} == {"db-1", "db-4", "db-5"}
         [note] = [note for note in await notes(cluster) if "(zone b)" in note]
         assert note == (
-            "3 replicas to move from on-demand to spot; no spot node could hold it where its "
-            "volume is (zone b)"
+            "3 replicas to move from on-demand to spot; no spot node that can attach "
+            "its volume (zone b) could hold the pod"
         )
         await add_nodes(cluster, "b", spot=1)
         await cluster.wait_for_split("db", 0, 6)

@@ -18,7 +18,7 @@ from spotalis.model.replicas import ReplicaState
 from tests.support.builders import NOW, ON_DEMAND, SPOT, a_configuration, a_pod, a_workload
 
 KEY = WorkloadKey("Deployment", "shop", "api")
-BALANCED = Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as wanted")
+BALANCED = Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as desired")
 
 
 def a_result(
@@ -162,7 +162,7 @@ def a_result_with(reason: Reason, *, storm: bool = False, **leaving: int) -> Rec
         at=NOW,
         decision=decision,
         state=STATE,
-        leaving=leaving,
+        terminating_nodes=leaving,
         storm=storm,
     )
 

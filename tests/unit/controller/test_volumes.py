@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from spotalis.controller.volumes import GOOD_SECONDS, Volumes
+from spotalis.controller.volumes import ANSWER_VALID_SECONDS, Volumes
 from spotalis.kube.client import Client
 from spotalis.model.objects import NodeTerms, Requirement
 from spotalis.model.transport import Response
@@ -47,11 +47,11 @@ def volumes(*answers: Response) -> tuple[Volumes, ScriptedTransport]:
 def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> None:
     async def story() -> None:
         known, transport = volumes(CLAIM, IN_B)
-        assert known.reach(RUNNING) == ()
+        assert known.affinity(RUNNING) == ()
         for _ in range(3):
-            await known.learn([RUNNING])
-            await asyncio.sleep(GOOD_SECONDS)
-        assert known.reach(RUNNING) == in_zones("b")
+            await known.fetch([RUNNING])
+            await asyncio.sleep(ANSWER_VALID_SECONDS)
+        assert known.affinity(RUNNING) == in_zones("b")
         assert [request.path for request in transport.requests] == [
             "/api/v1/namespaces/shop/persistentvolumeclaims/data",
             "/api/v1/persistentvolumes/disk",
@@ -63,13 +63,13 @@ def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> Non
 def test_of_who_has_no_node_it_is_asked_again_after_a_while() -> None:
     async def story() -> None:
         known, _ = volumes(UNBOUND, CLAIM, IN_B)
-        await known.learn([WAITING])
-        await asyncio.sleep(GOOD_SECONDS - 1)
-        await known.learn([WAITING])
-        assert known.reach(WAITING) == ()
+        await known.fetch([WAITING])
+        await asyncio.sleep(ANSWER_VALID_SECONDS - 1)
+        await known.fetch([WAITING])
+        assert known.affinity(WAITING) == ()
         await asyncio.sleep(1)
-        await known.learn([WAITING])
-        assert known.reach(WAITING) == in_zones("b")
+        await known.fetch([WAITING])
+        assert known.affinity(WAITING) == in_zones("b")
 
     run_in_virtual_time(story())
 
@@ -78,8 +78,8 @@ def test_all_volumes_of_a_pod_must_be_reached() -> None:
     async def story() -> None:
         known, _ = volumes(CLAIM, IN_B, CLAIM, ok(a_volume("disk", "a")))
         pod = a_pod("db-0", claims=("data", "logs"))
-        await known.learn([pod])
-        assert known.reach(pod) == in_zones("b", "a")
+        await known.fetch([pod])
+        assert known.affinity(pod) == in_zones("b", "a")
 
     run_in_virtual_time(story())
 
@@ -92,8 +92,8 @@ def test_all_volumes_of_a_pod_must_be_reached() -> None:
 def test_what_binds_nothing_is_no_confinement(answers: list[Response]) -> None:
     async def story() -> None:
         known, _ = volumes(*answers)
-        await known.learn([RUNNING])
-        assert known.reach(RUNNING) == ()
+        await known.fetch([RUNNING])
+        assert known.affinity(RUNNING) == ()
 
     run_in_virtual_time(story())
 
@@ -107,16 +107,16 @@ def test_without_the_right_to_ask_everything_is_as_if_there_were_no_claims_and_i
     async def story() -> None:
         known, transport = volumes(*answers)
         for _ in range(3):
-            await known.learn([RUNNING])
-            await known.learn([RUNNING])
-            assert known.reach(RUNNING) == ()
-            await asyncio.sleep(GOOD_SECONDS)
+            await known.fetch([RUNNING])
+            await known.fetch([RUNNING])
+            assert known.affinity(RUNNING) == ()
+            await asyncio.sleep(ANSWER_VALID_SECONDS)
         assert len(transport.requests) == len(answers)
 
     with caplog.at_level(logging.WARNING):
         run_in_virtual_time(story())
     assert [record.message for record in caplog.records] == [
-        "volumes not read: a move may be sent where its volume cannot follow"
+        "No permission to read volumes; ignoring them"
     ]
 
 
@@ -125,10 +125,10 @@ def test_what_an_open_move_brings_is_known_after_its_pod_has_gone_and_forgotten_
 ):
     async def story() -> None:
         known, _ = volumes(CLAIM, IN_B)
-        await known.learn([RUNNING])
+        await known.fetch([RUNNING])
         known.retain({RUNNING.uid})
-        assert known.reach_of(RUNNING.uid) == in_zones("b")
+        assert known.affinity_of(RUNNING.uid) == in_zones("b")
         known.retain(set())
-        assert known.reach_of(RUNNING.uid) == known.reach(RUNNING) == ()
+        assert known.affinity_of(RUNNING.uid) == known.affinity(RUNNING) == ()
 
     run_in_virtual_time(story())

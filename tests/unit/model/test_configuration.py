@@ -192,7 +192,7 @@ def test_a_window_needs_schedule_and_duration_and_is_in_utc_unless_told() -> Non
     ):
         (problem,) = read({PREFIX + key: NIGHTLY[PREFIX + key]}).problems
         assert problem.key == key
-        assert f"needs {PREFIX}{other} beside it" in str(problem)
+        assert f"also needs {PREFIX}{other}" in str(problem)
 
 
 def test_half_a_window_beside_a_garbled_half_is_one_problem() -> None:
@@ -380,7 +380,7 @@ def test_our_pod_keys_in_a_template_are_a_warning_each() -> None:
     ("annotations", "replicas", "says"),
     [
         pytest.param(
-            annotated(min_on_demand="2"), 10, "all replicas go to on-demand", id="no share"
+            annotated(min_on_demand="2"), 10, "all replicas belong on on-demand", id="no share"
         ),
         pytest.param(
             annotated(min_on_demand="11", spot_percentage="70"),

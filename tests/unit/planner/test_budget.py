@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from spotalis.model.objects import DisruptionBudget, LabelSelector, Pod
-from spotalis.planner.budget import Budgets
+from spotalis.planner.budget import DisruptionBudgets
 from tests.support.builders import a_budget, a_pod
 
 EVERYTHING = LabelSelector()
 BOTH = [a_budget(9, name="b"), a_budget(9, name="a")]
-TWO = "pod api-0 is under more than one PodDisruptionBudget: a, b"
+TWO = "pod api-0 has more than one PodDisruptionBudget: a, b"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ TWO = "pod api-0 is under more than one PodDisruptionBudget: a, b"
         pytest.param(
             a_pod(),
             [a_budget(5, generation=2, observed_generation=1)],
-            "pdb/api has changed and is not counted anew yet",
+            "pdb/api has changed and its status is not updated yet",
             id="changed since it was counted",
         ),
         pytest.param(
@@ -87,15 +87,15 @@ TWO = "pod api-0 is under more than one PodDisruptionBudget: a, b"
 def test_a_budget_refuses_as_the_eviction_api_would(
     pod: Pod, budgets: Sequence[DisruptionBudget], refusal: str
 ) -> None:
-    assert Budgets(budgets).refuses(pod) == refusal
+    assert DisruptionBudgets(budgets).objection(pod) == refusal
 
 
 def test_what_a_plan_spends_is_gone_for_the_rest_of_it() -> None:
-    budgets = Budgets([a_budget(2), a_budget(0, name="web", selects={"app": "web"})])
+    budgets = DisruptionBudgets([a_budget(2), a_budget(0, name="web", selects={"app": "web"})])
     for name in ("api-0", "api-1"):
-        assert not budgets.refuses(a_pod(name))
+        assert not budgets.objection(a_pod(name))
         budgets.spend(a_pod(name))
-    assert budgets.refuses(a_pod("api-2"))
+    assert budgets.objection(a_pod("api-2"))
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_what_a_plan_spends_is_gone_for_the_rest_of_it() -> None:
     ],
 )
 def test_who_passes_uncounted_spends_nothing(free: Pod) -> None:
-    budgets = Budgets([a_budget(1)])
+    budgets = DisruptionBudgets([a_budget(1)])
     budgets.spend(free)
-    assert not budgets.refuses(a_pod("api-1"))
+    assert not budgets.objection(a_pod("api-1"))

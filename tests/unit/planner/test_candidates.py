@@ -101,7 +101,7 @@ def test_the_ordinals_of_a_statefulset_go_downwards_those_of_the_other_class_fir
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
         pytest.param({"on_terminating_node": True}, id="leaving with its node"),
-        pytest.param({"evicted": True}, id="evicted by us just now"),
+        pytest.param({"counts_as_gone": True}, id="evicted by us just now"),
     ],
 )
 def test_some_are_no_candidates_at_all(kind: str, change: Mapping[str, Any]) -> None:
@@ -122,7 +122,7 @@ def test_two_on_one_node_stand_apart_if_others_can_go_instead() -> None:
 
 
 def test_a_node_that_is_losing_a_replica_waits() -> None:
-    for going in ({"evicted": True}, {"deleting_at": LONG_AGO}):
+    for going in ({"counts_as_gone": True}, {"deleting_at": LONG_AGO}):
         observed = of(
             a_workload(spot=3),
             a_spot("a", node="one", slot=9, **going),
@@ -161,7 +161,7 @@ REPLICAS = st.lists(
             "other_pods": st.integers(0, 2),
             "node": st.sampled_from(("one", "two", "three", "")),
             "protected": st.booleans(),
-            "evicted": st.booleans(),
+            "counts_as_gone": st.booleans(),
         }
     ),
     max_size=8,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,15 @@ from hypothesis import strategies as st
 
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Node, PodShape, Requirement, Taint, Toleration
-from spotalis.planner.capacity import accepts, names_its_node, room, separation
-from tests.support.builders import LONG_AGO, a_node, a_selector, a_shape
+from spotalis.planner.capacity import (
+    anti_affinity,
+    can_bind,
+    could_hold,
+    count_fitting,
+    is_arriving,
+    is_local_to,
+)
+from tests.support.builders import LONG_AGO, NOW, a_node, a_selector, a_shape
 
 GIB = 2**30
 SPOT_TAINT = Taint(key="spot", value="true", effect="NoSchedule")
@@ -107,7 +115,7 @@ IN_ZONE_A = Requirement(key="zone", operator="In", values=("a",))
 def test_a_node_accepts_a_pod_by_the_schedulers_rules(
     node: Node, shape: PodShape, pin: Pin, accepted: bool
 ) -> None:
-    assert accepts(node, shape, pin) is accepted
+    assert can_bind(node, shape, pin) is accepted
 
 
 def fits(
@@ -119,7 +127,7 @@ def fits(
     at_most: int = 99,
     pin: Pin = NO_PIN,
 ) -> int:
-    return room(nodes, bound or {}, waiting, shape or a_shape(), pin, at_most)
+    return count_fitting(nodes, bound or {}, waiting, shape or a_shape(), pin, at_most)
 
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
@@ -152,13 +160,13 @@ def test_pods_that_must_stand_apart_need_nodes_of_their_own(
 ) -> None:
     nodes = [*hosts("one", "two"), *hosts("three", zone="b")]
     standing = [(node, {"app": "api"}) for node in nodes if node.name in on]
-    apart = separation(shape, labels, standing)
-    assert room(nodes, {}, waiting, shape, NO_PIN, 99, apart) == pods
+    apart = anti_affinity(shape, labels, standing)
+    assert count_fitting(nodes, {}, waiting, shape, NO_PIN, 99, apart) == pods
 
 
 def test_a_node_that_is_in_no_domain_is_of_nobodys_concern() -> None:
-    apart = separation(APART, {"app": "api"}, [(a_node("old", labels={}), {"app": "api"})])
-    assert room([a_node("new", labels={})], {}, (), APART, NO_PIN, 99, apart) == 8
+    apart = anti_affinity(APART, {"app": "api"}, [(a_node("old", labels={}), {"app": "api"})])
+    assert count_fitting([a_node("new", labels={})], {}, (), APART, NO_PIN, 99, apart) == 8
 
 
 @pytest.mark.parametrize(
@@ -290,4 +298,54 @@ def test_a_disk_of_the_node_itself_is_told_by_the_nodes_name(
         "topology.kubernetes.io/zone": "a",
     }
     terms = ((Requirement(key, "In", (value,)),),)
-    assert names_its_node(a_node("node-1", labels=labels), terms) is named
+    assert is_local_to(a_node("node-1", labels=labels), terms) is named
+
+
+YOUNG = NOW - timedelta(minutes=2)
+
+
+@pytest.mark.parametrize(
+    ("node", "arriving"),
+    [
+        pytest.param(a_node(ready=False, created_at=YOUNG), True, id="registered, not Ready"),
+        pytest.param(a_node(ready=False, created_at=LONG_AGO), False, id="not Ready for an hour"),
+        pytest.param(a_node(created_at=YOUNG), False, id="Ready already"),
+        pytest.param(a_node(ready=False, created_at=YOUNG, cpu_millis=100), False, id="too small"),
+        pytest.param(a_node(ready=False, created_at=YOUNG, cordoned=True), False, id="cordoned"),
+        pytest.param(
+            a_node(ready=False, created_at=YOUNG, cpu_millis=0, memory_bytes=0),
+            True,
+            id="without resources yet",
+        ),
+    ],
+)
+def test_a_node_that_registered_recently_and_fits_is_arriving(node: Node, arriving: bool) -> None:
+    assert is_arriving([node], a_shape(), NO_PIN, NOW) is arriving
+
+
+CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        pytest.param([], True, id="no node"),
+        pytest.param([a_node(ready=False, cordoned=True)], True, id="not Ready and cordoned"),
+        pytest.param([a_node(cpu_millis=400)], False, id="too small"),
+        pytest.param([a_node(taints=[Taint("gpu", "", "NoSchedule")])], False, id="tainted"),
+        pytest.param([a_node(taints=[CORDON])], True, id="tainted as cordoned"),
+    ],
+)
+def test_a_node_could_hold_a_pod_if_it_were_empty_and_healthy(
+    nodes: list[Node], expected: bool
+) -> None:
+    assert could_hold(nodes, a_shape(), NO_PIN) is expected
+
+
+@pytest.mark.parametrize("zone", ["a", "b"])
+def test_a_node_in_another_zone_neither_arrives_for_the_pod_nor_could_hold_it(zone: str) -> None:
+    labels = {"zone": zone}
+    shape = a_shape(node_terms=((IN_ZONE_A,),))
+    node = a_node(ready=False, created_at=YOUNG, labels=labels)
+    assert is_arriving([node], shape, NO_PIN, NOW) is (zone == "a")
+    assert could_hold([a_node(labels=labels)], shape, NO_PIN) is (zone == "a")

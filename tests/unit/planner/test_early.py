@@ -52,7 +52,8 @@ def test_no_more_than_a_budget_allows() -> None:
 
 
 @pytest.mark.parametrize(
-    "over", [{"deleting_at": LONG_AGO}, {"phase": "Failed"}, {"evicted": True}, {"protected": True}]
+    "over",
+    [{"deleting_at": LONG_AGO}, {"phase": "Failed"}, {"counts_as_gone": True}, {"protected": True}],
 )
 def test_who_goes_already_or_asks_for_peace_is_left(over: dict[str, object]) -> None:
     assert names(with_replicas(on_a_leaving_node(), 3, **over)) == ["api-2", "api-4"]

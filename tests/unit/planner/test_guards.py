@@ -14,18 +14,18 @@ import pytest
 from spotalis.model.configuration import FOREVER, Problem
 from spotalis.model.decision import Defer, Evict, Hold, Reason
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow
-from spotalis.planner.guards import MOVING, STANDING, to_move
+from spotalis.planner.guards import MOVE_GUARDS, WORKLOAD_GUARDS, to_move
 from spotalis.planner.observed import Observed
-from spotalis.planner.plan import plan
 from tests.support.builders import (
     DEPLOYMENT,
     LONG_AGO,
     NOW,
-    SPOT,
     STATEFUL_SET,
     a_budget,
     a_workload,
+    decision_of,
     with_configuration,
+    with_facts,
     with_replicas,
     with_workload,
 )
@@ -46,7 +46,7 @@ def to_be_moved(**changes: Any) -> Observed:
 
 
 def changed(**changes: Any) -> Change:
-    return lambda observed: dataclasses.replace(observed, **changes)
+    return lambda observed: with_facts(observed, **changes)
 
 
 def wishing(**changes: Any) -> Change:
@@ -87,17 +87,17 @@ IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
     Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
     Reason.BLOCKED_BY_PDB: changed(budgets=(a_budget(0),)),
     Reason.FLOOR_UNMET: only_the_floor_is_ready,
-    Reason.NO_SPOT_CAPACITY: changed(room={SPOT: 0}, probe_free=False),
+    Reason.NO_SPOT_CAPACITY: changed(free=0, probe_free=False),
 }
 
 
 def test_with_nothing_in_the_way_replicas_are_moved() -> None:
-    assert isinstance(plan(to_be_moved(), NOW), Evict)
+    assert isinstance(decision_of(to_be_moved(), NOW), Evict)
 
 
 @pytest.mark.parametrize("reason", list(IN_THE_CONTRACTS_ORDER))
 def test_each_stops_alone_with_its_reason(reason: Reason) -> None:
-    decision = plan(IN_THE_CONTRACTS_ORDER[reason](to_be_moved()), NOW)
+    decision = decision_of(IN_THE_CONTRACTS_ORDER[reason](to_be_moved()), NOW)
     assert isinstance(decision, Defer)
     assert decision.reason is reason
     assert decision.message
@@ -108,7 +108,7 @@ def test_each_stops_alone_with_its_reason(reason: Reason) -> None:
 )
 def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second: Reason) -> None:
     both = IN_THE_CONTRACTS_ORDER[second](IN_THE_CONTRACTS_ORDER[first](to_be_moved()))
-    decision = plan(both, NOW)
+    decision = decision_of(both, NOW)
     if (first, second) == (Reason.NOT_MANAGED, Reason.INVALID_POLICY):
         first = second  # an unreadable ``enabled`` is a problem, and no answer
     assert isinstance(decision, Defer)
@@ -137,14 +137,14 @@ def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second:
     ],
 )
 def test_what_is_asked_although_nothing_is_to_be_moved(reason: Reason, stops: bool) -> None:
-    decision = plan(IN_THE_CONTRACTS_ORDER[reason](a_workload(spot=7, on_demand=3)), NOW)
+    decision = decision_of(IN_THE_CONTRACTS_ORDER[reason](a_workload(spot=7, on_demand=3)), NOW)
     assert isinstance(decision, Defer if stops else Hold)
     assert decision.reason is (reason if stops else Reason.BALANCED)
 
 
 def test_problems_are_said_in_full() -> None:
     two = (PROBLEM, dataclasses.replace(PROBLEM, key="min-on-demand"))
-    decision = plan(with_configuration(to_be_moved(), enabled=False, problems=two), NOW)
+    decision = decision_of(with_configuration(to_be_moved(), enabled=False, problems=two), NOW)
     assert decision.reason is Reason.INVALID_POLICY
     assert "spotalis.io/spot-percentage '7O' must be" in decision.message
     assert "spotalis.io/min-on-demand '7O' must be" in decision.message
@@ -164,7 +164,7 @@ def test_problems_are_said_in_full() -> None:
 def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
     change: Change, requeue_after: timedelta | None
 ) -> None:
-    decision = plan(change(to_be_moved()), NOW)
+    decision = decision_of(change(to_be_moved()), NOW)
     assert isinstance(decision, Defer)
     assert decision.requeue_after == requeue_after
 
@@ -179,15 +179,13 @@ def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
     ],
 )
 def test_what_is_over_stops_nothing(change: Change) -> None:
-    assert isinstance(plan(change(to_be_moved()), NOW), Evict)
+    assert isinstance(decision_of(change(to_be_moved()), NOW), Evict)
 
 
 def test_a_storm_stops_no_move_towards_on_demand() -> None:
     observed = a_workload(spot=10, moves=20, storm_until=NOW + MINUTE)
-    assert isinstance(plan(observed, NOW), Evict)
+    assert isinstance(decision_of(observed, NOW), Evict)
 
-
-# -- rollout and scaling -------------------------------------------------------------------------
 
 REVISION = "controller-revision-hash"
 
@@ -277,7 +275,7 @@ def labelled(which: int, revision: str) -> Change:
         ),
         pytest.param(
             STATEFUL_SET,
-            lambda o: with_replicas(labelled(4, "api-2")(o), 4, evicted=True),
+            lambda o: with_replicas(labelled(4, "api-2")(o), 4, counts_as_gone=True),
             None,
             id="a pod of another revision that is on its way out",
         ),
@@ -291,15 +289,12 @@ def labelled(which: int, revision: str) -> Change:
     ],
 )
 def test_rollouts_and_scalings_come_first(kind: str, change: Change, reason: Reason | None) -> None:
-    decision = plan(change(to_be_moved(kind=kind)), NOW)
+    decision = decision_of(change(to_be_moved(kind=kind)), NOW)
     if reason is None:
         assert isinstance(decision, Evict)
     else:
         assert isinstance(decision, Defer)
         assert decision.reason is reason
-
-
-# -- words ---------------------------------------------------------------------------------------
 
 
 def test_it_says_what_would_be_moved() -> None:
@@ -309,14 +304,14 @@ def test_it_says_what_would_be_moved() -> None:
 
 
 def test_read_only_says_what_it_would_do() -> None:
-    decision = plan(to_be_moved(read_only=True), NOW)
+    decision = decision_of(to_be_moved(read_only=True), NOW)
     assert decision.message == (
-        "7 replicas to move from on-demand to spot; the operator runs read-only"
+        "7 replicas to move from on-demand to spot; the operator is read-only"
     )
 
 
 def test_every_guard_passes_when_nothing_is_in_the_way() -> None:
-    for guard in (*STANDING, *MOVING):
+    for guard in (*WORKLOAD_GUARDS, *MOVE_GUARDS):
         assert guard(to_be_moved(), NOW) is None
 
 
@@ -324,5 +319,5 @@ def test_a_pause_is_measured_on_the_clock_it_is_given() -> None:
     policy = DisruptionPolicy(paused_until=NOW)
     observed = with_configuration(to_be_moved(), disruption=policy)
     earlier: datetime = NOW - MINUTE
-    assert isinstance(plan(observed, earlier), Defer)
-    assert isinstance(plan(observed, NOW), Evict)
+    assert isinstance(decision_of(observed, earlier), Defer)
+    assert isinstance(decision_of(observed, NOW), Evict)

@@ -15,7 +15,6 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot, slot_type
 from spotalis.planner.observed import Observed
 from spotalis.planner.placement import NewPod, Placement, place
-from spotalis.planner.plan import plan
 from tests.support.builders import (
     BOTH_KINDS,
     DEPLOYMENT,
@@ -24,6 +23,7 @@ from tests.support.builders import (
     SPOT,
     STATEFUL_SET,
     UNKNOWN,
+    decision_of,
 )
 from tests.support.histories import History, Step, StillMovingError, is_exact
 
@@ -137,9 +137,6 @@ def test_replicas_on_unknown_nodes_neither_bend_the_split_nor_keep_it_from_rest(
     assert classes_of(history).count(UNKNOWN) == unknown
 
 
-# -- the contract's own stories -------------------------------------------------------------------
-
-
 def test_adopting_20_spot_replicas_at_70_percent_and_floor_2_takes_6_evictions() -> None:
     history = History(adopted=[SPOT] * 20)
     assert is_exact(history.settle())
@@ -176,12 +173,9 @@ def test_the_contracts_scalings_need_no_eviction(kind: str, sizes: tuple[int, ..
     assert history.evicted == []
 
 
-# -- rules that were tried on paper and loop: why the real ones are as they are -------------------
-
-
 def highest_ordinal_first(observed: Observed, now: datetime) -> Decision:
     """A planner that does not ask whose slot it is."""
-    decision = plan(observed, now)
+    decision = decision_of(observed, now)
     if not isinstance(decision, Evict):
         return decision
     target = decision.moves[0].target

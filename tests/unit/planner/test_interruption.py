@@ -12,7 +12,7 @@ import pytest
 from spotalis.kube import decode
 from spotalis.model.objects import Node, NodeCondition, Taint
 from spotalis.planner.interruption import (
-    PATIENCE,
+    NOTICE_TTL,
     SIGNALS,
     NodeState,
     accepts_new_pods,
@@ -206,7 +206,7 @@ def test_a_node_is_leaving_when_its_provider_says_so(
     node: Node, word: str, since: datetime | None
 ) -> None:
     (notice,) = interruption_notices(node)
-    assert (notice.signal, notice.leaving, notice.since) == (word, True, since)
+    assert (notice.signal, notice.is_terminating, notice.since) == (word, True, since)
     assert node_state(node, first_seen(node, None, NOW), NOW) is NodeState.TERMINATING
     assert not accepts_new_pods(node)
 
@@ -228,19 +228,19 @@ def test_every_row_of_the_table_has_an_object_here_and_a_page() -> None:
     written = [case.values[0] for case in AS_WRITTEN]
     written.append(tainted("aws-node-termination-handler/rebalance-recommendation"))
     for signal in SIGNALS:
-        assert any(signal.look(one) for one in written), signal
+        assert any(signal.detect(one) for one in written), signal
         assert signal.provider
-        assert signal.says
-        assert "/" in signal.page
+        assert signal.meaning
+        assert "/" in signal.source
 
 
 @pytest.mark.parametrize(
     ("age", "expected"),
     [
         (timedelta(0), NodeState.TERMINATING),
-        (PATIENCE - timedelta(seconds=1), NodeState.TERMINATING),
-        (PATIENCE, NodeState.UNSCHEDULABLE),
-        (24 * PATIENCE, NodeState.UNSCHEDULABLE),
+        (NOTICE_TTL - timedelta(seconds=1), NodeState.TERMINATING),
+        (NOTICE_TTL, NodeState.UNSCHEDULABLE),
+        (24 * NOTICE_TTL, NodeState.UNSCHEDULABLE),
     ],
 )
 def test_a_notice_is_believed_for_15_minutes_and_keeps_the_node_from_being_a_target(
@@ -255,7 +255,7 @@ def test_a_notice_is_believed_for_15_minutes_and_keeps_the_node_from_being_a_tar
 def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
     draining = Taint("karpenter.sh/disrupted", effect="NoSchedule")
     taken = Taint("aws-node-termination-handler/spot-itn", effect="NoSchedule")
-    since = first_seen(a_node(taints=[draining]), {}, NOW - 2 * PATIENCE)
+    since = first_seen(a_node(taints=[draining]), {}, NOW - 2 * NOTICE_TTL)
     both = a_node(taints=[draining, taken])
     since = first_seen(both, since, NOW)
     assert node_state(both, since, NOW) is NodeState.TERMINATING
@@ -263,8 +263,8 @@ def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
 
 def test_a_notice_that_was_taken_back_and_comes_again_starts_anew() -> None:
     warned, calm = tainted("karpenter.sh/disrupted"), node()
-    since = first_seen(warned, {}, NOW - 2 * PATIENCE)
-    since = first_seen(calm, since, NOW - PATIENCE)
+    since = first_seen(warned, {}, NOW - 2 * NOTICE_TTL)
+    since = first_seen(calm, since, NOW - NOTICE_TTL)
     assert since == {}
     assert node_state(warned, first_seen(warned, since, NOW), NOW) is NodeState.TERMINATING
 

@@ -45,7 +45,7 @@ def test_an_intent_that_has_not_ended_is_taken_up_again(before: Intent, after: I
 
 def test_whose_pod_was_seen_ending_stays_as_it_is_and_is_not_sent_again() -> None:
     before = ledger(intent("a", "them"), intent("b"))
-    after = prepare(before, instance="us", ended={"a", "c"})
+    after = prepare(before, instance="us", terminated={"a", "c"})
     assert after == ledger(intent("a", "them"), intent("b", attempts=2))
 
 
@@ -62,7 +62,7 @@ def test_what_else_the_ledger_remembers_stays() -> None:
         futile_moves=1,
         intents=(intent("a"),),
     )
-    after = prepare(before, instance="us", ended={"a"})
+    after = prepare(before, instance="us", terminated={"a"})
     assert after == before
 
 
@@ -111,9 +111,7 @@ def test_what_else_the_ledger_remembers_stays() -> None:
 def test_what_is_sent_leaves_the_floor_whatever_else_is_on_its_way(
     intents: list[Intent], floor_pods: str, floor: int, allowed: str
 ) -> None:
-    answer = authorize(
-        ledger(*intents), living=set("abcd"), floor_pods=set(floor_pods), floor=floor
-    )
+    answer = authorize(ledger(*intents), live=set("abcd"), floor_pods=set(floor_pods), floor=floor)
     assert [one.pod for one in answer] == list(allowed)
     assert set(answer) <= set(intents)
 

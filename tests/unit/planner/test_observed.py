@@ -24,7 +24,7 @@ GONE = [
     pytest.param({"phase": "Failed"}, id="failed"),
     pytest.param({"phase": "Succeeded"}, id="succeeded"),
     pytest.param({"on_terminating_node": True}, id="on a leaving node"),
-    pytest.param({"evicted": True}, id="evicted by us just now"),
+    pytest.param({"counts_as_gone": True}, id="evicted by us just now"),
 ]
 
 
@@ -35,7 +35,7 @@ def test_who_is_on_the_way_out_holds_no_slot_and_is_neither_ready_nor_available(
     replica = a_replica(**change)
     assert not replica.is_active
     assert not replica.is_ready
-    assert not replica.available(timedelta(0), NOW)
+    assert not replica.is_available(timedelta(0), NOW)
     observed = with_replicas(a_workload(spot=7, on_demand=3), is_on_demand, **change)
     assert len(observed.active) == 7
     assert (observed.state.spot, observed.state.on_demand) == (7, 0)
@@ -105,5 +105,5 @@ def test_a_pod_seen_ready_counts_for_its_class() -> None:
 
 def test_without_min_ready_seconds_a_clock_that_is_behind_hides_no_replica() -> None:
     replica = a_replica(ready_at=NOW + timedelta(hours=1))
-    assert replica.available(timedelta(0), NOW)
-    assert not replica.available(timedelta(seconds=1), NOW)
+    assert replica.is_available(timedelta(0), NOW)
+    assert not replica.is_available(timedelta(seconds=1), NOW)

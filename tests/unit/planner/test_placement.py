@@ -15,7 +15,6 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot, slot_type
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, Placement, place
-from spotalis.planner.plan import plan
 from tests.support.builders import (
     BOTH_KINDS,
     DEPLOYMENT,
@@ -28,6 +27,7 @@ from tests.support.builders import (
     a_replica,
     a_reservation,
     a_workload,
+    decision_of,
     owner_of,
     with_replicas,
     with_workload,
@@ -53,9 +53,6 @@ def holding(*slots: tuple[int, NodeType], **changes: Any) -> Observed:
 
 def right(*slots: int) -> list[tuple[int, NodeType]]:
     return [(slot, slot_type(slot, 70, 2)) for slot in slots]
-
-
-# -- Deployments ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -103,7 +100,7 @@ def test_without_a_free_slot_of_its_class_it_takes_the_lowest_free_one() -> None
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
         pytest.param({"on_terminating_node": True}, id="on a leaving node"),
-        pytest.param({"evicted": True}, id="evicted by us just now"),
+        pytest.param({"counts_as_gone": True}, id="evicted by us just now"),
     ],
 )
 def test_who_is_on_the_way_out_leaves_its_slot_to_the_next(change: Mapping[str, Any]) -> None:
@@ -186,9 +183,6 @@ def admitted(observed: Observed, placement: Placement, number: int, *, seen: boo
     return dataclasses.replace(observed, replicas=(*observed.replicas, born))
 
 
-# -- StatefulSets --------------------------------------------------------------------------------
-
-
 def without(observed: Observed, *numbers: int) -> Observed:
     gone = {f"api-{number}" for number in numbers}
     left = tuple(r for r in observed.replicas if r.pod.name not in gone)
@@ -221,7 +215,7 @@ def test_an_ordinal_comes_back_to_its_own_class(number: int) -> None:
             without(a_set(spot=10, on_demand=0), 6), 6, ON_DEMAND, "slot", id="its own is short"
         ),
         pytest.param(
-            with_replicas(without(a_set(spot=10, on_demand=0), 9), range(4), evicted=True),
+            with_replicas(without(a_set(spot=10, on_demand=0), 9), range(4), counts_as_gone=True),
             9,
             SPOT,
             "slot",
@@ -296,16 +290,13 @@ def test_ordinals_may_start_anywhere() -> None:
     assert ordinal(observed, 102).node_type is SPOT
 
 
-# -- webhook and planner agree -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", BOTH_KINDS)
 def test_what_the_webhook_places_the_planner_leaves_alone(kind: str) -> None:
     for percent in range(0, 101, 3):
         for floor in (0, 1, 2, 5):
             observed = a_workload(kind=kind, replicas=0, percent=percent, floor=floor)
             for number in range(21):
-                assert isinstance(plan(observed, NOW), Hold), (number, percent, floor)
+                assert isinstance(decision_of(observed, NOW), Hold), (number, percent, floor)
                 observed = grown(observed, kind)
 
 
@@ -333,7 +324,7 @@ def test_a_pod_of_the_crowded_class_that_goes_comes_back_on_the_other() -> None:
             for position, replica in enumerate(observed.replicas):
                 if replica.node_type is not surplus_type:
                     continue
-                left = with_replicas(observed, position, evicted=True)
+                left = with_replicas(observed, position, counts_as_gone=True)
                 name = replica.pod.name if kind == STATEFUL_SET else ""
                 placement = place(left, NewPod(owner=owner_of(kind).uid, name=name))
                 assert placement.node_type is surplus_type.other, (kind, present, position)

@@ -45,14 +45,14 @@ def test_more_than_30_percent_and_at_least_3_within_5_minutes_are_a_storm(
 ) -> None:
     weather = after(*minutes, of=of)
     assert (weather.frozen_until is not None) is storm
-    assert weather.storms(NOW + minutes[-1] * MINUTE) is storm
+    assert weather.is_active(NOW + minutes[-1] * MINUTE) is storm
 
 
 def test_it_is_over_10_minutes_after_the_last_loss() -> None:
     weather = after(0, 0, 0, of=3)
     assert weather.frozen_until == NOW + 10 * MINUTE
-    assert weather.storms(NOW + 10 * MINUTE - timedelta(seconds=1))
-    assert not weather.storms(NOW + 10 * MINUTE)
+    assert weather.is_active(NOW + 10 * MINUTE - timedelta(seconds=1))
+    assert not weather.is_active(NOW + 10 * MINUTE)
 
 
 def test_in_a_storm_a_single_loss_prolongs_it_and_after_it_no_more() -> None:

@@ -16,8 +16,7 @@ from spotalis.model.ledger import Ledger, SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms, Requirement
 from spotalis.model.replicas import desired_spot
-from spotalis.planner.observed import Confines, Observed
-from spotalis.planner.plan import plan
+from spotalis.planner.observed import Observed, VolumeCapacity
 from tests.support.builders import (
     BOTH_KINDS,
     LONG_AGO,
@@ -29,6 +28,7 @@ from tests.support.builders import (
     a_budget,
     a_replica,
     a_workload,
+    decision_of,
     is_on_demand,
     is_spot,
     owner_of,
@@ -50,22 +50,21 @@ def reason_of(decision: Decision) -> Reason:
     return decision.reason
 
 
-# -- at rest -------------------------------------------------------------------------------------
+def test_a_correct_split_is_kept() -> None:
+    decision = decision_of(a_workload(spot=7, on_demand=3), NOW)
+    assert decision == Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as desired")
 
 
-def test_a_right_split_is_held() -> None:
-    decision = plan(a_workload(spot=7, on_demand=3), NOW)
-    assert decision == Hold(Reason.BALANCED, "3 on-demand and 7 spot replicas, as wanted")
-
-
-def test_missing_pods_are_waited_for_if_none_is_on_the_wrong_class() -> None:
-    decision = plan(with_replicas(a_workload(spot=7, on_demand=3), 0, evicted=True), NOW)
+def test_a_workload_with_missing_pods_waits_if_no_pod_is_on_the_wrong_type() -> None:
+    decision = decision_of(
+        with_replicas(a_workload(spot=7, on_demand=3), 0, counts_as_gone=True), NOW
+    )
     assert reason_of(decision) is Reason.WAITING_FOR_PODS
-    assert "wanted 3 on-demand and 7 spot" in decision.message
+    assert "desired 3 on-demand and 7 spot" in decision.message
 
 
 @pytest.mark.parametrize("kind", BOTH_KINDS)
-def test_in_band_the_plan_is_empty(kind: str) -> None:
+def test_every_correct_split_needs_no_move(kind: str) -> None:
     for replicas in range(13):
         for percent in PERCENTS:
             for floor in (0, 1, 2, 5, 12):
@@ -77,10 +76,8 @@ def test_in_band_the_plan_is_empty(kind: str) -> None:
                     percent=percent,
                     floor=floor,
                 )
-                assert isinstance(plan(observed, NOW), Hold), (replicas, percent, floor)
+                assert isinstance(decision_of(observed, NOW), Hold), (replicas, percent, floor)
 
-
-# -- how many ------------------------------------------------------------------------------------
 
 PENDING = {"ready": False, "phase": "Pending", "node": ""}
 
@@ -88,23 +85,23 @@ PENDING = {"ready": False, "phase": "Pending", "node": ""}
 @pytest.mark.parametrize(
     ("observed", "count"),
     [
-        pytest.param(a_workload(spot=10), 1, id="one at a time"),
-        pytest.param(a_workload(spot=10, moves=2), 2, id="two where the owner allows two"),
-        pytest.param(a_workload(spot=10, moves=20), 3, id="never more than are wrong"),
+        pytest.param(a_workload(spot=10), 1, id="one by default"),
+        pytest.param(a_workload(spot=10, moves=2), 2, id="two if the policy allows two"),
+        pytest.param(a_workload(spot=10, moves=20), 3, id="never more than the surplus"),
         pytest.param(
             with_replicas(a_workload(spot=7, on_demand=3, percent=30, moves=3), 0, ready=False),
             2,
-            id="a missing replica is one of them",
+            id="a missing replica counts",
         ),
         pytest.param(
-            with_replicas(a_workload(spot=10, moves=3), [8, 9], evicted=True),
+            with_replicas(a_workload(spot=10, moves=3), [8, 9], counts_as_gone=True),
             1,
-            id="so are open moves",
+            id="open moves count",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=3), [8, 9], deleting_at=LONG_AGO),
             1,
-            id="and pods that terminate",
+            id="terminating pods count",
         ),
         pytest.param(
             with_replicas(
@@ -113,7 +110,7 @@ PENDING = {"ready": False, "phase": "Pending", "node": ""}
                 ready_at=NOW - timedelta(seconds=29),
             ),
             1,
-            id="and pods that are not yet ready for minReadySeconds",
+            id="pods not ready for minReadySeconds count",
         ),
         pytest.param(
             with_replicas(
@@ -122,51 +119,57 @@ PENDING = {"ready": False, "phase": "Pending", "node": ""}
                 ready_at=NOW - timedelta(seconds=30),
             ),
             3,
-            id="a move is over when its replacement was ready so long",
+            id="pods ready for minReadySeconds do not count",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=1), [0, 1], ready=False),
             2,
-            id="unready replicas on the wrong class may always go",
+            id="unready replicas may always move",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=3), [0], ready=False),
             3,
-            id="and cost only what is missing anyway",
+            id="unready replicas count as missing once",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=2), [0, 1], ready=False),
             2,
-            id="beyond them nobody goes who is ready",
+            id="no ready replica moves beyond the limit",
         ),
         pytest.param(
             a_workload(kind=STATEFUL_SET, spot=10, moves=3, ordered=True),
             1,
-            id="of an ordered StatefulSet one",
+            id="one of an ordered StatefulSet",
         ),
         pytest.param(
-            a_workload(kind=STATEFUL_SET, spot=10, moves=3), 3, id="of a parallel one as allowed"
+            a_workload(kind=STATEFUL_SET, spot=10, moves=3),
+            3,
+            id="as allowed of a parallel StatefulSet",
         ),
-        pytest.param(a_workload(spot=10, moves=9, moves_free=2), 2, id="as the cluster has left"),
+        pytest.param(
+            a_workload(spot=10, moves=9, moves_free=2), 2, id="as many as the cluster allows"
+        ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves_free=1), [0, 1], ready=False),
             1,
-            id="also of unready ones",
+            id="the cluster limit holds for unready replicas",
+        ),
+        pytest.param(a_workload(on_demand=10, moves=9, free=3), 3, id="as many as fit on spot"),
+        pytest.param(
+            a_workload(on_demand=10, moves=9), 7, id="all if spot capacity is not counted"
         ),
         pytest.param(
-            a_workload(on_demand=10, moves=9, room={SPOT: 3}), 3, id="as there is room on spot"
-        ),
-        pytest.param(a_workload(on_demand=10, moves=9), 7, id="all where room is not bounded"),
-        pytest.param(
-            a_workload(spot=10, moves=9, room={SPOT: 0}), 3, id="room on spot bounds no way back"
+            a_workload(spot=10, moves=9, free=0),
+            3,
+            id="spot capacity does not limit moves to on-demand",
         ),
         pytest.param(
-            a_workload(spot=10, moves=9, budgets=[a_budget(2)]), 2, id="as a budget allows"
+            a_workload(spot=10, moves=9, budgets=[a_budget(2)]), 2, id="as many as a budget allows"
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=9, budgets=[a_budget(1)]), range(5), labels={}),
             3,
-            id="past a budget that does not select them",
+            id="a budget that selects other pods is ignored",
         ),
         pytest.param(
             with_replicas(
@@ -175,35 +178,35 @@ PENDING = {"ready": False, "phase": "Pending", "node": ""}
                 ready=False,
             ),
             1,
-            id="past a budget that is met without the unready one",
+            id="a budget that is met without the unready pod is ignored",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=9), range(8), protected=True),
             2,
-            id="not those that ask not to be disrupted",
+            id="pods that ask not to be disrupted stay",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves=9), range(8), user_pinned=True),
             2,
-            id="nor those that their owner pins",
+            id="pods pinned by the template stay",
         ),
         pytest.param(
             with_replicas(a_workload(on_demand=10, moves=9, floor=2), range(2, 10), **PENDING),
             7,
-            id="pending ones do not touch the floor",
+            id="Pending pods do not count toward the minimum",
         ),
         pytest.param(
-            with_replicas(a_workload(spot=10, moves=9, floor=6), range(5), evicted=True),
+            with_replicas(a_workload(spot=10, moves=9, floor=6), range(5), counts_as_gone=True),
             1,
-            id="towards on-demand while the floor is unmet",
+            id="moves to on-demand do not need the minimum",
         ),
         pytest.param(
-            a_workload(spot=9, unknown=1, moves=9), 3, id="of the 9 that are known 3 are wrong"
+            a_workload(spot=9, unknown=1, moves=9), 3, id="pods of unknown type are subtracted"
         ),
     ],
 )
-def test_so_many_go(observed: Observed, count: int) -> None:
-    assert len(moved(plan(observed, NOW))) == count
+def test_the_number_of_moves(observed: Observed, count: int) -> None:
+    assert len(moved(decision_of(observed, NOW))) == count
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_so_many_go(observed: Observed, count: int) -> None:
 def test_the_floor_counts_ready_replicas(ready: int, floor: int, count: int) -> None:
     observed = a_workload(on_demand=10, moves=9, floor=floor)
     observed = with_replicas(observed, range(ready, 10), ready=False)
-    decision = plan(observed, NOW)
+    decision = decision_of(observed, NOW)
     names = moved(decision)
     ready_gone = [name for name in names if int(name.removeprefix("api-")) < ready]
     assert ready - len(ready_gone) >= floor
@@ -228,9 +231,9 @@ def test_the_floor_ends_a_plan_before_the_surplus_does() -> None:
     # 4 ready on-demand replicas over a floor of 3, and 6 more that may not be touched.
     observed = a_workload(on_demand=10, floor=3, moves=9)
     observed = with_replicas(observed, range(4, 10), ready=False, protected=True)
-    assert len(moved(plan(observed, NOW))) == 1
+    assert len(moved(decision_of(observed, NOW))) == 1
     floor = with_replicas(observed, 3, ready=False, protected=True)
-    assert reason_of(plan(floor, NOW)) is Reason.FLOOR_UNMET
+    assert reason_of(decision_of(floor, NOW)) is Reason.FLOOR_UNMET
 
 
 def test_as_many_go_as_the_tightest_bound_allows() -> None:
@@ -242,10 +245,10 @@ def test_as_many_go_as_the_tightest_bound_allows() -> None:
             floor=0,
             moves=moves,
             moves_free=free,
-            room={SPOT: space},
+            free=space,
             budgets=[a_budget(allowed)],
         )
-        decision = plan(observed, NOW)
+        decision = decision_of(observed, NOW)
         count = len(decision.moves) if isinstance(decision, Evict) else 0
         probed = max(1, space)  # without any room one goes to find out
         assert count == min(wrong, moves, free, probed, allowed), (moves, free, space, allowed)
@@ -262,13 +265,10 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             numbers = [i for i, r in enumerate(observed.replicas) if is_on_demand(r)]
             observed = with_replicas(observed, numbers[ready:], ready=False)
             observed = with_replicas(observed, numbers[ready + unready :], protected=True)
-            decision = plan(observed, NOW)
+            decision = decision_of(observed, NOW)
             if isinstance(decision, Evict) and observed.state.surplus_type is ON_DEMAND:
                 gone = sum(move.pod.ready for move in decision.moves)
                 assert gone == 0 or ready - gone >= floor, (floor, ready, unready, stuck, percent)
-
-
-# -- why nobody goes -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -277,34 +277,36 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
         pytest.param(
             with_replicas(a_workload(spot=7, on_demand=3, percent=30), is_on_demand, ready=False),
             Reason.MOVES_IN_FLIGHT,
-            "as many replicas are missing as may be",
-            id="as many are missing as may be",
+            "max-moves-in-flight is reached",
+            id="too many replicas are missing",
         ),
         pytest.param(
             a_workload(spot=10, moves_free=0),
             Reason.MOVES_IN_FLIGHT,
-            "the whole cluster's moves",
-            id="the cluster has no moves left",
+            "maxMovesInFlight is reached in the cluster",
+            id="the cluster limit is reached",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10, moves_free=0), 0, ready=False),
             Reason.MOVES_IN_FLIGHT,
-            "the whole cluster's moves",
-            id="not even for an unready one",
+            "maxMovesInFlight is reached in the cluster",
+            id="the cluster limit is reached with an unready pod",
         ),
         pytest.param(
             with_replicas(
-                a_workload(kind=STATEFUL_SET, spot=10, moves=9, ordered=True), 9, evicted=True
+                a_workload(kind=STATEFUL_SET, spot=10, moves=9, ordered=True),
+                9,
+                counts_as_gone=True,
             ),
             Reason.MOVES_IN_FLIGHT,
-            "as many replicas are missing",
-            id="an ordered StatefulSet has one in flight",
+            "max-moves-in-flight is reached",
+            id="a move of an ordered StatefulSet is open",
         ),
         pytest.param(
             a_workload(spot=10, budgets=[a_budget(0)]),
             Reason.BLOCKED_BY_PDB,
             "pdb/api allows 0 disruptions; 3 replicas to move from spot to on-demand",
-            id="a budget allows none",
+            id="a budget allows no disruption",
         ),
         pytest.param(
             a_workload(spot=10, budgets=[a_budget(9), a_budget(9, name="b")]),
@@ -318,44 +320,44 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             ),
             Reason.BLOCKED_BY_PDB,
             "pdb/api allows 0 disruptions",
-            id="an unready one blocked, and no ready one may go in its place",
+            id="an unready pod is blocked and no ready pod replaces it",
         ),
         pytest.param(
-            a_workload(on_demand=10, room={SPOT: 0}, probe_free=False),
+            a_workload(on_demand=10, free=0, probe_free=False),
             Reason.NO_SPOT_CAPACITY,
-            "no Ready spot node has room",
-            id="no room on spot",
+            "no Ready spot node has free resources for it",
+            id="no spot node has free resources",
         ),
         pytest.param(
-            with_replicas(
-                a_workload(on_demand=10, room={SPOT: 0}, probe_free=False), 0, ready=False
-            ),
+            with_replicas(a_workload(on_demand=10, free=0, probe_free=False), 0, ready=False),
             Reason.NO_SPOT_CAPACITY,
-            "no Ready spot node has room",
-            id="nor for an unready one",
+            "no Ready spot node has free resources for it",
+            id="no spot node has free resources for an unready pod",
         ),
         pytest.param(
-            a_workload(on_demand=10, room={SPOT: 0}, room_known=False, probe_free=False),
+            a_workload(on_demand=10, free=0, is_known=False, probe_free=False),
             Reason.NO_SPOT_CAPACITY,
-            "whether spot nodes have room is not known where not all pods are watched",
-            id="room on spot is unknown",
+            "free resources of spot nodes are not known with watchNamespaces",
+            id="spot capacity is unknown",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10), is_spot, user_pinned=True),
             Reason.PINNED,
-            "the template pins its pods to spot",
-            id="the template pins them",
+            "the pod template selects spot",
+            id="the template pins the pods",
         ),
         pytest.param(
             with_replicas(a_workload(spot=10), is_spot, protected=True),
             Reason.NO_CANDIDATE,
             "every spot replica asks not to be disrupted",
-            id="they ask not to be disrupted",
+            id="the pods ask not to be disrupted",
         ),
     ],
 )
-def test_nobody_goes_and_it_is_said_why(observed: Observed, reason: Reason, says: str) -> None:
-    decision = plan(observed, NOW)
+def test_without_a_move_the_decision_names_the_reason(
+    observed: Observed, reason: Reason, says: str
+) -> None:
+    decision = decision_of(observed, NOW)
     assert reason_of(decision) is reason
     assert says in decision.message
 
@@ -364,89 +366,98 @@ def in_zone(zone: str) -> NodeTerms:
     return ((Requirement("topology.kubernetes.io/zone", "In", (zone,)),),)
 
 
-ROOM_FOR_ONE = Confines(where="in a", room=1)
-NO_ROOM = Confines(where="in a")
-NOWHERE = Confines(where="in b", classes={ON_DEMAND})
+FITS_ONE = VolumeCapacity(where="in a", free=1)
+FITS_NONE = VolumeCapacity(where="in a")
+NOWHERE = VolumeCapacity(where="in b", node_types={ON_DEMAND})
 
 
 @pytest.mark.parametrize(
-    ("confines", "spot_availability", "others", "who"),
+    ("in_zone_a", "spot_availability", "others", "moved_ordinals"),
     [
+        pytest.param(FITS_ONE, SpotAvailability.UNKNOWN, 2, [3, 1, 0], id="one of them fits"),
+        pytest.param(FITS_NONE, SpotAvailability.UNKNOWN, 2, [3, 1, 0], id="none fits: one probe"),
         pytest.param(
-            ROOM_FOR_ONE, SpotAvailability.UNKNOWN, 2, [3, 1, 0], id="room for one of them"
+            NOWHERE, SpotAvailability.UNKNOWN, 2, [1, 0], id="no node can attach the volume"
         ),
-        pytest.param(NO_ROOM, SpotAvailability.UNKNOWN, 2, [3, 1, 0], id="no room: one finds out"),
-        pytest.param(NOWHERE, SpotAvailability.UNKNOWN, 2, [1, 0], id="no node: nobody goes"),
-        pytest.param(NOWHERE, SpotAvailability.UNKNOWN, 0, [1], id="and nobody finds out"),
-        pytest.param(NOWHERE, SpotAvailability.AVAILABLE, 0, [1, 0], id="be spot open elsewhere"),
         pytest.param(
-            Confines(where="in a", provisioned=True),
+            NOWHERE,
+            SpotAvailability.UNKNOWN,
+            0,
+            [1],
+            id="no node can attach the volume, not even for a probe",
+        ),
+        pytest.param(
+            NOWHERE, SpotAvailability.AVAILABLE, 0, [1, 0], id="spot is available elsewhere only"
+        ),
+        pytest.param(
+            VolumeCapacity(where="in a", has_provisioner=True),
             SpotAvailability.UNKNOWN,
             2,
             [3, 2, 1, 0],
-            id="nodes are added there",
+            id="Karpenter adds nodes there",
         ),
     ],
 )
-def test_replicas_go_where_their_volumes_can_follow(
-    confines: Confines, spot_availability: SpotAvailability, others: int, who: list[int]
+def test_replicas_move_only_where_their_volumes_can_be_attached(
+    in_zone_a: VolumeCapacity,
+    spot_availability: SpotAvailability,
+    others: int,
+    moved_ordinals: list[int],
 ) -> None:
-    """api-3 and api-2 have theirs in a zone; there is room for ``others`` outside of it."""
+    """The volumes of api-2 and api-3 are in zone a. Outside it, ``others`` replicas fit."""
     observed = a_workload(
         kind=STATEFUL_SET,
         on_demand=4,
         percent=100,
         floor=0,
         moves=4,
-        room={SPOT: others},
-        confines={in_zone("a"): confines},
+        free=others,
+        by_volume={in_zone("a"): in_zone_a},
         ledger=Ledger(spot_availability=spot_availability),
     )
-    decision = plan(with_replicas(observed, (2, 3), reach=in_zone("a")), NOW)
-    assert moved(decision) == [f"api-{number}" for number in who]
+    decision = decision_of(with_replicas(observed, (2, 3), volume_affinity=in_zone("a")), NOW)
+    assert moved(decision) == [f"api-{number}" for number in moved_ordinals]
 
 
-def test_two_zones_without_evidence_are_not_tried_at_once() -> None:
+def test_only_one_of_two_zones_is_probed_at_a_time() -> None:
     observed = a_workload(
         kind=STATEFUL_SET,
         on_demand=2,
         percent=100,
         floor=0,
         moves=2,
-        room={SPOT: 0},
-        confines={in_zone("a"): NO_ROOM, in_zone("b"): Confines(where="in b")},
+        free=0,
+        by_volume={in_zone("a"): FITS_NONE, in_zone("b"): VolumeCapacity(where="in b")},
     )
-    observed = with_replicas(observed, 0, reach=in_zone("a"))
-    decision = plan(with_replicas(observed, 1, reach=in_zone("b")), NOW)
+    observed = with_replicas(observed, 0, volume_affinity=in_zone("a"))
+    decision = decision_of(with_replicas(observed, 1, volume_affinity=in_zone("b")), NOW)
     assert isinstance(decision, Evict)
     assert [move.probe for move in decision.moves] == [True]
 
 
 @pytest.mark.parametrize("target", [SPOT, ON_DEMAND])
-def test_that_no_node_reaches_a_volume_is_said(target: NodeType) -> None:
+def test_the_decision_says_that_no_node_can_attach_the_volume(target: NodeType) -> None:
     counts = {"spot" if target is ON_DEMAND else "on_demand": 2}
     observed = a_workload(
         **counts,  # type: ignore[arg-type]
         percent=100 if target is SPOT else 0,
         floor=0,
-        room={SPOT: 9},
-        confines={in_zone("b"): Confines(where="in b", classes={target.other}, room=9)},
+        free=9,
+        by_volume={in_zone("b"): VolumeCapacity(where="in b", node_types={target.other}, free=9)},
     )
-    decision = plan(with_replicas(observed, (0, 1), reach=in_zone("b")), NOW)
+    decision = decision_of(with_replicas(observed, (0, 1), volume_affinity=in_zone("b")), NOW)
     assert isinstance(decision, Defer)
     assert decision.reason is Reason.NO_SPOT_CAPACITY
-    assert decision.message.endswith(f"; no {target} node could hold it in b")
+    assert decision.message.endswith(f"; no {target} node in b could hold the pod")
 
 
-def test_the_message_of_a_move_is_what_is_to_be_done_in_all() -> None:
-    decision = plan(a_workload(spot=10), NOW)
+def test_the_message_of_a_move_names_all_replicas_to_move() -> None:
+    decision = decision_of(a_workload(spot=10), NOW)
     assert isinstance(decision, Evict)
     assert decision.reason is Reason.REBALANCING
     assert decision.message == "3 replicas to move from spot to on-demand"
     assert [move.target for move in decision.moves] == [ON_DEMAND]
 
-
-# -- promises, whatever is seen ------------------------------------------------------------------
 
 REPLICA = st.fixed_dictionaries(
     {
@@ -467,7 +478,7 @@ CONDITION = st.sampled_from(
         {"ready": False, "phase": "Failed"},
         {"ready_at": NOW},
         {"on_terminating_node": True},
-        {"evicted": True},
+        {"counts_as_gone": True},
         {"deleting_at": LONG_AGO},
         {"user_pinned": True},
         {"protected": True},
@@ -509,7 +520,7 @@ def anything(draw: st.DrawFn) -> Observed:
             ordered=kind == STATEFUL_SET and draw(st.booleans()),
             min_ready_seconds=draw(st.sampled_from((0, 30))),
             budgets=draw(BUDGETS),
-            room=draw(st.sampled_from(({}, {}, {SPOT: 0}, {SPOT: 2}, {SPOT: 9}))),
+            free=draw(st.sampled_from((None, None, 0, 2, 9))),
             moves_free=draw(st.sampled_from((0, 1, 3, 12, 12, 12))),
         ),
         workload=with_workload(
@@ -522,18 +533,20 @@ def anything(draw: st.DrawFn) -> Observed:
 
 
 @given(observed=anything(), data=st.data())
-def test_the_order_of_what_is_seen_changes_nothing(observed: Observed, data: st.DataObject) -> None:
+def test_the_decision_does_not_depend_on_the_order_of_its_input(
+    observed: Observed, data: st.DataObject
+) -> None:
     shuffled = dataclasses.replace(
         observed,
         replicas=tuple(data.draw(st.permutations(observed.replicas))),
         budgets=tuple(data.draw(st.permutations(observed.budgets))),
     )
-    assert plan(shuffled, NOW) == plan(observed, NOW)
+    assert decision_of(shuffled, NOW) == decision_of(observed, NOW)
 
 
 @given(observed=anything())
-def test_no_plan_breaks_a_bound(observed: Observed) -> None:
-    decision = plan(observed, NOW)
+def test_no_plan_exceeds_a_limit(observed: Observed) -> None:
+    decision = decision_of(observed, NOW)
     if not isinstance(decision, Evict):
         return
     surplus_type = observed.state.surplus_type
@@ -549,12 +562,12 @@ def test_no_plan_breaks_a_bound(observed: Observed) -> None:
         assert not replica.user_pinned
         assert not replica.pod.protected
     assert len(going) <= observed.state.surplus(surplus_type)
-    assert len(going) <= observed.moves_free
+    assert len(going) <= observed.moves.free
     if any(move.probe for move in decision.moves):
-        assert observed.room[surplus_type.other] == 0
+        assert observed.spot.free == 0
         assert len(going) == 1
-    else:
-        assert len(going) <= observed.room.get(surplus_type.other, len(going))
+    elif surplus_type is ON_DEMAND and observed.spot.free is not None:
+        assert len(going) <= observed.spot.free
     assert not ready or len(ready) <= observed.moves_left(NOW)
     if surplus_type is ON_DEMAND and ready:
         assert observed.ready_on_demand - len(ready) >= observed.configuration.floor
@@ -576,7 +589,7 @@ def test_no_plan_breaks_a_bound(observed: Observed) -> None:
 
 @given(observed=anything())
 def test_whoever_waits_is_told_why(observed: Observed) -> None:
-    decision = plan(observed, NOW)
+    decision = decision_of(observed, NOW)
     assert decision.message
     surplus_type = observed.state.surplus_type
     if surplus_type is None:
@@ -584,9 +597,6 @@ def test_whoever_waits_is_told_why(observed: Observed) -> None:
         assert (decision.reason is Reason.BALANCED) == observed.state.is_balanced
     else:
         assert decision.reason not in (Reason.BALANCED, Reason.WAITING_FOR_PODS)
-
-
-# -- it comes to an end --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", BOTH_KINDS)

@@ -1,0 +1,137 @@
+"""The whole decision of one reconcile, as one value (docs/reference/behaviour.md, "Repair")."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spotalis.model.decision import Decision, Defer, Evict, Reason
+from spotalis.model.ledger import Intent, Ledger
+from spotalis.planner.early_eviction import early_evictions
+from spotalis.planner.fallback import WaitingReplicas, record_fallback
+from spotalis.planner.ledger import prepare
+from spotalis.planner.moves import plan_moves, recheck
+from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.resolution import MoveResolution, resolve_moves
+
+ANNOUNCED_RETRY = timedelta(seconds=15)
+"""When to look again at a replica for which an autoscaler has announced a node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilePlan:
+    """What one reconcile does, in this order."""
+
+    decision: Decision
+    """The moves, or why there are none."""
+    observed: Observed
+    """The input, without the moves that have finished."""
+    ledger: Ledger
+    """To be written before anything is sent."""
+    finished: tuple[Intent, ...] = ()
+    """Moves that have finished. Other workloads may have been waiting for them."""
+    fallbacks: tuple[Replica, ...] = ()
+    """Pending spot replicas to evict, so that they start on on-demand."""
+    early_evictions: tuple[Replica, ...] = ()
+    """Replicas to evict from spot nodes that are being reclaimed."""
+    sends_intents: bool = False
+    """Whether the evictions of the ledger's intents are to be sent."""
+    requeue_after: timedelta | None = None
+    """When to reconcile again at the latest; None: when something changes."""
+
+
+def decide(
+    observed: Observed, waiting: WaitingReplicas, *, now: datetime, instance: str, can_evict: bool
+) -> ReconcilePlan:
+    """Decide everything that a reconcile does.
+
+    Args:
+        observed: with the ledger as read, without what this instance never sent.
+        waiting: the answer of ``waiting_for_spot``, without the replicas that an autoscaler has
+            announced a node for.
+        now: aware.
+        instance: the name of this instance in ledgers.
+        can_evict: whether this instance may evict pods.
+    """
+    if observed.cluster.read_only:
+        decision = plan_moves(observed, waiting, now)
+        return ReconcilePlan(
+            decision=decision,
+            observed=observed,
+            ledger=observed.ledger,
+            requeue_after=_requeue_after(decision, WaitingReplicas()),
+        )
+    resolution = resolve_moves(observed, now)
+    observed = _after(observed, resolution, now)
+    if waiting.due:
+        ledger = record_fallback(observed.ledger, waiting.due, now)
+        decision = _fall_back(waiting.due)
+    else:
+        ledger = observed.ledger
+        decision = plan_moves(observed, waiting, now)
+    wanted = _intents(decision, instance, now)
+    unsent = any(intent.pod not in observed.terminated for intent in ledger.intents)
+    sends = can_evict and bool(
+        wanted or (unsent and not waiting.due and recheck(observed, now) is None)
+    )
+    if sends:
+        ledger = prepare(ledger, instance=instance, wanted=wanted, terminated=observed.terminated)
+    return ReconcilePlan(
+        decision=decision,
+        observed=observed,
+        ledger=ledger,
+        finished=resolution.finished,
+        fallbacks=waiting.due,
+        early_evictions=early_evictions(observed, now) if observed.moves.evict_early else (),
+        sends_intents=sends,
+        requeue_after=_requeue_after(decision, waiting),
+    )
+
+
+def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Observed:
+    """The same workload once its finished moves are removed from the ledger."""
+    finished, moves, cluster = resolution.finished, observed.moves, observed.cluster
+    if finished:
+        last = not resolution.ledger.intents
+        moves = dataclasses.replace(
+            moves,
+            free=moves.free + len(finished),
+            probe_free=moves.probe_free or any(intent.probe for intent in finished),
+            cooldown_until=now + moves.cooldown if last else moves.cooldown_until,
+        )
+    if resolution.probe_succeeded:
+        cluster = dataclasses.replace(cluster, probe_succeeded_at=now)
+    return dataclasses.replace(observed, ledger=resolution.ledger, moves=moves, cluster=cluster)
+
+
+def _fall_back(due: Sequence[Replica]) -> Defer:
+    count = f"{len(due)} {'replica' if len(due) == 1 else 'replicas'}"
+    words = f"no spot node for {count} within spot-fallback; starting on on-demand"
+    return Defer(Reason.NO_SPOT_CAPACITY, words)
+
+
+def _intents(decision: Decision, instance: str, now: datetime) -> list[Intent]:
+    if not isinstance(decision, Evict):
+        return []
+    return [
+        Intent(
+            pod=move.pod.uid,
+            name=move.pod.name,
+            target=move.target,
+            instance=instance,
+            created_at=now,
+            probe=move.probe,
+        )
+        for move in decision.moves
+    ]
+
+
+def _requeue_after(decision: Decision, waiting: WaitingReplicas) -> timedelta | None:
+    pauses = (
+        decision.requeue_after if isinstance(decision, Defer) else None,
+        waiting.due_in,
+        ANNOUNCED_RETRY if waiting.announced else None,
+    )
+    return min((pause for pause in pauses if pause is not None), default=None)

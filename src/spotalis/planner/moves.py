@@ -1,0 +1,244 @@
+"""Which replicas move now, or why none does (docs/reference/behaviour.md, "Repair")."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
+from spotalis.model.ledger import SpotAvailability
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import NodeTerms
+from spotalis.planner.budget import DisruptionBudgets
+from spotalis.planner.fallback import WaitingReplicas, probe_due_in
+from spotalis.planner.guards import (
+    MOVE_GUARDS,
+    WORKLOAD_GUARDS,
+    first_objection,
+    floor_met,
+    to_move,
+)
+from spotalis.planner.observed import Observed, Replica
+
+
+def plan_moves(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
+    """Hold, defer or evict. The order of the checks is part of the documented behaviour."""
+    if (objection := first_objection(WORKLOAD_GUARDS, observed, now)) is not None:
+        return objection
+    surplus_type = observed.state.surplus_type
+    if surplus_type is None:
+        return _nothing_to_move(observed, waiting)
+    if (objection := first_objection(MOVE_GUARDS, observed, now)) is not None:
+        return objection
+    return _choose(observed, surplus_type, now)
+
+
+def recheck(observed: Observed, now: datetime) -> Defer | None:
+    """Why evictions that were decided earlier, and may have been sent, are not sent again now.
+
+    It does not matter whether they are still wanted: an eviction that may have been sent is best
+    sent again, so that the move ends.
+    """
+    if (objection := first_objection(WORKLOAD_GUARDS, observed, now)) is not None:
+        return objection
+    if not observed.configuration.disruption.allows_moves(now):
+        return Defer(Reason.OUTSIDE_WINDOW, "the moves in progress wait for the window")
+    return None
+
+
+def _nothing_to_move(observed: Observed, waiting: WaitingReplicas) -> Decision:
+    state = observed.state
+    present = f"{state.on_demand} on-demand and {state.spot} spot replicas"
+    if waiting.replicas:
+        return _wait_for_spot(waiting)
+    if state.is_balanced and observed.ledger.intents:
+        words = f"{present}, as desired; the last moves have not finished"
+        return Defer(Reason.REBALANCING, words)
+    if state.is_balanced:
+        return Hold(Reason.BALANCED, f"{present}, as desired")
+    desired = f"{state.desired_on_demand} on-demand and {state.desired_spot} spot"
+    words = f"{present}, desired {desired}; no replica is on the wrong capacity type"
+    return Defer(Reason.WAITING_FOR_PODS, words)
+
+
+def _wait_for_spot(waiting: WaitingReplicas) -> Defer:
+    count = len(waiting.replicas)
+    words = f"{count} spot {'replica waits' if count == 1 else 'replicas wait'} for a node"
+    if waiting.due_in is not None:
+        words += f"; the next one starts on on-demand in {_seconds(waiting.due_in)} s"
+    if waiting.reason:
+        words += f"; {waiting.reason}"
+    return Defer(Reason.NO_SPOT_CAPACITY, words, waiting.due_in)
+
+
+def _seconds(span: timedelta) -> int:
+    return math.ceil(span.total_seconds())
+
+
+def _choose(observed: Observed, surplus_type: NodeType, now: datetime) -> Decision:
+    """Take candidates in order while every limit allows one more.
+
+    If there are none, the first limit that was reached is the reason.
+    """
+    surplus = observed.state.surplus(surplus_type) - _starting(observed, surplus_type)
+    if observed.bypassed:  # One move is enough to find out whether the webhook is called.
+        surplus = min(surplus, 1 - len(observed.ledger.intents))
+    if surplus <= 0:
+        words = f"{to_move(observed)}; replacements are starting"
+        return Defer(Reason.MOVES_IN_FLIGHT, words)
+    if not observed.candidates:
+        return _no_candidate(observed, surplus_type)
+    return _Selection(observed, surplus_type, now).choose(surplus)
+
+
+def _starting(observed: Observed, surplus_type: NodeType) -> int:
+    """Replacements that are starting on the type just left.
+
+    They are part of the surplus, but no reason to move further replicas. Otherwise all replicas
+    could be evicted before the first replacement is ready and shows that moving is futile.
+    """
+    return sum(
+        r.node_type is surplus_type and r.pod.uid in observed.replacements for r in observed.active
+    )
+
+
+class _Selection:
+    """The moves chosen so far, and what is left of the limits."""
+
+    def __init__(self, observed: Observed, surplus_type: NodeType, now: datetime) -> None:
+        self._observed = observed
+        self._from_on_demand = surplus_type is NodeType.ON_DEMAND
+        self._target = surplus_type.other
+        self._now = now
+        self._budgets = DisruptionBudgets(observed.budgets)
+        self._free = observed.moves_left(now)
+        self._above_floor = observed.ready_on_demand - observed.configuration.floor
+        self._supplies: dict[NodeTerms, _Supply] = {}
+        self._sent: Counter[NodeTerms] = Counter()
+        self._moves: list[Move] = []
+
+    def choose(self, surplus: int) -> Decision:
+        observed, stop = self._observed, None
+        for replica in observed.candidates:
+            full = len(self._moves) >= min(surplus, observed.moves.free)
+            if full or (replica.pod.ready and self._free <= 0):
+                break  # Candidates that are not ready came first.
+            if (objection := self._objection(replica)) is not None:
+                stop = stop or objection
+                continue  # Another replica may have another budget, or volumes elsewhere.
+            self._take(replica)
+        if not self._moves:
+            assert stop is not None
+            return stop
+        probes = any(move.probe for move in self._moves)
+        words = to_move(observed) + ("; probing spot with one replica" if probes else "")
+        return Evict(tuple(self._moves), Reason.REBALANCING, words)
+
+    def _objection(self, replica: Replica) -> Defer | None:
+        """Why this replica may not move as well."""
+        observed = self._observed
+        blocked = self._budgets.objection(replica.pod)
+        if blocked and not observed.moves.may_override_budgets:
+            return Defer(Reason.BLOCKED_BY_PDB, f"{blocked}; {to_move(observed)}")
+        if replica.pod.ready and self._from_on_demand and self._above_floor <= 0:
+            return floor_met(observed, self._now) or _floor_reached(observed)
+        supply = self._supply(replica.volume_affinity)
+        limit = supply.limit
+        exhausted = limit is not None and self._sent[replica.volume_affinity] >= limit
+        if exhausted or (supply.probe and any(move.probe for move in self._moves)):
+            return supply.stop
+        return None
+
+    def _take(self, replica: Replica) -> None:
+        supply = self._supply(replica.volume_affinity)
+        self._sent[replica.volume_affinity] += 1
+        self._moves.append(Move(replica.pod, self._target, probe=supply.probe))
+        self._budgets.spend(replica.pod)
+        if replica.pod.ready:
+            self._free -= 1
+            self._above_floor -= self._from_on_demand
+
+    def _supply(self, affinity: NodeTerms) -> _Supply:
+        if affinity not in self._supplies:
+            self._supplies[affinity] = _supply(self._observed, self._target, self._now, affinity)
+        return self._supplies[affinity]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Supply:
+    """How many replicas may move to a type, and on what evidence."""
+
+    limit: int | None = None
+    """None: any number."""
+    probe: bool = False
+    """There is no evidence of capacity: one replica moves as a probe."""
+    stop: Defer | None = None
+    """Why no more may move."""
+
+
+def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeTerms) -> _Supply:
+    """Find evidence that replacements can be scheduled: free nodes, a provisioner, or a probe.
+
+    For on-demand a provisioner is assumed. But where no node of the target type could hold the
+    replica's volume, no replica moves at all, not even as a probe.
+
+    Args:
+        affinity: the volume affinity of the replicas in question.
+    """
+    spot, where = observed.spot, ""
+    free, has_provisioner = spot.free, spot.has_provisioner
+    if (by_volume := spot.by_volume.get(affinity)) is not None:
+        where = f" {by_volume.where}"
+        if target not in by_volume.node_types:
+            words = f"{to_move(observed)}; no {target} node{where} could hold the pod"
+            return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
+        free = None if free is None else by_volume.free
+        has_provisioner = by_volume.has_provisioner
+    if target is NodeType.ON_DEMAND or free is None:
+        return _Supply()
+    availability = observed.ledger.spot_availability
+    if availability is SpotAvailability.AVAILABLE:
+        return _Supply()
+    if has_provisioner and availability is SpotAvailability.UNKNOWN:
+        return _Supply()
+    words = f"{to_move(observed)}; "
+    if spot.is_known:
+        words += f"no Ready {target} node{where} has free resources for it"
+    else:
+        words += f"free resources of {target} nodes are not known with watchNamespaces"
+    if free:
+        return _Supply(limit=free, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
+    return _probe(observed, now, words)
+
+
+def _probe(observed: Observed, now: datetime, words: str) -> _Supply:
+    """A probe, if one may start now."""
+    if observed.configuration.spot_fallback == timedelta.max:
+        # The replacement of a failed probe would wait forever.
+        never = f"{words}, and spot-fallback is never"
+        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, never))
+    due_in = probe_due_in(observed, now)
+    if due_in > timedelta(0):
+        words += f"; next probe in {_seconds(due_in)} s"
+        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, words, due_in))
+    if not observed.moves.probe_free:
+        words += "; a probe is in progress in the cluster"
+        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
+    return _Supply(probe=True, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
+
+
+def _floor_reached(observed: Observed) -> Defer:
+    floor = observed.configuration.floor
+    words = f"{to_move(observed)}; one more move would break min-on-demand {floor}"
+    return Defer(Reason.FLOOR_UNMET, words)
+
+
+def _no_candidate(observed: Observed, surplus_type: NodeType) -> Defer:
+    words = to_move(observed)
+    if any(r.node_type is surplus_type and r.user_pinned for r in observed.active):
+        return Defer(Reason.PINNED, f"{words}, but the pod template selects {surplus_type}")
+    return Defer(
+        Reason.NO_CANDIDATE, f"{words}, but every {surplus_type} replica asks not to be disrupted"
+    )

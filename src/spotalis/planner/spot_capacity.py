@@ -1,0 +1,194 @@
+"""What the nodes offer to a workload's replicas: free resources, a provisioner, and volumes.
+
+See docs/reference/behaviour.md, "Repair".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload, node_matches
+from spotalis.planner.capacity import (
+    NO_ANTI_AFFINITY,
+    AntiAffinity,
+    anti_affinity,
+    could_hold,
+    count_fitting,
+    is_arriving,
+    is_local_to,
+)
+from spotalis.planner.observed import SpotCapacity, VolumeCapacity, WorkloadState
+
+NODE_POOL = "karpenter.sh/nodepool"
+"""A label of every node that Karpenter adds (karpenter.sh/docs/concepts/scheduling)."""
+
+
+class NodesView(Protocol):
+    """The nodes of the cluster and the pods that compete for them, as the watches show them."""
+
+    @property
+    def shows_all_pods(self) -> bool:
+        """False if only some namespaces are watched: a node that looks empty may be full."""
+        ...
+
+    def all(self) -> Iterable[Node]:
+        """All nodes."""
+        ...
+
+    def of_type(self, node_type: NodeType) -> Sequence[Node]:
+        """The nodes of a type."""
+        ...
+
+    def pin(self, node_type: NodeType) -> Pin | None:
+        """What the webhook adds to pods of this type; None if no provider group is in use."""
+        ...
+
+    def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
+        """The shapes of the pods that use resources, by node name."""
+        ...
+
+    def coming_shapes(self, pin: Pin) -> Iterable[PodShape]:
+        """The shapes of all Pending pods, and of the replacements that open moves bring to spot."""
+        ...
+
+    def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
+        """The bound pods of a namespace with their nodes."""
+        ...
+
+
+def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> SpotCapacity:
+    """Compute what the nodes offer, as far as a decision about this workload can need it.
+
+    Args:
+        now: aware.
+    """
+    has_provisioner = any(NODE_POOL in node.labels for node in nodes.all())
+    pin = nodes.pin(NodeType.SPOT)
+    if pin is None:
+        return SpotCapacity(has_provisioner=has_provisioner)
+    shape = next_pod_shape(state.workload, [r.pod for r in state.replicas])
+    question = _Question(state, nodes, pin, now)
+    affinities = dict.fromkeys(r.volume_affinity for r in state.active if r.volume_affinity)
+    by_volume = {
+        affinity: question.volume_capacity(shape.restricted_to(affinity), affinity)
+        for affinity in affinities
+    }
+    arriving, on_demand_fits = False, True
+    if state.unschedulable_on_spot:
+        arriving = is_arriving(nodes.of_type(NodeType.SPOT), shape, pin, now)
+        on_demand_fits = has_provisioner or could_hold(
+            nodes.of_type(NodeType.ON_DEMAND), shape, nodes.pin(NodeType.ON_DEMAND) or Pin()
+        )
+    return SpotCapacity(
+        free=_reachable(state, question.free(shape), by_volume),
+        is_known=nodes.shows_all_pods,
+        has_provisioner=has_provisioner,
+        node_arriving=arriving,
+        on_demand_fits=on_demand_fits,
+        by_volume=by_volume,
+    )
+
+
+def _reachable(
+    state: WorkloadState, free: int | None, by_volume: Mapping[NodeTerms, VolumeCapacity]
+) -> int | None:
+    """Free capacity without that which the volumes of the candidates cannot reach."""
+    if free is None or not by_volume or state.state.surplus_type is None:
+        return free
+    counts = Counter(r.volume_affinity for r in state.candidates)
+    fitting = sum(min(n, by_volume[a].free) if a else n for a, n in counts.items())
+    return min(free, fitting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One workload and the nodes that its replicas may move to."""
+
+    state: WorkloadState
+    nodes: NodesView
+    pin: Pin
+    now: datetime
+
+    def free(self, shape: PodShape) -> int | None:
+        """How many more pods of this shape fit on spot nodes; None if none is to move there."""
+        if not self.nodes.shows_all_pods:
+            return 0
+        if self.state.state.surplus_type is not NodeType.ON_DEMAND:
+            return None
+        spot_nodes = self.nodes.of_type(NodeType.SPOT)
+        return count_fitting(
+            spot_nodes,
+            self.nodes.bound_shapes(spot_nodes),
+            self.nodes.coming_shapes(self.pin),
+            shape,
+            self.pin,
+            limit=self.state.state.surplus(NodeType.ON_DEMAND),
+            allowed=self._anti_affinity(),
+        )
+
+    def volume_capacity(self, shape: PodShape, affinity: NodeTerms) -> VolumeCapacity:
+        """What the nodes offer to replicas with this volume affinity."""
+        matching = [node for node in self.nodes.all() if node_matches(node.labels, affinity)]
+        more_may_come = not any(is_local_to(node, affinity) for node in matching)
+        has_provisioner = more_may_come and any(NODE_POOL in node.labels for node in matching)
+        node_types = set()
+        for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):
+            nodes = self.nodes.of_type(node_type)
+            fits = could_hold(nodes, shape, self.nodes.pin(node_type) or Pin())
+            if has_provisioner or (fits and (nodes or more_may_come)):
+                node_types.add(node_type)
+        return VolumeCapacity(
+            where=_in_words(affinity),
+            node_types=node_types,
+            free=self.free(shape) or 0,
+            has_provisioner=has_provisioner,
+            node_arriving=is_arriving(self.nodes.of_type(NodeType.SPOT), shape, self.pin, self.now),
+        )
+
+    def _anti_affinity(self) -> AntiAffinity:
+        """The workload's anti-affinity, without the replicas that are to move away."""
+        workload = self.state.workload
+        if not workload.shape.anti_affinity:
+            return NO_ANTI_AFFINITY
+        moving = {r.pod.uid for r in self.state.replicas if r.node_type is NodeType.ON_DEMAND}
+        present = (
+            (node, pod.labels)
+            for pod, node in self.nodes.pods_in(workload.namespace)
+            if pod.uid not in moving and not pod.finished
+        )
+        return anti_affinity(workload.shape, workload.template_labels, present)
+
+
+def next_pod_shape(workload: Workload, pods: Sequence[Pod]) -> PodShape:
+    """What the next pod of a workload requests: the template, with the newest pod's resources.
+
+    Autoscalers of requests, LimitRanges, injectors and runtime classes change requests at
+    admission, which the template does not show.
+    """
+    created = [pod for pod in pods if pod.created_at is not None]
+    if not created:
+        return workload.shape
+    newest = max(created, key=lambda pod: (pod.created_at, pod.shape.cpu_millis, pod.uid)).shape
+    return msgspec.structs.replace(
+        workload.shape,
+        cpu_millis=newest.cpu_millis,
+        memory_bytes=newest.memory_bytes,
+        other=newest.other,
+    )
+
+
+def _in_words(affinity: NodeTerms) -> str:
+    """Where a volume is: ``zone eu-1b`` for the zone label of any driver."""
+    places = []
+    for requirement in dict.fromkeys(r for term in affinity for r in term):
+        values = " or ".join(requirement.values)
+        zone = requirement.key.endswith("/zone") and requirement.operator == "In"
+        places.append(f"zone {values}" if zone else f"{requirement}")
+    return f"that can attach its volume ({', '.join(dict.fromkeys(places))})"

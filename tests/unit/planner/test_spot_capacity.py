@@ -1,0 +1,132 @@
+"""What the nodes offer to a workload's replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.objects import Node, Pod, PodShape, Requirement
+from spotalis.planner.observed import SpotCapacity, WorkloadState
+from spotalis.planner.spot_capacity import NODE_POOL, next_pod_shape, spot_capacity
+from tests.support.builders import (
+    LONG_AGO,
+    NOW,
+    ON_DEMAND,
+    SPOT,
+    a_node,
+    a_pod,
+    a_shape,
+    a_workload,
+    is_spot,
+    with_replicas,
+    with_workload,
+)
+
+IN_ZONE_A = ((Requirement("topology.kubernetes.io/zone", "In", ("a",)),),)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nodes:
+    """Implements ``NodesView`` on values."""
+
+    spot: Sequence[Node] = ()
+    on_demand: Sequence[Node] = ()
+    coming: Sequence[PodShape] = ()
+    pinned: bool = True
+    shows_all_pods: bool = True
+
+    def all(self) -> Iterable[Node]:
+        return [*self.spot, *self.on_demand]
+
+    def of_type(self, node_type: NodeType) -> Sequence[Node]:
+        return self.spot if node_type is SPOT else self.on_demand
+
+    def pin(self, node_type: NodeType) -> Pin | None:
+        return Pin() if self.pinned else None
+
+    def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
+        return {}
+
+    def coming_shapes(self, pin: Pin) -> Iterable[PodShape]:
+        return self.coming
+
+    def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
+        return ()
+
+
+def capacity(state: WorkloadState, **nodes: Any) -> SpotCapacity:
+    return spot_capacity(state, Nodes(**nodes), NOW)
+
+
+def to_spot(**shape: Any) -> WorkloadState:
+    """Ten replicas of half a CPU on on-demand, seven of which are to move."""
+    shaped = with_replicas(a_workload(on_demand=10), range(10), shape=a_shape(**shape))
+    return with_workload(shaped, shape=a_shape(**shape))
+
+
+def in_zone(zone: str, name: str = "node", **changes: Any) -> Node:
+    return a_node(name, labels={"topology.kubernetes.io/zone": zone}, **changes)
+
+
+def test_free_capacity_is_counted_up_to_the_surplus() -> None:
+    assert capacity(to_spot(), spot=[a_node(cpu_millis=1000)]).free == 2
+    assert capacity(to_spot(), spot=[a_node(cpu_millis=9000)]).free == 7
+
+
+def test_pods_without_a_node_take_free_capacity_first() -> None:
+    node = a_node(cpu_millis=1000)
+    assert capacity(to_spot(), spot=[node], coming=[a_shape()]).free == 1
+
+
+def test_free_capacity_is_not_counted_if_no_replica_moves_to_spot() -> None:
+    assert capacity(a_workload(spot=10), spot=[a_node()]).free is None
+
+
+def test_without_a_provider_group_nothing_is_counted() -> None:
+    assert capacity(to_spot(), spot=[a_node()], pinned=False) == SpotCapacity()
+
+
+def test_free_capacity_is_unknown_if_not_all_pods_are_watched() -> None:
+    found = capacity(to_spot(), spot=[a_node()], shows_all_pods=False)
+    assert (found.free, found.is_known) == (0, False)
+
+
+def test_a_node_of_karpenter_means_that_nodes_are_added() -> None:
+    node = a_node(labels={NODE_POOL: "default"})
+    assert capacity(to_spot(), on_demand=[node]).has_provisioner
+    assert not capacity(to_spot(), on_demand=[a_node(labels={})]).has_provisioner
+
+
+def waiting() -> WorkloadState:
+    observed = a_workload(spot=7, on_demand=3)
+    return with_replicas(observed, is_spot, node="", ready=False, unschedulable=True)
+
+
+def test_for_waiting_replicas_starting_nodes_and_on_demand_nodes_are_evaluated() -> None:
+    starting = a_node(ready=False, created_at=NOW)
+    found = capacity(waiting(), spot=[starting], on_demand=[a_node(cordoned=True)])
+    assert (found.node_arriving, found.on_demand_fits) == (True, True)
+    tiny = a_node(pods=0, memory_bytes=-1)
+    found = capacity(waiting(), spot=[], on_demand=[tiny])
+    assert (found.node_arriving, found.on_demand_fits) == (False, False)
+
+
+def test_volumes_restrict_capacity_to_the_nodes_that_can_attach_them() -> None:
+    state = with_replicas(
+        a_workload(on_demand=2, percent=100, floor=0), 0, volume_affinity=IN_ZONE_A
+    )
+    found = capacity(state, spot=[in_zone("b")], on_demand=[in_zone("a", "other")])
+    (in_a,) = found.by_volume.values()
+    assert in_a.node_types == {ON_DEMAND}
+    assert in_a.where == "that can attach its volume (zone a)"
+    assert (in_a.free, found.free) == (0, 1)
+
+
+def test_the_next_pod_has_the_resources_of_the_newest_one() -> None:
+    workload = with_workload(a_workload(), shape=a_shape(cpu_millis=500)).workload
+    old = a_pod("old", created_at=LONG_AGO, shape=a_shape(cpu_millis=100))
+    new = a_pod("new", created_at=NOW, shape=a_shape(cpu_millis=900))
+    assert next_pod_shape(workload, [old, new]).cpu_millis == 900
+    assert next_pod_shape(workload, []).cpu_millis == 500

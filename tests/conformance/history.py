@@ -172,8 +172,8 @@ def differences(embedded: History, real: History) -> list[Difference]:
         one = embedded[number] if number < len(embedded) else {}
         other = real[number] if number < len(real) else {}
         did = str((one or other).get("did", ""))
-        for path, ours, theirs in _unequal(one, other, ""):
-            found.append(Difference(number, did, path, ours, theirs))
+        for path, left, right in _unequal(one, other, ""):
+            found.append(Difference(number, did, path, left, right))
     return found
 
 
@@ -187,9 +187,9 @@ def _unequal(one: Any, other: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
             yield from _unequal(one.get(key, ABSENT), other.get(key, ABSENT), below)
     elif isinstance(one, list) and isinstance(other, list):
         for at in range(max(len(one), len(other))):
-            ours = one[at] if at < len(one) else ABSENT
-            theirs = other[at] if at < len(other) else ABSENT
-            yield from _unequal(ours, theirs, f"{path}[{at}]")
+            left = one[at] if at < len(one) else ABSENT
+            right = other[at] if at < len(other) else ABSENT
+            yield from _unequal(left, right, f"{path}[{at}]")
     elif one != other or type(one) is not type(other):
         yield path, one, other
 

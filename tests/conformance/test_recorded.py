@@ -21,7 +21,7 @@ NO_HISTORY = "no cached history of a real run; run pytest tests/conformance -m r
 
 
 def compare_with_cache(name: str, script: Script) -> list[Difference] | None:
-    """The differences from the cached history; None if there is no valid one."""
+    """The differences from the cached history; None without a valid history."""
     cached = history_cache.load(name, script)
     if cached is None:
         return None

@@ -162,12 +162,7 @@ class Fleet:
     """Adds, reclaims and disturbs the nodes of a cluster."""
 
     def __init__(
-        self,
-        api: Api,
-        clock: Clock,
-        *,
-        provider: Provider = KARPENTER,
-        zones: Sequence[str] = (),
+        self, api: Api, clock: Clock, *, provider: Provider = KARPENTER, zones: Sequence[str] = ()
     ) -> None:
         """New nodes are distributed over ``zones``; without zones they have no zone label."""
         self._api = api
@@ -301,8 +296,8 @@ class Fleet:
         labels = (node["metadata"].get("labels") or {}).items()
         if self.provider.spot.items() <= labels:
             return NodeType.SPOT
-        ours = self.provider.labels(NodeType.ON_DEMAND).items() <= labels
-        return NodeType.ON_DEMAND if ours else NodeType.UNKNOWN
+        is_known = self.provider.labels(NodeType.ON_DEMAND).items() <= labels
+        return NodeType.ON_DEMAND if is_known else NodeType.UNKNOWN
 
     def _ready(self, name: str, status: str, reason: str) -> None:
         at = stamp(self._clock.now())
@@ -329,12 +324,7 @@ class Fleet:
 def _taint(taint: tuple[str, str, str]) -> Object:
     key, value, effect = taint
     return (
-        {"key": key, "value": value, "effect": effect}
-        if value
-        else {
-            "key": key,
-            "effect": effect,
-        }
+        {"key": key, "value": value, "effect": effect} if value else {"key": key, "effect": effect}
     )
 
 

@@ -64,7 +64,7 @@ class _Kind:
         self.keys: list[Key] = []
         self.changes: deque[StoreEvent] = deque()
         self.expired_to = 0
-        """Commits up to this revision are no longer in ``changes``."""
+        """Commits up to this revision have been dropped from ``changes``."""
         self.listeners: dict[int, Callable[[StoreEvent], None]] = {}
 
 
@@ -180,7 +180,7 @@ class ObjectStore:
         """The commits of a kind with a revision greater than ``after``, oldest first.
 
         Raises:
-            VersionExpired: some of the commits are no longer kept.
+            VersionExpired: some of the commits have been dropped.
         """
         kind = self._kind(plural)
         self._check(kind, after)

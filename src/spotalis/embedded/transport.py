@@ -34,7 +34,7 @@ DROP = NetworkFault(lost=True)
 LOSE_RESPONSE = NetworkFault(response_lost=True)
 FaultInjector = Callable[[Request], NetworkFault]
 _NO_RESPONSE_SECONDS = 60.0
-"""After this time a request without a timeout fails if there will be no response."""
+"""When a request without a timeout fails whose response is lost."""
 
 
 class OpenStream:

@@ -65,25 +65,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Not supported: threads run in real time."""
         raise RealTimeNeeded("threads cannot be used in virtual time")
 
-    async def create_connection(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise RealTimeNeeded("sockets cannot be used in virtual time")
+    async def _not_supported(self, *_: Any, **__: Any) -> NoReturn:
+        raise RealTimeNeeded("sockets and processes cannot be used in virtual time")
 
-    async def create_server(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise RealTimeNeeded("sockets cannot be used in virtual time")
-
-    async def create_datagram_endpoint(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise RealTimeNeeded("sockets cannot be used in virtual time")
-
-    async def subprocess_exec(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise RealTimeNeeded("processes cannot be used in virtual time")
-
-    async def subprocess_shell(self, *_: Any, **__: Any) -> NoReturn:
-        """Not supported."""
-        raise RealTimeNeeded("processes cannot be used in virtual time")
+    create_connection = create_server = create_datagram_endpoint = _not_supported
+    subprocess_exec = subprocess_shell = _not_supported
 
 
 class VirtualClock:

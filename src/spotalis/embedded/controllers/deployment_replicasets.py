@@ -8,19 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spotalis.embedded.controllers.name_hash import short_hash
-from spotalis.embedded.controllers.pod_template import (
-    HASH_LABEL,
-    same_template,
-    without_hash,
-)
+from spotalis.embedded.controllers.pod_template import HASH_LABEL, same_template, without_hash
 from spotalis.embedded.controllers.rollout_arithmetic import Limits, Size, limits
 from spotalis.embedded.objects.copies import deep_copy
-from spotalis.embedded.objects.owners import (
-    key_of,
-    reference_to,
-    replicas_of,
-    uid_of,
-)
+from spotalis.embedded.objects.owners import key_of, reference_to, replicas_of, uid_of
 from spotalis.embedded.objects.resources import Object
 
 _PREFIX = "deployment.kubernetes.io/"

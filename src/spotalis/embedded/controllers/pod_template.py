@@ -17,12 +17,7 @@ def pod_from(template: Object, namespace: str, owner: Object) -> Object:
     for field in ("labels", "annotations", "finalizers"):
         if source.get(field):
             metadata[field] = source[field].copy()
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": dict(template["spec"]),
-    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": dict(template["spec"])}
 
 
 def name_prefix(name: str) -> str:

@@ -25,11 +25,7 @@ from spotalis.embedded.objects.owners import (
     split,
     uid_of,
 )
-from spotalis.embedded.objects.pods import (
-    is_active,
-    is_available,
-    seconds_to_available,
-)
+from spotalis.embedded.objects.pods import is_active, is_available, seconds_to_available
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
 

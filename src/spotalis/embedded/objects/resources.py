@@ -53,111 +53,82 @@ class Resource:
         return self.kind.lower()
 
 
-_SCALED = ("status", "scale")
+_STATUS, _SCALE = ("status",), ("status", "scale")
+
+
+def _apps(plural: str, kind: str, short_name: str, subresources: tuple[str, ...]) -> Resource:
+    return Resource(
+        group="apps",
+        plural=plural,
+        kind=kind,
+        short_names=(short_name,),
+        subresources=subresources,
+        counts_generations=True,
+        in_all=True,
+    )
+
+
+def _core(plural: str, kind: str, *short_names: str, **rules: Any) -> Resource:
+    return Resource(plural=plural, kind=kind, short_names=short_names, **rules)
+
 
 RESOURCES = (
-    Resource(
-        plural="pods",
-        kind="Pod",
-        short_names=("po",),
+    _core(
+        "pods",
+        "Pod",
+        "po",
         subresources=("status", "eviction", "binding", "log"),
         counts_generations=True,
         returns_deleted=True,
         in_all=True,
     ),
-    Resource(
-        plural="nodes",
-        kind="Node",
+    _core("nodes", "Node", "no", namespaced=False, subresources=_STATUS),
+    _core(
+        "namespaces",
+        "Namespace",
+        "ns",
         namespaced=False,
-        short_names=("no",),
-        subresources=("status",),
-    ),
-    Resource(
-        plural="namespaces",
-        kind="Namespace",
-        namespaced=False,
-        short_names=("ns",),
         subresources=("status", "finalize"),
         returns_deleted=True,
     ),
-    Resource(
-        plural="services",
-        kind="Service",
-        short_names=("svc",),
-        subresources=("status",),
+    _core(
+        "services",
+        "Service",
+        "svc",
+        subresources=_STATUS,
         create_on_update=True,
         returns_deleted=True,
         in_all=True,
     ),
-    Resource(
-        plural="persistentvolumes",
-        kind="PersistentVolume",
+    _core(
+        "persistentvolumes",
+        "PersistentVolume",
+        "pv",
         namespaced=False,
-        short_names=("pv",),
-        subresources=("status",),
+        subresources=_STATUS,
         returns_deleted=True,
     ),
-    Resource(
-        plural="persistentvolumeclaims",
-        kind="PersistentVolumeClaim",
-        short_names=("pvc",),
-        subresources=("status",),
+    _core(
+        "persistentvolumeclaims",
+        "PersistentVolumeClaim",
+        "pvc",
+        subresources=_STATUS,
         returns_deleted=True,
     ),
-    Resource(plural="configmaps", kind="ConfigMap", short_names=("cm",)),
-    Resource(plural="secrets", kind="Secret"),
-    Resource(
-        plural="serviceaccounts", kind="ServiceAccount", short_names=("sa",), returns_deleted=True
-    ),
-    Resource(
-        group=EVENTS_GROUP,
-        plural="events",
-        kind="Event",
-        short_names=("ev",),
-        create_on_update=True,
-    ),
-    Resource(
-        group="apps",
-        plural="deployments",
-        kind="Deployment",
-        short_names=("deploy",),
-        subresources=_SCALED,
-        counts_generations=True,
-        in_all=True,
-    ),
-    Resource(
-        group="apps",
-        plural="statefulsets",
-        kind="StatefulSet",
-        short_names=("sts",),
-        subresources=_SCALED,
-        counts_generations=True,
-        in_all=True,
-    ),
-    Resource(
-        group="apps",
-        plural="replicasets",
-        kind="ReplicaSet",
-        short_names=("rs",),
-        subresources=_SCALED,
-        counts_generations=True,
-        in_all=True,
-    ),
-    Resource(
-        group="apps",
-        plural="daemonsets",
-        kind="DaemonSet",
-        short_names=("ds",),
-        subresources=("status",),
-        counts_generations=True,
-        in_all=True,
-    ),
+    _core("configmaps", "ConfigMap", "cm"),
+    _core("secrets", "Secret"),
+    _core("serviceaccounts", "ServiceAccount", "sa", returns_deleted=True),
+    _core("events", "Event", "ev", group=EVENTS_GROUP, create_on_update=True),
+    _apps("deployments", "Deployment", "deploy", _SCALE),
+    _apps("statefulsets", "StatefulSet", "sts", _SCALE),
+    _apps("replicasets", "ReplicaSet", "rs", _SCALE),
+    _apps("daemonsets", "DaemonSet", "ds", _STATUS),
     Resource(group="apps", plural="controllerrevisions", kind="ControllerRevision"),
     Resource(
         group="batch",
         plural="jobs",
         kind="Job",
-        subresources=("status",),
+        subresources=_STATUS,
         counts_generations=True,
         in_all=True,
     ),
@@ -166,7 +137,7 @@ RESOURCES = (
         plural="poddisruptionbudgets",
         kind="PodDisruptionBudget",
         short_names=("pdb",),
-        subresources=("status",),
+        subresources=_STATUS,
         counts_generations=True,
         unconditional_update=False,
     ),
@@ -188,5 +159,5 @@ RESOURCES = (
 )
 
 BY_PLURAL = {resource.plural: resource for resource in RESOURCES}
-CORE_EVENTS = Resource(plural="events", kind="Event", short_names=("ev",), create_on_update=True)
+CORE_EVENTS = _core("events", "Event", "ev", create_on_update=True)
 """Events in the core group; they are stored in the form of ``events.k8s.io``."""

@@ -26,7 +26,7 @@ from spotalis.embedded.store import ObjectStore
 WebhookCaller = Callable[[Mapping[str, Any], bytes, float], Awaitable[bytes]]
 """(``clientConfig``, request body, timeout in seconds) -> response body.
 
-Raises WebhookFailed, TimeoutError or OSError if there is no response with status 200.
+Raises WebhookFailed, TimeoutError or OSError unless a response with status 200 arrives.
 """
 _CONFIGURATIONS = "mutatingwebhookconfigurations"
 _OPERATION = "CREATE"
@@ -127,7 +127,7 @@ class Admission:
         """Call a webhook and return the ``response`` of its AdmissionReview.
 
         Raises:
-            WebhookFailed: there was no valid response in time.
+            WebhookFailed: the webhook did not send a valid response in time.
             ApiError: the webhook does not support dry runs.
         """
         side_effects = webhook.get("sideEffects")

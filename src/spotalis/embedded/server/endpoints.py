@@ -37,7 +37,7 @@ class ApiResponse:
 
 
 class Endpoints:
-    """Handles requests of users; there is no authorization."""
+    """Handles requests of users, all of which may do everything."""
 
     def __init__(self, api: Api) -> None:
         self._api = api

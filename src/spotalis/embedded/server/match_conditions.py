@@ -1,12 +1,14 @@
 """Match conditions of webhooks: a subset of the Common Expression Language (CEL).
 
 Supported are fields, indexes, text and boolean literals, lists, ``has()``, ``exists()``, ``==``,
-``!=``, ``in``, ``!``, ``&&``, ``||`` and parentheses. Compiling an expression with anything else
-fails with a message that names it. Types are not checked.
+``!=``, ``in``, ``!``, ``&&``, ``||`` and parentheses. This subset has the grammar of Python's
+expressions, apart from the operators, so Python's parser reads it. Compiling an expression with
+anything else fails with a message that names it. Types are not checked.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -24,11 +26,11 @@ class EvaluationFailed(Exception):
     """The expression cannot be evaluated, for example because a field is absent."""
 
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<text>'[^'\\]*'|\"[^\"\\]*\")"
-    r"|(?P<symbol>&&|\|\||==|!=|[!()\[\].,]))"
+_TEXT_OR_OPERATOR = re.compile(
+    r"'[^'\\]*'|\"[^\"\\]*\"|&&|\|\||!(?!=)|\b(?:and|or|not|is|True)\b|~"
 )
-_LITERALS = {"true": True, "false": False}
+_OPERATORS = {"&&": " and ", "||": " or ", "!": "~"}
+"""In Python ``~`` binds as tightly as ``!`` in CEL; ``not`` does not."""
 
 
 @lru_cache(maxsize=256)
@@ -38,176 +40,95 @@ def compiled(expression: str) -> Evaluate:
     Raises:
         UnsupportedExpression: the expression is malformed or not supported.
     """
-    return _Parser(expression).parse()
+
+    def to_python(found: re.Match[str]) -> str:
+        text = found[0]
+        if text[0] in "'\"":
+            return text
+        if text not in _OPERATORS:
+            raise _unsupported(expression, text)
+        return _OPERATORS[text]
+
+    try:
+        tree = ast.parse(_TEXT_OR_OPERATOR.sub(to_python, expression).strip(), mode="eval")
+    except SyntaxError as malformed:
+        raise _unsupported(expression, malformed.msg) from None
+    return _Compiler(expression).compile(tree.body)
 
 
-class _Parser:
-    """A recursive descent parser; every method returns a function that evaluates what it parsed."""
+def _unsupported(expression: str, what: str) -> UnsupportedExpression:
+    return UnsupportedExpression(f"match condition {expression!r}: {what!r} is not supported")
+
+
+class _Compiler:
+    """Turns a syntax tree into a function."""
 
     def __init__(self, expression: str) -> None:
         self._expression = expression
-        self._tokens = self._split()
-        self._at = 0
 
-    def parse(self) -> Evaluate:
-        result = self._or()
-        if self._at < len(self._tokens):
-            raise self._unsupported(self._tokens[self._at][1])
-        return result
+    def compile(self, node: ast.expr) -> Evaluate:
+        match node:
+            case ast.BoolOp(op=op, values=values):
+                parts = [self.compile(value) for value in values]
+                return lambda v: _combine(parts, v, decisive=isinstance(op, ast.Or))
+            case ast.UnaryOp(op=ast.Invert(), operand=operand):
+                negated = self.compile(operand)
+                return lambda v: not _boolean(negated(v))
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return self._comparison(node, self.compile(left), op, self.compile(right))
+            case ast.Name(id="true" | "false" as name):
+                return lambda _: name == "true"
+            case ast.Name(id=name):
+                return lambda v: _get(v, name)
+            case ast.Constant(value=str(text)):
+                return lambda _: text
+            case ast.List(elts=elements):
+                items = [self.compile(element) for element in elements]
+                return lambda v: [item(v) for item in items]
+            case ast.Attribute(value=value, attr=name):
+                holder = self.compile(value)
+                return lambda v: _get(_mapping(holder(v), name), name)
+            case ast.Subscript(value=value, slice=key):
+                return _index(self.compile(value), self.compile(key))
+            case ast.Call(keywords=[]):
+                return self._call(node)
+        raise self._unsupported(node)
 
-    def _split(self) -> list[tuple[str, str]]:
-        tokens, at = [], 0
-        text = self._expression.rstrip()
-        while at < len(text):
-            found = _TOKEN.match(text, at)
-            if found is None:
-                raise self._unsupported(text[at:].strip())
-            tokens.append((str(found.lastgroup), found.group(str(found.lastgroup))))
-            at = found.end()
-        return tokens
+    def _comparison(
+        self, node: ast.expr, left: Evaluate, op: ast.cmpop, right: Evaluate
+    ) -> Evaluate:
+        match op:
+            case ast.In():
+                return lambda v: _contains(right(v), left(v))
+            case ast.Eq() | ast.NotEq():
+                return lambda v: bool(left(v) == right(v)) is isinstance(op, ast.Eq)
+        raise self._unsupported(node)
 
-    def _unsupported(self, what: str) -> UnsupportedExpression:
-        return UnsupportedExpression(
-            f"match condition {self._expression!r}: {what!r} is not supported"
-        )
+    def _call(self, node: ast.Call) -> Evaluate:
+        match node:
+            case ast.Call(func=ast.Name(id="has"), args=[ast.Attribute(value=value, attr=name)]):
+                holder = self.compile(value)
+                return lambda v: name in _mapping(holder(v), name)
+            case ast.Call(
+                func=ast.Attribute(value=value, attr="exists"), args=[ast.Name(id=name), test]
+            ):
+                return _exists(self.compile(value), name, self.compile(test))
+        raise self._unsupported(node)
 
-    def _peek(self) -> str:
-        return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
-
-    def _accept(self, *texts: str) -> str:
-        """Consume the next token if it is one of ``texts``; returns it, or ``""``."""
-        if self._at < len(self._tokens) and self._tokens[self._at][0] != "text":
-            text = self._tokens[self._at][1]
-            if text in texts:
-                self._at += 1
-                return text
-        return ""
-
-    def _expect(self, text: str) -> None:
-        if not self._accept(text):
-            raise self._unsupported(self._peek() or "the end of the expression")
-
-    def _name(self) -> str:
-        if self._at < len(self._tokens) and self._tokens[self._at][0] == "name":
-            self._at += 1
-            return self._tokens[self._at - 1][1]
-        raise self._unsupported(self._peek() or "the end of the expression")
-
-    def _or(self) -> Evaluate:
-        parts = [self._and()]
-        while self._accept("||"):
-            parts.append(self._and())
-        return parts[0] if len(parts) == 1 else lambda v: _combine(parts, v, decisive=True)
-
-    def _and(self) -> Evaluate:
-        parts = [self._relation()]
-        while self._accept("&&"):
-            parts.append(self._relation())
-        return parts[0] if len(parts) == 1 else lambda v: _combine(parts, v, decisive=False)
-
-    def _relation(self) -> Evaluate:
-        left = self._unary()
-        operator = self._accept("==", "!=", "in")
-        if not operator:
-            return left
-        right = self._unary()
-        if operator == "in":
-            return lambda v: _contains(right(v), left(v))
-        return lambda v: bool(left(v) == right(v)) is (operator == "==")
-
-    def _unary(self) -> Evaluate:
-        if self._accept("!"):
-            operand = self._unary()
-            return lambda v: not _boolean(operand(v))
-        return self._member()
-
-    def _member(self) -> Evaluate:
-        value = self._primary()
-        while True:
-            if self._accept("."):
-                name = self._name()
-                value = self._call(value, name) if self._accept("(") else _Field(value, name)
-            elif self._accept("["):
-                value = _index(value, self._or())
-                self._expect("]")
-            else:
-                return value
-
-    def _call(self, value: Evaluate, name: str) -> Evaluate:
-        if name != "exists":
-            raise self._unsupported(f".{name}()")
-        variable = self._name()
-        self._expect(",")
-        test = self._or()
-        self._expect(")")
-        return _exists(value, variable, test)
-
-    def _primary(self) -> Evaluate:
-        if self._at >= len(self._tokens):
-            raise self._unsupported("the end of the expression")
-        kind, text = self._tokens[self._at]
-        self._at += 1
-        if kind == "text":
-            return lambda _: text[1:-1]
-        if kind == "name":
-            return self._named(text)
-        if text == "(":
-            inner = self._or()
-            self._expect(")")
-            return inner
-        if text == "[":
-            return self._list()
-        raise self._unsupported(text)
-
-    def _named(self, name: str) -> Evaluate:
-        if name in _LITERALS:
-            value = _LITERALS[name]
-            return lambda _: value
-        if not self._accept("("):
-            return lambda v: _variable(v, name)
-        argument = self._or()
-        self._expect(")")
-        if name == "has" and isinstance(argument, _Field):
-            return argument.is_present
-        raise self._unsupported(f"{name}()")
-
-    def _list(self) -> Evaluate:
-        items: list[Evaluate] = []
-        while not self._accept("]"):
-            items.append(self._or())
-            if not self._accept(",") and self._peek() != "]":
-                raise self._unsupported(self._peek() or "the end of the expression")
-        return lambda v: [item(v) for item in items]
+    def _unsupported(self, node: ast.expr) -> UnsupportedExpression:
+        return _unsupported(self._expression, ast.unparse(node))
 
 
-def _variable(variables: Variables, name: str) -> Any:
-    if name not in variables:
-        raise EvaluationFailed(f"undeclared reference to {name!r}")
-    return variables[name]
+def _get(holder: Mapping[str, Any], name: str) -> Any:
+    if name not in holder:
+        raise EvaluationFailed(f"no such key: {name}")
+    return holder[name]
 
 
-class _Field:
-    """Evaluates to the value of a field."""
-
-    def __init__(self, value: Evaluate, name: str) -> None:
-        self._value = value
-        self._name = name
-
-    def __call__(self, variables: Variables) -> Any:
-        found = self._fields(variables)
-        if self._name not in found:
-            raise EvaluationFailed(f"no such key: {self._name}")
-        return found[self._name]
-
-    def is_present(self, variables: Variables) -> bool:
-        """``has()``: whether the object has the field; an absent object is an error."""
-        return self._name in self._fields(variables)
-
-    def _fields(self, variables: Variables) -> Mapping[str, Any]:
-        found = self._value(variables)
-        if not isinstance(found, Mapping):
-            raise EvaluationFailed(f"no such field: {self._name}")
-        return found
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise EvaluationFailed(f"no such field: {name}")
+    return value
 
 
 def _index(value: Evaluate, index: Evaluate) -> Evaluate:

@@ -26,7 +26,7 @@ def route(path: str) -> Route:
     """Parse a path.
 
     Raises:
-        ApiError: 404, there is no such resource.
+        ApiError: 404, the resource does not exist.
     """
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:

@@ -16,8 +16,8 @@ Column = tuple[str, str, int, Cell]
 def table(plural: str, objects: Sequence[Object], metadata: Object, now: datetime) -> Object:
     """Build a Table of objects of one kind; ``metadata`` is that of the list."""
     columns = (_NAME, *_COLUMNS.get(plural, ()))
-    if not any(name == "Age" for name, *_ in columns):
-        columns = (*columns, ("Age", "string", 0, _created))
+    if _AGE not in columns:
+        columns = (*columns, _AGE)
     return {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -72,18 +72,18 @@ def _created(obj: Object) -> str | None:
     return found
 
 
-def _status(obj: Object, *path: str) -> Any:
-    value: Any = obj.get("status") or {}
+def _at(value: Any, *path: str) -> Any:
     for step in path:
         value = (value or {}).get(step)
     return value
+
+
+def _status(obj: Object, *path: str) -> Any:
+    return _at(obj, "status", *path)
 
 
 def _spec(obj: Object, *path: str) -> Any:
-    value: Any = obj.get("spec") or {}
-    for step in path:
-        value = (value or {}).get(step)
-    return value
+    return _at(obj, "spec", *path)
 
 
 def _containers(obj: Object) -> list[Object]:
@@ -132,79 +132,79 @@ def _selector(obj: Object) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items()) or "<none>"
 
 
-def _holder(obj: Object) -> str:
-    return str(_spec(obj, "holderIdentity") or "")
-
-
 def _regarding(obj: Object) -> str:
     regarding = obj.get("regarding") or {}
     return f"{str(regarding.get('kind', '')).lower()}/{regarding.get('name', '')}"
 
 
-_NAME: Column = ("Name", "string", 0, lambda obj: obj["metadata"]["name"])
-_WORKLOAD: tuple[Column, ...] = (
-    ("Age", "string", 0, _created),
-    ("Images", "string", 1, _images),
-    ("Selector", "string", 1, _selector),
-)
+def _text(name: str, cell: Cell) -> Column:
+    return name, "string", 0, cell
+
+
+def _wide(name: str, cell: Cell) -> Column:
+    return name, "string", 1, cell
+
+
+def _count(name: str, field: str) -> Column:
+    return name, "integer", 0, lambda obj: _status(obj, field) or 0
+
+
+def _ready_of_replicas(obj: Object) -> str:
+    return f"{_status(obj, 'readyReplicas') or 0}/{_spec(obj, 'replicas') or 0}"
+
+
+def _last_seen(obj: Object) -> str | None:
+    return obj.get("eventTime") or obj.get("deprecatedLastTimestamp")
+
+
+_NAME = _text("Name", lambda obj: obj["metadata"]["name"])
+_AGE = _text("Age", _created)
+_IMAGES = _wide("Images", _images)
+_SELECTOR = _wide("Selector", _selector)
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "pods": (
-        ("Ready", "string", 0, _pod_ready),
-        ("Status", "string", 0, _pod_status),
+        _text("Ready", _pod_ready),
+        _text("Status", _pod_status),
         ("Restarts", "integer", 0, _restarts),
-        ("Age", "string", 0, _created),
-        ("IP", "string", 1, lambda obj: _status(obj, "podIP") or "<none>"),
-        ("Node", "string", 1, lambda obj: _spec(obj, "nodeName") or "<none>"),
+        _AGE,
+        _wide("IP", lambda obj: _status(obj, "podIP") or "<none>"),
+        _wide("Node", lambda obj: _spec(obj, "nodeName") or "<none>"),
     ),
     "nodes": (
-        ("Status", "string", 0, _node_status),
-        ("Roles", "string", 0, _node_roles),
-        ("Age", "string", 0, _created),
-        ("Version", "string", 0, lambda obj: _status(obj, "nodeInfo", "kubeletVersion") or ""),
+        _text("Status", _node_status),
+        _text("Roles", _node_roles),
+        _AGE,
+        _text("Version", lambda obj: _status(obj, "nodeInfo", "kubeletVersion") or ""),
     ),
     "deployments": (
-        (
-            "Ready",
-            "string",
-            0,
-            lambda obj: f"{_status(obj, 'readyReplicas') or 0}/{_spec(obj, 'replicas') or 0}",
-        ),
-        ("Up-to-date", "integer", 0, lambda obj: _status(obj, "updatedReplicas") or 0),
-        ("Available", "integer", 0, lambda obj: _status(obj, "availableReplicas") or 0),
-        *_WORKLOAD,
+        _text("Ready", _ready_of_replicas),
+        _count("Up-to-date", "updatedReplicas"),
+        _count("Available", "availableReplicas"),
+        _AGE,
+        _IMAGES,
+        _SELECTOR,
     ),
-    "statefulsets": (
-        (
-            "Ready",
-            "string",
-            0,
-            lambda obj: f"{_status(obj, 'readyReplicas') or 0}/{_spec(obj, 'replicas') or 0}",
-        ),
-        *_WORKLOAD[:2],
-    ),
+    "statefulsets": (_text("Ready", _ready_of_replicas), _AGE, _IMAGES),
     "replicasets": (
         ("Desired", "integer", 0, lambda obj: _spec(obj, "replicas") or 0),
-        ("Current", "integer", 0, lambda obj: _status(obj, "replicas") or 0),
-        ("Ready", "integer", 0, lambda obj: _status(obj, "readyReplicas") or 0),
-        *_WORKLOAD,
+        _count("Current", "replicas"),
+        _count("Ready", "readyReplicas"),
+        _AGE,
+        _IMAGES,
+        _SELECTOR,
     ),
     "poddisruptionbudgets": (
-        ("Min Available", "string", 0, lambda obj: str(_spec(obj, "minAvailable") or "N/A")),
-        ("Max Unavailable", "string", 0, lambda obj: str(_spec(obj, "maxUnavailable") or "N/A")),
-        ("Allowed Disruptions", "integer", 0, lambda obj: _status(obj, "disruptionsAllowed") or 0),
+        _text("Min Available", lambda obj: str(_spec(obj, "minAvailable") or "N/A")),
+        _text("Max Unavailable", lambda obj: str(_spec(obj, "maxUnavailable") or "N/A")),
+        _count("Allowed Disruptions", "disruptionsAllowed"),
     ),
-    "namespaces": (("Status", "string", 0, lambda obj: _status(obj, "phase") or ""),),
-    "leases": (("Holder", "string", 0, _holder),),
+    "namespaces": (_text("Status", lambda obj: _status(obj, "phase") or ""),),
+    "leases": (_text("Holder", lambda obj: _spec(obj, "holderIdentity") or ""),),
     "events": (
-        (
-            "Last Seen",
-            "string",
-            0,
-            lambda obj: obj.get("eventTime") or obj.get("deprecatedLastTimestamp"),
-        ),
-        ("Type", "string", 0, lambda obj: obj.get("type", "")),
-        ("Reason", "string", 0, lambda obj: obj.get("reason", "")),
-        ("Object", "string", 0, _regarding),
-        ("Message", "string", 0, lambda obj: obj.get("note", "")),
+        _text("Last Seen", _last_seen),
+        _text("Type", lambda obj: obj.get("type", "")),
+        _text("Reason", lambda obj: obj.get("reason", "")),
+        _text("Object", _regarding),
+        _text("Message", lambda obj: obj.get("note", "")),
     ),
 }

@@ -8,10 +8,10 @@ from typing import Any
 
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.objects.resources import Object
-from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
+    in_virtual_time,
     names,
     pods,
     ready,
@@ -140,7 +140,7 @@ async def test_pods_of_a_missing_node_are_deleted_after_the_quarantine() -> None
         assert len(ready(cluster)) == 2
         await asyncio.sleep(2)
         assert ready(cluster) == []
-        assert len(pods(cluster)) == 2, "the replacements, for which there is no node"
+        assert len(pods(cluster)) == 2, "the replacements, which are pending"
 
 
 @in_virtual_time

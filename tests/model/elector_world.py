@@ -184,7 +184,7 @@ Known: TypeAlias = tuple[Holder, bool, int]
 """Holder, whether the Lease is unchanged, and age: the part of an instance that decisions use."""
 
 _NAMES = {Holder.NONE: "", Holder.SELF: "a_1", Holder.OTHER: "b_2"}
-_HOLDERS = {name: who for who, name in _NAMES.items()}
+_HOLDERS = {name: holder for holder, name in _NAMES.items()}
 
 
 def _lease(holder: Holder, version: str, seconds: int) -> Lease:

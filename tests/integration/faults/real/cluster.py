@@ -1,9 +1,9 @@
-"""A cluster for single faults on the real control plane: processes, each behind a fault proxy.
+"""A test cluster for single faults on the real control plane, with operators behind fault proxies.
 
 Tests share a control plane and do not affect each other: each has a namespace for its workloads,
 one for its operators (Lease, ledgers, certificate), and a webhook configuration. The workload is
-that of ``tests/integration/faults/simulated.py``: 5 replicas on on-demand, floor 2, two moves at
-once. Its owner then wants them on spot; that takes 3 evictions, whatever the fault.
+that of ``tests/integration/faults/simulated.py``: 5 replicas on on-demand, floor 2, two moves in
+flight. Setting spot-percentage to 100 then takes 3 evictions, whatever the fault.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ QUICK_LEASE = (
     *("--leader-election-renew-deadline", "5s"),
     *("--leader-election-retry-period", "500ms"),
 )
-"""For stories that wait for a takeover."""
+"""For tests that wait for a takeover."""
 ON_DEMAND, SPOT = "0", "100"
-"""What an owner writes to have all but the floor there."""
+"""spot-percentage with all replicas on on-demand, or all above the floor on spot."""
 PERCENTS = {ON_DEMAND: (5, 0), SPOT: (2, 3)}
 
-RIGHTS: list[dict[str, Any]] = [
+PERMISSIONS: list[dict[str, Any]] = [
     {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -82,16 +82,16 @@ RIGHTS: list[dict[str, Any]] = [
         ],
     },
 ]
-"""The manifests' rights name one webhook configuration; here every story has its own."""
+"""The manifests allow access to one webhook configuration; here every test has its own."""
 
 
 class ProxiedOperator(RealOperatorInstance):
-    """An operator, and what lies between it and the API server."""
+    """An operator and the proxy between it and the API server."""
 
     proxy: FaultProxy
 
     async def reason(self, workload: str = "web") -> Reason | None:
-        """Why the workload is as it is, by /metrics; None before its first turn."""
+        """The workload's reason in the metrics; None before its first reconcile."""
         for labels, value in (await self.samples("spotalis_workload_status")).items():
             found = re.search(r'reason="(\w+)"', labels)
             if value and found and f'workload="{workload}"' in labels:
@@ -100,7 +100,7 @@ class ProxiedOperator(RealOperatorInstance):
 
 
 class FaultTestCluster(RealTestCluster):
-    """A story's own part of a control_plane."""
+    """The namespaces and operators of one test on the shared control plane."""
 
     def __init__(self, control_plane: ControlPlane, folder: Path, namespace: str) -> None:
         super().__init__(control_plane, folder, claim_ports())
@@ -113,8 +113,10 @@ class FaultTestCluster(RealTestCluster):
     async def __aenter__(self) -> Self:
         await self.open()
         front = self._ports.ports[3]
-        self.cut_reviews = await self._stack.enter_async_context(spreading(front, self._backends))
-        """Break the connections by which the API server asks for reviews."""
+        self.cut_webhook_connections = await self._stack.enter_async_context(
+            spreading(front, self._backends)
+        )
+        """Breaks the connections from the API server to the webhooks."""
         await asyncio.to_thread(self.plane.apply, self._own_objects(front))
         return self
 
@@ -149,7 +151,7 @@ class FaultTestCluster(RealTestCluster):
         return [*own, webhook]
 
     async def start(self, *flags: str, order: Order = undisturbed) -> ProxiedOperator:
-        """One more operator behind a proxy of its own, ready and asked for reviews."""
+        """Start another operator behind its own proxy; wait until the API server calls it."""
         proxy = await self._stack.enter_async_context(
             fault_proxy(self.plane.server, self.plane.ca_file)
         )
@@ -174,36 +176,35 @@ class FaultTestCluster(RealTestCluster):
         process.proxy = proxy
         self.processes.append(process)
         await self.wait_until(process.is_ready, f"ready (log: {process.log})", within=READY_SECONDS)
-        self.offer(claim.ports[0])
+        self.add_webhook(claim.ports[0])
         operators = RealOperatorReplicas(self.api, self.plane, self.user)
-        operators.instances += (
-            self.processes
-        )  # a connection is kept: who is asked is not ours to say
+        # The API server keeps connections, so any of the instances may receive the request.
+        operators.instances += self.processes
         await self.wait_until(lambda: self._heeded(operators), "the webhook is called", within=20)
         return process
 
-    async def start_without_a_chance_to_lead(self) -> ProxiedOperator:
-        """A standby for good: it answers reviews and may not write the Lease."""
-        return await self.start(order=always(is_lease_write, answered(403, "not for you")))
+    async def start_standby(self) -> ProxiedOperator:
+        """Start an instance that serves the webhook and cannot write the Lease."""
+        return await self.start(order=always(is_lease_write, answered(403, "forbidden")))
 
-    def offer(self, port: int) -> None:
-        """Somebody there answers reviews as well."""
+    def add_webhook(self, port: int) -> None:
+        """Distribute admission requests to this port, too."""
         self._backends.append(port)
 
-    async def succeed(self, *flags: str) -> ProxiedOperator:
-        """A new operator after one that crashed; it need not wait for the Lease to run out."""
+    async def start_successor(self, *flags: str) -> ProxiedOperator:
+        """Start an operator after a crash. The Lease is deleted, so it leads at once."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.home}/leases/spotalis"
         await self.api.raw("DELETE", path)
         return await self.start(*flags)
 
     async def set_up(self, replicas: int = 5, floor: int = 2, moves: int = 2) -> None:
-        """The workload, all on on-demand."""
-        wishes = policy(0, floor, max_moves_in_flight=str(moves))
-        await self.create_deployment("web", replicas, wishes)
+        """Create the workload with all replicas on on-demand."""
+        annotations = policy(0, floor, max_moves_in_flight=str(moves))
+        await self.create_deployment("web", replicas, annotations)
         await self.wait_for_split("web", replicas, 0)
 
-    async def prefer_others(self, pod: str) -> None:
-        """Give a pod that is the first to go the slot of the last, and the other way round."""
+    async def swap_slots_with_last(self, pod: str) -> None:
+        """Swap the slots of this pod and of the pod that would be moved last."""
         slots = {found.name: found.slot for found in await self.pods("web")}
         [last] = [name for name, slot in slots.items() if slot == 0]
         for name, slot in ((pod, 0), (last, slots[pod])):
@@ -211,7 +212,7 @@ class FaultTestCluster(RealTestCluster):
             await self._merge(PODS.path(self.namespace, name), body)
 
     async def touch(self, kind: str) -> None:
-        """Change an object of a kind a little, so that its watch has something to tell."""
+        """Change an annotation of an object, so that its watch has an event."""
         [pod, *_] = await self.pods("web")
         path = {
             "pods": PODS.path(self.namespace, pod.name),
@@ -225,85 +226,87 @@ class FaultTestCluster(RealTestCluster):
         answer = await self.api.raw("PATCH", path, body, content_type=merge)
         assert answer.status == 200, answer.body
 
-    async def want(self, percent: str) -> None:
-        """The owner's wish."""
+    async def set_spot_percentage(self, percent: str) -> None:
+        """Change the policy of the workload."""
         await self.annotate("Deployment", "web", {"spot-percentage": percent})
 
-    async def turned(self, percent: str, evictions: int, *, within: float = 90) -> None:
-        """The workload of 5 is where its owner wants it, and it took so many evictions in all."""
+    async def wait_for_moves(self, percent: str, evictions: int, *, within: float = 90) -> None:
+        """Wait for the split of the 5 replicas, and assert the total number of evictions."""
         await self.wait_for_split("web", *PERCENTS[percent], within=within)
         assert len(self.evictions()) == evictions, self.evictions()
 
-    async def is_quiet(self, seconds: float = 3.0) -> None:
-        """What has come to rest stays so."""
+    async def assert_quiet(self, seconds: float = 3.0) -> None:
+        """Assert that the workload does not change."""
         await self.assert_unchanged("web", seconds=seconds)
 
-    async def gives(self, process: ProxiedOperator, reason: Reason, *, within: float = 60) -> None:
-        """Wait until an operator gives this reason for the workload's state."""
+    async def wait_for_reason(
+        self, process: ProxiedOperator, reason: Reason, *, within: float = 60
+    ) -> None:
+        """Wait until the metrics of an operator show this reason."""
 
-        async def so() -> bool:
+        async def is_reached() -> bool:
             return await process.reason() is reason
 
-        async def instead() -> str:
+        async def actual() -> str:
             return str(await process.reason())
 
-        await self.wait_until(so, f"the reason is {reason}", within=within, instead=instead)
+        await self.wait_until(is_reached, f"the reason is {reason}", within=within, instead=actual)
 
-    async def hears(self, process: ProxiedOperator, *, spot: int) -> None:
-        """Wait until an operator has understood how many replicas its owner wants on spot."""
+    async def wait_for_policy(self, process: ProxiedOperator, *, spot: int) -> None:
+        """Wait until the metrics of an operator show this number of desired spot replicas."""
 
-        async def so() -> bool:
+        async def is_reached() -> bool:
             samples = await process.samples("spotalis_workload_replicas")
             return any(
                 value == spot and 'capacity_type="spot"' in labels and 'state="desired"' in labels
                 for labels, value in samples.items()
             )
 
-        await self.wait_until(so, f"{spot} are wanted on spot")
+        await self.wait_until(is_reached, f"{spot} replicas are desired on spot")
 
-    async def leads(self, process: ProxiedOperator, *, within: float = 30) -> None:
+    async def wait_for_leader(self, process: ProxiedOperator, *, within: float = 30) -> None:
         """Wait until an operator holds the Lease."""
 
-        async def so() -> bool:
+        async def is_reached() -> bool:
             path = f"/apis/coordination.k8s.io/v1/namespaces/{self.home}/leases/spotalis"
             answer = await self.api.raw("GET", path)
             return f'"holderIdentity":"{process.identity}"'.encode() in answer.body
 
-        await self.wait_until(so, f"{process.identity} leads", within=within)
+        await self.wait_until(is_reached, f"{process.identity} leads", within=within)
 
-    def evicted_by(self, process: ProxiedOperator) -> int:
-        """By the User-Agent in the audit log."""
+    def count_evictions_by(self, process: ProxiedOperator) -> int:
+        """Number of evictions by this operator, by the User-Agent in the audit log."""
         return sum(
             event.namespace == self.namespace and process.identity in event.user_agent
             for event in self.plane.evictions(self.user)
         )
 
 
-class Floor:
-    """The fewest replicas that ever served on on-demand while it looked, by a watch."""
+class ReadyMinimum:
+    """Tracks the minimum number of ready on-demand replicas with a watch."""
 
     def __init__(self, cluster: FaultTestCluster) -> None:
-        self._stage = cluster
+        self._cluster = cluster
         self._serving: set[str] = set()
-        self.least = 0
+        self.minimum = 0
 
     async def __aenter__(self) -> Self:
-        types = await self._stage.node_types()
+        types = await self._cluster.node_types()
         self._nodes = {name for name, kind in types.items() if kind is NodeType.ON_DEMAND}
-        path = PODS.path(self._stage.namespace)
+        path = PODS.path(self._cluster.namespace)
         self._watching = asyncio.create_task(self._watch(path))
-        self._serving = _serving(await self._stage.pods("web"), self._nodes)
-        self.least = len(self._serving)
+        self._serving = _serving(await self._cluster.pods("web"), self._nodes)
+        self.minimum = len(self._serving)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        assert not self._watching.done(), "the watch of the floor has ended"
+        assert not self._watching.done(), "the watch has ended"
         self._watching.cancel()
         await asyncio.gather(self._watching, return_exceptions=True)
 
     async def _watch(self, path: str) -> None:
         lines = LineSplitter(limit=8 * 1024 * 1024)
-        stream = self._stage.api.stream(path, [("watch", "true")], silence_seconds=600)
+        stream = self._cluster.api.stream(path, [("watch", "true")], silence_seconds=600)
         async for chunk in stream:
             for line in lines.feed(chunk):
                 kind, body = _event(line)
@@ -312,7 +315,7 @@ class Floor:
                     self._serving.add(pod.uid)
                 else:
                     self._serving.discard(pod.uid)
-                self.least = min(self.least, len(self._serving))
+                self.minimum = min(self.minimum, len(self._serving))
 
 
 class _Event(msgspec.Struct):
@@ -329,26 +332,26 @@ def _event(line: bytes) -> tuple[str, bytes]:
     return event.type, bytes(event.object)
 
 
-# What a request is.
+# Kinds of requests.
 
 
-def is_authorising(request: Request) -> bool:
-    """The quorum list between ledger and eviction."""
-    asked = dict(request.query)
+def is_authorizing_list(request: Request) -> bool:
+    """Whether the request is the quorum list between the ledger write and the eviction."""
+    parameters = dict(request.query)
     return (
         request.method == "GET"
         and request.path.endswith("/pods")
         and "/namespaces/" in request.path
-        and "watch" not in asked
-        and "resourceVersion" not in asked
+        and "watch" not in parameters
+        and "resourceVersion" not in parameters
     )
 
 
 def is_lease_write(request: Request) -> bool:
-    """Taking it, or a renewal."""
+    """Whether the request acquires or renews the Lease."""
     return request.method in ("POST", "PUT") and "/leases" in request.path
 
 
 def is_bundle_write(request: Request) -> bool:
-    """Of ``caBundle``."""
+    """Whether the request writes ``caBundle``."""
     return request.method == "PATCH" and "/mutatingwebhookconfigurations/" in request.path

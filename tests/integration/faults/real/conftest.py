@@ -1,4 +1,4 @@
-"""The control plane of a module, and a cluster of each story's own on it."""
+"""Fixtures: a control plane for each module, and a test cluster for each test."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.faults.real.cluster import RIGHTS, FaultTestCluster
+from tests.integration.faults.real.cluster import PERMISSIONS, FaultTestCluster
 from tests.support.control_plane import ControlPlane, ControlPlaneConfig, binaries_or_skip
 from tests.support.real_cluster import RBAC
 
 PROGRESS = ("--watch-progress-notify-interval=5s",)
-"""As kubeadm sets it. By etcd's own default of 10 min the API server sends no bookmark on the watch
-of a kind that nobody has changed since, and what is quiet looks as if it were dead."""
+"""As kubeadm sets it. With etcd's default of 10 min the API server sends no bookmarks on watches of
+resources without changes, and an idle watch cannot be distinguished from a dead one."""
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """Two nodes of each class."""
+    """A control plane with two spot nodes and two on-demand nodes."""
     folder = tmp_path_factory.mktemp("faults")
     config = ControlPlaneConfig(rbac=RBAC, etcd_args=PROGRESS)
     with ControlPlane.boot(folder, config, binaries=binaries_or_skip()) as control_plane:
         control_plane.add_nodes(spot=2, on_demand=2)
-        control_plane.apply(RIGHTS)
+        control_plane.apply(PERMISSIONS)
         yield control_plane
 
 
 @pytest.fixture
 async def cluster(control_plane: ControlPlane, tmp_path: Path) -> AsyncIterator[FaultTestCluster]:
-    """Namespaces of the story's own; what runs there ends with it."""
-    async with FaultTestCluster(control_plane, tmp_path, f"story-{next(_numbers)}") as cluster:
+    """A test cluster with its own namespaces; its operators end with the test."""
+    async with FaultTestCluster(control_plane, tmp_path, f"fault-{next(_numbers)}") as cluster:
         yield cluster

@@ -1,4 +1,4 @@
-"""Processes that are stopped between a decision and its deed (safety.md B.1: 21, 23)."""
+"""Operators stopped between a decision and an eviction (docs/contributing/faults.md: 21, 23)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.integration.faults.real.cluster import (
     QUICK_LEASE,
     SPOT,
     FaultTestCluster,
-    Floor,
     ProxiedOperator,
-    is_authorising,
+    ReadyMinimum,
+    is_authorizing_list,
 )
 from tests.integration.faults.simulated import is_eviction
 from tests.support.fault_proxy import Call, once
@@ -22,11 +22,11 @@ from tests.support.fault_proxy import Call, once
 pytestmark = pytest.mark.real
 
 STOPPED_SECONDS = 12.0
-"""Twice the lease."""
+"""Twice the lease duration."""
 
 
-def freezing(process: ProxiedOperator) -> asyncio.Event:
-    """Stop it (SIGSTOP) when the list that authorises has been answered, before it hears so."""
+def freeze_after_list(process: ProxiedOperator) -> asyncio.Event:
+    """Send SIGSTOP after the API server has answered the authorizing list, before it is read."""
     frozen = asyncio.Event()
 
     async def freeze(call: Call) -> Response:
@@ -35,52 +35,52 @@ def freezing(process: ProxiedOperator) -> asyncio.Event:
         frozen.set()
         return answer
 
-    process.proxy.order = once(is_authorising, freeze)
+    process.proxy.order = once(is_authorizing_list, freeze)
     return frozen
 
 
-async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_when_it_wakes(
+async def test_row_21_a_leader_stopped_between_list_and_eviction_sends_nothing_after_it_wakes_up(
     cluster: FaultTestCluster,
 ) -> None:
     first = await cluster.start(*QUICK_LEASE)
-    await cluster.leads(first)
+    await cluster.wait_for_leader(first)
     second = await cluster.start(*QUICK_LEASE)
     await cluster.set_up()
-    async with Floor(cluster) as floor:
-        frozen = freezing(first)
-        await cluster.want(SPOT)
+    async with ReadyMinimum(cluster) as ready:
+        frozen = freeze_after_list(first)
+        await cluster.set_spot_percentage(SPOT)
         try:
             async with asyncio.timeout(60):
                 await frozen.wait()
-            await asyncio.gather(cluster.turned(SPOT, 3), asyncio.sleep(STOPPED_SECONDS))
+            await asyncio.gather(cluster.wait_for_moves(SPOT, 3), asyncio.sleep(STOPPED_SECONDS))
         finally:
             first.thaw()
 
         async def awake() -> bool:
             return "Lost leadership" in first.log.read_text()
 
-        await cluster.wait_until(awake, "it has seen that it leads no more", within=60)
-        await cluster.is_quiet(5)
-        assert floor.least == 2
-    assert (cluster.evicted_by(first), cluster.evicted_by(second)) == (0, 3)
+        await cluster.wait_until(awake, "the stopped instance has lost leadership", within=60)
+        await cluster.assert_quiet(5)
+        assert ready.minimum == 2
+    assert (cluster.count_evictions_by(first), cluster.count_evictions_by(second)) == (0, 3)
     assert not any(is_eviction(request) for request in first.proxy.heard)
 
 
-async def test_row_23_after_a_stall_of_the_whole_process_nothing_is_sent_on_an_old_list(
+async def test_row_23_after_a_stopped_process_no_eviction_uses_an_old_list(
     cluster: FaultTestCluster,
 ) -> None:
-    """SIGSTOP stands in for a stall of the event loop: from outside they look the same.
+    """SIGSTOP simulates a blocked event loop: other processes see no difference.
 
-    With 7 s the list is too old and the lead is not; with 12 s both are.
+    After 7 s the list has expired and leadership has not; after 12 s both have.
     """
     process = await cluster.start()
     await cluster.set_up()
     heard = process.proxy.heard
     stalls = [(3.0, SPOT), (7.0, ON_DEMAND), (12.0, SPOT)]
-    async with Floor(cluster) as floor:
+    async with ReadyMinimum(cluster) as ready:
         for count, (seconds, percent) in enumerate(stalls, 1):
-            frozen = freezing(process)
-            await cluster.want(percent)
+            frozen = freeze_after_list(process)
+            await cluster.set_spot_percentage(percent)
             try:
                 async with asyncio.timeout(60):
                     await frozen.wait()
@@ -88,10 +88,10 @@ async def test_row_23_after_a_stall_of_the_whole_process_nothing_is_sent_on_an_o
                 await asyncio.sleep(seconds)
             finally:
                 process.thaw()
-            await cluster.turned(percent, 3 * count)
+            await cluster.wait_for_moves(percent, 3 * count)
             since = heard[stalled_at:]
-            lists = [n for n, request in enumerate(since) if is_authorising(request)]
+            lists = [n for n, request in enumerate(since) if is_authorizing_list(request)]
             sent = [n for n, request in enumerate(since) if is_eviction(request)]
-            assert seconds < 5 or lists[0] < sent[0], "an eviction on a list of before the stall"
-        await cluster.is_quiet()
-        assert floor.least == 2
+            assert seconds < 5 or lists[0] < sent[0], "an eviction used a list from before the stop"
+        await cluster.assert_quiet()
+        assert ready.minimum == 2

@@ -1,4 +1,4 @@
-"""What the API server does with our webhook, and where pods land (safety.md B.1: 38, 45, 49)."""
+"""The webhook and placement on the real control plane (docs/contributing/faults.md: 38, 45, 49)."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ NODES = "/api/v1/nodes"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
-async def test_row_38_replacements_that_land_where_they_came_from_end_the_moves_after_three(
+async def test_row_38_after_three_replacements_on_the_type_that_was_left_moves_stop(
     cluster: FaultTestCluster,
 ) -> None:
     process = await cluster.start()
     await cluster.set_up(moves=1)
-    await asyncio.to_thread(taint, cluster.plane, [{"key": "somebody", "effect": "NoSchedule"}])
+    await asyncio.to_thread(taint, cluster.plane, [{"key": "other-team", "effect": "NoSchedule"}])
     try:
         await cluster.api.raw("DELETE", f"{CONFIGURATIONS}/{cluster.home}")
-        await cluster.want(SPOT)
-        await cluster.gives(process, Reason.FUTILE, within=120)
+        await cluster.set_spot_percentage(SPOT)
+        await cluster.wait_for_reason(process, Reason.FUTILE, within=120)
         await cluster.wait_for_split("web", 5, 0)
-        await cluster.is_quiet(8)
+        await cluster.assert_quiet(8)
         assert len(cluster.evictions()) == 3
     finally:
         await asyncio.to_thread(taint, cluster.plane, [])
 
 
 def taint(control_plane: ControlPlane, taints: list[Json]) -> None:
-    """Spot nodes take nobody who does not tolerate these."""
+    """Set the taints of all spot nodes."""
     for node in control_plane.request("GET", NODES)["items"]:
         name = node["metadata"]["name"]
         if name.startswith("spot"):
@@ -75,7 +75,7 @@ def taint(control_plane: ControlPlane, taints: list[Json]) -> None:
 def a_pod(name: str, owner: str = "", *, controller: bool = True) -> Json:
     metadata: Json = {"name": name}
     if owner:
-        kind = {"apiVersion": "apps/v1", "kind": owner, "name": "nobody", "uid": "nobody"}
+        kind = {"apiVersion": "apps/v1", "kind": owner, "name": "owner", "uid": "owner-uid"}
         metadata["ownerReferences"] = [{**kind, "controller": controller}]
     container = {"name": "main", "image": "registry.example/main:1"}
     return {
@@ -90,14 +90,14 @@ def pods_of(namespace: str) -> str:
     return f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
 
 
-OURS = (
+SENT = (
     (pods_of("default"), a_pod("of-a-replica-set", "ReplicaSet")),
     (pods_of("default"), a_pod("of-a-stateful-set", "StatefulSet")),
 )
-OTHERS = (
+NOT_SENT = (
     (pods_of("kube-system"), a_pod("in-kube-system", "ReplicaSet")),
-    (pods_of("spotalis-system"), a_pod("in-our-own-namespace", "ReplicaSet")),
-    (pods_of("default"), a_pod("of-nobody")),
+    (pods_of("spotalis-system"), a_pod("in-the-operators-namespace", "ReplicaSet")),
+    (pods_of("default"), a_pod("without-owner")),
     (pods_of("default"), a_pod("of-a-job", "Job")),
     (pods_of("default"), a_pod("of-a-daemon-set", "DaemonSet")),
     (pods_of("default"), a_pod("of-no-controller", "ReplicaSet", controller=False)),
@@ -117,17 +117,17 @@ OTHERS = (
 
 
 @asynccontextmanager
-async def deaf(port: int, authority: trustme.CA) -> AsyncIterator[None]:
-    """A webhook that takes reviews and answers none."""
+async def unresponsive_webhook(port: int, authority: trustme.CA) -> AsyncIterator[None]:
+    """A webhook that accepts requests and never responds."""
 
-    async def hear(request: web.BaseRequest) -> web.Response:
+    async def accept(request: web.BaseRequest) -> web.Response:
         await request.read()
         await asyncio.sleep(60)
-        raise AssertionError("nobody waits so long")
+        raise AssertionError("no client waits for 60 s")
 
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(tls)
-    runner = web.ServerRunner(web.Server(hear), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(accept), shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
@@ -136,22 +136,22 @@ async def deaf(port: int, authority: trustme.CA) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-@pytest.mark.parametrize("listens", [False, True], ids=["down", "deaf"])
-async def test_row_45_who_is_none_of_our_business_is_never_sent_to_a_webhook_that_is_away(
+@pytest.mark.parametrize("listens", [False, True], ids=["down", "unresponsive"])
+async def test_row_45_only_pods_of_replica_sets_and_stateful_sets_are_sent_to_the_webhook(
     control_plane: ControlPlane, listens: bool
 ) -> None:
     authority, claim = trustme.CA(), claim_ports()
     try:
         async with AsyncExitStack() as stack:
             if listens:
-                await stack.enter_async_context(deaf(claim.ports[0], authority))
-            await asyncio.to_thread(create_them, control_plane, claim.ports[0], authority)
+                await stack.enter_async_context(unresponsive_webhook(claim.ports[0], authority))
+            await asyncio.to_thread(create_all_kinds, control_plane, claim.ports[0], authority)
     finally:
         claim.release()
         control_plane.request("DELETE", f"{CONFIGURATIONS}/spotalis")
 
 
-def create_them(control_plane: ControlPlane, port: int, authority: trustme.CA) -> None:
+def create_all_kinds(control_plane: ControlPlane, port: int, authority: trustme.CA) -> None:
     configuration = yaml.safe_load(WEBHOOK.read_text())
     for entry in configuration["webhooks"]:
         trusted = base64.b64encode(authority.cert_pem.bytes()).decode()
@@ -160,21 +160,21 @@ def create_them(control_plane: ControlPlane, port: int, authority: trustme.CA) -
     control_plane.apply([configuration])
     begun = len(control_plane.audit())
 
-    def asked() -> set[str]:
+    def failed_open() -> set[str]:
         return {
             event.name or event.kind
             for event in control_plane.audit()[begun:]
             if any(key.startswith(FAILED_OPEN) for key in event.annotations)
         }
 
-    def heeded() -> bool:
+    def is_active() -> bool:
         control_plane.request("POST", pods_of("default"), a_pod("probe", "ReplicaSet"))
-        return asked() == {"probe"}
+        return failed_open() == {"probe"}
 
-    eventually(heeded, within=30, what="the webhook is asked")
-    for path, body in (*OTHERS, *OURS):
+    eventually(is_active, within=30, what="the webhook is called")
+    for path, body in (*NOT_SENT, *SENT):
         control_plane.request("POST", path, body)
-    assert asked() == {"probe", "of-a-replica-set", "of-a-stateful-set"}
+    assert failed_open() == {"probe", "of-a-replica-set", "of-a-stateful-set"}
 
 
 # Row 49.
@@ -184,26 +184,26 @@ LIFETIMES = Lifetimes(
     authority=timedelta(seconds=18),
     settling=timedelta(seconds=1),
 )
-"""A process waits a minute for a change to settle; so its rotator and its server run in here."""
+"""Shorter than those of a process, so rotator and server run inside the test."""
 
 
 async def late(call: Call) -> Response:
-    """What the API server is to trust reaches it a second late."""
+    """Delay the new CA bundle by a second."""
     await asyncio.sleep(1)
     return await call.forward()
 
 
-async def test_row_49_a_real_api_server_that_learns_late_of_new_trust_misses_no_review(
+async def test_row_49_with_a_delayed_ca_bundle_no_admission_request_fails(
     cluster: FaultTestCluster, tmp_path: Path
 ) -> None:
-    reviewed: list[str] = []
+    received: list[str] = []
 
     async def review(body: bytes) -> bytes:
-        asked = json.loads(body)
-        reviewed.append(asked["request"]["name"])
-        response = {"uid": asked["request"]["uid"], "allowed": True}
+        request = json.loads(body)
+        received.append(request["request"]["name"])
+        response = {"uid": request["request"]["uid"], "allowed": True}
         keys = ("apiVersion", "kind")
-        return json.dumps({**{key: asked[key] for key in keys}, "response": response}).encode()
+        return json.dumps({**{key: request[key] for key in keys}, "response": response}).encode()
 
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(
@@ -217,21 +217,20 @@ async def test_row_49_a_real_api_server_that_learns_late_of_new_trust_misses_no_
             await serve(cluster, stack, kubeconfig, number, review)
         begun = len(cluster.plane.audit())
 
-        async def heeded() -> bool:
+        async def is_active() -> bool:
             await create(cluster, "probe")
-            return "probe" in reviewed
+            return "probe" in received
 
-        await cluster.wait_until(heeded, "the webhook is called", within=30)
+        await cluster.wait_until(is_active, "the webhook is called", within=30)
         authorities: set[bytes] = set()
         created = 0
         async with asyncio.timeout(120):
             while len(authorities) < 3:
                 created += 1
                 await create(cluster, f"pod-{created}")
-                cluster.cut_reviews()  # else it would trust whom it has once shaken hands with
-                await create(
-                    cluster, f"cut-{created}"
-                )  # may be sent on the connection that is gone
+                cluster.cut_webhook_connections()  # a new connection verifies the certificate
+                # This request may use a broken connection and fail.
+                await create(cluster, f"cut-{created}")
                 authorities.update(await trusted(cluster))
     missed = [
         event.name
@@ -239,13 +238,15 @@ async def test_row_49_a_real_api_server_that_learns_late_of_new_trust_misses_no_
         if event.name.startswith("pod-")
         and any(key.startswith(FAILED_OPEN) for key in event.annotations)
     ]
-    said = cluster.plane.log("kube-apiserver").read_text().splitlines()
-    why = [line for line in said if "failing open" in line and "x509" in line]
+    log = cluster.plane.log("kube-apiserver").read_text().splitlines()
+    errors = [line for line in log if "failing open" in line and "x509" in line]
     print(
-        f"{created} reviews, {len(authorities)} authorities, missed: {missed}", *why[-5:], sep="\n"
+        f"{created} requests, {len(authorities)} authorities, missed: {missed}",
+        *errors[-5:],
+        sep="\n",
     )
     assert missed == []
-    assert {name for name in reviewed if name.startswith("pod-")} == {
+    assert {name for name in received if name.startswith("pod-")} == {
         f"pod-{number}" for number in range(1, created + 1)
     }
 
@@ -257,7 +258,7 @@ async def create(cluster: FaultTestCluster, name: str) -> None:
 
 
 async def trusted(cluster: FaultTestCluster) -> list[bytes]:
-    """The authorities that the API server trusts at this moment."""
+    """The certificate authorities that the API server trusts now."""
     answer = await cluster.api.raw("GET", f"{CONFIGURATIONS}/{cluster.home}")
     bundle = json.loads(answer.body)["webhooks"][0]["clientConfig"].get("caBundle", "")
     return split_bundle(base64.b64decode(bundle))
@@ -266,7 +267,7 @@ async def trusted(cluster: FaultTestCluster) -> list[bytes]:
 async def serve(
     cluster: FaultTestCluster, stack: AsyncExitStack, kubeconfig: Path, number: int, review: Any
 ) -> None:
-    """A webhook and what keeps its certificate, as a replica has them."""
+    """Start a webhook server and its certificate rotator, as in an instance of the operator."""
     clock, rng = SystemClock(), random.Random(number)
     transport = HttpTransport(load({}, kubeconfig=str(kubeconfig)), clock=clock)
     stack.push_async_callback(transport.close)
@@ -293,7 +294,7 @@ async def serve(
     )
     port = await server.start("127.0.0.1", 0, shown)
     stack.push_async_callback(server.stop, 1)
-    cluster.offer(port)
+    cluster.add_webhook(port)
     running = asyncio.create_task(rotator.run())
 
     async def end() -> None:

@@ -15,8 +15,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "a storm lasts twenty times as long",
         "planner/storm.py",
-        "until = weather.losses[-1] + breaker.cooldown",
-        "until = weather.losses[-1] + breaker.cooldown * 20",
+        "until = state.losses[-1] + breaker.cooldown",
+        "until = state.losses[-1] + breaker.cooldown * 20",
         scenario("interruptions", "a_storm_ends_after_its_cooldown_and_waiting_moves_start"),
     ),
     mutant(

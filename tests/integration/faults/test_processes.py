@@ -6,7 +6,7 @@ import asyncio
 import random  # noqa: TID251  # seeded
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -18,7 +18,8 @@ from spotalis.embedded.virtual_time import VirtualTimeLoop
 from spotalis.model.decision import Reason
 from spotalis.model.leadership import LeadershipState
 from spotalis.model.transport import Request
-from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
+from spotalis.planner.decide import ReconcilePlan, decide
+from spotalis.planner.fallback import WaitingReplicas
 from spotalis.planner.observed import Observed
 from tests.integration.faults.simulated import (
     count_evictions,
@@ -227,12 +228,12 @@ async def test_row_28_rapid_changes_of_the_leader_cause_no_extra_eviction(world:
 def test_row_54_an_exception_in_one_workload_does_not_affect_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail_for_w0(observed: Observed, now: datetime) -> WaitingReplicas:
+    def fail_for_w0(observed: Observed, waiting: WaitingReplicas, **options: Any) -> ReconcilePlan:
         if observed.workload.name == "w0":
             raise RuntimeError("planted")
-        return waiting_for_spot(observed, now)
+        return decide(observed, waiting, **options)
 
-    monkeypatch.setattr(reconcile, "waiting_for_spot", fail_for_w0)
+    monkeypatch.setattr(reconcile, "decide", fail_for_w0)
 
     async def script(world: World) -> None:
         await world.apply("percent", index=0, value=100)

@@ -13,6 +13,7 @@ from tests.conformance.scripts import (
     scheduling,
     scheduling_rules,
     server,
+    stateful_sets,
     watches,
     writes,
 )
@@ -26,6 +27,7 @@ _TOPICS = (
     budgets,
     owners,
     controllers,
+    stateful_sets,
     scheduling,
     scheduling_rules,
     admission,

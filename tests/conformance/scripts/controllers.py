@@ -1,4 +1,4 @@
-"""The workload controllers: rollouts, scale-down order, ordinals and adoption.
+"""Deployments and ReplicaSets: rollouts, scale-down order and adoption.
 
 Pod names and the order of creation are arbitrary, so the scripts note numbers and choices.
 """
@@ -11,21 +11,20 @@ from typing import Any
 
 from tests.conformance.history import Json
 from tests.conformance.objects import NEVER_READY, a_pod, a_workload
-from tests.conformance.session import STRATEGIC, Session
-from tests.support.volumes import a_claim, claiming
+from tests.conformance.session import Session
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
 NUMBERS = ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas",
            "unavailableReplicas", "terminatingReplicas", "observedGeneration")  # fmt: skip
 
 
-async def _pods(s: Session, app: str, count: int, *, ready: bool = True) -> list[Json]:
+async def wait_for_pods(s: Session, app: str, count: int, *, ready: bool = True) -> list[Json]:
     """Wait until ``app`` has exactly this number of pods, all of them ready if ``ready``."""
 
     def matches(found: Json) -> bool:
-        remaining = _remaining(found["items"])
+        remaining = remaining_pods(found["items"])
         return len(remaining) == count and len(remaining) == len(found["items"]) and (
-            not ready or all(_is_ready(one) for one in remaining)
+            not ready or all(is_ready(one) for one in remaining)
         )  # fmt: skip
 
     found = await s.until("pods", matches, f"{count} pods of {app}", labelSelector=f"app={app}")
@@ -33,11 +32,11 @@ async def _pods(s: Session, app: str, count: int, *, ready: bool = True) -> list
     return items
 
 
-def _remaining(pods: list[Json]) -> list[Json]:
+def remaining_pods(pods: list[Json]) -> list[Json]:
     return [one for one in pods if "deletionTimestamp" not in one["metadata"]]
 
 
-def _of(events: list[Json], kind: str) -> list[str]:
+def names_in(events: list[Json], kind: str) -> list[str]:
     """The names of the objects in events of one type."""
     return [one["object"]["metadata"]["name"] for one in events if one["type"] == kind]
 
@@ -46,7 +45,7 @@ def _revision(replica_set: Json) -> str:
     return str(replica_set["metadata"]["annotations"]["deployment.kubernetes.io/revision"])
 
 
-def _is_ready(pod: Json) -> bool:
+def is_ready(pod: Json) -> bool:
     conditions = pod["status"].get("conditions") or ()
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
@@ -55,7 +54,7 @@ async def a_new_deployment(s: Session) -> None:
     made = a_workload("Deployment", "web", 3, annotations={"note": "x"}, pod={"priority": 0})
     made["metadata"]["annotations"] = {"mine": "1"}
     await s.post("deployments", made)
-    pods = await _pods(s, "web", 3)
+    pods = await wait_for_pods(s, "web", 3)
     await s.until(
         "deployments/web",
         lambda d: (
@@ -80,7 +79,7 @@ async def _rolled(s: Session, replicas: int, surge: Any, unavailable: Any) -> Js
     strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
     body = a_workload("Deployment", name, replicas, strategy=strategy)
     await s.quiet.post("deployments", body)
-    await _pods(s, name, replicas)
+    await wait_for_pods(s, name, replicas)
     await s.until(
         f"deployments/{name}", lambda d: d["status"]["availableReplicas"] == replicas, "available"
     )
@@ -137,7 +136,7 @@ async def the_steps_of_a_rollout(s: Session) -> None:
     rolling = {"maxSurge": 1, "maxUnavailable": 0}
     strategy = {"type": "RollingUpdate", "rollingUpdate": rolling}
     await s.quiet.post("deployments", a_workload("Deployment", "web", 3, strategy=strategy))
-    await _pods(s, "web", 3)
+    await wait_for_pods(s, "web", 3)
     before = await s.until("deployments/web", lambda d: d["status"]["availableReplicas"] == 3, "3")
     opened = await s.follow("replicasets", resourceVersion=before["metadata"]["resourceVersion"])
     change = {"spec": {"template": {"metadata": {"annotations": {"new": "yes"}}}}}
@@ -167,7 +166,7 @@ async def the_steps_of_a_rollout(s: Session) -> None:
 
 async def a_rollback(s: Session) -> None:
     await s.quiet.post("deployments", a_workload("Deployment", "web", 1))
-    await _pods(s, "web", 1)
+    await wait_for_pods(s, "web", 1)
     for value in ("b", None):
         change = {"spec": {"template": {"metadata": {"annotations": {"v": value}}}}}
         await s.quiet.patch("deployments/web", change)
@@ -192,7 +191,7 @@ async def recreate(s: Session) -> None:
     await s.post(
         "deployments", a_workload("Deployment", "web", 2, strategy={"type": "Recreate"})
     )  # fmt: skip
-    before = {one["metadata"]["uid"] for one in await _pods(s, "web", 2)}
+    before = {one["metadata"]["uid"] for one in await wait_for_pods(s, "web", 2)}
     change = {"spec": {"template": {"metadata": {"annotations": {"new": "yes"}}}}}
     await s.quiet.patch("deployments/web", change)
     await s.until(
@@ -201,7 +200,7 @@ async def recreate(s: Session) -> None:
         and d["status"].get("updatedReplicas") == 2 and d["status"].get("readyReplicas") == 2,
         "done",
     )  # fmt: skip
-    after = {one["metadata"]["uid"] for one in await _pods(s, "web", 2)}
+    after = {one["metadata"]["uid"] for one in await wait_for_pods(s, "web", 2)}
     s.note("kept", len(before & after))
 
 
@@ -209,7 +208,7 @@ async def _note_scale_down(s: Session, kind: str, costs: Mapping[str, str]) -> N
     """Scale down by one pod at a time, and note in which order pods are deleted."""
     plural = f"{kind.lower()}s"
     await s.quiet.post(plural, a_workload(kind, "web", len(costs)))
-    pods = await _pods(s, "web", len(costs))
+    pods = await wait_for_pods(s, "web", len(costs))
     names = {}
     for pod, (mark, cost) in zip(pods, costs.items(), strict=True):
         names[pod["metadata"]["name"]] = mark
@@ -221,7 +220,7 @@ async def _note_scale_down(s: Session, kind: str, costs: Mapping[str, str]) -> N
     for size in range(len(costs) - 1, 0, -1):
         await s.quiet.patch(f"{plural}/web", {"spec": {"replicas": size}})
         now = {names.get(one["metadata"]["name"], "new")
-               for one in await _pods(s, "web", size)}  # fmt: skip
+               for one in await wait_for_pods(s, "web", size)}  # fmt: skip
         s.note(f"deleted at {size}", sorted(left - now))
         left = now
 
@@ -248,7 +247,7 @@ async def scale_down_of_unready_and_pending_pods(s: Session) -> None:
     """Pending pods before running ones, unready before ready ones, regardless of the cost."""
     body = a_workload("ReplicaSet", "web", 2, annotations={COST: "-100"})
     await s.quiet.post("replicasets", body)
-    old = {one["metadata"]["name"] for one in await _pods(s, "web", 2)}
+    old = {one["metadata"]["name"] for one in await wait_for_pods(s, "web", 2)}
     change = {"spec": {"replicas": 3, "template": {
         "metadata": {"annotations": {**NEVER_READY, COST: "100"}}}}}  # fmt: skip
     await s.quiet.patch("replicasets/web", change)
@@ -267,7 +266,7 @@ async def scale_down_of_unready_and_pending_pods(s: Session) -> None:
     left = sorted(kinds.values())
     for size in (3, 2):
         await s.quiet.patch("replicasets/web", {"spec": {"replicas": size}})
-        now = await _pods(s, "web", size, ready=False)
+        now = await wait_for_pods(s, "web", size, ready=False)
         left = sorted(kinds[one["metadata"]["name"]] for one in now)
         s.note(f"left at {size}", left)
 
@@ -276,158 +275,29 @@ async def replica_sets_adopt_and_release(s: Session) -> None:
     await s.quiet.post("pods", a_pod("orphan", node="nowhere"))
     made = await s.quiet.post("replicasets", a_workload("ReplicaSet", "web", 1))
     await s.until("pods/orphan", lambda p: p["metadata"]["ownerReferences"], "adopted")
-    pods = await _pods(s, "web", 1, ready=False)
+    pods = await wait_for_pods(s, "web", 1, ready=False)
     s.note("pods", [one["metadata"]["name"] for one in pods])
     s.note("owner", pods[0]["metadata"]["ownerReferences"])
     s.note("uid", made.uid)
     await s.quiet.patch("pods/orphan", {"metadata": {"labels": {"app": "other"}}})
     await s.until("pods/orphan", lambda p: not p["metadata"].get("ownerReferences"), "released")
-    pods = await _pods(s, "web", 1, ready=False)
+    pods = await wait_for_pods(s, "web", 1, ready=False)
     s.note("another", pods[0]["metadata"]["name"] != "orphan")
-
-
-async def an_ordered_stateful_set(s: Session) -> None:
-    await s.post(
-        "statefulsets",
-        a_workload("StatefulSet", "db", 3, annotations=NEVER_READY, serviceName="db"),
-    )
-    pods = await s.until(
-        "pods/db-0", lambda p: p["status"]["phase"] == "Running", "the first is running"
-    )
-    s.note("pod metadata", pods["metadata"])
-    dropped = ("nodeName", "volumes")
-    s.note("pod spec", {key: pods["spec"][key] for key in pods["spec"] if key not in dropped})
-    await s.pause(0.3)
-    names = [one["metadata"]["name"] for one in await _pods(s, "db", 1, ready=False)]
-    s.note("while it is not ready", names)
-    found = await s.until("statefulsets/db", lambda d: d["status"]["replicas"] == 1, "counted")
-    s.note("status", found["status"])
-
-
-async def _order(s: Session, name: str, replicas: int, to: int, **spec: Any) -> None:
-    """Note the order in which pods are created, and deleted when the set is scaled."""
-    version = (await s.quiet.get("pods")).version
-    opened = await s.follow("pods", resourceVersion=version)
-    body = a_workload("StatefulSet", name, replicas, serviceName=name, **spec)
-    await s.quiet.post("statefulsets", body)
-    await _pods(s, name, replicas)
-    await s.until(
-        f"statefulsets/{name}", lambda d: d["status"].get("readyReplicas") == replicas, "ready"
-    )
-    await s.quiet.patch(f"statefulsets/{name}/scale", {"spec": {"replicas": to}})
-    await _pods(s, name, to)
-    events = await opened.until(
-        lambda seen: len(_of(seen, "DELETED")) == replicas - to, "all deletions"
-    )
-    await opened.close()
-    ready: set[str] = set()
-    actions: list[str] = []
-    for event in events:
-        pod = event["object"]
-        if event["type"] == "ADDED":
-            actions.append(f"create {pod['metadata']['name']} while {len(ready)} are ready")
-        elif event["type"] == "DELETED":
-            ready.discard(pod["metadata"]["name"])
-            actions.append(f"removed {pod['metadata']['name']}")
-        elif "deletionTimestamp" in pod["metadata"]:
-            actions.append(f"delete {pod['metadata']['name']}")
-        elif _is_ready(pod):
-            ready.add(pod["metadata"]["name"])
-    s.note(name, list(dict.fromkeys(actions)))
-
-
-async def ordered_creation_and_deletion(s: Session) -> None:
-    await _order(s, "db", 3, 1)
-
-
-async def parallel_creation_and_deletion(s: Session) -> None:
-    version = (await s.quiet.get("pods")).version
-    opened = await s.follow("pods", resourceVersion=version)
-    body = a_workload("StatefulSet", "db", 3, annotations=NEVER_READY, serviceName="db",
-                      podManagementPolicy="Parallel")  # fmt: skip
-    await s.quiet.post("statefulsets", body)
-    await _pods(s, "db", 3, ready=False)
-    created = await opened.until(lambda events: len(_of(events, "ADDED")) >= 3, "three pods")
-    await opened.close()
-    s.note("created while none is ready", sorted(_of(created, "ADDED")))
-    await s.quiet.patch("statefulsets/db/scale", {"spec": {"replicas": 1}})
-    s.note("left", [one["metadata"]["name"] for one in await _pods(s, "db", 1, ready=False)])
-
-
-async def the_order_of_a_stateful_rollout(s: Session) -> None:
-    body = a_workload("StatefulSet", "db", 3, serviceName="db")
-    await s.quiet.post("statefulsets", body)
-    await _pods(s, "db", 3)
-    await s.until("statefulsets/db", lambda d: d["status"].get("availableReplicas") == 3, "ready")
-    await s.get("statefulsets/db")
-    version = (await s.quiet.get("pods")).version
-    opened = await s.follow("pods", resourceVersion=version)
-    change = {"spec": {"template": {"metadata": {"annotations": {"new": "yes"}}}}}
-    await s.quiet.patch("statefulsets/db", change, STRATEGIC)
-    found = await s.until(
-        "statefulsets/db",
-        lambda d: d["status"]["observedGeneration"] == 2 and "updatedReplicas" in d["status"]
-        and d["status"]["currentRevision"] == d["status"]["updateRevision"]
-        and d["status"].get("readyReplicas") == 3,
-        "done",
-    )  # fmt: skip
-    gone = await opened.until(lambda events: len(_of(events, "DELETED")) >= 3, "all deletions")
-    await opened.close()
-    s.note("order", _of(gone, "DELETED"))
-    s.note("status", found["status"])
-
-
-async def a_partitioned_stateful_rollout(s: Session) -> None:
-    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
-    body = a_workload("StatefulSet", "db", 2, serviceName="db", updateStrategy=strategy)
-    await s.quiet.post("statefulsets", body)
-    await _pods(s, "db", 2)
-    change = {"spec": {"template": {"metadata": {"annotations": {"new": "yes"}}}}}
-    await s.quiet.patch("statefulsets/db", change, STRATEGIC)
-    found = await s.until(
-        "statefulsets/db",
-        lambda d: d["status"].get("updatedReplicas") == 1 and d["status"]["readyReplicas"] == 2
-        and d["status"].get("currentReplicas") == 1,
-        "half done",
-    )  # fmt: skip
-    s.note("status", found["status"])
-    pods = await _pods(s, "db", 2)
-    s.note("new", [one["metadata"]["name"] for one in pods
-                   if "new" in (one["metadata"].get("annotations") or {})])  # fmt: skip
-
-
-async def on_delete(s: Session) -> None:
-    body = a_workload("StatefulSet", "db", 2, serviceName="db", updateStrategy={"type": "OnDelete"})
-    await s.quiet.post("statefulsets", body)
-    before = {one["metadata"]["uid"] for one in await _pods(s, "db", 2)}
-    change = {"spec": {"template": {"metadata": {"annotations": {"new": "yes"}}}}}
-    await s.quiet.patch("statefulsets/db", change, STRATEGIC)
-    await s.until("statefulsets/db", lambda d: d["status"]["observedGeneration"] == 2, "observed")
-    await s.evict("db-1")
-    await s.until(
-        "pods", lambda p: any(one["metadata"]["name"] == "db-1" and _is_ready(one)
-                              and one["metadata"]["uid"] not in before for one in p["items"]),
-        "recreated", labelSelector="app=db",
-    )  # fmt: skip
-    pods = await _pods(s, "db", 2)
-    s.note("kept", [one["metadata"]["name"] for one in pods if one["metadata"]["uid"] in before])
-    s.note("new", [one["metadata"]["name"] for one in pods
-                   if "new" in (one["metadata"].get("annotations") or {})])  # fmt: skip
 
 
 async def deleting_a_deployment(s: Session) -> None:
     await s.quiet.post("deployments", a_workload("Deployment", "web", 2))
-    await _pods(s, "web", 2)
+    await wait_for_pods(s, "web", 2)
     await s.delete("deployments/web")
     await s.until("replicasets", lambda r: not r["items"], "no set", labelSelector="app=web")
-    await _pods(s, "web", 0)
+    await wait_for_pods(s, "web", 0)
     await s.quiet.post("deployments", a_workload("Deployment", "kept", 1))
-    await _pods(s, "kept", 1)
+    await wait_for_pods(s, "kept", 1)
     await s.quiet.delete("deployments/kept", {"propagationPolicy": "Orphan"})
     await s.until_gone("deployments/kept")
     sets = await s.until("replicasets", lambda r: len(r["items"]) == 1, "one")
     s.note("owners", sets["items"][0]["metadata"].get("ownerReferences"))
-    s.note("pods", len(await _pods(s, "kept", 1)))
+    s.note("pods", len(await wait_for_pods(s, "kept", 1)))
 
 
 async def paused(s: Session) -> None:
@@ -436,27 +306,9 @@ async def paused(s: Session) -> None:
     await s.get("deployments/web")
     s.note("sets", (await s.quiet.get("replicasets")).body["items"])
     await s.quiet.patch("deployments/web", {"spec": {"paused": False}})
-    await _pods(s, "web", 1)
+    await wait_for_pods(s, "web", 1)
     await s.until("deployments/web", lambda d: d["status"].get("availableReplicas") == 1, "up")
     await s.get("deployments/web")
-
-
-async def volume_claims_of_a_stateful_set(s: Session) -> None:
-    """One claim exists before, as after an earlier pod of that name; the other is created."""
-    await s.quiet.post("persistentvolumeclaims", a_claim("data-db-1", "none"))
-    pod = {
-        "schedulerName": "none",
-        "volumes": [{"name": "data", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}],
-    }
-    spec = {**claiming(), "serviceName": "db", "podManagementPolicy": "Parallel"}
-    await s.quiet.post("statefulsets", a_workload("StatefulSet", "db", 2, pod=pod, **spec))
-    for one in await _pods(s, "db", 2, ready=False):
-        name = one["metadata"]["name"]
-        mounted = [v for v in one["spec"]["volumes"] if not v["name"].startswith("kube-api-")]
-        s.note(f"{name} mounts", mounted)
-    for name in ("data-db-0", "data-db-1"):
-        claim = (await s.quiet.get(f"persistentvolumeclaims/{name}")).body
-        s.note(name, [claim["metadata"].get("labels"), claim["spec"].get("volumeName")])
 
 
 SCRIPTS = (
@@ -470,13 +322,6 @@ SCRIPTS = (
     invalid_deletion_costs,
     scale_down_of_unready_and_pending_pods,
     replica_sets_adopt_and_release,
-    an_ordered_stateful_set,
-    ordered_creation_and_deletion,
-    parallel_creation_and_deletion,
-    the_order_of_a_stateful_rollout,
-    a_partitioned_stateful_rollout,
-    volume_claims_of_a_stateful_set,
-    on_delete,
     deleting_a_deployment,
     paused,
 )

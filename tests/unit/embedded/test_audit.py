@@ -9,8 +9,8 @@ from spotalis.embedded.server.api import Api
 from spotalis.embedded.server.audit import Audit
 from spotalis.embedded.server.events import TTL
 from tests.support.manual_clock import ManualClock
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import NOON
-from tests.unit.embedded.controllers.helpers import in_virtual_time
 
 
 def request(audit: Audit, verb: str, name: str, subresource: str = "") -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_budget, a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
-    in_virtual_time,
     living,
     names,
     nodes_of,

@@ -13,10 +13,10 @@ from spotalis.embedded.nodes import AKS, EKS, GKE, KARPENTER, RECLAIM_NOTICES, P
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeClassification, NodeType
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
-    in_virtual_time,
     nodes_of,
     now,
     pods,

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import random  # noqa: TID251  # seeded
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec
+from collections.abc import Callable
+from typing import Any
 
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.pods import is_ready, node_of
 from spotalis.embedded.server.errors import ApiError
 from spotalis.embedded.virtual_time import VirtualClock, VirtualTimeLoop
 from tests.unit.embedded.controllers.builders import NOON, Object
-
-P = ParamSpec("P")
-
-
-def in_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an async test on a virtual event loop."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-            runner.run(test(*args, **kwargs))
-
-    return run
 
 
 def a_cluster(seed: int = 1, **options: Any) -> EmbeddedCluster:

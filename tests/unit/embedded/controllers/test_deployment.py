@@ -15,11 +15,11 @@ from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.owners import deleting, replicas_of
 from spotalis.embedded.objects.pods import is_ready
 from spotalis.embedded.objects.resources import Object
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
     change,
-    in_virtual_time,
     living,
     names,
     new_image,

@@ -8,10 +8,10 @@ from typing import Any
 
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.objects.resources import Object
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
-    in_virtual_time,
     names,
     pods,
     ready,

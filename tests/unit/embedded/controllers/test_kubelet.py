@@ -12,7 +12,8 @@ from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.pods import is_ready, restarts
 from spotalis.embedded.objects.resources import Object
-from tests.unit.embedded.controllers.helpers import a_cluster, in_virtual_time, now, until
+from tests.support.virtual_time import in_virtual_time
+from tests.unit.embedded.controllers.helpers import a_cluster, now, until
 
 SLOW = Timing(kubelet=KubeletTiming(start=timedelta(seconds=7), stop=timedelta(seconds=4)))
 

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from spotalis.embedded.controllers.queue import WorkQueue
-from tests.unit.embedded.controllers.helpers import in_virtual_time, now
+from tests.support.virtual_time import in_virtual_time
+from tests.unit.embedded.controllers.helpers import now
 
 
 @in_virtual_time

@@ -10,11 +10,11 @@ from spotalis.embedded.controllers.replicaset import slow_start
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
     change,
-    in_virtual_time,
     living,
     names,
     pods,

@@ -11,10 +11,10 @@ import pytest
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
+from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
     a_cluster,
-    in_virtual_time,
     living,
     nodes_of,
     now,

@@ -6,14 +6,8 @@ its address into the webhook configuration in place of the Service.
 
 from __future__ import annotations
 
-import base64
 import json
 import os  # a process needs PATH
-import signal
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +17,12 @@ import pytest
 import trustme
 import yaml
 
+from tests.delivery.installed_operator import (
+    CONFIGURATION,
+    DEADLINE,
+    OPERATOR_NAMESPACE,
+    installed_operator,
+)
 from tests.delivery.permissions import documented_as_used, granted
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
@@ -34,19 +34,15 @@ from tests.support.control_plane import (
     binaries_or_skip,
     eventually,
 )
-from tests.support.free_ports import claim_ports
 from tests.support.volumes import a_claim, a_volume
 
 pytestmark = pytest.mark.real
 
 K8S = Path(__file__).parents[2] / "build" / "k8s"
 INSTALL = K8S / "install.yaml"
-OPERATOR_NAMESPACE = "spotalis-system"
 IN_OPERATOR_NAMESPACE = {"leases", "configmaps", "secrets"}
 """Resources of the operator's Role; all others belong to its ClusterRole."""
 CLUSTER_SCOPED = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
-DEADLINE = 120.0
-_CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
 
 
 @contextmanager
@@ -81,7 +77,7 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
 def test_kubectl_diff_after_the_installation_is_empty(installed: ControlPlane) -> None:
     """The webhook configuration states all defaults, so that tools report no difference."""
     assert installed.kubectl("diff", "-f", str(INSTALL)) == ""
-    stored = installed.request("GET", _CONFIGURATION)
+    stored = installed.request("GET", CONFIGURATION)
     [webhook] = yaml.safe_load((K8S / "webhook.yaml").read_text())["webhooks"]
     assert stored["webhooks"] == [webhook]
 
@@ -128,7 +124,7 @@ def test_the_api_server_accepts_the_optional_manifest(installed: ControlPlane, n
 def test_the_service_account_uses_exactly_the_documented_permissions(
     installed: ControlPlane, tmp_path: Path
 ) -> None:
-    with _operator(installed, tmp_path):
+    with installed_operator(installed, tmp_path):
         _exercise(installed)
     _apply_again(installed)
     requests = [e for e in installed.audit(user="spotalis", stage=None) if e.resource]
@@ -161,7 +157,7 @@ def test_with_cert_manager_the_operator_requests_no_secrets_and_webhook_configur
     installed.add_nodes(spot=1)
     before = len(installed.audit(user="spotalis", stage=None))
 
-    with _operator(installed, tmp_path, bundle=authority.cert_pem.bytes()):
+    with installed_operator(installed, tmp_path, bundle=authority.cert_pem.bytes()):
         _create(installed, workload_body("Deployment", "shop", 4, policy(50)))
         _wait_for_split(installed, "shop", on_demand=2, spot=2)
 
@@ -185,7 +181,7 @@ def test_the_namespaced_installation_manages_its_namespace_and_requests_nothing_
             control_plane, "elsewhere", "default", on_demand=3, spot=2
         )  # the scheduler's default
         before = {pod["metadata"]["uid"] for pod in control_plane.ready_pods("default")}
-        with _operator(control_plane, tmp_path):
+        with installed_operator(control_plane, tmp_path):
             _exercise(
                 control_plane,
                 "shop",
@@ -216,20 +212,20 @@ def _denied(requests: Sequence[AuditEvent]) -> Counter[tuple[str, str, int]]:
 
 def _apply_again(control_plane: ControlPlane) -> None:
     """Apply the manifests again and assert that caBundle and the certificate are unchanged."""
-    webhook = control_plane.request("GET", _CONFIGURATION)["webhooks"][0]
+    webhook = control_plane.request("GET", CONFIGURATION)["webhooks"][0]
     [manifest] = yaml.safe_load((K8S / "webhook.yaml").read_text())["webhooks"]
     bundle = webhook["clientConfig"]["caBundle"]
     restore = [{"op": "replace", "path": "/webhooks/0/clientConfig",
              "value": manifest["clientConfig"] | {"caBundle": bundle}}]  # fmt: skip
     control_plane.request(
-        "PATCH", _CONFIGURATION, restore, content_type="application/json-patch+json"
+        "PATCH", CONFIGURATION, restore, content_type="application/json-patch+json"
     )
     secret = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/secrets/spotalis-webhook-tls"
     certificate = control_plane.request("GET", secret)["data"]
     assert {"tls.crt", "tls.key"} <= certificate.keys()
     control_plane.kubectl("apply", "-f", str(INSTALL))
     assert (
-        control_plane.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
+        control_plane.request("GET", CONFIGURATION)["webhooks"][0]["clientConfig"]["caBundle"]
         == bundle
     )
     assert control_plane.request("GET", secret)["data"] == certificate
@@ -325,103 +321,6 @@ def _balanced_status(control_plane: ControlPlane, name: str, namespace: str) -> 
     status = control_plane.request("GET", path)["status"]
     found = [c for c in status.get("conditions", ()) if c["type"] == "spotalis.io/Balanced"]
     return str(found[0]["status"]) if found else ""
-
-
-@contextmanager
-def _operator(control_plane: ControlPlane, folder: Path, *, bundle: bytes = b"") -> Iterator[None]:
-    """An operator process with the arguments, settings, variables and token of the container.
-
-    Args:
-        bundle: CA bundle for the webhook configuration; without it the operator writes its own.
-            With it, ``folder`` replaces the volume that contains the certificate.
-    """
-    ports = claim_ports()
-    webhook, metrics, health = ports.ports[:3]
-    client = {"url": f"https://127.0.0.1:{webhook}/mutate"}
-    if bundle:
-        client["caBundle"] = base64.b64encode(bundle).decode()
-    set_client = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client}]
-    control_plane.request(
-        "PATCH", _CONFIGURATION, set_client, content_type="application/json-patch+json"
-    )
-    deployment = control_plane.request(
-        "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
-    )
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    settings = control_plane.request(
-        "GET", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/spotalis-settings"
-    )
-    file = folder / "spotalis.yaml"
-    file.write_text(settings["data"]["spotalis.yaml"].replace("/etc/spotalis-tls", str(folder)))
-    downward = {"metadata.namespace": OPERATOR_NAMESPACE, "status.podIP": "127.0.0.1"}
-    variables = {
-        each["name"]: downward[each["valueFrom"]["fieldRef"]["fieldPath"]]
-        for each in container["env"]
-    }
-    command = [sys.executable, "-m", "spotalis", *container["args"]]
-    command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
-    command += [
-        "--kubeconfig",
-        str(_service_account_kubeconfig(control_plane, folder)),
-        "--host",
-        "127.0.0.1",
-    ]
-    command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
-    command += ["--health-port", str(health)]
-    log = folder / "operator.log"
-    inherited = {key: value for key, value in os.environ.items() if key == "PATH"}  # noqa: TID251  # a process needs it
-    with log.open("wb") as stream:
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=inherited | variables)
-    try:
-        eventually(
-            lambda: process.poll() is not None or _answers(f"http://127.0.0.1:{health}/readyz"),
-            within=DEADLINE,
-            what=f"the operator is ready (log: {log})",
-        )
-        assert process.poll() is None, log.read_text()
-        eventually(
-            lambda: control_plane.request("GET", _CONFIGURATION)["webhooks"][0]["clientConfig"].get(
-                "caBundle"
-            ),
-            within=DEADLINE,
-            what="caBundle is set",
-        )
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        ports.release()
-    assert process.returncode == 0, log.read_text()[-2000:]
-
-
-def _service_account_kubeconfig(control_plane: ControlPlane, folder: Path) -> Path:
-    """A kubeconfig with a token that the API server issues for the service account, as for pods."""
-    request = {
-        "apiVersion": "authentication.k8s.io/v1",
-        "kind": "TokenRequest",
-        "spec": {"expirationSeconds": 3600},
-    }
-    path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/spotalis/token"
-    config = json.loads(control_plane.kubeconfig("spotalis").read_text())
-    config["users"][0]["user"]["token"] = control_plane.request("POST", path, request)["status"][
-        "token"
-    ]
-    file = folder / "kubeconfig"
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(config))
-    return file
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _pod_without_security_context() -> Json:

@@ -1,0 +1,124 @@
+"""Runs the operator as a process, configured as in the manifests on an API server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os  # a process needs PATH
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.control_plane import (
+    ControlPlane,
+    eventually,
+)
+from tests.support.free_ports import claim_ports
+
+OPERATOR_NAMESPACE = "spotalis-system"
+DEADLINE = 120.0
+CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
+
+
+@contextmanager
+def installed_operator(
+    control_plane: ControlPlane, folder: Path, *, bundle: bytes = b""
+) -> Iterator[None]:
+    """An operator process with the arguments, settings, variables and token of the container.
+
+    Args:
+        bundle: CA bundle for the webhook configuration; without it the operator writes its own.
+            With it, ``folder`` replaces the volume that contains the certificate.
+    """
+    ports = claim_ports()
+    webhook, metrics, health = ports.ports[:3]
+    client = {"url": f"https://127.0.0.1:{webhook}/mutate"}
+    if bundle:
+        client["caBundle"] = base64.b64encode(bundle).decode()
+    set_client = [{"op": "replace", "path": "/webhooks/0/clientConfig", "value": client}]
+    control_plane.request(
+        "PATCH", CONFIGURATION, set_client, content_type="application/json-patch+json"
+    )
+    deployment = control_plane.request(
+        "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
+    )
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    settings = control_plane.request(
+        "GET", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/spotalis-settings"
+    )
+    file = folder / "spotalis.yaml"
+    file.write_text(settings["data"]["spotalis.yaml"].replace("/etc/spotalis-tls", str(folder)))
+    downward = {"metadata.namespace": OPERATOR_NAMESPACE, "status.podIP": "127.0.0.1"}
+    variables = {
+        each["name"]: downward[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        for each in container["env"]
+    }
+    command = [sys.executable, "-m", "spotalis", *container["args"]]
+    command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
+    command += [
+        "--kubeconfig",
+        str(_service_account_kubeconfig(control_plane, folder)),
+        "--host",
+        "127.0.0.1",
+    ]
+    command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
+    command += ["--health-port", str(health)]
+    log = folder / "operator.log"
+    inherited = {key: value for key, value in os.environ.items() if key == "PATH"}  # noqa: TID251  # a process needs it
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=inherited | variables)
+    try:
+        eventually(
+            lambda: process.poll() is not None or _answers(f"http://127.0.0.1:{health}/readyz"),
+            within=DEADLINE,
+            what=f"the operator is ready (log: {log})",
+        )
+        assert process.poll() is None, log.read_text()
+        eventually(
+            lambda: control_plane.request("GET", CONFIGURATION)["webhooks"][0]["clientConfig"].get(
+                "caBundle"
+            ),
+            within=DEADLINE,
+            what="caBundle is set",
+        )
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        ports.release()
+    assert process.returncode == 0, log.read_text()[-2000:]
+
+
+def _service_account_kubeconfig(control_plane: ControlPlane, folder: Path) -> Path:
+    """A kubeconfig with a token that the API server issues for the service account, as for pods."""
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 3600},
+    }
+    path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts/spotalis/token"
+    config = json.loads(control_plane.kubeconfig("spotalis").read_text())
+    config["users"][0]["user"]["token"] = control_plane.request("POST", path, request)["status"][
+        "token"
+    ]
+    file = folder / "kubeconfig"
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(config))
+    return file
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False

@@ -265,13 +265,8 @@ class RealOperatorInstance(OperatorInstance):
         command = [sys.executable, "-m", "spotalis", "controller"]
         command += ["--kubeconfig", str(kubeconfig)]
         command += ["--host", "127.0.0.1", "--webhook-port", str(webhook)]
-        command += [
-            "--metrics-port",
-            str(self._metrics),
-            "--health-port",
-            str(self._health),
-            *flags,
-        ]
+        command += ["--metrics-port", str(self._metrics), "--health-port", str(self._health)]
+        command += flags
         self._begins_at = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
             self._process = subprocess.Popen(command, stdout=file, stderr=file)
@@ -351,13 +346,12 @@ class RealOperatorReplicas(OperatorReplicas):
 
     async def forward_results(self) -> Counter[str]:
         """Sum the counts in /metrics of the running instances."""
-        ways: Counter[str] = Counter()
+        results: Counter[str] = Counter()
         for instance in self.instances:
-            for labels, count in (
-                await instance.samples("spotalis_webhook_forwarded_total")
-            ).items():
-                ways[labels.removeprefix('result="').rstrip('"')] += int(count)
-        return ways
+            samples = await instance.samples("spotalis_webhook_forwarded_total")
+            for labels, count in samples.items():
+                results[labels.removeprefix('result="').rstrip('"')] += int(count)
+        return results
 
     def unanswered_pods(self) -> list[str]:
         """Read from the annotations of the audit log."""

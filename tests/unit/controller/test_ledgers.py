@@ -102,7 +102,7 @@ async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() 
         pytest.param('{"workload":"Deployment/shop/api","intents":[{}]}', id="of a half intent"),
     ],
 )
-def test_what_is_no_ledger_of_ours_is_there_and_says_nothing(written: str) -> None:
+def test_an_unreadable_ledger_has_no_content(written: str) -> None:
     body = msgspec.json.encode(
         {"metadata": {"name": NAME, "namespace": "home"}, "data": {"ledger": written}}
     )

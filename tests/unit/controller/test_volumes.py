@@ -44,7 +44,7 @@ def volumes(*answers: Response) -> tuple[Volumes, ScriptedTransport]:
     return Volumes(Client(transport, clock=clock, rng=LoadedRandom()), clock), transport
 
 
-def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> None:
+def test_a_claim_and_its_volume_are_read_once_while_a_bound_pod_uses_it() -> None:
     async def story() -> None:
         known, transport = volumes(CLAIM, IN_B)
         assert known.affinity(RUNNING) == ()
@@ -60,7 +60,7 @@ def test_a_claim_and_its_volume_are_asked_for_once_while_a_pod_holds_it() -> Non
     run_in_virtual_time(story())
 
 
-def test_of_who_has_no_node_it_is_asked_again_after_a_while() -> None:
+def test_for_a_pod_without_a_node_the_volume_is_read_again_later() -> None:
     async def story() -> None:
         known, _ = volumes(UNBOUND, CLAIM, IN_B)
         await known.fetch([WAITING])
@@ -89,7 +89,7 @@ def test_all_volumes_of_a_pod_must_be_reached() -> None:
     [[UNBOUND], [refusal(404)], [CLAIM, refusal(404)], [CLAIM, ok(a_volume("disk", ""))]],
     ids=["bound to nothing", "no claim", "no volume", "reached from everywhere"],
 )
-def test_what_binds_nothing_is_no_confinement(answers: list[Response]) -> None:
+def test_a_claim_without_a_restricted_volume_restricts_nothing(answers: list[Response]) -> None:
     async def story() -> None:
         known, _ = volumes(*answers)
         await known.fetch([RUNNING])
@@ -101,7 +101,7 @@ def test_what_binds_nothing_is_no_confinement(answers: list[Response]) -> None:
 @pytest.mark.parametrize(
     "answers", [[refusal(403)] * 3, [CLAIM, refusal(403)] * 3], ids=["claims", "volumes"]
 )
-def test_without_the_right_to_ask_everything_is_as_if_there_were_no_claims_and_it_is_said_once(
+def test_without_permission_volumes_are_ignored_and_this_is_logged_once(
     answers: list[Response], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> None:
@@ -120,9 +120,7 @@ def test_without_the_right_to_ask_everything_is_as_if_there_were_no_claims_and_i
     ]
 
 
-def test_what_an_open_move_brings_is_known_after_its_pod_has_gone_and_forgotten_with_the_move() -> (
-    None
-):
+def test_the_volumes_of_an_open_move_are_known_until_it_is_forgotten() -> None:
     async def story() -> None:
         known, _ = volumes(CLAIM, IN_B)
         await known.fetch([RUNNING])

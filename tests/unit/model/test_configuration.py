@@ -1,4 +1,4 @@
-"""What an owner writes, and what is read from it (behaviour.md 1)."""
+"""Reading the policy of a workload."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_absent_keys_have_the_built_in_values() -> None:
     assert configuration.sources.keys() == {"enabled", "spot-percentage"}
 
 
-def test_without_a_share_and_a_floor_there_is_no_policy() -> None:
+def test_without_a_percentage_and_a_minimum_there_is_no_policy() -> None:
     assert not read().has_policy
     assert read(annotated(spot_percentage="0")).has_policy
     assert read(annotated(min_on_demand="0")).has_policy
@@ -195,12 +195,12 @@ def test_a_window_needs_schedule_and_duration_and_is_in_utc_unless_told() -> Non
         assert f"also needs {PREFIX}{other}" in str(problem)
 
 
-def test_half_a_window_beside_a_garbled_half_is_one_problem() -> None:
+def test_half_a_window_with_an_invalid_other_half_is_one_problem() -> None:
     problems = read(NIGHTLY | annotated(disruption_duration="3")).problems
     assert [problem.key for problem in problems] == ["disruption-duration"]
 
 
-def test_a_window_may_be_put_together_from_workload_and_namespace() -> None:
+def test_a_window_may_come_from_workload_and_namespace() -> None:
     schedule, duration = ({key: text} for key, text in NIGHTLY.items())
     configuration = read(schedule, namespace=a_namespace(annotations=duration))
     assert configuration.problems == ()
@@ -225,7 +225,7 @@ def test_a_window_may_be_put_together_from_workload_and_namespace() -> None:
         pytest.param(ON, NOTHING, GARBLED, True, "label on deploy/api", id="heard before garbled"),
     ],
 )
-def test_a_workload_is_managed_if_somebody_opts_in(
+def test_a_workload_is_managed_if_a_label_or_annotation_enables_it(
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
     in_namespace: Mapping[str, str],
@@ -244,7 +244,7 @@ def test_label_and_annotation_of_a_namespace_may_disagree_too() -> None:
     assert read(labels={}, namespace=a_namespace(annotations=ON)).enabled
 
 
-def test_a_workload_whose_namespace_is_not_known_yet_has_its_own_word() -> None:
+def test_a_workload_is_read_before_its_namespace_is_known() -> None:
     workload = workload_named_api(labels=ON, annotations=annotated(spot_percentage="70"))
     assert read_configuration(workload, None, {}).percent == 70
     assert not read_configuration(workload_named_api(), None, {}).enabled
@@ -258,7 +258,7 @@ def test_a_workload_whose_namespace_is_not_known_yet_has_its_own_word() -> None:
         pytest.param(GARBLED, ON, "label on deploy/api", id="not mended by its namespace's"),
     ],
 )
-def test_a_garbled_opt_in_is_a_problem_and_no_opt_in(
+def test_an_invalid_enabled_is_a_problem(
     labels: Mapping[str, str], in_namespace: Mapping[str, str], place: str
 ) -> None:
     configuration = read(labels=labels, namespace=a_namespace(labels=in_namespace))
@@ -281,7 +281,7 @@ def test_a_garbled_opt_in_is_a_problem_and_no_opt_in(
         pytest.param(None, None, None, 0, None, id="then nothing"),
     ],
 )
-def test_the_nearest_word_counts(
+def test_the_nearest_value_counts(
     mine: str | None,
     namespaces: str | None,
     settings: str | None,
@@ -310,7 +310,7 @@ def test_each_key_is_looked_up_by_itself() -> None:
     assert configuration.spot_fallback == timedelta(minutes=5)
 
 
-def test_an_invalid_word_is_not_passed_over_for_a_valid_one_farther_away() -> None:
+def test_an_invalid_value_is_not_replaced_by_one_from_the_next_source() -> None:
     configuration = read(
         annotated(spot_percentage="7O"),
         namespace=a_namespace(annotations=annotated(spot_percentage="70")),
@@ -320,7 +320,7 @@ def test_an_invalid_word_is_not_passed_over_for_a_valid_one_farther_away() -> No
     assert "spot-percentage" not in configuration.sources
 
 
-def test_problems_of_namespace_and_settings_are_said_with_their_place() -> None:
+def test_problems_name_their_source() -> None:
     configuration = read(
         namespace=a_namespace(annotations=annotated(spot_percentage="7O")),
         defaults={"min-on-demand": "two"},
@@ -331,7 +331,7 @@ def test_problems_of_namespace_and_settings_are_said_with_their_place() -> None:
     ]
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     garbled = {PREFIX + key: "?" for key in KEYS}
     configuration = read(garbled, labels=GARBLED)
     assert {problem.key for problem in configuration.problems} == {"enabled", *KEYS}
@@ -351,7 +351,7 @@ def test_all_problems_are_said_at_once() -> None:
         ("max-move-in-flight", "max-moves-in-flight"),
     ],
 )
-def test_an_unknown_key_is_met_with_the_one_that_was_meant(key: str, meant: str) -> None:
+def test_an_unknown_key_causes_a_suggestion(key: str, meant: str) -> None:
     configuration = read(annotated(spot_percentage="70") | {PREFIX + key: "2"})
     assert configuration.problems == ()
     (warning,) = configuration.warnings
@@ -362,13 +362,13 @@ def test_an_unknown_key_is_met_with_the_one_that_was_meant(key: str, meant: str)
     )
 
 
-def test_an_unknown_key_like_no_other_is_only_named() -> None:
+def test_an_unknown_key_without_a_similar_one_is_only_named() -> None:
     (warning,) = read(labels=ON | {PREFIX + "owner": "team-a"}).warnings
     assert warning.source == "label on deploy/api"
     assert "did you mean" not in str(warning)
 
 
-def test_our_pod_keys_in_a_template_are_a_warning_each() -> None:
+def test_each_pod_key_in_a_template_is_a_warning() -> None:
     keys = tuple(PREFIX + key for key in ("slot", "capacity-type", "decision"))
     warnings = read(annotated(spot_percentage="70"), template_keys=keys).warnings
     assert [warning.key for warning in warnings] == ["slot", "capacity-type", "decision"]
@@ -428,7 +428,7 @@ _WRITTEN = st.dictionaries(
 @example(
     mine={PREFIX + "disruption-timezone": "Europe/\ud800"}, labels=ON, namespaces={}, defaults={}
 )
-def test_whatever_is_written_is_read_or_is_a_problem(
+def test_any_text_is_a_value_or_a_problem(
     mine: dict[str, str],
     labels: dict[str, str],
     namespaces: dict[str, str],

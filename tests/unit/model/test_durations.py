@@ -63,13 +63,13 @@ def test_a_duration_is_numbers_with_units_from_large_to_small(
         pytest.param("9" * 400 + "h", "must not be longer than 366d", id="beyond a float"),
     ],
 )
-def test_what_may_be_a_slip_is_refused_in_words(text: str, says: str) -> None:
+def test_likely_typing_errors_are_rejected_with_a_message(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_duration(text)
 
 
 @given(st.timedeltas(min_value=timedelta(milliseconds=1), max_value=timedelta(days=366)))
-def test_what_is_written_reads_back_to_the_millisecond(duration: timedelta) -> None:
+def test_a_formatted_duration_parses_to_the_same_milliseconds(duration: timedelta) -> None:
     assert abs(parse_duration(format_duration(duration)) - duration) <= timedelta(milliseconds=0.5)
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of a split, and the slots that follow from it (behaviour.md 2)."""
+"""The arithmetic of a split, and the slots that follow from it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FLOORS = range(21)
         pytest.param(9999, 70, 0, 3000, 6999, id="rounded down, never up"),
     ],
 )
-def test_the_split_is_the_contracts(
+def test_the_documented_splits(
     n: int, percent: int, floor: int, on_demand: int, on_spot: int
 ) -> None:
     assert desired_spot(n, percent, floor) == on_spot
@@ -66,7 +66,7 @@ def test_a_greater_percentage_never_means_fewer_on_spot_nor_a_greater_floor_more
             assert counts == sorted(counts, reverse=True), (n, percent)
 
 
-def test_every_prefix_of_the_slots_is_split_right() -> None:
+def test_every_prefix_of_the_slots_is_split_correctly() -> None:
     for percent in PERCENTS:
         for floor in FLOORS:
             on_spot = 0
@@ -109,7 +109,7 @@ def state(*, desired: int = 10, spot: int, on_demand: int, unknown: int = 0) -> 
         pytest.param(state(desired=0, spot=0, on_demand=0), None, 0, True, id="scaled to zero"),
     ],
 )
-def test_a_class_is_crowded_by_what_it_holds_above_its_share(
+def test_the_surplus_of_a_type_is_what_exceeds_its_share(
     present: ReplicaState, surplus_type: NodeType | None, surplus: int, balanced: bool
 ) -> None:
     assert present.surplus_type is surplus_type
@@ -117,7 +117,7 @@ def test_a_class_is_crowded_by_what_it_holds_above_its_share(
     assert present.is_balanced is balanced
 
 
-def test_nobody_wants_a_replica_of_unknown_class() -> None:
+def test_no_replica_of_unknown_type_is_desired() -> None:
     present = state(spot=6, on_demand=3, unknown=1)
     assert present.count(UNKNOWN) == 1
     assert present.desired_for(UNKNOWN) == 0

@@ -1,4 +1,4 @@
-"""What PodDisruptionBudgets say before the API server is asked."""
+"""What PodDisruptionBudgets allow."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_budget_refuses_as_the_eviction_api_would(
     assert DisruptionBudgets(budgets).objection(pod) == refusal
 
 
-def test_what_a_plan_spends_is_gone_for_the_rest_of_it() -> None:
+def test_planned_evictions_use_the_budget() -> None:
     budgets = DisruptionBudgets([a_budget(2), a_budget(0, name="web", selects={"app": "web"})])
     for name in ("api-0", "api-1"):
         assert not budgets.objection(a_pod(name))
@@ -105,7 +105,7 @@ def test_what_a_plan_spends_is_gone_for_the_rest_of_it() -> None:
         pytest.param(a_pod(ready=False, phase="Pending"), id="a pending pod"),
     ],
 )
-def test_who_passes_uncounted_spends_nothing(free: Pod) -> None:
+def test_exempt_pods_do_not_use_the_budget(free: Pod) -> None:
     budgets = DisruptionBudgets([a_budget(1)])
     budgets.spend(free)
     assert not budgets.objection(a_pod("api-1"))

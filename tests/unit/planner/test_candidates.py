@@ -1,4 +1,4 @@
-"""Which replicas may be moved, and in which order (behaviour.md 5, Candidates)."""
+"""Which replicas may be moved, and in which order."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ FREE = {"slot": None}
         pytest.param({"slot": 10}, {"slot": 6}, id="the highest slot of the other class"),
     ],
 )
-def test_of_two_replicas_of_a_deployment_one_goes_first(
+def test_the_eviction_order_of_two_replicas_of_a_deployment(
     first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> None:
     observed = a_workload(spot=2)
@@ -74,13 +74,13 @@ def test_of_two_replicas_of_a_deployment_one_goes_first(
     assert order(of(observed, one, other)) == order(of(observed, other, one)) == ["z", "a"]
 
 
-def test_equal_replicas_go_by_uid_so_that_every_turn_says_the_same() -> None:
+def test_equal_replicas_are_ordered_by_uid() -> None:
     one, other = a_spot("a"), a_spot("b")
     observed = a_workload(spot=2)
     assert order(of(observed, one, other)) == order(of(observed, other, one)) == ["a", "b"]
 
 
-def test_the_ordinals_of_a_statefulset_go_downwards_those_of_the_other_class_first() -> None:
+def test_statefulset_ordinals_descend_and_slots_of_the_other_type_come_first() -> None:
     observed = a_workload(kind=STATEFUL_SET, spot=20)
     names = order(observed)
     assert names[:6] == [f"api-{number}" for number in (16, 13, 10, 6, 1, 0)]
@@ -96,21 +96,21 @@ def test_the_ordinals_of_a_statefulset_go_downwards_those_of_the_other_class_fir
         pytest.param({"user_pinned": True}, id="pinned by its owner"),
         pytest.param({"protected": True}, id="protected by an annotation"),
         pytest.param({"node_type": ON_DEMAND}, id="on the other class"),
-        pytest.param({"node_type": UNKNOWN}, id="on a node nobody knows"),
+        pytest.param({"node_type": UNKNOWN}, id="of unknown type"),
         pytest.param({"deleting_at": LONG_AGO}, id="terminating"),
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
         pytest.param({"on_terminating_node": True}, id="leaving with its node"),
-        pytest.param({"counts_as_gone": True}, id="evicted by us just now"),
+        pytest.param({"counts_as_gone": True}, id="just evicted"),
     ],
 )
-def test_some_are_no_candidates_at_all(kind: str, change: Mapping[str, Any]) -> None:
+def test_some_replicas_are_never_candidates(kind: str, change: Mapping[str, Any]) -> None:
     observed = a_workload(kind=kind, spot=3, percent=0)
     assert len(order(observed)) == 3
     assert sorted(order(with_replicas(observed, 1, **change))) == ["api-0", "api-2"]
 
 
-def test_two_on_one_node_stand_apart_if_others_can_go_instead() -> None:
+def test_two_replicas_on_one_node_are_separated_by_others() -> None:
     observed = of(
         a_workload(spot=4),
         a_spot("a", node="one", slot=9),
@@ -121,7 +121,7 @@ def test_two_on_one_node_stand_apart_if_others_can_go_instead() -> None:
     assert order(observed) == ["a", "c", "b", "d"]
 
 
-def test_a_node_that_is_losing_a_replica_waits() -> None:
+def test_replicas_on_a_node_that_is_losing_a_replica_come_later() -> None:
     for going in ({"counts_as_gone": True}, {"deleting_at": LONG_AGO}):
         observed = of(
             a_workload(spot=3),
@@ -132,7 +132,7 @@ def test_a_node_that_is_losing_a_replica_waits() -> None:
         assert order(observed) == ["c", "b"]
 
 
-def test_unready_ones_stay_in_front_of_ready_ones_even_on_one_node() -> None:
+def test_unready_replicas_come_first_even_on_one_node() -> None:
     observed = of(
         a_workload(spot=4),
         a_spot("a", node="one", ready=False),
@@ -143,7 +143,7 @@ def test_unready_ones_stay_in_front_of_ready_ones_even_on_one_node() -> None:
     assert order(observed) == ["a", "b", "d", "c"]
 
 
-def test_replicas_without_a_node_are_on_no_common_one() -> None:
+def test_replicas_without_a_node_do_not_share_one() -> None:
     observed = of(
         a_workload(spot=3),
         a_spot("a", node="", ready=False, slot=9),
@@ -169,7 +169,7 @@ REPLICAS = st.lists(
 
 
 @given(kind=st.sampled_from(BOTH_KINDS), fields=REPLICAS, data=st.data())
-def test_the_order_does_not_depend_on_the_order_seen(
+def test_the_eviction_order_does_not_depend_on_the_input_order(
     kind: str, fields: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     replicas = [a_spot(f"api-{n}", owner=owner_of(kind), **one) for n, one in enumerate(fields)]
@@ -178,7 +178,7 @@ def test_the_order_does_not_depend_on_the_order_seen(
     assert order(of(observed, *replicas)) == order(of(observed, *shuffled))
 
 
-def test_an_ordinal_is_counted_from_the_first() -> None:
+def test_an_ordinal_is_relative_to_the_first_ordinal() -> None:
     assert ordinal("api-7", 0) == 7
     assert ordinal("api-v2-7", 5) == 2
     assert ordinal("api", 0) is None
@@ -187,7 +187,7 @@ def test_an_ordinal_is_counted_from_the_first() -> None:
     assert order(shifted)[:3] == ["api-116", "api-113", "api-110"]
 
 
-def test_replacements_that_are_awaited_are_not_moved_on_and_they_are_the_youngest() -> None:
+def test_unready_replacements_are_not_candidates() -> None:
     intent = Intent(pod="123456789", name="api-9", target=ON_DEMAND, instance="me")
     older = a_spot("older", ready=False, created_at=LONG_AGO)
     newer = a_spot("newer", ready=False, created_at=LONG_AGO + timedelta(hours=1))

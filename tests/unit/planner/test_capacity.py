@@ -1,4 +1,4 @@
-"""Whether a replacement could land (behaviour.md 5, Capacity)."""
+"""Whether a replacement could land."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ IN_ZONE_A = Requirement(key="zone", operator="In", values=("a",))
         ),
     ],
 )
-def test_a_node_accepts_a_pod_by_the_schedulers_rules(
+def test_can_bind_follows_the_rules_of_the_scheduler(
     node: Node, shape: PodShape, pin: Pin, accepted: bool
 ) -> None:
     assert can_bind(node, shape, pin) is accepted
@@ -151,7 +151,7 @@ def hosts(*names: str, zone: str = "a") -> list[Node]:
         pytest.param(a_shape(), {"app": "api"}, ("one",), (), 24, id="together"),
     ],
 )
-def test_pods_that_must_stand_apart_need_nodes_of_their_own(
+def test_pods_with_anti_affinity_need_separate_domains(
     shape: PodShape,
     labels: Mapping[str, str],
     on: Sequence[str],
@@ -164,7 +164,7 @@ def test_pods_that_must_stand_apart_need_nodes_of_their_own(
     assert count_fitting(nodes, {}, waiting, shape, NO_PIN, 99, apart) == pods
 
 
-def test_a_node_that_is_in_no_domain_is_of_nobodys_concern() -> None:
+def test_a_node_without_the_topology_label_is_not_restricted() -> None:
     apart = anti_affinity(APART, {"app": "api"}, [(a_node("old", labels={}), {"app": "api"})])
     assert count_fitting([a_node("new", labels={})], {}, (), APART, NO_PIN, 99, apart) == 8
 
@@ -223,7 +223,7 @@ def test_a_node_that_is_in_no_domain_is_of_nobodys_concern() -> None:
         pytest.param(
             {"nodes": [a_node()], "waiting": [a_shape(1500), a_shape(1500)]},
             2,
-            id="who waits comes first",
+            id="Pending pods come first",
         ),
         pytest.param(
             {"nodes": [a_node("one"), a_node("two")], "waiting": [a_shape(3000)]},
@@ -233,17 +233,17 @@ def test_a_node_that_is_in_no_domain_is_of_nobodys_concern() -> None:
         pytest.param(
             {"nodes": [a_node()], "waiting": [a_shape(9000)]},
             8,
-            id="who fits nowhere is left out",
+            id="a Pending pod that fits nowhere is ignored",
         ),
         pytest.param(
             {"nodes": [a_node(labels={})], "waiting": [a_shape(4000, node_selector=(("z", "a"),))]},
             8,
-            id="who wants another node takes nothing",
+            id="a Pending pod for another node takes nothing",
         ),
         pytest.param(
             {"nodes": [a_node(taints=[SPOT_TAINT])], "waiting": [a_shape(4000)]},
             0,
-            id="a taint that nobody tolerates",
+            id="a taint that is not tolerated",
         ),
         pytest.param(
             {
@@ -252,11 +252,13 @@ def test_a_node_that_is_in_no_domain_is_of_nobodys_concern() -> None:
                 "pin": Pin(tolerations=(TOLERATES_SPOT,)),
             },
             6,
-            id="the pin's toleration is ours alone",
+            id="only the pinned pods tolerate the taint",
         ),
     ],
 )
-def test_room_is_counted_after_all_that_came_before(asked: dict[str, Any], pods: int) -> None:
+def test_free_capacity_is_counted_after_bound_and_pending_pods(
+    asked: dict[str, Any], pods: int
+) -> None:
     assert fits(**asked) == pods
 
 
@@ -268,7 +270,7 @@ SHAPES = st.builds(a_shape, st.integers(0, 3000), st.integers(0, 8 * GIB))
     waiting=st.lists(SHAPES, max_size=4),
     shape=st.builds(a_shape, st.integers(100, 3000), st.integers(0, 8 * GIB)),
 )
-def test_room_never_promises_more_than_there_is(
+def test_the_count_never_exceeds_free_resources(
     bound: list[PodShape], waiting: list[PodShape], shape: PodShape
 ) -> None:
     nodes = [a_node("one"), a_node("two", pods=3)]
@@ -289,7 +291,7 @@ def test_room_never_promises_more_than_there_is(
         ("topology.kubernetes.io/zone", "b", False),
     ],
 )
-def test_a_disk_of_the_node_itself_is_told_by_the_nodes_name(
+def test_a_local_disk_is_recognized_by_the_name_of_its_node(
     key: str, value: str, named: bool
 ) -> None:
     labels = {

@@ -1,4 +1,4 @@
-"""Who leaves a node at the provider's notice (``interruption.evictEarly``)."""
+"""Early evictions from spot nodes that are being reclaimed (``interruption.evictEarly``)."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def names(observed: Observed) -> list[str]:
     return [replica.pod.name for replica in early_evictions(observed, NOW)]
 
 
-def test_all_on_the_node_and_nobody_else() -> None:
+def test_all_pods_on_the_terminating_spot_nodes_are_evicted() -> None:
     assert names(on_a_leaving_node()) == ["api-2", "api-3", "api-4"]
     assert names(a_workload(spot=7, on_demand=3)) == []
 
 
-def test_on_demand_replicas_are_left_to_whoever_drains_them() -> None:
+def test_on_demand_replicas_are_not_evicted_early() -> None:
     observed = with_replicas(
         a_workload(spot=7, on_demand=3), is_on_demand, on_terminating_node=True
     )
     assert names(observed) == []
 
 
-def test_no_more_than_a_budget_allows() -> None:
+def test_a_budget_limits_early_evictions() -> None:
     assert names(on_a_leaving_node(budgets=(a_budget(2),))) == ["api-2", "api-3"]
     assert names(on_a_leaving_node(budgets=(a_budget(0),))) == []
 
@@ -55,11 +55,11 @@ def test_no_more_than_a_budget_allows() -> None:
     "over",
     [{"deleting_at": LONG_AGO}, {"phase": "Failed"}, {"counts_as_gone": True}, {"protected": True}],
 )
-def test_who_goes_already_or_asks_for_peace_is_left(over: dict[str, object]) -> None:
+def test_terminating_and_protected_pods_are_not_evicted_early(over: dict[str, object]) -> None:
     assert names(with_replicas(on_a_leaving_node(), 3, **over)) == ["api-2", "api-4"]
 
 
-def test_a_rollout_keeps_nobody_there() -> None:
+def test_a_rollout_does_not_stop_early_evictions() -> None:
     assert len(names(with_workload(on_a_leaving_node(), updated_replicas=4))) == 3
 
 
@@ -83,5 +83,5 @@ def test_a_rollout_keeps_nobody_there() -> None:
         ),
     ],
 )
-def test_where_nothing_may_be_touched_nobody_is(observed: Observed) -> None:
+def test_basic_guards_stop_early_evictions(observed: Observed) -> None:
     assert names(observed) == []

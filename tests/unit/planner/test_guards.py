@@ -1,4 +1,4 @@
-"""What stops every move of a workload, and which reason is said first (behaviour.md 5)."""
+"""The conditions that stop all moves, and the order of their reasons."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def only_the_floor_is_ready(observed: Observed) -> Observed:
     return with_replicas(observed, range(2, 10), ready=False, protected=True)
 
 
-IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
+IN_ORDER: Mapping[Reason, Change] = {
     Reason.NOT_MANAGED: wishing(enabled=False),
     # Before "no policy": what cannot be read may have been meant as one.
     Reason.INVALID_POLICY: wishing(problems=(PROBLEM,)),
@@ -91,23 +91,21 @@ IN_THE_CONTRACTS_ORDER: Mapping[Reason, Change] = {
 }
 
 
-def test_with_nothing_in_the_way_replicas_are_moved() -> None:
+def test_without_an_objection_replicas_move() -> None:
     assert isinstance(decision_of(to_be_moved(), NOW), Evict)
 
 
-@pytest.mark.parametrize("reason", list(IN_THE_CONTRACTS_ORDER))
-def test_each_stops_alone_with_its_reason(reason: Reason) -> None:
-    decision = decision_of(IN_THE_CONTRACTS_ORDER[reason](to_be_moved()), NOW)
+@pytest.mark.parametrize("reason", list(IN_ORDER))
+def test_each_guard_stops_moves_with_its_reason(reason: Reason) -> None:
+    decision = decision_of(IN_ORDER[reason](to_be_moved()), NOW)
     assert isinstance(decision, Defer)
     assert decision.reason is reason
     assert decision.message
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), list(combinations(IN_THE_CONTRACTS_ORDER, 2)), ids=str
-)
-def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second: Reason) -> None:
-    both = IN_THE_CONTRACTS_ORDER[second](IN_THE_CONTRACTS_ORDER[first](to_be_moved()))
+@pytest.mark.parametrize(("first", "second"), list(combinations(IN_ORDER, 2)), ids=str)
+def test_the_first_of_two_reasons_is_reported(first: Reason, second: Reason) -> None:
+    both = IN_ORDER[second](IN_ORDER[first](to_be_moved()))
     decision = decision_of(both, NOW)
     if (first, second) == (Reason.NOT_MANAGED, Reason.INVALID_POLICY):
         first = second  # an unreadable ``enabled`` is a problem, and no answer
@@ -136,13 +134,13 @@ def test_of_two_reasons_the_first_in_the_contract_is_said(first: Reason, second:
         pytest.param(Reason.NO_SPOT_CAPACITY, False, id="capacity"),
     ],
 )
-def test_what_is_asked_although_nothing_is_to_be_moved(reason: Reason, stops: bool) -> None:
-    decision = decision_of(IN_THE_CONTRACTS_ORDER[reason](a_workload(spot=7, on_demand=3)), NOW)
+def test_some_guards_apply_although_no_replica_is_to_move(reason: Reason, stops: bool) -> None:
+    decision = decision_of(IN_ORDER[reason](a_workload(spot=7, on_demand=3)), NOW)
     assert isinstance(decision, Defer if stops else Hold)
     assert decision.reason is (reason if stops else Reason.BALANCED)
 
 
-def test_problems_are_said_in_full() -> None:
+def test_all_problems_are_in_the_message() -> None:
     two = (PROBLEM, dataclasses.replace(PROBLEM, key="min-on-demand"))
     decision = decision_of(with_configuration(to_be_moved(), enabled=False, problems=two), NOW)
     assert decision.reason is Reason.INVALID_POLICY
@@ -161,7 +159,7 @@ def test_problems_are_said_in_full() -> None:
         pytest.param(changed(moves_free=0), None, id="a move ends: an event tells"),
     ],
 )
-def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
+def test_a_decision_that_time_changes_is_requeued(
     change: Change, requeue_after: timedelta | None
 ) -> None:
     decision = decision_of(change(to_be_moved()), NOW)
@@ -178,11 +176,11 @@ def test_it_is_looked_at_again_when_time_alone_can_change_the_answer(
         pytest.param(allowing(window=OPEN), id="open"),
     ],
 )
-def test_what_is_over_stops_nothing(change: Change) -> None:
+def test_expired_limits_stop_nothing(change: Change) -> None:
     assert isinstance(decision_of(change(to_be_moved()), NOW), Evict)
 
 
-def test_a_storm_stops_no_move_towards_on_demand() -> None:
+def test_a_storm_does_not_stop_moves_to_on_demand() -> None:
     observed = a_workload(spot=10, moves=20, storm_until=NOW + MINUTE)
     assert isinstance(decision_of(observed, NOW), Evict)
 
@@ -226,7 +224,10 @@ def labelled(which: int, revision: str) -> Change:
             id="an old pod left beside all the new ones",
         ),
         pytest.param(
-            DEPLOYMENT, two_sets, Reason.ROLLOUT_IN_PROGRESS, id="an old pod that we still see"
+            DEPLOYMENT,
+            two_sets,
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="a pod of the old ReplicaSet is left",
         ),
         pytest.param(
             DEPLOYMENT,
@@ -256,7 +257,7 @@ def labelled(which: int, revision: str) -> Change:
             STATEFUL_SET,
             being(update_revision="api-2", updated_replicas=10, on_delete=True),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="whoever evicts a pod of an OnDelete set updates it",
+            id="an eviction would update a pod of an OnDelete set",
         ),
         pytest.param(
             STATEFUL_SET,
@@ -288,7 +289,7 @@ def labelled(which: int, revision: str) -> Change:
         pytest.param(STATEFUL_SET, being(status_replicas=9), Reason.SCALING, id="a set up"),
     ],
 )
-def test_rollouts_and_scalings_come_first(kind: str, change: Change, reason: Reason | None) -> None:
+def test_rollouts_and_scaling_stop_moves(kind: str, change: Change, reason: Reason | None) -> None:
     decision = decision_of(change(to_be_moved(kind=kind)), NOW)
     if reason is None:
         assert isinstance(decision, Evict)
@@ -297,25 +298,25 @@ def test_rollouts_and_scalings_come_first(kind: str, change: Change, reason: Rea
         assert decision.reason is reason
 
 
-def test_it_says_what_would_be_moved() -> None:
+def test_to_move_names_the_replicas_to_move() -> None:
     assert to_move(to_be_moved()) == "7 replicas to move from on-demand to spot"
     assert to_move(a_workload(spot=8, on_demand=2)) == "1 replica to move from spot to on-demand"
     assert to_move(a_workload(spot=7, on_demand=3)) == ""
 
 
-def test_read_only_says_what_it_would_do() -> None:
+def test_a_read_only_operator_says_what_it_would_do() -> None:
     decision = decision_of(to_be_moved(read_only=True), NOW)
     assert decision.message == (
         "7 replicas to move from on-demand to spot; the operator is read-only"
     )
 
 
-def test_every_guard_passes_when_nothing_is_in_the_way() -> None:
+def test_no_guard_objects_without_a_cause() -> None:
     for guard in (*WORKLOAD_GUARDS, *MOVE_GUARDS):
         assert guard(to_be_moved(), NOW) is None
 
 
-def test_a_pause_is_measured_on_the_clock_it_is_given() -> None:
+def test_a_pause_is_compared_with_the_given_time() -> None:
     policy = DisruptionPolicy(paused_until=NOW)
     observed = with_configuration(to_be_moved(), disruption=policy)
     earlier: datetime = NOW - MINUTE

@@ -52,7 +52,7 @@ ANYTHING = steps(
 
 
 @given(policy=POLICIES, adopted=CLASSES, story=ANYTHING)
-def test_after_any_story_the_split_becomes_exact_by_the_least_moves_and_stays(
+def test_after_any_history_the_split_becomes_exact_with_the_fewest_moves(
     policy: dict[str, Any], adopted: list[NodeType], story: list[Step]
 ) -> None:
     history = History(adopted=adopted, **policy)
@@ -73,7 +73,7 @@ def test_after_any_story_the_split_becomes_exact_by_the_least_moves_and_stays(
 
 
 @given(policy=POLICIES, adopted=CLASSES)
-def test_an_adoption_takes_as_many_evictions_as_replicas_are_on_the_wrong_class(
+def test_enabling_a_workload_takes_one_eviction_per_replica_on_the_wrong_type(
     policy: dict[str, Any], adopted: list[NodeType]
 ) -> None:
     history = History(adopted=adopted, **policy)
@@ -105,7 +105,7 @@ def test_scaling_and_losses_alone_never_need_an_eviction(
     size=st.integers(1, 30),
     seen=st.lists(st.tuples(st.just("see"), st.integers(0, 3)), max_size=30),
 )
-def test_a_burst_is_split_right_at_birth_however_late_pods_are_seen(
+def test_a_burst_is_split_at_creation_however_late_pods_are_seen(
     policy: dict[str, Any], size: int, seen: list[Step]
 ) -> None:
     history = History(replicas=size, **policy)
@@ -118,7 +118,7 @@ def test_a_burst_is_split_right_at_birth_however_late_pods_are_seen(
 
 
 @given(policy=POLICIES, size=st.integers(1, 16), refusals=st.integers(0, 3))
-def test_pods_that_others_refuse_do_not_bend_the_split(
+def test_rejected_pods_do_not_distort_the_split(
     policy: dict[str, Any], size: int, refusals: int
 ) -> None:
     history = History(replicas=size, refusals=refusals, **policy)
@@ -127,7 +127,7 @@ def test_pods_that_others_refuse_do_not_bend_the_split(
 
 
 @given(policy=POLICIES, adopted=CLASSES, unknown=st.integers(0, 4))
-def test_replicas_on_unknown_nodes_neither_bend_the_split_nor_keep_it_from_rest(
+def test_replicas_of_unknown_type_do_not_distort_the_split(
     policy: dict[str, Any], adopted: list[NodeType], unknown: int
 ) -> None:
     history = History(adopted=[*adopted, *[UNKNOWN] * unknown], **policy)
@@ -144,7 +144,7 @@ def test_adopting_20_spot_replicas_at_70_percent_and_floor_2_takes_6_evictions()
 
 
 @pytest.mark.parametrize("moves", [1, 2, 20])
-def test_of_a_statefulset_it_takes_these_ordinals_in_this_order(moves: int) -> None:
+def test_enabling_a_statefulset_evicts_these_ordinals_in_this_order(moves: int) -> None:
     history = History(kind=STATEFUL_SET, adopted=[SPOT] * 20, moves=moves)
     assert is_exact(history.settle())
     assert history.evicted == [f"api-{ordinal}" for ordinal in (16, 13, 10, 6, 1, 0)]
@@ -164,7 +164,7 @@ def test_from_0_to_70_to_30_percent_10_replicas_take_7_and_then_4_evictions(kind
 
 @pytest.mark.parametrize("kind", BOTH_KINDS)
 @pytest.mark.parametrize("sizes", [(6, 2, 12), (1, 10), (5, 15, 8), (20, 0, 20)])
-def test_the_contracts_scalings_need_no_eviction(kind: str, sizes: tuple[int, ...]) -> None:
+def test_scaling_needs_no_eviction(kind: str, sizes: tuple[int, ...]) -> None:
     history = History(kind=kind, replicas=0, percent=80)
     for size in sizes:
         history.scale(size)
@@ -191,7 +191,7 @@ def class_of_the_ordinal(observed: Observed, pod: NewPod) -> Placement:
     return dataclasses.replace(placement, node_type=slot_type(placement.slot, percent, floor))
 
 
-def test_highest_ordinal_first_with_a_fixed_class_per_ordinal_moves_one_pod_for_ever() -> None:
+def test_highest_ordinal_first_with_a_fixed_type_per_ordinal_moves_forever() -> None:
     history = History(
         kind=STATEFUL_SET,
         adopted=[SPOT] * 20,
@@ -220,7 +220,7 @@ def counting_the_unknown(observed: Observed, pod: NewPod) -> Placement:
     return dataclasses.replace(placement, node_type=SPOT if is_spot else ON_DEMAND)
 
 
-def test_counting_unknown_replicas_on_one_side_only_moves_for_ever() -> None:
+def test_counting_unknown_replicas_on_one_side_only_moves_forever() -> None:
     adopted = [*[SPOT] * 7, ON_DEMAND, UNKNOWN, UNKNOWN]
     with pytest.raises(StillMovingError):
         History(adopted=adopted, place=counting_the_unknown).settle()
@@ -229,7 +229,7 @@ def test_counting_unknown_replicas_on_one_side_only_moves_for_ever() -> None:
     assert len(history.evicted) == 2
 
 
-def test_reservations_that_nobody_gives_back_move_for_ever() -> None:
+def test_reservations_that_are_never_removed_move_pods_forever() -> None:
     # One replica too many on on-demand, and a quota that refuses each pod once.
     adopted = [*[SPOT] * 6, *[ON_DEMAND] * 4]
     with pytest.raises(StillMovingError):

@@ -1,4 +1,4 @@
-"""How providers say that they take a node, each with the object as the provider writes it."""
+"""How providers announce that they reclaim a node, with the objects that they write."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ NO_NOTICE: list[Any] = [
 
 
 @pytest.mark.parametrize(("node", "word", "since"), AS_WRITTEN)
-def test_a_node_is_leaving_when_its_provider_says_so(
+def test_a_node_is_terminating_if_its_provider_announces_it(
     node: Node, word: str, since: datetime | None
 ) -> None:
     (notice,) = interruption_notices(node)
@@ -212,19 +212,19 @@ def test_a_node_is_leaving_when_its_provider_says_so(
 
 
 @pytest.mark.parametrize("node", NO_NOTICE)
-def test_what_only_looks_like_a_notice_is_none(node: Node) -> None:
+def test_signals_that_only_resemble_a_notice_are_ignored(node: Node) -> None:
     assert list(interruption_notices(node)) == []
     assert node_state(node, {}, NOW) is NodeState.ACTIVE
     assert accepts_new_pods(node)
 
 
-def test_a_rebalance_recommendation_only_makes_the_node_no_target() -> None:
+def test_a_rebalance_recommendation_only_stops_moves_to_the_node() -> None:
     warned = tainted("aws-node-termination-handler/rebalance-recommendation", "rebalance-1")
     assert node_state(warned, first_seen(warned, None, NOW), NOW) is NodeState.UNSCHEDULABLE
     assert not accepts_new_pods(warned)
 
 
-def test_every_row_of_the_table_has_an_object_here_and_a_page() -> None:
+def test_every_signal_has_an_example_and_a_source() -> None:
     written = [case.values[0] for case in AS_WRITTEN]
     written.append(tainted("aws-node-termination-handler/rebalance-recommendation"))
     for signal in SIGNALS:
@@ -243,7 +243,7 @@ def test_every_row_of_the_table_has_an_object_here_and_a_page() -> None:
         (24 * NOTICE_TTL, NodeState.UNSCHEDULABLE),
     ],
 )
-def test_a_notice_is_believed_for_15_minutes_and_keeps_the_node_from_being_a_target(
+def test_a_notice_counts_for_15_minutes_and_then_only_stops_moves_to_the_node(
     age: timedelta, expected: NodeState
 ) -> None:
     leaving = tainted("karpenter.sh/disrupted")
@@ -252,7 +252,7 @@ def test_a_notice_is_believed_for_15_minutes_and_keeps_the_node_from_being_a_tar
     assert not accepts_new_pods(leaving)
 
 
-def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
+def test_a_second_notice_counts_for_another_15_minutes() -> None:
     draining = Taint("karpenter.sh/disrupted", effect="NoSchedule")
     taken = Taint("aws-node-termination-handler/spot-itn", effect="NoSchedule")
     since = first_seen(a_node(taints=[draining]), {}, NOW - 2 * NOTICE_TTL)
@@ -261,7 +261,7 @@ def test_a_second_notice_after_a_drain_that_hangs_is_believed_anew() -> None:
     assert node_state(both, since, NOW) is NodeState.TERMINATING
 
 
-def test_a_notice_that_was_taken_back_and_comes_again_starts_anew() -> None:
+def test_a_notice_that_was_withdrawn_and_returns_starts_again() -> None:
     warned, calm = tainted("karpenter.sh/disrupted"), node()
     since = first_seen(warned, {}, NOW - 2 * NOTICE_TTL)
     since = first_seen(calm, since, NOW - NOTICE_TTL)
@@ -289,7 +289,7 @@ class TestTheObjectsOwnStamp:
         assert first_seen(a_node(taints=[ahead]), None, NOW) == {"karpenter.sh/disrupted": NOW}
 
 
-def test_a_value_that_is_no_time_is_none() -> None:
+def test_a_value_that_is_not_a_time_is_ignored() -> None:
     (notice,) = interruption_notices(tainted("ToBeDeletedByClusterAutoscaler", "soon"))
     assert notice.since is None
 

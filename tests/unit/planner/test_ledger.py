@@ -1,4 +1,4 @@
-"""Which evictions may be written, sent and struck out (tests/model shows that it is enough)."""
+"""The write-ahead protocol: which evictions may be written, sent and withdrawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from spotalis.planner.ledger import authorize, drop_unsent, prepare, withdraw
 from tests.support.builders import ON_DEMAND, SPOT
 
 
-def intent(pod: str, instance: str = "us", **changes: Any) -> Intent:
+def intent(pod: str, instance: str = "me", **changes: Any) -> Intent:
     return Intent(pod=pod, name=f"api-{pod}", instance=instance, **{"target": SPOT, **changes})
 
 
@@ -25,44 +25,44 @@ def ledger(*intents: Intent) -> Ledger:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        pytest.param(intent("a"), intent("a", attempts=2), id="ours may be sent once more"),
+        pytest.param(intent("a"), intent("a", attempts=2), id="sent again by the same instance"),
         pytest.param(intent("a", attempts=2), intent("a", attempts=3), id="and once more"),
         pytest.param(
             intent("a", "them"),
-            intent("a", "us", attempts=2, taken_over=True),
+            intent("a", "me", attempts=2, taken_over=True),
             id="theirs is taken over",
         ),
         pytest.param(
-            intent("a", "us", attempts=2, taken_over=True),
-            intent("a", "us", attempts=3, taken_over=True),
+            intent("a", "me", attempts=2, taken_over=True),
+            intent("a", "me", attempts=3, taken_over=True),
             id="what was taken over stays so",
         ),
     ],
 )
-def test_an_intent_that_has_not_ended_is_taken_up_again(before: Intent, after: Intent) -> None:
-    assert prepare(ledger(before), instance="us") == ledger(after)
+def test_an_intent_whose_pod_has_not_ended_is_sent_again(before: Intent, after: Intent) -> None:
+    assert prepare(ledger(before), instance="me") == ledger(after)
 
 
-def test_whose_pod_was_seen_ending_stays_as_it_is_and_is_not_sent_again() -> None:
+def test_an_intent_whose_pod_has_ended_is_not_sent_again() -> None:
     before = ledger(intent("a", "them"), intent("b"))
-    after = prepare(before, instance="us", terminated={"a", "c"})
+    after = prepare(before, instance="me", terminated={"a", "c"})
     assert after == ledger(intent("a", "them"), intent("b", attempts=2))
 
 
-def test_new_intents_follow_the_old_ones_and_a_pod_is_named_once() -> None:
+def test_new_intents_are_appended_and_a_pod_has_one_intent() -> None:
     wanted = [intent("b"), intent("a"), intent("c")]
-    after = prepare(ledger(intent("a", "them")), instance="us", wanted=wanted)
+    after = prepare(ledger(intent("a", "them")), instance="me", wanted=wanted)
     assert after == ledger(intent("a", attempts=2, taken_over=True), intent("b"), intent("c"))
 
 
-def test_what_else_the_ledger_remembers_stays() -> None:
+def test_prepare_keeps_the_rest_of_the_ledger() -> None:
     before = Ledger(
         spot_availability=SpotAvailability.EXHAUSTED,
         failed_probes=2,
         futile_moves=1,
         intents=(intent("a"),),
     )
-    after = prepare(before, instance="us", terminated={"a"})
+    after = prepare(before, instance="me", terminated={"a"})
     assert after == before
 
 
@@ -100,7 +100,7 @@ def test_what_else_the_ledger_remembers_stays() -> None:
             id="one that is not ready, below the floor: it may be ready when it arrives",
         ),
         pytest.param(
-            [intent("a", "us", attempts=2, taken_over=True), intent("d")], "ab", 2, "",
+            [intent("a", "me", attempts=2, taken_over=True), intent("d")], "ab", 2, "",
             id="one that is not ready, when another's eviction leaves less than the floor",
         ),
         pytest.param(
@@ -108,7 +108,7 @@ def test_what_else_the_ledger_remembers_stays() -> None:
         ),
     ],
 )  # fmt: skip
-def test_what_is_sent_leaves_the_floor_whatever_else_is_on_its_way(
+def test_authorized_evictions_keep_the_floor_with_any_request_in_progress(
     intents: list[Intent], floor_pods: str, floor: int, allowed: str
 ) -> None:
     answer = authorize(ledger(*intents), live=set("abcd"), floor_pods=set(floor_pods), floor=floor)
@@ -122,32 +122,32 @@ def test_what_is_sent_leaves_the_floor_whatever_else_is_on_its_way(
 @pytest.mark.parametrize(
     ("refused", "stays"),
     [
-        pytest.param(intent("a", "us"), False, id="ours, from this turn: struck out"),
+        pytest.param(intent("a", "me"), False, id="its own, from this reconcile"),
+        pytest.param(intent("a", "me", attempts=2), True, id="its own, perhaps sent earlier"),
         pytest.param(
-            intent("a", "us", attempts=2), True, id="ours, perhaps sent in an earlier turn"
+            intent("a", "me", taken_over=True), True, id="taken over, perhaps sent before"
         ),
-        pytest.param(intent("a", "us", taken_over=True), True, id="perhaps sent by whoever had it"),
         pytest.param(intent("a", "them"), True, id="taken over by another meanwhile"),
     ],
 )
-def test_a_refusal_strikes_out_only_what_nobody_else_can_have_sent(
+def test_only_intents_that_no_other_instance_can_have_sent_are_withdrawn(
     refused: Intent, stays: bool
 ) -> None:
     other = intent("b")
-    after = withdraw(ledger(refused, other), instance="us", refused=["a", "x"])
+    after = withdraw(ledger(refused, other), instance="me", refused=["a", "x"])
     assert after == ledger(*([refused] * stays), other)
 
 
 @pytest.mark.parametrize(
     ("before", "kept"),
     [
-        pytest.param(intent("a"), False, id="ours, written and never sent, goes"),
+        pytest.param(intent("a"), False, id="written and never sent"),
         pytest.param(intent("a", attempts=2), False, id="however often it was written"),
         pytest.param(intent("sent"), True, id="what may have been sent stays"),
         pytest.param(intent("a", "them"), True, id="theirs stays: they may have sent it"),
         pytest.param(intent("a", taken_over=True), True, id="so does what was once theirs"),
     ],
 )
-def test_only_what_nobody_can_have_sent_is_as_if_never_meant(before: Intent, kept: bool) -> None:
-    after = drop_unsent(ledger(before), instance="us", sent={"sent"})
+def test_only_intents_that_were_never_sent_are_dropped(before: Intent, kept: bool) -> None:
+    after = drop_unsent(ledger(before), instance="me", sent={"sent"})
     assert after == (ledger(before) if kept else ledger())

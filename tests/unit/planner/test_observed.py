@@ -1,4 +1,4 @@
-"""What a snapshot says about itself."""
+"""What the planner's input derives from its fields."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ GONE = [
     pytest.param({"phase": "Failed"}, id="failed"),
     pytest.param({"phase": "Succeeded"}, id="succeeded"),
     pytest.param({"on_terminating_node": True}, id="on a leaving node"),
-    pytest.param({"counts_as_gone": True}, id="evicted by us just now"),
+    pytest.param({"counts_as_gone": True}, id="just evicted"),
 ]
 
 
 @pytest.mark.parametrize("change", GONE)
-def test_who_is_on_the_way_out_holds_no_slot_and_is_neither_ready_nor_available(
+def test_a_leaving_replica_holds_no_slot_and_is_not_available(
     change: Mapping[str, Any],
 ) -> None:
     replica = a_replica(**change)
@@ -43,7 +43,7 @@ def test_who_is_on_the_way_out_holds_no_slot_and_is_neither_ready_nor_available(
     assert observed.missing(NOW) == 3
 
 
-def test_who_is_not_ready_holds_a_slot_but_does_not_serve() -> None:
+def test_an_unready_replica_holds_a_slot_and_is_not_available() -> None:
     observed = with_replicas(a_workload(spot=7, on_demand=3), is_on_demand, ready=False)
     assert (observed.state.spot, observed.state.on_demand) == (7, 3)
     assert observed.ready_on_demand == 0
@@ -55,7 +55,7 @@ def test_who_is_not_ready_holds_a_slot_but_does_not_serve() -> None:
     [
         pytest.param(timedelta(seconds=29), False, id="ready for less than minReadySeconds"),
         pytest.param(timedelta(seconds=30), True, id="ready for minReadySeconds"),
-        pytest.param(None, True, id="ready since nobody knows when"),
+        pytest.param(None, True, id="ready for an unknown time"),
     ],
 )
 def test_a_replica_is_available_after_min_ready_seconds(
@@ -68,7 +68,7 @@ def test_a_replica_is_available_after_min_ready_seconds(
     assert observed.missing(NOW) == (0 if available else 1)
 
 
-def test_unknown_replicas_never_help_the_floor_and_are_left_out_of_n() -> None:
+def test_replicas_of_unknown_type_do_not_count_toward_the_floor() -> None:
     observed = a_workload(spot=6, on_demand=3, unknown=1)
     assert observed.state.known == 9
     assert observed.state.is_balanced
@@ -78,7 +78,7 @@ def test_unknown_replicas_never_help_the_floor_and_are_left_out_of_n() -> None:
     assert turned.ready_on_demand == 0
 
 
-def test_more_replicas_than_wanted_are_none_missing() -> None:
+def test_no_replica_is_missing_if_there_are_more_than_desired() -> None:
     assert a_workload(replicas=3, spot=2, on_demand=2).missing(NOW) == 0
 
 
@@ -94,16 +94,16 @@ def test_more_replicas_than_wanted_are_none_missing() -> None:
         ),
     ],
 )
-def test_so_many_ready_replicas_may_still_be_moved(workload: dict[str, Any], left: int) -> None:
+def test_the_number_of_ready_replicas_that_may_move(workload: dict[str, Any], left: int) -> None:
     assert a_workload(spot=7, on_demand=3, **workload).moves_left(NOW) == left
 
 
-def test_a_pod_seen_ready_counts_for_its_class() -> None:
+def test_a_ready_pod_counts_for_its_type() -> None:
     assert a_workload(spot=1, on_demand=2).ready_on_demand == 2
     assert a_replica(node_type=ON_DEMAND).is_ready
 
 
-def test_without_min_ready_seconds_a_clock_that_is_behind_hides_no_replica() -> None:
+def test_without_min_ready_seconds_clock_skew_does_not_matter() -> None:
     replica = a_replica(ready_at=NOW + timedelta(hours=1))
     assert replica.is_available(timedelta(0), NOW)
     assert not replica.is_available(timedelta(seconds=1), NOW)

@@ -1,4 +1,4 @@
-"""Where a new pod goes (behaviour.md 2)."""
+"""Where a new pod goes."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def right(*slots: int) -> list[tuple[int, NodeType]]:
         ),
     ],
 )
-def test_a_deployments_next_pod(
+def test_the_placement_of_a_deployments_next_pod(
     held: Sequence[tuple[int, NodeType]], node_type: NodeType, slot: int
 ) -> None:
     placement = next_pod(holding(*held))
     assert (placement.node_type, placement.slot, placement.rule) == (node_type, slot, "share")
 
 
-def test_without_a_free_slot_of_its_class_it_takes_the_lowest_free_one() -> None:
+def test_without_a_free_slot_of_its_type_a_pod_takes_the_lowest_free_slot() -> None:
     # At 100 % there is no on-demand slot beyond the floor's two, and both are held by spot pods.
     slots = [(0, SPOT), (1, SPOT), (2, SPOT), (4, SPOT)]
     placement = next_pod(holding(*slots, percent=100))
@@ -100,10 +100,10 @@ def test_without_a_free_slot_of_its_class_it_takes_the_lowest_free_one() -> None
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
         pytest.param({"on_terminating_node": True}, id="on a leaving node"),
-        pytest.param({"counts_as_gone": True}, id="evicted by us just now"),
+        pytest.param({"counts_as_gone": True}, id="just evicted"),
     ],
 )
-def test_who_is_on_the_way_out_leaves_its_slot_to_the_next(change: Mapping[str, Any]) -> None:
+def test_the_slot_of_a_leaving_pod_is_free(change: Mapping[str, Any]) -> None:
     observed = with_replicas(holding(*right(*range(10))), 1, **change)
     placement = next_pod(observed)
     assert (placement.node_type, placement.slot) == (ON_DEMAND, 1)
@@ -114,7 +114,7 @@ def test_a_pod_that_is_not_ready_holds_its_slot() -> None:
     assert next_pod(observed).slot == 2
 
 
-def test_pods_of_unknown_class_are_left_out_but_their_slots_are_taken() -> None:
+def test_pods_of_unknown_type_are_subtracted_and_keep_their_slots() -> None:
     observed = holding((0, UNKNOWN), (1, ON_DEMAND))
     placement = next_pod(observed)
     # One is known: the next is the second, and on-demand for the floor.
@@ -122,7 +122,7 @@ def test_pods_of_unknown_class_are_left_out_but_their_slots_are_taken() -> None:
     assert (placement.have_spot, placement.have_on_demand) == (0, 1)
 
 
-def test_each_replicaset_counts_by_itself() -> None:
+def test_each_replicaset_is_split_by_itself() -> None:
     observed = with_replicas(
         a_workload(spot=7, on_demand=3), lambda r: True, owner=owner_of(STATEFUL_SET)
     )
@@ -131,11 +131,11 @@ def test_each_replicaset_counts_by_itself() -> None:
     assert (placement.have_spot, placement.have_on_demand) == (0, 0)
 
 
-def test_a_pod_without_an_owner_counts_for_nobody() -> None:
+def test_a_pod_without_an_owner_does_not_count() -> None:
     assert next_pod(with_replicas(holding(*right(0)), 0, owner=None)).slot == 0
 
 
-def test_reservations_hold_slots_and_count_until_their_pods_are_seen() -> None:
+def test_reservations_hold_slots_until_their_pods_are_seen() -> None:
     reserved = (a_reservation(0, ON_DEMAND), a_reservation(2, SPOT))
     observed = holding(*right(1), reservations=reserved)
     placement = next_pod(observed)
@@ -144,7 +144,7 @@ def test_reservations_hold_slots_and_count_until_their_pods_are_seen() -> None:
     assert (placement.want_on_demand, placement.want_spot) == (3, 7)
 
 
-def test_reservations_of_another_replicaset_do_not() -> None:
+def test_reservations_of_another_replicaset_do_not_count() -> None:
     reserved = dataclasses.replace(a_reservation(0, ON_DEMAND), owner=OTHER_SET)
     placement = next_pod(holding(reservations=(reserved,)))
     assert (placement.slot, placement.reserved) == (0, 0)
@@ -156,7 +156,7 @@ def test_reservations_of_another_replicaset_do_not() -> None:
     floor=st.integers(0, 10),
     seen=st.lists(st.booleans(), min_size=40, max_size=40),
 )
-def test_a_deployments_pods_take_the_slots_in_order_seen_or_reserved(
+def test_a_deployments_pods_take_slots_in_order(
     size: int, percent: int, floor: int, seen: list[bool]
 ) -> None:
     observed = a_workload(replicas=size, percent=percent, floor=floor)
@@ -195,7 +195,7 @@ def a_set(**changes: Any) -> Observed:
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_an_ordinal_comes_back_to_its_own_class(number: int) -> None:
+def test_a_recreated_ordinal_returns_to_its_type(number: int) -> None:
     placement = ordinal(without(a_set(), number), number)
     assert placement.node_type is slot_type(number, 70, 2)
     assert (placement.slot, placement.rule) == (number, "slot")
@@ -219,7 +219,7 @@ def test_an_ordinal_comes_back_to_its_own_class(number: int) -> None:
             9,
             SPOT,
             "slot",
-            id="who is on the way out fills nothing",
+            id="a leaving pod does not count",
         ),
         pytest.param(
             with_replicas(without(a_set(), 9), [2], node_type=UNKNOWN),
@@ -244,7 +244,7 @@ def test_an_ordinal_comes_back_to_its_own_class(number: int) -> None:
         ),
     ],
 )
-def test_an_ordinal_goes_where_its_share_is_free(
+def test_an_ordinal_goes_to_the_type_whose_share_is_free(
     observed: Observed, number: int, node_type: NodeType, rule: str
 ) -> None:
     placement = ordinal(observed, number)
@@ -259,7 +259,7 @@ def test_reserved_ordinals_fill_their_share() -> None:
     assert (placement.node_type, placement.rule, placement.reserved) == (ON_DEMAND, "share", 2)
 
 
-def test_a_name_that_is_tried_again_counts_once() -> None:
+def test_several_reservations_for_one_pod_name_count_once() -> None:
     observed = without(a_set(), 8, 9)
     tries = tuple(
         a_reservation(8, SPOT, kind=STATEFUL_SET, request_uid=f"try-{number}")
@@ -272,13 +272,13 @@ def test_a_name_that_is_tried_again_counts_once() -> None:
     assert ordinal(seen, 9).reserved == 0
 
 
-def test_its_own_reservation_does_not_stand_in_its_way() -> None:
+def test_a_pods_own_reservation_does_not_count() -> None:
     mine = (a_reservation(9, SPOT, kind=STATEFUL_SET),)
     placement = ordinal(dataclasses.replace(without(a_set(), 9), reservations=mine), 9)
     assert (placement.node_type, placement.reserved) == (SPOT, 0)
 
 
-def test_a_scale_up_that_we_have_not_seen_shows_in_the_ordinal() -> None:
+def test_an_ordinal_reveals_a_scale_up_that_no_watch_has_shown() -> None:
     placement = ordinal(a_set(spot=4, on_demand=2), 7)
     assert (placement.node_type, placement.rule) == (SPOT, "slot")
 
@@ -291,7 +291,7 @@ def test_ordinals_may_start_anywhere() -> None:
 
 
 @pytest.mark.parametrize("kind", BOTH_KINDS)
-def test_what_the_webhook_places_the_planner_leaves_alone(kind: str) -> None:
+def test_the_planner_does_not_move_what_the_webhook_places(kind: str) -> None:
     for percent in range(0, 101, 3):
         for floor in (0, 1, 2, 5):
             observed = a_workload(kind=kind, replicas=0, percent=percent, floor=floor)
@@ -314,7 +314,7 @@ def grown(observed: Observed, kind: str) -> Observed:
     return dataclasses.replace(wanted, replicas=(*wanted.replicas, born))
 
 
-def test_a_pod_of_the_crowded_class_that_goes_comes_back_on_the_other() -> None:
+def test_a_pod_evicted_from_the_surplus_type_returns_on_the_other() -> None:
     for kind in BOTH_KINDS:
         for present in range(11):
             observed = a_workload(kind=kind, spot=present, on_demand=10 - present)

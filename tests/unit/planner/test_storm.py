@@ -1,4 +1,4 @@
-"""When lost spot nodes are a storm, and when it is over (behaviour.md 6)."""
+"""When lost spot nodes start a storm, and when it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def after(*minutes: float, of: int, breaker: StormBreaker = BREAKER) -> StormState:
-    """So many of ``of`` spot nodes were lost at these minutes; each loss is judged at once."""
+    """The state after losses at these minutes among ``of`` spot nodes."""
     weather = StormState()
     for count, minute in enumerate(minutes, 1):
         weather = record_loss(weather, NOW + minute * MINUTE, breaker)
@@ -48,14 +48,14 @@ def test_more_than_30_percent_and_at_least_3_within_5_minutes_are_a_storm(
     assert weather.is_active(NOW + minutes[-1] * MINUTE) is storm
 
 
-def test_it_is_over_10_minutes_after_the_last_loss() -> None:
+def test_a_storm_ends_10_minutes_after_the_last_loss() -> None:
     weather = after(0, 0, 0, of=3)
     assert weather.frozen_until == NOW + 10 * MINUTE
     assert weather.is_active(NOW + 10 * MINUTE - timedelta(seconds=1))
     assert not weather.is_active(NOW + 10 * MINUTE)
 
 
-def test_in_a_storm_a_single_loss_prolongs_it_and_after_it_no_more() -> None:
+def test_a_single_loss_prolongs_a_storm_only_while_it_lasts() -> None:
     assert after(0, 0, 0, 9, of=9).frozen_until == NOW + 19 * MINUTE
     assert after(0, 0, 0, 10, of=9).frozen_until == NOW + 10 * MINUTE
 
@@ -65,12 +65,12 @@ def test_new_nodes_do_not_end_a_storm_that_has_begun() -> None:
     assert evaluate(weather, 1000, BREAKER) == weather
 
 
-def test_it_may_be_judged_as_often_as_one_likes() -> None:
+def test_evaluate_is_idempotent() -> None:
     weather = after(0, 0, 0, of=9)
     assert evaluate(evaluate(weather, 6, BREAKER), 6, BREAKER) == weather
 
 
-def test_losses_that_come_out_of_order_count_by_their_own_time() -> None:
+def test_losses_out_of_order_count_by_their_time() -> None:
     """A list after a restart shows nodes in the order of their names."""
     weather = StormState()
     for minute in (3, 0, 2):
@@ -94,6 +94,6 @@ def test_each_of_the_four_numbers_counts(breaker: StormBreaker, storm: bool) -> 
 
 
 @given(st.lists(st.integers(min_value=0, max_value=60), min_size=1), st.integers(0, 40))
-def test_nothing_is_kept_longer_than_it_can_count(minutes: list[int], left: int) -> None:
+def test_losses_outside_the_window_are_dropped(minutes: list[int], left: int) -> None:
     weather = after(*sorted(minutes), of=len(minutes) + left)
     assert all(weather.losses[-1] - loss < BREAKER.window for loss in weather.losses)

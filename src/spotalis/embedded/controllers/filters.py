@@ -94,9 +94,9 @@ class NodeFilter:
             rejected = spread.reject(info)
             if rejected:
                 return (rejected,)
-        if _is_in(info, self._anti_affinity):
+        if self._anti_affinity and _is_in(info, self._anti_affinity):
             return (ANTI_AFFINITY,)
-        if _is_in(info, self._existing_anti_affinity):
+        if self._existing_anti_affinity and _is_in(info, self._existing_anti_affinity):
             return (EXISTING_ANTI_AFFINITY,)
         return ()
 

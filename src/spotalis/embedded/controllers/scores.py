@@ -34,11 +34,12 @@ def best_nodes(
 
 def _scores(cache: SchedulerCache, pod: PodRequirements, nodes: list[NodeInfo]) -> list[int]:
     """The weighted sum of the plugins; the weights are upstream's defaults."""
+    zeros = [0] * len(nodes)
     parts = (
         (1, [_least_allocated(info, pod) for info in nodes]),
         (1, [_balanced_allocation(info, pod) for info in nodes]),
         (2, _spread(cache, pod, nodes)),
-        (2, _normalized([_affinity(pod, info) for info in nodes])),
+        (2, _normalized([_affinity(pod, info) for info in nodes]) if pod.preferred else zeros),
         (3, _normalized([_avoided_taints(pod, info) for info in nodes], reverse=True)),
     )
     return [sum(weight * scores[at] for weight, scores in parts) for at in range(len(nodes))]
@@ -76,10 +77,9 @@ def _balanced_allocation(info: NodeInfo, pod: PodRequirements) -> int:
 
 
 def _balance(info: NodeInfo, cpu: int, memory: int) -> int:
-    shares = [
-        min(1.0, used / total) for used, total in ((cpu, info.cpu), (memory, info.memory)) if total
-    ]
-    deviation = abs(shares[0] - shares[1]) / 2 if len(shares) == 2 else 0.0
+    if not info.cpu or not info.memory:
+        return _MAX
+    deviation = abs(min(1.0, cpu / info.cpu) - min(1.0, memory / info.memory)) / 2
     return int((1 - deviation) * _MAX)
 
 
@@ -129,10 +129,11 @@ def _spread_by(
         found = {info.name: counts[info.name] for info in scored if key in info.labels}
     else:
         domains = {info.labels.get(key, ""): 0 for info in scored}
-        for info in cache.nodes.values():
-            domain = info.labels.get(key, "")
-            if domain in domains and _is_counted(info, pod, constraint):
-                domains[domain] += counts[info.name]
+        for name, count in counts.items():
+            info = cache.nodes.get(name)
+            domain = info.labels.get(key, "") if info is not None else None
+            if info is not None and domain in domains and _is_counted(info, pod, constraint):
+                domains[domain] += count
         weight = math.log(len(domains) + 2)
         found = {info.name: domains[info.labels[key]] for info in scored if key in info.labels}
     return {name: count * weight + constraint.max_skew - 1 for name, count in found.items()}
@@ -149,6 +150,8 @@ def _affinity(pod: PodRequirements, info: NodeInfo) -> int:
 
 
 def _avoided_taints(pod: PodRequirements, info: NodeInfo) -> int:
+    if not info.taints:
+        return 0
     return sum(
         1 for taint in info.taints
         if taint.effect == "PreferNoSchedule" and not pod.tolerates((taint,), taint.effect)

@@ -15,7 +15,7 @@ from spotalis import __version__, logs
 from spotalis.app.build import build_operator
 from spotalis.app.certificates import Certificates, peer_name
 from spotalis.app.clock import SystemClock
-from spotalis.app.telemetry import MetricsTelemetry, take_snapshot
+from spotalis.app.telemetry import take_snapshot
 from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.errors import error_from
 from spotalis.kube.http import HttpTransport
@@ -27,7 +27,6 @@ from spotalis.settings.options import ServingOptions
 from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
-from spotalis.webhook.admission import AdmissionHandler
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.forward import HttpsPeerClient
 from spotalis.webhook.server import WebhookServer
@@ -88,7 +87,7 @@ class Process:
             settings=settings,
             clock=clock,
             rng=rng,
-            telemetry=MetricsTelemetry(metrics),
+            telemetry=metrics,
             peer_client=self._peer_client,
         )
         self._certificates = Certificates(
@@ -102,7 +101,13 @@ class Process:
         client_auth = ClientAuth(
             peer_name=peer_name(settings, serving), api_server_name=serving.client_name
         )
-        self._webhook = _make_webhook(operator.admission, metrics, client_auth, clock)
+        self._webhook = WebhookServer(
+            operator.admission.handle,
+            clock=clock,
+            on_request=metrics.on_webhook_request,
+            forward_handler=operator.admission.handle_forwarded,
+            client_auth=client_auth,
+        )
         self._health_server = health_server(self.health_state, clock=clock)
         self._metrics_server = metrics_server(
             metrics, lambda: take_snapshot(operator, clock), clock=clock
@@ -219,15 +224,3 @@ class Process:
             certificate_expired=self._certificates.is_expired(),
             shutting_down=self._stopping.is_set(),
         )
-
-
-def _make_webhook(
-    admission: AdmissionHandler, metrics: Metrics, client_auth: ClientAuth, clock: Clock
-) -> WebhookServer:
-    return WebhookServer(
-        admission.handle,
-        clock=clock,
-        on_request=metrics.record_webhook_request,
-        forward_handler=admission.handle_forwarded,
-        client_auth=client_auth,
-    )

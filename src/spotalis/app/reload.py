@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from spotalis import logs
 from spotalis.app.logs import set_level
-from spotalis.settings.raw_values import InvalidValue
 from spotalis.settings.sources import Loaded, Sources
+from spotalis.settings.value_types import InvalidValue
 
 log = logs.get(__name__)
 

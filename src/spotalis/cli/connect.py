@@ -15,7 +15,18 @@ from spotalis.webhook.issuer import IssueFailed
 from spotalis.webhook.serving_certificate import CertificateMismatch
 
 _NOTHING_STARTED = ("nothing was started",)
+_CHECK_SERVER = "check `kubectl get --raw /readyz` with the same kubeconfig and context"
 _UNAUTHORIZED = 401
+_EXPECTED = (
+    TransportError,
+    ConfigError,
+    ApiError,
+    NamespaceMissing,
+    PortInUse,
+    CertificateMismatch,
+    IssueFailed,
+    OSError,
+)
 
 
 def connect(environment: Mapping[str, str], *, kubeconfig: str, context: str) -> ClusterAccess:
@@ -40,61 +51,52 @@ def explain_startup_failure(server: str) -> Iterator[None]:
     """
     try:
         yield
-    except TransportError as error:
-        raise CommandError(
-            code="SP002",
-            what=f"{server} did not answer",
-            detail=(str(error), "nothing was changed; pods are created unchanged meanwhile"),
-            fix="check `kubectl get --raw /readyz` with the same kubeconfig and context",
-        ) from None
-    except ConfigError as error:
-        raise _from_config_error(error) from None
-    except ApiError as error:
-        raise _from_api_error(server, error) from None
-    except NamespaceMissing as error:
-        raise CommandError(
-            code="SP008",
-            what=str(error),
-            detail=("the operator keeps its Lease and its ledgers there", *_NOTHING_STARTED),
-            fix=f"kubectl create namespace {error.namespace}\n"
-            "  or, to only observe: --read-only --no-leader-election",
-        ) from None
-    except PortInUse as error:
-        raise CommandError(
-            code="SP030",
-            what=str(error),
-            detail=_NOTHING_STARTED,
-            fix="stop the other process, or set --webhook-port, --metrics-port or --health-port",
-        ) from None
-    except (CertificateMismatch, IssueFailed) as error:
-        raise CommandError(
-            code="SP031",
-            what=f"no certificate for the webhook: {error}",
-            detail=_NOTHING_STARTED,
-            fix="check --certificate-file and --key-file; they must be one pair, in PEM",
-        ) from None
-    except OSError as error:
-        raise CommandError(
-            code="SP032", what=str(error), detail=_NOTHING_STARTED, fix="see the line above"
-        ) from None
+    except _EXPECTED as error:
+        raise _explain(error, server) from None
+
+
+def _explain(error: Exception, server: str) -> CommandError:
+    detail: tuple[str, ...] = _NOTHING_STARTED
+    match error:
+        case ConfigError():
+            return _from_config_error(error)
+        case ApiError():
+            code, what, fix = _explain_api_error(error, server)
+        case TransportError():
+            code, what, fix = "SP002", f"{server} did not answer", _CHECK_SERVER
+            detail = (str(error), "nothing was changed; pods are created unchanged meanwhile")
+        case NamespaceMissing():
+            code, what = "SP008", str(error)
+            detail = ("the operator keeps its Lease and its ledgers there", *_NOTHING_STARTED)
+            fix = (
+                f"kubectl create namespace {error.namespace}\n"
+                "  or, to only observe: --read-only --no-leader-election"
+            )
+        case PortInUse():
+            code, what = "SP030", str(error)
+            fix = "stop the other process, or set --webhook-port, --metrics-port or --health-port"
+        case CertificateMismatch() | IssueFailed():
+            code, what = "SP031", f"no certificate for the webhook: {error}"
+            fix = "check --certificate-file and --key-file; they must be one pair, in PEM"
+        case _:
+            code, what, fix = "SP032", str(error), "see the line above"
+    return CommandError(code=code, what=what, detail=detail, fix=fix)
+
+
+def _explain_api_error(error: ApiError, server: str) -> tuple[str, str, str]:
+    """Return code, message and fix."""
+    message = error.message or str(error)
+    if isinstance(error, Forbidden):
+        fix = "apply build/k8s/rbac.yaml, or use an account with these permissions"
+        return "SP003", f"{server} denied a request: {message}", fix
+    if isinstance(error, NotFound):
+        fix = "apply build/k8s/install.yaml, and check the server address in the kubeconfig"
+        return "SP009", f"{server} has no such object: {message}", fix
+    if error.status == _UNAUTHORIZED:
+        fix = "renew the credentials of this kubeconfig user, or choose another --context"
+        return "SP010", f"{server} rejected the credentials: {message}", fix
+    return "SP011", f"{server} failed with HTTP {error.status}: {message}", _CHECK_SERVER
 
 
 def _from_config_error(error: ConfigError) -> CommandError:
     return CommandError(code=error.code, what=error.what, detail=error.lines, fix=error.fix)
-
-
-def _from_api_error(server: str, error: ApiError) -> CommandError:
-    message = error.message or str(error)
-    if isinstance(error, Forbidden):
-        code, what = "SP003", f"{server} denied a request: {message}"
-        fix = "apply build/k8s/rbac.yaml, or use an account with these permissions"
-    elif isinstance(error, NotFound):
-        code, what = "SP009", f"{server} has no such object: {message}"
-        fix = "apply build/k8s/install.yaml, and check the server address in the kubeconfig"
-    elif error.status == _UNAUTHORIZED:
-        code, what = "SP010", f"{server} rejected the credentials: {message}"
-        fix = "renew the credentials of this kubeconfig user, or choose another --context"
-    else:
-        code, what = "SP011", f"{server} failed with HTTP {error.status}: {message}"
-        fix = "check `kubectl get --raw /readyz` with the same kubeconfig and context"
-    return CommandError(code=code, what=what, detail=_NOTHING_STARTED, fix=fix)

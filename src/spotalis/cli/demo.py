@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from spotalis.cli.bars import bar, choose_texture
 from spotalis.cli.errors import CommandError
 
 DESCRIPTION = """\
@@ -73,12 +72,14 @@ async def _play(arguments: argparse.Namespace) -> None:
     from spotalis.simulator.demo_cluster import demo_cluster
     from spotalis.simulator.demo_script import DemoScript, Step
 
-    texture = choose_texture(ascii_only=arguments.ascii, encoding=sys.stdout.encoding)
+    is_utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    on_demand_cell, spot_cell, pending_cell = "█▒·" if is_utf8 and not arguments.ascii else "#~."
     kubeconfig: Path | None = arguments.kubeconfig_out
 
     def show(step: Step) -> None:
         have, (on_demand, spot) = step.measured, step.want
-        cells = bar(have.on_demand, have.spot, have.pending, texture)
+        cells = on_demand_cell * have.on_demand + spot_cell * have.spot
+        cells += pending_cell * have.pending
         minutes, seconds = divmod(int(step.seconds), 60)
         print(f"\n{minutes:02}:{seconds:02}  {step.event}")
         print(

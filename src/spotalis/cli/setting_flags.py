@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 from spotalis.cli.errors import CommandError, ExitCode
 from spotalis.cli.parser import BooleanFlag
 from spotalis.settings.declarations import DECLARATIONS, FILE_VARIABLE, SETTINGS, Setting
-from spotalis.settings.raw_values import InvalidValue
-from spotalis.settings.value_types import BOOLEAN
+from spotalis.settings.value_types import BOOLEAN, InvalidValue
 
 if TYPE_CHECKING:  # it imports YAML, which help does not need
     from spotalis.settings.sources import Loaded, Sources
@@ -38,27 +37,21 @@ def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
     text = setting.help.replace("`", "").replace("%", "%%")
     if setting.default not in ("", [], {}):
         text += f" Default: {str(setting.default).lower()}."
-    names = (*_SHORT_FLAGS.get(setting.key, ()), f"--{setting.flag}")
+    names = [*_SHORT_FLAGS.get(setting.key, ()), f"--{setting.flag}"]
     if setting.type is BOOLEAN:
-        names = (*names, f"--no-{setting.flag}")
+        names.append(f"--no-{setting.flag}")
         group.add_argument(*names, dest=setting.key, action=BooleanFlag, nargs="?", help=text)
     else:
-        metavar = setting.type.metavar
-        group.add_argument(*names, dest=setting.key, metavar=metavar, help=text)
+        group.add_argument(*names, dest=setting.key, metavar=setting.type.metavar, help=text)
 
 
 def sources(arguments: argparse.Namespace) -> Sources:
     """The sources of the settings: the file, this process's environment, and the flags."""
     from spotalis.settings.sources import Sources
 
-    given = {}
-    for key in SETTINGS:
-        text: str | None = getattr(arguments, key)
-        if text is not None:
-            given[key] = text
-    from_environment = os.environ.get(FILE_VARIABLE)
-    file = arguments.config or (Path(from_environment) if from_environment else None)
-    return Sources(file=file, environment=os.environ, flags=given)
+    flags = {key: text for key in SETTINGS if (text := getattr(arguments, key)) is not None}
+    file = arguments.config or os.environ.get(FILE_VARIABLE)
+    return Sources(file=Path(file) if file else None, environment=os.environ, flags=flags)
 
 
 def load(sources: Sources) -> Loaded:

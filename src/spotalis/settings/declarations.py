@@ -17,13 +17,13 @@ from spotalis.settings.selectors import NODE_GROUP, SELECTOR, TOLERATION
 from spotalis.settings.value_types import (
     BOOLEAN,
     FILE,
-    List,
-    Map,
-    Names,
     ValueType,
     choice,
     duration,
     integer,
+    list_of,
+    map_of,
+    names,
     number,
     policy_value,
     text,
@@ -32,7 +32,7 @@ from spotalis.settings.value_types import (
 _SECOND = timedelta(seconds=1)
 _DNS_LABEL = text("a lower-case DNS label", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", max_length=63)
 _DNS_NAME = text("a lower-case DNS name", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-_NAMESPACES = Names("names of namespaces", _DNS_LABEL)
+_NAMESPACES = names("names of namespaces", _DNS_LABEL)
 _PORT = integer(1, 65535)
 _LEVEL = choice("debug", "info", "warning", "error")
 _LOGGER = text("the name of a logger", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
@@ -168,14 +168,14 @@ DECLARATIONS = (
     ),
     Setting(
         "nodeGroups",
-        List("node groups", NODE_GROUP),
+        list_of("node groups", NODE_GROUP),
         "Rules that determine the capacity type of a node, evaluated before the built-in node "
         "groups. The name of a built-in group stands for that group.",
     ),
     Setting("builtInNodeGroups", BOOLEAN, "Also evaluate the built-in node groups."),
     Setting(
         "spotTolerations",
-        List("tolerations", TOLERATION),
+        list_of("tolerations", TOLERATION),
         "Tolerations to add to pods placed on spot, in addition to those of the node groups.",
     ),
     *(
@@ -325,7 +325,7 @@ DECLARATIONS = (
     Setting("logging.level", _LEVEL, "Minimum level of log lines.", live=True),
     Setting(
         "logging.levels",
-        Map("loggers to levels", _LOGGER, _LEVEL),
+        map_of("loggers to levels", _LOGGER, _LEVEL),
         "Levels of individual loggers, such as `spotalis.kube`, and of the loggers below them.",
         live=True,
     ),

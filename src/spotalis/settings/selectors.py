@@ -12,8 +12,16 @@ from typing import Any
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeRule, NodeType, ProviderGroup
 from spotalis.model.objects import LabelSelector, Requirement, Toleration
 from spotalis.model.suggestion import did_you_mean
-from spotalis.settings.raw_values import RawValue
-from spotalis.settings.value_types import BOOLEAN, List, Map, Record, ValueType, choice, text
+from spotalis.settings.value_types import (
+    BOOLEAN,
+    RawValue,
+    ValueType,
+    choice,
+    list_of,
+    map_of,
+    record,
+    text,
+)
 
 MAX_LABEL_COMBINATIONS = 1000
 """Combinations of label values that the rules of one group may distinguish. The webhook evaluates
@@ -22,7 +30,7 @@ each of them when a pod's own node selector limits it to some of the nodes."""
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _KEY = text("a label key", rf"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?{_NAME}", max_length=317)
 _VALUE = text("a label value", rf"({_NAME})?", max_length=63)
-_VALUES = List("label values", _VALUE)
+_VALUES = list_of("label values", _VALUE)
 
 
 def _selector(given: Mapping[str, Any]) -> LabelSelector:
@@ -78,14 +86,14 @@ def _group(given: Mapping[str, Any]) -> ProviderGroup:
     return group
 
 
-SELECTOR: ValueType[LabelSelector] = Record(
+SELECTOR = record(
     "a label selector",
     _selector,
     {
-        "matchLabels": Map("label keys to values", _KEY, _VALUE),
-        "matchExpressions": List(
+        "matchLabels": map_of("label keys to values", _KEY, _VALUE),
+        "matchExpressions": list_of(
             "match expressions",
-            Record(
+            record(
                 "a match expression",
                 _expression,
                 {
@@ -99,7 +107,7 @@ SELECTOR: ValueType[LabelSelector] = Record(
     },
 )
 
-TOLERATION: ValueType[Toleration] = Record(
+TOLERATION = record(
     "a toleration",
     _toleration,
     {
@@ -110,15 +118,15 @@ TOLERATION: ValueType[Toleration] = Record(
     },
 )
 
-_OWN_GROUP: ValueType[ProviderGroup] = Record(
+_OWN_GROUP = record(
     "a node group",
     _group,
     {
         "name": text("a name", _NAME, max_length=63),
         "marker": _KEY,
-        "rules": List(
+        "rules": list_of(
             "rules",
-            Record(
+            record(
                 "a rule",
                 _rule,
                 {
@@ -132,30 +140,29 @@ _OWN_GROUP: ValueType[ProviderGroup] = Record(
             ),
         ),
         "otherwiseOnDemand": BOOLEAN,
-        "spotTolerations": List("tolerations", TOLERATION),
+        "spotTolerations": list_of("tolerations", TOLERATION),
     },
     required=("name", "marker", "rules"),
 )
 
 
-class _NodeGroup(ValueType[ProviderGroup]):
-    """A node group, or the name of a built-in one."""
-
-    structured = True
-    description = "a node group, or the name of a built-in one"
-
-    def __init__(self) -> None:
-        self._built_in = {group.name: group for group in BUILT_IN_GROUPS}
-        self.schema = {"oneOf": [{"enum": list(self._built_in)}, _OWN_GROUP.schema]}
-
-    def read(self, raw: RawValue, key: str) -> ProviderGroup:
-        """Interpret a name or a mapping."""
-        name = raw.value
-        if not isinstance(name, str):
-            return _OWN_GROUP.read(raw, key)
-        if name not in self._built_in:
-            raise self.invalid(raw, key, hint=did_you_mean(name, self._built_in))
-        return self._built_in[name]
+_BUILT_IN = {group.name: group for group in BUILT_IN_GROUPS}
+_NODE_GROUP = "a node group, or the name of a built-in one"
 
 
-NODE_GROUP: ValueType[ProviderGroup] = _NodeGroup()
+def _read_node_group(raw: RawValue, key: str) -> ProviderGroup:
+    name = raw.value
+    if not isinstance(name, str):
+        return _OWN_GROUP.read(raw, key)
+    if name not in _BUILT_IN:
+        raise raw.invalid(key, f"must be {_NODE_GROUP}", did_you_mean(name, _BUILT_IN))
+    return _BUILT_IN[name]
+
+
+NODE_GROUP = ValueType(
+    _NODE_GROUP,
+    {"oneOf": [{"enum": list(_BUILT_IN)}, _OWN_GROUP.schema]},
+    _read_node_group,
+    "YAML",
+    "yaml",
+)

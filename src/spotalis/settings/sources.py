@@ -6,6 +6,7 @@ source overrides must be valid too, because it takes effect as soon as the stron
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from spotalis.model.suggestion import did_you_mean, find_similar
 from spotalis.settings.contradictions import find_contradictions
 from spotalis.settings.declarations import FILE_VARIABLE, SETTINGS, Setting
 from spotalis.settings.options import Settings, build, default_of
-from spotalis.settings.raw_values import InvalidValue, Problem, RawValue
-from spotalis.settings.yaml_file import NotYAML, parse
+from spotalis.settings.value_types import InvalidValue, Problem, RawValue
+from spotalis.settings.yaml_file import parse
 
 DEFAULT = "default"
 
@@ -67,15 +68,13 @@ class Sources:
         """
         problems: list[Problem] = []
         given: dict[str, Effective] = {}
-        for raw_values in (self._file(problems), self._variables(problems), self._flags(problems)):
-            for key, raw in raw_values.items():
-                setting = SETTINGS[key]
-                try:
-                    value = setting.type.read(raw, key)
-                except InvalidValue as invalid:
-                    problems += invalid.problems
-                else:
-                    given[key] = Effective(setting, value, raw.data(), raw.where)
+        for setting, raw in [*self._read_file(problems), *self._read_texts(problems)]:
+            try:
+                value = setting.type.read(raw, setting.key)
+            except InvalidValue as invalid:
+                problems += invalid.problems
+            else:
+                given[setting.key] = Effective(setting, value, raw.data(), raw.where)
         settings = build({e.setting.field: e.value for e in given.values()})
         invalid_keys = {problem.key for problem in problems}
         for key, other, message in find_contradictions(settings):
@@ -84,37 +83,39 @@ class Sources:
                 where = " and ".join(dict.fromkeys(places)) or DEFAULT
                 problems.append(Problem(where, key, message))
         if problems:
-            raise InvalidValue(sorted(problems, key=self._order))
+            raise InvalidValue(sorted(problems, key=self._line))
         defaults = {
             key: Effective(setting, default_of(Settings, setting.field), setting.default, DEFAULT)
             for key, setting in SETTINGS.items()
         }
         return Loaded(settings, defaults | given)
 
-    def _order(self, problem: Problem) -> tuple[int, int]:
+    def _line(self, problem: Problem) -> float:
         """Sort key: problems in the file by line, then the others as found."""
         line = problem.where.removeprefix(f"{self.file}:")
-        return (0, int(line)) if line.isdecimal() else (1, 0)
+        return int(line) if line.isdecimal() else math.inf
 
-    def _file(self, problems: list[Problem]) -> dict[str, RawValue]:
+    def _read_file(self, problems: list[Problem]) -> Iterator[tuple[Setting, RawValue]]:
         if self.file is None:
-            return {}
+            return
         name = str(self.file)
-        try:
-            root = parse(self.file.read_bytes(), lambda line: f"{name}:{line}", problems)
-        except NotYAML as error:
-            problems.append(Problem(error.where or name, "(the file)", str(error)))
-            return {}
-        return dict(_leaves(root, "", problems)) if root else {}
+        root = parse(
+            self.file.read_bytes(),
+            "(the file)",
+            lambda line: f"{name}:{line}" if line else name,
+            problems,
+        )
+        if root is not None:
+            yield from _leaves(root, "", problems)
 
-    def _variables(self, problems: list[Problem]) -> dict[str, RawValue]:
+    def _read_texts(self, problems: list[Problem]) -> Iterator[tuple[Setting, RawValue]]:
+        """Read the variables, then the flags."""
         by_variable = {setting.variable: setting for setting in SETTINGS.values()}
-        found = {}
+        texts = []
         for name, text in self.environment.items():
             if setting := by_variable.get(name):
-                # As in most programs, an empty variable counts as unset.
-                if text and (raw := _from_text(setting, text, f"${name}", problems)):
-                    found[setting.key] = raw
+                if text:  # as in most programs, an empty variable counts as unset
+                    texts.append((setting, text, f"${name}"))
             elif (
                 name.startswith(_PREFIX)
                 and name != FILE_VARIABLE
@@ -122,32 +123,25 @@ class Sources:
             ):
                 hint = did_you_mean(name, [*by_variable, FILE_VARIABLE])
                 problems.append(Problem(f"${name}", name, f"is not a setting{hint}"))
-        return found
-
-    def _flags(self, problems: list[Problem]) -> dict[str, RawValue]:
-        found = {}
-        for key, text in self.flags.items():
-            setting = SETTINGS[key]
-            if raw := _from_text(setting, text, f"--{setting.flag}", problems):
-                found[key] = raw
-        return found
+        texts += [(SETTINGS[k], text, f"--{SETTINGS[k].flag}") for k, text in self.flags.items()]
+        for setting, text, where in texts:
+            if raw := _from_text(setting, text, where, problems):
+                yield setting, raw
 
 
 def _from_text(setting: Setting, text: str, where: str, problems: list[Problem]) -> RawValue | None:
     """The value of a variable or flag; lists and mappings are YAML on one line."""
-    if not setting.type.structured:
+    if setting.type.form == "text":
         return RawValue(text, where)
-    if setting.type.comma_separated and not text.lstrip().startswith("["):
+    if setting.type.form == "words" and not text.lstrip().startswith("["):
         return RawValue(tuple(RawValue(word.strip(), where) for word in text.split(",")), where)
-    try:
-        return parse(text.encode(), lambda line: where, problems)
-    except NotYAML as error:
-        problems.append(Problem(where, setting.key, str(error)))
-        return None
+    return parse(text.encode(), setting.key, lambda line: where, problems)
 
 
-def _leaves(raw: RawValue, path: str, problems: list[Problem]) -> Iterator[tuple[str, RawValue]]:
-    """The values of a file by the key of their setting."""
+def _leaves(
+    raw: RawValue, path: str, problems: list[Problem]
+) -> Iterator[tuple[Setting, RawValue]]:
+    """The settings in a file with their values."""
     if raw.value is None:
         return  # a section in which every line is commented out
     if not isinstance(raw.value, Mapping):
@@ -156,7 +150,7 @@ def _leaves(raw: RawValue, path: str, problems: list[Problem]) -> Iterator[tuple
     for name, item in raw.value.items():
         key = f"{path}.{name}" if path else name
         if key in SETTINGS:
-            yield key, item
+            yield SETTINGS[key], item
         elif any(known.startswith(f"{key}.") for known in SETTINGS):
             yield from _leaves(item, key, problems)
         else:

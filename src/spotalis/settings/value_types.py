@@ -3,94 +3,122 @@
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from spotalis.model.configuration import KEYS
 from spotalis.model.durations import format_duration, parse_duration
 from spotalis.model.suggestion import did_you_mean
-from spotalis.settings.raw_values import InvalidValue, Problem, RawValue
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 Schema: TypeAlias = dict[str, Any]
 
 
-class ValueType(ABC, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A reason why a setting cannot be used."""
+
+    where: str
+    key: str
+    message: str
+    """The rest of a sentence that begins with the key: ``must be at least 5s; it is '2s'``."""
+
+    def __str__(self) -> str:
+        return f"{self.where}  `{self.key}` {self.message}"
+
+
+class InvalidValue(Exception):
+    """At least one value cannot be used; lists every problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, self.problems)))
+
+
+@dataclass(frozen=True, slots=True)
+class RawValue:
+    """The text, list or mapping that was written for a setting, before it is interpreted."""
+
+    value: str | tuple[RawValue, ...] | Mapping[str, RawValue] | None
+    """None if nothing was written: ``resync:`` or ``resync: null`` in YAML."""
+    where: str
+    """File and line, variable or flag, as a message shows it."""
+
+    def data(self) -> object:
+        """The same as lists, mappings and text."""
+        match self.value:
+            case tuple():
+                return [item.data() for item in self.value]
+            case Mapping():
+                return {key: item.data() for key, item in self.value.items()}
+            case text:
+                return text
+
+    def invalid(self, key: str, message: str, hint: str = "") -> InvalidValue:
+        """The error for a value of the wrong type; the message ends with what was written."""
+        match self.value:
+            case None | "":
+                found = "it has no value"
+            case str() as text:
+                found = f"it is '{text}'"
+            case tuple():
+                found = "it is a list"
+            case _:
+                found = "it is a mapping"
+        return InvalidValue([Problem(self.where, key, f"{message}; {found}{hint}")])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ValueType(Generic[T]):
     """A type of setting values."""
 
-    structured: ClassVar[bool] = False
-    """A list or mapping: in a variable or flag it is written as YAML on one line."""
-    comma_separated: ClassVar[bool] = False
-    """A list of words, which a variable or flag may also separate by commas."""
     description: str
     """What must be written, as the end of a sentence: ``a whole number from 1 to 10``."""
     schema: Schema
     """JSON Schema of the value in the settings file."""
+    read: Callable[[RawValue, str], T]
+    """Interprets the value of a key; raises InvalidValue with every problem."""
     metavar: str = "TEXT"
     """What stands for a value in the help of a flag."""
-
-    @abstractmethod
-    def read(self, raw: RawValue, key: str) -> T:
-        """Interpret a value.
-
-        Raises:
-            InvalidValue: with every problem.
-        """
-
-    def invalid(self, raw: RawValue, key: str, message: str = "", hint: str = "") -> InvalidValue:
-        """The error for a value that is not of this type."""
-        message = message or f"must be {self.description}"
-        match raw.value:
-            case None | "":
-                message += "; it has no value"
-            case str() as text:
-                message += f"; it is '{text}'"
-            case tuple():
-                message += "; it is a list"
-            case _:
-                message += "; it is a mapping"
-        return InvalidValue([Problem(raw.where, key, message + hint)])
+    form: Literal["text", "words", "yaml"] = "text"
+    """How a variable or flag writes it: as text, words with commas, or YAML on one line."""
 
 
-class Scalar(ValueType[T]):
-    """A type whose values are written as one text."""
+def _scalar(
+    description: str,
+    schema: Schema,
+    parse: Callable[[str], T],
+    metavar: str = "TEXT",
+    hint: Callable[[str], str] = lambda text: "",
+) -> ValueType[T]:
+    """A type whose values are written as one text.
 
-    def __init__(
-        self,
-        description: str,
-        schema: Schema,
-        parse: Callable[[str], T],
-        *,
-        hint: Callable[[str], str] = lambda text: "",
-        metavar: str = "TEXT",
-    ) -> None:
-        """Describe a scalar.
+    Args:
+        description: what must be written.
+        schema: its JSON Schema.
+        parse: the value of a text; raises ValueError with a message that begins with ``must``, or
+            with an empty message for the description.
+        metavar: what stands for a value in the help of a flag.
+        hint: the end of the message about a text that does not parse.
+    """
 
-        Args:
-            description: what must be written.
-            schema: its JSON Schema.
-            parse: the value of a text; raises ValueError with a message that begins with
-                ``must``, or with an empty message for the description.
-            hint: the end of the message about a text that does not parse.
-            metavar: what stands for a value in the help of a flag.
-        """
-        self.description, self.schema, self.metavar = description, schema, metavar
-        self._parse, self._hint = parse, hint
-
-    def read(self, raw: RawValue, key: str) -> T:
-        """Interpret the text."""
+    def read(raw: RawValue, key: str) -> T:
+        expected = f"must be {description}"
         if not isinstance(raw.value, str):
-            raise self.invalid(raw, key)
+            raise raw.invalid(key, expected)
         try:
-            return self._parse(raw.value)
+            return parse(raw.value)
         except ValueError as error:
-            raise self.invalid(raw, key, str(error), self._hint(raw.value)) from None
+            raise raw.invalid(key, str(error) or expected, hint(raw.value)) from None
+
+    return ValueType(description, schema, read, metavar)
 
 
-def text(description: str, pattern: str, *, max_length: int = 253) -> Scalar[str]:
+def text(description: str, pattern: str, *, max_length: int = 253) -> ValueType[str]:
     """Text that matches a pattern."""
 
     def parse(text: str) -> str:
@@ -101,52 +129,53 @@ def text(description: str, pattern: str, *, max_length: int = 253) -> Scalar[str
         return text
 
     schema = {"type": "string", "pattern": f"^(?:{pattern})$", "maxLength": max_length}
-    return Scalar(description, schema, parse)
+    return _scalar(description, schema, parse)
 
 
-def _parse_boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError
-    return text == "true"
+def choice(*choices: str) -> ValueType[str]:
+    """One of a few words."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError
+        return text
+
+    description = ", ".join(choices[:-1]) + f" or {choices[-1]}"
+    schema = {"type": "string", "enum": list(choices)}
+    return _scalar(description, schema, parse, "WORD", lambda text: did_you_mean(text, choices))
 
 
-BOOLEAN = Scalar("true or false", {"type": "boolean"}, _parse_boolean)
-
-
-def integer(minimum: int, maximum: int) -> Scalar[int]:
+def integer(minimum: int, maximum: int) -> ValueType[int]:
     """A whole number between two bounds."""
+    description = f"a whole number from {minimum} to {maximum}"
+    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    return _number(int, description, schema, "-?(0|[1-9][0-9]{0,17})")
 
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", text):
+
+def number(minimum: float, maximum: float) -> ValueType[float]:
+    """A decimal number between two bounds."""
+    description = f"a number from {minimum:g} to {maximum:g}"
+    schema = {"type": "number", "minimum": minimum, "maximum": maximum}
+    return _number(float, description, schema, r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
+
+
+def _number(
+    convert: Callable[[str], N], description: str, schema: Schema, pattern: str
+) -> ValueType[N]:
+    def parse(text: str) -> N:
+        if not re.fullmatch(pattern, text):
             raise ValueError
-        if not minimum <= int(text) <= maximum:
+        if not schema["minimum"] <= (number := convert(text)) <= schema["maximum"]:
             raise ValueError
-        return int(text)
+        return number
 
     def hint(text: str) -> str:
         return "; write it without the leading 0" if re.fullmatch(r"0[0-9]+", text) else ""
 
-    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    return Scalar(
-        f"a whole number from {minimum} to {maximum}", schema, parse, hint=hint, metavar="NUMBER"
-    )
+    return _scalar(description, schema, parse, "NUMBER", hint)
 
 
-def number(minimum: float, maximum: float) -> Scalar[float]:
-    """A decimal number between two bounds."""
-
-    def parse(text: str) -> float:
-        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?", text):
-            raise ValueError
-        if not minimum <= float(text) <= maximum:
-            raise ValueError
-        return float(text)
-
-    schema = {"type": "number", "minimum": minimum, "maximum": maximum}
-    return Scalar(f"a number from {minimum:g} to {maximum:g}", schema, parse, metavar="NUMBER")
-
-
-def duration(minimum: timedelta, *, whole_seconds: bool = False) -> Scalar[timedelta]:
+def duration(minimum: timedelta, *, whole_seconds: bool = False) -> ValueType[timedelta]:
     """A duration with units."""
     bound = f" of at least {format_duration(minimum)}" if minimum else ""
     description = f"a duration such as 30s, 5m or 1h30m{bound}"
@@ -165,24 +194,25 @@ def duration(minimum: timedelta, *, whole_seconds: bool = False) -> Scalar[timed
         return duration
 
     parts = "".join(rf"([0-9]+(\.[0-9]+)?{unit})?" for unit in ("w", "d", "h", "m", "s", "ms"))
-    return Scalar(
-        description, {"type": "string", "pattern": f"^(?=.){parts}$"}, parse, metavar="DURATION"
-    )
+    schema = {"type": "string", "pattern": f"^(?=.){parts}$"}
+    return _scalar(description, schema, parse, "DURATION")
 
 
-def choice(*choices: str) -> Scalar[str]:
-    """One of a few words."""
+def policy_value(key: str) -> ValueType[str]:
+    """The value of a policy annotation; it stays text if the annotation's parser accepts it."""
 
     def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError
+        KEYS[key](text)
         return text
 
-    description = ", ".join(choices[:-1]) + f" or {choices[-1]}"
-    schema = {"type": "string", "enum": list(choices)}
-    return Scalar(
-        description, schema, parse, hint=lambda text: did_you_mean(text, choices), metavar="WORD"
-    )
+    description = f"a value of the annotation `spotalis.io/{key}`"
+    return _scalar(description, {"type": ["string", "integer", "boolean"]}, parse)
+
+
+def _parse_boolean(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
 
 
 def _parse_path(text: str) -> Path:
@@ -191,139 +221,100 @@ def _parse_path(text: str) -> Path:
     return Path(text)
 
 
-FILE = Scalar("the path of a file", {"type": "string", "minLength": 1}, _parse_path, metavar="FILE")
+BOOLEAN = _scalar("true or false", {"type": "boolean"}, _parse_boolean)
+FILE = _scalar("the path of a file", {"type": "string", "minLength": 1}, _parse_path, "FILE")
 
 
-def policy_value(key: str) -> Scalar[str]:
-    """The value of a policy annotation; it stays text if the annotation's parser accepts it."""
-
-    def parse(text: str) -> str:
-        KEYS[key](text)
-        return text
-
-    description = f"a value of the annotation `spotalis.io/{key}`"
-    return Scalar(description, {"type": ["string", "integer", "boolean"]}, parse)
-
-
-class List(ValueType[tuple[T, ...]]):
+def list_of(items: str, item: ValueType[T]) -> ValueType[tuple[T, ...]]:
     """A list."""
+    description = f"a list of {items}"
 
-    structured = True
-    metavar = "YAML"
-
-    def __init__(self, items: str, item: ValueType[T]) -> None:
-        self.description = f"a list of {items}"
-        self.schema = {"type": "array", "items": item.schema}
-        self._item = item
-
-    def read(self, raw: RawValue, key: str) -> tuple[T, ...]:
-        """Interpret each item."""
+    def read(raw: RawValue, key: str) -> tuple[T, ...]:
         if not isinstance(raw.value, tuple):
-            raise self.invalid(raw, key)
-        parts = [(self._item, item, f"{key}[{n}]") for n, item in enumerate(raw.value)]
-        return tuple(_read_all(parts, []))
+            raise raw.invalid(key, f"must be {description}")
+        return tuple(_read_all((item, one, f"{key}[{n}]") for n, one in enumerate(raw.value)))
+
+    return ValueType(description, {"type": "array", "items": item.schema}, read, "YAML", "yaml")
 
 
-class Names(ValueType[frozenset[str]]):
+def names(items: str, name: ValueType[str]) -> ValueType[frozenset[str]]:
     """A list of words whose order and repetition mean nothing."""
+    words = list_of(items, name)
 
-    structured = True
-    comma_separated = True
-    metavar = "NAME,..."
+    def read(raw: RawValue, key: str) -> frozenset[str]:
+        return frozenset(words.read(raw, key))
 
-    def __init__(self, items: str, name: Scalar[str]) -> None:
-        self._list = List(items, name)
-        self.description, self.schema = self._list.description, self._list.schema
-
-    def read(self, raw: RawValue, key: str) -> frozenset[str]:
-        """Interpret each word."""
-        return frozenset(self._list.read(raw, key))
+    return ValueType(words.description, words.schema, read, "NAME,...", "words")
 
 
-class Map(ValueType[Mapping[str, T]]):
+def map_of(items: str, key: ValueType[str], value: ValueType[T]) -> ValueType[Mapping[str, T]]:
     """A mapping whose keys are free."""
+    description = f"a mapping of {items}"
+    schema = {"type": "object", "propertyNames": key.schema, "additionalProperties": value.schema}
 
-    structured = True
-    metavar = "YAML"
-
-    def __init__(self, items: str, key: Scalar[str], value: ValueType[T]) -> None:
-        self.description = f"a mapping of {items}"
-        self.schema = {
-            "type": "object",
-            "propertyNames": key.schema,
-            "additionalProperties": value.schema,
-        }
-        self._key, self._value = key, value
-
-    def read(self, raw: RawValue, key: str) -> Mapping[str, T]:
-        """Interpret each key and value."""
+    def read(raw: RawValue, path: str) -> Mapping[str, T]:
         if not isinstance(raw.value, Mapping):
-            raise self.invalid(raw, key)
-        names = [(self._key, RawValue(k, v.where), f"{key}.{k}") for k, v in raw.value.items()]
-        values = [(self._value, v, f"{key}.{k}") for k, v in raw.value.items()]
-        read = _read_all([*names, *values], [])
+            raise raw.invalid(path, f"must be {description}")
+        given = raw.value.items()
+        names = [(key, RawValue(name, one.where), f"{path}.{name}") for name, one in given]
+        values = [(value, one, f"{path}.{name}") for name, one in given]
+        read = _read_all([*names, *values])
         return dict(zip(raw.value, read[len(names) :], strict=True))
 
+    return ValueType(description, schema, read, "YAML", "yaml")
 
-class Record(ValueType[T]):
-    """A mapping with known keys, made into one value."""
 
-    structured = True
-    metavar = "YAML"
+def record(
+    description: str,
+    make: Callable[[Mapping[str, Any]], T],
+    types: Mapping[str, ValueType[Any]],
+    *,
+    required: tuple[str, ...] = (),
+) -> ValueType[T]:
+    """A mapping with known keys, made into one value.
 
-    def __init__(
-        self,
-        description: str,
-        make: Callable[[Mapping[str, Any]], T],
-        types: Mapping[str, ValueType[Any]],
-        *,
-        required: tuple[str, ...] = (),
-    ) -> None:
-        """Describe a record.
+    Args:
+        description: what it is.
+        make: builds the value from the given keys; raises ValueError (``must ...``) if they
+            contradict each other.
+        types: of the known keys.
+        required: the keys that must be given.
+    """
+    description += " (a mapping)"
+    schema: Schema = {
+        "type": "object",
+        "properties": {key: value_type.schema for key, value_type in types.items()},
+        "additionalProperties": False,
+        **({"required": list(required)} if required else {}),
+    }
 
-        Args:
-            description: what it is.
-            make: builds the value from the given keys; raises ValueError (``must ...``) if they
-                contradict each other.
-            types: of the known keys.
-            required: the keys that must be given.
-        """
-        self.description = f"{description} (a mapping)"
-        self.schema = {
-            "type": "object",
-            "properties": {key: value_type.schema for key, value_type in types.items()},
-            "additionalProperties": False,
-            **({"required": list(required)} if required else {}),
-        }
-        self._make, self._types, self._required = make, types, required
-
-    def read(self, raw: RawValue, key: str) -> T:
-        """Interpret each key, then build the value."""
+    def read(raw: RawValue, key: str) -> T:
         given = raw.value
         if not isinstance(given, Mapping):
-            raise self.invalid(raw, key)
+            raise raw.invalid(key, f"must be {description}")
         problems = [
-            Problem(item.where, f"{key}.{k}", f"is not a known key{did_you_mean(k, self._types)}")
+            Problem(item.where, f"{key}.{k}", f"is not a known key{did_you_mean(k, types)}")
             for k, item in given.items()
-            if k not in self._types
-        ] + [
-            Problem(raw.where, key, f"must have `{name}`")
-            for name in self._required
-            if name not in given
+            if k not in types
         ]
-        known = [k for k in given if k in self._types]
-        read = _read_all([(self._types[k], given[k], f"{key}.{k}") for k in known], problems)
+        problems += [
+            Problem(raw.where, key, f"must have `{k}`") for k in required if k not in given
+        ]
+        known = [k for k in given if k in types]
+        values = _read_all(((types[k], given[k], f"{key}.{k}") for k in known), problems)
         try:
-            return self._make(dict(zip(known, read, strict=True)))
+            return make(dict(zip(known, values, strict=True)))
         except ValueError as error:
             raise InvalidValue([Problem(raw.where, key, str(error))]) from None
 
+    return ValueType(description, schema, read, "YAML", "yaml")
+
 
 def _read_all(
-    parts: Iterable[tuple[ValueType[Any], RawValue, str]], problems: list[Problem]
+    parts: Iterable[tuple[ValueType[Any], RawValue, str]], found: Iterable[Problem] = ()
 ) -> list[Any]:
     """Interpret every part; raise every problem, those found before included."""
-    values = []
+    values, problems = [], list(found)
     for value_type, raw, key in parts:
         try:
             values.append(value_type.read(raw, key))

@@ -15,49 +15,45 @@ try:
 except ImportError:  # PyYAML was built without libyaml
     from yaml import BaseLoader as Loader  # type: ignore[assignment]
 
-from spotalis.settings.raw_values import Problem, RawValue
+from spotalis.settings.value_types import Problem, RawValue
 
 _NOTHING = ("", "~", "null")
 """What YAML writes, without quotes, for a key without a value."""
 _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
-class NotYAML(Exception):
-    """The text is not one YAML document; ``where`` is the place, if it is known."""
-
-    def __init__(self, message: str, where: str = "") -> None:
-        super().__init__(message)
-        self.where = where
-
-
-def parse(data: bytes, where: Callable[[int], str], problems: list[Problem]) -> RawValue | None:
+def parse(
+    data: bytes, key: str, where: Callable[[int], str], problems: list[Problem]
+) -> RawValue | None:
     """Read a YAML document.
 
     Args:
         data: UTF-8.
-        where: turns a line number, from 1, into a place as messages show it.
-        problems: receives duplicate keys, tags, and values that contain themselves.
+        key: of messages about the whole document.
+        where: turns a line number, from 1, into a place as messages show it; 0 for the document.
+        problems: receives syntax errors, duplicate keys, tags, and values that contain themselves.
 
     Returns:
-        None if the document is empty.
-
-    Raises:
-        NotYAML: the text cannot be parsed.
+        None if the document is empty or cannot be parsed.
     """
+    line = 0
     try:
         root = yaml.compose(data.decode("utf-8-sig"), Loader=Loader)
     except UnicodeDecodeError:
-        raise NotYAML("must be in UTF-8") from None
+        message = "must be in UTF-8"
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
         if getattr(error, "context", None) == "expected a single document in the stream":
             what = "a second document begins here"
-        place = where(mark.line + 1) if mark else ""
-        raise NotYAML(f"must be one YAML document: {what}", place) from None
+        message = f"must be one YAML document: {what}"
+        if mark := getattr(error, "problem_mark", None):
+            line = mark.line + 1
     except RecursionError:
-        raise NotYAML("is nested too deeply") from None
-    return None if root is None else _Converter(where, problems).convert(root, "", root)
+        message = "is nested too deeply"
+    else:
+        return None if root is None else _Converter(where, problems).convert(root, "", root)
+    problems.append(Problem(where(line), key, message))
+    return None
 
 
 class _Converter:
@@ -73,19 +69,19 @@ class _Converter:
         """The value of a node; its place is the line of ``at``, its key or itself."""
         place = self._where(at.start_mark.line + 1)
         if id(node) in self._open:
-            self._problems.append(Problem(place, path, "must not contain itself"))
+            self._report(at, path, "must not contain itself")
             return RawValue(None, place)
         if id(node) not in self._done:
             self._open.add(id(node))
-            self._done[id(node)] = RawValue(self._value(node, path, place), place)
+            if node.tag not in _TAGS:
+                self._report(at, path, f"must not have the tag {node.tag}")
+            self._done[id(node)] = RawValue(self._value(node, path), place)
             self._open.discard(id(node))
         return self._done[id(node)]
 
     def _value(
-        self, node: yaml.Node, path: str, place: str
+        self, node: yaml.Node, path: str
     ) -> str | tuple[RawValue, ...] | dict[str, RawValue] | None:
-        if node.tag not in _TAGS:
-            self._problems.append(Problem(place, path, f"must not have the tag {node.tag}"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -97,16 +93,16 @@ class _Converter:
         found: dict[str, RawValue] = {}
         lines: dict[str, int] = {}
         for key, value in node.value:
-            line = key.start_mark.line + 1
             name = key.value if isinstance(key, yaml.ScalarNode) else "(a key)"
             here = f"{path}.{name}" if path else name
             if not isinstance(key, yaml.ScalarNode):
-                message = "must not be a key: lists and mappings cannot be keys"
-                self._problems.append(Problem(self._where(line), here, message))
+                self._report(key, here, "must not be a key: lists and mappings cannot be keys")
             elif name in lines:
-                message = f"is a duplicate of line {lines[name]}"
-                self._problems.append(Problem(self._where(line), here, message))
+                self._report(key, here, f"is a duplicate of line {lines[name]}")
             else:
-                lines[name] = line
+                lines[name] = key.start_mark.line + 1
                 found[name] = self.convert(value, here, key)
         return found
+
+    def _report(self, at: yaml.Node, path: str, message: str) -> None:
+        self._problems.append(Problem(self._where(at.start_mark.line + 1), path, message))

@@ -1,6 +1,6 @@
 """The counters, gauges and histograms of one instance.
 
-Other packages receive methods of :class:`Metrics` as callbacks and do not know Prometheus.
+Other packages report to :class:`Metrics` as :class:`Telemetry` and do not know Prometheus.
 Metrics that are read at scrape time are in :mod:`spotalis.web.exposition`.
 """
 
@@ -19,6 +19,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
+from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.result import ReconcileResult
+from spotalis.controller.telemetry import Telemetry
+from spotalis.kube.watch import WatchReport
 from spotalis.web.exposition import Snapshot, write
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,7 +63,7 @@ class _Children(dict[tuple[str, ...], _Child]):
         return child
 
 
-class Metrics:
+class Metrics(Telemetry):
     """The metrics of one process, in a registry of their own."""
 
     def __init__(self, *, version: str, revision: str = "unknown") -> None:
@@ -70,7 +74,7 @@ class Metrics:
         self._register_controller_metrics()
         self._register_webhook_metrics()
         self._register_instance_metrics()
-        self._leading = False
+        self._leads = False
 
     def _register_build_info(self, version: str, revision: str) -> None:
         info = self._gauge(
@@ -171,51 +175,49 @@ class Metrics:
     ) -> Histogram:
         return Histogram(name, help_, labels, buckets=buckets, registry=self._registry)
 
-    def record_reconciliation(
-        self, workload_type: str, action: str, result: str, seconds: float
-    ) -> None:
-        """Count the reconcile of a workload."""
-        self._reconciliations[workload_type, action, result].inc()
+    def on_reconcile(self, result: ReconcileResult, seconds: float) -> None:
+        """Count the reconcile of a workload and its evictions."""
+        kind = result.key.kind.lower()
+        action = "evict" if result.evictions else "none"
+        self._reconciliations[kind, action, str(result.reason)].inc()
         self._reconciliation_seconds.observe(seconds)
+        for eviction in result.evictions:
+            target, outcome = str(eviction.move.target), eviction.outcome.lower()
+            self._evictions[result.key.namespace, kind, target, outcome].inc()
 
-    def record_reconciliation_error(self, workload_type: str, error_type: str) -> None:
-        """Count a failed reconcile; ``error_type`` is a class name, never a message."""
-        self._reconciliation_errors[workload_type, error_type].inc()
+    def on_reconcile_error(self, key: WorkloadKey, error: Exception) -> None:
+        """Count a failed reconcile by the class of the error, never by its message."""
+        self._reconciliation_errors[key.kind.lower(), type(error).__name__].inc()
 
-    def record_eviction(
-        self, namespace: str, workload_type: str, target: str, outcome: str
-    ) -> None:
-        """Count an eviction request, answered or not."""
-        self._evictions[namespace, workload_type, target, outcome].inc()
-
-    def record_webhook_request(self, operation: str, result: str, seconds: float) -> None:
+    def on_webhook_request(self, operation: str, result: str, seconds: float) -> None:
         """Count an admission request, answered or rejected."""
         self._webhook_requests[operation, result].inc()
         self._webhook_seconds.observe(seconds)
 
-    def record_admission(self, decision: str) -> None:
+    def on_admission(self, result: str) -> None:
         """Count an admission decision."""
-        self._admissions[(decision,)].inc()
+        self._admissions[(result,)].inc()
 
-    def record_forward(self, result: str) -> None:
+    def on_forward(self, result: str) -> None:
         """Count an admission request for a managed pod, by where it was decided."""
         self._forwards[(result,)].inc()
 
-    def set_leader(self, leading: bool) -> None:
-        """Record whether this instance leads; counts a change only if the value changes."""
-        if leading != self._leading:
+    def on_leadership_change(self, leads: bool) -> None:
+        """Export whether this instance leads; counts a change only if the value changes."""
+        if leads != self._leads:
             self._leadership_changes.inc()
-        self._leading = leading
-        self._leader.set(leading)
+        self._leads = leads
+        self._leader.set(leads)
 
-    def record_api_request(self, verb: str, resource: str, code: str, seconds: float) -> None:
-        """Count a request to the API server; ``code`` is the HTTP status or ``none``."""
-        self._api_requests[verb, resource, code].inc()
+    def on_request(self, verb: str, resource: str, status: int, seconds: float) -> None:
+        """Count a request to the API server."""
+        self._api_requests[verb, resource, str(status or "none")].inc()
         self._api_seconds[(verb,)].observe(seconds)
 
-    def record_watch_restart(self, resource: str) -> None:
+    def on_watch(self, report: WatchReport) -> None:
         """Count a watch that ended and starts again."""
-        self._watch_restarts[(resource,)].inc()
+        if report.retry_seconds:
+            self._watch_restarts[(report.resource,)].inc()
 
     def set_event_loop_lag(self, seconds: float) -> None:
         """Record the longest lag (:class:`spotalis.web.health.EventLoopMonitor`)."""

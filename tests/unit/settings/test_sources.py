@@ -12,8 +12,8 @@ from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
 from spotalis.model.objects import Requirement, Toleration
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.options import Settings
-from spotalis.settings.raw_values import InvalidValue
 from spotalis.settings.sources import DEFAULT, Loaded, Sources
+from spotalis.settings.value_types import InvalidValue
 
 
 @pytest.fixture

@@ -7,8 +7,16 @@ from datetime import UTC, datetime
 import pytest
 from prometheus_client.samples import Sample
 
+from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.result import EvictionRecord, ReconcileResult
+from spotalis.kube.eviction import EvictionOutcome
+from spotalis.kube.watch import WatchProblem, WatchReport
+from spotalis.model.decision import Defer, Move, Reason
+from spotalis.model.nodes import NodeType
+from spotalis.model.replicas import ReplicaState
 from spotalis.web.exposition import Snapshot, WorkloadRow
 from spotalis.web.metrics import OPEN_METRICS, TEXT, WEBHOOK_BUCKETS, Metrics, content_type
+from tests.support.builders import NOW, a_pod
 from tests.support.metrics_text import families_of_open_metrics, families_of_text
 
 ROW = WorkloadRow(
@@ -24,15 +32,23 @@ ROW = WorkloadRow(
 def used_metrics() -> Metrics:
     """Metrics of which each method was called once."""
     metrics = Metrics(version="0.1.0", revision="abc")
-    metrics.record_reconciliation("deployment", "evict", "evicted", 0.02)
-    metrics.record_reconciliation_error("deployment", "transport")
-    metrics.record_eviction("shop", "deployment", "spot", "evicted")
-    metrics.record_webhook_request("create", "answered", 0.0004)
-    metrics.record_admission("spot")
-    metrics.record_forward("forwarded")
-    metrics.set_leader(True)
-    metrics.record_api_request("create", "pods/eviction", "201", 0.01)
-    metrics.record_watch_restart("pods")
+    key = WorkloadKey("Deployment", "shop", "api")
+    eviction = EvictionRecord(move=Move(a_pod(), NodeType.SPOT), outcome=EvictionOutcome.EVICTED)
+    result = ReconcileResult(
+        key=key,
+        at=NOW,
+        decision=Defer(Reason.REBALANCING, "moving"),
+        state=ReplicaState(desired=10, percent=70, floor=2, spot=6, on_demand=4),
+        evictions=(eviction,),
+    )
+    metrics.on_reconcile(result, 0.02)
+    metrics.on_reconcile_error(key, ConnectionError("transport"))
+    metrics.on_webhook_request("create", "answered", 0.0004)
+    metrics.on_admission("spot")
+    metrics.on_forward("forwarded")
+    metrics.on_leadership_change(True)
+    metrics.on_request("create", "pods/eviction", 201, 0.01)
+    metrics.on_watch(WatchReport("pods", WatchProblem.CUT, "broken", retry_seconds=1.0))
     metrics.set_event_loop_lag(0.002)
     metrics.set_certificate_expiry(datetime(2026, 11, 23, tzinfo=UTC))
     return metrics
@@ -118,7 +134,7 @@ async def test_the_metrics_include_the_memory_and_the_version_of_the_process() -
 async def test_a_repeated_leadership_status_is_not_a_change() -> None:
     metrics = Metrics(version="0")
     for leading in (False, True, True, False, True):
-        metrics.set_leader(leading)
+        metrics.on_leadership_change(leading)
     samples = {s.name: s.value for s in await _samples(metrics)}
     assert samples["spotalis_leadership_changes_total"] == 3
     assert samples["spotalis_leader_election_status"] == 1
@@ -130,7 +146,7 @@ def test_the_buckets_of_the_webhook_start_at_half_a_millisecond() -> None:
 
 async def test_two_instances_of_metrics_are_independent() -> None:
     one, other = Metrics(version="0"), Metrics(version="0")
-    one.record_admission("spot")
+    one.on_admission("spot")
     assert "spotalis_webhook_mutations_total" in {s.name for s in await _samples(one)}
     assert "spotalis_webhook_mutations_total" not in {s.name for s in await _samples(other)}
 

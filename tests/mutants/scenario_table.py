@@ -153,4 +153,15 @@ SCENARIO_MUTANTS = (
         "settings.conditions",
         scenario("read_only", "a_read_only_operator_writes_only_events_and_its_certificate"),
     ),
+    mutant(
+        "a renewed OnDelete set counts as in a rollout forever",
+        "planner/guards.py",
+        "            and not workload.on_delete\n"
+        "            and workload.updated_replicas < workload.replicas - workload.partition",
+        "            and (workload.on_delete or workload.updated_replicas < workload.replicas)",
+        scenario(
+            "rollouts",
+            "moves_of_an_on_delete_set_continue_when_its_owner_has_renewed_every_pod[embedded]",
+        ),
+    ),
 )

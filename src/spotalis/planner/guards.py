@@ -104,11 +104,9 @@ def no_rollout(observed: Observed, now: datetime) -> Defer | None:
     if workload.kind == "StatefulSet":
         rolling = _old_revision_left(observed) or (
             workload.current_revision != workload.update_revision
-            # Evicting a pod of an OnDelete set would update it, which is the owner's decision.
-            and (
-                workload.on_delete
-                or workload.updated_replicas < workload.replicas - workload.partition
-            )
+            # With OnDelete, currentRevision stays old even if the owner has renewed every pod.
+            and not workload.on_delete
+            and workload.updated_replicas < workload.replicas - workload.partition
         )
     else:
         owners = {r.pod.owner.uid for r in observed.active if r.pod.owner is not None}
@@ -121,7 +119,8 @@ def no_rollout(observed: Observed, now: datetime) -> Defer | None:
 def _old_revision_left(observed: Observed) -> bool:
     """Whether a StatefulSet pod outside the partition is not of the update revision.
 
-    The status alone is not enough: after a rollback its two revisions are the same.
+    The status alone is not enough: after a rollback its two revisions are the same. Evicting an
+    old pod of an OnDelete set would renew it, which is its owner's decision.
     """
     workload = observed.workload
     for replica in observed.active:

@@ -241,3 +241,33 @@ async def test_a_stuck_rollout_of_an_ordered_set_is_left_to_its_owner(
         await cluster.wait_for_split("db", 4, 0)
         await cluster.assert_unchanged("db")
     assert cluster.evictions() == ["db-1"]
+
+
+@on_both_beds
+async def test_moves_of_an_on_delete_set_continue_when_its_owner_has_renewed_every_pod(
+    cluster: TestCluster,
+) -> None:
+    """Kubernetes leaves ``currentRevision`` of such a set as it was."""
+
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        spec = {"updateStrategy": {"type": "OnDelete"}}
+        await cluster.create_stateful_set("db", 4, policy(50), spec=spec)
+        await cluster.wait_for_split("db", 2, 2)
+        await incidents.roll_out(cluster, "StatefulSet", "db", SECOND)
+        await cluster.annotate("StatefulSet", "db", {"spot-percentage": "0"})
+        await cluster.wait_for_status("db", "RolloutInProgress")
+        old = {pod.name: pod for pod in await cluster.pods("db")}
+        # The owner renews three of the pods. Evicting db-3 would renew it against the owner's will.
+        for name in ("db-0", "db-1", "db-2"):
+            assert await incidents.evict(cluster, old[name]) == 201
+        await cluster.wait_for_split("db", 3, 1)
+        await cluster.assert_unchanged("db")
+        assert await cluster.get_status_reason("db") == "RolloutInProgress"
+        assert cluster.evictions() == []
+        await cluster.annotate("StatefulSet", "db", {"spot-percentage": "50"})
+        assert await incidents.evict(cluster, old["db-3"]) == 201
+        await cluster.wait_for_split("db", 2, 2)
+        status = (await cluster.get_object("StatefulSet", "db"))["status"]
+        assert status["currentRevision"] != status["updateRevision"]
+    assert cluster.evictions() == ["db-1"]

@@ -255,9 +255,27 @@ def labelled(which: int, revision: str) -> Change:
         ),
         pytest.param(
             STATEFUL_SET,
-            being(update_revision="api-2", updated_replicas=10, on_delete=True),
+            lambda o: being(update_revision="api-2", updated_replicas=9, on_delete=True)(
+                labelled(4, "api-1")(o)
+            ),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="an eviction would update a pod of an OnDelete set",
+            id="an eviction would renew a pod of an OnDelete set",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            lambda o: being(update_revision="api-2", updated_replicas=0, on_delete=True)(
+                labelled(4, "api-2")(o)
+            ),
+            None,
+            id="every labelled pod of an OnDelete set is new, whatever its status says",
+        ),
+        pytest.param(
+            STATEFUL_SET,
+            lambda o: being(update_revision="api-1", updated_replicas=10, on_delete=True)(
+                labelled(4, "api-2")(o)
+            ),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="a rollback of an OnDelete set leaves a renewed pod",
         ),
         pytest.param(
             STATEFUL_SET,

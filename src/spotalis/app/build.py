@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spotalis import logs
 from spotalis.app.operator import Operator
 from spotalis.app.reconcile_loop import ReconcileLoop
 from spotalis.app.status_reporter import StatusReporter
@@ -30,8 +29,6 @@ from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import Transport
 from spotalis.webhook.admission import AdmissionHandler
 from spotalis.webhook.forward import Forwarder, PeerClient
-
-log = logs.get(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +93,7 @@ def build_operator(
     return Operator(
         client=client,
         cluster=shared.cluster,
-        watches=_build_watches(shared, loop, telemetry),
+        watches=_build_watches(shared, queue, telemetry),
         elector=elector,
         reconcile_loop=loop,
         admission=AdmissionHandler(
@@ -191,18 +188,13 @@ def _build_loop(
     return loop
 
 
-def _build_watches(shared: _Shared, loop: ReconcileLoop, telemetry: Telemetry) -> Watches:
-    def on_synced() -> None:
-        shared.observer.watching_since = shared.clock.now()
-        log.info("Synced caches", workloads=len(shared.cluster.managed_keys()))
-        loop.enqueue_all()
-
+def _build_watches(shared: _Shared, queue: WorkQueue, telemetry: Telemetry) -> Watches:
     return Watches(
         client=shared.client,
         cluster=shared.cluster,
         ledgers=shared.ledgers,
-        enqueue=loop.queue.add,
-        on_synced=on_synced,
+        observer=shared.observer,
+        enqueue=queue.add,
         on_watch=telemetry.on_watch,
         clock=shared.clock,
         rng=shared.rng,

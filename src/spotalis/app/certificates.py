@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from datetime import datetime
 
 from spotalis import logs
 from spotalis.kube.client import Client
@@ -37,15 +36,15 @@ class Certificates:
         *,
         clock: Clock,
         rng: Random,
-        on_certificate: Callable[[datetime], None],
+        on_certificate: Callable[[ServingCertificate], None],
     ) -> None:
-        """``on_certificate`` is called with the expiry of each certificate that is used."""
+        """``on_certificate`` is called with each certificate that is used."""
         self._client = client
         self._settings = settings
         self._serving = serving
         self._clock = clock
         self._rng = rng
-        self._on_expiry = on_certificate
+        self._on_certificate = on_certificate
         self._certificate: ServingCertificate | None = None
         self._files: CertificateFiles | None = None
         self._rotator: CertificateRotator | None = None
@@ -127,6 +126,3 @@ class Certificates:
             await self._rotator.run()
         elif self._files is not None and self._certificate is not None:
             await self._files.watch(self._certificate, on_certificate=self._on_certificate)
-
-    def _on_certificate(self, certificate: ServingCertificate) -> None:
-        self._on_expiry(certificate.expires_at)

@@ -40,19 +40,14 @@ def configure(
     Args:
         stream: standard error for ``spotalis controller``.
         form: ``json`` for machines, ``text`` for people.
-        level: ``debug``, ``info``, ``warning`` or ``error``, for all loggers.
-        levels: levels of individual loggers; see :func:`set_level`.
-
-    Raises:
-        ValueError: the level does not exist.
+        level, levels: of all and of individual loggers; see :func:`set_level`.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JSONFormatter() if form == "json" else TextFormatter())
     root = logging.getLogger()
-    for old in [
-        h for h in root.handlers if isinstance(h.formatter, (JSONFormatter, TextFormatter))
-    ]:
-        root.removeHandler(old)
+    for old in root.handlers[:]:
+        if isinstance(old.formatter, (JSONFormatter, TextFormatter)):
+            root.removeHandler(old)
     root.addHandler(handler)
     logging.captureWarnings(True)
     set_level("", level)
@@ -65,10 +60,7 @@ def set_level(name: str, level: str) -> None:
 
     Args:
         name: such as ``spotalis.planner``; ``""`` for all loggers without their own level.
-        level: ``debug``, ``info``, ``warning`` or ``error``.
-
-    Raises:
-        ValueError: the level does not exist.
+        level: ``debug``, ``info``, ``warning`` or ``error``; others raise ValueError.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -120,8 +112,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _time(record: logging.LogRecord) -> str:
-    at = datetime.fromtimestamp(record.created, UTC)
-    return format_milli_time(at)
+    return format_milli_time(datetime.fromtimestamp(record.created, UTC))
 
 
 def _json(value: object) -> str:

@@ -55,15 +55,7 @@ class Process:
         on_sighup: Callable[[], None] = lambda: None,
         clock: Clock | None = None,
     ) -> None:
-        """Make a process that is not started.
-
-        Args:
-            access: the API server and the credentials.
-            settings: how workloads are treated.
-            serving: where the servers listen, and their certificate.
-            on_sighup: called at each SIGHUP.
-            clock: the system's by default.
-        """
+        """Make a process that is not started; ``on_sighup`` is called at each SIGHUP."""
         # The suffix distinguishes two processes that were started with the same identity.
         name = settings.identity or socket.gethostname()
         settings = replace(settings, identity=f"{name}_{uuid.uuid4().hex[:16]}")
@@ -79,9 +71,8 @@ class Process:
         metrics = Metrics(version=__version__)
         self._loop_monitor = EventLoopMonitor(clock, on_lag=metrics.set_event_loop_lag)
         self._transport = HttpTransport(access, clock=clock, replica=settings.identity)
-        self._peer_client = HttpsPeerClient(
-            lambda: self._certificates.client_context(), peer_name(settings, serving)
-        )
+        peer = peer_name(settings, serving)
+        self._peer_client = HttpsPeerClient(lambda: self._certificates.client_context(), peer)
         self.operator = operator = build_operator(
             self._transport,
             settings=settings,
@@ -96,17 +87,14 @@ class Process:
             serving,
             clock=clock,
             rng=rng,
-            on_certificate=metrics.set_certificate_expiry,
-        )
-        client_auth = ClientAuth(
-            peer_name=peer_name(settings, serving), api_server_name=serving.client_name
+            on_certificate=lambda used: metrics.set_certificate_expiry(used.expires_at),
         )
         self._webhook = WebhookServer(
             operator.admission.handle,
             clock=clock,
             on_request=metrics.on_webhook_request,
             forward_handler=operator.admission.handle_forwarded,
-            client_auth=client_auth,
+            client_auth=ClientAuth(peer_name=peer, api_server_name=serving.client_name),
         )
         self._health_server = health_server(self.health_state, clock=clock)
         self._metrics_server = metrics_server(

@@ -23,8 +23,7 @@ class Reloader:
         try:
             loaded = self._sources.load()
         except InvalidValue as invalid:
-            problems = [str(problem) for problem in invalid.problems]
-            log.error("Failed to reload settings", problems=problems)
+            log.error("Failed to reload settings", problems=list(map(str, invalid.problems)))
             return
         except OSError as error:
             log.error("Failed to reload settings", error=str(error))

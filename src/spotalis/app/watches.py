@@ -9,6 +9,7 @@ from typing import TypeVar
 from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import Ledgers
+from spotalis.controller.observe import Observer
 from spotalis.kube.client import Client
 from spotalis.kube.resources import (
     DEPLOYMENTS,
@@ -40,29 +41,22 @@ class Watches:
         client: Client,
         cluster: Cluster,
         ledgers: Ledgers,
+        observer: Observer,
         enqueue: Callable[[WorkloadKey], None],
-        on_synced: Callable[[], None],
         on_watch: Callable[[WatchReport], None],
         clock: Clock,
         rng: Random,
     ) -> None:
         """Prepare the watches.
 
-        Args:
-            client: sends the requests.
-            cluster: its stores receive the objects.
-            ledgers: receives the ledgers.
-            enqueue: called with a workload whose ledger has changed.
-            on_synced: called once, when the first list of every resource has arrived.
-            on_watch: called with the failures of each watch.
-            clock: for delays and the age of the stores.
-            rng: for jitter.
+        ``enqueue`` is called with each workload whose ledger has changed, and with every managed
+        workload once the first list of every resource has arrived.
         """
         self._client = client
         self._cluster = cluster
         self._ledgers = ledgers
+        self._observer = observer
         self._enqueue = enqueue
-        self._on_synced = on_synced
         self._on_watch = on_watch
         self._clock = clock
         self._rng = rng
@@ -138,16 +132,18 @@ class Watches:
         self._cluster.suspect_lists.on_relist(what, relist, self._clock.monotonic())
         if relist.is_first and self._cluster.synced:
             self.synced.set()
-            self._on_synced()
+            self._observer.watching_since = self._clock.now()
+            managed = list(self._cluster.managed_keys())
+            log.info("Synced caches", workloads=len(managed))
+            for key in managed:
+                self._enqueue(key)
 
     def _report(self, report: WatchReport) -> None:
-        fields = {
-            "resource": report.resource,
-            "problem": str(report.problem),
-            "message": report.message,
-        }
+        resource, problem, message = report.resource, str(report.problem), report.message
         if report.retry_seconds:
-            log.warning("Watch failed; retrying", **fields)
+            log.warning(
+                "Watch failed; retrying", resource=resource, problem=problem, message=message
+            )
         else:
-            log.debug("Watch progress", **fields)
+            log.debug("Watch progress", resource=resource, problem=problem, message=message)
         self._on_watch(report)

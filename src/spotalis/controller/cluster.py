@@ -183,7 +183,7 @@ class Cluster:
             return WorkloadKey("StatefulSet", pod.namespace, owner.name)
         if owner.kind == "ReplicaSet":
             replica_set = self.replica_sets.get(pod.namespace, owner.name)
-            return _deployment_of(replica_set)
+            return deployment_of(replica_set)
         return None
 
     def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
@@ -191,20 +191,11 @@ class Cluster:
         if owner.group != "apps":
             return None
         if owner.kind == "StatefulSet":
-            workload = self.stateful_sets.get(namespace, owner.name)
-            if workload is None or workload.uid != owner.uid:
-                return None
-            return ResolvedOwner(workload, workload.uid, workload.replicas)
+            return resolve_owner(owner, None, self.stateful_sets.get(namespace, owner.name))
         replica_set = self.replica_sets.get(namespace, owner.name)
-        if replica_set is None or replica_set.uid != owner.uid or replica_set.owner is None:
-            return None
-        parent = replica_set.owner
-        if (parent.group, parent.kind) != ("apps", "Deployment"):
-            return None
-        workload = self.deployments.get(namespace, parent.name)
-        if workload is None or workload.uid != parent.uid:
-            return None
-        return ResolvedOwner(workload, replica_set.uid, replica_set.replicas)
+        parent = deployment_of(replica_set)
+        deployment = self.deployments.get(namespace, parent.name) if parent else None
+        return resolve_owner(owner, replica_set, deployment)
 
     async def wait_for_change(self, owner_uid: str, seconds: float) -> bool:
         """Wait for a change of an owner or of its pods; returns False if none comes in time.
@@ -289,7 +280,7 @@ class Cluster:
         if latest is None:
             return
         self._wake(latest.uid)
-        key = _deployment_of(latest)
+        key = deployment_of(latest)
         if key is not None and key in self._managed:
             self._enqueue(key)
 
@@ -330,7 +321,30 @@ def _key(workload: Workload) -> WorkloadKey:
     return WorkloadKey(workload.kind, workload.namespace, workload.name)
 
 
-def _deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
+def resolve_owner(
+    owner: Owner, replica_set: ReplicaSet | None, workload: Workload | None
+) -> ResolvedOwner | None:
+    """Match a pod's owner reference with the objects of its names; None if one is another object.
+
+    Args:
+        owner: the reference, to a ReplicaSet or to the workload itself.
+        replica_set: None if the owner is a StatefulSet.
+        workload: the StatefulSet, or the Deployment of the ReplicaSet.
+    """
+    if workload is None:
+        return None
+    controller: ReplicaSet | Workload = workload
+    if replica_set is not None:
+        if replica_set.owner is None or replica_set.owner.uid != workload.uid:
+            return None
+        controller = replica_set
+    if controller.uid != owner.uid:
+        return None
+    return ResolvedOwner(workload, controller.uid, controller.replicas)
+
+
+def deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
+    """The Deployment that owns a ReplicaSet; None if none does."""
     if replica_set is None or replica_set.owner is None:
         return None
     owner = replica_set.owner

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Any
 
 from spotalis.model.durations import format_duration
-from spotalis.settings.options import Settings
+
+_DESCENDING = (
+    "leaderElection.leaseDuration",
+    "leaderElection.renewDeadline",
+    "leaderElection.retryPeriod",
+)
+_TOGETHER = (
+    ("serving.clientCAFile", "serving.clientName"),
+    ("serving.certificateFile", "serving.keyFile"),
+    ("defaults.disruption-schedule", "defaults.disruption-duration"),
+)
+_PORTS = ("serving.webhookPort", "serving.metricsPort", "serving.healthPort")
 
 
-def find_contradictions(settings: Settings) -> Iterator[tuple[str, str, str]]:
-    """Pairs of settings that are valid on their own but not together.
+def find_contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Pairs of settings that contradict each other.
+
+    Args:
+        values: of all settings, by key.
 
     Yields: the key of one, the key of the other, and the rest of a sentence about the first.
     """
-    election, serving = settings.controller.leader_election, settings.serving
-    durations = {
-        "leaderElection.leaseDuration": election.lease_duration,
-        "leaderElection.renewDeadline": election.renew_deadline,
-        "leaderElection.retryPeriod": election.retry_period,
-    }
-    for (longer, limit), (key, value) in pairwise(durations.items()):
-        if value >= limit:
-            message = f"must be shorter than `{longer}` ({format_duration(limit)})"
-            yield key, longer, f"{message}; it is {format_duration(value)}"
-    if serving.ca_duration < 2 * serving.duration:
-        ca, leaf = "webhook.certificates.caDuration", "webhook.certificates.duration"
-        message = f"must be at least twice `{leaf}` ({format_duration(serving.duration)})"
-        yield ca, leaf, f"{message}; it is {format_duration(serving.ca_duration)}"
-    defaults = settings.controller.defaults
-    is_set = {
-        "serving.clientCAFile": serving.client_ca_file,
-        "serving.clientName": serving.client_name,
-        "serving.certificateFile": serving.certificate_file,
-        "serving.keyFile": serving.key_file,
-        "defaults.disruption-schedule": defaults.get("disruption-schedule"),
-        "defaults.disruption-duration": defaults.get("disruption-duration"),
-    }
-    keys = list(is_set)
-    for one, other in zip(keys[::2], keys[1::2], strict=True):
-        if bool(is_set[one]) != bool(is_set[other]):
-            given, missing = (one, other) if is_set[one] else (other, one)
+    for longer, key in pairwise(_DESCENDING):
+        if values[key] >= values[longer]:
+            yield _durations(values, key, "must be shorter than", longer)
+    ca, leaf = "webhook.certificates.caDuration", "webhook.certificates.duration"
+    if values[ca] < 2 * values[leaf]:
+        yield _durations(values, ca, "must be at least twice", leaf)
+    for one, other in _TOGETHER:
+        if bool(values[one]) != bool(values[other]):
+            given, missing = (one, other) if values[one] else (other, one)
             yield given, missing, f"requires `{missing}` to be set as well"
     ports: dict[int, str] = {}
-    for key, port in (
-        ("serving.webhookPort", serving.webhook_port),
-        ("serving.metricsPort", serving.metrics_port),
-        ("serving.healthPort", serving.health_port),
-    ):
-        if (first := ports.setdefault(port, key)) != key:
-            yield key, first, f"must not be the port of `{first}`; both are {port}"
+    for key in _PORTS:
+        if (first := ports.setdefault(values[key], key)) != key:
+            yield key, first, f"must not be the port of `{first}`; both are {values[key]}"
+
+
+def _durations(
+    values: Mapping[str, Any], key: str, expected: str, other: str
+) -> tuple[str, str, str]:
+    limit, found = format_duration(values[other]), format_duration(values[key])
+    return key, other, f"{expected} `{other}` ({limit}); it is {found}"

@@ -75,20 +75,21 @@ class Sources:
                 problems += invalid.problems
             else:
                 given[setting.key] = Effective(setting, value, raw.data(), raw.where)
-        settings = build({e.setting.field: e.value for e in given.values()})
-        invalid_keys = {problem.key for problem in problems}
-        for key, other, message in find_contradictions(settings):
-            if not invalid_keys & {key, other}:
-                places = [given[k].source for k in (key, other) if k in given]
-                where = " and ".join(dict.fromkeys(places)) or DEFAULT
-                problems.append(Problem(where, key, message))
-        if problems:
-            raise InvalidValue(sorted(problems, key=self._line))
         defaults = {
             key: Effective(setting, default_of(Settings, setting.field), setting.default, DEFAULT)
             for key, setting in SETTINGS.items()
         }
-        return Loaded(settings, defaults | given)
+        effective = defaults | given
+        invalid_keys = {problem.key for problem in problems}
+        for key, other, message in find_contradictions({k: e.value for k, e in effective.items()}):
+            if not invalid_keys & {key, other}:
+                places = dict.fromkeys(given[k].source for k in (key, other) if k in given)
+                where = " and ".join(places) or DEFAULT
+                problems.append(Problem(where, key, message))
+        if problems:
+            raise InvalidValue(sorted(problems, key=self._line))
+        settings = build({e.setting.field: e.value for e in given.values()})
+        return Loaded(settings, effective)
 
     def _line(self, problem: Problem) -> float:
         """Sort key: problems in the file by line, then the others as found."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from spotalis.app.build import build_operator
@@ -12,14 +13,13 @@ from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.kubelet import KubeletTiming
-from spotalis.embedded.http import HttpsWebhookCaller, RunningServer, serve
+from spotalis.embedded.http import HttpsWebhookCaller, serve
 from spotalis.kube.client import Client
 from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.http import HttpTransport
 from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
-from spotalis.model.nodes import NodeType
 from spotalis.webhook.issuer import IssueRequest, issue_certificate
 from spotalis.webhook.server import MUTATE_PATH, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
@@ -36,59 +36,23 @@ FAST_TIMING = Timing(
 """Keeps the demo short; a real kubelet takes a few seconds longer."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class DemoCluster:
     """What the demo script observes and changes: the cloud provider, the API and the operator."""
 
-    def __init__(
-        self,
-        cluster: EmbeddedCluster,
-        operator: Operator,
-        admin: Client,
-        clock: Clock,
-        served: RunningServer,
-    ) -> None:
-        self._cluster = cluster
-        self._operator = operator
-        self.admin = admin
-        self.clock = clock
-        self.url = served.url
-        """Of the embedded API server."""
-        self.kubeconfig = served.kubeconfig_text
-        """For kubectl."""
+    embedded: EmbeddedCluster
+    operator: Operator
+    admin: Client
+    clock: Clock
+    url: str
+    """Of the embedded API server."""
+    kubeconfig: str
+    """For kubectl."""
 
     def reason(self, namespace: str, name: str) -> Reason | None:
         """The operator's status reason of a Deployment; None before its first reconcile."""
-        result = self._operator.results.get(WorkloadKey("Deployment", namespace, name))
+        result = self.operator.results.get(WorkloadKey("Deployment", namespace, name))
         return result.reason if result else None
-
-    def evictions(self) -> list[tuple[str, str]]:
-        """The evictions that the API server has carried out: (namespace, pod)."""
-        return self._cluster.evictions()
-
-    def spot_nodes(self) -> list[str]:
-        """The names of the spot nodes."""
-        return self._cluster.fleet.names(NodeType.SPOT)
-
-    def node_types(self) -> dict[str, NodeType]:
-        """The capacity type of each node, as the cloud provider knows it."""
-        fleet = self._cluster.fleet
-        return {
-            name: node_type
-            for node_type in (NodeType.SPOT, NodeType.ON_DEMAND)
-            for name in fleet.names(node_type)
-        }
-
-    async def add_spot_node(self) -> str:
-        """Add a spot node and return its name."""
-        return (await self._cluster.fleet.add(spot=1))[0]
-
-    async def announce_reclaim(self, node: str) -> None:
-        """Announce that the cloud provider will reclaim a node."""
-        await self._cluster.fleet.announce_reclaim(node)
-
-    async def reclaim(self, node: str) -> None:
-        """Reclaim a node: the node and its pods are gone."""
-        await self._cluster.fleet.reclaim(node)
 
 
 @asynccontextmanager
@@ -109,19 +73,21 @@ async def demo_cluster(
         served = await serve(cluster.api, HOST, 0)
         await cluster.fleet.add(spot=spot, on_demand=on_demand)
         transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
-        operator = build_operator(
-            transport,
-            settings=CONFIGURATION,
-            clock=clock,
-            rng=rng,
-        )
+        operator = build_operator(transport, settings=CONFIGURATION, clock=clock, rng=rng)
         admin_transport = HttpTransport(ClusterAccess(server=served.url), clock=clock)
         admin = Client(admin_transport, clock=clock, rng=rng)
         running = asyncio.create_task(operator.run())
         webhook = await _open_webhook(cluster, operator, clock)
         try:
             await operator.synced.wait()
-            yield DemoCluster(cluster, operator, admin, clock, served)
+            yield DemoCluster(
+                embedded=cluster,
+                operator=operator,
+                admin=admin,
+                clock=clock,
+                url=served.url,
+                kubeconfig=served.kubeconfig_text,
+            )
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

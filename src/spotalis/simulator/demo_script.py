@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,7 @@ class DemoScript:
     async def _create_workload(self) -> Step:
         await self._api.create(DEPLOYMENTS, NAMESPACE, deployment(self._percent))
         await self._wait_until(self._is_balanced, "the new workload is balanced")
-        evictions = len(self._cluster.evictions())
+        evictions = len(self._cluster.embedded.evictions())
         if evictions:
             raise DemoFailed(f"{evictions} evictions; pods must be placed correctly at creation")
         return await self._step(
@@ -112,17 +112,17 @@ class DemoScript:
 
     async def _reclaim_nodes(self) -> AsyncIterator[Step]:
         """Reclaim two of three spot nodes: some replicas fall back to on-demand, then return."""
-        cluster = self._cluster
-        first, second = cluster.spot_nodes()[:2]
+        embedded, fleet = self._cluster.embedded, self._cluster.embedded.fleet
+        first, second = fleet.names(NodeType.SPOT)[:2]
         lost = await self._count_pods_on(first) + await self._count_pods_on(second)
-        await cluster.announce_reclaim(first)
-        await cluster.announce_reclaim(second)
+        await fleet.announce_reclaim(first)
+        await fleet.announce_reclaim(second)
         yield await self._step(
             f"interruption notices for {first} and {second}, which run {lost} replicas",
             "notices seen",
         )
-        await cluster.reclaim(first)
-        await cluster.reclaim(second)
+        await fleet.reclaim(first)
+        await fleet.reclaim(second)
 
         async def are_replaced() -> bool:
             now = await self._measure()
@@ -145,20 +145,18 @@ class DemoScript:
             f"no spot node within spot-fallback ({SPOT_FALLBACK}): they start on on-demand",
             "one replica at a time probes spot capacity",
         )
-        new = await cluster.add_spot_node()
+        [new] = await fleet.add(spot=1)
         await self._wait_until(self._is_balanced, "the replicas return to spot")
-        moves = len(cluster.evictions())
+        moves = len(embedded.evictions())
         if moves != 2 * waiting:
             raise DemoFailed(f"{moves} evictions for {waiting} replicas that fall back and return")
         yield await self._step(f"spot node {new} joins", f"all {waiting} replicas return to spot")
 
     async def _change_percentage(self) -> AsyncIterator[Step]:
         """Change the spot percentage from 70 to 30 under a PodDisruptionBudget."""
-        before = len(self._cluster.evictions())
-        await self._api.raw("POST", _BUDGETS, budget(REPLICAS))
-        await self._wait_until(
-            lambda: self._is_budget_counted(REPLICAS), "the budget counts the replicas"
-        )
+        before = len(self._cluster.embedded.evictions())
+        await self._api.raw("POST", _BUDGETS, _BUDGET)
+        await self._wait_until(self._is_budget_counted, "the budget counts the replicas")
         self._percent = 30
         body = {"metadata": {"annotations": {PREFIX + "spot-percentage": str(self._percent)}}}
         await self._api.patch(DEPLOYMENTS, NAMESPACE, NAME, body, patch_type=PatchType.MERGE)
@@ -183,7 +181,7 @@ class DemoScript:
         await self._wait_until(is_moving, "the first replicas move")
         yield await self._step(f"pdb/{NAME} now allows 2 disruptions", "moving to on-demand")
         await self._wait_until(self._is_balanced, "the workload is balanced at 30%")
-        moves = len(self._cluster.evictions()) - before
+        moves = len(self._cluster.embedded.evictions()) - before
         minimum = desired_spot(REPLICAS, 70, FLOOR) - desired_spot(REPLICAS, 30, FLOOR)
         if moves != minimum:
             raise DemoFailed(f"{moves} evictions for a change that requires {minimum}")
@@ -198,12 +196,12 @@ class DemoScript:
             for pod in await self._api.list_all(PODS, NAMESPACE, quorum=True)
             if pod.deleting_at is None and not pod.finished
         ]
-        types = self._cluster.node_types()
-        ready = [types.get(pod.node, NodeType.UNKNOWN) for pod in pods if pod.ready]
+        fleet = self._cluster.embedded.fleet
+        ready = [pod.node for pod in pods if pod.ready]
         waiting = sum(1 for pod in pods if not pod.node)
         return Measured(
-            on_demand=ready.count(NodeType.ON_DEMAND),
-            spot=ready.count(NodeType.SPOT),
+            on_demand=sum(map(ready.count, fleet.names(NodeType.ON_DEMAND))),
+            spot=sum(map(ready.count, fleet.names(NodeType.SPOT))),
             waiting=waiting,
             starting=len(pods) - len(ready) - waiting,
         )
@@ -211,10 +209,10 @@ class DemoScript:
     async def _count_pods_on(self, node: str) -> int:
         return sum(1 for pod in await self._api.list_all(PODS, NAMESPACE) if pod.node == node)
 
-    async def _is_budget_counted(self, healthy: int) -> bool:
+    async def _is_budget_counted(self) -> bool:
         response = await self._api.raw("GET", f"{_BUDGETS}/{NAME}")
         status = json.loads(response.body).get("status") or {}
-        return bool(status.get("currentHealthy", 0) == healthy)
+        return bool(status.get("currentHealthy") == REPLICAS)
 
     def _wanted(self) -> tuple[int, int]:
         on_spot = desired_spot(REPLICAS, self._percent, FLOOR)
@@ -255,50 +253,41 @@ class DemoScript:
 
 
 _BUDGETS = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"
+_BUDGET = {
+    "apiVersion": "policy/v1",
+    "kind": "PodDisruptionBudget",
+    "metadata": {"name": NAME},
+    "spec": {"minAvailable": REPLICAS, "selector": {"matchLabels": {"app": NAME}}},
+}
 
 
 def deployment(percent: int) -> dict[str, Any]:
     """The workload of the demo."""
+    container = {
+        "name": NAME,
+        "image": "registry.example/web:1",
+        "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
+    }
+    annotations = {
+        "spot-percentage": str(percent),
+        "min-on-demand": str(FLOOR),
+        "max-moves-in-flight": "4",
+        "spot-fallback": SPOT_FALLBACK,
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {
             "name": NAME,
             "labels": {ENABLED: "true"},
-            "annotations": {
-                PREFIX + "spot-percentage": str(percent),
-                PREFIX + "min-on-demand": str(FLOOR),
-                PREFIX + "max-moves-in-flight": "4",
-                PREFIX + "spot-fallback": SPOT_FALLBACK,
-            },
+            "annotations": {PREFIX + key: value for key, value in annotations.items()},
         },
         "spec": {
             "replicas": REPLICAS,
             "selector": {"matchLabels": {"app": NAME}},
             "template": {
                 "metadata": {"labels": {"app": NAME}},
-                "spec": {
-                    "containers": [
-                        {
-                            "name": NAME,
-                            "image": "registry.example/web:1",
-                            "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
-                        }
-                    ]
-                },
+                "spec": {"containers": [container]},
             },
-        },
-    }
-
-
-def budget(min_available: int) -> Mapping[str, Any]:
-    """A PodDisruptionBudget over the workload."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": NAME},
-        "spec": {
-            "minAvailable": min_available,
-            "selector": {"matchLabels": {"app": NAME}},
         },
     }

@@ -15,6 +15,11 @@ from spotalis import __version__
 from spotalis.model.environment import Clock
 from spotalis.model.timestamps import format_time
 
+WINDOW_SECONDS = 60.0
+"""Longer than the usual 30 s between two scrapes, so that Prometheus sees every stall."""
+STALLED_SECONDS = 10.0
+"""A loop with this lag cannot renew its Lease either: the renew deadline is 10 s by default."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthState:
@@ -86,25 +91,15 @@ class EventLoopMonitor:
         *,
         on_lag: Callable[[float], None] = lambda seconds: None,
         interval_seconds: float = 1.0,
-        window_seconds: float = 60.0,
-        stalled_seconds: float = 10.0,
     ) -> None:
         """Start measuring now; :meth:`run` keeps the timer going.
 
-        Args:
-            clock: provides monotonic seconds.
-            on_lag: called after every beat with the longest lag within the window, in seconds.
-            interval_seconds: time between two beats.
-            window_seconds: longer than the usual 30 s between two scrapes, so that Prometheus
-                sees every stall.
-            stalled_seconds: a loop with this lag cannot renew its Lease either: the renew
-                deadline is 10 s by default.
+        ``on_lag`` is called after every beat with the longest lag within the window, in seconds.
         """
         self._clock = clock
         self._on_lag = on_lag
         self._interval = interval_seconds
-        self._stalled_seconds = stalled_seconds
-        self._lags: deque[float] = deque(maxlen=max(1, round(window_seconds / interval_seconds)))
+        self._lags: deque[float] = deque(maxlen=round(WINDOW_SECONDS / interval_seconds))
         self._last_beat = clock.monotonic()
 
     @property
@@ -113,8 +108,8 @@ class EventLoopMonitor:
         return max(self._lags, default=0.0)
 
     def is_stalled(self) -> bool:
-        """Whether the next beat is overdue by ``stalled_seconds``."""
-        return self._lag() > self._stalled_seconds
+        """Whether the next beat is overdue by ``STALLED_SECONDS``."""
+        return self._lag() > STALLED_SECONDS
 
     def beat(self) -> None:
         """Record the lag of this beat."""

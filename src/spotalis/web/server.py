@@ -44,12 +44,7 @@ class PlainServer:
     """Serves pages over HTTP/1.1 until it is stopped."""
 
     def __init__(self, pages: Mapping[str, Page], *, clock: Clock) -> None:
-        """Prepare the server; :meth:`start` opens the port.
-
-        Args:
-            pages: by path.
-            clock: for the timestamps of errors.
-        """
+        """Prepare the server; the pages are by path, and the clock is for timestamps of errors."""
         self._pages = dict(pages)
         self._clock = clock
         self._http: web.Server | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spotalis import logs
-from spotalis.controller.cluster import Cluster, ResolvedOwner
+from spotalis.controller.cluster import Cluster, ResolvedOwner, deployment_of, resolve_owner
 from spotalis.controller.observe import Observer
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
@@ -20,7 +20,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
 from spotalis.model.transport import TransportError
 from spotalis.planner.observed import Observed, Reservation
-from spotalis.planner.placement import NewPod, Placement, place
+from spotalis.planner.placement import NewPod, place
 from spotalis.webhook.admission_review import (
     AdmissionPod,
     AdmissionRequest,
@@ -185,21 +185,13 @@ class AdmissionHandler:
         return resolved
 
     async def _fetch(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
+        get = self._client.get
         if owner.kind == "StatefulSet":
-            workload = await self._client.get(STATEFULSETS, namespace, owner.name)
-            if workload is None or workload.uid != owner.uid:
-                return None
-            return ResolvedOwner(workload, workload.uid, workload.replicas)
-        replica_set = await self._client.get(REPLICASETS, namespace, owner.name)
-        if replica_set is None or replica_set.uid != owner.uid or replica_set.owner is None:
-            return None
-        parent = replica_set.owner
-        if (parent.group, parent.kind) != ("apps", "Deployment"):
-            return None
-        deployment = await self._client.get(DEPLOYMENTS, namespace, parent.name)
-        if deployment is None or deployment.uid != parent.uid:
-            return None
-        return ResolvedOwner(deployment, replica_set.uid, replica_set.replicas)
+            return resolve_owner(owner, None, await get(STATEFULSETS, namespace, owner.name))
+        replica_set = await get(REPLICASETS, namespace, owner.name)
+        parent = deployment_of(replica_set)
+        deployment = await get(DEPLOYMENTS, namespace, parent.name) if parent else None
+        return resolve_owner(owner, replica_set, deployment)
 
     def _is_placed(self, pod: AdmissionPod, owner: Owner) -> bool:
         """Whether this is the reinvocation for a pod that was placed a moment before.
@@ -255,21 +247,18 @@ class AdmissionHandler:
             placement = dataclasses.replace(placement, node_type=pinned)
             rule, pin = "user-pinned", None
         if not request.dry_run:
-            self._reserve(request, owner, placement)
+            self._reservations.add(
+                Reservation(
+                    request_uid=request.uid,
+                    owner=owner.uid,
+                    slot=placement.slot,
+                    node_type=placement.node_type,
+                    name=request.name,
+                    move=placement.move,
+                )
+            )
         patch = pod_patch(pod, placement, request_uid=request.uid, rule=rule, pin=pin)
         return AdmissionDecision(AdmissionResult(placement.node_type), tuple(patch))
-
-    def _reserve(self, request: AdmissionRequest, owner: Owner, placement: Placement) -> None:
-        self._reservations.add(
-            Reservation(
-                request_uid=request.uid,
-                owner=owner.uid,
-                slot=placement.slot,
-                node_type=placement.node_type,
-                name=request.name,
-                move=placement.move,
-            )
-        )
 
 
 def _ignored(request: AdmissionRequest) -> AdmissionResult | None:

@@ -123,10 +123,7 @@ def encode_response(
 ) -> bytes:
     """Encode an AdmissionReview that allows the request, with a JSON patch if there is one.
 
-    Args:
-        uid: of the request.
-        patch: RFC 6902 operations.
-        audit: audit annotations; the API server prefixes the keys with the webhook's name.
+    The API server prefixes the keys of ``audit`` with the webhook's name.
     """
     response: dict[str, Any] = {"uid": uid, "allowed": True}
     if patch:

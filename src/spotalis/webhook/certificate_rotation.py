@@ -12,14 +12,15 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import msgspec
 
 from spotalis import logs
 from spotalis.kube.client import Client, Conflict
 from spotalis.kube.errors import ApiError, NotFound
-from spotalis.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS
-from spotalis.kube.store import is_older
+from spotalis.kube.resources import SECRETS, WEBHOOK_CONFIGURATIONS, Resource
+from spotalis.kube.store import Record, is_older
 from spotalis.kube.waiting import wait_for_event
 from spotalis.kube.watch import watch_object
 from spotalis.model.environment import Clock, Random
@@ -32,6 +33,8 @@ from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCer
 from spotalis.webhook.webhook_configuration import ca_bundle_differs, inject_ca_bundle
 
 log = logs.get(__name__)
+
+T = TypeVar("T", bound=Record)
 
 RETRY_SECONDS = 10.0
 """Delay after a failed write."""
@@ -76,12 +79,7 @@ class CertificateRotator:
     ) -> None:
         """Prepare; :meth:`obtain` sends the first request.
 
-        Args:
-            client: for the API server.
-            settings: names and lifetimes.
-            clock: provides the wall-clock time.
-            rng: for the jitter that keeps instances from renewing at the same time.
-            on_certificate: called with every certificate that comes into use.
+        ``on_certificate`` is called with every certificate that comes into use.
         """
         self._client = client
         self._settings = settings
@@ -99,9 +97,6 @@ class CertificateRotator:
 
     async def obtain(self, client_ca: bytes = b"") -> ServingCertificate:
         """Return the shared certificate; issues it if the Secret does not hold one.
-
-        Args:
-            client_ca: see :class:`ServingCertificate`.
 
         Raises:
             ApiError: the Secret does not exist, or access is forbidden.
@@ -128,20 +123,26 @@ class CertificateRotator:
 
     async def run(self) -> None:
         """Watch the Secret and the caBundle, and renew certificates, until cancelled."""
+        settings = self._settings
+        secret = self._watch(SECRETS, settings.namespace, settings.secret, self._on_secret)
+        configuration = self._watch(
+            WEBHOOK_CONFIGURATIONS, "", settings.configuration, self._on_configuration
+        )
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch_secret(), name="certificate secret")
-            group.create_task(self._watch_configuration(), name="webhook configuration")
+            group.create_task(secret, name="certificate secret")
+            group.create_task(configuration, name="webhook configuration")
             group.create_task(self._renew(), name="certificate renewal")
 
-    async def _watch_secret(self) -> None:
+    async def _watch(
+        self,
+        resource: Resource[T],
+        namespace: str,
+        name: str,
+        on_object: Callable[[T | None], None],
+    ) -> None:
+        client, clock, rng = self._client, self._clock, self._rng
         await watch_object(
-            self._client,
-            SECRETS,
-            self._settings.namespace,
-            self._settings.secret,
-            on_object=self._on_secret,
-            clock=self._clock,
-            rng=self._rng,
+            client, resource, namespace, name, on_object=on_object, clock=clock, rng=rng
         )
 
     def _on_secret(self, secret: Secret | None) -> None:
@@ -151,17 +152,6 @@ class CertificateRotator:
         elif self._take(secret):
             self._serve_content()
             self._changed.set()
-
-    async def _watch_configuration(self) -> None:
-        await watch_object(
-            self._client,
-            WEBHOOK_CONFIGURATIONS,
-            "",
-            self._settings.configuration,
-            on_object=self._on_configuration,
-            clock=self._clock,
-            rng=self._rng,
-        )
 
     def _on_configuration(self, configuration: WebhookConfiguration | None) -> None:
         """Have the caBundle written when it is missing or differs."""

@@ -4,45 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Self
 
 
 class ErrorCode(StrEnum):
-    """The codes in the JSON error body."""
+    """The codes in the JSON error body, each with its HTTP status."""
 
-    INVALID_REQUEST = "INVALID_REQUEST"
-    CLIENT_DISCONNECTED = "CLIENT_DISCONNECTED"
+    status: int
+
+    INVALID_REQUEST = "INVALID_REQUEST", 400
+    CLIENT_DISCONNECTED = "CLIENT_DISCONNECTED", 400
     """Only counted in metrics: the client disconnected."""
-    FORBIDDEN = "FORBIDDEN"
-    NOT_FOUND = "NOT_FOUND"
-    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
-    REQUEST_TIMEOUT = "REQUEST_TIMEOUT"
-    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
-    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
-    NOT_THE_LEADER = "NOT_THE_LEADER"
-    INTERNAL_ERROR = "INTERNAL_ERROR"
-    OVERLOADED = "OVERLOADED"
-    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    FORBIDDEN = "FORBIDDEN", 403
+    NOT_FOUND = "NOT_FOUND", 404
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED", 405
+    REQUEST_TIMEOUT = "REQUEST_TIMEOUT", 408
+    PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE", 413
+    UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE", 415
+    NOT_THE_LEADER = "NOT_THE_LEADER", 421
+    INTERNAL_ERROR = "INTERNAL_ERROR", 500
+    OVERLOADED = "OVERLOADED", 503
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED", 504
 
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return _STATUS[self]
-
-
-_STATUS = {
-    ErrorCode.INVALID_REQUEST: 400,
-    ErrorCode.CLIENT_DISCONNECTED: 400,
-    ErrorCode.FORBIDDEN: 403,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.METHOD_NOT_ALLOWED: 405,
-    ErrorCode.REQUEST_TIMEOUT: 408,
-    ErrorCode.PAYLOAD_TOO_LARGE: 413,
-    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
-    ErrorCode.NOT_THE_LEADER: 421,
-    ErrorCode.INTERNAL_ERROR: 500,
-    ErrorCode.OVERLOADED: 503,
-    ErrorCode.DEADLINE_EXCEEDED: 504,
-}
+    def __new__(cls, code: str, status: int) -> Self:
+        """The code is the value; the status is an attribute."""
+        member = str.__new__(cls, code)
+        member._value_, member.status = code, status
+        return member
 
 
 class RequestRejected(Exception):
@@ -72,8 +60,8 @@ class RequestRejected(Exception):
 class InvalidAdmissionReview(RequestRejected):
     """The body is not a valid AdmissionReview."""
 
-    def __init__(self, message: str, details: Mapping[str, object] | None = None) -> None:
-        super().__init__(ErrorCode.INVALID_REQUEST, message, details=details)
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.INVALID_REQUEST, message)
 
 
 class NotLeader(RequestRejected):

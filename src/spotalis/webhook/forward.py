@@ -108,11 +108,7 @@ class Forwarder:
     ) -> None:
         """Prepare; without a ``peer_client`` this instance decides every request.
 
-        Args:
-            leadership: the result of the leader election.
-            peer_client: sends requests to the leader.
-            clock: provides monotonic seconds.
-            on_forward: called with the result for each request.
+        ``on_forward`` is called with the result of each request.
         """
         self._leadership = leadership
         self._peer_client = peer_client
@@ -184,12 +180,8 @@ def initial_result(
 ) -> ForwardResult:
     """Decide whether to forward a request, from what is known before.
 
-    Args:
-        leads: whether this instance is the leader.
-        address: of the leader; empty if it is not known.
-        backoff: an address and the time until which no request is sent there; a new leader is
-            not affected.
-        now: monotonic seconds.
+    ``address`` is the leader's, empty if it is not known. ``backoff`` is an address and the time
+    until which no request is sent there; a new leader is not affected.
     """
     if leads:
         return ForwardResult.LEADER
@@ -204,12 +196,7 @@ class HttpsPeerClient:
     """Sends admission requests over TLS; both sides authenticate as instances."""
 
     def __init__(self, context: Callable[[], ssl.SSLContext | None], peer_name: str) -> None:
-        """Prepare; the first request opens a connection.
-
-        Args:
-            context: returns the current client context; None while there is none.
-            peer_name: the DNS name in the certificate of every instance.
-        """
+        """Prepare; ``peer_name`` is the DNS name in the certificate of every instance."""
         self._context = context
         self._peer_name = peer_name
         self._session: aiohttp.ClientSession | None = None

@@ -50,10 +50,8 @@ def pod_patch(
     Args:
         pod: determines which parents exist and which must be created.
         placement: the capacity type and the slot of the pod.
-        request_uid: the UID of the admission request.
-        rule: the reason in the decision annotation.
-        pin: the node selector, affinity terms and tolerations of the capacity type; None if the
-            pod template restricts the pod already.
+        request_uid, rule: for the decision annotation.
+        pin: of the capacity type; None if the pod template restricts the pod already.
     """
     annotations = {
         POD_SLOT: str(placement.slot),

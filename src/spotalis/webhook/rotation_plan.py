@@ -47,22 +47,12 @@ class RotationStep:
 
 
 def next_step(
-    secret: CertificateSecret,
-    now: datetime,
-    *,
-    published: bool,
-    names: str,
-    lifetimes: Lifetimes,
+    secret: CertificateSecret, now: datetime, *, published: bool, names: str, lifetimes: Lifetimes
 ) -> RotationStep:
     """Return the changes to make now.
 
-    Args:
-        secret: the content of the Secret.
-        now: the wall-clock time.
-        published: whether the API server has been configured to trust the whole bundle.
-        names: the names that the certificate must have, in the form of
-            :data:`spotalis.webhook.certificate_secret.NAMES`.
-        lifetimes: of certificates.
+    ``published`` is whether the API server has been configured to trust the whole bundle, and
+    ``names`` are those that the certificate must have, in the form in which the Secret stores them.
     """
     valid = {info.subject for _, info in secret.authorities if info.expires_at > now}
     signing = secret.authorities[-1][1] if secret.authorities and secret.authority_key else None

@@ -149,10 +149,9 @@ class WebhookServer:
         self._draining = True
 
     async def stop(self, grace_seconds: float) -> None:
-        """Stop accepting and finish the requests in flight; a second call does nothing.
+        """Stop accepting, and finish the requests in flight or cancel them after the grace time.
 
-        Args:
-            grace_seconds: time after which unfinished requests are cancelled.
+        A second call does nothing.
         """
         if self._http is None or self._listener is None or self._stopping:
             return

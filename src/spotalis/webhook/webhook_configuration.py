@@ -29,11 +29,21 @@ def webhook_configuration(
     It does not select pods by the opt-in annotation, because that is on the workload. Pods are
     created unchanged if the webhook does not answer (``failurePolicy: Ignore``).
 
-    Args:
-        name: of the configuration.
-        client_config: a ``service``, or a ``url`` with the path ``/mutate``.
-        excluded: namespaces whose pods are never sent.
+    ``client_config`` is a ``service``, or a ``url`` with the path ``/mutate``. Pods of the
+    ``excluded`` namespaces are never sent.
     """
+    not_excluded = {
+        "key": "kubernetes.io/metadata.name",
+        "operator": "NotIn",
+        "values": list(excluded),
+    }
+    pod_creation = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["pods"],
+        "scope": "Namespaced",
+    }
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
@@ -48,28 +58,12 @@ def webhook_configuration(
                 "reinvocationPolicy": "IfNeeded",
                 "sideEffects": "None",
                 "timeoutSeconds": 2,
-                "namespaceSelector": {
-                    "matchExpressions": [
-                        {
-                            "key": "kubernetes.io/metadata.name",
-                            "operator": "NotIn",
-                            "values": list(excluded),
-                        }
-                    ]
-                },
+                "namespaceSelector": {"matchExpressions": [not_excluded]},
                 "objectSelector": {},
                 "matchConditions": [
                     {"name": "owned-by-replicaset-or-statefulset", "expression": OWNER_CONDITION}
                 ],
-                "rules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
-                        "resources": ["pods"],
-                        "scope": "Namespaced",
-                    }
-                ],
+                "rules": [pod_creation],
             }
         ],
     }

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from spotalis.model.errors import PortInUse
-from spotalis.webhook.errors import InvalidAdmissionReview
+from spotalis.webhook.errors import ErrorCode, RequestRejected
 from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.held_time import held_time
@@ -99,7 +99,9 @@ async def test_a_405_names_the_allowed_method() -> None:
 
 async def test_an_invalid_admission_review_is_a_400_with_details() -> None:
     async def reject(body: bytes) -> bytes:
-        raise InvalidAdmissionReview("not an AdmissionReview", {"at": "$.kind"})
+        raise RequestRejected(
+            ErrorCode.INVALID_REQUEST, "not an AdmissionReview", details={"at": "$.kind"}
+        )
 
     async with serving(reject) as served:
         reply = await ask(served.port, "POST", "/mutate", b"{}")

@@ -6,6 +6,15 @@ from tests.mutants.mutant import mutant, scenario
 
 SCENARIO_MUTANTS = (
     mutant(
+        "a minimum without a percentage is a policy",
+        "model/configuration.py",
+        "        return self.spot_percentage is not None\n",
+        "        return self.spot_percentage is not None or self.min_on_demand is not None\n",
+        scenario(
+            "policies", "a_minimum_without_a_percentage_moves_and_places_nothing_and_is_warned_of"
+        ),
+    ),
+    mutant(
         "Karpenter's disruption taint is ignored",
         "planner/interruption.py",
         '_tainted("karpenter.sh/disrupted")',

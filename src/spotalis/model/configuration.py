@@ -67,12 +67,12 @@ class WorkloadConfiguration:
 
     @property
     def has_policy(self) -> bool:
-        """Whether a percentage or a minimum is set."""
-        return self.spot_percentage is not None or self.min_on_demand is not None
+        """Whether a percentage is set. A minimum alone says nothing about spot."""
+        return self.spot_percentage is not None
 
     @property
     def percent(self) -> int:
-        """The percentage on spot; 0 if only a minimum is set."""
+        """The percentage on spot; 0 without a policy."""
         return self.spot_percentage or 0
 
     @property
@@ -276,22 +276,26 @@ class _Reader:
                     f"template of {here}",
                 )
         floor = values.get("min-on-demand")
-        if floor is None:
-            return
-        if "spot-percentage" not in values and not self.problems:
-            self._warning(
-                "min-on-demand",
-                str(floor),
-                "is set without spot-percentage: all replicas belong on on-demand",
-                self.sources["min-on-demand"],
-            )
-        elif floor > workload.replicas > 0:
+        if "spot-percentage" not in values:
+            if not self.problems:
+                self._warn_of_missing_percentage(floor)
+        elif floor is not None and floor > workload.replicas > 0:
             self._warning(
                 "min-on-demand",
                 str(floor),
                 f"is greater than the {workload.replicas} replicas: all belong on on-demand",
                 self.sources["min-on-demand"],
             )
+
+    def _warn_of_missing_percentage(self, floor: int | None) -> None:
+        key, value = ("enabled", "true") if floor is None else ("min-on-demand", str(floor))
+        self._warning(
+            key,
+            value,
+            f"has no effect without {PREFIX}spot-percentage: no replica is placed or moved; add it "
+            'to enable Spotalis, or "0" to keep every replica on on-demand',
+            self.sources[key],
+        )
 
     def _parse(self, key: str, text: str, parse: Callable[[str], Any], source: str) -> Any:
         try:

@@ -24,7 +24,7 @@ class Reason(StrEnum):
     NOT_MANAGED = "NotManaged"
     """The workload is not enabled."""
     NO_POLICY = "NoPolicy"
-    """The workload is enabled, but neither a percentage nor a minimum is set."""
+    """The workload is enabled, but has no percentage."""
     INVALID_POLICY = "InvalidPolicy"
     """A value is invalid. The workload is left unchanged."""
     READ_ONLY = "ReadOnly"

@@ -54,10 +54,10 @@ def valid(observed: Observed, now: datetime) -> Defer | None:
 
 
 def has_policy(observed: Observed, now: datetime) -> Defer | None:
-    """A percentage or a minimum is set somewhere."""
+    """A percentage is set somewhere."""
     if observed.configuration.has_policy:
         return None
-    return Defer(Reason.NO_POLICY, "neither spot-percentage nor min-on-demand is set")
+    return Defer(Reason.NO_POLICY, "spot-percentage is not set; no replica is placed or moved")
 
 
 def writable(observed: Observed, now: datetime) -> Defer | None:

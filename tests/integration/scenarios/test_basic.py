@@ -20,7 +20,7 @@ POLICIES = [
     pytest.param(
         20, policy(80, 2), (4, 16), id="20 replicas at 80% with floor 2 split into 4 + 16"
     ),
-    pytest.param(5, policy(None, 2), (5, 0), id="5 replicas with only a floor split into 5 + 0"),
+    pytest.param(5, policy(0, 2), (5, 0), id="5 replicas at 0% split into 5 + 0"),
 ]
 
 

@@ -225,6 +225,39 @@ async def test_workloads_in_the_namespace_of_the_operator_are_left_unchanged(
         assert {pod.uid for pod in after} == {pod.uid for pod in before}
 
 
+@on_both_beds
+async def test_a_minimum_without_a_percentage_moves_and_places_nothing_and_is_warned_of(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=2)
+    await cluster.create_deployment("web", 4)
+    await cluster.wait_for_split("web", 0, 4)
+    await cluster.add_nodes(on_demand=2)
+    async with cluster.operator():
+        await cluster.annotate("Deployment", "web", {"enabled": "true", "min-on-demand": "2"})
+        await incidents.told(cluster, "web", "SplitPolicyWarning")
+        await cluster.wait_for_status("web", "NoPolicy")
+        await cluster.scale("Deployment", "web", 6)
+
+        async def scaled() -> bool:
+            return sum(pod.ready for pod in await cluster.pods("web")) == 6
+
+        await cluster.wait_until(scaled, "6 pods are Ready")
+        assert [spotalis_labels(pod) for pod in await cluster.pods("web")] == [[]] * 6
+        await cluster.assert_unchanged("web")
+        assert cluster.evictions() == []
+        (note,) = await incidents.notes(cluster, "web", "SplitPolicyWarning")
+        assert note == (
+            "'spotalis.io/min-on-demand' 2 has no effect without spotalis.io/spot-percentage: no "
+            'replica is placed or moved; add it to enable Spotalis, or "0" to keep every replica '
+            "on on-demand (annotation on deploy/web)"
+        )
+        on_spot = (await cluster.split("web"))[1]
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.wait_for_split("web", 6, 0)
+    assert len(cluster.evictions()) == on_spot
+
+
 SELECTOR = (
     "{matchLabels: {}, matchExpressions: [{key: team, operator: In, values: [a, b]}, "
     "{key: frozen, operator: DoesNotExist}]}"

@@ -175,10 +175,10 @@ def test_absent_keys_have_the_built_in_values() -> None:
     assert configuration.sources.keys() == {"enabled", "spot-percentage"}
 
 
-def test_without_a_percentage_and_a_minimum_there_is_no_policy() -> None:
+def test_without_a_percentage_there_is_no_policy() -> None:
     assert not read().has_policy
     assert read(annotated(spot_percentage="0")).has_policy
-    assert read(annotated(min_on_demand="0")).has_policy
+    assert not read(annotated(min_on_demand="2")).has_policy
     assert read(defaults={"spot-percentage": "50"}).has_policy
 
 
@@ -363,7 +363,8 @@ def test_an_unknown_key_causes_a_suggestion(key: str, meant: str) -> None:
 
 
 def test_an_unknown_key_without_a_similar_one_is_only_named() -> None:
-    (warning,) = read(labels=ON | {PREFIX + "owner": "team-a"}).warnings
+    labels = ON | {PREFIX + "owner": "team-a"}
+    (warning,) = read(annotated(spot_percentage="70"), labels=labels).warnings
     assert warning.source == "label on deploy/api"
     assert "did you mean" not in str(warning)
 
@@ -379,9 +380,6 @@ def test_each_pod_key_in_a_template_is_a_warning() -> None:
 @pytest.mark.parametrize(
     ("annotations", "replicas", "says"),
     [
-        pytest.param(
-            annotated(min_on_demand="2"), 10, "all replicas belong on on-demand", id="no share"
-        ),
         pytest.param(
             annotated(min_on_demand="11", spot_percentage="70"),
             10,
@@ -407,6 +405,38 @@ def test_a_policy_that_puts_everything_on_on_demand_is_a_warning(
     else:
         (warning,) = configuration.warnings
         assert says in str(warning)
+
+
+MISSING = (
+    "has no effect without spotalis.io/spot-percentage: no replica is placed or moved; add it to "
+    'enable Spotalis, or "0" to keep every replica on on-demand'
+)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "warned"),
+    [
+        pytest.param(annotated(min_on_demand="2"), ("min-on-demand", "2"), id="only a minimum"),
+        pytest.param({}, ("enabled", "true"), id="only enabled"),
+        pytest.param(annotated(spot_fallback="5m"), ("enabled", "true"), id="only a patience"),
+        pytest.param(annotated(min_on_demand="11"), ("min-on-demand", "11"), id="a high minimum"),
+        pytest.param(annotated(spot_percentage="0"), None, id="0 percent is a policy"),
+    ],
+)
+def test_a_missing_percentage_is_a_warning_that_says_what_to_add(
+    annotations: Mapping[str, str], warned: tuple[str, str] | None
+) -> None:
+    warnings = read(annotations).warnings
+    assert [(w.key, w.value, w.message) for w in warnings] == (
+        [(*warned, MISSING)] if warned else []
+    )
+
+
+def test_a_minimum_in_the_settings_is_no_policy() -> None:
+    configuration = read(defaults={"min-on-demand": "2"})
+    assert not configuration.has_policy
+    (warning,) = configuration.warnings
+    assert (warning.key, warning.source) == ("min-on-demand", "the operator's settings")
 
 
 # -- nothing an owner writes can raise -----------------------------------------------------------

@@ -173,4 +173,52 @@ SCENARIO_MUTANTS = (
             "moves_of_an_on_delete_set_continue_when_its_owner_has_renewed_every_pod[embedded]",
         ),
     ),
+    mutant(
+        "a refused pod is asked again at once",
+        "planner/moves.py",
+        "if observed.is_backing_off(replica.pod.uid, self._now):",
+        "if False:",
+        scenario(
+            "refused_evictions",
+            "if_the_eviction_of_one_pod_is_refused_the_next_candidates_move[policy-embedded]",
+        ),
+    ),
+    mutant(
+        "an unreachable webhook leaves the outcome of an eviction open",
+        "kube/eviction.py",
+        '"denied request", "failed calling webhook")',
+        '"denied request")',
+        scenario(
+            "refused_evictions",
+            "if_the_eviction_of_one_pod_is_refused_the_next_candidates_move[webhook-embedded]",
+        ),
+        "tests/unit/kube/test_eviction.py",
+    ),
+    mutant(
+        "a move with unknown outcome keeps its place in the cluster",
+        "controller/observe.py",
+        "[i for i in self._ledgers.intents() if not self._terminations.is_stuck(i.pod)]",
+        "self._ledgers.intents()",
+        scenario(
+            "refused_evictions",
+            "an_eviction_without_clear_outcome_backs_off_is_named_and_gives_its_place_back",
+        ),
+    ),
+    mutant(
+        "a move with unknown outcome is sent again at every reconcile",
+        "planner/decide.py",
+        " and not observed.is_backing_off(intent.pod, now)\n",
+        "\n",
+        "tests/unit/planner/test_refusal.py",
+    ),
+    mutant(
+        "a refused fallback does not back off",
+        "planner/fallback.py",
+        "if refusal is not None and refusal.is_backing_off(now):",
+        "if False:",
+        scenario(
+            "refused_evictions",
+            "a_refused_fallback_is_named_backs_off_and_happens_when_it_is_allowed[embedded]",
+        ),
+    ),
 )

@@ -243,6 +243,7 @@ def _count(number: int, noun: str) -> str:
 
 WARNINGS: Mapping[Reason, tuple[EventReason, str]] = {
     Reason.BLOCKED_BY_PDB: (EventReason.MOVE_BLOCKED, "Evict"),
+    Reason.EVICTION_REFUSED: (EventReason.MOVE_BLOCKED, "Evict"),
     Reason.PINNED: (EventReason.SPLIT_UNREACHABLE, "Observe"),
     Reason.NO_SPOT_CAPACITY: (EventReason.SPOT_CAPACITY_MISSING, "Observe"),
     Reason.FLOOR_UNMET: (EventReason.ON_DEMAND_FLOOR_UNMET, "Observe"),

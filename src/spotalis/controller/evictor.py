@@ -26,6 +26,16 @@ from spotalis.planner.observed import Observed, Replica
 
 log = logs.get(__name__)
 
+_SAYS_NOTHING_ABOUT_OTHERS = frozenset(
+    {
+        EvictionOutcome.EVICTED,
+        EvictionOutcome.GONE,
+        EvictionOutcome.UNKNOWN,
+        EvictionOutcome.FORBIDDEN,
+    }
+)
+"""Outcomes after which the evictions of other pods are still sent."""
+
 LIST_VALID_SECONDS = 5.0
 """Maximum age of the list of pods that authorizes an eviction, when the eviction is sent."""
 
@@ -144,11 +154,13 @@ class Evictor:
         allowed: Sequence[Intent],
         precondition: Callable[[], bool],
     ) -> list[EvictionRecord]:
-        """Send evictions one after the other until the first that is refused."""
+        """Send evictions one after the other, until a refusal that may concern the next pod too."""
         records: list[EvictionRecord] = []
         left = _ready_pods_left(observed, ledger, live.values())
         for intent in allowed:
             pod = live[intent.pod]
+            if observed.is_backing_off(pod.uid, self._clock.now()):
+                continue
             if pod.ready and left <= 0:
                 continue  # It was not ready when it was chosen, or more pods were.
             left -= pod.ready
@@ -158,7 +170,7 @@ class Evictor:
                 result = await self._client.delete_pod(pod, precondition=precondition)
             move = Move(pod, intent.target, probe=intent.probe)
             records.append(self._record(key, move, result))
-            if not result.outcome.ends_pod and result.outcome is not EvictionOutcome.UNKNOWN:
+            if result.outcome not in _SAYS_NOTHING_ABOUT_OTHERS:
                 break
         return records
 
@@ -196,6 +208,7 @@ class Evictor:
         pod, outcome = move.pod, result.outcome
         if outcome.ends_pod:
             self._terminations.record(pod.uid)
+        self._terminations.refusals.record(pod.uid, result, self._clock.now())
         log.info(
             "Evicted pod" if outcome is EvictionOutcome.EVICTED else "Eviction failed",
             workload=str(key),

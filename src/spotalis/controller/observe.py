@@ -174,6 +174,7 @@ class Observer:
             moves=self._move_budget(workload, configuration),
             terminated=terminated,
             first_unschedulable=self._first_unschedulable(workload.uid, unschedulable, now),
+            refusals=self._terminations.refusals.of(r.pod.uid for r in state.replicas),
             bypassed=self._bypassed(state),
         )
 
@@ -191,7 +192,8 @@ class Observer:
 
     def _move_budget(self, workload: Workload, configuration: WorkloadConfiguration) -> MoveBudget:
         settings = self._cluster.settings
-        open_moves = self._ledgers.intents()
+        # Moves that are stuck give their place back: other workloads must not wait for them.
+        open_moves = [i for i in self._ledgers.intents() if not self._terminations.is_stuck(i.pod)]
         key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         return MoveBudget(
             free=settings.max_moves_in_flight - len(open_moves),

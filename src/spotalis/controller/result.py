@@ -17,6 +17,8 @@ from spotalis.planner.decide import ReconcilePlan
 BLOCKED_RETRY = timedelta(seconds=10)
 """After a PodDisruptionBudget blocked an eviction. A change of its status triggers a reconcile
 before that."""
+NEXT_CANDIDATE_RETRY = timedelta(seconds=1)
+"""After an eviction was refused for a reason that may concern this pod only."""
 UNKNOWN_RETRY = timedelta(seconds=2)
 """After an eviction whose response was lost."""
 
@@ -99,18 +101,24 @@ def _pauses(plan: ReconcilePlan, evictions: Sequence[EvictionRecord]) -> Iterato
     yield plan.requeue_after
     if any(eviction.outcome is EvictionOutcome.UNKNOWN for eviction in evictions):
         yield UNKNOWN_RETRY
+    if any(eviction.outcome is EvictionOutcome.FORBIDDEN for eviction in evictions):
+        yield NEXT_CANDIDATE_RETRY
     if any(eviction.outcome.is_refusal for eviction in evictions):
         yield BLOCKED_RETRY
 
 
 def _outcome(decision: Decision, evictions: Sequence[EvictionRecord]) -> Decision:
-    """The decision, or ``BlockedByPDB`` if all evictions for moves were refused.
+    """The decision, or why all evictions for moves and fallbacks were refused.
 
     An eviction that was never sent was not refused.
     """
-    moves = [eviction for eviction in evictions if not (eviction.fallback or eviction.early)]
-    if not moves or not all(eviction.outcome.is_refusal for eviction in moves):
+    sent = [eviction for eviction in evictions if not eviction.early]
+    if not sent or not all(eviction.outcome.is_refusal for eviction in sent):
         return decision
-    if moves[-1].outcome is EvictionOutcome.NOT_SENT:
+    last = sent[-1]
+    if last.outcome is EvictionOutcome.NOT_SENT:
         return decision
-    return Defer(Reason.BLOCKED_BY_PDB, moves[-1].message, BLOCKED_RETRY)
+    if last.outcome.is_blocked_by_budget:
+        return Defer(Reason.BLOCKED_BY_PDB, last.message, BLOCKED_RETRY)
+    words = f"the eviction of {last.move.pod.name} was refused: {last.message}"
+    return Defer(Reason.EVICTION_REFUSED, words, BLOCKED_RETRY)

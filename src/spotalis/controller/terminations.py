@@ -1,4 +1,5 @@
-"""Which pods terminate or are gone, and which evictions this instance may have sent.
+"""Which pods terminate or are gone, and which evictions this instance may have sent, and how
+those that failed were answered.
 
 Kept in memory only: after a restart it is read again from the API server. What must survive a
 restart is in the ledger (controller/ledgers.py).
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spotalis.controller.cluster import Cluster
+from spotalis.controller.refusals import Refusals
 from spotalis.kube.client import Client
 from spotalis.kube.resources import PODS
 from spotalis.model.ledger import Intent, Ledger
@@ -23,6 +25,7 @@ class Terminations:
         self._terminated: set[str] = set()
         self.sent: set[str] = set()
         """UIDs of the pods whose evictions this instance has sent or may have sent."""
+        self.refusals = Refusals()
 
     def __contains__(self, pod_uid: str) -> bool:
         """Whether the pod is known to terminate, to be gone, or to have been evicted."""
@@ -37,6 +40,12 @@ class Terminations:
         kept = set(pod_uids)
         self._terminated &= kept
         self.sent &= kept
+        self.refusals.retain(kept)
+
+    def is_stuck(self, pod_uid: str) -> bool:
+        """Whether the pod is still there, and its eviction has failed more than by chance."""
+        refusal = self.refusals.get(pod_uid)
+        return refusal is not None and refusal.is_stuck and pod_uid not in self
 
     async def find(self, namespace: str, ledger: Ledger) -> frozenset[str]:
         """UIDs of the pods in the ledger's intents that terminate or are gone.

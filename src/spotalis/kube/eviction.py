@@ -77,7 +77,15 @@ def outcome_of(response: Response, now: datetime) -> EvictionResult:
     return EvictionResult(_outcome(error), error.message)
 
 
+_REFUSED_BY_ADMISSION = ("denied the request", "denied request", "failed calling webhook")
+"""Admission comes before the eviction, so these answers are certain, whatever their status: a
+webhook chooses it, and one that cannot be called causes 500 (kube-apiserver,
+pkg/admission/plugin/webhook/errors and plugin/policy/validating)."""
+
+
 def _outcome(error: ApiError) -> EvictionOutcome:
+    if any(words in error.message for words in _REFUSED_BY_ADMISSION):
+        return EvictionOutcome.FORBIDDEN
     match error.status:
         case 404:
             return EvictionOutcome.GONE

@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """The disruption window is closed."""
     BLOCKED_BY_PDB = "BlockedByPDB"
     """A PodDisruptionBudget does not allow the eviction."""
+    EVICTION_REFUSED = "EvictionRefused"
+    """Admission control or the API server refuses an eviction, or its outcome is not known."""
     FLOOR_UNMET = "FloorUnmet"
     """A move would leave fewer ready on-demand replicas than the minimum."""
     STORM_FROZEN = "StormFrozen"

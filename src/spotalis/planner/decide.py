@@ -14,6 +14,7 @@ from spotalis.planner.fallback import WaitingReplicas, record_fallback
 from spotalis.planner.ledger import prepare
 from spotalis.planner.moves import plan_moves, recheck
 from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.refusal import next_retry_in
 from spotalis.planner.resolution import MoveResolution, resolve_moves
 
 ANNOUNCED_RETRY = timedelta(seconds=15)
@@ -72,7 +73,10 @@ def decide(
         ledger = observed.ledger
         decision = plan_moves(observed, waiting, now)
     wanted = _intents(decision, instance, now)
-    unsent = any(intent.pod not in observed.terminated for intent in ledger.intents)
+    unsent = any(
+        intent.pod not in observed.terminated and not observed.is_backing_off(intent.pod, now)
+        for intent in ledger.intents
+    )
     sends = can_evict and bool(
         wanted or (unsent and not waiting.due and recheck(observed, now) is None)
     )
@@ -86,7 +90,9 @@ def decide(
         fallbacks=waiting.due,
         early_evictions=early_evictions(observed, now) if observed.moves.evict_early else (),
         sends_intents=sends,
-        requeue_after=_requeue_after(decision, waiting),
+        requeue_after=_requeue_after(
+            decision, waiting, next_retry_in(observed.refusals.values(), now)
+        ),
     )
 
 
@@ -128,10 +134,13 @@ def _intents(decision: Decision, instance: str, now: datetime) -> list[Intent]:
     ]
 
 
-def _requeue_after(decision: Decision, waiting: WaitingReplicas) -> timedelta | None:
+def _requeue_after(
+    decision: Decision, waiting: WaitingReplicas, retry_in: timedelta | None = None
+) -> timedelta | None:
     pauses = (
         decision.requeue_after if isinstance(decision, Defer) else None,
         waiting.due_in,
         ANNOUNCED_RETRY if waiting.announced else None,
+        retry_in,
     )
     return min((pause for pause in pauses if pause is not None), default=None)

@@ -29,7 +29,8 @@ def early_evictions(observed: Observed, now: datetime) -> tuple[Replica, ...]:
         pod = replica.pod
         stays = not replica.on_terminating_node or replica.node_type is not NodeType.SPOT
         ended = pod.deleting_at is not None or pod.finished or replica.counts_as_gone
-        if stays or ended or pod.protected or budgets.objection(pod):
+        refused = observed.is_backing_off(pod.uid, now)
+        if stays or ended or refused or pod.protected or budgets.objection(pod):
             continue
         budgets.spend(pod)
         evicted.append(replica)

@@ -58,7 +58,7 @@ def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
         return WaitingReplicas(replicas=replicas, reason="nothing may be changed")
     if patience == timedelta.max:
         return WaitingReplicas(replicas=replicas, reason="spot-fallback is never")
-    reasons = {replica.pod.uid: _reason_to_wait(observed, replica) for replica in replicas}
+    reasons = {replica.pod.uid: _reason_to_wait(observed, replica, now) for replica in replicas}
     left = {
         replica.pod.uid: _unschedulable_since(observed, replica, now) + patience - now
         for replica in replicas
@@ -73,8 +73,11 @@ def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
     )
 
 
-def _reason_to_wait(observed: Observed, replica: Replica) -> str:
+def _reason_to_wait(observed: Observed, replica: Replica, now: datetime) -> str:
     """Why no clock runs for a replica that waits; empty if one does."""
+    refusal = observed.refusals.get(replica.pod.uid)
+    if refusal is not None and refusal.is_backing_off(now):
+        return refusal.describe(replica.pod.name)
     spot = observed.spot
     arriving, fits, where = spot.node_arriving, spot.on_demand_fits, ""
     if (by_volume := spot.by_volume.get(replica.volume_affinity)) is not None:

@@ -21,18 +21,47 @@ from spotalis.planner.guards import (
     to_move,
 )
 from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.refusal import Refusal
 
 
 def plan_moves(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
     """Hold, defer or evict. The order of the checks is part of the documented behaviour."""
     if (objection := first_objection(WORKLOAD_GUARDS, observed, now)) is not None:
         return objection
+    decision = _plan(observed, waiting, now)
+    if not isinstance(decision, Evict) and decision.reason in _EXPLAINED_BY_STUCK_MOVES:
+        return _stuck_move(observed, now) or decision
+    return decision
+
+
+_EXPLAINED_BY_STUCK_MOVES = frozenset(
+    {Reason.MOVES_IN_FLIGHT, Reason.REBALANCING, Reason.WAITING_FOR_PODS}
+)
+"""Reasons that only say that a move is open."""
+
+
+def _plan(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
     surplus_type = observed.state.surplus_type
     if surplus_type is None:
         return _nothing_to_move(observed, waiting)
     if (objection := first_objection(MOVE_GUARDS, observed, now)) is not None:
         return objection
     return _choose(observed, surplus_type, now)
+
+
+def _stuck_move(observed: Observed, now: datetime) -> Defer | None:
+    """The first open move whose eviction fails again and again; None if there is none."""
+    for intent in observed.ledger.intents:
+        refusal = observed.refusals.get(intent.pod)
+        if intent.pod not in observed.terminated and refusal is not None and refusal.is_stuck:
+            return _refused(refusal, intent.name, now)
+    return None
+
+
+def _refused(refusal: Refusal, pod_name: str, now: datetime) -> Defer:
+    delay = max(timedelta(0), refusal.retry_at - now)
+    words = f"{refusal.describe(pod_name)}; next try in {_seconds(delay)} s"
+    return Defer(Reason.EVICTION_REFUSED, words, delay)
 
 
 def recheck(observed: Observed, now: datetime) -> Defer | None:
@@ -139,6 +168,8 @@ class _Selection:
     def _objection(self, replica: Replica) -> Defer | None:
         """Why this replica may not move as well."""
         observed = self._observed
+        if observed.is_backing_off(replica.pod.uid, self._now):
+            return _refused(observed.refusals[replica.pod.uid], replica.pod.name, self._now)
         blocked = self._budgets.objection(replica.pod)
         if blocked and not observed.moves.may_override_budgets:
             return Defer(Reason.BLOCKED_BY_PDB, f"{blocked}; {to_move(observed)}")

@@ -13,6 +13,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget, NodeTerms, Pod, Workload
 from spotalis.model.replicas import ReplicaState
 from spotalis.planner.candidates import candidates
+from spotalis.planner.refusal import Refusal
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
@@ -243,5 +244,12 @@ class Observed(WorkloadState):
     """UIDs of the pods in the ledger's intents that terminate or are gone."""
     first_unschedulable: Mapping[str, datetime] = field(default_factory=dict)
     """By pod UID: when a pod was first seen unschedulable. Used if its condition has no time."""
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """By pod UID: how evictions of the workload's pods were refused."""
     bypassed: int = 0
     """Replicas that were created without an admission request, if no request ever arrived."""
+
+    def is_backing_off(self, pod_uid: str, now: datetime) -> bool:
+        """Whether the eviction of a pod was refused or failed so recently that none is sent now."""
+        refusal = self.refusals.get(pod_uid)
+        return refusal is not None and refusal.is_backing_off(now)

@@ -39,6 +39,15 @@ def precondition(field: str) -> str:
 
 
 BUDGET = {"reason": "DisruptionBudget", "message": "The disruption budget web needs 8 healthy pods"}
+DENIED = 'admission webhook "guard.example.com" denied the request'
+POLICY_DENIED = (
+    "pods \"web-1\" is forbidden: ValidatingAdmissionPolicy 'guard' with binding 'guard' denied "
+    "request: not this one"
+)
+NOT_CALLED = (
+    'Internal error occurred: failed calling webhook "guard.example.com": failed to call webhook: '
+    'Post "https://guard.example.svc:443/": context deadline exceeded'
+)
 CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code":201}')
 
 
@@ -65,6 +74,15 @@ CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code"
         (refusal(403, "Forbidden"), EvictionOutcome.FORBIDDEN),
         (refusal(401, "Unauthorized"), EvictionOutcome.FORBIDDEN),
         (refusal(422, "Invalid"), EvictionOutcome.FORBIDDEN),
+        # A webhook that denies a request chooses the status.
+        (refusal(400, "", DENIED), EvictionOutcome.FORBIDDEN),
+        (refusal(404, "NotFound", DENIED), EvictionOutcome.FORBIDDEN),
+        (refusal(409, "Conflict", DENIED), EvictionOutcome.FORBIDDEN),
+        (refusal(429, "TooManyRequests", DENIED), EvictionOutcome.FORBIDDEN),
+        (refusal(500, "InternalError", DENIED), EvictionOutcome.FORBIDDEN),
+        (refusal(503, "ServiceUnavailable", f"{DENIED}: wait"), EvictionOutcome.FORBIDDEN),
+        (refusal(422, "Invalid", POLICY_DENIED), EvictionOutcome.FORBIDDEN),
+        (refusal(500, "InternalError", NOT_CALLED), EvictionOutcome.FORBIDDEN),
         (refusal(500, "InternalError", "etcdserver: leader changed"), EvictionOutcome.UNKNOWN),
         (refusal(503, "ServiceUnavailable"), EvictionOutcome.UNKNOWN),
         (refusal(504, "Timeout"), EvictionOutcome.UNKNOWN),

@@ -16,6 +16,7 @@ from spotalis.model.decision import Defer, Evict, Hold, Reason
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow
 from spotalis.planner.guards import MOVE_GUARDS, WORKLOAD_GUARDS, to_move
 from spotalis.planner.observed import Observed
+from spotalis.planner.refusal import Refusal
 from tests.support.builders import (
     DEPLOYMENT,
     LONG_AGO,
@@ -36,6 +37,7 @@ CLOSED = DisruptionWindow(
 )
 OPEN = dataclasses.replace(CLOSED, schedule="30 9 * * *")
 MINUTE = timedelta(minutes=1)
+REFUSED = Refusal(message="denied", failures=1, retry_at=NOW + MINUTE)
 
 Change: TypeAlias = Callable[[Observed], Observed]
 
@@ -85,6 +87,9 @@ IN_ORDER: Mapping[Reason, Change] = {
     Reason.MOVES_IN_FLIGHT: changed(moves_free=0),
     Reason.COOLDOWN: changed(cooldown_until=NOW + MINUTE),
     Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
+    Reason.EVICTION_REFUSED: lambda observed: with_facts(
+        observed, refusals={r.pod.uid: REFUSED for r in observed.replicas}
+    ),
     Reason.BLOCKED_BY_PDB: changed(budgets=(a_budget(0),)),
     Reason.FLOOR_UNMET: only_the_floor_is_ready,
     Reason.NO_SPOT_CAPACITY: changed(free=0, probe_free=False),

@@ -64,6 +64,8 @@ class Api:
         self.rng = rng
         self.store = ObjectStore() if store is None else store
         self.audit = Audit(clock)
+        self.admit_eviction: Callable[[str], None] = lambda name: None
+        """Raises ApiError if admission control refuses the eviction of the pod with this name."""
         self._event_expiry = EventExpiry(self.store, clock)
         self._writer = Writer(self.store, clock, rng)
         self._admission = Admission(self.store, webhook, self._writer.uid)
@@ -254,6 +256,7 @@ class Api:
             subresource="eviction", code=201, dry_run=dry_run,
         ) as entry:  # fmt: skip
             entry.request = body
+            self.admit_eviction(name)
             pod = self.get("pods", namespace, name)
             now = self._writer.now()
             # As in kube-apiserver, the budget is decremented before the preconditions are checked,

@@ -78,9 +78,7 @@ async def _measure() -> list[Figure]:
     writer: StoreWriter[Pod] = StoreWriter(cluster.pods)
     client = Client(server, clock=clock, rng=rng)
     began = time.perf_counter()
-    task = asyncio.create_task(
-        reflect(client, PODS, writer, on_change=cluster.on_pod_change, clock=clock, rng=rng)
-    )
+    task = asyncio.create_task(reflect(client, PODS, writer, on_change=cluster.on_pod_change))
     await done.wait()
     ended = time.perf_counter()
     assert len(cluster.pods) == PODS_LISTED

@@ -9,7 +9,6 @@ LEDGER = "tests/unit/planner/test_ledger.py"
 GUARDS = "tests/unit/planner/test_guards.py"
 FALLBACK = "tests/unit/planner/test_fallback.py"
 RESOLUTION = "tests/unit/planner/test_resolution.py"
-RESOLUTION = "tests/unit/planner/test_resolution.py"
 ZONES = "tests/integration/scenarios/test_zones.py"
 ELECTOR = "tests/model/test_elector_designs.py"
 

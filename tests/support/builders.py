@@ -288,7 +288,7 @@ def a_reservation(
 ) -> Reservation:
     """A pod that is admitted, but not yet in the cache."""
     return Reservation(
-        request_uid=request_uid or f"review-{slot}",
+        request_uid=request_uid or f"request-{slot}",
         owner=owner_of(kind).uid,
         slot=slot,
         node_type=node_type,

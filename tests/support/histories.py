@@ -84,8 +84,6 @@ class History:
         self._reservations: list[Reservation] = []
         self._seen = [self._adopt(slot, node_type) for slot, node_type in enumerate(adopted)]
 
-    # -- state ---------------------------------------------------------------------------------
-
     @property
     def living(self) -> list[Replica]:
         """All pods, whether or not the operator has seen them."""
@@ -107,8 +105,6 @@ class History:
     def decide(self) -> Decision:
         """The current decision of the planner."""
         return self._plan(self.observed, NOW)
-
-    # -- events --------------------------------------------------------------------------------
 
     def play(self, steps: Sequence[Step]) -> None:
         """Execute steps in order. Steps that are not possible now do nothing."""
@@ -145,10 +141,10 @@ class History:
             at_most = max(0, self.wanted - 1 - len(self._seen))
             self._reservations = self._reservations[max(0, len(self._reservations) - at_most) :]
         placement = self._place(self.observed, new)
-        review = f"review-{self._number}"
+        request_uid = f"request-{self._number}"
         self._reservations.append(
             Reservation(
-                request_uid=review,
+                request_uid=request_uid,
                 owner=new.owner,
                 slot=placement.slot,
                 node_type=placement.node_type,
@@ -156,14 +152,14 @@ class History:
             )
         )
         if not refused:
-            self._unseen.append(self._make(name, placement, review))
+            self._unseen.append(self._make(name, placement, request_uid))
 
     def see(self, number: int) -> None:
         """The operator sees the first pods that it has not seen yet."""
         for replica in self._unseen[:number]:
             self._seen.append(replica)
-            review = replica.pod.request_uid
-            self._reservations = [r for r in self._reservations if r.request_uid != review]
+            uid = replica.pod.request_uid
+            self._reservations = [r for r in self._reservations if r.request_uid != uid]
         del self._unseen[:number]
 
     def make_ready(self, number: int) -> None:
@@ -215,8 +211,6 @@ class History:
             if not isinstance(decision := self.evict(), Evict):
                 return decision
         raise StillMovingError(f"{len(self.evicted)} evictions: {self.evicted[-8:]}")
-
-    # -- helpers -------------------------------------------------------------------------------
 
     def _fill_up(self) -> None:
         while True:

@@ -197,5 +197,4 @@ def _build_watches(shared: _Shared, queue: WorkQueue, telemetry: Telemetry) -> W
         enqueue=queue.add,
         on_watch=telemetry.on_watch,
         clock=shared.clock,
-        rng=shared.rng,
     )

@@ -24,7 +24,7 @@ from spotalis.kube.resources import (
 )
 from spotalis.kube.store import Record, Store, StoreChange, StoreWriter
 from spotalis.kube.watch import Relist, WatchReport, reflect
-from spotalis.model.environment import Clock, Random
+from spotalis.model.environment import Clock
 from spotalis.model.ledger import LedgerObject
 
 log = logs.get(__name__)
@@ -45,7 +45,6 @@ class Watches:
         enqueue: Callable[[WorkloadKey], None],
         on_watch: Callable[[WatchReport], None],
         clock: Clock,
-        rng: Random,
     ) -> None:
         """Prepare the watches.
 
@@ -59,7 +58,6 @@ class Watches:
         self._enqueue = enqueue
         self._on_watch = on_watch
         self._clock = clock
-        self._rng = rng
         self.synced = asyncio.Event()
         """Set once the first list of every resource has arrived."""
 
@@ -114,8 +112,6 @@ class Watches:
             namespace=namespace,
             on_change=on_change,
             on_relist=lambda relist: self._on_relist(what, relist),
-            clock=self._clock,
-            rng=self._rng,
             on_report=self._report,
         )
         group.create_task(watch, name=f"watch {what}")
@@ -142,8 +138,8 @@ class Watches:
         resource, problem, message = report.resource, str(report.problem), report.message
         if report.retry_seconds:
             log.warning(
-                "Watch failed; retrying", resource=resource, problem=problem, message=message
+                "Watch failed; retrying", resource=resource, problem=problem, detail=message
             )
         else:
-            log.debug("Watch progress", resource=resource, problem=problem, message=message)
+            log.debug("Watch progress", resource=resource, problem=problem, detail=message)
         self._on_watch(report)

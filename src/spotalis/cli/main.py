@@ -56,10 +56,9 @@ def _run(arguments: Sequence[str]) -> int:
     if name == "--version":
         name, rest = "version", []
     if name not in COMMANDS:
-        from spotalis.model.suggestion import find_similar
+        from spotalis.model.suggestion import did_you_mean
 
-        similar = find_similar(name, COMMANDS)
-        hint = f"; did you mean '{similar}'?" if similar else ""
+        hint = did_you_mean(name, COMMANDS, quote="'")
         kind = "flag" if name.startswith("-") else "command"
         raise usage_error(f"unknown {kind} '{name}'{hint}", "spotalis --help")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from spotalis.cli.errors import usage_error
-from spotalis.model.suggestion import find_similar
+from spotalis.model.suggestion import did_you_mean
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -85,8 +85,7 @@ class Parser(argparse.ArgumentParser):
             word, _, _ = unknown[0].partition("=")
             if not word.startswith("-"):
                 self.error(f"unexpected argument '{word}'")
-            similar = find_similar(word, self._option_string_actions)
-            hint = f"; did you mean {similar}?" if similar else ""
+            hint = did_you_mean(word, self._option_string_actions, quote="")
             self.error(f"unknown flag {word}{hint}")
         return parsed
 

@@ -65,12 +65,12 @@ class BalancedCondition:
     message: str
 
 
-def balanced_condition(turn: ReconcileResult) -> BalancedCondition:
+def balanced_condition(result: ReconcileResult) -> BalancedCondition:
     """The condition of a workload after a reconcile."""
-    reason, message = turn.reason, turn.decision.message
+    reason, message = result.reason, result.decision.message
     if reason is Reason.BALANCED:
         return BalancedCondition("True", reason, message)
-    if turn.moving and reason in _TRANSIENT:
+    if result.moving and reason in _TRANSIENT:
         # Between two moves of one rebalance the state does not change for observers.
         return BalancedCondition("False", Reason.REBALANCING, "replicas are being moved")
     return BalancedCondition("Unknown" if reason in UNKNOWN_REASONS else "False", reason, message)
@@ -86,22 +86,22 @@ class ConditionWriter:
         self._written: dict[WorkloadKey, Workload] = {}
         """Responses to the last writes, until the watch has caught up."""
 
-    async def update(self, workload: Workload, turn: ReconcileResult) -> timedelta | None:
+    async def update(self, workload: Workload, result: ReconcileResult) -> timedelta | None:
         """Write the condition if it changed; returns when to try again if it may change soon."""
         if workload.kind != "Deployment":
             return None
-        wanted = balanced_condition(turn)
-        written = self._written.get(turn.key)
+        wanted = balanced_condition(result)
+        written = self._written.get(result.key)
         if written is not None and is_older(workload.resource_version, written.resource_version):
             workload = written
         if workload.balanced == (wanted.status, str(wanted.reason)):
-            self._since.pop(turn.key, None)
+            self._since.pop(result.key, None)
             return None
-        reason, since = self._since.get(turn.key, (None, turn.at))
+        reason, since = self._since.get(result.key, (None, result.at))
         if reason is not wanted.reason:
-            since = turn.at
-            self._since[turn.key] = (wanted.reason, since)
-        left = SETTLE_TIME - (turn.at - since)
+            since = result.at
+            self._since[result.key] = (wanted.reason, since)
+        left = SETTLE_TIME - (result.at - since)
         if wanted.reason in _TRANSIENT and left > timedelta(0):
             return left
         now = format_time(self._clock.now())

@@ -217,7 +217,7 @@ class Evictor:
             target=str(move.target),
             kind="fallback" if fallback else "early" if early else "move",
             outcome=str(outcome),
-            message=result.message,
+            detail=result.message,
         )
         return EvictionRecord(
             move=move, outcome=outcome, message=result.message, fallback=fallback, early=early

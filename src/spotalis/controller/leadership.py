@@ -152,8 +152,6 @@ class LeaderElector:
                 self._namespace,
                 self._settings.lease_name,
                 on_object=self._on_watch,
-                clock=self._clock,
-                rng=self._rng,
             )
             group.create_task(watch, name="watch lease")
             group.create_task(self._compete(), name="lease")

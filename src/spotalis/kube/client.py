@@ -100,7 +100,8 @@ class Client:
         self._exchange = Exchange(
             transport, clock=clock, rng=rng, limiter=limiter, on_request=on_request
         )
-        self._clock = clock
+        self.clock = clock
+        self.rng = rng
         self._request_seconds = request_seconds
         self._list_seconds = list_seconds
 
@@ -270,7 +271,7 @@ class Client:
         except TransportError as error:
             lost = EvictionOutcome.UNKNOWN if error.maybe_sent else EvictionOutcome.NOT_SENT
             return EvictionResult(lost, str(error))
-        return outcome_of(response, self._clock.now())
+        return outcome_of(response, self.clock.now())
 
     async def raw(
         self,
@@ -314,7 +315,7 @@ class Client:
 
     def _checked(self, response: Response) -> bytes:
         if response.status >= 300:
-            raise error_from(response, self._clock.now())
+            raise error_from(response, self.clock.now())
         return response.body
 
     def _record(self, resource: Resource[T], response: Response) -> T:

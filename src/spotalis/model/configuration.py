@@ -5,7 +5,6 @@ See docs/reference/behaviour.md, "What an owner writes".
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from cronsim import CronSim, CronSimError
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
 from spotalis.model.durations import parse_duration
 from spotalis.model.objects import PREFIX, Namespace, Workload
+from spotalis.model.suggestion import did_you_mean
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 """A pause without an end."""
@@ -312,5 +312,4 @@ class _Reader:
 
 
 def _suggestion(key: str) -> str:
-    close = difflib.get_close_matches(key, [*KEYS, "enabled"], n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return did_you_mean(key, (*KEYS, "enabled"), quote="'")

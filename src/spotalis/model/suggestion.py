@@ -11,7 +11,12 @@ def find_similar(word: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], *, quote: str = "`") -> str:
     """The end of a sentence: ``; did you mean `resync`?``, or empty if no word is similar."""
     similar = find_similar(word, known)
-    return f"; did you mean `{similar}`?" if similar else ""
+    return suggest(similar, quote=quote) if similar else ""
+
+
+def suggest(answer: str, *, quote: str = "`") -> str:
+    """The end of a sentence that suggests ``answer``."""
+    return f"; did you mean {quote}{answer}{quote}?"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from spotalis.model.suggestion import did_you_mean, find_similar
+from spotalis.model.suggestion import did_you_mean, find_similar, suggest
 from spotalis.settings.contradictions import find_contradictions
 from spotalis.settings.declarations import FILE_VARIABLE, SETTINGS, Setting
 from spotalis.settings.options import Settings, build, default_of
@@ -163,10 +163,10 @@ def _suggestion(path: str, name: str) -> str:
     """Suggest a setting of this name in another section, else a similar key, nearest first."""
     by_name = {key.rpartition(".")[2]: key for key in SETTINGS}
     if name in by_name:
-        return f"; did you mean `{by_name[name]}`?"
+        return suggest(by_name[name])
     prefix = f"{path}." if path else ""
     siblings = {k.removeprefix(prefix).partition(".")[0] for k in SETTINGS if k.startswith(prefix)}
     for known in ({name: prefix + name for name in siblings}, by_name):
         if similar := find_similar(name, known):
-            return f"; did you mean `{known[similar]}`?"
+            return suggest(known[similar])
     return ""

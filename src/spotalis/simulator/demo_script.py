@@ -7,13 +7,12 @@ read back through the API, and the demo fails if a step does not end with the ex
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from spotalis.kube.client import Client, PatchType
-from spotalis.kube.resources import DEPLOYMENTS, PODS
+from spotalis.kube.resources import DEPLOYMENTS, DISRUPTION_BUDGETS, PODS
 from spotalis.model.configuration import ENABLED
 from spotalis.model.decision import Reason
 from spotalis.model.nodes import NodeType
@@ -155,7 +154,7 @@ class DemoScript:
     async def _change_percentage(self) -> AsyncIterator[Step]:
         """Change the spot percentage from 70 to 30 under a PodDisruptionBudget."""
         before = len(self._cluster.embedded.evictions())
-        await self._api.raw("POST", _BUDGETS, _BUDGET)
+        await self._api.create(DISRUPTION_BUDGETS, NAMESPACE, _BUDGET)
         await self._wait_until(self._is_budget_counted, "the budget counts the replicas")
         self._percent = 30
         body = {"metadata": {"annotations": {PREFIX + "spot-percentage": str(self._percent)}}}
@@ -170,8 +169,8 @@ class DemoScript:
             "waiting for the budget",
         )
         patch = {"spec": {"minAvailable": REPLICAS - 2}}
-        await self._api.raw(
-            "PATCH", f"{_BUDGETS}/{NAME}", patch, content_type=PatchType.MERGE.value
+        await self._api.patch(
+            DISRUPTION_BUDGETS, NAMESPACE, NAME, patch, patch_type=PatchType.MERGE
         )
         halfway = self._wanted()[1] + 2
 
@@ -210,9 +209,8 @@ class DemoScript:
         return sum(1 for pod in await self._api.list_all(PODS, NAMESPACE) if pod.node == node)
 
     async def _is_budget_counted(self) -> bool:
-        response = await self._api.raw("GET", f"{_BUDGETS}/{NAME}")
-        status = json.loads(response.body).get("status") or {}
-        return bool(status.get("currentHealthy") == REPLICAS)
+        found = await self._api.get(DISRUPTION_BUDGETS, NAMESPACE, NAME)
+        return found is not None and found.current_healthy == REPLICAS
 
     def _wanted(self) -> tuple[int, int]:
         on_spot = desired_spot(REPLICAS, self._percent, FLOOR)
@@ -252,7 +250,6 @@ class DemoScript:
         )
 
 
-_BUDGETS = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"
 _BUDGET = {
     "apiVersion": "policy/v1",
     "kind": "PodDisruptionBudget",

@@ -140,10 +140,7 @@ class CertificateRotator:
         name: str,
         on_object: Callable[[T | None], None],
     ) -> None:
-        client, clock, rng = self._client, self._clock, self._rng
-        await watch_object(
-            client, resource, namespace, name, on_object=on_object, clock=clock, rng=rng
-        )
+        await watch_object(self._client, resource, namespace, name, on_object=on_object)
 
     def _on_secret(self, secret: Secret | None) -> None:
         """Adopt what other instances write."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from spotalis import logs
+from spotalis.kube.waiting import wait_for_event
 from spotalis.model.errors import PortInUse
 
 log = logs.get(__name__)
@@ -248,11 +249,8 @@ class Listener:
                     self._open.discard(slowest)
                 continue
             self._disconnected.clear()
-            try:
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._disconnected.wait()
-            except TimeoutError:
-                pass  # a connection may be idle for long enough now
+            # Without an event, a connection may be idle for long enough by then.
+            await wait_for_event(self._disconnected, _POLL_SECONDS)
 
     async def _handshake(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
         try:

@@ -240,7 +240,7 @@ async def readiness_changes_the_numbers(s: Session) -> None:
     await s.pause(0.3)
     # The controller looks up the budget by the new labels, finds none and does not sync.
     found = (await s.quiet.get("poddisruptionbudgets/two")).body
-    s.note("one is no longer selected", found["status"])
+    s.note("one pod is not selected any more", found["status"])
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     await s.quiet.patch("pods/c/status", ready)
     s.note("after the next sync", (await until_counted(s, "two", 2, 1))["status"])

@@ -105,8 +105,6 @@ def measure_list(workloads: int) -> tuple[int, int, int]:
                 PODS,
                 StoreWriter(cluster.pods),
                 on_change=cluster.on_pod_change,
-                clock=clock,
-                rng=rng,
             )
         )
         while not cluster.pods.synced:

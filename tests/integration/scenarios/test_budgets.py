@@ -135,8 +135,8 @@ async def test_with_pdb_override_pods_that_a_budget_blocks_are_deleted_and_the_f
         cluster.plane.apply(RIGHT_TO_DELETE.read_text())
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator("--pdb-override"):
-        wishes = policy(0, 2, pdb_override="true", max_moves_in_flight="10")
-        await cluster.create_deployment("web", 10, wishes)
+        annotations = policy(0, 2, pdb_override="true", max_moves_in_flight="10")
+        await cluster.create_deployment("web", 10, annotations)
         await cluster.wait_for_split("web", 10, 0)
         await cluster.create_budget("web", "web", minAvailable=10)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "100"})

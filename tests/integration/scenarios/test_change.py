@@ -20,10 +20,10 @@ async def test_changing_10_replicas_from_0_to_70_to_30_percent_takes_7_then_4_ev
     cluster: TestCluster, kind: str
 ) -> None:
     await cluster.add_nodes(spot=4, on_demand=4)
-    wishes = policy(0, max_moves_in_flight=MOVES_AT_ONCE)
+    annotations = policy(0, max_moves_in_flight=MOVES_AT_ONCE)
     async with cluster.operator():
         create = cluster.create_deployment if kind == "Deployment" else cluster.create_stateful_set
-        await create("web", 10, wishes)
+        await create("web", 10, annotations)
         await incidents.rolled_out(cluster, kind, "web")
         before = unmanaged_part(await cluster.get_object(kind, "web"))
         assert before["revision"] or REVISION in before["annotations"]

@@ -297,9 +297,9 @@ async def test_with_a_vertical_pod_autoscaler_the_split_is_exact_and_capacity_co
 
     await cluster.add_nodes(spot=2, on_demand=4)
     await incidents.end_provisioning(cluster)
-    wishes = policy(50, spot_fallback="never", max_moves_in_flight="4")
+    annotations = policy(50, spot_fallback="never", max_moves_in_flight="4")
     async with cluster.operator():
-        await cluster.create_deployment("web", 8, wishes)
+        await cluster.create_deployment("web", 8, annotations)
         await cluster.wait_for_split("web", 4, 4)
         await cluster.create_budget("web", "web", maxUnavailable=1)
         async with incidents.injecting(cluster, "vpa-webhook-config", vpa_webhook):

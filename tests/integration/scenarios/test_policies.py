@@ -121,8 +121,8 @@ async def test_while_a_workload_is_paused_new_pods_are_placed_and_none_is_moved(
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(0))
         await cluster.wait_for_split("web", 4, 0)
-        wishes = {"spot-percentage": "50", "paused-until": "forever"}
-        await cluster.annotate("Deployment", "web", wishes)
+        annotations = {"spot-percentage": "50", "paused-until": "forever"}
+        await cluster.annotate("Deployment", "web", annotations)
         await incidents.told(cluster, "web", "RebalancingPaused")
         await cluster.assert_unchanged("web")
         await cluster.scale("Deployment", "web", 6)
@@ -144,8 +144,8 @@ async def test_a_pause_with_an_end_time_ends_by_itself(cluster: TestCluster) -> 
         await cluster.create_deployment("web", 4, policy(0))
         await cluster.wait_for_split("web", 4, 0)
         until = (await cluster.now() + timedelta(seconds=15)).replace(microsecond=0)
-        wishes = {"spot-percentage": "50", "paused-until": until.isoformat()}
-        await cluster.annotate("Deployment", "web", wishes)
+        annotations = {"spot-percentage": "50", "paused-until": until.isoformat()}
+        await cluster.annotate("Deployment", "web", annotations)
         await cluster.wait_for_status("web", "Paused")
         assert cluster.evictions() == []
         await cluster.wait_for_split("web", 2, 2, within=120)

@@ -55,8 +55,8 @@ async def run_all_scenarios(cluster: TestCluster, spot: list[str]) -> None:
         "Deployment", "off", {"enabled": None, "spot-percentage": "0"}
     )  # an invalid policy
     await cluster.annotate("Deployment", "broken", {"spot-percentage": "7O", "min-ondemand": "1"})
-    wishes = {"paused-until": "forever", "spot-percentage": "0"}
-    await cluster.annotate("Deployment", "paused", wishes)
+    annotations = {"paused-until": "forever", "spot-percentage": "0"}
+    await cluster.annotate("Deployment", "paused", annotations)
     await cluster.annotate("StatefulSet", "adopted", {"enabled": "true", "spot-percentage": "100"})
     await cluster.scale("Deployment", "scaled", 7)  # a scale-up and a scale-down
     await incidents.scale_as_an_autoscaler(cluster, "Deployment", "scaled", 2)

@@ -60,8 +60,8 @@ def test_all_moves_stay_inside_the_window_when_clocks_change(
         await cluster.add_nodes(spot=4, on_demand=4)
         slow = {"metadata": {"annotations": {"embedded.spotalis.io/start-seconds": "20"}}}
         async with cluster.operator():
-            for name, wishes in (("night", NIGHT), ("midnight", MIDNIGHT)):
-                await cluster.create_deployment(name, 10, policy(0, **wishes))
+            for name, annotations in (("night", NIGHT), ("midnight", MIDNIGHT)):
+                await cluster.create_deployment(name, 10, policy(0, **annotations))
                 await incidents.change(cluster, "Deployment", name, {"template": slow})
                 await incidents.rolled_out(cluster, "Deployment", name, within=10 * MINUTE)
                 await cluster.wait_for_split(name, 10, 0)

@@ -47,8 +47,8 @@ async def test_only_pods_whose_volumes_can_be_attached_are_moved(cluster: TestCl
         cluster, {"db-0": "a", "db-1": "b", "db-2": "a", "db-3": "a", "db-4": "b", "db-5": "b"}
     )
     async with cluster.operator():
-        wishes = policy(0, max_moves_in_flight="3")
-        await cluster.create_stateful_set("db", 6, wishes, spec=claiming())
+        annotations = policy(0, max_moves_in_flight="3")
+        await cluster.create_stateful_set("db", 6, annotations, spec=claiming())
         await cluster.wait_for_split("db", 6, 0)
         before = await uids(cluster)
         # The spot slots are 1, 3 and 5: two of these pods cannot move, and two others move instead.

@@ -23,11 +23,11 @@ def test_a_move_counts_while_its_ledger_is_still_being_written() -> None:
 async def _two_workers() -> None:
     clock, rng = virtual_clock(), random.Random(0)
     slow = NetworkFault(delay_seconds=1)
-    transport = InProcessTransport(Api(clock=clock, rng=rng), "us", lambda request: slow)
+    transport = InProcessTransport(Api(clock=clock, rng=rng), "self", lambda request: slow)
     client = Client(transport, clock=clock, rng=rng)
     store: Store[LedgerObject] = Store()
     ledgers = Ledgers(client, store, "kube-system")
-    intent = Intent(pod="api-0-uid", name="api-0", target=NodeType.SPOT, instance="us")
+    intent = Intent(pod="api-0-uid", name="api-0", target=NodeType.SPOT, instance="self")
     workload = a_workload(spot=1).workload
 
     writing = asyncio.create_task(ledgers.write(workload, None, Ledger(intents=(intent,))))

@@ -35,7 +35,7 @@ ABSENT = Response(status=404, body=b'{"kind":"Status","reason":"NotFound","code"
 
 async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_came() -> None:
     there = Response(status=200, body=BODY)
-    lost = TransportError("no answer")
+    lost = TransportError("no response")
     transport = ScriptedTransport([lost, ABSENT, lost, there])
     client = Client(transport, clock=ManualClock(), rng=LoadedRandom())
     store: Store[LedgerObject] = Store()
@@ -64,10 +64,8 @@ class Crossed(ScriptedTransport):
         return await super().send(request)
 
 
-async def test_a_late_answer_to_a_deletion_forgets_that_ledger_and_not_the_next_of_its_name() -> (
-    None
-):
-    """Seed 1934 of the simulation: nobody looked at the new ledger ever again."""
+async def test_a_late_response_to_a_deletion_does_not_remove_a_newer_ledger_of_that_name() -> None:
+    """Seed 1934 of the simulation: the new ledger was never read again."""
     old = decode.ledger(BODY)
     new = msgspec.structs.replace(old, uid="another", resource_version="66")
     store: Store[LedgerObject] = Store()
@@ -78,11 +76,11 @@ async def test_a_late_answer_to_a_deletion_forgets_that_ledger_and_not_the_next_
     assert ledgers.cached(WORKLOAD.uid) == new
 
 
-async def test_an_answer_that_there_is_none_does_not_hide_what_came_meanwhile() -> None:
+async def test_a_not_found_response_does_not_hide_a_ledger_created_meanwhile() -> None:
     new = decode.ledger(BODY)
     store: Store[LedgerObject] = Store()
     transport = Crossed(
-        [TransportError("no answer"), ABSENT],
+        [TransportError("no response"), ABSENT],
         lambda: len(transport.requests) and ledgers.writer.apply(Event(EventType.ADDED, new)),
     )
     ledgers = Ledgers(Client(transport, clock=ManualClock(), rng=LoadedRandom()), store, "home")

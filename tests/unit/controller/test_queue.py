@@ -1,4 +1,4 @@
-"""The queue ends when it is told to, keeps a failure to its key, and tells of it."""
+"""The work queue stops on cancellation, and isolates and reports failures of a key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ KEY = WorkloadKey("Deployment", "shop", "api")
 
 
 def test_a_cancellation_that_arrives_with_an_earlier_key_is_not_lost() -> None:
-    """Seen on the real bed: a replica that had given up its Lease, and never exited."""
+    """Seen on the real cluster: an instance had released its Lease but did not exit."""
 
     async def work(key: WorkloadKey) -> float | None:
         return None
 
-    async def story() -> None:
+    async def scenario() -> None:
         queue = WorkQueue(work, clock=virtual_clock(), rng=random.Random(0), workers=1)
         running = asyncio.create_task(queue.run())
         queue.add_after(KEY, 3600.0)  # so that workers wait with a deadline
@@ -29,7 +29,7 @@ def test_a_cancellation_that_arrives_with_an_earlier_key_is_not_lost() -> None:
         done, _ = await asyncio.wait([running], timeout=10)
         assert running in done
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 def test_a_failure_is_reported_and_delays_only_its_own_key() -> None:
@@ -43,7 +43,7 @@ def test_a_failure_is_reported_and_delays_only_its_own_key() -> None:
             raise RuntimeError("a bug")
         return None
 
-    async def story() -> None:
+    async def scenario() -> None:
         queue = WorkQueue(
             work,
             clock=virtual_clock(),
@@ -58,7 +58,7 @@ def test_a_failure_is_reported_and_delays_only_its_own_key() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
     # Tried again after 1 to 2 and after 2 to 4 more seconds.
     assert [key for key, _ in worked] == [KEY, other, KEY, KEY]
     assert failures == ["shop/deploy/api: a bug"] * 3
@@ -71,7 +71,7 @@ def test_a_busy_key_is_handled_at_once_and_then_twenty_times_per_second() -> Non
         worked.append(virtual_clock().monotonic())
         return None
 
-    async def story() -> None:
+    async def scenario() -> None:
         queue = WorkQueue(work, clock=virtual_clock(), rng=random.Random(0), workers=1)
         running = asyncio.create_task(queue.run())
         for _ in range(1000):
@@ -81,34 +81,34 @@ def test_a_busy_key_is_handled_at_once_and_then_twenty_times_per_second() -> Non
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
     assert worked[0] == 0
     assert len(worked) == 21
     assert worked[-1] >= 0.999  # the last change is not missed
 
 
 def test_other_tasks_run_between_reconciles_that_never_wait() -> None:
-    """Reviews are answered while all workloads are looked at."""
+    """Admission requests are answered during a full resync."""
     happened: list[str] = []
 
     async def work(key: WorkloadKey) -> float | None:
         happened.append(key.name)
         return None
 
-    async def review() -> None:
+    async def admit() -> None:
         await asyncio.sleep(0)
-        happened.append("review")
+        happened.append("admission")
 
-    async def story() -> None:
+    async def scenario() -> None:
         queue = WorkQueue(work, clock=virtual_clock(), rng=random.Random(0), workers=2)
         for number in range(100):
             queue.add(WorkloadKey("Deployment", "shop", f"{number}"))
         running = asyncio.create_task(queue.run())
-        reviewing = asyncio.create_task(review())
+        admission = asyncio.create_task(admit())
         await asyncio.sleep(1)
         running.cancel()
-        await asyncio.gather(running, reviewing, return_exceptions=True)
+        await asyncio.gather(running, admission, return_exceptions=True)
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
     assert len(happened) == 101
-    assert happened.index("review") <= 4, "two turns of each worker at the most"
+    assert happened.index("admission") <= 4, "at most two reconciles of each worker"

@@ -45,7 +45,7 @@ def volumes(*answers: Response) -> tuple[Volumes, ScriptedTransport]:
 
 
 def test_a_claim_and_its_volume_are_read_once_while_a_bound_pod_uses_it() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         known, transport = volumes(CLAIM, IN_B)
         assert known.affinity(RUNNING) == ()
         for _ in range(3):
@@ -57,11 +57,11 @@ def test_a_claim_and_its_volume_are_read_once_while_a_bound_pod_uses_it() -> Non
             "/api/v1/persistentvolumes/disk",
         ]
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 def test_for_a_pod_without_a_node_the_volume_is_read_again_later() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         known, _ = volumes(UNBOUND, CLAIM, IN_B)
         await known.fetch([WAITING])
         await asyncio.sleep(ANSWER_VALID_SECONDS - 1)
@@ -71,17 +71,17 @@ def test_for_a_pod_without_a_node_the_volume_is_read_again_later() -> None:
         await known.fetch([WAITING])
         assert known.affinity(WAITING) == in_zones("b")
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 def test_all_volumes_of_a_pod_must_be_reached() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         known, _ = volumes(CLAIM, IN_B, CLAIM, ok(a_volume("disk", "a")))
         pod = a_pod("db-0", claims=("data", "logs"))
         await known.fetch([pod])
         assert known.affinity(pod) == in_zones("b", "a")
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize(
@@ -90,12 +90,12 @@ def test_all_volumes_of_a_pod_must_be_reached() -> None:
     ids=["bound to nothing", "no claim", "no volume", "reached from everywhere"],
 )
 def test_a_claim_without_a_restricted_volume_restricts_nothing(answers: list[Response]) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         known, _ = volumes(*answers)
         await known.fetch([RUNNING])
         assert known.affinity(RUNNING) == ()
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_claim_without_a_restricted_volume_restricts_nothing(answers: list[Res
 def test_without_permission_volumes_are_ignored_and_this_is_logged_once(
     answers: list[Response], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         known, transport = volumes(*answers)
         for _ in range(3):
             await known.fetch([RUNNING])
@@ -114,14 +114,14 @@ def test_without_permission_volumes_are_ignored_and_this_is_logged_once(
         assert len(transport.requests) == len(answers)
 
     with caplog.at_level(logging.WARNING):
-        run_in_virtual_time(story())
+        run_in_virtual_time(scenario())
     assert [record.message for record in caplog.records] == [
         "No permission to read volumes; ignoring them"
     ]
 
 
 def test_the_volumes_of_an_open_move_are_known_until_it_is_forgotten() -> None:
-    async def story() -> None:
+    async def scenario() -> None:
         known, _ = volumes(CLAIM, IN_B)
         await known.fetch([RUNNING])
         known.retain({RUNNING.uid})
@@ -129,4 +129,4 @@ def test_the_volumes_of_an_open_move_are_known_until_it_is_forgotten() -> None:
         known.retain(set())
         assert known.affinity_of(RUNNING.uid) == known.affinity(RUNNING) == ()
 
-    run_in_virtual_time(story())
+    run_in_virtual_time(scenario())

@@ -87,8 +87,8 @@ VALUES = st.sampled_from(("", "x", "1", "2"))
 def test_spotalis_evaluates_requirements_the_same_way(
     key: str, operator: str, values: list[str], labels: dict[str, str]
 ) -> None:
-    ours = Requirement(key, operator, tuple(values)).matches(labels)
-    assert model.Requirement(key, operator, tuple(values)).matches(labels) is ours
+    expected = Requirement(key, operator, tuple(values)).matches(labels)
+    assert model.Requirement(key, operator, tuple(values)).matches(labels) is expected
 
 
 EFFECTS = st.sampled_from(("", "NoSchedule", "NoExecute", "PreferNoSchedule"))
@@ -104,9 +104,9 @@ EFFECTS = st.sampled_from(("", "NoSchedule", "NoExecute", "PreferNoSchedule"))
 def test_spotalis_evaluates_tolerations_the_same_way(
     key: str, operator: str, value: str, effect: str, taint: tuple[str, str, str]
 ) -> None:
-    ours = Toleration(key, operator, value, effect).tolerates(Taint(*taint))
-    theirs = model.Toleration(key, operator, value, effect).tolerates(model.Taint(*taint))
-    assert theirs is ours
+    expected = Toleration(key, operator, value, effect).tolerates(Taint(*taint))
+    actual = model.Toleration(key, operator, value, effect).tolerates(model.Taint(*taint))
+    assert actual is expected
 
 
 def test_a_toleration_without_a_key_tolerates_every_taint() -> None:

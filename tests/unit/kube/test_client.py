@@ -60,7 +60,7 @@ class Outcome:
 def call(ask: Callable[[Client], Awaitable[Any]], *answers: Answer, **options: Any) -> Outcome:
     """What ``ask`` comes to when the server gives these answers; errors are values, too."""
 
-    async def story() -> Outcome:
+    async def scenario() -> Outcome:
         transport = ScriptedTransport([*answers])
         client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), **options)
         try:
@@ -69,7 +69,7 @@ def call(ask: Callable[[Client], Awaitable[Any]], *answers: Answer, **options: A
             value = error
         return Outcome(value, transport.requests, virtual_clock().monotonic())
 
-    return run_in_virtual_time(story())
+    return run_in_virtual_time(scenario())
 
 
 class TestGet:
@@ -167,7 +167,7 @@ class TestListAll:
         assert isinstance(call(lambda c: c.list_all(PODS), answer).value, TransportError)
 
     def test_other_tasks_run_during_a_long_list(self) -> None:
-        async def story() -> int:
+        async def scenario() -> int:
             turns = 0
 
             async def others() -> None:
@@ -183,7 +183,7 @@ class TestListAll:
             task.cancel()
             return turns
 
-        assert run_in_virtual_time(story()) >= 39
+        assert run_in_virtual_time(scenario()) >= 39
 
 
 LEASE = {"metadata": metadata("spotalis"), "spec": {"holderIdentity": "me"}}
@@ -360,7 +360,7 @@ class TestCounting:
         assert seen == [0]
 
     def test_requests_wait_for_the_limiter_and_leases_do_not(self) -> None:
-        async def story() -> list[str]:
+        async def scenario() -> list[str]:
             answers: list[Answer] = [refusal(404)] * 6
             limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
             transport = ScriptedTransport(answers)
@@ -371,4 +371,4 @@ class TestCounting:
             assert virtual_clock().monotonic() == pytest.approx(4)
             return [request.path.rpartition("/")[2] for request in transport.requests]
 
-        assert run_in_virtual_time(story()) == ["x", "y", "x", "x", "x"]
+        assert run_in_virtual_time(scenario()) == ["x", "y", "x", "x", "x"]

@@ -17,14 +17,14 @@ POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
 
 
 def evict(answer: Answer, **options: Any) -> tuple[EvictionResult, Request]:
-    async def story() -> tuple[EvictionResult, Request]:
+    async def scenario() -> tuple[EvictionResult, Request]:
         transport = ScriptedTransport([answer])
         client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
         outcome = await client.evict(POD, **options)
         (request,) = transport.requests
         return outcome, request
 
-    return run_in_virtual_time(story())
+    return run_in_virtual_time(scenario())
 
 
 def refusal(code: int, *args: Any, **fields: Any) -> Response:
@@ -119,10 +119,10 @@ def test_the_message_of_the_server_is_kept() -> None:
 
 
 def test_nothing_is_sent_if_the_precondition_fails() -> None:
-    async def story() -> tuple[EvictionOutcome, int]:
+    async def scenario() -> tuple[EvictionOutcome, int]:
         transport = ScriptedTransport([CREATED])
         client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
         answer = await client.evict(POD, precondition=lambda: False)
         return answer.outcome, len(transport.requests)
 
-    assert run_in_virtual_time(story()) == (EvictionOutcome.NOT_SENT, 0)
+    assert run_in_virtual_time(scenario()) == (EvictionOutcome.NOT_SENT, 0)

@@ -15,24 +15,24 @@ async def finished_at(limiter: RateLimiter, *, priority: bool = False) -> float:
 
 
 def test_a_burst_passes_at_once_and_the_rest_at_the_rate() -> None:
-    async def story() -> list[float]:
+    async def scenario() -> list[float]:
         limiter = RateLimiter(qps=2, burst=3, clock=virtual_clock())
         return await asyncio.gather(*(finished_at(limiter) for _ in range(6)))
 
-    assert run_in_virtual_time(story()) == [0, 0, 0, 0.5, 1.0, 1.5]
+    assert run_in_virtual_time(scenario()) == [0, 0, 0, 0.5, 1.0, 1.5]
 
 
 def test_idle_time_earns_no_more_than_the_burst() -> None:
-    async def story() -> list[float]:
+    async def scenario() -> list[float]:
         limiter = RateLimiter(qps=2, burst=2, clock=virtual_clock())
         await asyncio.sleep(3600)
         return await asyncio.gather(*(finished_at(limiter) for _ in range(3)))
 
-    assert run_in_virtual_time(story()) == [3600, 3600, 3600.5]
+    assert run_in_virtual_time(scenario()) == [3600, 3600, 3600.5]
 
 
 def test_requests_with_priority_overtake_all_others() -> None:
-    async def story() -> tuple[float, list[float]]:
+    async def scenario() -> tuple[float, list[float]]:
         limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
         await limiter.acquire()
         crowd = [asyncio.ensure_future(finished_at(limiter)) for _ in range(3)]
@@ -40,11 +40,11 @@ def test_requests_with_priority_overtake_all_others() -> None:
         lease = await finished_at(limiter, priority=True)
         return lease, await asyncio.gather(*crowd)
 
-    assert run_in_virtual_time(story()) == (1.0, [2.0, 3.0, 4.0])
+    assert run_in_virtual_time(scenario()) == (1.0, [2.0, 3.0, 4.0])
 
 
 def test_a_cancelled_waiter_takes_no_token_and_blocks_no_other() -> None:
-    async def story() -> tuple[float, float]:
+    async def scenario() -> tuple[float, float]:
         limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
         await limiter.acquire()
         for priority in (False, True):
@@ -52,7 +52,7 @@ def test_a_cancelled_waiter_takes_no_token_and_blocks_no_other() -> None:
                 await asyncio.wait_for(limiter.acquire(priority), 0.25)
         return await finished_at(limiter, priority=True), await finished_at(limiter)
 
-    assert run_in_virtual_time(story()) == (1.0, 2.0)
+    assert run_in_virtual_time(scenario()) == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(("qps", "burst"), [(0, 1), (-1, 1), (1, 0)])

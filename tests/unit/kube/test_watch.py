@@ -105,8 +105,6 @@ def start(recording: Recording, **options: Any) -> asyncio.Task[Any]:
             StoreWriter(recording.store),
             on_change=recording.changes.append,
             on_relist=recording.relists.append,
-            clock=virtual_clock(),
-            rng=LoadedRandom(),
             options=WatchOptions(**options),
             on_report=recording.reports.append,
         )
@@ -188,8 +186,6 @@ class TestTheList:
                     StoreWriter(Store()),
                     namespace="shop",
                     on_change=lambda change: None,
-                    clock=virtual_clock(),
-                    rng=LoadedRandom(),
                 )
             )
             await transport.used_up.wait()
@@ -349,7 +345,10 @@ class TestTheWatch:
             writer = StoreWriter(recording.store)
             task = asyncio.ensure_future(
                 reflect(
-                    client, PODS, writer, on_change=look, clock=virtual_clock(), rng=LoadedRandom()
+                    client,
+                    PODS,
+                    writer,
+                    on_change=look,
                 )
             )
             await recording.transport.used_up.wait()
@@ -510,8 +509,6 @@ class TestRelists:
                     StoreWriter(Store()),
                     on_change=lambda change: order.append("change"),
                     on_relist=lambda relist: order.append(f"{len(relist.vanished)} vanished"),
-                    clock=virtual_clock(),
-                    rng=LoadedRandom(),
                 )
             )
             await transport.used_up.wait()
@@ -628,7 +625,10 @@ def test_an_exception_of_a_listener_is_not_retried() -> None:
         client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
         writer: StoreWriter[Pod] = StoreWriter(Store())
         await reflect(
-            client, PODS, writer, on_change=stumble, clock=virtual_clock(), rng=LoadedRandom()
+            client,
+            PODS,
+            writer,
+            on_change=stumble,
         )
 
     with pytest.raises(ValueError, match="a bug"):
@@ -660,8 +660,6 @@ class TestWatchingOneObject:
                     "shop",
                     "one",
                     on_object=lambda pod: versions.append(pod.resource_version if pod else None),
-                    clock=virtual_clock(),
-                    rng=LoadedRandom(),
                 )
             )
             await transport.used_up.wait()

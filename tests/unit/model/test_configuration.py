@@ -23,7 +23,7 @@ from tests.support.builders import (
 
 ON = {PREFIX + "enabled": "true"}
 OFF = {PREFIX + "enabled": "false"}
-GARBLED = {PREFIX + "enabled": "yes"}
+INVALID = {PREFIX + "enabled": "yes"}
 NOTHING: Mapping[str, str] = {}
 
 
@@ -182,7 +182,7 @@ def test_without_a_percentage_there_is_no_policy() -> None:
     assert read(defaults={"spot-percentage": "50"}).has_policy
 
 
-def test_a_window_needs_schedule_and_duration_and_is_in_utc_unless_told() -> None:
+def test_a_window_needs_schedule_and_duration_and_is_in_utc_by_default() -> None:
     window = read(NIGHTLY).disruption.window
     assert window is not None
     assert window.timezone == ZoneInfo("UTC")
@@ -207,22 +207,56 @@ def test_a_window_may_come_from_workload_and_namespace() -> None:
     assert configuration.disruption.window is not None
 
 
-# -- who opts in ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("labels", "annotations", "in_namespace", "enabled", "source"),
     [
-        pytest.param(NOTHING, NOTHING, NOTHING, False, None, id="nobody says a word"),
+        pytest.param(NOTHING, NOTHING, NOTHING, False, None, id="neither label nor annotation"),
         pytest.param(ON, NOTHING, NOTHING, True, "label on deploy/api", id="a label"),
         pytest.param(NOTHING, ON, NOTHING, True, "annotation on deploy/api", id="an annotation"),
-        pytest.param(ON, OFF, NOTHING, False, "annotation on deploy/api", id="of two no wins"),
-        pytest.param(OFF, ON, NOTHING, False, "label on deploy/api", id="the other way as well"),
+        pytest.param(
+            ON,
+            OFF,
+            NOTHING,
+            False,
+            "annotation on deploy/api",
+            id="false takes precedence over true",
+        ),
+        pytest.param(
+            OFF, ON, NOTHING, False, "label on deploy/api", id="a false label takes precedence too"
+        ),
         pytest.param(NOTHING, NOTHING, ON, True, "label on namespace/shop", id="a namespace"),
-        pytest.param(OFF, NOTHING, ON, False, "label on deploy/api", id="workload's no wins"),
-        pytest.param(ON, NOTHING, OFF, True, "label on deploy/api", id="workload's yes wins"),
-        pytest.param(ON, OFF, ON, False, "annotation on deploy/api", id="disagreement wins too"),
-        pytest.param(ON, NOTHING, GARBLED, True, "label on deploy/api", id="heard before garbled"),
+        pytest.param(
+            OFF,
+            NOTHING,
+            ON,
+            False,
+            "label on deploy/api",
+            id="a workload overrides its namespace with false",
+        ),
+        pytest.param(
+            ON,
+            NOTHING,
+            OFF,
+            True,
+            "label on deploy/api",
+            id="a workload overrides its namespace with true",
+        ),
+        pytest.param(
+            ON,
+            OFF,
+            ON,
+            False,
+            "annotation on deploy/api",
+            id="false takes precedence on the workload",
+        ),
+        pytest.param(
+            ON,
+            NOTHING,
+            INVALID,
+            True,
+            "label on deploy/api",
+            id="an invalid namespace label is not read",
+        ),
     ],
 )
 def test_a_workload_is_managed_if_a_label_or_annotation_enables_it(
@@ -244,7 +278,7 @@ def test_label_and_annotation_of_a_namespace_may_disagree_too() -> None:
     assert read(labels={}, namespace=a_namespace(annotations=ON)).enabled
 
 
-def test_a_workload_is_read_before_its_namespace_is_known() -> None:
+def test_a_workload_can_be_read_before_its_namespace_is_known() -> None:
     workload = workload_named_api(labels=ON, annotations=annotated(spot_percentage="70"))
     assert read_configuration(workload, None, {}).percent == 70
     assert not read_configuration(workload_named_api(), None, {}).enabled
@@ -253,9 +287,11 @@ def test_a_workload_is_read_before_its_namespace_is_known() -> None:
 @pytest.mark.parametrize(
     ("labels", "in_namespace", "place"),
     [
-        pytest.param(GARBLED, NOTHING, "label on deploy/api", id="its own word"),
-        pytest.param(NOTHING, GARBLED, "label on namespace/shop", id="its namespace's"),
-        pytest.param(GARBLED, ON, "label on deploy/api", id="not mended by its namespace's"),
+        pytest.param(INVALID, NOTHING, "label on deploy/api", id="on the workload"),
+        pytest.param(NOTHING, INVALID, "label on namespace/shop", id="on the namespace"),
+        pytest.param(
+            INVALID, ON, "label on deploy/api", id="not replaced by the value of the namespace"
+        ),
     ],
 )
 def test_an_invalid_enabled_is_a_problem(
@@ -267,18 +303,13 @@ def test_an_invalid_enabled_is_a_problem(
     assert str(problem) == f'spotalis.io/enabled \'yes\' must be "true" or "false" ({place})'
 
 
-# -- whose word counts ---------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("mine", "namespaces", "settings", "percent", "source"),
     [
-        pytest.param("10", "20", "30", 10, "annotation on sts/api", id="the workload's first"),
-        pytest.param(
-            None, "20", "30", 20, "annotation on namespace/shop", id="then the namespace's"
-        ),
-        pytest.param(None, None, "30", 30, "the operator's settings", id="then the settings"),
-        pytest.param(None, None, None, 0, None, id="then nothing"),
+        pytest.param("10", "20", "30", 10, "annotation on sts/api", id="the workload"),
+        pytest.param(None, "20", "30", 20, "annotation on namespace/shop", id="the namespace"),
+        pytest.param(None, None, "30", 30, "the operator's settings", id="the settings"),
+        pytest.param(None, None, None, 0, None, id="no source"),
     ],
 )
 def test_the_nearest_value_counts(
@@ -332,12 +363,9 @@ def test_problems_name_their_source() -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    garbled = {PREFIX + key: "?" for key in KEYS}
-    configuration = read(garbled, labels=GARBLED)
+    invalid = {PREFIX + key: "?" for key in KEYS}
+    configuration = read(invalid, labels=INVALID)
     assert {problem.key for problem in configuration.problems} == {"enabled", *KEYS}
-
-
-# -- what is worth a warning ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -387,7 +415,10 @@ def test_each_pod_key_in_a_template_is_a_warning() -> None:
             id="a floor above the replicas",
         ),
         pytest.param(
-            annotated(min_on_demand="10", spot_percentage="70"), 10, None, id="a floor as high"
+            annotated(min_on_demand="10", spot_percentage="70"),
+            10,
+            None,
+            id="a floor equal to the replicas",
         ),
         pytest.param(
             annotated(min_on_demand="2", spot_percentage="70"), 0, None, id="scaled to zero"
@@ -439,8 +470,6 @@ def test_a_minimum_in_the_settings_is_no_policy() -> None:
     assert (warning.key, warning.source) == ("min-on-demand", "the operator's settings")
 
 
-# -- nothing an owner writes can raise -----------------------------------------------------------
-
 _TEXTS = st.one_of(
     st.text(max_size=20),
     st.from_regex(r"[0-9*/,#L\-]{1,6}( [0-9*/,#L\-A-Z]{1,6}){4}", fullmatch=True),
@@ -471,6 +500,6 @@ def test_any_text_is_a_value_or_a_problem(
     assert 0 <= configuration.percent <= 100
     assert 0 <= configuration.floor <= 9999
     assert configuration.spot_fallback > timedelta(0)
-    read_or_garbled = {*configuration.sources, *(p.key for p in configuration.problems)}
+    read_or_reported = {*configuration.sources, *(p.key for p in configuration.problems)}
     if configuration.enabled:
-        assert {key.removeprefix(PREFIX) for key in mine} & set(KEYS) <= read_or_garbled
+        assert {key.removeprefix(PREFIX) for key in mine} & set(KEYS) <= read_or_reported

@@ -1,4 +1,4 @@
-"""Which node is which, and what pins a pod to a class (behaviour.md 3)."""
+"""Which node has which capacity type, and what pins a pod to one."""
 
 from __future__ import annotations
 
@@ -32,8 +32,7 @@ def labels(text: str) -> dict[str, str]:
     return dict(ON_EVERY_NODE) | dict(pair.split("=", 1) for pair in text.split())
 
 
-# -- one row a kind of node, with the labels that its provider writes ----------------------------
-
+# The labels are those that the provider writes.
 _GKE = "cloud.google.com/gke-nodepool=pool-1 cloud.google.com/gke-os-distribution=cos"
 _PREEMPTIBLE = "cloud.google.com/gke-preemptible=true"
 _AKS = "kubernetes.azure.com/agentpool=pool1 agentpool=pool1 kubernetes.azure.com/mode=user"
@@ -48,7 +47,7 @@ _NODES = [
     ),
     ("a Karpenter on-demand node", "karpenter.sh/capacity-type=on-demand", ON_DEMAND),
     ("a Karpenter node from a reservation", "karpenter.sh/capacity-type=reserved", ON_DEMAND),
-    ("a Karpenter node of a kind yet to come", "karpenter.sh/capacity-type=lottery", UNKNOWN),
+    ("a Karpenter node of an unknown capacity type", "karpenter.sh/capacity-type=lottery", UNKNOWN),
     ("a spot node of an EKS node group", "eks.amazonaws.com/capacityType=SPOT", SPOT),
     ("an on-demand node of an EKS group", "eks.amazonaws.com/capacityType=ON_DEMAND", ON_DEMAND),
     ("an EKS capacity block", "eks.amazonaws.com/capacityType=CAPACITY_BLOCK", ON_DEMAND),
@@ -132,8 +131,6 @@ def test_the_first_group_that_covers_a_node_decides() -> None:
     assert NodeClassification((karpenter, eks)).classify(silent) is ON_DEMAND
 
 
-# -- pins ----------------------------------------------------------------------------------------
-
 A, B = "example.com/a", "example.com/b"
 
 
@@ -146,7 +143,7 @@ def group(name: str, *rules: NodeRule, marker: str = A, otherwise: bool = False)
     return ProviderGroup(name=name, marker=marker, rules=rules, otherwise_on_demand=otherwise)
 
 
-# Groups as settings may write them, each a way to go wrong.
+# Groups as a settings file may define them; each is difficult in another way.
 OWN_GROUPS = (
     group("value before presence", rule(ON_DEMAND, A, "normal"), rule(SPOT, A)),
     group("presence before value", rule(SPOT, A), rule(ON_DEMAND, A, "normal")),
@@ -161,7 +158,7 @@ OWN_GROUPS = (
 
 
 def nodes_of(group: ProviderGroup) -> list[dict[str, str]]:
-    """A node for every way in which its labels can matter, and the node that is not its own."""
+    """One node per combination of relevant label values, and one outside the group."""
     values: dict[str, list[str | None]] = {key: [None, "", "else"] for key in sorted(group.keys)}
     for one in group.rules:
         values[one.requirement.key] += one.requirement.values
@@ -176,8 +173,8 @@ def merged(nodes: Iterable[Labels]) -> dict[str, str]:
     return {key: value for node in nodes for key, value in node.items()}
 
 
-def lands(pin: Pin, node: Labels) -> bool:
-    """The scheduler's rule: the whole selector, and one term if there are any."""
+def accepts(pin: Pin, node: Labels) -> bool:
+    """The rule of the scheduler: all of the selector, and one of the terms."""
     if any(node.get(key) != value for key, value in pin.node_selector):
         return False
     return not pin.terms or any(all(r.matches(node) for r in term) for term in pin.terms)
@@ -201,7 +198,7 @@ def assert_pins_are_exact(groups: tuple[ProviderGroup, ...], nodes: list[dict[st
         pin = rules.pin(node_type, in_use)
         for node in nodes:
             expected = rules.classify(node) is node_type
-            accepted = pin is not None and lands(pin, node)
+            accepted = pin is not None and accepts(pin, node)
             assert accepted == expected, (node, node_type, pin)
         if pin is not None:
             assert rules.pinned_to(shape_of(pin)) is node_type
@@ -245,7 +242,7 @@ def test_the_pin_of_any_groups_matches_exactly_the_nodes_of_its_type(
         pin = rules.pin(node_type, in_use)
         for node in nodes:
             expected = rules.classify(node) is node_type
-            assert (pin is not None and lands(pin, node)) == expected, (node, node_type, pin)
+            assert (pin is not None and accepts(pin, node)) == expected, (node, node_type, pin)
 
 
 def test_one_key_with_one_value_is_a_node_selector() -> None:
@@ -261,7 +258,7 @@ def test_one_key_with_one_value_is_a_node_selector() -> None:
 def test_without_groups_there_are_no_pins() -> None:
     assert BUILT_IN.pin(SPOT, ()) is None
     assert BUILT_IN.pin(ON_DEMAND, ()) is None
-    # Where only spot can be told, on-demand cannot be asked for.
+    # If only spot nodes can be recognized, a pod cannot be pinned to on-demand.
     assert BUILT_IN.pin(ON_DEMAND, (GROUPS["cluster-api"],)) is None
 
 
@@ -301,8 +298,6 @@ def test_tolerations_from_the_settings_come_with_a_pin_to_spot_once() -> None:
     assert on_demand.tolerations == ()
 
 
-# -- templates that pin a class themselves -------------------------------------------------------
-
 _KARPENTER = "karpenter.sh/capacity-type"
 
 
@@ -321,7 +316,7 @@ def an(key: str, operator: str, *values: str) -> Requirement:
 @pytest.mark.parametrize(
     ("shape", "node_type"),
     [
-        pytest.param(PodShape(), UNKNOWN, id="says nothing"),
+        pytest.param(PodShape(), UNKNOWN, id="selects nothing"),
         pytest.param(selects(_KARPENTER, "on-demand"), ON_DEMAND, id="selects on-demand"),
         pytest.param(selects(_KARPENTER, "reserved"), ON_DEMAND, id="selects reserved"),
         pytest.param(selects(_KARPENTER, "spot"), SPOT, id="selects spot"),
@@ -334,27 +329,31 @@ def an(key: str, operator: str, *values: str) -> Requirement:
             requires((an(_KARPENTER, "NotIn", "spot"),)), ON_DEMAND, id="requires not spot"
         ),
         pytest.param(
-            requires((an(_KARPENTER, "NotIn", "on-demand", "reserved"),)), SPOT, id="only spot left"
+            requires((an(_KARPENTER, "NotIn", "on-demand", "reserved"),)),
+            SPOT,
+            id="only spot remains",
         ),
         pytest.param(
-            requires((an(_KARPENTER, "NotIn", "on-demand"),)), UNKNOWN, id="reserved is left too"
+            requires((an(_KARPENTER, "NotIn", "on-demand"),)), UNKNOWN, id="reserved remains too"
         ),
         pytest.param(
             requires((an(_KARPENTER, "In", "spot", "on-demand"),)), UNKNOWN, id="allows both"
         ),
-        pytest.param(requires((an(_KARPENTER, "Exists"),)), UNKNOWN, id="requires Karpenter's"),
+        pytest.param(
+            requires((an(_KARPENTER, "Exists"),)), UNKNOWN, id="requires a Karpenter node"
+        ),
         pytest.param(
             requires((an(_KARPENTER, "In", "lottery"),)), UNKNOWN, id="requires an unknown value"
         ),
         pytest.param(
             requires((an(_KARPENTER, "In", "spot"),), (an(_KARPENTER, "In", "on-demand"),)),
             UNKNOWN,
-            id="one term each",
+            id="one term for each type",
         ),
         pytest.param(
             requires((an(_KARPENTER, "In", "spot"),), (an("zone", "In", "a"),)),
             UNKNOWN,
-            id="one term is free",
+            id="one term does not restrict the type",
         ),
         pytest.param(
             requires(
@@ -362,7 +361,7 @@ def an(key: str, operator: str, *values: str) -> Requirement:
                 (an("eks.amazonaws.com/capacityType", "In", "SPOT"),),
             ),
             SPOT,
-            id="two providers, one class",
+            id="two providers, one type",
         ),
         pytest.param(
             requires((an("cloud.google.com/gke-provisioning", "In", "spot"),)), SPOT, id="GKE spot"

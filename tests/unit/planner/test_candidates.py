@@ -54,22 +54,24 @@ FREE = {"slot": None}
         pytest.param(
             {"slot": 1, "other_pods": 9},
             {"slot": 2, "other_pods": 0},
-            id="a slot of the other class",
+            id="a slot of the other type",
         ),
-        pytest.param({"slot": 0}, FREE, id="a slot of the other class before no slot"),
-        pytest.param(FREE, {"slot": 2}, id="no slot before a slot of its own class"),
+        pytest.param({"slot": 0}, FREE, id="a slot of the other type before no slot"),
+        pytest.param(FREE, {"slot": 2}, id="no slot before a slot of its own type"),
         pytest.param(
-            {"slot": 0, "other_pods": 1}, {"slot": 6, "other_pods": 2}, id="a node almost empty"
+            {"slot": 0, "other_pods": 1},
+            {"slot": 6, "other_pods": 2},
+            id="a node with few other pods",
         ),
         pytest.param({"slot": 5}, {"slot": 4}, id="the highest slot"),
-        pytest.param({"slot": 10}, {"slot": 6}, id="the highest slot of the other class"),
+        pytest.param({"slot": 10}, {"slot": 6}, id="the highest slot of the other type"),
     ],
 )
 def test_the_eviction_order_of_two_replicas_of_a_deployment(
     first: Mapping[str, Any], second: Mapping[str, Any]
 ) -> None:
     observed = a_workload(spot=2)
-    # Names and UIDs say the opposite, so that nothing but the fields can decide.
+    # By name and UID the order would be the opposite, so only the fields can decide.
     one, other = a_spot("z", **first), a_spot("a", **second)
     assert order(of(observed, one, other)) == order(of(observed, other, one)) == ["z", "a"]
 
@@ -95,13 +97,13 @@ def test_statefulset_ordinals_descend_and_slots_of_the_other_type_come_first() -
     [
         pytest.param({"user_pinned": True}, id="pinned by its owner"),
         pytest.param({"protected": True}, id="protected by an annotation"),
-        pytest.param({"node_type": ON_DEMAND}, id="on the other class"),
+        pytest.param({"node_type": ON_DEMAND}, id="on the other type"),
         pytest.param({"node_type": UNKNOWN}, id="of unknown type"),
         pytest.param({"deleting_at": LONG_AGO}, id="terminating"),
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
-        pytest.param({"on_terminating_node": True}, id="leaving with its node"),
-        pytest.param({"counts_as_gone": True}, id="just evicted"),
+        pytest.param({"on_terminating_node": True}, id="on a terminating node"),
+        pytest.param({"counts_as_gone": True}, id="evicted a moment ago"),
     ],
 )
 def test_some_replicas_are_never_candidates(kind: str, change: Mapping[str, Any]) -> None:

@@ -43,7 +43,7 @@ Change: TypeAlias = Callable[[Observed], Observed]
 
 
 def to_be_moved(**changes: Any) -> Observed:
-    """7 of 10 replicas are to move to spot, and nothing is in the way."""
+    """A workload of which 7 of 10 replicas must move to spot; no guard blocks them."""
     return a_workload(**({"on_demand": 10, "moves": 20} | changes))
 
 
@@ -51,11 +51,11 @@ def changed(**changes: Any) -> Change:
     return lambda observed: with_facts(observed, **changes)
 
 
-def wishing(**changes: Any) -> Change:
+def configured(**changes: Any) -> Change:
     return lambda observed: with_configuration(observed, **changes)
 
 
-def allowing(**changes: Any) -> Change:
+def limited_by(**changes: Any) -> Change:
     def change(observed: Observed) -> Observed:
         policy = dataclasses.replace(observed.configuration.disruption, **changes)
         return with_configuration(observed, disruption=policy)
@@ -63,7 +63,7 @@ def allowing(**changes: Any) -> Change:
     return change
 
 
-def being(**changes: Any) -> Change:
+def workload_with(**changes: Any) -> Change:
     return lambda observed: with_workload(observed, **changes)
 
 
@@ -72,21 +72,21 @@ def only_the_floor_is_ready(observed: Observed) -> Observed:
 
 
 IN_ORDER: Mapping[Reason, Change] = {
-    Reason.NOT_MANAGED: wishing(enabled=False),
-    # Before "no policy": what cannot be read may have been meant as one.
-    Reason.INVALID_POLICY: wishing(problems=(PROBLEM,)),
-    Reason.NO_POLICY: wishing(spot_percentage=None, min_on_demand=None),
+    Reason.NOT_MANAGED: configured(enabled=False),
+    # Before "no policy": an invalid value may have been meant as a policy.
+    Reason.INVALID_POLICY: configured(problems=(PROBLEM,)),
+    Reason.NO_POLICY: configured(spot_percentage=None, min_on_demand=None),
     Reason.READ_ONLY: changed(read_only=True),
-    Reason.PAUSED: allowing(paused_until=FOREVER),
+    Reason.PAUSED: limited_by(paused_until=FOREVER),
     Reason.CACHE_NOT_READY: changed(synced=False),
     Reason.IMPLAUSIBLE_VIEW: changed(suspect_list="400 of 500 pods vanished from a list"),
-    Reason.ROLLOUT_IN_PROGRESS: being(observed_generation=0),
-    Reason.SCALING: being(status_replicas=9, updated_replicas=9),
+    Reason.ROLLOUT_IN_PROGRESS: workload_with(observed_generation=0),
+    Reason.SCALING: workload_with(status_replicas=9, updated_replicas=9),
     Reason.NO_CLASSIFIER: changed(classified=False),
     Reason.STORM_FROZEN: changed(storm_until=NOW + MINUTE),
     Reason.MOVES_IN_FLIGHT: changed(moves_free=0),
     Reason.COOLDOWN: changed(cooldown_until=NOW + MINUTE),
-    Reason.OUTSIDE_WINDOW: allowing(window=CLOSED),
+    Reason.OUTSIDE_WINDOW: limited_by(window=CLOSED),
     Reason.EVICTION_REFUSED: lambda observed: with_facts(
         observed, refusals={r.pod.uid: REFUSED for r in observed.replicas}
     ),
@@ -96,7 +96,7 @@ IN_ORDER: Mapping[Reason, Change] = {
 }
 
 
-def test_without_an_objection_replicas_move() -> None:
+def test_replicas_move_if_no_guard_blocks_them() -> None:
     assert isinstance(decision_of(to_be_moved(), NOW), Evict)
 
 
@@ -113,7 +113,7 @@ def test_the_first_of_two_reasons_is_reported(first: Reason, second: Reason) -> 
     both = IN_ORDER[second](IN_ORDER[first](to_be_moved()))
     decision = decision_of(both, NOW)
     if (first, second) == (Reason.NOT_MANAGED, Reason.INVALID_POLICY):
-        first = second  # an unreadable ``enabled`` is a problem, and no answer
+        first = second  # an invalid ``enabled`` is a problem, not an opt-out
     assert isinstance(decision, Defer)
     assert decision.reason is first
 
@@ -139,7 +139,7 @@ def test_the_first_of_two_reasons_is_reported(first: Reason, second: Reason) -> 
         pytest.param(Reason.NO_SPOT_CAPACITY, False, id="capacity"),
     ],
 )
-def test_some_guards_apply_although_no_replica_is_to_move(reason: Reason, stops: bool) -> None:
+def test_some_guards_apply_even_if_no_replica_must_move(reason: Reason, stops: bool) -> None:
     decision = decision_of(IN_ORDER[reason](a_workload(spot=7, on_demand=3)), NOW)
     assert isinstance(decision, Defer if stops else Hold)
     assert decision.reason is (reason if stops else Reason.BALANCED)
@@ -156,12 +156,12 @@ def test_all_problems_are_in_the_message() -> None:
 @pytest.mark.parametrize(
     ("change", "requeue_after"),
     [
-        pytest.param(allowing(paused_until=NOW + MINUTE), MINUTE, id="a pause ends"),
-        pytest.param(allowing(paused_until=FOREVER), None, id="a pause without an end"),
+        pytest.param(limited_by(paused_until=NOW + MINUTE), MINUTE, id="a pause ends"),
+        pytest.param(limited_by(paused_until=FOREVER), None, id="a pause without an end"),
         pytest.param(changed(cooldown_until=NOW + MINUTE), MINUTE, id="a cooldown ends"),
-        pytest.param(allowing(window=CLOSED), timedelta(hours=16), id="a window opens"),
+        pytest.param(limited_by(window=CLOSED), timedelta(hours=16), id="a window opens"),
         pytest.param(changed(storm_until=NOW + MINUTE), MINUTE, id="a storm ends"),
-        pytest.param(changed(moves_free=0), None, id="a move ends: an event tells"),
+        pytest.param(changed(moves_free=0), None, id="an event follows when a move ends"),
     ],
 )
 def test_a_decision_that_time_changes_is_requeued(
@@ -175,13 +175,13 @@ def test_a_decision_that_time_changes_is_requeued(
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(allowing(paused_until=NOW), id="the pause is over"),
+        pytest.param(limited_by(paused_until=NOW), id="the pause is over"),
         pytest.param(changed(storm_until=NOW), id="the storm is over"),
         pytest.param(changed(cooldown_until=NOW), id="the cooldown is over"),
-        pytest.param(allowing(window=OPEN), id="open"),
+        pytest.param(limited_by(window=OPEN), id="the window is open"),
     ],
 )
-def test_expired_limits_stop_nothing(change: Change) -> None:
+def test_expired_limits_do_not_stop_moves(change: Change) -> None:
     assert isinstance(decision_of(change(to_be_moved()), NOW), Evict)
 
 
@@ -194,7 +194,7 @@ REVISION = "controller-revision-hash"
 
 
 def two_sets(observed: Observed) -> Observed:
-    """One pod is of another ReplicaSet."""
+    """Return a copy in which one pod belongs to another ReplicaSet."""
     owner = observed.replicas[0].pod.owner
     assert owner is not None
     other = type(owner)(group="apps", kind="ReplicaSet", name="api-54bd9c", uid="another-uid")
@@ -208,31 +208,37 @@ def labelled(which: int, revision: str) -> Change:
 @pytest.mark.parametrize(
     ("kind", "change", "reason"),
     [
-        pytest.param(DEPLOYMENT, being(), None, id="at rest"),
-        pytest.param(STATEFUL_SET, being(), None, id="a StatefulSet at rest"),
+        pytest.param(DEPLOYMENT, workload_with(), None, id="a Deployment at rest"),
+        pytest.param(STATEFUL_SET, workload_with(), None, id="a StatefulSet at rest"),
         pytest.param(
-            DEPLOYMENT, being(generation=2), Reason.ROLLOUT_IN_PROGRESS, id="a change not seen"
+            DEPLOYMENT,
+            workload_with(generation=2),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="the controller has not seen the change",
         ),
         pytest.param(
-            STATEFUL_SET, being(generation=2), Reason.ROLLOUT_IN_PROGRESS, id="a set's change"
+            STATEFUL_SET,
+            workload_with(generation=2),
+            Reason.ROLLOUT_IN_PROGRESS,
+            id="the controller has not seen the change of a StatefulSet",
         ),
         pytest.param(
             DEPLOYMENT,
-            being(updated_replicas=4),
+            workload_with(updated_replicas=4),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="fewer updated than wanted",
+            id="fewer updated replicas than desired",
         ),
         pytest.param(
             DEPLOYMENT,
-            being(status_replicas=11),
+            workload_with(status_replicas=11),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="an old pod left beside all the new ones",
+            id="an old pod besides all new ones",
         ),
         pytest.param(
             DEPLOYMENT,
             two_sets,
             Reason.ROLLOUT_IN_PROGRESS,
-            id="a pod of the old ReplicaSet is left",
+            id="a pod of the old ReplicaSet remains",
         ),
         pytest.param(
             DEPLOYMENT,
@@ -242,56 +248,58 @@ def labelled(which: int, revision: str) -> Change:
         ),
         pytest.param(
             STATEFUL_SET,
-            being(update_revision="api-2", updated_replicas=4),
+            workload_with(update_revision="api-2", updated_replicas=4),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="a set's new revision is on its way",
+            id="a StatefulSet is being updated",
         ),
         pytest.param(
             STATEFUL_SET,
-            being(update_revision="api-2", updated_replicas=4, partition=6),
+            workload_with(update_revision="api-2", updated_replicas=4, partition=6),
             None,
-            id="it has come down to the partition",
+            id="the update has reached the partition",
         ),
         pytest.param(
             STATEFUL_SET,
-            being(update_revision="api-2", updated_replicas=3, partition=6),
+            workload_with(update_revision="api-2", updated_replicas=3, partition=6),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="it has not come down to the partition",
+            id="the update has not reached the partition",
         ),
         pytest.param(
             STATEFUL_SET,
-            lambda o: being(update_revision="api-2", updated_replicas=9, on_delete=True)(
+            lambda o: workload_with(update_revision="api-2", updated_replicas=9, on_delete=True)(
                 labelled(4, "api-1")(o)
             ),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="an eviction would renew a pod of an OnDelete set",
+            id="an eviction would update a pod of an OnDelete StatefulSet",
         ),
         pytest.param(
             STATEFUL_SET,
-            lambda o: being(update_revision="api-2", updated_replicas=0, on_delete=True)(
+            lambda o: workload_with(update_revision="api-2", updated_replicas=0, on_delete=True)(
                 labelled(4, "api-2")(o)
             ),
             None,
-            id="every labelled pod of an OnDelete set is new, whatever its status says",
+            id="every labelled pod of an OnDelete StatefulSet is new, although its status differs",
         ),
         pytest.param(
             STATEFUL_SET,
-            lambda o: being(update_revision="api-1", updated_replicas=10, on_delete=True)(
+            lambda o: workload_with(update_revision="api-1", updated_replicas=10, on_delete=True)(
                 labelled(4, "api-2")(o)
             ),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="a rollback of an OnDelete set leaves a renewed pod",
+            id="after a rollback, a pod of an OnDelete StatefulSet has the withdrawn revision",
         ),
         pytest.param(
             STATEFUL_SET,
             labelled(4, "api-2"),
             Reason.ROLLOUT_IN_PROGRESS,
-            id="a rollback leaves a pod of the revision that is taken back",
+            id="after a rollback, a pod has the withdrawn revision",
         ),
-        pytest.param(STATEFUL_SET, labelled(4, "api-1"), None, id="a pod of the right revision"),
+        pytest.param(
+            STATEFUL_SET, labelled(4, "api-1"), None, id="all pods have the current revision"
+        ),
         pytest.param(
             STATEFUL_SET,
-            lambda o: being(update_revision="api-2", updated_replicas=4, partition=6)(
+            lambda o: workload_with(update_revision="api-2", updated_replicas=4, partition=6)(
                 labelled(5, "api-1")(o)
             ),
             None,
@@ -301,15 +309,26 @@ def labelled(which: int, revision: str) -> Change:
             STATEFUL_SET,
             lambda o: with_replicas(labelled(4, "api-2")(o), 4, counts_as_gone=True),
             None,
-            id="a pod of another revision that is on its way out",
+            id="a pod of another revision is being evicted",
         ),
         pytest.param(
-            DEPLOYMENT, being(status_replicas=9, updated_replicas=9), Reason.SCALING, id="up"
+            DEPLOYMENT,
+            workload_with(status_replicas=9, updated_replicas=9),
+            Reason.SCALING,
+            id="a Deployment scales up",
         ),
         pytest.param(
-            DEPLOYMENT, being(status_replicas=11, updated_replicas=11), Reason.SCALING, id="down"
+            DEPLOYMENT,
+            workload_with(status_replicas=11, updated_replicas=11),
+            Reason.SCALING,
+            id="a Deployment scales down",
         ),
-        pytest.param(STATEFUL_SET, being(status_replicas=9), Reason.SCALING, id="a set up"),
+        pytest.param(
+            STATEFUL_SET,
+            workload_with(status_replicas=9),
+            Reason.SCALING,
+            id="a StatefulSet scales up",
+        ),
     ],
 )
 def test_rollouts_and_scaling_stop_moves(kind: str, change: Change, reason: Reason | None) -> None:
@@ -334,7 +353,7 @@ def test_a_read_only_operator_says_what_it_would_do() -> None:
     )
 
 
-def test_no_guard_objects_without_a_cause() -> None:
+def test_no_guard_blocks_an_unrestricted_workload() -> None:
     for guard in (*WORKLOAD_GUARDS, *MOVE_GUARDS):
         assert guard(to_be_moved(), NOW) is None
 

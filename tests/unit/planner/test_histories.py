@@ -1,4 +1,4 @@
-"""Whatever happens to a workload: it ends in the exact split, and then stands still."""
+"""After any sequence of events, a workload reaches its exact split, and no replica moves then."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KINDS = st.sampled_from(BOTH_KINDS)
 PERCENTS = st.one_of(st.sampled_from((0, 30, 50, 60, 70, 73, 90, 100)), st.integers(0, 100))
 FLOORS = st.integers(0, 6)
 SIZES = st.integers(0, 16)
-CLASSES = st.lists(st.sampled_from((SPOT, ON_DEMAND)), max_size=16)
+NODE_TYPES = st.lists(st.sampled_from((SPOT, ON_DEMAND)), max_size=16)
 POLICIES = st.fixed_dictionaries(
     {"kind": KINDS, "percent": PERCENTS, "floor": FLOORS, "moves": st.integers(1, 4)}
 )
@@ -51,28 +51,28 @@ ANYTHING = steps(
 )  # fmt: skip
 
 
-@given(policy=POLICIES, adopted=CLASSES, story=ANYTHING)
+@given(policy=POLICIES, adopted=NODE_TYPES, events=ANYTHING)
 def test_after_any_history_the_split_becomes_exact_with_the_fewest_moves(
-    policy: dict[str, Any], adopted: list[NodeType], story: list[Step]
+    policy: dict[str, Any], adopted: list[NodeType], events: list[Step]
 ) -> None:
     history = History(adopted=adopted, **policy)
-    history.play(story)
+    history.play(events)
     history.wait()
     before = list(history.evicted)
-    # What is missing comes by itself, on the right side; only what is too much has to move.
-    on_spot, on_demand = (classes_of(history).count(one) for one in (SPOT, ON_DEMAND))
+    # Missing replicas are placed correctly when they are created; only surplus ones must move.
+    on_spot, on_demand = (types_of(history).count(one) for one in (SPOT, ON_DEMAND))
     too_many_on_demand = on_demand - (history.wanted - wanted_on_spot(history))
     wrong = max(0, on_spot - wanted_on_spot(history), too_many_on_demand)
     decision = history.settle()
     assert decision == Hold(Reason.BALANCED, decision.message)
-    assert classes_of(history).count(SPOT) == wanted_on_spot(history)
+    assert types_of(history).count(SPOT) == wanted_on_spot(history)
     assert len(history.living) == history.wanted
     assert len(history.evicted) - len(before) == wrong
-    # It stands still: looking again, and again, moves nothing.
+    # Further decisions move nothing.
     assert history.decide() == history.decide() == decision
 
 
-@given(policy=POLICIES, adopted=CLASSES)
+@given(policy=POLICIES, adopted=NODE_TYPES)
 def test_enabling_a_workload_takes_one_eviction_per_replica_on_the_wrong_type(
     policy: dict[str, Any], adopted: list[NodeType]
 ) -> None:
@@ -81,18 +81,20 @@ def test_enabling_a_workload_takes_one_eviction_per_replica_on_the_wrong_type(
     assert len(history.evicted) == abs(adopted.count(SPOT) - wanted_on_spot(history))
 
 
-@example(  # the two that are lost hold slots of either class
-    policy={"percent": 70, "floor": 2}, stages=[(10, [("lose", 6), ("lose", 2)]), (6, [])]
+@example(  # the two lost replicas hold slots of different types
+    policy={"percent": 70, "floor": 2}, sizes_and_losses=[(10, [("lose", 6), ("lose", 2)]), (6, [])]
 )
 @given(
     policy=POLICIES,
-    stages=st.lists(st.tuples(SIZES, steps("lose", "create", "see")), min_size=1, max_size=8),
+    sizes_and_losses=st.lists(
+        st.tuples(SIZES, steps("lose", "create", "see")), min_size=1, max_size=8
+    ),
 )
 def test_scaling_and_losses_alone_never_need_an_eviction(
-    policy: dict[str, Any], stages: list[tuple[int, list[Step]]]
+    policy: dict[str, Any], sizes_and_losses: list[tuple[int, list[Step]]]
 ) -> None:
     history = History(replicas=0, **policy)
-    for size, losses in stages:
+    for size, losses in sizes_and_losses:
         history.scale(size)
         assert is_exact(history.settle())
         history.play(losses)
@@ -112,7 +114,7 @@ def test_a_burst_is_split_at_creation_however_late_pods_are_seen(
     for number in range(size):
         history.create()
         history.play(seen[number : number + 1])
-    assert classes_of(history).count(SPOT) == wanted_on_spot(history)
+    assert types_of(history).count(SPOT) == wanted_on_spot(history)
     assert is_exact(history.settle())
     assert history.evicted == []
 
@@ -123,18 +125,18 @@ def test_rejected_pods_do_not_distort_the_split(
 ) -> None:
     history = History(replicas=size, refusals=refusals, **policy)
     assert is_exact(history.settle())
-    assert classes_of(history).count(SPOT) == wanted_on_spot(history)
+    assert types_of(history).count(SPOT) == wanted_on_spot(history)
 
 
-@given(policy=POLICIES, adopted=CLASSES, unknown=st.integers(0, 4))
+@given(policy=POLICIES, adopted=NODE_TYPES, unknown=st.integers(0, 4))
 def test_replicas_of_unknown_type_do_not_distort_the_split(
     policy: dict[str, Any], adopted: list[NodeType], unknown: int
 ) -> None:
     history = History(adopted=[*adopted, *[UNKNOWN] * unknown], **policy)
     assert is_exact(history.settle())
     expected = desired_spot(len(adopted), history.percent, history.floor)
-    assert classes_of(history).count(SPOT) == expected
-    assert classes_of(history).count(UNKNOWN) == unknown
+    assert types_of(history).count(SPOT) == expected
+    assert types_of(history).count(UNKNOWN) == unknown
 
 
 def test_adopting_20_spot_replicas_at_70_percent_and_floor_2_takes_6_evictions() -> None:
@@ -154,7 +156,7 @@ def test_enabling_a_statefulset_evicts_these_ordinals_in_this_order(moves: int) 
 def test_from_0_to_70_to_30_percent_10_replicas_take_7_and_then_4_evictions(kind: str) -> None:
     history = History(kind=kind, replicas=10, percent=0, floor=0)
     assert is_exact(history.settle())
-    assert classes_of(history) == [ON_DEMAND] * 10
+    assert types_of(history) == [ON_DEMAND] * 10
     for percent, evictions in ((70, 7), (30, 4)):
         before = len(history.evicted)
         history.percent = percent
@@ -169,12 +171,12 @@ def test_scaling_needs_no_eviction(kind: str, sizes: tuple[int, ...]) -> None:
     for size in sizes:
         history.scale(size)
         assert is_exact(history.settle())
-        assert classes_of(history).count(SPOT) == desired_spot(size, 80, 2)
+        assert types_of(history).count(SPOT) == desired_spot(size, 80, 2)
     assert history.evicted == []
 
 
 def highest_ordinal_first(observed: Observed, now: datetime) -> Decision:
-    """A planner that does not ask whose slot it is."""
+    """A planner that ignores slots."""
     decision = decision_of(observed, now)
     if not isinstance(decision, Evict):
         return decision
@@ -184,8 +186,8 @@ def highest_ordinal_first(observed: Observed, now: datetime) -> Decision:
     return dataclasses.replace(decision, moves=(Move(highest.pod, target),))
 
 
-def class_of_the_ordinal(observed: Observed, pod: NewPod) -> Placement:
-    """A webhook that does not ask what the other replicas fill."""
+def type_of_the_ordinal(observed: Observed, pod: NewPod) -> Placement:
+    """A webhook that ignores the slots of other replicas."""
     placement = place(observed, pod)
     percent, floor = observed.configuration.percent, observed.configuration.floor
     return dataclasses.replace(placement, node_type=slot_type(placement.slot, percent, floor))
@@ -196,22 +198,22 @@ def test_highest_ordinal_first_with_a_fixed_type_per_ordinal_moves_forever() -> 
         kind=STATEFUL_SET,
         adopted=[SPOT] * 20,
         plan=highest_ordinal_first,
-        place=class_of_the_ordinal,
+        place=type_of_the_ordinal,
     )
     with pytest.raises(StillMovingError):
         history.settle()
     assert set(history.evicted) == {"api-19"}
 
 
-def test_either_of_the_two_rules_alone_would_end() -> None:
-    for naive in ({"plan": highest_ordinal_first}, {"place": class_of_the_ordinal}):
+def test_each_of_the_two_rules_alone_reaches_the_split() -> None:
+    for naive in ({"plan": highest_ordinal_first}, {"place": type_of_the_ordinal}):
         history = History(kind=STATEFUL_SET, adopted=[SPOT] * 20, **naive)
         assert is_exact(history.settle())
         assert len(history.evicted) == 6
 
 
 def counting_the_unknown(observed: Observed, pod: NewPod) -> Placement:
-    """A webhook whose n is all replicas, whatever the planner's is."""
+    """A webhook that counts replicas of unknown type, unlike the planner."""
     placement = place(observed, pod)
     n = placement.have_spot + placement.have_on_demand + observed.state.unknown
     is_spot = placement.have_spot < desired_spot(
@@ -230,7 +232,7 @@ def test_counting_unknown_replicas_on_one_side_only_moves_forever() -> None:
 
 
 def test_reservations_that_are_never_removed_move_pods_forever() -> None:
-    # One replica too many on on-demand, and a quota that refuses each pod once.
+    # One surplus replica on on-demand, and a quota that rejects each pod once.
     adopted = [*[SPOT] * 6, *[ON_DEMAND] * 4]
     with pytest.raises(StillMovingError):
         History(adopted=adopted, refusals=1, gives_back=False).settle()
@@ -239,7 +241,7 @@ def test_reservations_that_are_never_removed_move_pods_forever() -> None:
     assert len(history.evicted) == 1
 
 
-def classes_of(history: History) -> list[NodeType]:
+def types_of(history: History) -> list[NodeType]:
     return [replica.node_type for replica in history.living]
 
 
@@ -247,7 +249,7 @@ def wanted_on_spot(history: History) -> int:
     return desired_spot(history.wanted, history.percent, history.floor)
 
 
-def test_a_history_deletes_as_a_replicaset_does() -> None:
+def test_a_history_deletes_pods_in_the_order_of_a_replicaset() -> None:
     history = History(kind=DEPLOYMENT, replicas=3, percent=0, floor=0)
     history.settle()
     history.scale(4)

@@ -1,4 +1,4 @@
-"""The whole decision: how many go, which, and why not more (behaviour.md 5, safety.md D.2)."""
+"""How many replicas move, which ones, and why not more."""
 
 from __future__ import annotations
 
@@ -155,9 +155,7 @@ PENDING = {"ready": False, "phase": "Pending", "node": ""}
             id="the cluster limit holds for unready replicas",
         ),
         pytest.param(a_workload(on_demand=10, moves=9, free=3), 3, id="as many as fit on spot"),
-        pytest.param(
-            a_workload(on_demand=10, moves=9), 7, id="all if spot capacity is not counted"
-        ),
+        pytest.param(a_workload(on_demand=10, moves=9), 7, id="all if spot capacity is unlimited"),
         pytest.param(
             a_workload(spot=10, moves=9, free=0),
             3,
@@ -212,9 +210,9 @@ def test_the_number_of_moves(observed: Observed, count: int) -> None:
 @pytest.mark.parametrize(
     ("ready", "floor", "count"),
     [
-        pytest.param(10, 2, 7, id="all 7 while 3 stay ready"),
-        pytest.param(5, 2, 5, id="5 unready, and of the 5 ready only what is left of 7"),
-        pytest.param(3, 2, 7, id="7 unready ones cost the floor nothing"),
+        pytest.param(10, 2, 7, id="all 7, because 3 stay ready"),
+        pytest.param(5, 2, 5, id="5 unready replicas, and at most 2 of 5 ready ones"),
+        pytest.param(3, 2, 7, id="unready replicas do not count for the floor"),
     ],
 )
 def test_the_floor_counts_ready_replicas(ready: int, floor: int, count: int) -> None:
@@ -227,8 +225,8 @@ def test_the_floor_counts_ready_replicas(ready: int, floor: int, count: int) -> 
     assert len(names) >= count
 
 
-def test_the_floor_ends_a_plan_before_the_surplus_does() -> None:
-    # 4 ready on-demand replicas over a floor of 3, and 6 more that may not be touched.
+def test_the_floor_can_limit_moves_before_the_surplus_does() -> None:
+    # 4 ready on-demand replicas with a floor of 3, and 6 protected ones.
     observed = a_workload(on_demand=10, floor=3, moves=9)
     observed = with_replicas(observed, range(4, 10), ready=False, protected=True)
     assert len(moved(decision_of(observed, NOW))) == 1
@@ -236,7 +234,7 @@ def test_the_floor_ends_a_plan_before_the_surplus_does() -> None:
     assert reason_of(decision_of(floor, NOW)) is Reason.FLOOR_UNMET
 
 
-def test_as_many_go_as_the_tightest_bound_allows() -> None:
+def test_the_tightest_limit_decides_the_number_of_moves() -> None:
     wrong, bounds = 5, (0, 1, 3, 9)  # all 5 at 100 % without a floor
     for moves, free, space, allowed in product(bounds[1:], bounds, bounds, bounds):
         observed = a_workload(
@@ -250,12 +248,12 @@ def test_as_many_go_as_the_tightest_bound_allows() -> None:
         )
         decision = decision_of(observed, NOW)
         count = len(decision.moves) if isinstance(decision, Evict) else 0
-        probed = max(1, space)  # without any room one goes to find out
+        probed = max(1, space)  # without free resources, one replica is a probe
         assert count == min(wrong, moves, free, probed, allowed), (moves, free, space, allowed)
 
 
 def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
-    # Unready ones that may not go hold their class full, and help the floor nothing.
+    # Protected unready replicas count for their type, but not for the floor.
     for floor, ready, unready, stuck in product(range(5), range(7), range(4), range(4)):
         on_demand = ready + unready + stuck
         for percent, spot_too in product((40, 70, 100), (0, 3)):
@@ -500,9 +498,9 @@ BUDGETS = st.lists(
 def anything(draw: st.DrawFn) -> Observed:
     kind = draw(st.sampled_from(BOTH_KINDS))
     mostly = draw(st.sampled_from((SPOT, ON_DEMAND)))
-    classes = st.sampled_from((*[mostly] * 6, mostly.other, UNKNOWN))
+    node_types = st.sampled_from((*[mostly] * 6, mostly.other, UNKNOWN))
     size = draw(st.sampled_from((1, 4, 8, 12)))
-    one_of_them = st.tuples(classes, REPLICA, CONDITION)
+    one_of_them = st.tuples(node_types, REPLICA, CONDITION)
     fields = draw(st.lists(one_of_them, min_size=size, max_size=size))
     replicas = tuple(
         a_replica(
@@ -577,7 +575,7 @@ def test_no_plan_exceeds_a_limit(observed: Observed) -> None:
         assert len(under_it) <= budget.disruptions_allowed
     if len(observed.budgets) == 2:
         assert not any(r.pod.labels and r.pod.phase == "Running" for r in going)
-    # Nobody ready goes while an unready one of the same class could have gone instead.
+    # A ready replica moves only if no unready replica of its type can move instead.
     if ready and not observed.budgets:
         unready = [
             r
@@ -588,7 +586,7 @@ def test_no_plan_exceeds_a_limit(observed: Observed) -> None:
 
 
 @given(observed=anything())
-def test_whoever_waits_is_told_why(observed: Observed) -> None:
+def test_every_decision_has_a_message_and_a_fitting_reason(observed: Observed) -> None:
     decision = decision_of(observed, NOW)
     assert decision.message
     surplus_type = observed.state.surplus_type
@@ -601,9 +599,7 @@ def test_whoever_waits_is_told_why(observed: Observed) -> None:
 
 @pytest.mark.parametrize("kind", BOTH_KINDS)
 @pytest.mark.parametrize("moves", [1, 3])
-def test_every_move_brings_the_split_one_nearer_and_none_is_ever_taken_back(
-    kind: str, moves: int
-) -> None:
+def test_every_move_reduces_the_distance_and_none_is_reversed(kind: str, moves: int) -> None:
     for replicas in (1, 2, 3, 5, 8, 10, 12):
         for percent in PERCENTS:
             for floor in (0, 1, 2, 5):
@@ -612,21 +608,21 @@ def test_every_move_brings_the_split_one_nearer_and_none_is_ever_taken_back(
                     history = History(
                         kind=kind, adopted=adopted, percent=percent, floor=floor, moves=moves
                     )
-                    assert_one_turn_is_a_step_forward(history, replicas, moves)
+                    assert_one_reconcile_reduces_the_distance(history, replicas, moves)
 
 
-def assert_one_turn_is_a_step_forward(history: History, replicas: int, moves: int) -> None:
-    far = distance(history)
+def assert_one_reconcile_reduces_the_distance(history: History, replicas: int, moves: int) -> None:
+    before_it = distance(history)
     before = history.evict()
-    assert isinstance(before, Evict) == (far > 0)
+    assert isinstance(before, Evict) == (before_it > 0)
     if not isinstance(before, Evict):
         return
-    assert len(before.moves) == min(far, moves)
+    assert len(before.moves) == min(before_it, moves)
     while len(history.living) < replicas:
         history.create()
         history.see(1)
         history.make_ready(replicas)
-    assert distance(history) == far - len(before.moves)
+    assert distance(history) == before_it - len(before.moves)
     after = history.decide()
     if isinstance(after, Evict):
         assert {move.target for move in after.moves} == {move.target for move in before.moves}

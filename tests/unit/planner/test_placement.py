@@ -63,13 +63,13 @@ def right(*slots: int) -> list[tuple[int, NodeType]]:
         pytest.param(right(0, 1), SPOT, 2, id="the third"),
         pytest.param(right(*range(6)), ON_DEMAND, 6, id="the seventh"),
         pytest.param(right(*range(9)), SPOT, 9, id="the last"),
-        pytest.param(right(0, 1, 2, 4, 5), SPOT, 3, id="the lowest free slot of its class"),
-        pytest.param(right(0, 2, 3, 4, 5), ON_DEMAND, 1, id="the class that is short"),
+        pytest.param(right(0, 1, 2, 4, 5), SPOT, 3, id="the lowest free slot of its type"),
+        pytest.param(right(0, 2, 3, 4, 5), ON_DEMAND, 1, id="the type that has too few"),
         pytest.param(
             [(0, SPOT), (1, SPOT), (2, SPOT), (3, SPOT)],
             ON_DEMAND,
             6,
-            id="the class counts, and not whose slot a pod holds",
+            id="pods count for their node type, not for that of their slot",
         ),
         pytest.param(
             [(2, ON_DEMAND), *right(0, 1, 3)],
@@ -87,7 +87,7 @@ def test_the_placement_of_a_deployments_next_pod(
 
 
 def test_without_a_free_slot_of_its_type_a_pod_takes_the_lowest_free_slot() -> None:
-    # At 100 % there is no on-demand slot beyond the floor's two, and both are held by spot pods.
+    # At 100 % only slots 0 and 1 are on-demand, for the floor, and both are held by spot pods.
     slots = [(0, SPOT), (1, SPOT), (2, SPOT), (4, SPOT)]
     placement = next_pod(holding(*slots, percent=100))
     assert (placement.node_type, placement.slot) == (ON_DEMAND, 3)
@@ -99,11 +99,11 @@ def test_without_a_free_slot_of_its_type_a_pod_takes_the_lowest_free_slot() -> N
         pytest.param({"deleting_at": LONG_AGO}, id="terminating"),
         pytest.param({"phase": "Failed"}, id="failed"),
         pytest.param({"phase": "Succeeded"}, id="succeeded"),
-        pytest.param({"on_terminating_node": True}, id="on a leaving node"),
-        pytest.param({"counts_as_gone": True}, id="just evicted"),
+        pytest.param({"on_terminating_node": True}, id="on a terminating node"),
+        pytest.param({"counts_as_gone": True}, id="evicted a moment ago"),
     ],
 )
-def test_the_slot_of_a_leaving_pod_is_free(change: Mapping[str, Any]) -> None:
+def test_the_slot_of_a_terminating_pod_is_free(change: Mapping[str, Any]) -> None:
     observed = with_replicas(holding(*right(*range(10))), 1, **change)
     placement = next_pod(observed)
     assert (placement.node_type, placement.slot) == (ON_DEMAND, 1)
@@ -117,7 +117,7 @@ def test_a_pod_that_is_not_ready_holds_its_slot() -> None:
 def test_pods_of_unknown_type_are_subtracted_and_keep_their_slots() -> None:
     observed = holding((0, UNKNOWN), (1, ON_DEMAND))
     placement = next_pod(observed)
-    # One is known: the next is the second, and on-demand for the floor.
+    # One replica has a known type: the next is the second, and on-demand for the floor.
     assert (placement.node_type, placement.slot) == (ON_DEMAND, 6)
     assert (placement.have_spot, placement.have_on_demand) == (0, 1)
 
@@ -176,7 +176,7 @@ def test_a_deployments_pods_take_slots_in_order(
 def admitted(observed: Observed, placement: Placement, number: int, *, seen: bool) -> Observed:
     if not seen:
         reserved: Reservation = a_reservation(
-            placement.slot, placement.node_type, request_uid=f"review-{number}"
+            placement.slot, placement.node_type, request_uid=f"request-{number}"
         )
         return dataclasses.replace(observed, reservations=(*observed.reservations, reserved))
     born = a_replica(name=f"p{number}", slot=placement.slot, node_type=placement.node_type)
@@ -226,7 +226,7 @@ def test_a_recreated_ordinal_returns_to_its_type(number: int) -> None:
             9,
             SPOT,
             "slot",
-            id="nor does who is unknown, beside a smaller share",
+            id="a replica of unknown type does not matter with a smaller percentage",
         ),
         pytest.param(
             with_replicas(a_set(), [9], on_terminating_node=False),
@@ -301,7 +301,7 @@ def test_the_planner_does_not_move_what_the_webhook_places(kind: str) -> None:
 
 
 def grown(observed: Observed, kind: str) -> Observed:
-    """One more replica wanted, placed, and ready."""
+    """Return a copy with one more desired replica, placed and ready."""
     number = observed.workload.replicas
     wanted = with_workload(observed, replicas=number + 1, status_replicas=number + 1)
     wanted = with_workload(wanted, updated_replicas=number + 1)

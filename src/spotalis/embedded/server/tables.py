@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.objects.timestamps import instant
 
 Cell = Callable[[Object], Any]
 Column = tuple[str, str, int, Cell]
@@ -48,9 +49,10 @@ _AGES = ("Age", "Last Seen")
 
 def _age(stamp: str | None, now: datetime) -> str:
     """Format an age as kubectl does: ``95s``, ``3m20s``, ``5h``, ``2d3h``."""
-    if not stamp:
+    parsed = instant(stamp)
+    if parsed is None:
         return "<unknown>"
-    seconds = max(0, int((now - datetime.fromisoformat(stamp)).total_seconds()))
+    seconds = max(0, int((now - parsed).total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
         return f"{seconds}s"

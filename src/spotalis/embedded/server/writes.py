@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.embedded.objects.resources import BY_PLURAL, Object, Resource
-from spotalis.embedded.objects.timestamps import stamp
+from spotalis.embedded.objects.timestamps import instant, stamp
 from spotalis.embedded.server import errors
 from spotalis.embedded.server.defaults import (
     add_default_tolerations,
@@ -301,14 +301,14 @@ def _set_deletion_time(
     """
     if requested is not None and requested < 0:
         requested = 1
-    deletion_time = metadata.get("deletionTimestamp")
-    if deletion_time:
+    deletion_time = instant(metadata.get("deletionTimestamp"))
+    if deletion_time is not None:
         granted = metadata.get("deletionGracePeriodSeconds")
         if not granted:
             return False
         if requested is None or requested >= granted:
             return None
-        ends = datetime.fromisoformat(deletion_time) + timedelta(seconds=requested - granted)
+        ends = deletion_time + timedelta(seconds=requested - granted)
         if ends < now:
             ends, requested = now, min(requested, 1)
         metadata.update(deletionTimestamp=stamp(ends), deletionGracePeriodSeconds=requested)

@@ -16,7 +16,7 @@ from spotalis.kube.config.exec_plugin import RunProgram, run_program
 from spotalis.kube.config.kubeconfig import Cluster, Entry, Kubeconfig, User
 from spotalis.kube.config.proxy import proxy_for
 from spotalis.kube.config.users import credentials_of, read_pem_source
-from spotalis.model.suggestion import find_similar
+from spotalis.model.suggestion import did_you_mean
 
 __all__ = ["ClusterAccess", "ConfigError", "load"]
 
@@ -138,8 +138,7 @@ def _entry(
     entry = entries.get(name)
     if entry is not None:
         return entry
-    similar = find_similar(name, entries)
-    suggestion = f'; did you mean "{similar}"?' if similar else ""
+    suggestion = did_you_mean(name, entries, quote='"')
     raise ConfigError(
         NO_SUCH_ENTRY,
         f'the kubeconfig has no {kind} "{name}"{suggestion}',

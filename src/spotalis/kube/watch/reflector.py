@@ -26,7 +26,6 @@ from spotalis.kube.store import (
 )
 from spotalis.kube.watch.failures import WatchFailure, WatchProblem, WatchReport, failure_from
 from spotalis.kube.watch.updater import Relist, StoreUpdater
-from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import StreamRefused, TransportError
 
 T = TypeVar("T", bound=Record)
@@ -69,8 +68,6 @@ async def reflect(
     namespace: str = "",
     on_change: Callable[[StoreChange[T]], None],
     on_relist: Callable[[Relist[T]], None] | None = None,
-    clock: Clock,
-    rng: Random,
     options: WatchOptions | None = None,
     on_report: Callable[[WatchReport], None] | None = None,
 ) -> NoReturn:
@@ -87,8 +84,6 @@ async def reflect(
         namespace,
         on_change=on_change,
         on_relist=on_relist,
-        clock=clock,
-        rng=rng,
         options=options or WatchOptions(),
         on_report=on_report or (lambda report: None),
     )
@@ -104,8 +99,6 @@ async def watch_object(
     name: str,
     *,
     on_object: Callable[[T | None], None],
-    clock: Clock,
-    rng: Random,
 ) -> NoReturn:
     """Watch one object forever.
 
@@ -120,8 +113,6 @@ async def watch_object(
         namespace=namespace,
         on_change=lambda change: on_object(change.new),
         on_relist=lambda relist: on_object(store.get(namespace, name)),
-        clock=clock,
-        rng=rng,
     )
 
 
@@ -141,8 +132,6 @@ class _Reflector(Generic[T]):
         *,
         on_change: Callable[[StoreChange[T]], None],
         on_relist: Callable[[Relist[T]], None] | None,
-        clock: Clock,
-        rng: Random,
         options: WatchOptions,
         on_report: Callable[[WatchReport], None],
     ) -> None:
@@ -157,12 +146,12 @@ class _Reflector(Generic[T]):
             on_relist=on_relist,
             on_skip=lambda message: self._report(WatchProblem.UNDECODABLE, message),
         )
-        self._clock = clock
-        self._rng = rng
+        self._clock = client.clock
+        self._rng = client.rng
         self._options = options
         self._on_report = on_report
         self._backoff = Backoff(
-            rng,
+            client.rng,
             floor_seconds=options.backoff_floor_seconds,
             ceiling_seconds=options.backoff_ceiling_seconds,
         )

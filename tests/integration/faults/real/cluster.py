@@ -59,7 +59,7 @@ PERMISSIONS: list[dict[str, Any]] = [
     {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
-        "metadata": {"name": "webhooks-of-stories"},
+        "metadata": {"name": "webhooks-of-scenarios"},
         "rules": [
             {
                 "apiGroups": ["admissionregistration.k8s.io"],
@@ -71,11 +71,11 @@ PERMISSIONS: list[dict[str, Any]] = [
     {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": "webhooks-of-stories"},
+        "metadata": {"name": "webhooks-of-scenarios"},
         "roleRef": {
             "apiGroup": "rbac.authorization.k8s.io",
             "kind": "ClusterRole",
-            "name": "webhooks-of-stories",
+            "name": "webhooks-of-scenarios",
         },
         "subjects": [
             {"kind": "ServiceAccount", "name": "spotalis", "namespace": "spotalis-system"}

@@ -62,4 +62,14 @@ WEBHOOK_MUTANTS = (
         "                deadline = 0.0\n",
         "tests/integration/scenarios/test_neighbours.py",
     ),
+    mutant(
+        "the webhook waits for the Deployment of a ReplicaSet that has none",
+        "controller/cluster.py",
+        "replica_set.uid == owner.uid and not deployment_of(replica_set):\n",
+        "False:\n",
+        scenario(
+            "basic",
+            "a_pod_whose_replica_set_belongs_to_no_deployment_is_admitted_at_once[embedded]",
+        ),
+    ),
 )

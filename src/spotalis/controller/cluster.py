@@ -63,6 +63,11 @@ class ResolvedOwner:
     """``spec.replicas`` of that controller."""
 
 
+@dataclass(frozen=True, slots=True)
+class NoWorkload:
+    """A pod's owner is known and belongs to no Deployment: there is nothing to wait for."""
+
+
 class Cluster:
     """Caches and indexes; the watches write, everything else reads."""
 
@@ -186,10 +191,10 @@ class Cluster:
             return deployment_of(replica_set)
         return None
 
-    def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
+    def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
         """The workload behind the controller of a pod; None if it is not in the cache."""
         if owner.group != "apps":
-            return None
+            return NoWorkload()
         if owner.kind == "StatefulSet":
             return resolve_owner(owner, None, self.stateful_sets.get(namespace, owner.name))
         replica_set = self.replica_sets.get(namespace, owner.name)
@@ -323,14 +328,18 @@ def _key(workload: Workload) -> WorkloadKey:
 
 def resolve_owner(
     owner: Owner, replica_set: ReplicaSet | None, workload: Workload | None
-) -> ResolvedOwner | None:
-    """Match a pod's owner reference with the objects of its names; None if one is another object.
+) -> ResolvedOwner | NoWorkload | None:
+    """Match a pod's owner reference with the objects of its names.
+
+    Returns None if one of them is missing or another object.
 
     Args:
         owner: the reference, to a ReplicaSet or to the workload itself.
         replica_set: None if the owner is a StatefulSet.
         workload: the StatefulSet, or the Deployment of the ReplicaSet.
     """
+    if replica_set is not None and replica_set.uid == owner.uid and not deployment_of(replica_set):
+        return NoWorkload()
     if workload is None:
         return None
     controller: ReplicaSet | Workload = workload

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spotalis import logs
-from spotalis.controller.cluster import Cluster, ResolvedOwner, deployment_of, resolve_owner
+from spotalis.controller.cluster import (
+    Cluster,
+    NoWorkload,
+    ResolvedOwner,
+    deployment_of,
+    resolve_owner,
+)
 from spotalis.controller.observe import Observer
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
@@ -53,6 +59,7 @@ class AdmissionResult(StrEnum):
     NOT_A_CREATION = "not-a-creation"
     NO_OWNER = "no-owner"
     OWNER_UNKNOWN = "owner-unknown"
+    NO_WORKLOAD = "no-workload"
     CACHE_NOT_READY = "cache-not-ready"
     NAMESPACE_EXCLUDED = "namespace-excluded"
     INVALID_POLICY = "invalid-policy"
@@ -148,6 +155,8 @@ class AdmissionHandler:
         resolved = await self._resolve(request.namespace, owner)
         if resolved is None:
             return AdmissionDecision(AdmissionResult.OWNER_UNKNOWN)
+        if isinstance(resolved, NoWorkload):
+            return AdmissionDecision(AdmissionResult.NO_WORKLOAD)
         configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
         if unmanaged := self._unmanaged(configuration):
             return AdmissionDecision(unmanaged)
@@ -171,7 +180,7 @@ class AdmissionHandler:
             return AdmissionResult.NO_CLASSIFIER
         return AdmissionResult.READ_ONLY if self._cluster.settings.read_only else None
 
-    async def _resolve(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
+    async def _resolve(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
         """Find the workload of an owner in the cache, after a wait, or in the API server."""
         resolved = self._cluster.find_owner(namespace, owner)
         if resolved is None and await self._cluster.wait_for_change(owner.uid, OWNER_WAIT_SECONDS):
@@ -184,7 +193,7 @@ class AdmissionHandler:
                 log.warning("Cannot read the owner of a pod", error=repr(error))
         return resolved
 
-    async def _fetch(self, namespace: str, owner: Owner) -> ResolvedOwner | None:
+    async def _fetch(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
         get = self._client.get
         if owner.kind == "StatefulSet":
             return resolve_owner(owner, None, await get(STATEFULSETS, namespace, owner.name))
@@ -222,7 +231,8 @@ class AdmissionHandler:
             remaining = deadline - loop.time()
             if room <= 0 and remaining > 0:
                 await self._cluster.wait_for_change(owner.uid, remaining)
-                resolved = self._cluster.find_owner(request.namespace, owner) or resolved
+                again = self._cluster.find_owner(request.namespace, owner)
+                resolved = again if isinstance(again, ResolvedOwner) else resolved
             elif request.dry_run or not self._drop_reservations(owner, room - 1):
                 return observed
 

@@ -21,7 +21,8 @@ The settings of the operator come from these sources. Later sources override ear
 
 1. the defaults below
 2. a YAML file, named by `--config` or `$SPOTALIS_CONFIG`
-3. environment variables `SPOTALIS_...` (an empty variable counts as unset)
+3. environment variables `SPOTALIS_...`; an empty variable counts as unset, and variables that
+   Kubernetes sets for Services are ignored
 4. flags of `spotalis controller`
 
 To print every effective value and its source, run `spotalis config --show` with the same file,

@@ -166,7 +166,7 @@ class TestCluster(ABC):
             "apiVersion": "policy/v1",
             "kind": "PodDisruptionBudget",
             "metadata": {"name": name},
-            "spec": {"selector": {"matchLabels": {"app": workload}}, **rule},
+            "spec": {"selector": {"matchLabels": {"app": app_label(workload)}}, **rule},
         }
         path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets"
         await self._post(path, body)
@@ -210,7 +210,7 @@ class TestCluster(ABC):
 
     async def pods(self, name: str, namespace: str = "") -> list[Pod]:
         """Return the pods of a workload, including terminating pods."""
-        selector = f"app={name}"
+        selector = f"app={app_label(name)}"
         return await self.api.list_all(
             PODS, namespace or self.namespace, quorum=True, label_selector=selector
         )
@@ -330,6 +330,11 @@ _RESOURCE: dict[str, Resource[Workload]] = {
 }
 
 
+def app_label(name: str) -> str:
+    """The value of the label ``app`` of a workload's pods; labels are shorter than names."""
+    return name[:63]
+
+
 def workload_body(
     kind: str,
     name: str,
@@ -356,7 +361,7 @@ def workload_body(
         "metadata": {"name": name, "annotations": dict(policy)},
         "spec": {
             "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": spec},
+            "selector": {"matchLabels": {"app": app_label(name)}},
+            "template": {"metadata": {"labels": {"app": app_label(name)}}, "spec": spec},
         },
     }

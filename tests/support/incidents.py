@@ -243,6 +243,11 @@ async def notes(cluster: TestCluster, name: str, reason: str) -> list[str]:
     ]
 
 
+async def event_names(cluster: TestCluster, name: str) -> set[str]:
+    """Return the names of the Event objects about a workload."""
+    return {str(event["metadata"]["name"]) for event in await _events(cluster, name)}
+
+
 async def _events(cluster: TestCluster, name: str) -> list[dict[str, Any]]:
     answer = await cluster.api.raw(
         "GET", f"/apis/events.k8s.io/v1/namespaces/{cluster.namespace}/events"

@@ -20,6 +20,7 @@ from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
 from spotalis.model.durations import format_duration
 from spotalis.model.environment import Clock
+from spotalis.model.names import append_suffix
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
 from spotalis.model.timestamps import format_micro_time
@@ -30,6 +31,8 @@ log = logs.get(__name__)
 CONTROLLER = "spotalis.io/controller"
 MAX_NOTE_BYTES = 1024
 """Limit of the API server for the note of an Event."""
+MAX_INSTANCE_LENGTH = 128
+"""Limit of the API server for the reporting instance of an Event."""
 EVENT_BURST = 25.0
 """Events about one workload in a row, as in client-go's spam filter
 (client-go/tools/record/events_cache.go, defaultSpamBurst)."""
@@ -261,7 +264,8 @@ class EventRecorder:
     def __init__(self, client: Client, clock: Clock, instance: str) -> None:
         self._client = client
         self._clock = clock
-        self._instance = instance
+        name, separator, nonce = instance.rpartition("_")
+        self._instance = append_suffix(name, separator + nonce, max_length=MAX_INSTANCE_LENGTH)
         self._last: dict[WorkloadKey, tuple[ReconcileResult, WorkloadConfiguration]] = {}
         self._progress: dict[WorkloadKey, Progress | None] = {}
         self._buckets: dict[WorkloadKey, TokenBucket] = {}
@@ -310,7 +314,7 @@ class EventRecorder:
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{workload.name}.{digest}",
+                "name": append_suffix(workload.name, f".{digest}"),
                 "namespace": workload.namespace,
             },
             "eventTime": format_micro_time(self._clock.now()),
@@ -319,7 +323,7 @@ class EventRecorder:
             "action": message.action,
             "note": note,
             "reportingController": CONTROLLER,
-            "reportingInstance": self._instance[:128],
+            "reportingInstance": self._instance,
             "regarding": {
                 "apiVersion": "apps/v1",
                 "kind": workload.kind,

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import ssl
 import tempfile
 from pathlib import Path
+
+_CERTIFICATE = re.compile(
+    rb"^-----BEGIN CERTIFICATE-----[ \t\r]*$([A-Za-z0-9+/=\s]*)^-----END CERTIFICATE-----",
+    re.MULTILINE,
+)
+"""The base64 text of a certificate."""
 
 
 def client_context(
@@ -24,12 +32,32 @@ def client_context(
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     elif ca:
-        context.load_verify_locations(cadata=ca.decode("ascii", "replace"))
+        trust(context, ca)
     else:
         context.load_default_certs()
     if certificate:
         _load_pair(context, certificate, key)
     return context
+
+
+def trust(context: ssl.SSLContext, bundle: bytes) -> None:
+    """Trust the certificates of a PEM bundle.
+
+    As in Go (crypto/x509, AppendCertsFromPEM), everything else in the bundle is ignored: comments
+    in any encoding, other PEM blocks, and certificates that cannot be parsed.
+
+    Raises:
+        ssl.SSLError: the bundle contains no valid certificate.
+    """
+    found = False
+    for block in _CERTIFICATE.findall(bundle):
+        try:
+            context.load_verify_locations(cadata=base64.b64decode(block))
+        except (ssl.SSLError, ValueError):
+            continue
+        found = True
+    if not found:
+        raise ssl.SSLError("the bundle contains no valid certificate")
 
 
 def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

@@ -257,7 +257,8 @@ DECLARATIONS = (
     Setting(
         "serving.host",
         text("an address or a host name", r"[0-9A-Za-z.:%_-]+"),
-        "Address to listen on. If empty, all addresses.",
+        "Address or host name on which the webhook, metrics and health listen. If empty or `::`, "
+        "all IPv4 and IPv6 addresses.",
     ),
     Setting("serving.webhookPort", _PORT, "Port of the webhook (HTTPS)."),
     Setting("serving.metricsPort", _PORT, "Port of `/metrics`."),

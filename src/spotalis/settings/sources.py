@@ -23,10 +23,12 @@ DEFAULT = "default"
 
 _PREFIX = "SPOTALIS_"
 _SERVICE_LINK = re.compile(
-    # Variables that Kubernetes sets in every container for a Service whose name begins with
-    # "spotalis" (`enableServiceLinks`).
-    r"SPOTALIS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)"
+    r"SPOTALIS_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)=.*"
+    r"|SPOTALIS_(\w+_)?PORT=(tcp|udp|sctp)://.*"
 )
+"""Variables, with their values, that Kubernetes sets in every container for a Service whose name
+begins with "spotalis" (`enableServiceLinks`; kubernetes/pkg/kubelet/envvars/envvars.go). For a
+Service `spotalis-serving-webhook`, the last one has the name of a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,12 @@ class Sources:
         by_variable = {setting.variable: setting for setting in SETTINGS.values()}
         texts = []
         for name, text in self.environment.items():
+            if _SERVICE_LINK.fullmatch(f"{name}={text}"):
+                continue
             if setting := by_variable.get(name):
                 if text:  # as in most programs, an empty variable counts as unset
                     texts.append((setting, text, f"${name}"))
-            elif (
-                name.startswith(_PREFIX)
-                and name != FILE_VARIABLE
-                and not _SERVICE_LINK.fullmatch(name)
-            ):
+            elif name.startswith(_PREFIX) and name != FILE_VARIABLE:
                 hint = did_you_mean(name, [*by_variable, FILE_VARIABLE])
                 problems.append(Problem(f"${name}", name, f"is not a setting{hint}"))
         texts += [(SETTINGS[k], text, f"--{SETTINGS[k].flag}") for k, text in self.flags.items()]

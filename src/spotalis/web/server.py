@@ -54,7 +54,7 @@ class PlainServer:
         """Listen and return the port.
 
         Args:
-            host: an address; ``""`` for all addresses.
+            host: an address or a host name; ``""`` and ``::`` for all IPv4 and IPv6 addresses.
             port: 0 lets the system choose one.
 
         Raises:
@@ -62,10 +62,11 @@ class PlainServer:
             OSError: the address is not local, or the port is privileged.
         """
         loop = asyncio.get_running_loop()
+        address = None if host in ("", "::") else host  # asyncio reads "::" as IPv6 only
         self._http = http = web.Server(self._handle)
         try:
             self._listener = await loop.create_server(
-                lambda: _Connection(http, self._error), host or None, port
+                lambda: _Connection(http, self._error), address, port
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:

@@ -170,35 +170,36 @@ class Listener:
         self._open: set[Connection] = set()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._disconnected = asyncio.Event()
-        self._socket: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._sockets: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
         return len(self._open) + len(self._handshakes)
 
     def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
-        """Start accepting and return the port.
+        """Start accepting on each address of the host, and return the port.
 
         Raises:
             PortInUse: another process listens on the port.
             OSError: the address is not local, or the port is privileged.
         """
-        self._socket = _bind(host, port)
-        self._accepting = asyncio.create_task(
-            self._accept(self._socket, context), name="webhook-accept"
-        )
-        return int(self._socket.getsockname()[1])
+        self._sockets = _bind(host, port)
+        self._accepting = [
+            asyncio.create_task(self._accept(listener, context), name="webhook-accept")
+            for listener in self._sockets
+        ]
+        return _port_of(self._sockets[0])
 
     async def close(self) -> None:
         """Stop accepting; keeps open connections."""
         await asyncio.sleep(0)  # handshakes that just began must own their sockets first
-        tasks = [*self._handshakes, *filter(None, [self._accepting])]
+        tasks = [*self._handshakes, *self._accepting]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        if self._socket is not None:
-            self._socket.close()
+        for listener in self._sockets:
+            listener.close()
 
     def close_idle(self) -> None:
         """Close every connection without a request."""
@@ -282,16 +283,39 @@ class Listener:
         return connection in self._open and connection.can_drop(now)
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    dual = host == "::" and socket.has_dualstack_ipv6()
-    try:
-        listener = socket.create_server(
-            (host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=dual
-        )
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(host, port) from None
-        raise
-    listener.setblocking(False)
-    return listener
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """Listen on each address of the host, as asyncio's servers for metrics and health do.
+
+    "" and "::" stand for all addresses of both families. Addresses that this machine does not
+    have, such as those of a family that is switched off, are skipped if there is another one.
+    """
+    name = None if host in ("", "::") else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+        chosen = _port_of(listeners[0]) if listeners else port  # the same for all if port is 0
+        try:
+            listener = socket.create_server(
+                (address[0], chosen, *address[2:]),
+                family=family,
+                backlog=_BACKLOG,
+            )
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                missing = error
+                continue
+            for listener in listeners:
+                listener.close()
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(host, port) from None
+            raise
+        listener.setblocking(False)
+        listeners.append(listener)
+    if missing is not None and not listeners:
+        raise missing
+    return listeners
+
+
+def _port_of(listener: socket.socket) -> int:
+    return int(listener.getsockname()[1])

@@ -121,7 +121,7 @@ class WebhookServer:
         """Listen and return the port.
 
         Args:
-            host: an address; ``::`` for all IPv6 and IPv4 addresses, ``""`` for all IPv4 ones.
+            host: an address or a host name; ``""`` and ``::`` for all IPv4 and IPv6 addresses.
             port: 0 lets the system choose one.
             certificate: ``None`` serves plain HTTP, for tests and the embedded cluster.
 

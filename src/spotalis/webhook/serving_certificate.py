@@ -13,6 +13,7 @@ import ssl
 from datetime import datetime
 from typing import cast
 
+from spotalis.kube.tls import trust
 from spotalis.webhook.client_auth import Name
 from spotalis.webhook.pem import KeyPair, load_key_pair
 
@@ -81,7 +82,7 @@ class ServingCertificate:
             load_key_pair(current, key_pair.cert_pem, key_pair.key_pem)
             client = _client_context(key_pair) if key_pair.peer_ca else None
             if trusted := self._client_ca + key_pair.peer_ca:
-                current.load_verify_locations(cadata=trusted.decode("ascii"))
+                trust(current, trusted)
                 current.verify_mode = ssl.CERT_OPTIONAL  # CERT_NONE discards client certificates
         except (ssl.SSLError, ValueError) as error:
             raise CertificateMismatch(f"certificate and key cannot be used: {error}") from None
@@ -111,7 +112,7 @@ def _listener_context(minimum_version: ssl.TLSVersion) -> ssl.SSLContext:
 def _client_context(key_pair: KeyPair) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3  # the server is another instance
-    context.load_verify_locations(cadata=key_pair.peer_ca.decode("ascii"))
+    trust(context, key_pair.peer_ca)
     load_key_pair(context, key_pair.cert_pem, key_pair.key_pem)
     return context
 

@@ -198,9 +198,15 @@ class TestClusters:
         assert access.proxy_url == "http://proxy:3128"
 
     def test_a_proxy_that_is_not_http_is_refused(self, tmp_path: Path) -> None:
-        fields = {"proxy-url": "socks5://proxy:1080"}
-        error = refusal(kubeconfig=write(tmp_path / "config", a_kubeconfig(**fields)))
-        assert "HTTP proxy" in error.what
+        proxy = "socks5://proxy:1080"
+        error = refusal(kubeconfig=write(tmp_path / "config", a_kubeconfig(**{"proxy-url": proxy})))
+        says = "must be an HTTP proxy; Spotalis does not support SOCKS"
+        assert error.what == f'the proxy of cluster "prod" {says}'
+        assert "--proxy-url=http" in error.fix
+        file = write(tmp_path / "config", a_kubeconfig())
+        error = refusal({"HTTPS_PROXY": proxy}, kubeconfig=file)
+        assert error.what == f"the proxy in the environment {says}"
+        assert error.fix == "export HTTPS_PROXY=http://HOST:PORT"
 
 
 class TestUsers:
@@ -240,9 +246,37 @@ class TestUsers:
         credential = await access.credentials.get(ManualClock())
         assert (credential.certificate, credential.key) == (b"CERT", b"KEY")
 
-    def test_an_auth_provider_is_refused(self, tmp_path: Path) -> None:
-        file = write(tmp_path / "config", of_user(**{"auth-provider": {"name": "gcp"}}))
-        assert refusal(kubeconfig=file).code == "SP006"
+    @pytest.mark.parametrize(
+        ("provider", "what"),
+        [
+            ("oidc", "which kubectl supports, but Spotalis does not"),
+            ("gcp", "which Kubernetes clients do not support any more"),
+        ],
+    )
+    def test_an_auth_provider_is_refused(self, tmp_path: Path, provider: str, what: str) -> None:
+        file = write(tmp_path / "config", of_user(**{"auth-provider": {"name": provider}}))
+        error = refusal(kubeconfig=file)
+        assert error.code == "SP006"
+        assert error.what == f'user "prod" uses the auth-provider {provider}, {what}'
+        assert ("kubectl oidc-login" in error.fix) == (provider == "oidc")
+
+    async def test_a_token_takes_precedence_over_oidc(self, tmp_path: Path) -> None:
+        headers = await self.headers(tmp_path, token="t", **{"auth-provider": {"name": "oidc"}})
+        assert headers == {"Authorization": "Bearer t"}
+
+    async def test_a_client_certificate_takes_precedence_over_a_plugin(
+        self, tmp_path: Path
+    ) -> None:
+        data = base64.b64encode(b"PEM").decode()
+        pair = {"client-certificate-data": data, "client-key-data": data}
+        plugin = {"exec": {"apiVersion": "x", "command": "missing"}}
+        assert await self.headers(tmp_path, **pair, **plugin) == {}
+
+    async def test_without_tls_only_impersonation_is_sent(self, tmp_path: Path) -> None:
+        document = of_user(**{"token": "t", "as": "ana"})
+        document["clusters"][0]["cluster"]["server"] = "http://10.1.2.3:8080"
+        access = find(kubeconfig=write(tmp_path / "config", document))
+        assert await headers_of(access) == {"Impersonate-User": "ana"}
 
 
 class TestErrors:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +60,17 @@ class TestFiles:
         token.write_text("one")
         credentials = Credentials(token_file=token)
         await credentials.get(clock)
+        token.unlink()
+        clock.advance(60)
+        assert (await credentials.get(clock)).headers == bearer("one")
+
+    async def test_a_token_is_used_until_the_token_file_was_readable(self, tmp_path: Path) -> None:
+        token, clock = tmp_path / "token", ManualClock()
+        credentials = Credentials(token="given", token_file=token)
+        assert (await credentials.get(clock)).headers == bearer("given")
+        token.write_text("one")
+        clock.advance(60)
+        assert (await credentials.get(clock)).headers == bearer("one")
         token.unlink()
         clock.advance(60)
         assert (await credentials.get(clock)).headers == bearer("one")
@@ -160,6 +173,24 @@ class TestPlugins:
             "config": {"audience": "a"},
         }
 
+    async def test_yaml_is_accepted_and_a_date_in_it_is_an_expiry(self, tmp_path: Path) -> None:
+        text = f"apiVersion: {V1}\nstatus:\n  token: one\n"
+        text += "  expirationTimestamp: 2026-11-23T10:15:00Z\n"
+        plugin = Plugin(CompletedProcess(0, text.encode()), gives(token="two"))
+        credentials, clock = with_plugin(tmp_path, plugin), ManualClock()
+        assert (await credentials.get(clock)).headers == bearer("one")
+        clock.advance(15 * 60)
+        assert (await credentials.get(clock)).headers == bearer("two")
+
+    async def test_json_with_tabs_is_accepted(self, tmp_path: Path) -> None:
+        document = {"apiVersion": V1, "status": {"token": "t"}}
+        plugin = Plugin(CompletedProcess(0, json.dumps(document, indent="\t").encode()))
+        assert (await with_plugin(tmp_path, plugin).get(ManualClock())).headers == bearer("t")
+
+    async def test_an_argument_with_a_nul_is_reported(self, tmp_path: Path) -> None:
+        credentials = with_plugin(tmp_path, run_program, command="true", args=["a\0b"])
+        assert "cannot be run" in (await refusal(credentials)).what
+
     async def test_a_client_certificate(self, tmp_path: Path) -> None:
         plugin = Plugin(gives(clientCertificateData="CERT", clientKeyData="KEY"))
         credential = await with_plugin(tmp_path, plugin).get(ManualClock())
@@ -230,10 +261,17 @@ class TestPlugins:
 
     @pytest.mark.parametrize(
         "plugin",
-        [{"apiVersion": "client.authentication.k8s.io/v1alpha1"}, {"interactiveMode": "Always"}],
+        [
+            {"apiVersion": "client.authentication.k8s.io/v1alpha1"},
+            {"apiVersion": None},
+            {"interactiveMode": "Always"},
+            {"command": None},
+            {"env": [{"value": "without a name"}]},
+            {"env": [None]},
+        ],
     )
     def test_unsupported_plugins_are_rejected_when_loading(
-        self, tmp_path: Path, plugin: dict[str, str]
+        self, tmp_path: Path, plugin: dict[str, Any]
     ) -> None:
         with pytest.raises(ConfigError) as caught:
             with_plugin(tmp_path, Plugin(), **plugin)
@@ -268,6 +306,23 @@ class TestRunProgram:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not Path("/proc", pid_file.read_text()).exists()  # noqa: ASYNC240  # it is in memory
+
+    @pytest.mark.parametrize("output", ["stdout", "stderr"])
+    async def test_a_helper_that_keeps_an_output_open_is_not_waited_for(self, output: str) -> None:
+        other = {"stdout": "stderr", "stderr": "stdout"}[output]
+        script = (
+            "import subprocess, sys; "
+            "helper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], "
+            f"{other}=subprocess.DEVNULL); print(helper.pid); print('no', file=sys.stderr)"
+        )
+        async with asyncio.timeout(30):
+            finished = await self.run(script)
+        assert (finished.status, finished.stderr) == (0, b"no\n")
+        os.kill(int(finished.stdout), signal.SIGKILL)
+
+    async def test_more_output_than_a_pipe_holds_is_read(self) -> None:
+        finished = await self.run("import sys; print('x' * 10**6); sys.stderr.write('y' * 10**6)")
+        assert (len(finished.stdout), len(finished.stderr)) == (10**6 + 1, 10**6)
 
     async def test_a_missing_program(self) -> None:
         with pytest.raises(FileNotFoundError):

@@ -363,6 +363,21 @@ class TestTls:
         async with serve(echo, tls=context) as server:
             assert (await send(server, ca=leaf.cert_chain_pems[0].bytes())).status == 200
 
+    @pytest.mark.parametrize(
+        "comment", ["# für Ωmega\n".encode(), b"# f\xfcr \x00\n", b"\xff\xfe\r\n"]
+    )
+    async def test_comments_of_a_bundle_are_ignored_in_any_encoding(
+        self, ca: trustme.CA, comment: bytes
+    ) -> None:
+        bundle = comment + pem(trustme.CA()) + comment + pem(ca).replace(b"\n", b"\r\n") + comment
+        async with serve(echo, tls=serving(ca)) as server:
+            assert (await send(server, ca=bundle)).status == 200
+
+    @pytest.mark.parametrize("bundle", ["# für Ωmega\n".encode(), b"-----BEGIN CERTIFICATE-----\n"])
+    async def test_a_bundle_without_a_certificate_is_an_error(self, bundle: bytes) -> None:
+        with pytest.raises(TransportError, match="no valid certificate"):
+            await send("https://127.0.0.1:1", ca=bundle)
+
     async def test_verification_can_be_switched_off(self, ca: trustme.CA) -> None:
         async with serve(echo, tls=serving(ca, "other.example.com")) as server:
             assert (await send(server, verify=False)).status == 200

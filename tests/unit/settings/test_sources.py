@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
 from spotalis.model.objects import Requirement, Toleration
@@ -188,11 +190,61 @@ def test_empty_variables_and_kubernetes_service_links_are_ignored(file: Path) ->
     assert load("", variables, file=file).settings == Settings()
 
 
-def test_no_variable_collides_with_a_kubernetes_service_link() -> None:
-    ends = ("_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_ADDR", "_PROTO")
-    assert not [s.key for s in SETTINGS.values() if s.variable.endswith(ends)]
-    service_links = {"SPOTALIS_PORT", "SPOTALIS_WEBHOOK_PORT", "SPOTALIS_METRICS_PORT"}
-    assert not service_links & {setting.variable for setting in SETTINGS.values()}
+def service_links(
+    service: str, address: str, ports: Mapping[str, tuple[str, int]]
+) -> dict[str, str]:
+    """The variables of a Service, as kubernetes/pkg/kubelet/envvars/envvars.go makes them."""
+    prefix = service.upper().replace("-", "_")
+    host = f"[{address}]" if ":" in address else address
+    made = {f"{prefix}_SERVICE_HOST": address}
+    for position, (name, (protocol, port)) in enumerate(ports.items()):
+        link = f"{prefix}_PORT_{port}_{protocol}"
+        url = f"{protocol.lower()}://{host}:{port}"
+        if position == 0:
+            made |= {f"{prefix}_SERVICE_PORT": str(port), f"{prefix}_PORT": url}
+        if name:
+            made[f"{prefix}_SERVICE_PORT_{name.upper().replace('-', '_')}"] = str(port)
+        made |= {link: url, f"{link}_PROTO": protocol.lower(), f"{link}_PORT": str(port)}
+        made[f"{link}_ADDR"] = address
+    return made
+
+
+WORDS = sorted({w for s in SETTINGS.values() for w in s.variable.lower().split("_")} | {"x", "443"})
+
+
+@given(
+    words=st.lists(st.sampled_from(WORDS), max_size=4),
+    address=st.sampled_from(("10.0.0.1", "fd00::1")),
+    ports=st.dictionaries(
+        st.sampled_from(("", "https", "web-hook", "port", "metrics-port")),
+        st.tuples(st.sampled_from(("TCP", "UDP", "SCTP")), st.integers(1, 65535)),
+        min_size=1,
+    ),
+)
+def test_the_service_links_of_any_service_are_ignored(
+    words: list[str], address: str, ports: dict[str, tuple[str, int]]
+) -> None:
+    variables = service_links("-".join(("spotalis", *words)), address, ports)
+    assert Sources(environment=variables, flags={}).load().settings == Settings()
+
+
+@pytest.mark.parametrize(
+    "key", ["serving.webhookPort", "serving.metricsPort", "serving.healthPort"]
+)
+@pytest.mark.parametrize("url", ["tcp://10.0.0.1:443", "tcp://[fd00::1]:443", "udp://10.0.0.1:53"])
+def test_a_service_link_with_the_name_of_a_setting_is_ignored(key: str, url: str) -> None:
+    variable = SETTINGS[key].variable
+    loaded = Sources(environment={variable: url}, flags={}).load()
+    assert loaded.effective[key].source == DEFAULT
+    loaded = Sources(environment={variable: "9000"}, flags={}).load()
+    assert (loaded.effective[key].value, loaded.effective[key].source) == (9000, f"${variable}")
+
+
+@pytest.mark.parametrize("text", ["9000", "http://10.0.0.1:443", ""])
+def test_a_misspelled_variable_is_not_taken_for_a_service_link(file: Path, text: str) -> None:
+    found = problems_of(variables={"SPOTALIS_SERVING_WEBHOK_PORT": text}, file=file)
+    assert len(found) == 1
+    assert "did you mean `SPOTALIS_SERVING_WEBHOOK_PORT`?" in found[0]
 
 
 ALL_PROBLEMS = """\

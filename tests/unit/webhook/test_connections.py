@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import socket
 import tracemalloc
 from asyncio import sslproto
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from spotalis.model.errors import PortInUse
+from spotalis.web.server import PlainServer
 from spotalis.webhook import connections
+from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
+from tests.support.free_ports import claim_ports
 from tests.support.held_time import held_time
 from tests.support.hostile_callers import Attack, half_open, huge_head, slow_body
 from tests.support.http_caller import Caller, ask
+from tests.support.manual_clock import ManualClock
 from tests.support.tls_pairs import a_pair
-from tests.support.webhook_server import MIB, Gate, Served, serving
+from tests.support.webhook_server import MIB, Gate, Served, answer_length, serving
 
 
 def is_of_a_server(item: object) -> bool:
@@ -172,3 +180,74 @@ async def test_clients_that_disconnect_leave_no_connection_in_memory(
             assert [item for item in gc.get_objects() if is_of_a_server(item)] == []
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        pytest.param("", {"127.0.0.1", "127.0.0.2", "::1"}, id="empty"),
+        pytest.param("::", {"127.0.0.1", "127.0.0.2", "::1"}, id="all IPv6 addresses"),
+        pytest.param("0.0.0.0", {"127.0.0.1", "127.0.0.2"}, id="all IPv4 addresses"),
+        pytest.param("127.0.0.2", {"127.0.0.2"}, id="IPv4 address"),
+        pytest.param("::1", {"::1"}, id="IPv6 address"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["webhook", "metrics"])
+async def test_the_webhook_listens_on_the_same_addresses_as_metrics_and_health(
+    kind: str, host: str, reached: set[str]
+) -> None:
+    assert await reachable(kind, host) == reached
+
+
+async def test_a_port_of_one_family_that_is_in_use_is_reported_and_nothing_stays_open() -> None:
+    claim = claim_ports()
+    port = claim.ports[0]
+    with socket.create_server(("::1", port), family=socket.AF_INET6):
+        for host in ("", "::", "::1"):
+            with pytest.raises(PortInUse):
+                await a_webhook_server().start(host, port, None)
+        socket.create_server(("127.0.0.1", port)).close()
+    claim.release()
+
+
+async def test_a_family_that_is_switched_off_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    create = socket.create_server
+
+    def without_ipv6(address: Any, **options: Any) -> socket.socket:
+        if options["family"] == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return create(address, **options)
+
+    monkeypatch.setattr(socket, "create_server", without_ipv6)
+    assert await reachable("webhook", "") == {"127.0.0.1", "127.0.0.2"}
+    with pytest.raises(OSError, match="not supported"):
+        await a_webhook_server().start("::1", 0, None)
+
+
+def a_webhook_server() -> WebhookServer:
+    return WebhookServer(answer_length, clock=ManualClock(), on_request=lambda *_: None)
+
+
+async def reachable(kind: str, host: str) -> set[str]:
+    """The loopback addresses on which a server accepts connections."""
+    claim = claim_ports()
+    port = claim.ports[0]
+    webhook, plain = a_webhook_server(), PlainServer({}, clock=ManualClock())
+    if kind == "webhook":
+        await webhook.start(host, port, None)
+    else:
+        await plain.start(host, port)
+    found = set()
+    try:
+        for address in ("127.0.0.1", "127.0.0.2", "::1"):
+            try:
+                _, writer = await asyncio.open_connection(address, port)
+            except ConnectionRefusedError:
+                continue
+            found.add(address)
+            writer.close()
+    finally:
+        await webhook.stop(grace_seconds=1)
+        await plain.stop()
+        claim.release()
+    return found

@@ -148,6 +148,15 @@ async def test_replacing_the_certificate_under_load_fails_no_request() -> None:
     assert replacements > 10
 
 
+def test_comments_in_the_authorities_of_clients_are_ignored() -> None:
+    pair, other = a_pair(), a_pair()
+    comment = "# für Ωmega\n".encode()
+    key_pair = replace(pair.key_pair, peer_ca=comment + pair.authority.cert_pem.bytes())
+    certificate = ServingCertificate(key_pair, client_ca=comment + other.authority.cert_pem.bytes())
+    assert certificate.client_context is not None
+    assert len(certificate.client_context.get_ca_certs()) == 1
+
+
 def test_the_serving_process_does_not_import_cryptography() -> None:
     code = (
         "import sys, spotalis.webhook.server, spotalis.webhook.certificate_rotation;"

@@ -13,6 +13,7 @@ from spotalis.embedded.controllers.rollout_arithmetic import Limits, Size, limit
 from spotalis.embedded.objects.copies import deep_copy
 from spotalis.embedded.objects.owners import key_of, reference_to, replicas_of, uid_of
 from spotalis.embedded.objects.resources import Object
+from spotalis.model.names import MAX_NAME_LENGTH
 
 _PREFIX = "deployment.kubernetes.io/"
 REVISION = _PREFIX + "revision"
@@ -137,7 +138,7 @@ def new_replicaset(deployment: Object, replicas: int, revision: int) -> Object:
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
         "metadata": {
-            "name": f"{metadata['name']}-{unique}",
+            "name": f"{metadata['name'][: MAX_NAME_LENGTH - 1 - len(unique)]}-{unique}",
             "namespace": metadata.get("namespace", ""),
             "labels": dict(template["metadata"]["labels"]),
             "annotations": annotations,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spotalis.embedded.objects.resources import Object
+from spotalis.model.names import MAX_NAME_LENGTH
 
 HASH_LABEL = "pod-template-hash"
 
@@ -21,8 +22,8 @@ def pod_from(template: Object, namespace: str, owner: Object) -> Object:
 
 
 def name_prefix(name: str) -> str:
-    """The prefix of generated pod names."""
-    return f"{name}-"
+    """The prefix of generated pod names (pkg/controller/controller_utils.go, getPodsPrefix)."""
+    return f"{name}-" if len(name) < MAX_NAME_LENGTH else name
 
 
 def without_hash(template: Object) -> Object:

@@ -15,7 +15,7 @@ from spotalis.kube.config.errors import BAD_KUBECONFIG, NO_CLUSTER, NO_SUCH_ENTR
 from spotalis.kube.config.exec_plugin import RunProgram, run_program
 from spotalis.kube.config.kubeconfig import Cluster, Entry, Kubeconfig, User
 from spotalis.kube.config.proxy import proxy_for
-from spotalis.kube.config.users import credentials_of, read_pem_source
+from spotalis.kube.config.users import credentials_of, impersonation_headers, read_pem_source
 from spotalis.model.suggestion import did_you_mean
 
 __all__ = ["ClusterAccess", "ConfigError", "load"]
@@ -119,11 +119,15 @@ def _from_context(
         cluster.folder,
         f'certificate-authority of cluster "{cluster_name}"',
     )
+    # As in client-go, no credentials are sent without TLS: others could read them.
+    credentials = Credentials(headers=impersonation_headers(user.value))
+    if server.startswith("https:"):
+        credentials = credentials_of(
+            user, user_name, cluster.value, ca=ca, environment=environment, run_program=run
+        )
     return ClusterAccess(
         server=server,
-        credentials=credentials_of(
-            user, user_name, cluster.value, ca=ca, environment=environment, run_program=run
-        ),
+        credentials=credentials,
         ca=ca,
         verify=not cluster.value.insecure_skip_tls_verify,
         tls_server_name=cluster.value.tls_server_name or "",
@@ -166,11 +170,14 @@ def _proxy(name: str, cluster: Cluster, server: str, environment: Mapping[str, s
     proxy = cluster.proxy_url or proxy_for(server, environment)
     if not proxy or urlsplit(proxy).scheme in ("http", "https"):
         return proxy
+    what, fix = f'the proxy of cluster "{name}"', f"kubectl config set-cluster {name} --proxy-url="
+    if not cluster.proxy_url:
+        what, fix = "the proxy in the environment", "export HTTPS_PROXY="
     raise ConfigError(
         BAD_KUBECONFIG,
-        f'the proxy of cluster "{name}" must be an HTTP proxy',
-        (f"proxy-url: '{proxy}'",),
-        f"kubectl config set-cluster {name} --proxy-url=http://HOST:PORT",
+        f"{what} must be an HTTP proxy; Spotalis does not support SOCKS",
+        (f"proxy: '{proxy}'",),
+        f"{fix}http://HOST:PORT",
     )
 
 

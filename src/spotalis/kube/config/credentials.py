@@ -45,12 +45,15 @@ class Credentials:
         self,
         *,
         headers: tuple[tuple[str, str], ...] = (),
+        token: str = "",
         token_file: Path | None = None,
         certificate: PemSource | None = None,
         key: PemSource | None = None,
         plugin: ExecPlugin | None = None,
     ) -> None:
+        """``token`` is used if there is no ``token_file``, or it was never readable."""
         self._headers = headers
+        self._token = token
         self._token_file = token_file
         self._certificate = certificate
         self._key = key
@@ -95,9 +98,7 @@ class Credentials:
 
     def _assembled(self, given: PluginCredential) -> Credential:
         headers = list(self._headers)
-        token = given.token
-        if self._token_file is not None:
-            token = self._token_file.read_text("utf-8").strip()
+        token = self._read_token() or given.token
         if token:
             headers.append(("Authorization", f"Bearer {token}"))
         return Credential(
@@ -105,6 +106,16 @@ class Credentials:
             certificate=given.certificate or read_pem(self._certificate),
             key=given.key or read_pem(self._key),
         )
+
+    def _read_token(self) -> str:
+        if self._token_file is None:
+            return self._token
+        try:
+            return self._token_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            if self._token and self._held is None:
+                return self._token
+            raise
 
 
 def _unreadable(error: OSError | UnicodeDecodeError) -> ConfigError:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
+import yaml
 
+from spotalis.kube.config import yaml_document
 from spotalis.kube.config.errors import NO_CREDENTIALS, ConfigError
 
 API_VERSIONS = tuple(f"client.authentication.k8s.io/{version}" for version in ("v1", "v1beta1"))
@@ -30,22 +34,36 @@ RunProgram = Callable[[Sequence[str], Mapping[str, str]], Awaitable[CompletedPro
 
 
 async def run_program(command: Sequence[str], environment: Mapping[str, str]) -> CompletedProcess:
-    """Run a program without a terminal, for at most ``PLUGIN_SECONDS``."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=dict(environment),
-    )
-    try:
-        async with asyncio.timeout(PLUGIN_SECONDS):
-            stdout, stderr = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return CompletedProcess(process.returncode or 0, stdout, stderr)
+    """Run a program without a terminal, for at most ``PLUGIN_SECONDS``.
+
+    A process that the program leaves behind may keep both outputs open. This neither waits for it
+    nor fails because of it.
+    """
+    with _memory_file() as stdout, _memory_file() as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=dict(environment),
+        )
+        try:
+            async with asyncio.timeout(PLUGIN_SECONDS):
+                status = await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        stdout.seek(0)
+        stderr.seek(0)
+        return CompletedProcess(status, stdout.read(), stderr.read())
+
+
+def _memory_file() -> BinaryIO:
+    """An anonymous file; in memory if the system supports it, because it holds a credential."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("spotalis-plugin", os.MFD_CLOEXEC), "w+b")
+    return tempfile.TemporaryFile()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +104,8 @@ class ExecPlugin:
             raise self._error(f"did not answer in {PLUGIN_SECONDS:.0f} s") from None
         except OSError as error:
             raise self._error(f"cannot be run: {error.strerror}") from None
+        except ValueError as error:  # a NUL in an argument or variable
+            raise self._error(f"cannot be run: {error}") from None
         if finished.status != 0:
             lines = finished.stderr.decode("utf-8", "replace").splitlines()
             raise self._error(f"failed with status {finished.status}", *lines[-5:])
@@ -103,9 +123,11 @@ class ExecPlugin:
 
     def _read(self, stdout: bytes) -> PluginCredential:
         try:
-            answer = msgspec.json.decode(stdout, type=_ExecCredential)
-        except ValueError as error:
-            raise self._error(f"did not print an ExecCredential: {error}") from None
+            # As in client-go, YAML is accepted too; JSON is a part of it.
+            answer = msgspec.convert(yaml_document.load(stdout), _ExecCredential)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            line = str(error).partition("\n")[0]
+            raise self._error(f"did not print an ExecCredential: {line}") from None
         if answer.api_version != self.api_version:
             said = f"printed {answer.api_version!r}, but the kubeconfig requires {self.api_version}"
             raise self._error(said)
@@ -138,5 +160,5 @@ class _Status(msgspec.Struct, rename="camel"):
 
 
 class _ExecCredential(msgspec.Struct, rename="camel"):
-    api_version: str = ""
+    api_version: str | None = None
     status: _Status | None = None

@@ -1,8 +1,12 @@
-"""Kubeconfig files: parsed, validated and merged by the rules of kubectl."""
+"""Kubeconfig files: parsed, validated and merged by the rules of kubectl.
+
+As in Go, null is the same as a field that is not set, also in lists. Whether an entry is complete
+is checked only for the entries that are used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -10,12 +14,8 @@ from typing import Generic, TypeVar
 import msgspec
 import yaml
 
+from spotalis.kube.config import yaml_document
 from spotalis.kube.config.errors import BAD_KUBECONFIG, ConfigError
-
-try:
-    from yaml import CSafeLoader as Loader
-except ImportError:  # PyYAML was built without libyaml
-    from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
 T = TypeVar("T")
 
@@ -30,33 +30,39 @@ class Cluster(msgspec.Struct, rename="kebab"):
     tls_server_name: str | None = None
     proxy_url: str | None = None
     disable_compression: bool | None = None
-    extensions: list[Extension] | None = None
+    extensions: list[Extension | None] | None = None
 
 
 class Extension(msgspec.Struct):
     """Data of another program about a cluster."""
 
-    name: str = ""
+    name: str | None = None
     extension: object = None
 
 
 class EnvironmentVariable(msgspec.Struct):
     """An environment variable for a plugin."""
 
-    name: str
-    value: str = ""
+    name: str | None = None
+    value: str | None = None
 
 
 class Plugin(msgspec.Struct, rename="camel"):
     """``exec`` of a user."""
 
-    command: str
-    api_version: str = ""
-    args: list[str] | None = None
-    env: list[EnvironmentVariable] | None = None
+    command: str | None = None
+    api_version: str | None = None
+    args: list[str | None] | None = None
+    env: list[EnvironmentVariable | None] | None = None
     install_hint: str | None = None
     provide_cluster_info: bool | None = None
     interactive_mode: str | None = None
+
+
+class AuthProvider(msgspec.Struct):
+    """``auth-provider`` of a user, which Spotalis does not support."""
+
+    name: str | None = None
 
 
 class User(msgspec.Struct, rename="kebab"):
@@ -69,11 +75,11 @@ class User(msgspec.Struct, rename="kebab"):
     client_key: str | None = None
     client_key_data: str | None = None
     exec_: Plugin | None = msgspec.field(name="exec", default=None)
-    auth_provider: object = None
+    auth_provider: AuthProvider | None = None
     as_: str | None = msgspec.field(name="as", default=None)
     as_uid: str | None = None
-    as_groups: list[str] | None = None
-    as_user_extra: dict[str, list[str]] | None = None
+    as_groups: list[str | None] | None = None
+    as_user_extra: dict[str, list[str | None] | None] | None = None
 
 
 class Context(msgspec.Struct):
@@ -119,20 +125,39 @@ def read(paths: list[Path]) -> Kubeconfig:
             raise _bad(path, error.strerror or str(error)) from None
         found = _parse(path, text)
         folder = path.absolute().parent
-        merged.files[path] = [context.name for context in found.contexts or ()]
+        clusters = _by_name(path, "clusters", ((c.name, c.cluster) for c in _set(found.clusters)))
+        users = _by_name(path, "users", ((u.name, u.user) for u in _set(found.users)))
+        contexts = _by_name(path, "contexts", ((c.name, c.context) for c in _set(found.contexts)))
+        merged.files[path] = list(contexts)
         merged.current_context = merged.current_context or found.current_context or ""
-        for cluster in found.clusters or ():
-            merged.clusters.setdefault(cluster.name, Entry(cluster.cluster or Cluster(), folder))
-        for user in found.users or ():
-            merged.users.setdefault(user.name, Entry(user.user or User(), folder))
-        for context in found.contexts or ():
-            merged.contexts.setdefault(context.name, Entry(context.context or Context(), folder))
+        for name, cluster in clusters.items():
+            merged.clusters.setdefault(name, Entry(cluster or Cluster(), folder))
+        for name, user in users.items():
+            merged.users.setdefault(name, Entry(user or User(), folder))
+        for name, context in contexts.items():
+            merged.contexts.setdefault(name, Entry(context or Context(), folder))
     return merged
+
+
+def _set(entries: list[T | None] | None) -> Iterable[T]:
+    return (entry for entry in entries or () if entry is not None)
+
+
+def _by_name(path: Path, kind: str, named: Iterable[tuple[str | None, T]]) -> dict[str, T]:
+    """The entries by name. Nothing can refer to an entry without a name."""
+    found: dict[str, T] = {}
+    for name, value in named:
+        if name in found:
+            raise _bad(path, f"{kind}: duplicate name {name!r}")
+        if name:
+            found[name] = value
+    return found
 
 
 def _parse(path: Path, text: bytes) -> _File:
     try:
-        return msgspec.convert(yaml.load(text, _Strict) or {}, _File)  # noqa: S506 - a safe loader
+        document = yaml_document.load(text)
+        return msgspec.convert({} if document is None else document, _File)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark else ""
@@ -151,37 +176,22 @@ def _bad(path: Path, line: str) -> ConfigError:
 
 
 class _NamedCluster(msgspec.Struct):
-    name: str
+    name: str | None = None
     cluster: Cluster | None = None
 
 
 class _NamedUser(msgspec.Struct):
-    name: str
+    name: str | None = None
     user: User | None = None
 
 
 class _NamedContext(msgspec.Struct):
-    name: str
+    name: str | None = None
     context: Context | None = None
 
 
 class _File(msgspec.Struct, rename="kebab"):
     current_context: str | None = None
-    clusters: list[_NamedCluster] | None = None
-    users: list[_NamedUser] | None = None
-    contexts: list[_NamedContext] | None = None
-
-
-class _Strict(Loader):
-    """Rejects duplicate keys, of which YAML would silently use the last one."""
-
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, object]:
-        """Construct a mapping after checking its keys."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for position, key in enumerate(keys):
-            if key in keys[:position] and key != "<<":
-                problem = f"duplicate key {key!r}"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
-        return super().construct_mapping(node, deep)
+    clusters: list[_NamedCluster | None] | None = None
+    users: list[_NamedUser | None] | None = None
+    contexts: list[_NamedContext | None] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -31,21 +32,20 @@ def credentials_of(
         ConfigError: the kind of credentials is not supported.
     """
     value = user.value
+    has_certificate = bool(
+        (value.client_certificate or value.client_certificate_data)
+        and (value.client_key or value.client_key_data)
+    )
+    has_token = bool(value.token or value.token_file)
     if value.auth_provider is not None:
-        raise ConfigError(
-            NO_CREDENTIALS,
-            f'user "{name}" uses an auth-provider, which Kubernetes clients no longer support',
-            fix="log in again with the tool of your provider; it configures an exec plugin instead",
-        )
-    headers = _impersonation(value)
+        _check_auth_provider(name, value.auth_provider.name or "", has_token=has_token)
     plugin = None
-    if value.token and not value.token_file:
-        headers.append(("Authorization", f"Bearer {value.token}"))
-    elif value.exec_ is not None and not value.token_file:
+    if value.exec_ is not None and not has_token and not has_certificate:
         plugin = _plugin(value.exec_, user.folder, cluster, ca, environment, run_program)
     whose = f'of user "{name}"'
     return Credentials(
-        headers=tuple(headers),
+        headers=impersonation_headers(value),
+        token=value.token or "",
         token_file=user.folder / value.token_file if value.token_file else None,
         certificate=read_pem_source(
             value.client_certificate_data,
@@ -71,7 +71,8 @@ def read_pem_source(
     fix = f"correct the {what} in the kubeconfig"
     if data:
         try:
-            return base64.b64decode(data, validate=True)
+            # As in Go, line breaks are allowed, spaces are not.
+            return base64.b64decode(re.sub(r"[\r\n]", "", data), validate=True)
         except (binascii.Error, ValueError):
             raise ConfigError(BAD_TLS, f"the {what} is not base64", fix=fix) from None
     if not file:
@@ -85,14 +86,34 @@ def read_pem_source(
     return path
 
 
-def _impersonation(user: User) -> list[tuple[str, str]]:
+def _check_auth_provider(user: str, provider: str, *, has_token: bool) -> None:
+    """Reject a provider, unless client-go ignores it too.
+
+    client-go still supports ``oidc``, and a token takes precedence over it. For other names, it
+    fails in any case; it removed ``azure`` and ``gcp`` in Kubernetes 1.26.
+    """
+    if provider == "oidc" and has_token:
+        return
+    fix = "log in again with the tool of your provider; it configures an exec plugin instead"
+    what = "which Kubernetes clients do not support any more"
+    if provider == "oidc":
+        fix = "configure an exec plugin for OpenID Connect, for example `kubectl oidc-login`"
+        what = "which kubectl supports, but Spotalis does not"
+    raise ConfigError(
+        NO_CREDENTIALS, f'user "{user}" uses the auth-provider {provider}, {what}', fix=fix
+    )
+
+
+def impersonation_headers(user: User) -> tuple[tuple[str, str], ...]:
+    """The headers of a user who acts as another one."""
     headers = [("Impersonate-User", user.as_)] if user.as_ else []
     if user.as_uid:
         headers.append(("Impersonate-Uid", user.as_uid))
-    headers += [("Impersonate-Group", group) for group in user.as_groups or ()]
+    headers += [("Impersonate-Group", group or "") for group in user.as_groups or ()]
     for key, values in (user.as_user_extra or {}).items():
-        headers += [(f"Impersonate-Extra-{quote(key, safe='')}", value) for value in values]
-    return headers
+        header = f"Impersonate-Extra-{quote(key, safe='')}"
+        headers += [(header, value or "") for value in values or ()]
+    return tuple(headers)
 
 
 def _plugin(
@@ -103,26 +124,33 @@ def _plugin(
     environment: Mapping[str, str],
     run_program: RunProgram,
 ) -> ExecPlugin:
-    if plugin.api_version not in API_VERSIONS:
+    command, api_version = plugin.command or "", plugin.api_version or ""
+    variables = [variable for variable in plugin.env or () if variable is not None]
+    if not command or len(variables) < len(plugin.env or ()) or not all(v.name for v in variables):
         raise ConfigError(
             NO_CREDENTIALS,
-            f"the credential plugin `{plugin.command}` uses API version '{plugin.api_version}'",
+            "the credential plugin has no command, or a variable without a name",
+            fix="correct `exec` of the user in the kubeconfig",
+        )
+    if api_version not in API_VERSIONS:
+        raise ConfigError(
+            NO_CREDENTIALS,
+            f"the credential plugin `{command}` uses API version '{api_version}'",
             (f"supported: {', '.join(API_VERSIONS)}",),
             "update the plugin and generate the kubeconfig again",
         )
     if plugin.interactive_mode == "Always":
         raise ConfigError(
             NO_CREDENTIALS,
-            f"the credential plugin `{plugin.command}` requires a terminal",
+            f"the credential plugin `{command}` requires a terminal",
             ("interactiveMode: Always",),
             "set interactiveMode to IfAvailable, or use another user",
         )
-    by_path = "/" in plugin.command
     return ExecPlugin(
-        api_version=plugin.api_version,
-        command=str(folder / plugin.command) if by_path else plugin.command,
-        args=tuple(plugin.args or ()),
-        environment={**environment, **{added.name: added.value for added in plugin.env or ()}},
+        api_version=api_version,
+        command=str(folder / command) if "/" in command else command,
+        args=tuple(argument or "" for argument in plugin.args or ()),
+        environment={**environment, **{v.name or "": v.value or "" for v in variables}},
         install_hint=plugin.install_hint or "",
         cluster=_cluster_info(cluster, ca) if plugin.provide_cluster_info else None,
         run_program=run_program,
@@ -131,7 +159,7 @@ def _plugin(
 
 def _cluster_info(cluster: Cluster, ca: PemSource | None) -> dict[str, object]:
     """``spec.cluster`` of an ExecCredential."""
-    config = [e.extension for e in cluster.extensions or () if e.name == _CONFIG_EXTENSION]
+    config = [e.extension for e in cluster.extensions or () if e and e.name == _CONFIG_EXTENSION]
     info = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,

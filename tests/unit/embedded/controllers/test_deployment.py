@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.controllers.deployment_replicasets import limits_of
+from spotalis.embedded.controllers.deployment_replicasets import limits_of, new_replicaset
+from spotalis.embedded.controllers.pod_template import name_prefix
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.owners import deleting, replicas_of
 from spotalis.embedded.objects.pods import is_ready
@@ -130,6 +131,21 @@ async def test_recreate_creates_new_pods_after_the_last_old_pod_is_removed() -> 
             assert present <= before or present.isdisjoint(before)
         assert len(ready(cluster)) == 3
         assert before.isdisjoint(names(pods(cluster)))
+
+
+@pytest.mark.parametrize("length", [240, 244, 253])
+def test_a_long_name_is_cut_in_the_name_of_the_replicaset(length: int) -> None:
+    deployment = a_workload("Deployment", "w" * length, 1)
+    deployment["metadata"]["uid"] = "1"
+    made = new_replicaset(deployment, 1, 1)
+    unique = made["metadata"]["labels"]["pod-template-hash"]
+    expected = min(length, 253 - 1 - len(unique))
+    assert made["metadata"]["name"] == f"{'w' * expected}-{unique}"
+
+
+@pytest.mark.parametrize(("length", "prefix"), [(252, "w" * 252 + "-"), (253, "w" * 253)])
+def test_the_prefix_of_pod_names_is_at_most_253_characters(length: int, prefix: str) -> None:
+    assert name_prefix("w" * length) == prefix
 
 
 @in_virtual_time

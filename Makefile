@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## 30 s demo: the real controller and webhook on an embedded cluster
+demo: $(READY) ## the demo, 15 s: the real operator on an embedded cluster
 	$(VENV)/bin/spotalis demo
 
 .PHONY: run

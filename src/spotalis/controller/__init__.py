@@ -1,1 +1,1 @@
-"""The imperative shell: gather the facts, ask the planner, carry the answer out."""
+"""Reconciling: observe a workload, let the planner decide, evict pods, report the result."""

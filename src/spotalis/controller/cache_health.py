@@ -56,7 +56,7 @@ class SuspectLists:
         self._until: dict[str, tuple[float, str]] = {}
 
     def on_relist(self, what: str, relist: Relist[Any], at: float) -> None:
-        """Judge a list; one that is plausible clears earlier suspicions about the same scope.
+        """Evaluate a list; a plausible one clears an earlier suspicion about the same scope.
 
         Args:
             what: the kind that was listed, or the kind and its namespace.

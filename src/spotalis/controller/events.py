@@ -122,8 +122,8 @@ def event_messages(
     reached = result.reason is Reason.BALANCED and previous is not None
     if reached and progress is not None and progress.moves:
         seconds = int((result.at - progress.since).total_seconds())
-        spent = format_duration(timedelta(seconds=seconds))
-        note = f"Balanced after {_count(progress.moves, 'move')} in {spent}"
+        duration = format_duration(timedelta(seconds=seconds))
+        note = f"Balanced after {_count(progress.moves, 'move')} in {duration}"
         yield _normal(EventReason.SPLIT_REACHED, "Rebalance", note)
 
 
@@ -151,7 +151,7 @@ def _target_messages(
     old: WorkloadConfiguration,
     new: WorkloadConfiguration,
 ) -> Iterator[EventMessage]:
-    """A new spot percentage or floor, and the target that it results in."""
+    """A changed percentage or floor, and the new target."""
     changes = [
         f"{key} {'none' if before is None else before} -> {'none' if now is None else now}"
         for key, before, now in (
@@ -177,10 +177,10 @@ def _move_messages(
     surplus = result.state.surplus(surplus_type) if surplus_type else 0
     evicted = [one for one in result.evictions if one.outcome is EvictionOutcome.EVICTED]
     if fallbacks := sum(1 for one in evicted if one.fallback):
-        patience = format_duration(configuration.spot_fallback)
+        timeout = format_duration(configuration.spot_fallback)
         pronoun = "it" if fallbacks == 1 else "them"
         note = (
-            f"No spot node for {_count(fallbacks, 'replica')} within spot-fallback ({patience}); "
+            f"No spot node for {_count(fallbacks, 'replica')} within spot-fallback ({timeout}); "
             f"starting {pronoun} on on-demand"
         )
         yield _warning(EventReason.SPOT_CAPACITY_MISSING, "Evict", note)
@@ -219,7 +219,7 @@ def _reason_messages(before: Reason | None, result: ReconcileResult) -> Iterator
         note = "No longer paused; replicas may move again"
         yield _normal(EventReason.REBALANCING_RESUMED, "Resume", note)
     if result.reason is Reason.STORM_FROZEN:
-        # Without the end of the storm, which every further loss shifts: one storm, one Event.
+        # The note omits when the storm ends: each further loss changes that and would be an Event.
         note = "Many spot nodes are being lost; no replica moves to spot until the storm is over"
         yield _warning(EventReason.SPOT_STORM, "Observe", note)
     note = result.decision.message

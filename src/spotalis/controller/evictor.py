@@ -57,7 +57,7 @@ class Evictor:
         """Nothing is sent before a method is called.
 
         Args:
-            cluster, ledgers, terminations, client, clock: what it reads and acts through.
+            cluster, ledgers, terminations, client, clock: what the evictor works with.
             instance: the name of this instance in ledgers.
             can_evict: whether evictions may be sent at this moment.
         """
@@ -162,7 +162,7 @@ class Evictor:
             if observed.is_backing_off(pod.uid, self._clock.now()):
                 continue
             if pod.ready and left <= 0:
-                continue  # It was not ready when it was chosen, or more pods were.
+                continue  # The readiness of this or another pod has changed since the decision.
             left -= pod.ready
             self._terminations.sent.add(pod.uid)
             result = await self._client.evict(pod, precondition=precondition)

@@ -24,7 +24,7 @@ from spotalis.planner.decide import ReconcilePlan, decide
 log = logs.get(__name__)
 
 CONFLICT_RETRY = timedelta(seconds=2)
-"""After a ledger that another instance wrote first."""
+"""Delay of the next reconcile after another instance has written the ledger first."""
 
 
 class Reconciler:
@@ -45,12 +45,12 @@ class Reconciler:
         """Nothing happens before :meth:`reconcile`.
 
         Args:
-            cluster, observer, ledgers, evictor, clock: what it reads and acts through.
-            instance: the name of this instance in ledgers. Never used by another process, nor
-                by an earlier one.
+            cluster, observer, ledgers, evictor, clock: what the reconciler works with.
+            instance: the name of this instance in ledgers. No other process may have the same
+                name, now or earlier.
             can_evict: whether evictions may be sent at this moment.
-            on_move_finished: called when a move or a probe has finished that other workloads may
-                have been waiting for.
+            on_move_finished: called when a move or a probe has finished: other workloads may
+                have been waiting for it.
         """
         self._cluster = cluster
         self._observer = observer
@@ -112,11 +112,11 @@ class Reconciler:
         stored: LedgerObject,
     ) -> ReconcileResult:
         observed = self._observer.without_ledger(workload, configuration)
-        words = (
+        message = (
             f"configmap {stored.namespace}/{stored.name} is damaged or was written by another "
             "version of Spotalis; no replica moves until that version has finished its moves, or "
             "until the ConfigMap is deleted while no move is in progress"
         )
-        decision = Defer(Reason.LEDGER_UNREADABLE, words)
+        decision = Defer(Reason.LEDGER_UNREADABLE, message)
         plan = ReconcilePlan(decision=decision, observed=observed, ledger=observed.ledger)
         return summarize(key, self._clock.now(), plan)

@@ -28,7 +28,7 @@ class EvictionOutcome(StrEnum):
     FORBIDDEN = "forbidden"
     """Rejected by RBAC, by admission control or as invalid; a retry will not help."""
     NOT_SENT = "not-sent"
-    """The request never left: no connection, or its precondition did not hold any more."""
+    """The request was not sent: no connection, or its precondition did not hold any more."""
     UNKNOWN = "unknown"
     """No response, or an error inside the server: the eviction may have taken place."""
 
@@ -44,7 +44,7 @@ class EvictionOutcome(StrEnum):
 
     @property
     def is_refusal(self) -> bool:
-        """The pod stays, for a reason that a retry a moment later would meet again."""
+        """The pod stays, and an immediate retry would be refused for the same reason."""
         return not self.ends_pod and self not in (EvictionOutcome.UNKNOWN, EvictionOutcome.CONFLICT)
 
 
@@ -90,9 +90,11 @@ def _outcome(error: ApiError) -> EvictionOutcome:
         case 404:
             return EvictionOutcome.GONE
         case 409:
-            changed = "ResourceVersion in precondition" in error.message
-            another = "UID in precondition" in error.message
-            return EvictionOutcome.CONFLICT if changed or not another else EvictionOutcome.GONE
+            is_changed = "ResourceVersion in precondition" in error.message
+            is_other_pod = "UID in precondition" in error.message
+            if is_other_pod and not is_changed:
+                return EvictionOutcome.GONE
+            return EvictionOutcome.CONFLICT
         case 429 if error.has_cause(DISRUPTION_BUDGET):
             return EvictionOutcome.BLOCKED
         case 429:

@@ -1,1 +1,1 @@
-"""The values that every other package speaks in."""
+"""The values that all other packages use."""

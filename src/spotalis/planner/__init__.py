@@ -1,1 +1,1 @@
-"""The functional core: facts in, a value out."""
+"""The decisions, as pure functions of a snapshot: no I/O, no clock, no logging."""

@@ -114,8 +114,8 @@ def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Obs
 
 def _fall_back(due: Sequence[Replica]) -> Defer:
     count = f"{len(due)} {'replica' if len(due) == 1 else 'replicas'}"
-    words = f"no spot node for {count} within spot-fallback; starting on on-demand"
-    return Defer(Reason.NO_SPOT_CAPACITY, words)
+    message = f"no spot node for {count} within spot-fallback; starting on on-demand"
+    return Defer(Reason.NO_SPOT_CAPACITY, message)
 
 
 def _intents(decision: Decision, instance: str, now: datetime) -> list[Intent]:

@@ -28,7 +28,7 @@ def first_objection(guards: Iterable[Guard], observed: Observed, now: datetime) 
 
 
 def to_move(observed: Observed) -> str:
-    """What is to be moved, in words; empty if nothing is."""
+    """A phrase such as ``1 replica to move from spot to on-demand``; empty if none is to move."""
     surplus_type = observed.state.surplus_type
     if surplus_type is None:
         return ""
@@ -62,9 +62,9 @@ def has_policy(observed: Observed, now: datetime) -> Defer | None:
 
 def writable(observed: Observed, now: datetime) -> Defer | None:
     """The operator is not read-only. The answer says what the operator would do."""
-    words = to_move(observed)
-    if observed.cluster.read_only and words:
-        return Defer(Reason.READ_ONLY, f"{words}; the operator is read-only")
+    surplus = to_move(observed)
+    if observed.cluster.read_only and surplus:
+        return Defer(Reason.READ_ONLY, f"{surplus}; the operator is read-only")
     return None
 
 
@@ -99,8 +99,8 @@ def no_rollout(observed: Observed, now: datetime) -> Defer | None:
     """All pods have the latest template: an eviction would interfere with a rollout."""
     workload = observed.workload
     if workload.observed_generation < workload.generation:
-        words = "the workload's controller has not observed the last change"
-        return Defer(Reason.ROLLOUT_IN_PROGRESS, words)
+        message = "the workload's controller has not observed the last change"
+        return Defer(Reason.ROLLOUT_IN_PROGRESS, message)
     if workload.kind == "StatefulSet":
         rolling = _old_revision_left(observed) or (
             workload.current_revision != workload.update_revision
@@ -183,27 +183,27 @@ def cooled_down(observed: Observed, now: datetime) -> Defer | None:
     until = observed.moves.cooldown_until
     if until is None or now >= until or not to_move(observed):
         return None
-    words = f"{to_move(observed)}; the last move ended less than cooldown ago"
-    return Defer(Reason.COOLDOWN, words, until - now)
+    message = f"{to_move(observed)}; the last move ended less than cooldown ago"
+    return Defer(Reason.COOLDOWN, message, until - now)
 
 
 def not_futile(observed: Observed, now: datetime) -> Defer | None:
     """The replacements of the last moves did not all land on the type that was left."""
-    ledger, words = observed.ledger, to_move(observed)
+    ledger, surplus = observed.ledger, to_move(observed)
     until = ledger.futile_until
-    if until is None or now >= until or not words:
+    if until is None or now >= until or not surplus:
         return None
     retry = f"next try at {until.isoformat(timespec='seconds')}"
     if observed.bypassed:
         return Defer(
             Reason.WEBHOOK_NEVER_CALLED,
-            f"{words}, but {observed.bypassed} new replicas were created without an admission "
+            f"{surplus}, but {observed.bypassed} new replicas were created without an admission "
             f"request: the API server does not reach the webhook; {retry}",
             until - now,
         )
     return Defer(
         Reason.FUTILE,
-        f"{words}; the last {ledger.futile_moves} replacements landed on the capacity type that "
+        f"{surplus}; the last {ledger.futile_moves} replacements landed on the capacity type that "
         f"was left; {retry}",
         until - now,
     )
@@ -212,12 +212,12 @@ def not_futile(observed: Observed, now: datetime) -> Defer | None:
 def window_open(observed: Observed, now: datetime) -> Defer | None:
     """The disruption window is open, if there is one."""
     policy = observed.configuration.disruption
-    words = to_move(observed)
-    if not words or policy.window is None or policy.allows_moves(now):
+    surplus = to_move(observed)
+    if not surplus or policy.window is None or policy.allows_moves(now):
         return None
     opens = policy.window.opens_at(now)
     return Defer(
-        Reason.OUTSIDE_WINDOW, f"{words}; the window opens at {opens.isoformat()}", opens - now
+        Reason.OUTSIDE_WINDOW, f"{surplus}; the window opens at {opens.isoformat()}", opens - now
     )
 
 
@@ -227,8 +227,8 @@ def floor_met(observed: Observed, now: datetime) -> Defer | None:
     ready = observed.ready_on_demand
     if observed.state.surplus_type is not NodeType.ON_DEMAND or ready > floor:
         return None
-    words = f"{ready} on-demand replicas are ready and min-on-demand is {floor}; none may move"
-    return Defer(Reason.FLOOR_UNMET, words)
+    message = f"{ready} on-demand replicas are ready and min-on-demand is {floor}; none may move"
+    return Defer(Reason.FLOOR_UNMET, message)
 
 
 BASIC_GUARDS: tuple[Guard, ...] = (managed, valid, has_policy, not_paused, synced, plausible)

@@ -83,23 +83,23 @@ def _nothing_to_move(observed: Observed, waiting: WaitingReplicas) -> Decision:
     if waiting.replicas:
         return _wait_for_spot(waiting)
     if state.is_balanced and observed.ledger.intents:
-        words = f"{present}, as desired; the last moves have not finished"
-        return Defer(Reason.REBALANCING, words)
+        message = f"{present}, as desired; the last moves have not finished"
+        return Defer(Reason.REBALANCING, message)
     if state.is_balanced:
         return Hold(Reason.BALANCED, f"{present}, as desired")
     desired = f"{state.desired_on_demand} on-demand and {state.desired_spot} spot"
-    words = f"{present}, desired {desired}; no replica is on the wrong capacity type"
-    return Defer(Reason.WAITING_FOR_PODS, words)
+    message = f"{present}, desired {desired}; no replica is on the wrong capacity type"
+    return Defer(Reason.WAITING_FOR_PODS, message)
 
 
 def _wait_for_spot(waiting: WaitingReplicas) -> Defer:
     count = len(waiting.replicas)
-    words = f"{count} spot {'replica waits' if count == 1 else 'replicas wait'} for a node"
+    message = f"{count} spot {'replica waits' if count == 1 else 'replicas wait'} for a node"
     if waiting.due_in is not None:
-        words += f"; the next one starts on on-demand in {_seconds(waiting.due_in)} s"
+        message += f"; the next one starts on on-demand in {_seconds(waiting.due_in)} s"
     if waiting.reason:
-        words += f"; {waiting.reason}"
-    return Defer(Reason.NO_SPOT_CAPACITY, words, waiting.due_in)
+        message += f"; {waiting.reason}"
+    return Defer(Reason.NO_SPOT_CAPACITY, message, waiting.due_in)
 
 
 def _seconds(span: timedelta) -> int:
@@ -115,8 +115,8 @@ def _choose(observed: Observed, surplus_type: NodeType, now: datetime) -> Decisi
     if observed.bypassed:  # One move is enough to find out whether the webhook is called.
         surplus = min(surplus, 1 - len(observed.ledger.intents))
     if surplus <= 0:
-        words = f"{to_move(observed)}; replacements are starting"
-        return Defer(Reason.MOVES_IN_FLIGHT, words)
+        message = f"{to_move(observed)}; replacements are starting"
+        return Defer(Reason.MOVES_IN_FLIGHT, message)
     if not observed.candidates:
         return _no_candidate(observed, surplus_type)
     return _Selection(observed, surplus_type, now).choose(surplus)
@@ -162,11 +162,11 @@ class _Selection:
             assert stop is not None
             return stop
         probes = any(move.probe for move in self._moves)
-        words = to_move(observed) + ("; probing spot with one replica" if probes else "")
-        return Evict(tuple(self._moves), Reason.REBALANCING, words)
+        message = to_move(observed) + ("; probing spot with one replica" if probes else "")
+        return Evict(tuple(self._moves), Reason.REBALANCING, message)
 
     def _objection(self, replica: Replica) -> Defer | None:
-        """Why this replica may not move as well."""
+        """Why this replica may not also move; None if it may."""
         observed = self._observed
         if observed.is_backing_off(replica.pod.uid, self._now):
             return _refused(observed.refusals[replica.pod.uid], replica.pod.name, self._now)
@@ -223,8 +223,8 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
     if (by_volume := spot.by_volume.get(affinity)) is not None:
         where = f" {by_volume.where}"
         if target not in by_volume.node_types:
-            words = f"{to_move(observed)}; no {target} node{where} could hold the pod"
-            return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
+            message = f"{to_move(observed)}; no {target} node{where} could hold the pod"
+            return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, message))
         free = None if free is None else by_volume.free
         has_provisioner = by_volume.has_provisioner
     if target is NodeType.ON_DEMAND or free is None:
@@ -234,42 +234,42 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
         return _Supply()
     if has_provisioner and availability is SpotAvailability.UNKNOWN:
         return _Supply()
-    words = f"{to_move(observed)}; "
+    message = f"{to_move(observed)}; "
     if spot.is_known:
-        words += f"no Ready {target} node{where} has free resources for it"
+        message += f"no Ready {target} node{where} has free resources for it"
     else:
-        words += f"free resources of {target} nodes are not known with watchNamespaces"
+        message += f"free resources of {target} nodes are not known with watchNamespaces"
     if free:
-        return _Supply(limit=free, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
-    return _probe(observed, now, words)
+        return _Supply(limit=free, stop=Defer(Reason.NO_SPOT_CAPACITY, message))
+    return _probe(observed, now, message)
 
 
-def _probe(observed: Observed, now: datetime, words: str) -> _Supply:
+def _probe(observed: Observed, now: datetime, message: str) -> _Supply:
     """A probe, if one may start now."""
     if observed.configuration.spot_fallback == timedelta.max:
         # The replacement of a failed probe would wait forever.
-        never = f"{words}, and spot-fallback is never"
+        never = f"{message}, and spot-fallback is never"
         return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, never))
     due_in = probe_due_in(observed, now)
     if due_in > timedelta(0):
-        words += f"; next probe in {_seconds(due_in)} s"
-        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, words, due_in))
+        message += f"; next probe in {_seconds(due_in)} s"
+        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, message, due_in))
     if not observed.moves.probe_free:
-        words += "; a probe is in progress in the cluster"
-        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
-    return _Supply(probe=True, stop=Defer(Reason.NO_SPOT_CAPACITY, words))
+        message += "; a probe is in progress in the cluster"
+        return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, message))
+    return _Supply(probe=True, stop=Defer(Reason.NO_SPOT_CAPACITY, message))
 
 
 def _floor_reached(observed: Observed) -> Defer:
     floor = observed.configuration.floor
-    words = f"{to_move(observed)}; one more move would break min-on-demand {floor}"
-    return Defer(Reason.FLOOR_UNMET, words)
+    message = f"{to_move(observed)}; one more move would break min-on-demand {floor}"
+    return Defer(Reason.FLOOR_UNMET, message)
 
 
 def _no_candidate(observed: Observed, surplus_type: NodeType) -> Defer:
-    words = to_move(observed)
+    message = to_move(observed)
     if any(r.node_type is surplus_type and r.user_pinned for r in observed.active):
-        return Defer(Reason.PINNED, f"{words}, but the pod template selects {surplus_type}")
+        return Defer(Reason.PINNED, f"{message}, but the pod template selects {surplus_type}")
     return Defer(
-        Reason.NO_CANDIDATE, f"{words}, but every {surplus_type} replica asks not to be disrupted"
+        Reason.NO_CANDIDATE, f"{message}, but every {surplus_type} replica asks not to be disrupted"
     )

@@ -83,9 +83,9 @@ class ClusterState:
     synced: bool = True
     """The first list of every kind has arrived."""
     stale_watch: str = ""
-    """Which watch has delivered nothing for too long, in words; empty if none."""
+    """A message about a watch that has been silent for too long; empty if none has."""
     suspect_list: str = ""
-    """Why a list is not trusted, in words; empty if all are."""
+    """Why a list is not trusted, as a message; empty if all lists are."""
     classified: bool = True
     """A provider group is in use, so that nodes have a capacity type."""
     read_only: bool = False
@@ -100,7 +100,7 @@ class VolumeCapacity:
     """What the nodes offer to replicas whose volumes only some nodes can attach."""
 
     where: str
-    """Which nodes these are, in words."""
+    """A phrase that describes these nodes."""
     node_types: Set[NodeType] = frozenset(NodeType)
     """The types of which one of these nodes could hold the replica if it were empty, or of which
     such a node may be added."""

@@ -99,7 +99,7 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
 def _reachable(
     state: WorkloadState, free: int | None, by_volume: Mapping[NodeTerms, VolumeCapacity]
 ) -> int | None:
-    """Free capacity without that which the volumes of the candidates cannot reach."""
+    """The free capacity that the candidates can use, given where their volumes can be attached."""
     if free is None or not by_volume or state.state.surplus_type is None:
         return free
     counts = Counter(r.volume_affinity for r in state.candidates)

@@ -79,7 +79,7 @@ class LazyStream(Stream):
 
 
 def measure_list(workloads: int) -> tuple[int, int, int]:
-    """Rereconciles bytes in use at the end, the peak above that, and the length of the queue."""
+    """Returns bytes in use at the end, the peak above that, and the length of the queue."""
 
     async def run() -> tuple[int, int, int]:
         async def work(key: WorkloadKey) -> None:

@@ -49,7 +49,7 @@ async def wait_for_evictions(
     minimum: int,
     within: float = 120,
 ) -> AcceptedEviction:
-    """Wait until an instance has sent at minimum ``minimum`` evictions. Return the first."""
+    """Wait until an instance has sent at least ``minimum`` evictions. Return that instance."""
 
     async def is_reached() -> bool:
         return (

@@ -112,7 +112,7 @@ async def test_a_workload_moves_only_inside_its_window(
 
 
 def next_minute(now: datetime, *, minimum: float) -> datetime:
-    """Return the first full minute that is at minimum ``minimum`` seconds away."""
+    """Return the first full minute that is at least ``minimum`` seconds away."""
     return (now + timedelta(seconds=minimum + MINUTE)).replace(second=0, microsecond=0)
 
 

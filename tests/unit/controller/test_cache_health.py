@@ -1,4 +1,4 @@
-"""When the caches must not be acted on."""
+"""Caches that must not be used for decisions: suspect lists and silent watches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def a_list(*, lost: int, total: int, added: int = 0, first: bool = False) -> Rel
         pytest.param(a_list(lost=0, total=0, first=True), False, id="the first list"),
     ],
 )
-def test_what_is_lost_in_bulk_is_doubted(relist: Relist[Any], is_suspect: bool) -> None:
+def test_a_list_that_lacks_many_objects_is_suspect_for_5_minutes(
+    relist: Relist[Any], is_suspect: bool
+) -> None:
     suspect_lists = SuspectLists()
     suspect_lists.on_relist("pods", relist, 100.0)
     assert bool(suspect_lists.message(399.0)) is is_suspect

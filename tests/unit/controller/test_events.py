@@ -190,7 +190,7 @@ def events_of(reasons: Sequence[Reason]) -> list[str]:
         pytest.param(
             (Reason.BALANCED, Reason.PINNED, Reason.PINNED),
             ["SplitUnreachable"],
-            id="pins are said once",
+            id="pins are reported once",
         ),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_storm_emits_an_event_at_its_start_and_at_its_end() -> None:
     turns = [
         a_result_with(Reason.BALANCED),
         a_result_with(Reason.STORM_FROZEN, storm=True),
-        # Its last spot node goes too: the reason changes, the storm does not end.
+        # Its last spot node is lost, too: the reason changes, the storm does not end.
         a_result_with(Reason.NO_SPOT_CAPACITY, storm=True),
         a_result_with(Reason.PAUSED, storm=True),
         a_result_with(Reason.REBALANCING),

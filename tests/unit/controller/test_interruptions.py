@@ -1,4 +1,4 @@
-"""What the operator makes of nodes that are announced to go, and that go."""
+"""The state of nodes that providers reclaim, and storms of lost nodes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REBALANCE = Taint("aws-node-termination-handler/rebalance-recommendation", effec
 
 
 class Nodes:
-    """A cluster's nodes, as its watch tells of them."""
+    """The nodes of a cluster, and the watch that reports them."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -42,7 +42,7 @@ class Nodes:
         self._writer.end_relist()
 
     def put(self, node: Node) -> None:
-        self._tell(EventType.MODIFIED, node)
+        self._apply(EventType.MODIFIED, node)
 
     def taint(self, name: str, *taints: Taint) -> None:
         node = self.known.get(name)
@@ -52,9 +52,9 @@ class Nodes:
     def delete(self, name: str) -> None:
         node = self.known.get(name)
         assert node is not None
-        self._tell(EventType.DELETED, node)
+        self._apply(EventType.DELETED, node)
 
-    def _tell(self, kind: EventType, node: Node) -> None:
+    def _apply(self, kind: EventType, node: Node) -> None:
         self._version += 1
         node = msgspec.structs.replace(node, resource_version=str(self._version))
         change = self._writer.apply(Event(kind, node))
@@ -71,7 +71,7 @@ def nodes() -> Nodes:
     return Nodes()
 
 
-def test_a_node_is_leaving_from_its_notice_on_for_15_minutes(nodes: Nodes) -> None:
+def test_a_node_is_terminating_for_15_minutes_after_its_notice(nodes: Nodes) -> None:
     nodes.list(spot_nodes(2))
     assert not nodes.known.is_terminating("spot-0")
     nodes.taint("spot-0", DISRUPTED)
@@ -84,21 +84,21 @@ def test_a_node_is_leaving_from_its_notice_on_for_15_minutes(nodes: Nodes) -> No
     assert not nodes.known.is_terminating("spot-0")
 
 
-def test_a_notice_taken_back_makes_the_node_ordinary_at_once(nodes: Nodes) -> None:
+def test_a_node_is_not_terminating_after_its_notice_is_withdrawn(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.taint("spot-0", DISRUPTED)
     nodes.taint("spot-0")
     assert not nodes.known.is_terminating("spot-0")
 
 
-def test_a_rebalance_recommendation_takes_no_slots(nodes: Nodes) -> None:
+def test_a_node_with_a_rebalance_recommendation_is_not_terminating(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.taint("spot-0", REBALANCE)
     assert not nodes.known.is_terminating("spot-0")
     assert not nodes.known.is_terminating("never-seen")
 
 
-def test_a_node_that_is_gone_goes_on_leaving_until_its_last_pod_is_gone(nodes: Nodes) -> None:
+def test_a_deleted_node_is_terminating_until_its_last_pod_is_gone(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     pod = a_pod(node="spot-0")
     nodes.cluster.on_pod_change(StoreChange(None, pod))
@@ -110,7 +110,7 @@ def test_a_node_that_is_gone_goes_on_leaving_until_its_last_pod_is_gone(nodes: N
     assert not nodes.known.is_terminating("spot-0")
 
 
-def test_a_node_that_comes_back_under_its_name_is_another(nodes: Nodes) -> None:
+def test_a_new_node_with_the_name_of_a_deleted_one_is_not_terminating(nodes: Nodes) -> None:
     nodes.list(spot_nodes(1))
     nodes.cluster.on_pod_change(StoreChange(None, a_pod(node="spot-0")))
     nodes.delete("spot-0")
@@ -119,7 +119,7 @@ def test_a_node_that_comes_back_under_its_name_is_another(nodes: Nodes) -> None:
 
 
 class TestStorm:
-    def test_4_of_10_spot_nodes_lost_in_any_way_begin_one(self, nodes: Nodes) -> None:
+    def test_starts_when_4_of_10_spot_nodes_are_lost_in_any_way(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(10))
         nodes.taint("spot-0", DISRUPTED)
         nodes.taint("spot-1", DISRUPTED)
@@ -131,7 +131,7 @@ class TestStorm:
         nodes.clock.advance(10 * MINUTE)
         assert not nodes.known.is_storm
 
-    def test_a_node_that_warns_and_then_goes_is_one_loss(self, nodes: Nodes) -> None:
+    def test_counts_a_node_with_a_notice_and_its_deletion_once(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(9))
         for name in ("spot-0", "spot-1"):
             nodes.taint(name, DISRUPTED)
@@ -139,7 +139,7 @@ class TestStorm:
             nodes.delete(name)
         assert nodes.known.storm_until is None
 
-    def test_on_demand_nodes_and_recommendations_are_no_losses(self, nodes: Nodes) -> None:
+    def test_does_not_count_on_demand_nodes_and_recommendations(self, nodes: Nodes) -> None:
         on_demand = [a_node(f"od-{number}", node_type=ON_DEMAND) for number in range(3)]
         nodes.list([*spot_nodes(3), *on_demand])
         for number in range(3):
@@ -147,14 +147,14 @@ class TestStorm:
             nodes.taint(f"spot-{number}", REBALANCE)
         assert nodes.known.storm_until is None
 
-    def test_a_name_used_again_is_another_node(self, nodes: Nodes) -> None:
+    def test_counts_a_node_that_is_replaced_under_the_same_name(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(3))
         for number in range(3):
             nodes.put(a_node(f"spot-{number}", uid="another"))
         assert nodes.known.is_storm
 
-    def test_half_a_list_is_not_judged_and_the_whole_is(self, nodes: Nodes) -> None:
-        """A restart in the middle: the leaving ones come first, and are 3 of 3 till then."""
+    def test_is_evaluated_at_the_end_of_the_first_list(self, nodes: Nodes) -> None:
+        """After a restart, the list begins with the terminating nodes: 3 of the first 3."""
         leaving = [a_node(f"a-{number}", taints=[DISRUPTED]) for number in range(3)]
         seen = []
         for node in leaving:
@@ -167,7 +167,7 @@ class TestStorm:
         other.list([*leaving, *spot_nodes(6)])
         assert other.known.is_storm
 
-    def test_a_notice_older_than_15_minutes_at_the_start_is_no_loss(self, nodes: Nodes) -> None:
+    def test_does_not_count_notices_older_than_15_minutes_at_the_start(self, nodes: Nodes) -> None:
         old = msgspec.structs.replace(DISRUPTED, since=nodes.clock.now() - timedelta(minutes=15))
         nodes.list(spot_nodes(3, taints=[old]))
         assert nodes.known.storm_until is None

@@ -1,4 +1,4 @@
-"""Ledgers as all workers of one process see them."""
+"""Ledgers that several workers of one process read and write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def _two_workers() -> None:
     workload = a_workload(spot=1).workload
 
     writing = asyncio.create_task(ledgers.write(workload, None, Ledger(intents=(intent,))))
-    await asyncio.sleep(0)  # another worker plans now
+    await asyncio.sleep(0)  # now another worker decides
     assert not list(store)
     assert ledgers.intents() == [intent]
 

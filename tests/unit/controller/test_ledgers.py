@@ -1,4 +1,4 @@
-"""The store of ledgers where answers and events cross each other."""
+"""Ledgers when responses and watch events arrive in an unexpected order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_
     ledgers = Ledgers(client, store, "home")
     with pytest.raises(TransportError):
         await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
-    # The write arrives after all, the watch shows it, and then comes the answer from before.
+    # The write arrives, the watch shows it, and then the earlier response arrives.
     ledgers.writer.apply(Event(EventType.ADDED, decode.ledger(BODY)))
     assert await ledgers.read(WORKLOAD.uid) is None
     with pytest.raises(TransportError):
@@ -53,7 +53,7 @@ async def test_an_old_answer_that_there_is_no_ledger_does_not_bury_the_one_that_
 
 
 class Crossed(ScriptedTransport):
-    """Something happens while a request is on its way."""
+    """Calls a function while a request is in transit."""
 
     def __init__(self, answers: list[Answer], meanwhile: Callable[[], object]) -> None:
         super().__init__(answers)
@@ -92,12 +92,14 @@ async def test_a_not_found_response_does_not_hide_a_ledger_created_meanwhile() -
 @pytest.mark.parametrize(
     "written",
     [
-        pytest.param('{"schema":2,"workload":"Deployment/shop/api"}', id="of a later build"),
-        pytest.param('{"futile":1}', id="of no workload"),
-        pytest.param('{"workload":"api"}', id="of a workload that cannot be"),
-        pytest.param("{", id="torn"),
+        pytest.param('{"schema":2,"workload":"Deployment/shop/api"}', id="of a later version"),
+        pytest.param('{"futile":1}', id="without a workload"),
+        pytest.param('{"workload":"api"}', id="of an invalid workload"),
+        pytest.param("{", id="truncated"),
         pytest.param("", id="empty"),
-        pytest.param('{"workload":"Deployment/shop/api","intents":[{}]}', id="of a half intent"),
+        pytest.param(
+            '{"workload":"Deployment/shop/api","intents":[{}]}', id="with an incomplete intent"
+        ),
     ],
 )
 def test_an_unreadable_ledger_has_no_content(written: str) -> None:

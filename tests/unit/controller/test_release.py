@@ -1,4 +1,4 @@
-"""Giving the Lease back: the next holder may begin at once, so the last one has ended by then."""
+"""The Lease is released last: the next holder may start to evict at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.transport import Request
 
 
-def test_nobody_leads_any_more_when_the_lease_is_given_back() -> None:
+def test_an_instance_does_not_lead_any_more_when_it_releases_the_lease() -> None:
     assert run(_led_at_each_release) == [False]
 
 

@@ -29,7 +29,7 @@ def utc(text: str) -> datetime:
 
 
 def spans(window: DisruptionWindow, first: datetime, last: datetime) -> list[tuple[str, str]]:
-    """From when to when the window is open, found by asking every minute."""
+    """The spans in which the window is open, in steps of a minute."""
     found: list[tuple[str, str]] = []
     start: datetime | None = None
     for instant in minutes(first, last):
@@ -79,14 +79,14 @@ def test_a_span_begins_with_its_first_instant_and_ends_before_its_last() -> None
             timedelta(hours=1),
             "2026-03-28T12:00",
             [("29 01:00", "29 02:00")],
-            id="02:00 does not exist on the spring day, so 03:00 stands in for it",
+            id="02:00 is skipped in spring: the window opens at 03:00",
         ),
         pytest.param(
             "30 2 * * *",
             timedelta(hours=1),
             "2026-03-28T12:00",
             [("29 01:00", "29 02:00")],
-            id="nor does 02:30, and its span is as long as on other days",
+            id="02:30 is skipped in spring: the window is as long as usual",
         ),
         pytest.param(
             "0 1 * * *",
@@ -100,14 +100,14 @@ def test_a_span_begins_with_its_first_instant_and_ends_before_its_last() -> None
             timedelta(minutes=20),
             "2026-10-24T12:00",
             [("25 00:30", "25 00:50")],
-            id="02:30 comes twice on the autumn day, and counts once",
+            id="02:30 occurs twice in autumn: the window opens once",
         ),
         pytest.param(
             "30 2 * * *",
             timedelta(hours=1),
             "2026-10-24T12:00",
             [("25 00:30", "25 01:30")],
-            id="also with a span that ends in the second pass",
+            id="the window opens once, even if it ends in the repeated hour",
         ),
         pytest.param(
             "0 1 * * *",
@@ -126,14 +126,14 @@ def test_a_span_begins_with_its_first_instant_and_ends_before_its_last() -> None
                 ("25 01:00", "25 01:10"),
                 ("25 01:30", "25 01:40"),
             ],
-            id="every half hour means both passes",
+            id="every half hour: both passes of the repeated hour",
         ),
         pytest.param(
             "*/30 2 * * *",
             timedelta(minutes=10),
             "2026-03-28T12:00",
             [],
-            id="every half hour of an hour that does not exist means never",
+            id="every half hour of a skipped hour: never",
         ),
         pytest.param(
             "0 23 31 12 *",
@@ -147,14 +147,14 @@ def test_a_span_begins_with_its_first_instant_and_ends_before_its_last() -> None
             timedelta(hours=2),
             "2028-02-29T12:00",
             [("29 22:30", "01 00:30")],
-            id="over the last day of a February of 29 days",
+            id="over the last day of February in a leap year",
         ),
         pytest.param(
             "0 12,13 * * *",
             timedelta(minutes=90),
             "2026-11-23T10:00",
             [("23 11:00", "23 13:30")],
-            id="spans that overlap are one",
+            id="overlapping windows are one",
         ),
     ],
 )
@@ -188,10 +188,10 @@ ZONES = st.sampled_from((UTC, BERLIN, ZoneInfo("Australia/Lord_Howe")))
 
 
 @example(first=utc("2026-10-24T20:00"), minute=256, schedule="15 */2 * * *", length=1, zone=BERLIN)
-@example(  # what fired in the first pass of the hour that comes twice is over in the second
+@example(  # a window that opened in the first pass of the repeated hour is over in the second
     first=utc("2026-10-24T20:00"), minute=310, schedule="30 2 * * *", length=20, zone=UTC
 )
-@example(  # 3 hours after 01:00 it is 05:00 on that day
+@example(  # on that day, 3 hours after 01:00 is 05:00
     first=utc("2026-03-28T20:00"), minute=390, schedule="0 1 * * *", length=180, zone=BERLIN
 )
 @given(
@@ -212,7 +212,7 @@ def test_a_window_does_not_depend_on_the_time_zone_of_now(
     assert window.opens_at(opens - MINUTE).astimezone(UTC) == opens
     assert window.is_open(now) == window.is_open(now.astimezone(UTC))
     if not window.is_open(now):
-        # Nothing opens before it says so.
+        # The window does not open before the announced time.
         between = minutes(now.astimezone(UTC), opens)
         assert not any(window.is_open(instant) for instant in between)
 
@@ -238,9 +238,9 @@ def test_a_pause_ends_at_its_time_unless_it_is_forever() -> None:
         pytest.param(MoveLimit(percent=10), 10, 1, id="10 % of 10 is 1"),
         pytest.param(MoveLimit(percent=10), 29, 2, id="10 % of 29 is 2, rounded down"),
         pytest.param(MoveLimit(percent=10), 3, 1, id="at least 1"),
-        pytest.param(MoveLimit(percent=100), 7, 7, id="all"),
-        pytest.param(MoveLimit(percent=10), 0, 1, id="1 of none does no harm"),
-        pytest.param(MoveLimit(count=4), 2, 4, id="a number is a number"),
+        pytest.param(MoveLimit(percent=100), 7, 7, id="100 %"),
+        pytest.param(MoveLimit(percent=10), 0, 1, id="at least 1, even of 0 replicas"),
+        pytest.param(MoveLimit(count=4), 2, 4, id="a number does not depend on the replicas"),
     ],
 )
 def test_a_limit_of_moves_is_a_number_or_a_share_rounded_down(

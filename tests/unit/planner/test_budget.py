@@ -21,26 +21,28 @@ TWO = "pod api-0 has more than one PodDisruptionBudget: a, b"
         pytest.param(a_pod(), [], "", id="no budget"),
         pytest.param(a_pod(), [a_budget(1)], "", id="one allowed"),
         pytest.param(a_pod(), [a_budget(0)], "pdb/api allows 0 disruptions", id="none allowed"),
-        pytest.param(a_pod(), [a_budget(0, selects={"app": "web"})], "", id="another's budget"),
+        pytest.param(
+            a_pod(), [a_budget(0, selects={"app": "web"})], "", id="a budget for other pods"
+        ),
         pytest.param(
             a_pod(),
             [a_budget(0, selector=EVERYTHING)],
             "pdb/api allows 0 disruptions",
-            id="a budget over everything",
+            id="a budget for all pods",
         ),
-        pytest.param(a_pod(), [a_budget(0, selector=None)], "", id="a budget over nothing"),
-        pytest.param(a_pod(), BOTH, TWO, id="two"),
+        pytest.param(a_pod(), [a_budget(0, selector=None)], "", id="a budget without a selector"),
+        pytest.param(a_pod(), BOTH, TWO, id="two budgets"),
         pytest.param(
             a_pod(ready=False),
             BOTH,
             TWO,
-            id="two, unready",
+            id="two budgets, an unready pod",
         ),
         pytest.param(
             a_pod(),
             [a_budget(5, generation=2, observed_generation=1)],
             "pdb/api has changed and its status is not updated yet",
-            id="changed since it was counted",
+            id="a budget whose status is out of date",
         ),
         pytest.param(
             a_pod(ready=False), [a_budget(0)], "", id="an unready pod, the budget met without it"
@@ -49,7 +51,7 @@ TWO = "pod api-0 has more than one PodDisruptionBudget: a, b"
             a_pod(ready=False),
             [a_budget(0, generation=2, observed_generation=1)],
             "",
-            id="an unready pod passes before that is looked at",
+            id="an unready pod, and a status that is out of date",
         ),
         pytest.param(
             a_pod(ready=False),
@@ -61,7 +63,7 @@ TWO = "pod api-0 has more than one PodDisruptionBudget: a, b"
             a_pod(ready=False),
             [a_budget(0, healthy=0, desired=0)],
             "pdb/api allows 0 disruptions",
-            id="an unready pod, a budget that wants none healthy",
+            id="an unready pod, a budget that requires no healthy pod",
         ),
         pytest.param(
             a_pod(ready=False),

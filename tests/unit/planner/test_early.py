@@ -22,7 +22,7 @@ from tests.support.builders import (
 
 
 def on_a_leaving_node(**changes: object) -> Observed:
-    """Of 7 spot and 3 on-demand replicas three spot ones stand on a node that is being taken."""
+    """7 spot and 3 on-demand replicas; three spot replicas are on a node that is reclaimed."""
     observed = a_workload(spot=7, on_demand=3, **changes)  # type: ignore[arg-type]  # a builder
     spot = [replica.pod.name for replica in observed.replicas if is_spot(replica)][:3]
     return with_replicas(

@@ -19,23 +19,23 @@ def ledger(*intents: Intent) -> Ledger:
     return Ledger(workload="Deployment/shop/api", intents=intents)
 
 
-# What is written.
+# Which intents are written.
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [
         pytest.param(intent("a"), intent("a", attempts=2), id="sent again by the same instance"),
-        pytest.param(intent("a", attempts=2), intent("a", attempts=3), id="and once more"),
+        pytest.param(intent("a", attempts=2), intent("a", attempts=3), id="sent a third time"),
         pytest.param(
             intent("a", "them"),
             intent("a", "me", attempts=2, taken_over=True),
-            id="theirs is taken over",
+            id="taken over from another instance",
         ),
         pytest.param(
             intent("a", "me", attempts=2, taken_over=True),
             intent("a", "me", attempts=3, taken_over=True),
-            id="what was taken over stays so",
+            id="stays marked as taken over",
         ),
     ],
 )
@@ -66,45 +66,45 @@ def test_prepare_keeps_the_rest_of_the_ledger() -> None:
     assert after == before
 
 
-# What is sent. The pods a, b, c and d are living; which of them are ready on on-demand is said.
+# Which evictions are authorized. Pods a to d are live; ``floor_pods`` count toward the floor.
 
 
 @pytest.mark.parametrize(
     ("intents", "floor_pods", "floor", "allowed"),
     [
-        pytest.param([intent("a")], "abc", 2, "a", id="one above the floor may go"),
+        pytest.param([intent("a")], "abc", 2, "a", id="one above the floor"),
         pytest.param([intent("a")], "abc", 3, "", id="none at the floor"),
-        pytest.param([intent("a")], "abc", 9, "", id="none below it"),
-        pytest.param([intent("a"), intent("b")], "abc", 1, "ab", id="two, if both may go"),
-        pytest.param([intent("a"), intent("b")], "abc", 2, "a", id="the first, if one may go"),
+        pytest.param([intent("a")], "abc", 9, "", id="none below the floor"),
+        pytest.param([intent("a"), intent("b")], "abc", 1, "ab", id="two above the floor"),
+        pytest.param([intent("a"), intent("b")], "abc", 2, "a", id="only the first of two"),
         pytest.param(
             [intent("a", attempts=2), intent("b")], "abc", 2, "a",
-            id="one that may be on its way is spent already: again, and nothing new",
+            id="one that may have been sent counts: it is sent again, and no new one",
         ),
         pytest.param(
             [intent("a", attempts=2), intent("b", attempts=2)], "abc", 2, "",
-            id="two that may be on their way: neither again, until one is seen ending",
+            id="two that may have been sent: neither is sent again before one has ended",
         ),
         pytest.param(
             [intent("a", taken_over=True), intent("b")], "abc", 2, "a",
-            id="taken over is spent as well",
+            id="one that was taken over counts, too",
         ),
         pytest.param(
             [intent("a", attempts=2), intent("b")], "ab", 1, "a",
-            id="one that is not sent yet still counts for those before it",
+            id="one that was not sent counts for the earlier ones, too",
         ),
-        pytest.param([intent("x"), intent("a")], "abc", 2, "a", id="one that has ended is nothing"),
-        pytest.param([intent("d")], "abc", 3, "d", id="one that is not ready, at the floor"),
+        pytest.param([intent("x"), intent("a")], "abc", 2, "a", id="one that has ended is ignored"),
+        pytest.param([intent("d")], "abc", 3, "d", id="an unready pod at the floor"),
         pytest.param(
             [intent("d")], "abc", 4, "",
-            id="one that is not ready, below the floor: it may be ready when it arrives",
+            id="an unready pod below the floor may be ready when the eviction arrives",
         ),
         pytest.param(
             [intent("a", "me", attempts=2, taken_over=True), intent("d")], "ab", 2, "",
-            id="one that is not ready, when another's eviction leaves less than the floor",
+            id="an unready pod, when another eviction leaves less than the floor",
         ),
         pytest.param(
-            [intent("d", target=ON_DEMAND)], "", 4, "d", id="one on spot may go whatever the floor"
+            [intent("d", target=ON_DEMAND)], "", 4, "d", id="a pod on spot does not need the floor"
         ),
     ],
 )  # fmt: skip
@@ -116,7 +116,7 @@ def test_authorized_evictions_keep_the_floor_with_any_request_in_progress(
     assert set(answer) <= set(intents)
 
 
-# What is struck out after a refusal.
+# Which intents are withdrawn after a refusal.
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_authorized_evictions_keep_the_floor_with_any_request_in_progress(
         pytest.param(
             intent("a", "me", taken_over=True), True, id="taken over, perhaps sent before"
         ),
-        pytest.param(intent("a", "them"), True, id="taken over by another meanwhile"),
+        pytest.param(intent("a", "them"), True, id="taken over by another instance meanwhile"),
     ],
 )
 def test_only_intents_that_no_other_instance_can_have_sent_are_withdrawn(
@@ -142,10 +142,12 @@ def test_only_intents_that_no_other_instance_can_have_sent_are_withdrawn(
     ("before", "kept"),
     [
         pytest.param(intent("a"), False, id="written and never sent"),
-        pytest.param(intent("a", attempts=2), False, id="however often it was written"),
-        pytest.param(intent("sent"), True, id="what may have been sent stays"),
-        pytest.param(intent("a", "them"), True, id="theirs stays: they may have sent it"),
-        pytest.param(intent("a", taken_over=True), True, id="so does what was once theirs"),
+        pytest.param(intent("a", attempts=2), False, id="written twice and never sent"),
+        pytest.param(intent("sent"), True, id="may have been sent"),
+        pytest.param(intent("a", "them"), True, id="of another instance, which may have sent it"),
+        pytest.param(
+            intent("a", taken_over=True), True, id="taken over: the other instance may have sent it"
+        ),
     ],
 )
 def test_only_intents_that_were_never_sent_are_dropped(before: Intent, kept: bool) -> None:

@@ -221,4 +221,14 @@ SCENARIO_MUTANTS = (
             "a_refused_fallback_is_named_backs_off_and_happens_when_it_is_allowed[embedded]",
         ),
     ),
+    mutant(
+        "the fallback clock runs while a scheduling gate holds the pod",
+        "kube/decode/pods.py",
+        "unschedulable_since = _unless_gated(metadata, condition.last_transition_time)",
+        "unschedulable_since = condition.last_transition_time",
+        scenario(
+            "fallback",
+            "the_fallback_clock_starts_when_the_last_scheduling_gate_is_removed[embedded]",
+        ),
+    ),
 )

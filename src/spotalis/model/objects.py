@@ -191,7 +191,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     unschedulable: bool = False
     """``PodScheduled`` is False with reason ``Unschedulable`` (never ``SchedulingGated``)."""
     unschedulable_since: datetime | None = None
-    """The transition time of that condition, if it has one."""
+    """The transition time of that condition; None if it has none, or if it may be the time at
+    which a scheduling gate began to hold the pod."""
     shape: PodShape = PodShape()
     claims: tuple[str, ...] = ()
     """Names of the PersistentVolumeClaims that it mounts."""

@@ -12,7 +12,8 @@ import pytest
 from spotalis.kube.client import PatchType
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
-from tests.support.cluster import Policy, TestCluster, policy
+from tests.support import incidents
+from tests.support.cluster import Policy, TestCluster, policy, workload_body
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
@@ -280,3 +281,44 @@ async def report_scale_up(cluster: TestCluster, pod: Pod) -> None:
     }
     answer = await cluster.api.raw("POST", f"/api/v1/namespaces/{pod.namespace}/events", body)
     assert answer.status == 201, answer.body
+
+
+GATE = "example.com/wait"
+
+
+@on_both_beds
+async def test_the_fallback_clock_starts_when_the_last_scheduling_gate_is_removed(
+    cluster: TestCluster,
+) -> None:
+    """The gates hold the pods for longer than ``spot-fallback``."""
+
+    await cluster.add_nodes(on_demand=3)
+    (spot,) = await cluster.add_nodes(spot=1)
+    await incidents.cordon(cluster, spot)
+    async with cluster.operator():
+        body = workload_body("Deployment", "web", 4)["spec"]["template"]
+        body["spec"]["schedulingGates"] = [{"name": GATE}]
+        await cluster.create_deployment(
+            "web", 4, policy(50, spot_fallback="10s"), spec={"template": body}
+        )
+
+        async def all_exist() -> bool:
+            return len(await cluster.pods("web")) == 4
+
+        await cluster.wait_until(all_exist, "four pods exist")
+        await asyncio.sleep(15)
+        assert cluster.evictions() == []
+        released_at = await cluster.now()
+        for pod in await cluster.pods("web"):
+            path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
+            gates = {"spec": {"schedulingGates": None}}
+            merge = PatchType.MERGE.value
+            answer = await cluster.api.raw("PATCH", path, gates, content_type=merge)
+            assert answer.status == 200, answer.body
+        await cluster.wait_until(lambda: _evicted(cluster), "a pod falls back")
+        waited = (cluster.eviction_times()[0] - released_at).total_seconds()
+        assert waited >= 9, waited
+
+
+async def _evicted(cluster: TestCluster) -> bool:
+    return bool(cluster.evictions())

@@ -83,8 +83,27 @@ class TestPod:
         assert (seen.ready, seen.ready_at) == (False, None)
 
     def test_unschedulable_with_its_transition_time(self) -> None:
-        seen = pod(conditions=[condition("PodScheduled", "False", "Unschedulable", AT_NINE)])
+        conditions = [condition("PodScheduled", "False", "Unschedulable", AT_NINE)]
+        seen = pod(conditions=conditions, generation=1)
         assert (seen.unschedulable, seen.unschedulable_since) == (True, NINE)
+
+    @pytest.mark.parametrize(
+        ("generation", "created", "is_known"),
+        [
+            pytest.param(1, AT_NINE, True, id="the spec was never changed"),
+            pytest.param(2, AT_NINE, False, id="a gate may have been removed"),
+            pytest.param(2, "2026-01-01T08:59:00Z", False, id="a gate added by an early webhook"),
+            pytest.param(None, AT_NINE, False, id="before 1.33, since its creation"),
+            pytest.param(None, "2026-01-01T08:59:00Z", True, id="before 1.33, later"),
+        ],
+    )
+    def test_the_transition_time_may_be_that_of_a_scheduling_gate(
+        self, generation: int | None, created: str, is_known: bool
+    ) -> None:
+        conditions = [condition("PodScheduled", "False", "Unschedulable", AT_NINE)]
+        seen = pod(conditions=conditions, generation=generation, creationTimestamp=created)
+        assert seen.unschedulable
+        assert seen.unschedulable_since == (NINE if is_known else None)
 
     def test_a_condition_without_a_transition_time(self) -> None:
         seen = pod(conditions=[condition("PodScheduled", "False", "Unschedulable")])

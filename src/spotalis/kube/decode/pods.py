@@ -53,6 +53,7 @@ class _Metadata(Wire, kw_only=True):
     labels: msgspec.Raw = NULL
     annotations: _Annotations | None = None
     owner_references: msgspec.Raw = NULL
+    generation: int | None = None
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
 
@@ -90,7 +91,8 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
             and condition.status == "False"
             and condition.reason == "Unschedulable"
         ):
-            unschedulable, unschedulable_since = True, condition.last_transition_time
+            unschedulable = True
+            unschedulable_since = _unless_gated(metadata, condition.last_transition_time)
     annotations = metadata.annotations or _NO_ANNOTATIONS
     decision = parse_decision(annotations.decision)
     return objects.Pod(
@@ -118,6 +120,22 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         or annotations.safe_to_evict == "false"
         or annotations.prefer_no_eviction is not None,
     )
+
+
+def _unless_gated(metadata: _Metadata, since: datetime | None) -> datetime | None:
+    """The transition time of an ``Unschedulable`` condition; None if it may be that of a gate.
+
+    While a scheduling gate holds the pod, the condition has the same status, so that removing the
+    gate does not change the time. It raises the pod's generation, which Kubernetes sets since 1.33
+    and which is 1 if the spec was never changed. Before, only pods that had no condition in the
+    second of their creation have certainly not been gated.
+    """
+    if since is None or metadata.generation == 1:
+        return since
+    created = metadata.creation_timestamp
+    if metadata.generation or (created is not None and (since - created).total_seconds() < 1):
+        return None
+    return since
 
 
 @lru_cache(maxsize=8192)

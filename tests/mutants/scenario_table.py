@@ -231,4 +231,14 @@ SCENARIO_MUTANTS = (
             "the_fallback_clock_starts_when_the_last_scheduling_gate_is_removed[embedded]",
         ),
     ),
+    mutant(
+        "a Ready node with a startup taint does not stop the fallback clock",
+        "planner/initialization.py",
+        "if not node.ready or any(is_startup_taint(taint) for taint in node.taints):",
+        "if not node.ready:",
+        scenario(
+            "fallback",
+            "a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock[embedded]",
+        ),
+    ),
 )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from spotalis.model.nodes import Pin
 from spotalis.model.objects import Node, NodeTerms, PodShape, Taint, node_matches
+from spotalis.planner.initialization import is_initializing, is_startup_taint
 from spotalis.planner.interruption import accepts_new_pods
 
 REGISTRATION_TTL = timedelta(minutes=15)
@@ -172,7 +173,7 @@ def _free(node: Node, bound: Sequence[PodShape]) -> _Free:
 
 
 def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:
-    """Whether one of the nodes has registered, is not Ready yet, and will fit the pod.
+    """Whether one of the nodes has registered, is still initializing, and will fit the pod.
 
     Args:
         nodes: the nodes of the target type.
@@ -182,10 +183,13 @@ def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime)
     """
     for node in nodes:
         young = node.created_at is not None and now - node.created_at < REGISTRATION_TTL
-        if node.ready or node.cordoned or not accepts_new_pods(node) or not young:
+        if not young or node.cordoned or not accepts_new_pods(node) or not is_initializing(node):
+            continue
+        # Of a node that is not Ready the taints are not judged: most of them go away.
+        if node.ready and not _are_tolerated(node, shape, pin):
             continue
         if _labels_match(node, shape, pin) and (
-            not node.cpu_millis or _is_large_enough(node, shape)
+            not node.cpu_millis or _is_large_enough(node, shape, devices_may_come=True)
         ):
             return True
     return False
@@ -198,16 +202,19 @@ def could_hold(nodes: Sequence[Node], shape: PodShape, pin: Pin) -> bool:
     """
     if not nodes:
         return True
+    return any(
+        _is_large_enough(node, shape)
+        and _labels_match(node, shape, pin)
+        and _are_tolerated(node, shape, pin)
+        for node in nodes
+    )
+
+
+def _are_tolerated(node: Node, shape: PodShape, pin: Pin) -> bool:
+    """Whether the pod tolerates the taints that stay on the node."""
     tolerations = shape.tolerations + pin.tolerations
-    for node in nodes:
-        hard = [t for t in node.taints if t.effect != "PreferNoSchedule" and not _is_temporary(t)]
-        if (
-            _is_large_enough(node, shape)
-            and _labels_match(node, shape, pin)
-            and all(any(t.tolerates(taint) for t in tolerations) for taint in hard)
-        ):
-            return True
-    return False
+    hard = [t for t in node.taints if t.effect != "PreferNoSchedule" and not _is_temporary(t)]
+    return all(any(t.tolerates(taint) for t in tolerations) for taint in hard)
 
 
 def _labels_match(node: Node, shape: PodShape, pin: Pin) -> bool:
@@ -218,12 +225,15 @@ def _labels_match(node: Node, shape: PodShape, pin: Pin) -> bool:
 
 
 def _is_temporary(taint: Taint) -> bool:
-    """Whether the taint is of a state that passes: cordoned, not ready, under pressure."""
-    return taint.key.startswith("node.kubernetes.io/")
+    """Whether the taint is of a state that passes: starting, cordoned, under pressure."""
+    return taint.key.startswith("node.kubernetes.io/") or is_startup_taint(taint)
 
 
-def _is_large_enough(node: Node, shape: PodShape) -> bool:
+def _is_large_enough(node: Node, shape: PodShape, *, devices_may_come: bool = False) -> bool:
+    """Whether the empty node has the resources; devices may be registered after the node."""
     other = dict(node.other)
+    if devices_may_come:
+        other = dict(shape.other) | other
     return (
         node.cpu_millis >= shape.cpu_millis
         and node.memory_bytes >= shape.memory_bytes

@@ -322,3 +322,21 @@ async def test_the_fallback_clock_starts_when_the_last_scheduling_gate_is_remove
 
 async def _evicted(cluster: TestCluster) -> bool:
     return bool(cluster.evictions())
+
+
+@on_both_beds
+async def test_a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(on_demand=3)
+    (spot,) = await cluster.add_nodes(spot=1)
+    cilium = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
+    await incidents.warn(cluster, spot, cilium)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50, spot_fallback="2s"))
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await asyncio.sleep(10)
+        assert cluster.evictions() == []
+        await incidents.withdraw(cluster, spot, cilium)
+        await cluster.wait_for_split("web", 2, 2)
+    assert cluster.evictions() == []

@@ -351,3 +351,64 @@ def test_a_node_in_another_zone_neither_arrives_for_the_pod_nor_could_hold_it(zo
     node = a_node(ready=False, created_at=YOUNG, labels=labels)
     assert is_arriving([node], shape, NO_PIN, NOW) is (zone == "a")
     assert could_hold([a_node(labels=labels)], shape, NO_PIN) is (zone == "a")
+
+
+CILIUM = Taint(key="node.cilium.io/agent-not-ready", effect="NoExecute")
+DEDICATED = Taint(key="dedicated", value="gpu", effect="NoSchedule")
+KARPENTER_NODE = {"karpenter.sh/capacity-type": "spot", "karpenter.sh/registered": "true"}
+YOUNG = NOW - timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("node", "arriving"),
+    [
+        pytest.param(a_node(created_at=YOUNG), False, id="Ready"),
+        pytest.param(a_node(created_at=YOUNG, taints=[CILIUM]), True, id="startup taint"),
+        pytest.param(
+            a_node(created_at=NOW - timedelta(minutes=16), taints=[CILIUM]),
+            False,
+            id="for too long",
+        ),
+        pytest.param(a_node(created_at=YOUNG, taints=[DEDICATED]), False, id="dedicated"),
+        pytest.param(
+            a_node(created_at=YOUNG, taints=[CILIUM, DEDICATED]),
+            False,
+            id="startup taint of a dedicated node",
+        ),
+        pytest.param(
+            a_node(created_at=YOUNG, taints=[CILIUM], cordoned=True), False, id="cordoned"
+        ),
+        pytest.param(
+            a_node(
+                created_at=YOUNG,
+                taints=[Taint(key="startup-taint.cluster-autoscaler.kubernetes.io/gpu")],
+            ),
+            True,
+            id="startup taint of cluster-autoscaler",
+        ),
+        pytest.param(
+            a_node(created_at=YOUNG, labels=KARPENTER_NODE), True, id="Karpenter is initializing it"
+        ),
+        pytest.param(
+            a_node(created_at=YOUNG, labels=KARPENTER_NODE | {"karpenter.sh/initialized": "true"}),
+            False,
+            id="Karpenter has initialized it",
+        ),
+    ],
+)
+def test_a_young_node_that_is_still_initializing_is_arriving(node: Node, arriving: bool) -> None:
+    assert is_arriving([node], a_shape(), NO_PIN, NOW) is arriving
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_devices_of_a_node_that_is_initializing_may_still_come(ready: bool) -> None:
+    shape = a_shape(other=(("nvidia.com/gpu", 1),))
+    node = a_node(created_at=YOUNG, taints=[CILIUM], ready=ready)
+    assert is_arriving([node], shape, NO_PIN, NOW)
+    without = a_node(created_at=YOUNG, taints=[CILIUM], ready=ready, other=(("nvidia.com/gpu", 0),))
+    assert not is_arriving([without], shape, NO_PIN, NOW)
+
+
+def test_an_on_demand_node_with_a_startup_taint_could_hold_a_pod() -> None:
+    assert could_hold([a_node(taints=[CILIUM])], a_shape(), NO_PIN)
+    assert not could_hold([a_node(taints=[CILIUM, DEDICATED])], a_shape(), NO_PIN)

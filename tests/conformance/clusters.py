@@ -25,7 +25,7 @@ from tests.conformance.history import History, normalized
 from tests.conformance.session import Session
 from tests.conformance.webhooks import WebhookServer, serve
 from tests.support.control_plane import ControlPlane, ControlPlaneConfig
-from tests.support.control_plane_processes import _CONTROLLERS as CONTROLLER_MANAGERS
+from tests.support.control_plane_config import CONTROLLERS as CONTROLLER_MANAGERS
 
 Script: TypeAlias = Callable[[Session], Awaitable[None]]
 Wrap: TypeAlias = Callable[[Transport], Transport]
@@ -117,7 +117,7 @@ class RealCluster:
         )
         body = {"revision": made["metadata"]["resourceVersion"], "physical": True}
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.cluster._etcd_port}/v3/kv/compaction",
+            f"http://127.0.0.1:{self.cluster.etcd_port}/v3/kv/compaction",
             data=json.dumps(body).encode(),
         )
 

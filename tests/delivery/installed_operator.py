@@ -44,28 +44,7 @@ def installed_operator(
     control_plane.request(
         "PATCH", CONFIGURATION, set_client, content_type="application/json-patch+json"
     )
-    deployment = control_plane.request(
-        "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
-    )
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    settings = control_plane.request(
-        "GET", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/spotalis-settings"
-    )
-    file = folder / "spotalis.yaml"
-    file.write_text(settings["data"]["spotalis.yaml"].replace("/etc/spotalis-tls", str(folder)))
-    downward = {"metadata.namespace": OPERATOR_NAMESPACE, "status.podIP": "127.0.0.1"}
-    variables = {
-        each["name"]: downward[each["valueFrom"]["fieldRef"]["fieldPath"]]
-        for each in container["env"]
-    }
-    command = [sys.executable, "-m", "spotalis", *container["args"]]
-    command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
-    command += [
-        "--kubeconfig",
-        str(_service_account_kubeconfig(control_plane, folder)),
-        "--host",
-        "127.0.0.1",
-    ]
+    command, variables = _command_and_variables(control_plane, folder)
     command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
     command += ["--health-port", str(health)]
     log = folder / "operator.log"
@@ -96,6 +75,35 @@ def installed_operator(
             process.wait()
         ports.release()
     assert process.returncode == 0, log.read_text()[-2000:]
+
+
+def _command_and_variables(
+    control_plane: ControlPlane, folder: Path
+) -> tuple[list[str], dict[str, str]]:
+    """The command and the environment of the container in the manifests, with its settings file."""
+    deployment = control_plane.request(
+        "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
+    )
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    settings = control_plane.request(
+        "GET", f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/configmaps/spotalis-settings"
+    )
+    file = folder / "spotalis.yaml"
+    file.write_text(settings["data"]["spotalis.yaml"].replace("/etc/spotalis-tls", str(folder)))
+    downward = {"metadata.namespace": OPERATOR_NAMESPACE, "status.podIP": "127.0.0.1"}
+    variables = {
+        each["name"]: downward[each["valueFrom"]["fieldRef"]["fieldPath"]]
+        for each in container["env"]
+    }
+    command = [sys.executable, "-m", "spotalis", *container["args"]]
+    command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
+    command += [
+        "--kubeconfig",
+        str(_service_account_kubeconfig(control_plane, folder)),
+        "--host",
+        "127.0.0.1",
+    ]
+    return command, variables
 
 
 def _service_account_kubeconfig(control_plane: ControlPlane, folder: Path) -> Path:

@@ -29,8 +29,8 @@ WEBHOOK_MUTANTS = (
     mutant(
         "a dry run reserves a slot",
         "webhook/admission.py",
-        "        if not request.dry_run:\n            self._reserve",
-        "        if request.uid:\n            self._reserve",
+        "        if not request.dry_run:\n            self._reservations.add",
+        "        if request.uid:\n            self._reservations.add",
         "tests/integration/test_dry_runs.py",
     ),
     mutant(

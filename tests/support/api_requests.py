@@ -58,6 +58,14 @@ class ApiRequests:
                 connection.close()
             self._idle.clear()
 
+    def is_ready(self) -> bool:
+        """Whether the API server is ready for requests."""
+        try:
+            self.request("GET", "/readyz", timeout=2)
+        except (ApiError, OSError, http.client.HTTPException):
+            return False
+        return True
+
     def request(
         self,
         method: str,

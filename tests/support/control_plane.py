@@ -26,14 +26,9 @@ import pytest
 from testbed import build
 from tests.support.api_requests import ApiError, Json
 from tests.support.audit_log import AuditEvent, AuditLog
-from tests.support.control_plane_processes import (
-    ControlPlaneConfig,
-    ControlPlaneError,
-    ControlPlaneProcesses,
-    KubectlError,
-    ProcessName,
-    say_if_building,
-)
+from tests.support.control_plane_config import ControlPlaneConfig, ProcessName
+from tests.support.control_plane_errors import ControlPlaneError, KubectlError
+from tests.support.control_plane_processes import ControlPlaneProcesses, say_if_building
 from tests.support.eventually import NeverHappenedError, eventually
 from tests.support.free_ports import PortClaim
 
@@ -55,6 +50,22 @@ __all__ = [
 
 CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
 """The node label by which `add_nodes` marks the capacity type: "spot" or "on-demand"."""
+
+
+_OWNED = {
+    "name": "owned-by-replicaset-or-statefulset",
+    "expression": "has(object.metadata.ownerReferences) && "
+    "object.metadata.ownerReferences.exists(o, has(o.controller) && "
+    "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])",
+}
+"""The match condition of the manifests."""
+_POD_CREATION = {
+    "apiGroups": [""],
+    "apiVersions": ["v1"],
+    "operations": ["CREATE"],
+    "resources": ["pods"],
+    "scope": "Namespaced",
+}
 
 
 class ControlPlane(ControlPlaneProcesses):
@@ -232,23 +243,8 @@ class ControlPlane(ControlPlaneProcesses):
                             }
                         ]
                     },
-                    "matchConditions": [
-                        {
-                            "name": "owned-by-replicaset-or-statefulset",
-                            "expression": "has(object.metadata.ownerReferences) && "
-                            "object.metadata.ownerReferences.exists(o, has(o.controller) && "
-                            "o.controller && o.kind in ['ReplicaSet', 'StatefulSet'])",
-                        }
-                    ],
-                    "rules": [
-                        {
-                            "apiGroups": [""],
-                            "apiVersions": ["v1"],
-                            "operations": ["CREATE"],
-                            "resources": ["pods"],
-                            "scope": "Namespaced",
-                        }
-                    ],
+                    "matchConditions": [_OWNED],
+                    "rules": [_POD_CREATION],
                 }
             ],
         }

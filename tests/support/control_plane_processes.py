@@ -8,12 +8,8 @@ nodes and kubelets. control_plane.py adds the methods that tests use.
 from __future__ import annotations
 
 import atexit
-import base64
 import contextlib
-import http.client
 import json
-import os
-import re
 import secrets
 import shutil
 import signal
@@ -21,91 +17,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
-
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from typing import Any, Self
 
 from testbed import build
 from tests.support.api_requests import ApiError, ApiRequests, Json
+from tests.support.control_plane_config import CommandLines, ControlPlaneConfig, ProcessName
+from tests.support.control_plane_errors import ControlPlaneError, KubectlError
+from tests.support.control_plane_folder import prepare_folder, write_kubeconfigs
 from tests.support.free_ports import PortClaim, claim_ports
+from tests.support.process_groups import clean_environment, signal_group, start_guard
 
-ProcessName = Literal["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok"]
-"""The processes of a control plane, in the order in which they start."""
-
-_TESTBED = build.HERE
 _POLL = 0.04  # seconds between two checks
 _BOOT_TIMEOUT = 60.0  # seconds; booting takes four on an idle machine
-
-_CONTROLLERS = (
-    "*"  # without those that need a cloud, volumes, or a kubelet that sends heartbeats
-    ",-node-ipam-controller"
-    ",-service-lb-controller"
-    ",-node-route-controller"
-    ",-cloud-node-lifecycle-controller"
-    ",-persistentvolume-binder-controller"
-    ",-persistentvolume-attach-detach-controller"
-    ",-persistentvolume-expander-controller"
-    ",-ttl-controller"
-)
-
-# Ends the processes of the control plane if the process that booted it ends without stopping it
-# (because it was killed, for example). Reads one PID per line; "done" ends the guard. The end of
-# its input means that the parent process is gone.
-_GUARD = """
-import os, shutil, signal, sys
-pids = []
-for line in sys.stdin:
-    if line.strip() == "done":
-        sys.exit(0)
-    pids.append(int(line))
-for pid in pids:
-    try:
-        with open(f"/proc/{pid}/cmdline") as file:
-            if sys.argv[1] in file.read():
-                os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass
-shutil.rmtree(os.path.join(sys.argv[1], "etcd"), ignore_errors=True)
-"""
-
-
-class ControlPlaneError(Exception):
-    """A process of the control plane failed; the message ends with the last lines of its log."""
-
-
-class KubectlError(ControlPlaneError):
-    """kubectl failed; the message is its output."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ControlPlaneConfig:
-    """Options of a control plane.
-
-    ready_after:  seconds from the binding of a pod until it is Running and Ready.
-    gone_after:   seconds from the deletion of a bound pod until it is removed.
-    rbac:         a YAML file that grants permissions to the user "spotalis": service account
-                  "spotalis" in `namespace`. testbed/kubernetes/rbac.yaml by default.
-    namespace:    the operator's namespace, created at boot. One other than "spotalis-system" needs
-                  its own rbac file.
-    users:        more users for RBAC tests: groups by user name. They have no permissions.
-    *_args:       more flags for a process, after its usual ones; the last of a single-valued flag
-                  wins, for example ("--max-requests-inflight=5",).
-    """
-
-    ready_after: float = 0.3
-    gone_after: float = 0.3
-    rbac: Path = _TESTBED / "kubernetes" / "rbac.yaml"
-    namespace: str = "spotalis-system"
-    users: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    etcd_args: Sequence[str] = ()
-    api_server_args: Sequence[str] = ()
-    controller_manager_args: Sequence[str] = ()
-    scheduler_args: Sequence[str] = ()
-    kwok_args: Sequence[str] = ()
 
 
 class ControlPlaneProcesses:
@@ -130,12 +55,19 @@ class ControlPlaneProcesses:
         self.config = config
         self._binaries = binaries
         self._claim = ports
-        self._etcd_port, self._peer_port, self._secure_port = ports.ports[:3]
+        etcd_port, peer_port, secure_port = ports.ports[:3]
+        self._commands = CommandLines(
+            folder=folder,
+            config=config,
+            etcd_port=etcd_port,
+            peer_port=peer_port,
+            secure_port=secure_port,
+            api_server_args=config.api_server_args,
+        )
         self._processes: dict[ProcessName, subprocess.Popen[bytes]] = {}
         self._guard: subprocess.Popen[bytes] | None = None
-        self._tokens = {name: secrets.token_hex(16) for name in self._groups()}
-        self._api = ApiRequests(self._secure_port, self.ca_file, self._tokens)
-        self._api_server_args = tuple(config.api_server_args)
+        self._tokens = {name: secrets.token_hex(16) for name in config.groups()}
+        self._api = ApiRequests(secure_port, self.ca_file, self._tokens)
 
     @classmethod
     def boot(
@@ -174,7 +106,7 @@ class ControlPlaneProcesses:
         atexit.unregister(self.stop)
         self._api.close()
         for process in self._processes.values():
-            _signal_group(process, signal.SIGKILL)
+            signal_group(process, signal.SIGKILL)
         for process in self._processes.values():
             process.wait()
         self._processes.clear()
@@ -203,12 +135,12 @@ class ControlPlaneProcesses:
     @property
     def server(self) -> str:
         """The address of the API server: "https://127.0.0.1:<port>"."""
-        return f"https://127.0.0.1:{self._secure_port}"
+        return self._commands.server
 
     @property
     def ca_file(self) -> Path:
         """The CA file of the API server, PEM."""
-        return self.folder / "certificates" / "apiserver.crt"
+        return self._commands.ca_file
 
     def token(self, user: str) -> str:
         """Return the bearer token of a user.
@@ -234,9 +166,7 @@ class ControlPlaneProcesses:
 
     def user_name(self, user: str) -> str:
         """Return the full name of a user in the API server; unknown names stay as they are."""
-        if user == "spotalis":
-            return f"system:serviceaccount:{self.config.namespace}:spotalis"
-        return user
+        return self.config.user_name(user)
 
     def kubectl(
         self,
@@ -262,7 +192,7 @@ class ControlPlaneProcesses:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env=_clean_environment(),
+            env=clean_environment(),
             check=False,
         )
         if answer.returncode != 0:
@@ -318,21 +248,21 @@ class ControlPlaneProcesses:
         """
         process = self._processes[name]
         if not kill:
-            _signal_group(process, signal.SIGCONT)  # a paused process would not receive SIGTERM
-            _signal_group(process, signal.SIGTERM)
+            signal_group(process, signal.SIGCONT)  # a paused process would not receive SIGTERM
+            signal_group(process, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=10)
-        _signal_group(process, signal.SIGKILL)
+        signal_group(process, signal.SIGKILL)
         process.wait()
         del self._processes[name]
 
     def pause(self, name: ProcessName) -> None:
         """Pause a process (SIGSTOP): its connections stay open, but it does not answer."""
-        _signal_group(self._processes[name], signal.SIGSTOP)
+        signal_group(self._processes[name], signal.SIGSTOP)
 
     def resume(self, name: ProcessName) -> None:
         """Resume a paused process (SIGCONT)."""
-        _signal_group(self._processes[name], signal.SIGCONT)
+        signal_group(self._processes[name], signal.SIGCONT)
 
     def restart_api_server(
         self, *, extra_args: Sequence[str] | None = None, kill: bool = False
@@ -349,7 +279,7 @@ class ControlPlaneProcesses:
             ControlPlaneError
         """
         if extra_args is not None:
-            self._api_server_args = tuple(extra_args)
+            self._commands.api_server_args = tuple(extra_args)
         if "kube-apiserver" in self._processes:
             self.stop_process("kube-apiserver", kill=kill)
         self._start("kube-apiserver")
@@ -358,7 +288,7 @@ class ControlPlaneProcesses:
     @property
     def etcd_port(self) -> int:
         """The client port of etcd."""
-        return self._etcd_port
+        return self._commands.etcd_port
 
     @contextlib.contextmanager
     def another_api_server(self, etcd_port: int) -> Iterator[tuple[str, Path]]:
@@ -369,7 +299,7 @@ class ControlPlaneProcesses:
         """
         port, audit_log = self._claim.ports[3], self.folder / "audit-of-another.log"
         own = ("--etcd-servers=", "--secure-port=", "--audit-log-path=")
-        arguments = [a for a in self._arguments("kube-apiserver") if not a.startswith(own)]
+        arguments = [a for a in self._commands.arguments("kube-apiserver") if not a.startswith(own)]
         places = (f"http://127.0.0.1:{etcd_port}", port, audit_log)
         arguments += [f"{flag}{place}" for flag, place in zip(own, places, strict=True)]
         audit_log.write_bytes(b"")
@@ -377,21 +307,21 @@ class ControlPlaneProcesses:
         requests = ApiRequests(port, self.ca_file, self._tokens)
         try:
             deadline = time.monotonic() + _BOOT_TIMEOUT
-            self._wait(deadline, lambda: _is_ready(requests), "another API server is ready")
+            self._wait(deadline, requests.is_ready, "another API server is ready")
             yield f"https://127.0.0.1:{port}", audit_log
         finally:
             requests.close()
-            _signal_group(process, signal.SIGKILL)
+            signal_group(process, signal.SIGKILL)
             process.wait()
 
     def _start_everything(self) -> None:
         deadline = time.monotonic() + _BOOT_TIMEOUT
-        self._prepare_folder()
-        self._start_guard()
+        prepare_folder(self.folder, self.config, self.config.groups(), self._tokens)
+        self._guard = start_guard(self.folder)
         self._start("etcd")
         self._start("kube-apiserver")
         self._wait_for_api_server(deadline)
-        self._write_kubeconfigs()
+        write_kubeconfigs(self.folder, self.server, self.ca_file, self._tokens)
         self._start("kube-controller-manager")
         self._start("kube-scheduler")
         self._start("kwok")
@@ -399,79 +329,8 @@ class ControlPlaneProcesses:
         self.kubectl("apply", "-f", str(self.config.rbac))
         self._wait(deadline, self._controllers_work, "the controllers work")
 
-    def _prepare_folder(self) -> None:
-        for part in ("etcd", "certificates", "logs"):
-            shutil.rmtree(self.folder / part, ignore_errors=True)
-        (self.folder / "logs").mkdir(parents=True)
-        (self.folder / "audit.log").write_bytes(b"")
-        lines = [
-            f'{token},{self.user_name(name)},{name},"{",".join(self._groups()[name])}"\n'
-            for name, token in self._tokens.items()
-        ]
-        self._write_secret("tokens.csv", "".join(lines))
-        key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.TraditionalOpenSSL,  # the format in which it reads EC keys
-            serialization.NoEncryption(),
-        )
-        self._write_secret("service-account.key", key.decode())
-        stages = (_TESTBED / "kwok" / "stages.yaml").read_text()
-        for name, seconds in (
-            ("ready-after", self.config.ready_after),
-            ("gone-after", self.config.gone_after),
-        ):
-            stages, count = re.subn(
-                rf"durationMilliseconds: \d+ # {name}$",
-                f"durationMilliseconds: {round(seconds * 1000)}",
-                stages,
-                flags=re.MULTILINE,
-            )
-            if count != 1:
-                raise ControlPlaneError(f"stages.yaml marks {name} {count} times instead of once")
-        (self.folder / "stages.yaml").write_text(stages)
-
-    def _groups(self) -> dict[str, Sequence[str]]:
-        """The groups of every user, by full user name."""
-        namespace = self.config.namespace
-        return {
-            **self.config.users,
-            "admin": ["system:masters"],
-            "system:kube-controller-manager": ["system:masters"],
-            "system:kube-scheduler": ["system:masters"],
-            "kwok": ["system:masters"],
-            "spotalis": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
-        }
-
-    def _write_secret(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-
-    def _write_kubeconfigs(self) -> None:
-        authority = base64.b64encode(self.ca_file.read_bytes()).decode()
-        for name, token in self._tokens.items():
-            cluster = {"server": self.server, "certificate-authority-data": authority}
-            kubeconfig = {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "control_plane", "cluster": cluster}],
-                "users": [{"name": name, "user": {"token": token}}],
-                "contexts": [
-                    {"name": "control_plane", "context": {"cluster": "control_plane", "user": name}}
-                ],
-                "current-context": "control_plane",
-            }
-            self._write_secret(f"{name}.kubeconfig", json.dumps(kubeconfig, indent=1))
-
-    def _start_guard(self) -> None:
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _GUARD, str(self.folder)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-
     def _start(self, name: ProcessName) -> None:
-        self._processes[name] = self._spawn(name, self._arguments(name), self.log(name))
+        self._processes[name] = self._spawn(name, self._commands.arguments(name), self.log(name))
 
     def _spawn(
         self, name: ProcessName, arguments: Sequence[str], log_file: Path
@@ -483,7 +342,7 @@ class ControlPlaneProcesses:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                env=_clean_environment(),
+                env=clean_environment(),
                 start_new_session=True,
             )
         if self._guard is not None and self._guard.stdin is not None:
@@ -491,82 +350,9 @@ class ControlPlaneProcesses:
             self._guard.stdin.flush()
         return process
 
-    def _arguments(self, name: ProcessName) -> list[str]:
-        folder = self.folder
-        client = f"http://127.0.0.1:{self._etcd_port}"
-        peer = f"http://127.0.0.1:{self._peer_port}"
-        key = folder / "service-account.key"
-        match name:
-            case "etcd":
-                return [
-                    f"--data-dir={folder / 'etcd'}",
-                    "--unsafe-no-fsync",
-                    "--log-level=warn",
-                    f"--listen-client-urls={client}",
-                    f"--advertise-client-urls={client}",
-                    f"--listen-peer-urls={peer}",
-                    f"--initial-advertise-peer-urls={peer}",
-                    f"--initial-cluster=default={peer}",
-                    *self.config.etcd_args,
-                ]
-            case "kube-apiserver":
-                return [
-                    f"--etcd-servers={client}",
-                    f"--secure-port={self._secure_port}",
-                    "--bind-address=127.0.0.1",
-                    "--advertise-address=127.0.0.1",
-                    f"--cert-dir={folder / 'certificates'}",
-                    f"--service-account-issuer={self.server}",
-                    f"--service-account-key-file={key}",
-                    f"--service-account-signing-key-file={key}",
-                    f"--token-auth-file={folder / 'tokens.csv'}",
-                    "--authorization-mode=RBAC",
-                    "--service-cluster-ip-range=10.0.0.0/24",
-                    "--disable-admission-plugins=ServiceAccount",
-                    "--endpoint-reconciler-type=none",
-                    f"--audit-policy-file={_TESTBED / 'kubernetes' / 'audit-policy.yaml'}",
-                    f"--audit-log-path={folder / 'audit.log'}",
-                    "--audit-log-mode=blocking",
-                    "--audit-log-maxsize=0",  # one file, without rotation
-                    "--shutdown-watch-termination-grace-period=1s",  # or watches outlive it
-                    *self._api_server_args,
-                ]
-            case "kube-controller-manager":
-                return [
-                    f"--kubeconfig={folder / 'system:kube-controller-manager.kubeconfig'}",
-                    "--leader-elect=false",
-                    "--secure-port=0",
-                    f"--service-account-private-key-file={key}",
-                    f"--root-ca-file={self.ca_file}",
-                    "--kube-api-qps=500",
-                    "--kube-api-burst=1000",
-                    f"--controllers={_CONTROLLERS}",
-                    "--node-monitor-grace-period=10h",  # the nodes of kwok send no heartbeats
-                    *self.config.controller_manager_args,
-                ]
-            case "kube-scheduler":
-                return [
-                    f"--kubeconfig={folder / 'system:kube-scheduler.kubeconfig'}",
-                    "--leader-elect=false",
-                    "--secure-port=0",
-                    "--kube-api-qps=500",
-                    "--kube-api-burst=1000",
-                    *self.config.scheduler_args,
-                ]
-            case "kwok":
-                return [
-                    f"--kubeconfig={folder / 'kwok.kubeconfig'}",
-                    "--manage-all-nodes",
-                    f"--config={folder / 'stages.yaml'}",
-                    "--cidr=10.128.0.1/9",
-                    "--node-ip=127.0.0.1",
-                    "--node-lease-duration-seconds=0",
-                    *self.config.kwok_args,
-                ]
-
     def _wait_for_api_server(self, deadline: float) -> None:
         self._api.close()
-        self._wait(deadline, lambda: _is_ready(self._api), "the API server is ready")
+        self._wait(deadline, self._api.is_ready, "the API server is ready")
 
     def _controllers_work(self) -> bool:
         """True once the controller manager has published the root CA: its caches are synced."""
@@ -601,27 +387,6 @@ class ControlPlaneProcesses:
     def _tail(self, name: ProcessName) -> str:
         lines = self.log(name).read_text(errors="replace").splitlines()
         return "\n".join(lines[-12:])
-
-
-def _is_ready(requests: ApiRequests) -> bool:
-    try:
-        requests.request("GET", "/readyz", user="admin", timeout=2)
-    except (ApiError, OSError, http.client.HTTPException):
-        return False
-    return True
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    """Send a signal to a process and its children, unless it was already waited for."""
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-
-
-def _clean_environment() -> dict[str, str]:
-    """The environment without proxies and without the kubeconfig of another cluster."""
-    unwanted = {"KUBECONFIG", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
-    return {name: value for name, value in os.environ.items() if name.upper() not in unwanted}
 
 
 def say_if_building(line: str) -> None:

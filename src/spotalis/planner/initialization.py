@@ -1,4 +1,6 @@
-"""Which nodes are still being initialized (docs/reference/behaviour.md, "Spot shortage and return").
+"""Which nodes are still being initialized.
+
+See docs/reference/behaviour.md, "Spot shortage and return".
 
 A node can be Ready and still refuse pods: agents of networks, storage and devices keep a startup
 taint on it until they run.

@@ -18,7 +18,8 @@ from typing import Any
 
 import yaml
 
-from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
+from spotalis.model.nodes import NodeType
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
 
 K8S = Path(__file__).parents[1] / "build" / "k8s"
 PARTS = ("namespace", "rbac", "settings", "operator", "webhook")

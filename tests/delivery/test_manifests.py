@@ -10,8 +10,9 @@ import yaml
 
 from scripts.manifests import K8S, never_on_spot, rendered
 from spotalis import __version__
-from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Requirement
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.options import Settings
 from spotalis.settings.sources import Sources

@@ -49,6 +49,7 @@ class EventReason(StrEnum):
     SPLIT_POLICY_WARNING = "SplitPolicyWarning"
     SPLIT_TARGET_CHANGED = "SplitTargetChanged"
     SPOT_CAPACITY_MISSING = "SpotCapacityMissing"
+    ON_DEMAND_CAPACITY_MISSING = "OnDemandCapacityMissing"
     EVICTED_EARLY = "EvictedEarly"
     REPLICA_MOVED = "ReplicaMoved"
     SPOT_RECLAIMED = "SpotReclaimed"
@@ -249,6 +250,7 @@ WARNINGS: Mapping[Reason, tuple[EventReason, str]] = {
     Reason.EVICTION_REFUSED: (EventReason.MOVE_BLOCKED, "Evict"),
     Reason.PINNED: (EventReason.SPLIT_UNREACHABLE, "Observe"),
     Reason.NO_SPOT_CAPACITY: (EventReason.SPOT_CAPACITY_MISSING, "Observe"),
+    Reason.NO_ON_DEMAND_CAPACITY: (EventReason.ON_DEMAND_CAPACITY_MISSING, "Observe"),
     Reason.FLOOR_UNMET: (EventReason.ON_DEMAND_FLOOR_UNMET, "Observe"),
     Reason.FUTILE: (EventReason.MOVES_FUTILE, "Observe"),
     Reason.WEBHOOK_NEVER_CALLED: (EventReason.ADMISSION_BYPASSED, "Observe"),

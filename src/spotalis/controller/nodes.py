@@ -9,8 +9,8 @@ from datetime import datetime
 from spotalis.kube.store import Store, StoreChange
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
-from spotalis.model.nodes import NodeType, Pin, ProviderGroup
-from spotalis.model.objects import Node
+from spotalis.model.nodes import KnownNode, NodeType, Pin, ProviderGroup
+from spotalis.model.objects import Node, PodShape
 from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
 from spotalis.planner.storm import StormState, evaluate, record_loss
 
@@ -31,6 +31,7 @@ class Nodes:
         self._clock = clock
         self._has_pods = has_pods
         self._types: dict[str, NodeType] = {}
+        self._known: dict[str, KnownNode] = {}
         self._group_uses: Counter[str] = Counter()
         self._notices: dict[str, dict[str, datetime]] = {}
         """By node name: when each of its interruption notices was first seen."""
@@ -92,6 +93,10 @@ class Nodes:
         """What pins a pod to a capacity type; None while no node has a known type."""
         return self._classification.pin(node_type, self.groups_in_use())
 
+    def pinned_to(self, shape: PodShape) -> NodeType:
+        """The only capacity type on whose nodes a pod of this shape may run; unknown if none."""
+        return self._classification.pinned_to(shape, tuple(self._known.values()))
+
     def on_change(self, change: StoreChange[Node]) -> bool:
         """Update the derived state; returns whether placements may change."""
         old, new = change.old, change.new
@@ -104,10 +109,13 @@ class Nodes:
             self._lost.discard(old.uid)
             self._notices.pop(old.name, None)
             self._types.pop(old.name, None)
+            self._known.pop(old.name, None)
             if self._has_pods(old.name):
                 self._deleted.add(old.name)
         if new is not None:
-            self._types[new.name] = self._classification.classify(new.labels)
+            node_type = self._classification.classify(new.labels)
+            self._types[new.name] = node_type
+            self._known[new.name] = ({**new.labels, "metadata.name": new.name}, node_type)
             self._deleted.discard(new.name)
             self._record_notices(new)
         return _placement_fields(old) != _placement_fields(new)

@@ -40,6 +40,10 @@ class StoreNodesView:
         """What the webhook adds to pods of this type."""
         return self._cluster.nodes.pin(node_type)
 
+    def pinned_to(self, shape: PodShape) -> NodeType:
+        """The only type on whose nodes a pod of this shape may run."""
+        return self._cluster.nodes.pinned_to(shape)
+
     def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
         """The shapes of the pods that use resources, by node name."""
         return self._cluster.bound_shapes(nodes)

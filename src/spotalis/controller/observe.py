@@ -14,7 +14,7 @@ from spotalis.controller.reservations import Reservations
 from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
 from spotalis.kube.client import ApiError, Client
-from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.configuration import POD_CAPACITY_TYPE, WorkloadConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
@@ -237,25 +237,31 @@ class Observer:
         pods = [pod for uid in owners for pod in self._cluster.pods_owned_by(uid)]
         # Pods of one template share one shape (kube/decode/pod_shape.py): classify it once.
         shapes = {id(pod.shape): pod.shape for pod in pods}
-        classification = self._cluster.settings.classification
-        pinned = {key: classification.pinned_to(shape) for key, shape in shapes.items()}
+        nodes = self._cluster.nodes
+        pinned = {key: nodes.pinned_to(shape) for key, shape in shapes.items()}
         return tuple(self._replica(pod, pinned[id(pod.shape)], intended) for pod in pods)
 
     def _replica(self, pod: Pod, pinned: NodeType, intended: Set[str]) -> Replica:
-        """``pinned`` is the type that the pod's selector and affinity lead to."""
+        """``pinned`` is the only type on which the pod may run, unknown if there is none."""
         cluster = self._cluster
         known = cluster.nodes.type_of(pod.node) if pod.node else None
+        sent_to = _sent_to(pod) if pinned is NodeType.UNKNOWN else pinned
         return Replica(
             pod=pod,
-            node_type=pinned if known is None else known,
+            node_type=sent_to if known is None else known,
             on_terminating_node=cluster.nodes.is_terminating(pod.node),
             counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
-            # A pod that the webhook has not seen can only be pinned by its owner.
-            user_pinned=pod.rule == "user-pinned"
-            or (not pod.rule and pinned is not NodeType.UNKNOWN),
+            # The constraints of any other pod include those of the webhook.
+            user_pinned=pod.rule in ("", "user-pinned") and pinned is not NodeType.UNKNOWN,
             volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
             other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,
         )
 
     def _reservations_of(self, owners: Set[str]) -> tuple[Reservation, ...]:
         return tuple(r for owner in owners for r in self._reservations.of(owner))
+
+
+def _sent_to(pod: Pod) -> NodeType:
+    """The capacity type in the webhook's decision about a pod; unknown if it made none."""
+    label = pod.labels.get(POD_CAPACITY_TYPE) if pod.rule else None
+    return NodeType(label) if label in set(NodeType) else NodeType.UNKNOWN

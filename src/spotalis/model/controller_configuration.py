@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from spotalis.model.nodes import BUILT_IN_GROUPS, NodeClassification, ProviderGroup
+from spotalis.model.nodes import NodeClassification, ProviderGroup
 from spotalis.model.objects import LabelSelector, Namespace, Toleration
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

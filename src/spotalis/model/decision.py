@@ -55,6 +55,8 @@ class Reason(StrEnum):
     """Many spot nodes are being lost: no replica moves to spot in the whole cluster."""
     NO_SPOT_CAPACITY = "NoSpotCapacity"
     """No node of the target type has free resources for a replica."""
+    NO_ON_DEMAND_CAPACITY = "NoOnDemandCapacity"
+    """Replicas wait for an on-demand node, or no on-demand node could hold one that must move."""
     FUTILE = "Futile"
     """Replacements land on the type that was left."""
     PINNED = "Pinned"

@@ -5,9 +5,11 @@ See docs/reference/behaviour.md, "Which node is which".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
+from typing import TypeAlias
 
 from spotalis.model.objects import PodShape, Requirement, Toleration
 
@@ -29,6 +31,51 @@ class NodeType(StrEnum):
                 return NodeType.SPOT
             case NodeType.UNKNOWN:
                 return NodeType.UNKNOWN
+
+
+KNOWN_TYPES = frozenset({NodeType.SPOT, NodeType.ON_DEMAND})
+
+KnownNode: TypeAlias = tuple[Mapping[str, str], NodeType]
+"""The labels of a node that exists, with its ``metadata.name`` among them, and its type."""
+
+POOL_KEYS = frozenset(
+    {
+        "metadata.name",
+        "kubernetes.io/hostname",
+        "cloud.google.com/gke-nodepool",
+        "eks.amazonaws.com/nodegroup",
+        "alpha.eksctl.io/nodegroup-name",
+        "kubernetes.azure.com/agentpool",
+        "agentpool",
+        "kops.k8s.io/instancegroup",
+    }
+)
+"""Labels, and one field, that name a host or a pool whose nodes all have one capacity type:
+providers set it for the whole pool."""
+
+_NAMES = POOL_KEYS | {
+    "karpenter.sh/nodepool",
+    "karpenter.sh/provisioner-name",
+    "node.kubernetes.io/instance-type",
+    "beta.kubernetes.io/instance-type",
+}
+"""Labels whose value names a host, a pool or an instance type."""
+
+_GENERAL = frozenset(
+    {
+        *(f"{domain}kubernetes.io/{key}" for domain in ("", "beta.") for key in ("arch", "os")),
+        *(f"failure-domain.beta.kubernetes.io/{key}" for key in ("zone", "region")),
+        "node.kubernetes.io/windows-build",
+    }
+)
+_GENERAL_PREFIXES = ("topology.", "karpenter.k8s.")
+"""Labels of platform, place and hardware: nodes of both types have them sooner or later. (Karpenter
+describes hardware under ``karpenter.k8s.aws/`` and its siblings.)"""
+
+NODE_POOL = "karpenter.sh/nodepool"
+"""A label of every node that Karpenter adds (karpenter.sh/docs/concepts/scheduling)."""
+
+_ANY_OTHER_VALUE = "\x00some other value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,36 +229,31 @@ class NodeClassification:
                 return Pin(node_selector=((only.key, only.values[0]),), tolerations=tolerations)
         return Pin(terms=terms, tolerations=tolerations)
 
-    def pinned_to(self, shape: PodShape) -> NodeType:
-        """The only capacity type on whose nodes a pod of this shape may run, judged by labels.
+    def pinned_to(self, shape: PodShape, known: Sequence[KnownNode] = ()) -> NodeType:
+        """The only capacity type on whose nodes a pod of this shape may run; unknown if none.
 
-        Unknown unless all alternatives of the node selector and required affinity lead to the same
-        type.
+        Each alternative of the node selector and the required affinity is judged by the rules of
+        the groups, and where these allow both types, by the known nodes that it selects. An
+        alternative that no node can satisfy is ignored.
         """
         selector = tuple(
             Requirement(key=key, operator="In", values=(value,))
             for key, value in shape.node_selector
         )
-        terms = shape.node_terms or ((),)
-        answers = {self._implied((*selector, *term)) for term in terms}
-        return answers.pop() if len(answers) == 1 else NodeType.UNKNOWN
+        possible: set[NodeType] = set()
+        for term in shape.node_terms or ((),):
+            possible |= self._possible_types((*selector, *term), known)
+        return possible.pop() if len(possible) == 1 else NodeType.UNKNOWN
 
-    def _implied(self, requirements: tuple[Requirement, ...]) -> NodeType:
-        """The only type that satisfies all requirements, or unknown."""
-        for group in self.groups:
-            about = [r for r in requirements if r.key in group.keys or r.key == group.marker]
-            if not any(r.key in group.keys for r in about):
-                continue
-            possible = {
-                group.classify({group.marker: "", **labels})
-                for labels in _label_combinations(group)
-                if all(r.matches({group.marker: "", **labels}) for r in about)
-            }
-            # Excluding one type leaves the other; nodes of unknown type are ignored.
-            possible.discard(NodeType.UNKNOWN)
-            if len(possible) == 1:
-                return possible.pop()
-        return NodeType.UNKNOWN
+    def _possible_types(
+        self, requirements: tuple[Requirement, ...], known: Sequence[KnownNode]
+    ) -> Set[NodeType]:
+        """The types on which a pod with these requirements may run; empty: no node at all."""
+        by_rules = types_by_rules(self.groups, requirements)
+        if len(by_rules) < len(KNOWN_TYPES):
+            return by_rules
+        rule_keys = frozenset(key for group in self.groups for key in group.keys)
+        return types_of_named_nodes(requirements, known, rule_keys) or by_rules
 
 
 def _terms(
@@ -227,153 +269,127 @@ def _terms(
     return tuple(dict.fromkeys(term for term in terms if term is not None))
 
 
-def _label_combinations(group: ProviderGroup) -> Iterable[dict[str, str]]:
-    """All combinations of label values that the rules distinguish.
+def types_by_rules(
+    groups: Iterable[ProviderGroup], requirements: Sequence[Requirement]
+) -> Set[NodeType]:
+    """The types of the nodes that labels could describe and that satisfy all requirements.
 
-    Each key is absent, has a listed value, or has some other value. A group has at most three keys,
-    so there are few combinations.
+    Only the groups whose labels are mentioned are considered, and nodes of unknown type are
+    ignored: "not spot" by one provider's label means that provider's on-demand nodes.
+
+    Returns:
+        Both types if the rules do not tell; empty if the requirements contradict each other.
     """
-    combinations: list[dict[str, str]] = [{}]
-    for key in sorted(group.keys):
-        values = [""]
-        for rule in group.rules:
-            if rule.requirement.key == key:
-                values += rule.requirement.values
-        choices = [*dict.fromkeys(values), "\x00some other value"]
-        combinations = [
-            w | extra for w in combinations for extra in ({}, *({key: c} for c in choices))
-        ]
-    return combinations
+    mentioned = [
+        group
+        for group in groups
+        if any(r.key in group.keys or r.key == group.marker for r in requirements)
+    ]
+    keys = {key for group in mentioned for key in (group.marker, *group.keys)}
+    values = {
+        key: _distinct_values(key, mentioned, requirements)
+        for key in sorted(keys | {r.key for r in requirements})
+    }
+    if not all(values.values()):
+        return frozenset()
+    answers = [_joint_answers(part, mentioned, values) for part in _independent(mentioned)]
+    found = {
+        node_type
+        for position in range(len(mentioned))
+        for node_type in KNOWN_TYPES
+        if all(_may_decide(part, position, node_type) for part in answers)
+    }
+    return found or KNOWN_TYPES
 
 
-def _is(node_type: NodeType, key: str, *values: str) -> NodeRule:
-    operator = "In" if values else "Exists"
-    return NodeRule(node_type, Requirement(key=key, operator=operator, values=values))
+_Answers: TypeAlias = Set[tuple[tuple[int, NodeType], ...]]
+"""What groups that share label keys can answer together: each by its position."""
 
 
-def _spot_taint(key: str, value: str = "") -> Toleration:
-    operator = "Equal" if value else "Exists"
-    return Toleration(key=key, operator=operator, value=value, effect="NoSchedule")
-
-
-BUILT_IN_GROUPS: tuple[ProviderGroup, ...] = (
-    # CAST AI and Ocean before the clouds: they manage nodes that carry the cloud's labels too.
-    # docs.cast.ai/docs/autoscaler-reference-node-labels-and-taints: a spot-fallback node is
-    # on-demand capacity that stands in for spot, and carries the spot label as well.
-    ProviderGroup(
-        name="castai",
-        marker="provisioner.cast.ai/managed-by",
-        rules=(
-            _is(NodeType.ON_DEMAND, "scheduling.cast.ai/spot-fallback", "true"),
-            _is(NodeType.SPOT, "scheduling.cast.ai/spot", "true"),
-        ),
-        otherwise_on_demand=True,
-        spot_tolerations=(_spot_taint("scheduling.cast.ai/spot"),),
-    ),
-    # docs.spot.io, Ocean labels and taints: values are `spot` and `od`.
-    ProviderGroup(
-        name="ocean",
-        marker="spotinst.io/node-lifecycle",
-        rules=(
-            _is(NodeType.SPOT, "spotinst.io/node-lifecycle", "spot"),
-            _is(NodeType.ON_DEMAND, "spotinst.io/node-lifecycle", "od"),
-        ),
-    ),
-    # karpenter.sh/docs/concepts/nodepools, well-known labels; reserved is paid for: on-demand.
-    ProviderGroup(
-        name="karpenter",
-        marker="karpenter.sh/capacity-type",
-        rules=(
-            _is(NodeType.SPOT, "karpenter.sh/capacity-type", "spot"),
-            _is(NodeType.ON_DEMAND, "karpenter.sh/capacity-type", "on-demand", "reserved"),
-        ),
-    ),
-    # docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html, capacity types.
-    ProviderGroup(
-        name="eks",
-        marker="eks.amazonaws.com/capacityType",
-        rules=(
-            _is(NodeType.SPOT, "eks.amazonaws.com/capacityType", "SPOT"),
-            _is(
-                NodeType.ON_DEMAND,
-                "eks.amazonaws.com/capacityType",
-                "ON_DEMAND",
-                "CAPACITY_BLOCK",
-            ),
-        ),
-    ),
-    # cloud.google.com/kubernetes-engine/docs/concepts/spot-vms: standard nodes carry no label of
-    # their own; gke-provisioning is the newer way to say all three.
-    ProviderGroup(
-        name="gke",
-        marker="cloud.google.com/gke-nodepool",
-        rules=(
-            _is(NodeType.SPOT, "cloud.google.com/gke-spot", "true"),
-            _is(NodeType.SPOT, "cloud.google.com/gke-preemptible", "true"),
-            _is(NodeType.SPOT, "cloud.google.com/gke-provisioning", "spot", "preemptible"),
-        ),
-        otherwise_on_demand=True,
-        spot_tolerations=(
-            _spot_taint("cloud.google.com/gke-spot", "true"),
-            _spot_taint("cloud.google.com/gke-preemptible", "true"),
-        ),
-    ),
-    # learn.microsoft.com/azure/aks/spot-node-pool: spot pools always carry label and taint;
-    # `priority` is the newer key of the same meaning, `regular` on all other pools.
-    # Agent pools: the label without a domain is the older of the two and still on every node.
-    *(
-        ProviderGroup(
-            name=name,
-            marker=marker,
-            rules=(
-                _is(NodeType.SPOT, "kubernetes.azure.com/scalesetpriority", "spot"),
-                _is(NodeType.SPOT, "kubernetes.azure.com/priority", "spot"),
-            ),
-            otherwise_on_demand=True,
-            spot_tolerations=(
-                _spot_taint("kubernetes.azure.com/scalesetpriority", "spot"),
-                _spot_taint("kubernetes.azure.com/priority", "spot"),
-            ),
+def _may_decide(answers: _Answers, position: int, node_type: NodeType) -> bool:
+    """Whether no group before ``position`` need give an answer, while that one answers so."""
+    return any(
+        all(
+            answer is (node_type if at == position else NodeType.UNKNOWN)
+            for at, answer in joint
+            if at <= position
         )
-        for name, marker in (
-            ("aks", "kubernetes.azure.com/agentpool"),
-            ("aks-old", "agentpool"),
-        )
-    ),
-    # docs.oracle.com/iaas/Content/ContEng/Tasks/contengusingpreemptiblecapacity.htm: label and
-    # taint are set on preemptible nodes only; the shape label of OKE is on every node.
-    ProviderGroup(
-        name="oke",
-        marker="oci.oraclecloud.com/fault-domain",
-        rules=(_is(NodeType.SPOT, "oci.oraclecloud.com/oke-is-preemptible", "true"),),
-        otherwise_on_demand=True,
-        spot_tolerations=(_spot_taint("oci.oraclecloud.com/oke-is-preemptible"),),
-    ),
-    # docs.openshift.com, machine management, spot instances: the label has no value.
-    ProviderGroup(
-        name="openshift",
-        marker="node.openshift.io/os_id",
-        rules=(_is(NodeType.SPOT, "machine.openshift.io/interruptible-instance"),),
-        otherwise_on_demand=True,
-    ),
-    # cluster-api.sigs.k8s.io, MachinePool and spot: the label is on interruptible nodes only, and
-    # no label is on all others, so only spot can be told.
-    ProviderGroup(
-        name="cluster-api",
-        marker="cluster.x-k8s.io/interruptible",
-        rules=(_is(NodeType.SPOT, "cluster.x-k8s.io/interruptible"),),
-    ),
-    # Plain labels that people put on node pools of providers without one (DigitalOcean, bare
-    # metal, kOps, self-managed groups).
-    *(
-        ProviderGroup(
-            name=key,
-            marker=key,
-            rules=(
-                _is(NodeType.SPOT, key, "spot", "Ec2Spot", "preemptible"),
-                _is(NodeType.ON_DEMAND, key, "on-demand", "OnDemand", "ondemand", "normal"),
-            ),
-        )
-        for key in ("node.kubernetes.io/lifecycle", "lifecycle", "capacity-type")
-    ),
-)
+        for joint in answers
+    )
+
+
+def _independent(groups: Sequence[ProviderGroup]) -> list[list[int]]:
+    """The positions of the groups, together where groups share label keys."""
+    parts: list[tuple[set[str], list[int]]] = []
+    for position, group in enumerate(groups):
+        keys, members = {group.marker, *group.keys}, [position]
+        for other in [part for part in parts if part[0] & keys]:
+            keys, members = keys | other[0], other[1] + members
+            parts.remove(other)
+        parts.append((keys, members))
+    return [members for _, members in parts]
+
+
+def _joint_answers(
+    positions: Sequence[int],
+    groups: Sequence[ProviderGroup],
+    values: Mapping[str, Sequence[str | None]],
+) -> _Answers:
+    """The answers of these groups for all combinations of the values of their keys."""
+    keys = sorted({key for at in positions for key in (groups[at].marker, *groups[at].keys)})
+    nodes = (
+        {key: value for key, value in zip(keys, chosen, strict=True) if value is not None}
+        for chosen in product(*(values[key] for key in keys))
+    )
+    return {tuple((at, groups[at].classify(node)) for at in positions) for node in nodes}
+
+
+def _distinct_values(
+    key: str, groups: Sequence[ProviderGroup], requirements: Sequence[Requirement]
+) -> list[str | None]:
+    """The values of a label that meet the requirements, one of those that no rule distinguishes.
+
+    None stands for a node without the label.
+    """
+    rules = [rule.requirement for g in groups for rule in g.rules if rule.requirement.key == key]
+    own = [r for r in requirements if r.key == key]
+    named = [value for r in (*rules, *own) for value in r.values]
+    if any(r.operator in ("Gt", "Lt") for r in own):
+        numbers = [int(value) for value in named if value.lstrip("-").isdecimal()]
+        named += [str(number + step) for number in numbers for step in (-1, 1)]
+    chosen: dict[tuple[bool, ...], str | None] = {}
+    for value in (None, *named, _ANY_OTHER_VALUE):
+        node = {} if value is None else {key: value}
+        if all(r.matches(node) for r in own):
+            chosen.setdefault((value is None, *(r.matches(node) for r in rules)), value)
+    return list(chosen.values())
+
+
+def types_of_named_nodes(
+    requirements: Sequence[Requirement], known: Sequence[KnownNode], rule_keys: Set[str]
+) -> Set[NodeType]:
+    """The type of the known nodes that the requirements select, if all of them have one type.
+
+    Empty if the nodes do not tell: the requirements select no nodes by name, none of those exist,
+    both types are among them, or nodes of the other type may only be missing at the moment.
+
+    Args:
+        rule_keys: labels of capacity types; they name no nodes.
+    """
+    selecting = [r for r in requirements if not _is_general(r.key)]
+    naming = [r for r in selecting if r.key not in rule_keys and r.operator != "Exists"]
+    if not naming:
+        return frozenset()
+    selected = [node for node in known if all(r.matches(node[0]) for r in selecting)]
+    types = {node_type for _, node_type in selected} & KNOWN_TYPES
+    if len(types) != 1:
+        return frozenset()
+    if not any(r.key in _NAMES for r in naming) and all(NODE_POOL in n for n, _ in selected):
+        return frozenset()  # Karpenter may add nodes of the other type with the same labels.
+    if any(r.key in POOL_KEYS and r.operator == "In" for r in naming):
+        return types
+    return types if any(node_type in KNOWN_TYPES - types for _, node_type in known) else frozenset()
+
+
+def _is_general(key: str) -> bool:
+    return key in _GENERAL or key.startswith(_GENERAL_PREFIXES)

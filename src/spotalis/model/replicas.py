@@ -40,7 +40,7 @@ class ReplicaState:
     on_demand: int
     """Replicas on on-demand that hold a slot."""
     unknown: int = 0
-    """Replicas of unknown type. They count on neither side."""
+    """Replicas on nodes of unknown type. They count on neither side."""
 
     @property
     def known(self) -> int:

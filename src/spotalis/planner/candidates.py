@@ -44,8 +44,6 @@ def candidates(observed: WorkloadState, surplus_type: NodeType) -> list[Replica]
         if replica.node_type is surplus_type
         and not replica.user_pinned
         and not replica.pod.protected
-        # It waits for an on-demand node; a spot node would not take it either.
-        and not (replica.pod.rule == "fallback" and not replica.pod.node)
         and replica.pod.uid not in observed.replacements
     ]
     eligible.sort(key=order)

@@ -60,7 +60,7 @@ def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
         return WaitingReplicas(replicas=replicas, reason="spot-fallback is never")
     reasons = {replica.pod.uid: _reason_to_wait(observed, replica, now) for replica in replicas}
     left = {
-        replica.pod.uid: _unschedulable_since(observed, replica, now) + patience - now
+        replica.pod.uid: unschedulable_since(observed, replica, now) + patience - now
         for replica in replicas
         if not reasons[replica.pod.uid]
     }
@@ -79,7 +79,7 @@ def _reason_to_wait(observed: Observed, replica: Replica, now: datetime) -> str:
     if refusal is not None and refusal.is_backing_off(now):
         return refusal.describe(replica.pod.name)
     spot = observed.spot
-    arriving, fits, where = spot.node_arriving, spot.on_demand_fits, ""
+    arriving, fits, where = spot.node_arriving, spot.on_demand_possible, ""
     if (by_volume := spot.by_volume.get(replica.volume_affinity)) is not None:
         arriving = by_volume.node_arriving
         fits = NodeType.ON_DEMAND in by_volume.node_types
@@ -89,7 +89,8 @@ def _reason_to_wait(observed: Observed, replica: Replica, now: datetime) -> str:
     return "" if fits else f"no on-demand node{where} could hold the pod either"
 
 
-def _unschedulable_since(observed: Observed, replica: Replica, now: datetime) -> datetime:
+def unschedulable_since(observed: Observed, replica: Replica, now: datetime) -> datetime:
+    """Since when the scheduler has found no node for a replica."""
     pod = replica.pod
     return pod.unschedulable_since or observed.first_unschedulable.get(pod.uid, now)
 

@@ -12,7 +12,7 @@ from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms
 from spotalis.planner.budget import DisruptionBudgets
-from spotalis.planner.fallback import WaitingReplicas, probe_due_in
+from spotalis.planner.fallback import WaitingReplicas, probe_due_in, unschedulable_since
 from spotalis.planner.guards import (
     MOVE_GUARDS,
     WORKLOAD_GUARDS,
@@ -22,6 +22,10 @@ from spotalis.planner.guards import (
 )
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.refusal import Refusal
+
+ON_DEMAND_PATIENCE = timedelta(minutes=2)
+"""How long replicas may wait for an on-demand node before that is the workload's reason, if
+``spot-fallback`` is ``never``; otherwise as long as for a spot node."""
 
 
 def plan_moves(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
@@ -43,7 +47,7 @@ _EXPLAINED_BY_STUCK_MOVES = frozenset(
 def _plan(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
     surplus_type = observed.state.surplus_type
     if surplus_type is None:
-        return _nothing_to_move(observed, waiting)
+        return _nothing_to_move(observed, waiting, now)
     if (objection := first_objection(MOVE_GUARDS, observed, now)) is not None:
         return objection
     return _choose(observed, surplus_type, now)
@@ -77,11 +81,13 @@ def recheck(observed: Observed, now: datetime) -> Defer | None:
     return None
 
 
-def _nothing_to_move(observed: Observed, waiting: WaitingReplicas) -> Decision:
+def _nothing_to_move(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
     state = observed.state
     present = f"{state.on_demand} on-demand and {state.spot} spot replicas"
     if waiting.replicas:
         return _wait_for_spot(waiting)
+    if (stuck := _wait_for_on_demand(observed, now)) is not None:
+        return stuck
     if state.is_balanced and observed.ledger.intents:
         message = f"{present}, as desired; the last moves have not finished"
         return Defer(Reason.REBALANCING, message)
@@ -100,6 +106,22 @@ def _wait_for_spot(waiting: WaitingReplicas) -> Defer:
     if waiting.reason:
         message += f"; {waiting.reason}"
     return Defer(Reason.NO_SPOT_CAPACITY, message, waiting.due_in)
+
+
+def _wait_for_on_demand(observed: Observed, now: datetime) -> Defer | None:
+    """Report the replicas that wait for an on-demand node, once one has waited for minutes."""
+    replicas = observed.unschedulable_on_demand
+    if not replicas:
+        return None
+    patience = observed.configuration.spot_fallback
+    patience = ON_DEMAND_PATIENCE if patience == timedelta.max else patience
+    since = min(unschedulable_since(observed, replica, now) for replica in replicas)
+    count = len(replicas)
+    words = f"{count} on-demand {'replica waits' if count == 1 else 'replicas wait'} for a node"
+    if (left := since + patience - now) > timedelta(0):
+        return Defer(Reason.WAITING_FOR_PODS, words, left)
+    words += f", since {since.isoformat(timespec='seconds')}; add on-demand nodes that fit them"
+    return Defer(Reason.NO_ON_DEMAND_CAPACITY, words)
 
 
 def _seconds(span: timedelta) -> int:
@@ -156,6 +178,8 @@ class _Selection:
                 break  # Candidates that are not ready came first.
             if (objection := self._objection(replica)) is not None:
                 stop = stop or objection
+                # It stays part of the surplus: no ready replica moves in its place.
+                surplus -= not replica.pod.node
                 continue  # Another replica may have another budget, or volumes elsewhere.
             self._take(replica)
         if not self._moves:
@@ -180,6 +204,8 @@ class _Selection:
         exhausted = limit is not None and self._sent[replica.volume_affinity] >= limit
         if exhausted or (supply.probe and any(move.probe for move in self._moves)):
             return supply.stop
+        if supply.probe and replica.pod.rule == "fallback" and not replica.pod.node:
+            return supply.stop  # It has just waited for a spot node.
         return None
 
     def _take(self, replica: Replica) -> None:
@@ -212,8 +238,8 @@ class _Supply:
 def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeTerms) -> _Supply:
     """Find evidence that replacements can be scheduled: free nodes, a provisioner, or a probe.
 
-    For on-demand a provisioner is assumed. But where no node of the target type could hold the
-    replica's volume, no replica moves at all, not even as a probe.
+    Where no node of the target type could hold the replica, or its volume, no replica moves at all,
+    not even as a probe. Otherwise a provisioner is assumed for on-demand.
 
     Args:
         affinity: the volume affinity of the replicas in question.
@@ -227,6 +253,9 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
             return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, message))
         free = None if free is None else by_volume.free
         has_provisioner = by_volume.has_provisioner
+    elif target is NodeType.ON_DEMAND and not spot.on_demand_known:
+        words = f"{to_move(observed)}; no on-demand node could hold the pod"
+        return _Supply(limit=0, stop=Defer(Reason.NO_ON_DEMAND_CAPACITY, words))
     if target is NodeType.ON_DEMAND or free is None:
         return _Supply()
     availability = observed.ledger.spot_availability

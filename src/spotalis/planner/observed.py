@@ -24,15 +24,15 @@ class Replica:
 
     pod: Pod
     node_type: NodeType
-    """The type of its node if the pod is bound to a known node, otherwise the type that its
-    selector and affinity lead to."""
+    """The type of its node if the pod is bound to a known node. Otherwise the only type on which
+    its constraints let it run, or else the type in the webhook's decision about it."""
     on_terminating_node: bool = False
     """Its node is being reclaimed."""
     counts_as_gone: bool = False
     """Its eviction was accepted and the watch does not show that yet. In a reconcile also: the
     ledger names it, so its eviction may have been sent."""
     user_pinned: bool = False
-    """The pod template selects a capacity type: the replica is counted, but never moved."""
+    """The pod's own constraints allow one capacity type only: it is counted, but never moved."""
     volume_affinity: NodeTerms = ()
     """The node affinity of its volumes. Empty: no restriction, or not known."""
     other_pods: int = 0
@@ -125,8 +125,12 @@ class SpotCapacity:
     """Karpenter manages some nodes and adds more for Pending pods."""
     node_arriving: bool = False
     """A spot node that fits has registered and is not Ready yet."""
-    on_demand_fits: bool = True
-    """An on-demand node could hold a replica, or there is none to tell."""
+    on_demand_possible: bool = True
+    """The pod template does not keep the replicas on spot nodes, so that an autoscaler may add an
+    on-demand node for them."""
+    on_demand_known: bool = True
+    """An on-demand node could hold a replica if it were empty, Karpenter adds nodes, or there is
+    no on-demand node to tell."""
     by_volume: Mapping[NodeTerms, VolumeCapacity] = field(default_factory=dict)
     """For replicas with a volume affinity, by that affinity: replaces the fields above."""
 
@@ -182,7 +186,9 @@ class WorkloadState:
         """Desired and present replicas per type."""
         counts = dict.fromkeys(NodeType, 0)
         for replica in self.active:
-            counts[replica.node_type] += 1
+            # One without a node may still land on either type: it stays in n, on neither side.
+            if replica.node_type is not NodeType.UNKNOWN or replica.pod.node:
+                counts[replica.node_type] += 1
         return ReplicaState(
             desired=self.workload.replicas,
             percent=self.configuration.percent,
@@ -201,11 +207,15 @@ class WorkloadState:
     @cached_property
     def unschedulable_on_spot(self) -> tuple[Replica, ...]:
         """The spot replicas that the scheduler finds no node for."""
-        return tuple(
-            replica
-            for replica in self.active
-            if replica.node_type is NodeType.SPOT and replica.pod.unschedulable
-        )
+        return self._unschedulable(NodeType.SPOT)
+
+    @cached_property
+    def unschedulable_on_demand(self) -> tuple[Replica, ...]:
+        """The on-demand replicas that the scheduler finds no node for."""
+        return self._unschedulable(NodeType.ON_DEMAND)
+
+    def _unschedulable(self, node_type: NodeType) -> tuple[Replica, ...]:
+        return tuple(r for r in self.active if r.node_type is node_type and r.pod.unschedulable)
 
     def missing(self, now: datetime) -> int:
         """Desired replicas that are not available; never negative."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.nodes import NODE_POOL, NodeType, Pin
 from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload, node_matches
 from spotalis.planner.capacity import (
     NO_ANTI_AFFINITY,
@@ -25,9 +25,6 @@ from spotalis.planner.capacity import (
     is_local_to,
 )
 from spotalis.planner.observed import SpotCapacity, VolumeCapacity, WorkloadState
-
-NODE_POOL = "karpenter.sh/nodepool"
-"""A label of every node that Karpenter adds (karpenter.sh/docs/concepts/scheduling)."""
 
 
 class NodesView(Protocol):
@@ -48,6 +45,10 @@ class NodesView(Protocol):
 
     def pin(self, node_type: NodeType) -> Pin | None:
         """What the webhook adds to pods of this type; None if no provider group is in use."""
+        ...
+
+    def pinned_to(self, shape: PodShape) -> NodeType:
+        """The only type on whose nodes a pod of this shape may run; unknown if there is none."""
         ...
 
     def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
@@ -80,18 +81,17 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
         affinity: question.volume_capacity(shape.restricted_to(affinity), affinity)
         for affinity in affinities
     }
-    arriving, on_demand_fits = False, True
+    arriving, possible = False, True
     if state.unschedulable_on_spot:
         arriving = is_arriving(nodes.of_type(NodeType.SPOT), shape, pin, now)
-        on_demand_fits = has_provisioner or could_hold(
-            nodes.of_type(NodeType.ON_DEMAND), shape, nodes.pin(NodeType.ON_DEMAND) or Pin()
-        )
+        possible = nodes.pinned_to(state.workload.shape) is not NodeType.SPOT
     return SpotCapacity(
         free=_reachable(state, question.free(shape), by_volume),
         is_known=nodes.shows_all_pods,
         has_provisioner=has_provisioner,
         node_arriving=arriving,
-        on_demand_fits=on_demand_fits,
+        on_demand_possible=possible,
+        on_demand_known=has_provisioner or question.on_demand_could_hold(shape),
         by_volume=by_volume,
     )
 
@@ -132,6 +132,13 @@ class _Question:
             limit=self.state.state.surplus(NodeType.ON_DEMAND),
             allowed=self._anti_affinity(),
         )
+
+    def on_demand_could_hold(self, shape: PodShape) -> bool:
+        """Whether an on-demand node could hold a replica; True if none is to move there."""
+        if self.state.state.surplus_type is not NodeType.SPOT:
+            return True
+        pin = self.nodes.pin(NodeType.ON_DEMAND) or Pin()
+        return could_hold(self.nodes.of_type(NodeType.ON_DEMAND), shape, pin)
 
     def volume_capacity(self, shape: PodShape, affinity: NodeTerms) -> VolumeCapacity:
         """What the nodes offer to replicas with this volume affinity."""

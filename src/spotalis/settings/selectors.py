@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from spotalis.model.nodes import BUILT_IN_GROUPS, NodeRule, NodeType, ProviderGroup
+from spotalis.model.nodes import NodeRule, NodeType, ProviderGroup
 from spotalis.model.objects import LabelSelector, Requirement, Toleration
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.model.suggestion import did_you_mean
 from spotalis.settings.value_types import (
     BOOLEAN,

@@ -250,9 +250,9 @@ class AdmissionHandler:
         self, request: AdmissionRequest, pod: AdmissionPod, owner: Owner, observed: Observed
     ) -> AdmissionDecision:
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
-        classification = self._cluster.settings.classification
-        pinned = classification.pinned_to(pod.node_constraints())
-        rule, pin = placement.rule, self._cluster.nodes.pin(placement.node_type)
+        nodes = self._cluster.nodes
+        pinned = nodes.pinned_to(pod.node_constraints())
+        rule, pin = placement.rule, nodes.pin(placement.node_type)
         if pinned is not NodeType.UNKNOWN:
             placement = dataclasses.replace(placement, node_type=pinned)
             rule, pin = "user-pinned", None

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotalis.model.nodes import (
-    BUILT_IN_GROUPS,
     NodeClassification,
     NodeRule,
     NodeType,
@@ -18,6 +17,7 @@ from spotalis.model.nodes import (
     ProviderGroup,
 )
 from spotalis.model.objects import PodShape, Requirement, Taint
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
 
 BUILT_IN = NodeClassification(BUILT_IN_GROUPS)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from spotalis.model.decision import Defer, Evict, Reason
+from spotalis.model.disruption import DisruptionPolicy, MoveLimit
 from spotalis.model.ledger import Ledger, SpotAvailability
 from spotalis.model.objects import Requirement
 from spotalis.planner.fallback import probe_backoff, record_fallback, waiting_for_spot
@@ -72,7 +73,9 @@ class TestWaiting:
         ("facts", "reason"),
         [
             pytest.param({"node_arriving": True}, "a spot node is starting", id="node starting"),
-            pytest.param({"on_demand_fits": False}, "no on-demand node could hold", id="too large"),
+            pytest.param(
+                {"on_demand_possible": False}, "no on-demand node could hold", id="spot only"
+            ),
             pytest.param({"read_only": True}, "nothing may be changed", id="read-only"),
             pytest.param({"suspect_list": "x"}, "nothing may be changed", id="suspect list"),
             pytest.param({"synced": False}, "nothing may be changed", id="not synced"),
@@ -110,9 +113,9 @@ class TestWaiting:
         found = waiting_for_spot(observed, NOW)
         assert (len(found.replicas), len(found.due), found.reason) == (7, due, reason)
 
-    def test_a_replica_with_a_volume_falls_back_even_if_others_are_too_large(self) -> None:
+    def test_a_replica_with_a_volume_falls_back_even_if_others_can_run_on_spot_only(self) -> None:
         capacity = {IN_ZONE_B: VolumeCapacity(where="in b")}
-        observed = a_workload(spot=1, on_demand=1, on_demand_fits=False, by_volume=capacity)
+        observed = a_workload(spot=1, on_demand=1, on_demand_possible=False, by_volume=capacity)
         assert waiting_for_spot(waits(observed), NOW).due == ()
         observed = with_replicas(waits(observed), is_spot, volume_affinity=IN_ZONE_B)
         assert len(waiting_for_spot(observed, NOW).due) == 1
@@ -210,6 +213,9 @@ def after_fallback(**facts: Any) -> Observed:
     return with_facts(observed, **({"ledger": an_exhausted_ledger()} | facts))
 
 
+UP_TO_10 = DisruptionPolicy(moves_in_flight=MoveLimit(count=10))
+
+
 def probes(observed: Observed) -> list[bool]:
     """Of each move whether it is a probe."""
     decision = decision_of(observed)
@@ -245,11 +251,18 @@ class TestReturn:
         assert probes(unknown) == [False] * 7
         assert probes(after_fallback(free=0, has_provisioner=True)) == [True]
 
-    def test_a_fallback_replica_that_waits_for_an_on_demand_node_does_not_return(self) -> None:
+    def test_fallback_replicas_that_wait_for_an_on_demand_node_return_first(self) -> None:
         pending: dict[str, Any] = {"node": "", "phase": "Pending", "ready": False}
         decision = decision_of(with_replicas(after_fallback(free=9), range(3, 10), **pending))
         assert isinstance(decision, Evict)
-        assert [move.pod.ready for move in decision.moves] == [True]
+        assert [move.pod.ready for move in decision.moves] == [False] * 7
+
+    def test_no_ready_replica_probes_for_fallback_replicas_that_wait_for_a_node(self) -> None:
+        pending: dict[str, Any] = {"node": "", "phase": "Pending", "ready": False}
+        observed = with_replicas(after_fallback(free=0), range(3, 10), **pending)
+        decision = decision_of(with_configuration(observed, disruption=UP_TO_10))
+        assert isinstance(decision, Defer)
+        assert decision.reason is Reason.NO_SPOT_CAPACITY
 
     def test_replicas_with_a_spot_slot_return_first(self) -> None:
         observed = after_fallback(free=2)

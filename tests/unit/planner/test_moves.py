@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,8 @@ from tests.support.builders import (
     decision_of,
     is_on_demand,
     is_spot,
+    with_configuration,
+    with_facts,
     with_replicas,
 )
 
@@ -353,3 +356,42 @@ def test_the_message_of_a_move_names_all_replicas_to_move() -> None:
     assert decision.reason is Reason.REBALANCING
     assert decision.message == "3 replicas to move from spot to on-demand"
     assert [move.target for move in decision.moves] == [ON_DEMAND]
+
+
+class TestOnDemandCapacity:
+    def test_ready_replicas_stay_if_no_on_demand_node_could_hold_them(self) -> None:
+        observed = a_workload(spot=10, on_demand_known=False)
+        decision = decision_of(observed)
+        assert isinstance(decision, Defer)
+        assert decision.reason is Reason.NO_ON_DEMAND_CAPACITY
+        assert decision.message == (
+            "3 replicas to move from spot to on-demand; no on-demand node could hold the pod"
+        )
+        assert isinstance(decision_of(with_facts(observed, on_demand_known=True)), Evict)
+
+    @pytest.mark.parametrize(
+        ("patience", "waited", "reason"),
+        [
+            (timedelta(seconds=30), 29, Reason.WAITING_FOR_PODS),
+            (timedelta(seconds=30), 30, Reason.NO_ON_DEMAND_CAPACITY),
+            (timedelta.max, 119, Reason.WAITING_FOR_PODS),
+            (timedelta.max, 120, Reason.NO_ON_DEMAND_CAPACITY),
+        ],
+    )
+    def test_replicas_that_wait_for_an_on_demand_node_are_reported(
+        self, patience: timedelta, waited: int, reason: Reason
+    ) -> None:
+        since = NOW - timedelta(seconds=waited)
+        pending: dict[str, Any] = {"node": "", "phase": "Pending", "ready": False}
+        observed = with_replicas(
+            with_configuration(a_workload(spot=7, on_demand=3), spot_fallback=patience),
+            is_on_demand,
+            unschedulable=True,
+            unschedulable_since=since,
+            **pending,
+        )
+        decision = decision_of(observed)
+        assert isinstance(decision, Defer)
+        assert decision.reason is reason
+        left = None if reason is Reason.NO_ON_DEMAND_CAPACITY else timedelta(seconds=1)
+        assert decision.requeue_after == left

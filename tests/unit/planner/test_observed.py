@@ -12,6 +12,7 @@ from tests.support.builders import (
     LONG_AGO,
     NOW,
     ON_DEMAND,
+    SPOT,
     UNKNOWN,
     a_replica,
     a_workload,
@@ -41,6 +42,15 @@ def test_a_leaving_replica_holds_no_slot_and_is_not_available(
     assert (observed.state.spot, observed.state.on_demand) == (7, 0)
     assert observed.ready_on_demand == 0
     assert observed.missing(NOW) == 3
+
+
+def test_unknown_replicas_without_a_node_are_part_of_n_and_no_reason_to_move_others() -> None:
+    """They may still start on either type: 7 of 10 on spot are not too many."""
+    observed = a_workload(spot=7, on_demand=2, unknown=1)
+    assert observed.state.surplus_type is SPOT
+    observed = with_replicas(observed, 9, node="", phase="Pending", ready=False)
+    assert (observed.state.known, observed.state.surplus_type) == (10, None)
+    assert not observed.state.is_balanced
 
 
 def test_an_unready_replica_holds_a_slot_and_is_not_available() -> None:

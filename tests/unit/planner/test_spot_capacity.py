@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.nodes import NODE_POOL, NodeType, Pin
 from spotalis.model.objects import Node, Pod, PodShape, Requirement
 from spotalis.planner.observed import SpotCapacity, WorkloadState
-from spotalis.planner.spot_capacity import NODE_POOL, next_pod_shape, spot_capacity
+from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
 from tests.support.builders import (
     LONG_AGO,
     NOW,
     ON_DEMAND,
     SPOT,
+    UNKNOWN,
     a_node,
     a_pod,
     a_shape,
@@ -45,6 +46,9 @@ class Nodes:
 
     def pin(self, node_type: NodeType) -> Pin | None:
         return Pin() if self.pinned else None
+
+    def pinned_to(self, shape: PodShape) -> NodeType:
+        return dict(shape.node_selector).get("only", UNKNOWN)  # type: ignore[return-value]
 
     def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
         return {}
@@ -104,13 +108,30 @@ def waiting() -> WorkloadState:
     return with_replicas(observed, is_spot, node="", ready=False, unschedulable=True)
 
 
-def test_for_waiting_replicas_starting_nodes_and_on_demand_nodes_are_evaluated() -> None:
+TINY = a_node(pods=0, memory_bytes=-1)
+
+
+def test_a_starting_spot_node_counts_for_replicas_that_wait() -> None:
     starting = a_node(ready=False, created_at=NOW)
-    found = capacity(waiting(), spot=[starting], on_demand=[a_node(cordoned=True)])
-    assert (found.node_arriving, found.on_demand_fits) == (True, True)
-    tiny = a_node(pods=0, memory_bytes=-1)
-    found = capacity(waiting(), spot=[], on_demand=[tiny])
-    assert (found.node_arriving, found.on_demand_fits) == (False, False)
+    assert capacity(waiting(), spot=[starting]).node_arriving
+    assert not capacity(waiting()).node_arriving
+
+
+def test_an_on_demand_node_is_possible_unless_the_template_allows_spot_only() -> None:
+    """On-demand nodes that could not hold a pod are no proof: node pools scale from zero."""
+    assert capacity(waiting(), on_demand=[TINY]).on_demand_possible
+    spot_only = with_workload(waiting(), shape=a_shape(node_selector=(("only", SPOT),)))  # type: ignore[arg-type]
+    assert not capacity(spot_only, on_demand=[a_node()]).on_demand_possible
+
+
+def test_ready_replicas_need_an_on_demand_node_that_could_hold_them_or_karpenter() -> None:
+    to_on_demand = a_workload(spot=10)
+    assert capacity(to_on_demand, on_demand=[a_node(cordoned=True)]).on_demand_known
+    assert not capacity(to_on_demand, on_demand=[TINY]).on_demand_known
+    assert capacity(to_on_demand, on_demand=[]).on_demand_known
+    karpenter = a_node(labels={NODE_POOL: "default"})
+    assert capacity(to_on_demand, spot=[karpenter], on_demand=[TINY]).on_demand_known
+    assert capacity(to_spot(), on_demand=[TINY]).on_demand_known
 
 
 def test_volumes_restrict_capacity_to_the_nodes_that_can_attach_them() -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.model.nodes import BUILT_IN_GROUPS, NodeType
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Requirement, Toleration
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.options import Settings
 from spotalis.settings.sources import DEFAULT, Loaded, Sources

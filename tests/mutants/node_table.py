@@ -1,0 +1,102 @@
+"""Mutants of the rule about what a pod can run on."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import mutant, scenario
+
+NODE_MUTANTS = (
+    mutant(
+        "names of nodes are not a pin",
+        "model/nodes.py",
+        "return types_of_named_nodes(requirements, known, rule_keys) or by_rules",
+        "return by_rules",
+        scenario(
+            "named_nodes",
+            "a_template_that_names_nodes_of_one_type_is_a_pin_at_birth_and_on_adoption",
+        ),
+        scenario(
+            "named_nodes",
+            "a_template_that_names_a_gke_node_pool_is_pinned_to_the_type_of_its_nodes",
+        ),
+        "tests/unit/model/test_pinned_to.py",
+    ),
+    mutant(
+        "the name of a host is no pin",
+        "model/nodes.py",
+        '        "metadata.name",\n        "kubernetes.io/hostname",\n',
+        "",
+        "tests/unit/model/test_pinned_to.py",
+    ),
+    mutant(
+        "values that no rule names are not tried",
+        "model/nodes.py",
+        "for value in (None, *named, _ANY_OTHER_VALUE):",
+        "for value in (None, *named):",
+        "tests/unit/model/test_pinned_to.py",
+    ),
+    mutant(
+        "a contradictory alternative makes the answer unknown",
+        "model/nodes.py",
+        "    if not all(values.values()):\n        return frozenset()\n",
+        "    if not all(values.values()):\n        return KNOWN_TYPES\n",
+        "tests/unit/model/test_pinned_to.py",
+    ),
+    mutant(
+        "a shortage of spot nodes turns own labels into pins",
+        "model/nodes.py",
+        "return types if any(node_type in KNOWN_TYPES - types for _, node_type in known) else",
+        "return types if known else",
+        "tests/unit/model/test_pinned_to.py",
+    ),
+    mutant(
+        "ready replicas move to on-demand without a node that could hold them",
+        "planner/spot_capacity.py",
+        "on_demand_known=has_provisioner or question.on_demand_could_hold(shape),",
+        "on_demand_known=True,",
+        scenario(
+            "named_nodes",
+            "ready_replicas_stay_on_spot_until_an_on_demand_node_could_hold_them",
+        ),
+    ),
+    mutant(
+        "waiting for on-demand nodes is balanced",
+        "planner/moves.py",
+        "(stuck := _wait_for_on_demand(observed, now)) is not None:",
+        "(stuck := _wait_for_on_demand(observed, now)) is not None and not state.is_balanced:",
+        scenario(
+            "named_nodes",
+            "a_workload_whose_replicas_wait_for_an_on_demand_node_is_not_balanced",
+        ),
+    ),
+    mutant(
+        "only present on-demand nodes allow the fallback",
+        "planner/spot_capacity.py",
+        "possible = nodes.pinned_to(state.workload.shape) is not NodeType.SPOT",
+        "possible = has_provisioner or could_hold(nodes.of_type(NodeType.ON_DEMAND), shape, Pin())",
+        scenario(
+            "named_nodes",
+            "replicas_fall_back_although_no_present_on_demand_node_could_hold_them",
+        ),
+    ),
+    mutant(
+        "a ready replica probes for one that waits for a node",
+        "planner/moves.py",
+        "surplus -= not replica.pod.node",
+        "pass",
+        "tests/unit/planner/test_fallback.py",
+    ),
+    mutant(
+        "unknown replicas without a node are subtracted from n",
+        "planner/observed.py",
+        "if replica.node_type is not NodeType.UNKNOWN or replica.pod.node:",
+        "if True:",
+        "tests/unit/planner/test_observed.py",
+    ),
+    mutant(
+        "a pod does not count as what the webhook sent it to",
+        "controller/observe.py",
+        "sent_to = _sent_to(pod) if pinned is NodeType.UNKNOWN else pinned",
+        "sent_to = pinned",
+        scenario("named_nodes", "a_pod_counts_as_the_capacity_type_that_it_was_sent_to"),
+    ),
+)

@@ -155,7 +155,7 @@ async def tolerations_of_new_pod(it: Operator) -> object:
 
 async def reconciles_without_change(it: Operator) -> object:
     """Whether a workload is reconciled within 8 s, after 2 s without a reconcile."""
-    if "turned" not in it.memory:
+    if "reconciled" not in it.memory:
         if await it.reason("api") is None:
             return None
         before = await _count_reconciles(it)
@@ -163,8 +163,8 @@ async def reconciles_without_change(it: Operator) -> object:
         if await _count_reconciles(it) != before:
             return None
         await asyncio.sleep(8)
-        it.memory["turned"] = await _count_reconciles(it) != before
-    return it.memory["turned"]
+        it.memory["reconciled"] = await _count_reconciles(it) != before
+    return it.memory["reconciled"]
 
 
 async def _count_reconciles(it: Operator) -> float:

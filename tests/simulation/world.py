@@ -13,7 +13,7 @@ from spotalis.app.build import build_operator
 from spotalis.app.operator import Operator
 from spotalis.controller.result import ReconcileResult
 from spotalis.controller.telemetry import Telemetry
-from spotalis.embedded.server.errors import ApiError as Refused
+from spotalis.embedded.server.errors import ApiError
 from spotalis.embedded.virtual_time import VirtualClock
 from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.environment import Clock
@@ -206,7 +206,7 @@ class World(SimulatedCluster):
         self.oracle.log(f"world: {step.action} {step.index} {step.value}")
         try:
             await getattr(self, "_" + step.action.replace("-", "_"))(step)
-        except Refused as refused:
+        except ApiError as refused:
             self.oracle.log(f"world: refused: {refused}")
 
     async def prepare(self) -> None:

@@ -50,8 +50,8 @@ class History:
         adopted: capacity types of the pods that run before Spotalis starts; their slots, if any,
             are their ordinals.
         gives_back: the webhook releases reservations that exceed what the owner can still create.
-        refusals: number of times that the API server rejects each pod of :meth:`settle` after its
-            admission.
+        refusals: number of times that the API server rejects each pod of :meth:`come_to_rest`
+            after its admission.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ class History:
         self.see(len(self._unseen))
         self._reservations.clear()
 
-    def settle(self) -> Decision:
+    def come_to_rest(self) -> Decision:
         """End all faults: every pod is created, seen and ready, and every move completes.
 
         Returns:

@@ -7,7 +7,7 @@ is a function of the seed. The cluster starts no threads and reads no clock but 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -76,7 +76,6 @@ class EmbeddedCluster:
         timing: Timing | None = None,
         controllers: Collection[str] = CONTROLLERS,
         provider: Provider = KARPENTER,
-        zones: Sequence[str] = (),
         provisioning: Provisioning | None = None,
         store: ObjectStore | None = None,
     ) -> None:
@@ -89,7 +88,6 @@ class EmbeddedCluster:
             timing: how long kubelets and controllers take.
             controllers: which of ``CONTROLLERS`` run.
             provider: how ``fleet`` labels nodes.
-            zones: the zones over which ``fleet`` distributes nodes.
             provisioning: how nodes are added for unschedulable pods; None: they are not.
             store: holds the objects; by default a new one.
         """
@@ -97,7 +95,7 @@ class EmbeddedCluster:
         self.store = self.api.store
         self.audit = self.api.audit
         """The requests so far."""
-        self.fleet = Fleet(self.api, clock, provider=provider, zones=zones)
+        self.fleet = Fleet(self.api, clock, provider=provider)
         self.provisioning = provisioning
         self._clock = clock
         self._rng = rng

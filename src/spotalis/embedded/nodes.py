@@ -161,13 +161,11 @@ def make_node(
 class Fleet:
     """Adds, reclaims and disturbs the nodes of a cluster."""
 
-    def __init__(
-        self, api: Api, clock: Clock, *, provider: Provider = KARPENTER, zones: Sequence[str] = ()
-    ) -> None:
-        """New nodes are distributed over ``zones``; without zones they have no zone label."""
+    def __init__(self, api: Api, clock: Clock, *, provider: Provider = KARPENTER) -> None:
         self._api = api
         self._clock = clock
-        self._zones = tuple(zones)
+        self.zones: Sequence[str] = ()
+        """New nodes are distributed over these zones; without zones they have no zone label."""
         self._created: dict[NodeType, int] = {}
         self._addresses = 0
         self.provider = provider
@@ -211,7 +209,7 @@ class Fleet:
             f"{node_type.value}-{number + 1}",
             labels=self.provider.labels(node_type),
             taints=self.provider.taints(node_type),
-            zone=self._zones[number % len(self._zones)] if self._zones else "",
+            zone=self.zones[number % len(self.zones)] if self.zones else "",
             cpu=size.cpu,
             memory=size.memory,
             pods=size.pods,

@@ -70,7 +70,8 @@ async def test_a_notice_appears_and_can_be_withdrawn(how: str) -> None:
 
 @in_virtual_time
 async def test_nodes_are_distributed_over_zones() -> None:
-    async with a_cluster(zones=("a", "b")) as cluster:
+    async with a_cluster() as cluster:
+        cluster.fleet.zones = ("a", "b")
         names = await cluster.fleet.add(spot=3)
         labels = [node(cluster, name)["metadata"]["labels"] for name in names]
         assert [label["topology.kubernetes.io/zone"] for label in labels] == ["a", "b", "a"]

@@ -91,10 +91,10 @@ class TestGet:
         assert outcome.request.path == "/apis/apps/v1/namespaces/shop/deployments/web"
 
     @pytest.mark.parametrize(
-        "trouble", [cut(), cut(maybe_sent=False), *map(refusal, (500, 502, 503, 504))]
+        "failure", [cut(), cut(maybe_sent=False), *map(refusal, (500, 502, 503, 504))]
     )
-    def test_a_read_is_retried_while_the_server_is_unreachable(self, trouble: Answer) -> None:
-        outcome = call(lambda c: c.get(PODS, "shop", "web-1"), trouble, trouble, ok(a_pod()))
+    def test_a_read_is_retried_while_the_server_is_unreachable(self, failure: Answer) -> None:
+        outcome = call(lambda c: c.get(PODS, "shop", "web-1"), failure, failure, ok(a_pod()))
         assert outcome.value.name == "web-1"
         assert len(outcome.requests) == 3
         assert outcome.seconds > 0.5
@@ -260,7 +260,7 @@ class TestWrites:
     def test_a_refused_delete_is_an_error(self) -> None:
         assert isinstance(call(lambda c: c.delete(PODS, "s", "x"), refusal(409)).value, Conflict)
 
-    @pytest.mark.parametrize("trouble", [cut(), refusal(500), refusal(503), refusal(429)])
+    @pytest.mark.parametrize("failure", [cut(), refusal(500), refusal(503), refusal(429)])
     @pytest.mark.parametrize(
         "write",
         [
@@ -273,9 +273,9 @@ class TestWrites:
         ids=["create", "replace", "patch", "delete", "raw"],
     )
     def test_a_write_is_never_retried(
-        self, write: Callable[[Client], Awaitable[Any]], trouble: Answer
+        self, write: Callable[[Client], Awaitable[Any]], failure: Answer
     ) -> None:
-        assert len(call(write, trouble, ok(a_pod())).requests) == 1
+        assert len(call(write, failure, ok(a_pod())).requests) == 1
 
     def test_raw_returns_the_response_whatever_its_status(self) -> None:
         outcome = call(lambda c: c.raw("GET", "/version", query=[("a", "b")]), refusal(500))

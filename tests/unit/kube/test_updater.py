@@ -23,15 +23,15 @@ def a_list_of(writer: StoreWriter[Pod], *names: str) -> Relist[Pod]:
     async def on() -> None:
         pass
 
-    intake = StoreUpdater(
+    updater = StoreUpdater(
         PODS, writer, on_change=lambda change: None, on_relist=told.append, on_skip=skipped
     )
-    intake.begin_list(back_in_time=False)
+    updater.begin_list(back_in_time=False)
     for name in names:
         metadata = {"namespace": writer.scope, "name": name, "uid": name, "resourceVersion": "1"}
         pod = {"metadata": metadata, "spec": {}, "status": {}}
-        intake.apply(EventType.ADDED, msgspec.Raw(json.dumps(pod).encode()))
-    asyncio.run(intake.end_list(0.0, on))
+        updater.apply(EventType.ADDED, msgspec.Raw(json.dumps(pod).encode()))
+    asyncio.run(updater.end_list(0.0, on))
     [relist] = told
     return relist
 

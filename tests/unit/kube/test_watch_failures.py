@@ -100,7 +100,7 @@ class TestRelists:
 
 class TestPatience:
     @pytest.mark.parametrize(
-        "trouble",
+        "failure",
         [
             refusal(401, "Unauthorized"),
             refusal(403, "Forbidden"),
@@ -111,8 +111,8 @@ class TestPatience:
         ],
         ids=["401", "403", "500", "503", "refused", "timed out"],
     )
-    def test_failures_are_retried_forever_with_delays_up_to_30_s(self, trouble: Answer) -> None:
-        recording = follow(*[trouble] * 12, listed())
+    def test_failures_are_retried_forever_with_delays_up_to_30_s(self, failure: Answer) -> None:
+        recording = follow(*[failure] * 12, listed())
         assert recording.names == {"one", "two"}
         delays = [report.retry_seconds for report in recording.reports]
         assert delays == sorted(delays)

@@ -63,7 +63,7 @@ def test_after_any_history_the_split_becomes_exact_with_the_fewest_moves(
     on_spot, on_demand = (types_of(history).count(one) for one in (SPOT, ON_DEMAND))
     too_many_on_demand = on_demand - (history.wanted - wanted_on_spot(history))
     wrong = max(0, on_spot - wanted_on_spot(history), too_many_on_demand)
-    decision = history.settle()
+    decision = history.come_to_rest()
     assert decision == Hold(Reason.BALANCED, decision.message)
     assert types_of(history).count(SPOT) == wanted_on_spot(history)
     assert len(history.living) == history.wanted
@@ -77,7 +77,7 @@ def test_enabling_a_workload_takes_one_eviction_per_replica_on_the_wrong_type(
     policy: dict[str, Any], adopted: list[NodeType]
 ) -> None:
     history = History(adopted=adopted, **policy)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert len(history.evicted) == abs(adopted.count(SPOT) - wanted_on_spot(history))
 
 
@@ -96,9 +96,9 @@ def test_scaling_and_losses_alone_never_need_an_eviction(
     history = History(replicas=0, **policy)
     for size, losses in sizes_and_losses:
         history.scale(size)
-        assert is_exact(history.settle())
+        assert is_exact(history.come_to_rest())
         history.play(losses)
-        assert is_exact(history.settle())
+        assert is_exact(history.come_to_rest())
     assert history.evicted == []
 
 
@@ -115,7 +115,7 @@ def test_a_burst_is_split_at_creation_however_late_pods_are_seen(
         history.create()
         history.play(seen[number : number + 1])
     assert types_of(history).count(SPOT) == wanted_on_spot(history)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert history.evicted == []
 
 
@@ -124,7 +124,7 @@ def test_rejected_pods_do_not_distort_the_split(
     policy: dict[str, Any], size: int, refusals: int
 ) -> None:
     history = History(replicas=size, refusals=refusals, **policy)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert types_of(history).count(SPOT) == wanted_on_spot(history)
 
 
@@ -133,7 +133,7 @@ def test_replicas_of_unknown_type_do_not_distort_the_split(
     policy: dict[str, Any], adopted: list[NodeType], unknown: int
 ) -> None:
     history = History(adopted=[*adopted, *[UNKNOWN] * unknown], **policy)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     expected = desired_spot(len(adopted), history.percent, history.floor)
     assert types_of(history).count(SPOT) == expected
     assert types_of(history).count(UNKNOWN) == unknown
@@ -141,26 +141,26 @@ def test_replicas_of_unknown_type_do_not_distort_the_split(
 
 def test_adopting_20_spot_replicas_at_70_percent_and_floor_2_takes_6_evictions() -> None:
     history = History(adopted=[SPOT] * 20)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert len(history.evicted) == 6
 
 
 @pytest.mark.parametrize("moves", [1, 2, 20])
 def test_enabling_a_statefulset_evicts_these_ordinals_in_this_order(moves: int) -> None:
     history = History(kind=STATEFUL_SET, adopted=[SPOT] * 20, moves=moves)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert history.evicted == [f"api-{ordinal}" for ordinal in (16, 13, 10, 6, 1, 0)]
 
 
 @pytest.mark.parametrize("kind", BOTH_KINDS)
 def test_from_0_to_70_to_30_percent_10_replicas_take_7_and_then_4_evictions(kind: str) -> None:
     history = History(kind=kind, replicas=10, percent=0, floor=0)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert types_of(history) == [ON_DEMAND] * 10
     for percent, evictions in ((70, 7), (30, 4)):
         before = len(history.evicted)
         history.percent = percent
-        assert is_exact(history.settle())
+        assert is_exact(history.come_to_rest())
         assert len(history.evicted) - before == evictions
 
 
@@ -170,7 +170,7 @@ def test_scaling_needs_no_eviction(kind: str, sizes: tuple[int, ...]) -> None:
     history = History(kind=kind, replicas=0, percent=80)
     for size in sizes:
         history.scale(size)
-        assert is_exact(history.settle())
+        assert is_exact(history.come_to_rest())
         assert types_of(history).count(SPOT) == desired_spot(size, 80, 2)
     assert history.evicted == []
 
@@ -201,14 +201,14 @@ def test_highest_ordinal_first_with_a_fixed_type_per_ordinal_moves_forever() -> 
         place=type_of_the_ordinal,
     )
     with pytest.raises(StillMovingError):
-        history.settle()
+        history.come_to_rest()
     assert set(history.evicted) == {"api-19"}
 
 
 def test_each_of_the_two_rules_alone_reaches_the_split() -> None:
     for naive in ({"plan": highest_ordinal_first}, {"place": type_of_the_ordinal}):
         history = History(kind=STATEFUL_SET, adopted=[SPOT] * 20, **naive)
-        assert is_exact(history.settle())
+        assert is_exact(history.come_to_rest())
         assert len(history.evicted) == 6
 
 
@@ -225,9 +225,9 @@ def counting_the_unknown(observed: Observed, pod: NewPod) -> Placement:
 def test_counting_unknown_replicas_on_one_side_only_moves_forever() -> None:
     adopted = [*[SPOT] * 7, ON_DEMAND, UNKNOWN, UNKNOWN]
     with pytest.raises(StillMovingError):
-        History(adopted=adopted, place=counting_the_unknown).settle()
+        History(adopted=adopted, place=counting_the_unknown).come_to_rest()
     history = History(adopted=adopted)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert len(history.evicted) == 2
 
 
@@ -235,9 +235,9 @@ def test_reservations_that_are_never_removed_move_pods_forever() -> None:
     # One surplus replica on on-demand, and a quota that rejects each pod once.
     adopted = [*[SPOT] * 6, *[ON_DEMAND] * 4]
     with pytest.raises(StillMovingError):
-        History(adopted=adopted, refusals=1, gives_back=False).settle()
+        History(adopted=adopted, refusals=1, gives_back=False).come_to_rest()
     history = History(adopted=adopted, refusals=1)
-    assert is_exact(history.settle())
+    assert is_exact(history.come_to_rest())
     assert len(history.evicted) == 1
 
 
@@ -251,7 +251,7 @@ def wanted_on_spot(history: History) -> int:
 
 def test_a_history_deletes_pods_in_the_order_of_a_replicaset() -> None:
     history = History(kind=DEPLOYMENT, replicas=3, percent=0, floor=0)
-    history.settle()
+    history.come_to_rest()
     history.scale(4)
     history.create()
     history.see(1)

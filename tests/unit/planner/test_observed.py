@@ -84,8 +84,8 @@ def test_replicas_of_unknown_type_do_not_count_toward_the_floor() -> None:
     assert observed.state.is_balanced
     assert observed.ready_on_demand == 3
     assert observed.missing(NOW) == 0
-    turned = with_replicas(observed, is_on_demand, node_type=UNKNOWN)
-    assert turned.ready_on_demand == 0
+    changed = with_replicas(observed, is_on_demand, node_type=UNKNOWN)
+    assert changed.ready_on_demand == 0
 
 
 def test_no_replica_is_missing_if_there_are_more_than_desired() -> None:

@@ -1,6 +1,6 @@
 """Label selectors, node selectors, taints and tolerations, evaluated as Kubernetes does.
 
-These rules decide what the embedded cluster does, and with that they judge Spotalis. They are
+These rules decide what the embedded cluster does, and so what Spotalis is tested against. They are
 written independently of ``spotalis.model.objects`` on purpose: a wrong rule there must not be
 wrong here too. The conformance scripts compare them with a real control plane.
 """

@@ -132,7 +132,8 @@ async def test_a_gated_pod_is_scheduled_when_its_gates_are_removed() -> None:
 
 @in_virtual_time
 async def test_pods_are_spread_over_nodes_and_zones() -> None:
-    async with a_cluster(zones=("a", "b", "c")) as cluster:
+    async with a_cluster() as cluster:
+        cluster.fleet.zones = ("a", "b", "c")
         await cluster.fleet.add(spot=6)
         await deploy(cluster, 12)
         await until(lambda: len(ready(cluster)) == 12)
@@ -147,7 +148,8 @@ async def test_pods_stay_pending_if_a_required_spread_would_be_violated() -> Non
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"app": "web"}},
     }
-    async with a_cluster(zones=("a", "b")) as cluster:
+    async with a_cluster() as cluster:
+        cluster.fleet.zones = ("a", "b")
         await cluster.fleet.add(spot=2, pods=3)
         await cluster.fleet.cordon("spot-2")
         await deploy(cluster, 4, pod={"topologySpreadConstraints": [constraint]})

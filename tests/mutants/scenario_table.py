@@ -49,7 +49,7 @@ SCENARIO_MUTANTS = (
         "placement ignores reservations",
         "webhook/admission.py",
         "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
-        "        observed = dataclasses.replace(observed, reservations=())\n"
+        "        observed = dataclasses.replace(observed, reservations={})\n"
         "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
         scenario("bursts", "a_burst_is_split_at_creation_although_watches_deliver"),
     ),

@@ -34,10 +34,25 @@ WEBHOOK_MUTANTS = (
         "tests/integration/test_dry_runs.py",
     ),
     mutant(
+        "every admission counts all reservations again",
+        "controller/reservations.py",
+        "        return found.slots if found else NO_RESERVED_SLOTS\n",
+        "        return ReservedSlots.of(r for _, r in found.entries.values()) if found else "
+        "NO_RESERVED_SLOTS\n",
+        "tests/unit/controller/test_reservations.py",
+    ),
+    mutant(
+        "an ordinal of any size is reserved",
+        "planner/observed.py",
+        "if slot is not None and 0 <= slot < SLOT_LIMIT else 0",
+        "if slot is not None and 0 <= slot < 10 * SLOT_LIMIT else 0",
+        "tests/unit/controller/test_reservations.py",
+    ),
+    mutant(
         "a reservation outlives the arrival of its pod",
         "controller/reservations.py",
-        "requests.pop(request_uid, None)",
-        "requests.get(request_uid)",
+        "self.entries.pop(request_uid, None)",
+        "None",
         "tests/integration/test_dry_runs.py",
     ),
     mutant(

@@ -18,7 +18,7 @@ from spotalis.embedded.server.patches import json_patch
 from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
-from spotalis.planner.observed import Reservation
+from spotalis.planner.observed import ReservedSlots
 from spotalis.webhook.server import WebhookServer
 from tests.support.cluster import NO_POLICY, policy, workload_body
 from tests.support.http_caller import Caller, Reply
@@ -89,9 +89,14 @@ class AdmissionWebhook:
         pod = copy.deepcopy(review["request"]["object"])
         return json_patch(pod, patch), patch, response["auditAnnotations"]["decision"]
 
-    def reservations(self, workload: str) -> tuple[Reservation, ...]:
-        """The reservations for admitted pods that do not exist yet."""
+    def reservations(self, workload: str) -> ReservedSlots:
+        """The slots of admitted pods that do not exist yet."""
         return self._operator.admission._reservations.of(self._owners[workload]["metadata"]["uid"])
+
+    def count_reservations(self, workload: str) -> int:
+        """The number of these reservations; the pods of these tests have no ordinal."""
+        uid: str = self._owners[workload]["metadata"]["uid"]
+        return self._operator.admission._reservations.count(uid)
 
     def drop_reservations(self, workload: str) -> None:
         self._operator.admission._reservations.trim(self._owners[workload]["metadata"]["uid"], 0)

@@ -35,6 +35,7 @@ from spotalis.planner.observed import (
     Observed,
     Replica,
     Reservation,
+    ReservedSlots,
     SpotCapacity,
 )
 
@@ -294,6 +295,14 @@ def a_reservation(
         node_type=node_type,
         name=f"api-{slot}" if kind == STATEFUL_SET else "",
     )
+
+
+def reserved(*reservations: Reservation) -> dict[str, ReservedSlots]:
+    """Reservations as the planner sees them, by owner."""
+    owners = {reservation.owner for reservation in reservations}
+    return {
+        owner: ReservedSlots.of(r for r in reservations if r.owner == owner) for owner in owners
+    }
 
 
 def a_selector(labels: Mapping[str, str]) -> LabelSelector:

@@ -29,6 +29,7 @@ from tests.support.builders import (
     a_replica,
     decision_of,
     owner_of,
+    reserved,
     workload_named_api,
 )
 
@@ -99,7 +100,7 @@ class History:
                 percent=self.percent, floor=self.floor, moves=MoveLimit(count=self.moves)
             ),
             replicas=tuple(self._seen),
-            reservations=tuple(self._reservations),
+            reservations=reserved(*self._reservations),
         )
 
     def decide(self) -> Decision:

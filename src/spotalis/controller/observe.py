@@ -28,7 +28,7 @@ from spotalis.planner.observed import (
     MoveBudget,
     Observed,
     Replica,
-    Reservation,
+    ReservedSlots,
     WorkloadState,
 )
 from spotalis.planner.spot_capacity import spot_capacity
@@ -91,7 +91,6 @@ class Observer:
             configuration=configuration,
             replicas=self._replicas(owners, frozenset()),
             ledger=(stored.ledger if stored else None) or Ledger(),
-            budgets=self._cluster.budgets_in(workload.namespace),
             reservations=self._reservations_of(owners),
             cluster=self._cluster_state(),
         )
@@ -257,8 +256,8 @@ class Observer:
             other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,
         )
 
-    def _reservations_of(self, owners: Set[str]) -> tuple[Reservation, ...]:
-        return tuple(r for owner in owners for r in self._reservations.of(owner))
+    def _reservations_of(self, owners: Set[str]) -> Mapping[str, ReservedSlots]:
+        return {owner: self._reservations.of(owner) for owner in owners}
 
 
 def _sent_to(pod: Pod) -> NodeType:

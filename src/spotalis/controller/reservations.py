@@ -1,65 +1,118 @@
 """Pods that were admitted and that no watch has shown yet.
 
-They make bursts exact: see docs/reference/behaviour.md, "Arithmetic and slots".
+They make bursts exact: see docs/reference/behaviour.md, "Arithmetic and slots". Every operation
+takes the same time however many reservations are open: a ReplicaSet of 1,000 pods creates most of
+them before a watch shows the first.
 """
 
 from __future__ import annotations
 
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
 from spotalis.model.environment import Clock
-from spotalis.planner.observed import Reservation
+from spotalis.planner.observed import NO_RESERVED_SLOTS, Reservation, ReservedSlots
 
 LIFETIME_SECONDS = 30.0
 """A pod that is not seen by then was rejected after admission, by a quota or another webhook."""
 
 
+@dataclass(slots=True)
+class _OwnerReservations:
+    """The reservations of one owner, and their sums."""
+
+    entries: OrderedDict[str, tuple[float, Reservation]] = field(default_factory=OrderedDict)
+    """By the UID of the admission request, oldest first."""
+    by_name: dict[str, str] = field(default_factory=dict)
+    """UIDs of the admission requests of pods that have a name, by that name."""
+    slots: ReservedSlots = NO_RESERVED_SLOTS
+    moves: Counter[str] = field(default_factory=Counter)
+
+    def add(self, made_at: float, reservation: Reservation) -> None:
+        """Add a reservation in place of an earlier one for the same request or pod name."""
+        self.remove(reservation.request_uid)
+        if reservation.name:
+            self.remove(self.by_name.get(reservation.name, ""))
+            self.by_name[reservation.name] = reservation.request_uid
+        self.entries[reservation.request_uid] = (made_at, reservation)
+        self.moves[reservation.move] += 1
+        self._set_slots(self.slots.with_slot(reservation.node_type, reservation.slot))
+
+    def remove(self, request_uid: str) -> None:
+        """Remove a reservation if it is open."""
+        entry = self.entries.pop(request_uid, None)
+        if entry is None:
+            return
+        reservation = entry[1]
+        if self.by_name.get(reservation.name) == request_uid:
+            del self.by_name[reservation.name]
+        self.moves[reservation.move] -= 1
+        if not self.moves[reservation.move]:
+            del self.moves[reservation.move]
+        self._set_slots(self.slots.without_slot(reservation.node_type, reservation.slot))
+
+    def _set_slots(self, slots: ReservedSlots) -> None:
+        # Few reservations belong to a move: no more than moves are open.
+        self.slots = ReservedSlots(slots.spot, slots.on_demand, frozenset(self.moves) - {""})
+
+
 class Reservations:
-    """The reservations of all workloads, by the UID of the pods' owner, oldest first."""
+    """The reservations of all workloads, by the UID of the pods' owner."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_owner: dict[str, dict[str, tuple[float, Reservation]]] = {}
+        self._by_owner: dict[str, _OwnerReservations] = {}
 
-    def of(self, owner: str) -> tuple[Reservation, ...]:
-        """The open reservations of an owner. Expired ones are removed."""
-        requests = self._by_owner.get(owner)
-        if not requests:
-            return ()
-        oldest_valid = self._clock.monotonic() - LIFETIME_SECONDS
-        for request_uid in [r for r, (made, _) in requests.items() if made < oldest_valid]:
-            self.remove(owner, request_uid)
-        return tuple(reservation for _, reservation in self._by_owner.get(owner, {}).values())
+    def of(self, owner: str) -> ReservedSlots:
+        """The slots that the open reservations of an owner hold. Expired ones are removed."""
+        self._expire(owner)
+        found = self._by_owner.get(owner)
+        return found.slots if found else NO_RESERVED_SLOTS
+
+    def count(self, owner: str) -> int:
+        """The number of open reservations of an owner."""
+        self._expire(owner)
+        found = self._by_owner.get(owner)
+        return len(found.entries) if found else 0
 
     def add(self, reservation: Reservation) -> None:
         """Add a reservation. It replaces an earlier one for a pod of the same name."""
-        requests = self._by_owner.setdefault(reservation.owner, {})
-        for request_uid in [
-            r for r, (_, other) in requests.items() if other.name == reservation.name != ""
-        ]:
-            del requests[request_uid]
-        requests[reservation.request_uid] = (self._clock.monotonic(), reservation)
+        of_owner = self._by_owner.setdefault(reservation.owner, _OwnerReservations())
+        of_owner.add(self._clock.monotonic(), reservation)
 
     def find(self, owner: str, request_uid: str) -> Reservation | None:
         """The reservation of an admission request; None if it is not open."""
-        entry = self._by_owner.get(owner, {}).get(request_uid)
+        found = self._by_owner.get(owner)
+        entry = found.entries.get(request_uid) if found else None
         return entry[1] if entry else None
 
     def remove(self, owner: str, request_uid: str) -> None:
         """Remove the reservation of an admission request whose pod has been seen."""
-        requests = self._by_owner.get(owner)
-        if requests is not None:
-            requests.pop(request_uid, None)
-            if not requests:
+        found = self._by_owner.get(owner)
+        if found is not None:
+            found.remove(request_uid)
+            if not found.entries:
                 del self._by_owner[owner]
 
-    def trim(self, owner: str, limit: int) -> None:
+    def trim(self, owner: str, limit: int) -> bool:
         """Remove the oldest reservations until at most ``limit`` are left.
 
         An owner never creates more pods than it wants. Reservations beyond that are for pods that
         were rejected after admission, by a quota or a validating webhook.
+
+        Returns:
+            Whether any was removed.
         """
-        for request_uid in list(self._by_owner.get(owner, ())):
-            if len(self._by_owner[owner]) <= max(0, limit):
+        excess = self.count(owner) - max(0, limit)
+        for _ in range(excess):
+            self.remove(owner, next(iter(self._by_owner[owner].entries)))
+        return excess > 0
+
+    def _expire(self, owner: str) -> None:
+        """Remove the reservations of an owner that are older than their lifetime."""
+        oldest_valid = self._clock.monotonic() - LIFETIME_SECONDS
+        while (found := self._by_owner.get(owner)) is not None:
+            request_uid, (made_at, _) = next(iter(found.entries.items()))
+            if made_at >= oldest_valid:
                 return
             self.remove(owner, request_uid)
-            if owner not in self._by_owner:
-                return

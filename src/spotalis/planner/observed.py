@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from typing import Self
 
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.ledger import Ledger
@@ -74,6 +75,62 @@ class Reservation:
     """Only the pods of a StatefulSet have a name at admission."""
     move: str = ""
     """The move whose replacement it is; empty if it is not a replacement."""
+
+
+SLOT_LIMIT = 1_000_000
+"""Slots from here on are not reserved. No cluster has as many pods, but a user can create a
+pod of a StatefulSet with any number in its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedSlots:
+    """The slots that the reservations of one owner hold: bit k stands for slot k.
+
+    As numbers, these sets are copied and compared in a time that does not depend on their size.
+    """
+
+    spot: int = 0
+    on_demand: int = 0
+    moves: frozenset[str] = frozenset()
+    """The moves whose replacements are reserved."""
+
+    @classmethod
+    def of(cls, reservations: Iterable[Reservation]) -> Self:
+        """The slots of these reservations of one owner."""
+        slots, moves = cls(), set()
+        for one in reservations:
+            slots = slots.with_slot(one.node_type, one.slot)
+            moves.add(one.move)
+        return cls(slots.spot, slots.on_demand, frozenset(moves - {""}))
+
+    def with_slot(self, node_type: NodeType, slot: int) -> Self:
+        """The same slots and one more."""
+        return self._replaced(node_type, self.of_type(node_type) | slot_bit(slot))
+
+    def without_slot(self, node_type: NodeType, slot: int) -> Self:
+        """The same slots without one."""
+        return self._replaced(node_type, self.of_type(node_type) & ~slot_bit(slot))
+
+    def without(self, slots: int) -> Self:
+        """The same slots without those of a bit set."""
+        return type(self)(self.spot & ~slots, self.on_demand & ~slots, self.moves)
+
+    def of_type(self, node_type: NodeType) -> int:
+        """The slots of pods that were sent to a type."""
+        return self.spot if node_type is NodeType.SPOT else self.on_demand
+
+    def _replaced(self, node_type: NodeType, slots: int) -> Self:
+        if node_type is NodeType.SPOT:
+            return type(self)(slots, self.on_demand, self.moves)
+        return type(self)(self.spot, slots, self.moves)
+
+
+NO_RESERVED_SLOTS = ReservedSlots()
+
+
+def slot_bit(slot: int | None) -> int:
+    """A slot as a bit set; empty for a pod without a slot or beyond the limit."""
+    return 1 << slot if slot is not None and 0 <= slot < SLOT_LIMIT else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +303,8 @@ class Observed(WorkloadState):
 
     budgets: tuple[DisruptionBudget, ...] = ()
     """All PodDisruptionBudgets of the namespace."""
-    reservations: tuple[Reservation, ...] = ()
+    reservations: Mapping[str, ReservedSlots] = field(default_factory=dict)
+    """By the UID of the owner: the slots of its pods that no watch has shown yet."""
     cluster: ClusterState = ClusterState()
     spot: SpotCapacity = SpotCapacity()
     moves: MoveBudget = MoveBudget()

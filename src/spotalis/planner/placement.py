@@ -6,14 +6,14 @@ The webhook, the simulator and the tests all use this function.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Set
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot, slot_type
 from spotalis.planner.candidates import ordinal, slot_of
-from spotalis.planner.observed import Observed, Reservation
+from spotalis.planner.observed import NO_RESERVED_SLOTS, Observed, slot_bit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,23 @@ def place(observed: Observed, pod: NewPod) -> Placement:
     """Decide the capacity type and the slot of a new pod."""
     held = [r for r in observed.active if r.pod.owner is not None and r.pod.owner.uid == pod.owner]
     held = [r for r in held if not pod.name or r.pod.name != pod.name]
-    reserved = _reservations(observed, pod, {r.pod.name for r in held})
-    types = [r.node_type for r in held] + [r.node_type for r in reserved]
-    have_spot, have_on_demand = types.count(NodeType.SPOT), types.count(NodeType.ON_DEMAND)
+    slots = 0
+    for replica in held:
+        slots |= slot_bit(slot_of(replica, observed))
+    reserved = observed.reservations.get(pod.owner, NO_RESERVED_SLOTS)
+    if observed.workload.kind == "StatefulSet":
+        # An ordinal has one pod: the reservation of a pod that is there, or that is asked for
+        # again, does not count.
+        own = slot_bit(ordinal(pod.name, observed.workload.first_ordinal))
+        reserved = reserved.without(slots | own)
+    types = [r.node_type for r in held]
+    have_spot = types.count(NodeType.SPOT) + reserved.spot.bit_count()
+    have_on_demand = types.count(NodeType.ON_DEMAND) + reserved.on_demand.bit_count()
     if observed.workload.kind == "StatefulSet":
         node_type, slot, rule = _place_ordinal(observed, pod, have_spot, have_on_demand)
     else:
-        slots = {slot_of(r, observed) for r in held} | {r.slot for r in reserved}
-        node_type, slot, rule = _place_next(observed, have_spot, have_on_demand, slots)
+        taken = slots | reserved.spot | reserved.on_demand
+        node_type, slot, rule = _place_next(observed, have_spot, have_on_demand, taken)
     move = _find_open_move(observed, pod, node_type)
     exhausted = observed.ledger.spot_availability is SpotAvailability.EXHAUSTED
     if node_type is NodeType.SPOT and exhausted and not move:
@@ -69,7 +78,7 @@ def place(observed: Observed, pod: NewPod) -> Placement:
         rule=rule,
         have_on_demand=have_on_demand,
         have_spot=have_spot,
-        reserved=len(reserved),
+        reserved=reserved.spot.bit_count() + reserved.on_demand.bit_count(),
         want_on_demand=observed.state.desired_on_demand,
         want_spot=observed.state.desired_spot,
         move=move,
@@ -84,7 +93,7 @@ def _find_open_move(observed: Observed, pod: NewPod, node_type: NodeType) -> str
     """
     present = {replica.pod.uid for replica in observed.active}
     replaced = {replica.pod.move for replica in observed.active}
-    replaced |= {reservation.move for reservation in observed.reservations}
+    replaced = replaced.union(*(slots.moves for slots in observed.reservations.values()))
     for intent in observed.ledger.intents:
         fits = intent.target is node_type and (not pod.name or intent.name == pod.name)
         if fits and intent.pod not in present and intent.move not in replaced:
@@ -92,28 +101,33 @@ def _find_open_move(observed: Observed, pod: NewPod, node_type: NodeType) -> str
     return ""
 
 
-def _reservations(observed: Observed, pod: NewPod, seen: Set[str]) -> list[Reservation]:
-    """The owner's reservations for other pods; several for one pod name count once."""
-    by_pod = {r.name or r.request_uid: r for r in observed.reservations if r.owner == pod.owner}
-    return [r for r in by_pod.values() if not r.name or r.name not in {*seen, pod.name}]
-
-
 def _place_next(
-    observed: Observed, have_spot: int, have_on_demand: int, slots: Iterable[int | None]
+    observed: Observed, have_spot: int, have_on_demand: int, taken: int
 ) -> tuple[NodeType, int, str]:
     """Place the next pod of a Deployment: type, slot and rule.
 
     It takes the lowest free slot of its type, or the lowest free slot if there is none.
+
+    Args:
+        taken: the slots that are held, as a bit set.
     """
     percent, floor = observed.configuration.percent, observed.configuration.floor
     held = have_spot + have_on_demand
     is_spot = have_spot < desired_spot(held + 1, percent, floor)
     node_type = NodeType.SPOT if is_spot else NodeType.ON_DEMAND
-    taken = set(slots)
-    highest = max(held + len(taken), observed.workload.replicas) + 1
-    free = [k for k in range(highest + 1) if k not in taken]
-    slot = next((k for k in free if slot_type(k, percent, floor) is node_type), free[0])
-    return node_type, slot, "share"
+    highest = max(held + taken.bit_count(), observed.workload.replicas) + 1
+    free = ~taken & ((1 << highest + 1) - 1)
+    of_type = (k for k in _lowest_first(free) if slot_type(k, percent, floor) is node_type)
+    slot = next(of_type, None)
+    return node_type, next(_lowest_first(free)) if slot is None else slot, "share"
+
+
+def _lowest_first(slots: int) -> Iterator[int]:
+    """The slots of a bit set."""
+    while slots:
+        lowest = slots & -slots
+        yield lowest.bit_length() - 1
+        slots ^= lowest
 
 
 def _place_ordinal(

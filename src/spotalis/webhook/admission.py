@@ -233,18 +233,10 @@ class AdmissionHandler:
                 await self._cluster.wait_for_change(owner.uid, remaining)
                 again = self._cluster.find_owner(request.namespace, owner)
                 resolved = again if isinstance(again, ResolvedOwner) else resolved
-            elif request.dry_run or not self._drop_reservations(owner, room - 1):
+            # An owner never creates more pods than desired: the pods of reservations beyond that
+            # were rejected after admission.
+            elif request.dry_run or not self._reservations.trim(owner.uid, room - 1):
                 return observed
-
-    def _drop_reservations(self, owner: Owner, others: int) -> bool:
-        """Drop reservations beyond ``others``, the room left for other pods.
-
-        Their pods were rejected after admission: an owner never creates more pods than desired.
-        """
-        excessive = len(self._reservations.of(owner.uid)) > max(0, others)
-        if excessive:
-            self._reservations.trim(owner.uid, others)
-        return excessive
 
     def _place(
         self, request: AdmissionRequest, pod: AdmissionPod, owner: Owner, observed: Observed

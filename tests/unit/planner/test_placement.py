@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spotalis.model.decision import Hold
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot, slot_type
-from spotalis.planner.observed import Observed, Reservation
+from spotalis.planner.observed import Observed, ReservedSlots
 from spotalis.planner.placement import NewPod, Placement, place
 from tests.support.builders import (
     BOTH_KINDS,
@@ -29,6 +29,7 @@ from tests.support.builders import (
     a_workload,
     decision_of,
     owner_of,
+    reserved,
     with_replicas,
     with_workload,
 )
@@ -136,8 +137,8 @@ def test_a_pod_without_an_owner_does_not_count() -> None:
 
 
 def test_reservations_hold_slots_until_their_pods_are_seen() -> None:
-    reserved = (a_reservation(0, ON_DEMAND), a_reservation(2, SPOT))
-    observed = holding(*right(1), reservations=reserved)
+    reservations = reserved(a_reservation(0, ON_DEMAND), a_reservation(2, SPOT))
+    observed = holding(*right(1), reservations=reservations)
     placement = next_pod(observed)
     assert (placement.node_type, placement.slot) == (SPOT, 3)
     assert (placement.have_on_demand, placement.have_spot, placement.reserved) == (2, 1, 2)
@@ -145,8 +146,8 @@ def test_reservations_hold_slots_until_their_pods_are_seen() -> None:
 
 
 def test_reservations_of_another_replicaset_do_not_count() -> None:
-    reserved = dataclasses.replace(a_reservation(0, ON_DEMAND), owner=OTHER_SET)
-    placement = next_pod(holding(reservations=(reserved,)))
+    other = dataclasses.replace(a_reservation(0, ON_DEMAND), owner=OTHER_SET)
+    placement = next_pod(holding(reservations=reserved(other)))
     assert (placement.slot, placement.reserved) == (0, 0)
 
 
@@ -175,10 +176,9 @@ def test_a_deployments_pods_take_slots_in_order(
 
 def admitted(observed: Observed, placement: Placement, number: int, *, seen: bool) -> Observed:
     if not seen:
-        reserved: Reservation = a_reservation(
-            placement.slot, placement.node_type, request_uid=f"request-{number}"
-        )
-        return dataclasses.replace(observed, reservations=(*observed.reservations, reserved))
+        slots = observed.reservations.get(REPLICA_SET, ReservedSlots())
+        slots = slots.with_slot(placement.node_type, placement.slot)
+        return dataclasses.replace(observed, reservations={REPLICA_SET: slots})
     born = a_replica(name=f"p{number}", slot=placement.slot, node_type=placement.node_type)
     return dataclasses.replace(observed, replicas=(*observed.replicas, born))
 
@@ -253,7 +253,7 @@ def test_an_ordinal_goes_to_the_type_whose_share_is_free(
 
 def test_reserved_ordinals_fill_their_share() -> None:
     observed = without(a_set(), 7, 8, 9)
-    extra = tuple(a_reservation(k, SPOT, kind=STATEFUL_SET) for k in (7, 8))
+    extra = reserved(*(a_reservation(k, SPOT, kind=STATEFUL_SET) for k in (7, 8)))
     full = with_replicas(observed, [0], node_type=SPOT)
     placement = ordinal(dataclasses.replace(full, reservations=extra), 9)
     assert (placement.node_type, placement.rule, placement.reserved) == (ON_DEMAND, "share", 2)
@@ -261,9 +261,11 @@ def test_reserved_ordinals_fill_their_share() -> None:
 
 def test_several_reservations_for_one_pod_name_count_once() -> None:
     observed = without(a_set(), 8, 9)
-    tries = tuple(
-        a_reservation(8, SPOT, kind=STATEFUL_SET, request_uid=f"try-{number}")
-        for number in range(5)
+    tries = reserved(
+        *(
+            a_reservation(8, SPOT, kind=STATEFUL_SET, request_uid=f"try-{number}")
+            for number in range(5)
+        )
     )
     placement = ordinal(dataclasses.replace(observed, reservations=tries), 9)
     assert (placement.node_type, placement.reserved) == (SPOT, 1)
@@ -273,7 +275,7 @@ def test_several_reservations_for_one_pod_name_count_once() -> None:
 
 
 def test_a_pods_own_reservation_does_not_count() -> None:
-    mine = (a_reservation(9, SPOT, kind=STATEFUL_SET),)
+    mine = reserved(a_reservation(9, SPOT, kind=STATEFUL_SET))
     placement = ordinal(dataclasses.replace(without(a_set(), 9), reservations=mine), 9)
     assert (placement.node_type, placement.reserved) == (SPOT, 0)
 

@@ -6,6 +6,10 @@ VENV := .venv
 NEWER_VENV := .venv-3.13
 READY := $(VENV)/.ready
 NEWER_READY := $(NEWER_VENV)/.ready
+# What running needs, without the development tools. The development environment runs it as well.
+RUN_VENV := $(if $(wildcard $(READY)),$(VENV),.venv-run)
+RUNNABLE := $(RUN_VENV)/.ready
+RUN := $(RUN_VENV)/bin/spotalis
 # Parallel tests: those that compute, and those on real control planes, which mostly wait.
 WORKERS ?= 2
 CONTROL_PLANES ?= 5
@@ -21,12 +25,12 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(READY) ## the demo, 15 s: the real operator on an embedded cluster
-	$(VENV)/bin/spotalis demo
+demo: $(RUNNABLE) ## the demo, 15 s: the real operator on an embedded cluster
+	$(RUN) demo
 
 .PHONY: run
-run: $(READY) ## run the operator against the cluster of your kubeconfig
-	$(VENV)/bin/spotalis controller --log-format text
+run: $(RUNNABLE) ## run the operator against the cluster of your kubeconfig; asks first (ARGS=--yes does not)
+	sh scripts/run_operator.sh $(RUN) $(ARGS)
 
 .PHONY: check
 check: lint ## the inner loop, under 90 s: lint, unit tests, one scenario of each kind
@@ -121,6 +125,15 @@ endef
 
 $(READY): $(PINS)
 	$(call set_up,$(PYTHON),$(VENV))
+
+.venv-run/.ready: requirements/runtime.txt requirements/build.txt pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed and was not found"; exit 1; fi
+	@echo "setting up .venv-run with $(PYTHON), once: about 15 s"
+	@$(PYTHON) -m venv .venv-run
+	.venv-run/bin/pip install --progress-bar on --quiet --disable-pip-version-check --require-hashes \
+	    -r requirements/runtime.txt -r requirements/build.txt
+	.venv-run/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch .venv-run/.ready
 
 $(NEWER_READY): $(PINS)
 	$(call set_up,$(NEWER_PYTHON),$(NEWER_VENV))

@@ -144,6 +144,7 @@ def test_the_only_destructive_cluster_permission_is_to_create_evictions() -> Non
     writes = {(resource, verb) for _, _, resource, verb in cluster_wide if verb in DESTRUCTIVE}
     assert writes == {
         ("deployments/status", "patch"),
+        ("events", "patch"),
         ("mutatingwebhookconfigurations", "patch"),
     }
     assert {resource for _, _, resource, verb in cluster_wide if verb == "create"} == {

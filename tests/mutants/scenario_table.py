@@ -6,6 +6,43 @@ from tests.mutants.mutant import mutant, scenario
 
 SCENARIO_MUTANTS = (
     mutant(
+        "the emergency stop on the operator's namespace is ignored",
+        "controller/cluster.py",
+        "        read = pause_everywhere(read, own)\n",
+        "",
+        scenario("policies", "paused_until_on_the_namespace_of_the_operator_stops_all_evictions"),
+    ),
+    mutant(
+        "the preview writes to the cluster",
+        "app/preview.py",
+        '        if request.method != "GET":\n',
+        '        if request.method == "DELETE":\n',
+        scenario("read_only", "a_preview_names_the_pods_it_would_evict_and_writes_nothing"),
+    ),
+    mutant(
+        "the repetition of an Event is dropped",
+        "controller/events.py",
+        '{"count": existing.count + 1, "lastTimestamp"',
+        '{"count": existing.count, "lastTimestamp"',
+        scenario("change", "a_repeated_change_is_counted_and_events_have_timestamps"),
+    ),
+    mutant(
+        "owners' keys in a pod template are ignored silently",
+        "model/configuration.py",
+        "        reader.check_template(workload, here)\n",
+        "        pass\n",
+        scenario(
+            "policies", "keys_that_are_only_in_the_pod_template_are_reported_and_change_nothing"
+        ),
+    ),
+    mutant(
+        "the descheduler's evict: false is ignored",
+        "kube/decode/pods.py",
+        '        or annotations.descheduler_evict == "false"\n',
+        "",
+        scenario("neighbours", "a_pod_annotated_against_disruption_is_not_moved"),
+    ),
+    mutant(
         "a minimum without a percentage is a policy",
         "model/configuration.py",
         "        return self.spot_percentage is not None\n",

@@ -70,7 +70,7 @@ def _explain(error: Exception, server: str) -> CommandError:
             detail = ("the operator keeps its Lease and its ledgers there", *_NOTHING_STARTED)
             fix = (
                 f"kubectl create namespace {error.namespace}\n"
-                "  or, to only observe: --read-only --no-leader-election"
+                "  or, to only look, without a namespace: spotalis preview"
             )
         case PortInUse():
             code, what = "SP030", str(error)

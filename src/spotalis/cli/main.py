@@ -11,6 +11,7 @@ from spotalis.cli.errors import CommandError, ExitCode, usage_error
 
 COMMANDS = {
     "demo": "Watch Spotalis work on an embedded cluster (takes 30 s).",
+    "preview": "Print what Spotalis would do with a cluster; writes nothing.",
     "controller": "Run the operator against a cluster.",
     "config": "Print the effective settings, or the schema of the settings file.",
     "version": "Print the version.",
@@ -26,7 +27,7 @@ Commands:
 
 Examples:
   spotalis demo                        # see Spotalis handle a spot interruption
-  spotalis controller --read-only      # report decisions, change nothing
+  spotalis preview                     # what it would do; writes nothing
   spotalis config --show               # every setting, its value and its source
 
 Run `spotalis COMMAND --help` for the flags of a command."""

@@ -15,7 +15,11 @@ from spotalis.controller.cache_health import SuspectLists, stale_watch
 from spotalis.controller.nodes import Nodes
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Store, StoreChange
-from spotalis.model.configuration import WorkloadConfiguration, read_configuration
+from spotalis.model.configuration import (
+    WorkloadConfiguration,
+    pause_everywhere,
+    read_configuration,
+)
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger, LedgerObject
@@ -260,8 +264,9 @@ class Cluster:
         latest = change.new or change.old
         if latest is None:
             return
+        everywhere = latest.name == self.settings.namespace  # It may pause all workloads.
         for store in (self.deployments, self.stateful_sets):
-            for workload in store.in_namespace(latest.name):
+            for workload in store if everywhere else store.in_namespace(latest.name):
                 self._read_policy(workload)
 
     def on_workload_change(self, change: StoreChange[Workload]) -> None:
@@ -304,6 +309,8 @@ class Cluster:
             self._forget(key)
             return
         read = read_configuration(workload, namespace, self.settings.defaults)
+        own = self.namespaces.get("", self.settings.namespace)
+        read = pause_everywhere(read, own)
         if read.enabled or read.problems:
             self._managed[key] = read
             self._enqueue(key)

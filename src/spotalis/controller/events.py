@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from spotalis import logs
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.result import ReconcileResult
-from spotalis.kube.client import AlreadyExists, ApiError, Client, EvictionOutcome
+from spotalis.kube.client import AlreadyExists, ApiError, Client, EvictionOutcome, PatchType
 from spotalis.kube.limiter import TokenBucket
-from spotalis.kube.resources import EVENTS
+from spotalis.kube.resources import CORE_EVENTS
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
 from spotalis.model.durations import format_duration
@@ -23,7 +24,7 @@ from spotalis.model.environment import Clock
 from spotalis.model.names import append_suffix
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
-from spotalis.model.timestamps import format_micro_time
+from spotalis.model.timestamps import format_time
 from spotalis.model.transport import TransportError
 
 log = logs.get(__name__)
@@ -161,13 +162,13 @@ def _target_messages(
         )
         if before != now
     ]
-    if not changes or new.problems or old.problems:
+    if not changes or not new.has_policy or new.problems or old.problems:
         return
-    note = (
-        f"Target is now {result.state.desired_on_demand} on-demand + {result.state.desired_spot} "
-        f"spot (was {previous.state.desired_on_demand} + {previous.state.desired_spot}): "
-        f"{', '.join(changes)}"
-    )
+    note = f"Target is now {result.state.desired_on_demand} on-demand + {result.state.desired_spot}"
+    note += " spot"
+    if old.has_policy:
+        note += f" (was {previous.state.desired_on_demand} + {previous.state.desired_spot})"
+    note += f": {', '.join(changes)}"
     yield _normal(EventReason.SPLIT_TARGET_CHANGED, "Recompute", note)
 
 
@@ -284,7 +285,8 @@ class EventRecorder:
             previous, result, previous_configuration, configuration, progress
         ):
             if self._allow(result.key):
-                await self._write(workload, message)
+                # The first messages of this process may repeat those of an earlier leader.
+                await self._write(workload, message, is_repetition=previous is not None)
         self._progress[result.key] = None if result.reason is Reason.BALANCED else progress
 
     def _allow(self, key: WorkloadKey) -> bool:
@@ -299,34 +301,55 @@ class EventRecorder:
         self._progress.pop(key, None)
         self._buckets.pop(key, None)
 
-    async def _write(self, workload: Workload, message: EventMessage) -> None:
+    async def _write(
+        self, workload: Workload, message: EventMessage, *, is_repetition: bool
+    ) -> None:
+        """Create the Event; if it exists, count the repetition, as client-go's recorder does."""
+        body = self._event(workload, message)
         try:
-            await self._client.create(EVENTS, workload.namespace, self._event(workload, message))
-        except AlreadyExists:
-            pass  # recorded before, by this leader or by an earlier one
+            try:
+                await self._client.create(CORE_EVENTS, workload.namespace, body)
+            except AlreadyExists:
+                if is_repetition:
+                    await self._count_repetition(workload.namespace, body)
         except (TransportError, ApiError) as error:
             log.warning("Could not write event", reason=message.reason, error=str(error))
 
-    def _event(self, workload: Workload, message: EventMessage) -> dict[str, object]:
+    async def _count_repetition(self, namespace: str, body: dict[str, Any]) -> None:
+        name = body["metadata"]["name"]
+        existing = await self._client.get(CORE_EVENTS, namespace, name)
+        if existing is None:  # It has expired since.
+            await self._client.create(CORE_EVENTS, namespace, body)
+            return
+        change = {"count": existing.count + 1, "lastTimestamp": body["lastTimestamp"]}
+        await self._client.patch(CORE_EVENTS, namespace, name, change, patch_type=PatchType.MERGE)
+
+    def _event(self, workload: Workload, message: EventMessage) -> dict[str, Any]:
+        """The Event in the form of the core group: only there it has timestamps and a count, by
+        which kubectl sorts."""
+        now = format_time(self._clock.now())
         note = message.note.encode()[:MAX_NOTE_BYTES].decode(errors="ignore")
         related = message.related
         identity = "\n".join((message.reason, workload.uid, related.uid if related else "", note))
         digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-        body: dict[str, object] = {
-            "apiVersion": "events.k8s.io/v1",
+        body: dict[str, Any] = {
+            "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
                 "name": append_suffix(workload.name, f".{digest}"),
                 "namespace": workload.namespace,
             },
-            "eventTime": format_micro_time(self._clock.now()),
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
             "type": message.type,
             "reason": message.reason,
             "action": message.action,
-            "note": note,
-            "reportingController": CONTROLLER,
+            "message": note,
+            "source": {"component": CONTROLLER},
+            "reportingComponent": CONTROLLER,
             "reportingInstance": self._instance,
-            "regarding": {
+            "involvedObject": {
                 "apiVersion": "apps/v1",
                 "kind": workload.kind,
                 "namespace": workload.namespace,

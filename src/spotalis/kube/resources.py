@@ -78,9 +78,6 @@ WEBHOOK_CONFIGURATIONS = Resource(
     decode.webhook_configuration,
 )
 CORE_EVENTS = Resource("", "v1", "events", "Event", True, decode.event)
-"""Events as their involved objects can be selected."""
-EVENTS = Resource("events.k8s.io", "v1", "events", "Event", True, decode.event)
-"""Events as they are written."""
 VOLUME_CLAIMS = Resource(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, decode.volume_claim
 )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -32,20 +32,25 @@ POD_KEYS = frozenset({POD_SLOT, POD_CAPACITY_TYPE, POD_DECISION})
 """The keys that the webhook writes on pods. In a pod template they were copied from a pod."""
 
 
+MISPLACED = "has no effect in a pod template; write it in the metadata of the workload"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A value that is invalid or has no effect."""
 
     key: str
     """Without the prefix: ``spot-percentage``."""
-    value: str
+    value: str | None
+    """None if it is not known."""
     message: str
     """The end of a sentence: ``must be a whole number from 0 to 100``."""
     source: str
     """Where the value is written: ``annotation on deploy/api``."""
 
     def __str__(self) -> str:
-        return f"{PREFIX}{self.key} '{self.value}' {self.message} ({self.source})"
+        value = "" if self.value is None else f" '{self.value}'"
+        return f"{PREFIX}{self.key}{value} {self.message} ({self.source})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +184,8 @@ def read_configuration(
     enabled = reader.enabled(workload.labels, workload.annotations, here)
     if enabled is None and namespace is not None:
         enabled = reader.enabled(namespace.labels, namespace.annotations, there)
+    if enabled is None:
+        reader.check_template(workload, here)
     # If ``enabled`` is invalid, the other problems are reported at the same time.
     if not enabled and not reader.problems:
         return WorkloadConfiguration(sources=reader.sources)
@@ -198,6 +205,32 @@ def read_configuration(
         sources=reader.sources,
         problems=tuple(reader.problems),
         warnings=tuple(reader.warnings),
+    )
+
+
+def pause_everywhere(
+    configuration: WorkloadConfiguration, operators_namespace: Namespace | None
+) -> WorkloadConfiguration:
+    """The same policy, paused as long as ``paused-until`` on the operator's namespace says.
+
+    This is the emergency stop of the cluster. An invalid value pauses forever.
+    """
+    key = PREFIX + "paused-until"
+    annotations = operators_namespace.annotations if operators_namespace is not None else {}
+    if operators_namespace is None or key not in annotations:
+        return configuration
+    try:
+        until = _paused_until(annotations[key].strip())
+    except ValueError:
+        until = FOREVER
+    own = configuration.disruption.paused_until
+    if own is not None and own >= until:
+        return configuration
+    source = f"annotation on namespace/{operators_namespace.name}"
+    return replace(
+        configuration,
+        disruption=replace(configuration.disruption, paused_until=until),
+        sources={**configuration.sources, "paused-until": source},
     )
 
 
@@ -239,6 +272,11 @@ class _Reader:
                     self.sources["enabled"] = source
         return value
 
+    def check_template(self, workload: Workload, here: str) -> None:
+        """Report an ``enabled`` that is only in the pod template: it was meant to enable."""
+        if ENABLED in workload.template_keys:
+            self._problem("enabled", None, MISPLACED, f"template of {here}")
+
     def values(self, layers: list[tuple[Mapping[str, str], str, str]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, parse in KEYS.items():
@@ -267,14 +305,14 @@ class _Reader:
                     message = "is not read by Spotalis" + _suggestion(key)
                     self._warning(key, text, message, f"{what} on {here}")
         for name in workload.template_keys:
+            key = name.removeprefix(PREFIX)
             if name in POD_KEYS:
-                key = name.removeprefix(PREFIX)
-                self._warning(
-                    key,
-                    "",
-                    "does not belong in a pod template and is overwritten",
-                    f"template of {here}",
-                )
+                message = "does not belong in a pod template and is overwritten"
+            elif key in KEYS or name == ENABLED:
+                message = MISPLACED
+            else:
+                message = "is not read by Spotalis" + _suggestion(key)
+            self._warning(key, None, message, f"template of {here}")
         floor = values.get("min-on-demand")
         if "spot-percentage" not in values:
             if not self.problems:
@@ -304,10 +342,10 @@ class _Reader:
             self._problem(key, text, str(error), source)
             return None
 
-    def _problem(self, key: str, value: str, message: str, source: str) -> None:
+    def _problem(self, key: str, value: str | None, message: str, source: str) -> None:
         self.problems.append(Problem(key=key, value=value, message=message, source=source))
 
-    def _warning(self, key: str, value: str, message: str, source: str) -> None:
+    def _warning(self, key: str, value: str | None, message: str, source: str) -> None:
         self.warnings.append(Problem(key=key, value=value, message=message, source=source))
 
 

@@ -70,7 +70,7 @@ class Reason(StrEnum):
     WEBHOOK_NEVER_CALLED = "WebhookNeverCalled"
     """Replicas are created without admission requests: the webhook is not reached."""
     NO_CANDIDATE = "NoCandidate"
-    """Every replica that should move is protected."""
+    """No replica that should move may be moved: each is protected, or a replacement."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,9 +205,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     move: str = ""
     """``move`` in that annotation: the move that this pod is the replacement of, if any."""
     protected: bool = False
-    """Carries ``karpenter.sh/do-not-disrupt: "true"``,
-    ``cluster-autoscaler.kubernetes.io/safe-to-evict: "false"``, or
-    ``descheduler.alpha.kubernetes.io/prefer-no-eviction`` with any value."""
+    """An annotation or label asks not to disrupt it (behaviour.md, "Repair", "Candidates")."""
 
     @property
     def finished(self) -> bool:
@@ -380,6 +378,8 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The UID of the object that the Event is about."""
     at: datetime | None = None
     """When it was last observed."""
+    count: int = 1
+    """How often it was observed."""
 
 
 class WebhookConfiguration(msgspec.Struct, frozen=True, gc=False, kw_only=True):

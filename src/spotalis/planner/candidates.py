@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from spotalis.model.configuration import WorkloadConfiguration
@@ -41,16 +42,32 @@ def candidates(observed: WorkloadState, surplus_type: NodeType) -> list[Replica]
     eligible = [
         replica
         for replica in observed.active
-        if replica.node_type is surplus_type
-        and not replica.user_pinned
-        and not replica.pod.protected
-        and replica.pod.uid not in observed.replacements
+        if replica.node_type is surplus_type and obstacle(replica, observed) is None
     ]
     eligible.sort(key=order)
     if stateful:
         return eligible
     leaving = (r.pod.node for r in observed.replicas if r.counts_as_gone or r.pod.deleting_at)
     return _one_per_node_first(eligible, leaving)
+
+
+class Obstacle(StrEnum):
+    """Why a replica is no candidate, as the end of a sentence about one replica."""
+
+    PINNED = "is restricted to the type by its pod template"
+    PROTECTED = "asks not to be disrupted"
+    STARTING = "is the replacement of a move and is starting"
+
+
+def obstacle(replica: Replica, observed: WorkloadState) -> Obstacle | None:
+    """Why a replica may not be moved; None if it is a candidate."""
+    if replica.user_pinned:
+        return Obstacle.PINNED
+    if replica.pod.protected:
+        return Obstacle.PROTECTED
+    if replica.pod.uid in observed.replacements:
+        return Obstacle.STARTING
+    return None
 
 
 def slot_of(replica: Replica, observed: WorkloadState) -> int | None:

@@ -58,6 +58,8 @@ def decide(
     """
     if observed.cluster.read_only:
         decision = plan_moves(observed, waiting, now)
+        if decision.reason is Reason.READ_ONLY:
+            decision = _would_do(decision, observed, waiting, now)
         return ReconcilePlan(
             decision=decision,
             observed=observed,
@@ -94,6 +96,18 @@ def decide(
             decision, waiting, next_retry_in(observed.refusals.values(), now)
         ),
     )
+
+
+def _would_do(
+    decision: Decision, observed: Observed, waiting: WaitingReplicas, now: datetime
+) -> Decision:
+    """The read-only decision, with what would happen now if the operator were not read-only."""
+    writable = dataclasses.replace(observed.cluster, read_only=False)
+    wanted = plan_moves(dataclasses.replace(observed, cluster=writable), waiting, now)
+    if isinstance(wanted, Evict):
+        names = ", ".join(move.pod.name for move in wanted.moves)
+        return Defer(Reason.READ_ONLY, f"{decision.message}; it would evict {names} now")
+    return Defer(Reason.READ_ONLY, f"{decision.message}; it would wait: {wanted.message}")
 
 
 def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Observed:

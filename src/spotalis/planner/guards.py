@@ -74,9 +74,11 @@ def not_paused(observed: Observed, now: datetime) -> Defer | None:
     until = policy.paused_until
     if until is None or not policy.is_paused(now):
         return None
+    source = observed.configuration.sources.get("paused-until")
+    where = f" ({source})" if source else ""
     if until == FOREVER:
-        return Defer(Reason.PAUSED, "paused until paused-until is removed")
-    return Defer(Reason.PAUSED, f"paused until {until.isoformat()}", until - now)
+        return Defer(Reason.PAUSED, f"paused until paused-until is removed{where}")
+    return Defer(Reason.PAUSED, f"paused until {until.isoformat()}{where}", until - now)
 
 
 def synced(observed: Observed, now: datetime) -> Defer | None:

@@ -12,6 +12,7 @@ from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms
 from spotalis.planner.budget import DisruptionBudgets
+from spotalis.planner.candidates import Obstacle, obstacle
 from spotalis.planner.fallback import WaitingReplicas, probe_due_in, unschedulable_since
 from spotalis.planner.guards import (
     MOVE_GUARDS,
@@ -299,6 +300,15 @@ def _no_candidate(observed: Observed, surplus_type: NodeType) -> Defer:
     message = to_move(observed)
     if any(r.node_type is surplus_type and r.user_pinned for r in observed.active):
         return Defer(Reason.PINNED, f"{message}, but the pod template selects {surplus_type}")
+    found = [obstacle(r, observed) for r in observed.active if r.node_type is surplus_type]
+    counts = Counter(one for one in found if one is not None)
+    why = ", ".join(f"{count} {_plural(one, count)}" for one, count in sorted(counts.items()))
     return Defer(
-        Reason.NO_CANDIDATE, f"{message}, but every {surplus_type} replica asks not to be disrupted"
+        Reason.NO_CANDIDATE, f"{message}, but of the {len(found)} {surplus_type} replicas {why}"
     )
+
+
+def _plural(one: Obstacle, count: int) -> str:
+    verb, _, rest = one.partition(" ")
+    plural = {"is": "are", "asks": "ask"}[verb]
+    return f"{verb if count == 1 else plural} {rest}"

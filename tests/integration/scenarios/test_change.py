@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -92,3 +94,41 @@ def unmanaged_part(document: dict[str, Any]) -> dict[str, Any]:
         "spec": document["spec"],
         "revision": status.get("updateRevision"),
     }
+
+
+async def target_events(cluster: TestCluster) -> list[dict[str, Any]]:
+    """Return the Events about changed targets in the order that kubectl describe shows."""
+    path = f"/api/v1/namespaces/{cluster.namespace}/events"
+    items = json.loads((await cluster.api.raw("GET", path)).body)["items"]
+    found = [item for item in items if item["reason"] == "SplitTargetChanged"]
+    return sorted(found, key=lambda item: item["lastTimestamp"])
+
+
+@on_both_beds
+async def test_a_repeated_change_is_counted_and_events_have_timestamps(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 10, policy(70))
+        await cluster.wait_for_split("web", 3, 7)
+        paused = {"paused-until": "forever"}
+        await cluster.annotate("Deployment", "web", paused)
+        for said, percent in enumerate(("30", "70", "30", "70"), 1):
+            await asyncio.sleep(1.1)  # timestamps have whole seconds
+            await cluster.annotate("Deployment", "web", {"spot-percentage": percent})
+
+            async def counted(said: int = said) -> bool:
+                return sum(int(e["count"]) for e in await target_events(cluster)) == said
+
+            await cluster.wait_until(counted, f"{said} changes are counted")
+        down, up = await target_events(cluster)
+        assert [(down["message"], down["count"]), (up["message"], up["count"])] == [
+            ("Target is now 7 on-demand + 3 spot (was 3 + 7): spot-percentage 70 -> 30", 2),
+            ("Target is now 3 on-demand + 7 spot (was 7 + 3): spot-percentage 30 -> 70", 2),
+        ]
+        times = [down["firstTimestamp"], up["firstTimestamp"]]
+        times += [down["lastTimestamp"], up["lastTimestamp"]]
+        assert times == sorted(set(times))
+        assert (up["source"]["component"], up["eventTime"]) == ("spotalis.io/controller", None)
+    assert cluster.evictions() == []

@@ -202,6 +202,9 @@ PROTECTION = [
     pytest.param("karpenter.sh/do-not-disrupt", "true", id="do-not-disrupt"),
     pytest.param("cluster-autoscaler.kubernetes.io/safe-to-evict", "false", id="safe-to-evict"),
     pytest.param("descheduler.alpha.kubernetes.io/prefer-no-eviction", "", id="prefer-no-eviction"),
+    pytest.param("descheduler.alpha.kubernetes.io/evict", "false", id="descheduler-evict"),
+    pytest.param("karpenter.sh/do-not-evict", "true", id="do-not-evict"),
+    pytest.param("autoscaling.cast.ai/removal-disabled", "true", id="removal-disabled"),
 ]
 
 

@@ -258,6 +258,75 @@ async def test_a_minimum_without_a_percentage_moves_and_places_nothing_and_is_wa
     assert len(cluster.evictions()) == on_spot
 
 
+UNCHANGED = "Spotalis leaves the workload unchanged"
+
+
+@on_both_beds
+async def test_keys_that_are_only_in_the_pod_template_are_reported_and_change_nothing(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=2)
+    await cluster.create_deployment("web", 4)
+    await cluster.wait_for_split("web", 0, 4)
+    await cluster.add_nodes(on_demand=2)
+
+    async def has_pods(count: int) -> bool:
+        return len(await cluster.pods("web")) == count
+
+    async with cluster.operator():
+        keys = {"spotalis.io/enabled": "true", "spotalis.io/spot-percentage": "50"}
+        template = {"spec": {"template": {"metadata": {"annotations": keys}}}}
+        await cluster.patch_workload("Deployment", "web", template)
+        await incidents.told(cluster, "web", "InvalidSplitPolicy")
+        await incidents.rolled_out(cluster, "Deployment", "web")
+        await cluster.wait_until(lambda: has_pods(4), "the old pods are gone")
+        assert not any(spotalis_labels(pod) for pod in await cluster.pods("web"))
+        await cluster.annotate("Deployment", "web", {"enabled": "true"})
+        await cluster.wait_for_status("web", "NoPolicy")
+        await cluster.assert_unchanged("web")
+        assert cluster.evictions() == []
+        moved = "has no effect in a pod template; write it in the metadata of the workload"
+        assert await incidents.notes(cluster, "web", "InvalidSplitPolicy") == [
+            f"spotalis.io/enabled {moved} (template of deploy/web). {UNCHANGED}"
+        ]
+        warnings = await incidents.notes(cluster, "web", "SplitPolicyWarning")
+        assert sorted(note for note in warnings if "template" in note) == [
+            f"'spotalis.io/enabled' {moved} (template of deploy/web)",
+            f"'spotalis.io/spot-percentage' {moved} (template of deploy/web)",
+        ]
+
+
+@on_both_beds
+async def test_paused_until_on_the_namespace_of_the_operator_stops_all_evictions(
+    cluster: TestCluster,
+) -> None:
+    async def pause(text: str | None) -> None:
+        body = {"metadata": {"annotations": {"spotalis.io/paused-until": text}}}
+        path = "/api/v1/namespaces/spotalis-system"
+        answer = await cluster.api.raw("PATCH", path, body, content_type=PatchType.MERGE.value)
+        assert answer.status == 200
+
+    await cluster.add_nodes(spot=3, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(0))
+        await cluster.create_stateful_set("db", 4, policy(0, paused_until="2020-01-01T00:00:00Z"))
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.wait_for_split("db", 4, 0)
+        await pause("forever")
+        await cluster.wait_for_status("web", "Paused")
+        await cluster.wait_for_status("db", "Paused")
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.annotate("StatefulSet", "db", {"spot-percentage": "50"})
+        await cluster.assert_unchanged("web")
+        await cluster.scale("Deployment", "web", 6)
+        await cluster.wait_for_split("web", 4, 2)
+        assert cluster.evictions() == []
+        await pause(None)
+        await cluster.wait_for_split("web", 3, 3)
+        await cluster.wait_for_split("db", 2, 2)
+    assert len(cluster.evictions()) == 3
+
+
 SELECTOR = (
     "{matchLabels: {}, matchExpressions: [{key: team, operator: In, values: [a, b]}, "
     "{key: frozen, operator: DoesNotExist}]}"

@@ -49,7 +49,7 @@ async def test_the_name_of_a_workload_is_cut_in_the_name_of_an_event(
     event = await an_event("w" * length)
     name, _, digest = event["metadata"]["name"].partition(".")
     assert (len(name), len(digest)) == (kept, 16)
-    assert event["regarding"]["name"] == "w" * length
+    assert event["involvedObject"]["name"] == "w" * length
 
 
 async def test_workloads_whose_names_begin_equally_have_events_of_different_names() -> None:

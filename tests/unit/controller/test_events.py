@@ -122,6 +122,19 @@ def test_a_new_percentage_is_reported_with_the_new_target() -> None:
     )
 
 
+def test_the_first_policy_names_a_target_and_no_earlier_one() -> None:
+    before = a_configuration(percent=None, floor=None)
+    (message,) = messages_of(a_result(), before=before, after=a_configuration(percent=70, floor=2))
+    assert message.note == (
+        "Target is now 3 on-demand + 7 spot: spot-percentage none -> 70, min-on-demand none -> 2"
+    )
+
+
+def test_a_removed_policy_names_no_target() -> None:
+    after = a_configuration(percent=None, floor=2)
+    assert messages_of(a_result(), before=a_configuration(percent=70), after=after) == []
+
+
 @pytest.mark.parametrize(
     ("reason", "event"),
     [

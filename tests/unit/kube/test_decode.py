@@ -160,11 +160,32 @@ class TestPod:
             ({"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}, False),
             ({"descheduler.alpha.kubernetes.io/prefer-no-eviction": "true"}, True),
             ({"descheduler.alpha.kubernetes.io/prefer-no-eviction": ""}, True),
+            ({"karpenter.sh/do-not-disrupt": "5m"}, True),
+            ({"karpenter.sh/do-not-disrupt": ""}, False),
+            ({"karpenter.sh/do-not-evict": "true"}, True),
+            ({"karpenter.sh/do-not-evict": "false"}, False),
+            ({"descheduler.alpha.kubernetes.io/evict": "false"}, True),
+            ({"descheduler.alpha.kubernetes.io/evict": "true"}, False),
+            ({"autoscaling.cast.ai/removal-disabled": "true"}, True),
+            ({"autoscaling.cast.ai/removal-disabled": "false"}, False),
+            ({"karpenter.sh/disruption-cost": "100"}, False),
             ({}, False),
         ],
     )
     def test_protected(self, annotations: Json, protected: bool) -> None:
         assert pod(annotations=annotations).protected is protected
+
+    @pytest.mark.parametrize(
+        ("labels", "protected"),
+        [
+            ({"autoscaling.cast.ai/removal-disabled": "true"}, True),
+            ({"autoscaling.cast.ai/removal-disabled": "false"}, False),
+            ({"spotinst.io/restrict-scale-down": "true"}, True),
+            ({"karpenter.sh/do-not-disrupt": "true"}, False),
+        ],
+    )
+    def test_protected_by_a_label(self, labels: Json, protected: bool) -> None:
+        assert pod(labels=labels).protected is protected
 
     def test_pods_of_one_workload_share_labels_and_owner(self) -> None:
         fields = {"labels": {"app": "w"}, "ownerReferences": [controlled_by("ReplicaSet", "w-1")]}

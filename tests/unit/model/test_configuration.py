@@ -10,7 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spotalis.model.configuration import FOREVER, KEYS, WorkloadConfiguration, read_configuration
+from spotalis.model.configuration import (
+    FOREVER,
+    KEYS,
+    WorkloadConfiguration,
+    pause_everywhere,
+    read_configuration,
+)
 from spotalis.model.disruption import MoveLimit
 from spotalis.model.objects import PREFIX, Namespace
 from tests.support.builders import (
@@ -405,6 +411,33 @@ def test_each_pod_key_in_a_template_is_a_warning() -> None:
     assert all("overwritten" in str(warning) for warning in warnings)
 
 
+def test_each_key_of_owners_in_a_template_is_a_warning() -> None:
+    keys = tuple(PREFIX + key for key in ("enabled", "spot-percentage", "spot-percantage"))
+    warnings = read(annotated(spot_percentage="70"), template_keys=keys).warnings
+    moved = "has no effect in a pod template; write it in the metadata of the workload"
+    assert [(w.key, w.message) for w in warnings] == [
+        ("enabled", moved),
+        ("spot-percentage", moved),
+        ("spot-percantage", "is not read by Spotalis; did you mean 'spot-percentage'?"),
+    ]
+    assert {w.source for w in warnings} == {"template of deploy/api"}
+
+
+def test_enabled_only_in_a_template_is_a_problem_unless_the_owner_decides_elsewhere() -> None:
+    keys = (PREFIX + "enabled", PREFIX + "spot-percentage")
+    found = read(labels={}, template_keys=keys)
+    assert not found.enabled
+    assert [str(problem) for problem in found.problems] == [
+        (
+            "spotalis.io/enabled has no effect in a pod template; write it in the metadata of the "
+            "workload (template of deploy/api)"
+        )
+    ]
+    assert read(labels=OFF, template_keys=keys).problems == ()
+    assert read(labels={}, namespace=a_namespace(labels=OFF), template_keys=keys).problems == ()
+    assert read(labels={}, template_keys=keys[1:]).problems == ()
+
+
 @pytest.mark.parametrize(
     ("annotations", "replicas", "says"),
     [
@@ -468,6 +501,26 @@ def test_a_minimum_in_the_settings_is_no_policy() -> None:
     assert not configuration.has_policy
     (warning,) = configuration.warnings
     assert (warning.key, warning.source) == ("min-on-demand", "the operator's settings")
+
+
+@pytest.mark.parametrize(
+    ("own", "everywhere", "until", "source"),
+    [
+        pytest.param(None, "forever", FOREVER, "namespace/spotalis-system", id="forever"),
+        pytest.param(None, "frever", FOREVER, "namespace/spotalis-system", id="invalid"),
+        pytest.param("forever", "2026-03-01T18:00:00Z", FOREVER, "deploy/api", id="the longer"),
+        pytest.param("forever", None, FOREVER, "deploy/api", id="only its own"),
+    ],
+)
+def test_the_namespace_of_the_operator_pauses_every_workload(
+    own: str | None, everywhere: str | None, until: datetime, source: str
+) -> None:
+    mine = {} if own is None else annotated(paused_until=own)
+    stop = {} if everywhere is None else annotated(paused_until=everywhere)
+    namespace = a_namespace(name="spotalis-system", annotations=stop)
+    found = pause_everywhere(read(annotated(spot_percentage="70") | mine), namespace)
+    assert found.disruption.paused_until == until
+    assert found.sources["paused-until"] == f"annotation on {source}"
 
 
 _TEXTS = st.one_of(

@@ -349,7 +349,8 @@ def test_to_move_names_the_replicas_to_move() -> None:
 def test_a_read_only_operator_says_what_it_would_do() -> None:
     decision = decision_of(to_be_moved(read_only=True), NOW)
     assert decision.message == (
-        "7 replicas to move from on-demand to spot; the operator is read-only"
+        "7 replicas to move from on-demand to spot; the operator is read-only; it would evict "
+        "api-9, api-8, api-7, api-5, api-4, api-3, api-2 now"
     )
 
 

@@ -337,7 +337,7 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
         pytest.param(
             with_replicas(a_workload(spot=10), is_spot, protected=True),
             Reason.NO_CANDIDATE,
-            "every spot replica asks not to be disrupted",
+            "from spot to on-demand, but of the 10 spot replicas 10 ask not to be disrupted",
             id="the pods ask not to be disrupted",
         ),
     ],

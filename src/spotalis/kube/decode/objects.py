@@ -61,6 +61,7 @@ class _Event(Wire):
     involved_object: _ObjectReference | None = None
     last_timestamp: datetime | None = None
     event_time: datetime | None = None
+    count: int | None = None
 
 
 class _ClientConfig(Wire):
@@ -162,6 +163,7 @@ def event(raw: bytes | msgspec.Raw) -> objects.Event:
         resource_version=metadata.resource_version,
         involved_uid=written.involved_object.uid if written.involved_object else "",
         at=written.last_timestamp or written.event_time,
+        count=written.count or 1,
     )
 
 

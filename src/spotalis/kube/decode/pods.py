@@ -35,6 +35,13 @@ class _Annotations(Wire, rename=None):
     prefer_no_eviction: str | None = msgspec.field(
         name="descheduler.alpha.kubernetes.io/prefer-no-eviction", default=None
     )
+    descheduler_evict: str | None = msgspec.field(
+        name="descheduler.alpha.kubernetes.io/evict", default=None
+    )
+    do_not_evict: str | None = msgspec.field(name="karpenter.sh/do-not-evict", default=None)
+    removal_disabled: str | None = msgspec.field(
+        name="autoscaling.cast.ai/removal-disabled", default=None
+    )
 
 
 class Decision(Wire):
@@ -95,12 +102,13 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
             unschedulable_since = _unless_gated(metadata, condition.last_transition_time)
     annotations = metadata.annotations or _NO_ANNOTATIONS
     decision = parse_decision(annotations.decision)
+    labels = _labels(bytes(metadata.labels))
     return objects.Pod(
         namespace=intern(metadata.namespace),
         name=metadata.name,
         uid=metadata.uid,
         resource_version=metadata.resource_version,
-        labels=_labels(bytes(metadata.labels)),
+        labels=labels,
         owner=shared_owner(metadata.owner_references),
         node=intern(written.spec.node_name),
         phase=intern(status.phase),
@@ -116,10 +124,26 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         request_uid=decision.id,
         rule=intern(decision.rule),
         move=intern(decision.move),
-        protected=annotations.do_not_disrupt == "true"
-        or annotations.safe_to_evict == "false"
-        or annotations.prefer_no_eviction is not None,
+        protected=_is_protected(annotations, labels),
     )
+
+
+def _is_protected(annotations: _Annotations, labels: Mapping[str, str]) -> bool:
+    """Whether the owner asks that the pod is not disrupted (behaviour.md, "Repair")."""
+    return (
+        # Karpenter also accepts a duration since the start of the pod; it is not counted down here.
+        annotations.do_not_disrupt not in (None, "", "false")
+        or annotations.do_not_evict == "true"
+        or annotations.safe_to_evict == "false"
+        or annotations.prefer_no_eviction is not None
+        or annotations.descheduler_evict == "false"
+        or "true" in (annotations.removal_disabled, labels.get(_REMOVAL_DISABLED))
+        or labels.get(_RESTRICT_SCALE_DOWN) == "true"
+    )
+
+
+_REMOVAL_DISABLED = "autoscaling.cast.ai/removal-disabled"
+_RESTRICT_SCALE_DOWN = "spotinst.io/restrict-scale-down"
 
 
 def _unless_gated(metadata: _Metadata, since: datetime | None) -> datetime | None:

@@ -87,4 +87,24 @@ WEBHOOK_MUTANTS = (
             "a_pod_whose_replica_set_belongs_to_no_deployment_is_admitted_at_once[embedded]",
         ),
     ),
+    mutant(
+        "the webhook does not look again at a pod that another one has changed",
+        "webhook/admission.py",
+        "        if pin is None or rule in PINNED_RULES:\n",
+        "        if True:\n",
+        scenario(
+            "overriding_webhooks",
+            "the_choice_of_a_later_webhook_is_respected_and_reported[affinity added-embedded]",
+        ),
+    ),
+    mutant(
+        "replicas move to a type from which another webhook sends them back",
+        "planner/candidates.py",
+        "if any(r.overridden and r.node_type is surplus_type for r in observed.active):",
+        "if False:",
+        scenario(
+            "overriding_webhooks",
+            "the_choice_of_a_later_webhook_is_respected_and_reported[selector replaced-embedded]",
+        ),
+    ),
 )

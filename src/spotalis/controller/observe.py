@@ -18,7 +18,7 @@ from spotalis.model.configuration import POD_CAPACITY_TYPE, WorkloadConfiguratio
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Pod, Workload
+from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, Workload
 from spotalis.model.transport import TransportError
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
@@ -245,13 +245,22 @@ class Observer:
         cluster = self._cluster
         known = cluster.nodes.type_of(pod.node) if pod.node else None
         sent_to = _sent_to(pod) if pinned is NodeType.UNKNOWN else pinned
+        placed_on = pod.labels.get(POD_CAPACITY_TYPE, pinned)
+        overridden = pod.rule == OVERRIDDEN or (
+            # Its constraints contradict the decision, so something has changed them afterwards.
+            pod.rule not in ("", USER_PINNED)
+            and pinned is not NodeType.UNKNOWN
+            and placed_on != pinned
+        )
         return Replica(
             pod=pod,
             node_type=sent_to if known is None else known,
             on_terminating_node=cluster.nodes.is_terminating(pod.node),
             counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
             # The constraints of any other pod include those of the webhook.
-            user_pinned=pod.rule in ("", "user-pinned") and pinned is not NodeType.UNKNOWN,
+            user_pinned=overridden
+            or (pod.rule in ("", USER_PINNED) and pinned is not NodeType.UNKNOWN),
+            overridden=overridden,
             volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
             other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,
         )

@@ -18,6 +18,13 @@ BALANCED = PREFIX + "Balanced"
 """The type of the condition that Spotalis writes on Deployments."""
 
 
+USER_PINNED = "user-pinned"
+"""The rule in the decision annotation of a pod whose template selects a capacity type."""
+OVERRIDDEN = "overridden"
+"""The rule of a pod whose capacity type another webhook has chosen."""
+PINNED_RULES = frozenset({USER_PINNED, OVERRIDDEN})
+
+
 class Owner(msgspec.Struct, frozen=True, gc=False):
     """The controlling owner reference (``controller: true``)."""
 

@@ -24,6 +24,8 @@ def candidates(observed: WorkloadState, surplus_type: NodeType) -> list[Replica]
     that nodes become empty; then the highest slot. StatefulSets go by ordinal alone, because the
     next scale-down removes the highest ordinal in any case.
     """
+    if any(r.overridden and r.node_type is surplus_type for r in observed.active):
+        return []  # Another admission webhook would send the replacements to the same type.
     configuration = observed.configuration
     stateful = observed.workload.kind == "StatefulSet"
 

@@ -298,7 +298,12 @@ def _floor_reached(observed: Observed) -> Defer:
 
 def _no_candidate(observed: Observed, surplus_type: NodeType) -> Defer:
     message = to_move(observed)
-    if any(r.node_type is surplus_type and r.user_pinned for r in observed.active):
+    pinned = [r for r in observed.active if r.node_type is surplus_type and r.user_pinned]
+    if any(r.overridden for r in pinned):
+        count = sum(r.overridden for r in pinned)
+        message += f", but another admission webhook has sent {count} of them to {surplus_type}"
+        return Defer(Reason.PINNED, message)
+    if pinned:
         return Defer(Reason.PINNED, f"{message}, but the pod template selects {surplus_type}")
     found = [obstacle(r, observed) for r in observed.active if r.node_type is surplus_type]
     counts = Counter(one for one in found if one is not None)

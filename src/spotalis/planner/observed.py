@@ -34,6 +34,9 @@ class Replica:
     ledger names it, so its eviction may have been sent."""
     user_pinned: bool = False
     """The pod's own constraints allow one capacity type only: it is counted, but never moved."""
+    overridden: bool = False
+    """Another admission webhook has changed the capacity type that Spotalis had chosen. Such a
+    replica is also ``user_pinned``."""
     volume_affinity: NodeTerms = ()
     """The node affinity of its volumes. Empty: no restriction, or not known."""
     other_pods: int = 0

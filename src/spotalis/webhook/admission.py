@@ -23,7 +23,7 @@ from spotalis.kube.decode import parse_decision
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Owner
+from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
 from spotalis.model.transport import TransportError
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, place
@@ -36,6 +36,7 @@ from spotalis.webhook.admission_review import (
 from spotalis.webhook.errors import InvalidAdmissionReview, NotLeader
 from spotalis.webhook.forward import Forwarder
 from spotalis.webhook.pod_patch import Operation, pod_patch
+from spotalis.webhook.reinvocation import choice_of_others, override_patch, restore_patch
 
 log = logs.get(__name__)
 
@@ -160,8 +161,8 @@ class AdmissionHandler:
         configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
         if unmanaged := self._unmanaged(configuration):
             return AdmissionDecision(unmanaged)
-        if self._is_placed(pod, owner):
-            return AdmissionDecision(AdmissionResult.PLACED_ALREADY)
+        if (reservation := self._reservation_of(pod, owner)) is not None:
+            return self._check_again(request, pod, reservation)
         response = None if body is None else await self._forwarder.forward(body)
         if response is not None:
             return AdmissionDecision(AdmissionResult.FORWARDED, response=response)
@@ -202,13 +203,37 @@ class AdmissionHandler:
         deployment = await get(DEPLOYMENTS, namespace, parent.name) if parent else None
         return resolve_owner(owner, replica_set, deployment)
 
-    def _is_placed(self, pod: AdmissionPod, owner: Owner) -> bool:
-        """Whether this is the reinvocation for a pod that was placed a moment before.
+    def _reservation_of(self, pod: AdmissionPod, owner: Owner) -> Reservation | None:
+        """The reservation of a pod that was placed a moment before; None in its first request.
 
         The decision of a live pod that was copied into a pod template has no open reservation.
         """
         decision = parse_decision((pod.metadata.annotations or {}).get(POD_DECISION))
-        return bool(decision.id) and self._reservations.find(owner.uid, decision.id) is not None
+        return self._reservations.find(owner.uid, decision.id) if decision.id else None
+
+    def _check_again(
+        self, request: AdmissionRequest, pod: AdmissionPod, reservation: Reservation
+    ) -> AdmissionDecision:
+        """Answer a reinvocation: another webhook may have changed the capacity type."""
+        nodes, placed_on = self._cluster.nodes, reservation.node_type
+        pin = nodes.pin(placed_on)
+        rule = parse_decision((pod.metadata.annotations or {}).get(POD_DECISION)).rule
+        if pin is None or rule in PINNED_RULES:
+            return AdmissionDecision(AdmissionResult.PLACED_ALREADY)
+        chosen = choice_of_others(pod, placed_on, pin, nodes.pinned_to)
+        if chosen is None:
+            patch = restore_patch(pod, placed_on, pin, nodes.pinned_to)
+            return AdmissionDecision(AdmissionResult.PLACED_ALREADY, tuple(patch))
+        log.warning(
+            "Another webhook has changed the capacity type of a pod",
+            namespace=request.namespace,
+            owner=reservation.owner,
+            placed_on=str(placed_on),
+            chosen=str(chosen),
+        )
+        if not request.dry_run:
+            self._reservations.add(dataclasses.replace(reservation, node_type=chosen))
+        return AdmissionDecision(AdmissionResult(chosen), tuple(override_patch(pod, pin, chosen)))
 
     async def _observe(
         self,
@@ -247,7 +272,7 @@ class AdmissionHandler:
         rule, pin = placement.rule, nodes.pin(placement.node_type)
         if pinned is not NodeType.UNKNOWN:
             placement = dataclasses.replace(placement, node_type=pinned)
-            rule, pin = "user-pinned", None
+            rule, pin = USER_PINNED, None
         if not request.dry_run:
             self._reservations.add(
                 Reservation(

@@ -23,7 +23,7 @@ BASE_DELETION_COST = 10_000
 minus its slot, so that the highest slot is deleted first."""
 
 Operation = dict[str, Any]
-_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 def encode_decision(request_uid: str, placement: Placement, rule: str) -> str:
@@ -60,17 +60,21 @@ def pod_patch(
     if DELETION_COST not in (pod.metadata.annotations or {}):
         annotations[DELETION_COST] = str(BASE_DELETION_COST - placement.slot)
     labels = {POD_CAPACITY_TYPE: str(placement.node_type)}
-    patch = _merge("/metadata/labels", pod.metadata.labels, labels)
-    patch += _merge("/metadata/annotations", pod.metadata.annotations, annotations)
+    patch = merge("/metadata/labels", pod.metadata.labels, labels)
+    patch += merge("/metadata/annotations", pod.metadata.annotations, annotations)
     if pin is not None:
-        selector = dict(pin.node_selector)
-        patch += _merge("/spec/nodeSelector", pod.spec.node_selector, selector)
-        patch += _affinity(pod.spec.affinity, pin.terms)
-        patch += _tolerations(pod.spec.tolerations, pin.tolerations)
+        patch += pin_patch(pod, pin)
     return patch
 
 
-def _merge(
+def pin_patch(pod: AdmissionPod, pin: Pin) -> list[Operation]:
+    """Return the operations that restrict a pod to the nodes of a pin."""
+    patch = merge("/spec/nodeSelector", pod.spec.node_selector, dict(pin.node_selector))
+    patch += _affinity(pod.spec.affinity, pin.terms)
+    return patch + _tolerations(pod.spec.tolerations, pin.tolerations)
+
+
+def merge(
     path: str, present: Mapping[str, str] | None, wanted: Mapping[str, str]
 ) -> list[Operation]:
     """Add members to a map; adds the map if it does not exist."""
@@ -91,9 +95,9 @@ def _affinity(
     """Combine required node affinity: each term of the pod with each term of ``terms`` (AND)."""
     if not terms:
         return []
-    added = [[_expression(requirement) for requirement in term] for term in terms]
+    added = [[node_selector_expression(requirement) for requirement in term] for term in terms]
     node = (present or {}).get("nodeAffinity")
-    required = (node or {}).get(_REQUIRED)
+    required = (node or {}).get(REQUIRED)
     existing = (required or {}).get("nodeSelectorTerms")
     if existing:
         # In the API an empty term matches no node; combined with another term it would.
@@ -110,14 +114,15 @@ def _affinity(
     value: Any = {"nodeSelectorTerms": combined}
     path = "/spec/affinity"
     if not present:
-        return [{"op": "add", "path": path, "value": {"nodeAffinity": {_REQUIRED: value}}}]
+        return [{"op": "add", "path": path, "value": {"nodeAffinity": {REQUIRED: value}}}]
     path += "/nodeAffinity"
     if not node:
-        return [{"op": "add", "path": path, "value": {_REQUIRED: value}}]
-    return [{"op": "add", "path": f"{path}/{_REQUIRED}", "value": value}]
+        return [{"op": "add", "path": path, "value": {REQUIRED: value}}]
+    return [{"op": "add", "path": f"{path}/{REQUIRED}", "value": value}]
 
 
-def _expression(requirement: Requirement) -> dict[str, Any]:
+def node_selector_expression(requirement: Requirement) -> dict[str, Any]:
+    """Return a requirement as an expression of a node selector term."""
     expression: dict[str, Any] = {"key": requirement.key, "operator": requirement.operator}
     if requirement.values:
         expression["values"] = list(requirement.values)

@@ -1,0 +1,79 @@
+"""Another mutating webhook, called after that of Spotalis, chooses the capacity type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.integration.scenarios.test_neighbours import AFFINITY, SELECTOR, respond
+from tests.support import incidents
+from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy
+from tests.support.scenarios import on_both_beds
+
+
+def set_once(field: str, value: Any) -> Any:
+    """Return a webhook that replaces a field of the pod spec."""
+
+    def answer(review: Mapping[str, Any]) -> dict[str, Any]:
+        if review["request"]["object"]["spec"].get(field) == value:
+            return respond(review, [])
+        return respond(review, [{"op": "add", "path": f"/spec/{field}", "value": value}])
+
+    return answer
+
+
+@on_both_beds
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        pytest.param("nodeSelector", SELECTOR["nodeSelector"], id="selector replaced"),
+        pytest.param("affinity", AFFINITY["affinity"], id="affinity added"),
+    ],
+)
+async def test_the_choice_of_a_later_webhook_is_respected_and_reported(
+    cluster: TestCluster, field: str, value: Any
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with (
+        cluster.operator(),
+        incidents.injecting(cluster, "z-webhook", set_once(field, value)),
+    ):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.wait_for_status("web", "Pinned")
+        await incidents.told(cluster, "web", "SplitUnreachable")
+        (note,) = await incidents.notes(cluster, "web", "SplitUnreachable")
+        assert "another admission webhook has sent" in note
+        await cluster.assert_unchanged("web")
+        pods = await cluster.pods("web")
+        assert {pod.labels["spotalis.io/capacity-type"] for pod in pods} == {"on-demand"}
+        assert "overridden" in {pod.rule for pod in pods}
+    assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_a_pin_that_a_later_webhook_removes_is_restored(cluster: TestCluster) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    removed: set[str] = set()
+
+    def remove_selector(review: Mapping[str, Any]) -> dict[str, Any]:
+        pod = review["request"]["object"]
+        key = pod["metadata"].get("annotations", {}).get("spotalis.io/decision", "")
+        if key in removed or CAPACITY_TYPE_LABEL not in pod["spec"].get("nodeSelector", {}):
+            return respond(review, [])
+        removed.add(key)
+        return respond(review, [{"op": "remove", "path": "/spec/nodeSelector"}])
+
+    async with (
+        cluster.operator(),
+        incidents.injecting(cluster, "z-webhook", remove_selector),
+    ):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+        await cluster.assert_unchanged("web")
+        assert len(removed) == 2  # The pin to on-demand is an affinity.
+        selected = [dict(p.shape.node_selector) for p in await cluster.pods("web")]
+        assert [one.get(CAPACITY_TYPE_LABEL) for one in selected].count("spot") == 2
+    assert cluster.evictions() == []

@@ -232,7 +232,8 @@ class AdmissionHandler:
             chosen=str(chosen),
         )
         if not request.dry_run:
-            self._reservations.add(dataclasses.replace(reservation, node_type=chosen))
+            moved = dataclasses.replace(reservation, node_type=chosen)
+            self._reservations.add(moved)
         return AdmissionDecision(AdmissionResult(chosen), tuple(override_patch(pod, pin, chosen)))
 
     async def _observe(

@@ -164,8 +164,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "namespace labels take effect at the next resync",
         "controller/cluster.py",
-        "        if latest is None:\n            return\n        for store in",
-        "        if change.new is None or change.old:\n            return\n        for store in",
+        "        if latest is None:\n            return\n        everywhere",
+        "        if change.new is None or change.old:\n            return\n        everywhere",
         scenario("policies", "a_namespace_outside_the_selector_is_ignored_until_its_labels_match"),
     ),
     mutant(

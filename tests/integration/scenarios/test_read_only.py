@@ -132,7 +132,9 @@ async def test_a_preview_names_the_pods_it_would_evict_and_writes_nothing(
         return sum(pod.ready for pod in await cluster.pods("web")) == 4
 
     await cluster.wait_until(ready, "4 pods are Ready")
-    await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+    # The misspelled key would cause an Event.
+    wrong = {"spot-percentage": "0", "min-ondemand": "1"}
+    await cluster.annotate("Deployment", "web", wrong)
     on_spot = (await cluster.split("web"))[1]
     assert on_spot
     shown: list[str] = []

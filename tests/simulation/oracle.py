@@ -38,7 +38,7 @@ ALLOWED = re.compile(
     r"(POST|PUT) /apis/coordination\.k8s\.io/v1/namespaces/spotalis-system/leases(/spotalis)?"
     r"|(POST|PUT|DELETE) /api/v1/namespaces/spotalis-system/configmaps"
     r"(/spotalis-ledger-[0-9a-f-]+)?"
-    r"|(POST|PATCH) /apis/events\.k8s\.io/v1/namespaces/default/events(/[^/]+)?"
+    r"|(POST|PATCH) /api/v1/namespaces/default/events(/[^/]+)?"
     r"|PATCH /apis/apps/v1/namespaces/default/deployments/[^/]+/status"
     r"|POST /api/v1/namespaces/default/pods/[^/]+/eviction"
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spotalis.model.nodes import NodeType
@@ -124,6 +124,18 @@ def _matches(labels: Mapping[str, str], expression: Json) -> bool:
             return value is None
 
 
+OWN_REQUIREMENT = {"key": "tier", "operator": "In", "values": ["web"]}
+
+
+def affine_pod(*terms: Json) -> Json:
+    """A pod with required node affinity. An empty term matches no node."""
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [*terms]}}
+    affinity = {"nodeAffinity": required}
+    return {"metadata": {}, "spec": {"containers": [{"name": "app"}], "affinity": affinity}}
+
+
+@example(workload="api", pod=affine_pod({}))
+@example(workload="api", pod=affine_pod({}, {"matchExpressions": [OWN_REQUIREMENT]}))
 @given(workload=managed_workloads, pod=pods)
 def test_a_second_request_for_the_same_pod_changes_nothing(
     webhook: AdmissionWebhook, workload: str, pod: Json

@@ -81,14 +81,18 @@ def _without_terms(affinity: dict[str, Any] | None, pin: Pin) -> dict[str, Any] 
     added = [node_selector_expression(one) for term in pin.terms for one in term]
     if affinity is None or not terms or not added:
         return affinity
-    kept = []
+    kept: list[dict[str, Any]] = []
+    is_unrestricted = False
     for term in terms:
-        expressions = [one for one in term.get("matchExpressions") or () if one not in added]
-        rest = {**term, "matchExpressions": expressions}
+        present = term.get("matchExpressions") or []
+        own = [one for one in present if one not in added]
+        rest = {**term, "matchExpressions": own} if present else term
+        # A term that was empty before matches no node; one that only had the pin matches any.
+        is_unrestricted |= bool(present) and not own and not term.get("matchFields")
         if rest not in kept:
             kept.append(rest)
     required = {**node[REQUIRED], "nodeSelectorTerms": kept}
     changed = {**node, REQUIRED: required}
-    if any(not one["matchExpressions"] and not one.get("matchFields") for one in kept):
-        del changed[REQUIRED]  # one of the alternatives allows any node
+    if is_unrestricted:
+        del changed[REQUIRED]
     return {**affinity, "nodeAffinity": changed}

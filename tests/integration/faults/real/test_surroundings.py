@@ -193,6 +193,8 @@ async def late(call: Call) -> Response:
     return await call.forward()
 
 
+# Certificates that live 10 s expire if five control planes share two cores.
+@pytest.mark.long
 async def test_row_49_with_a_delayed_ca_bundle_no_admission_request_fails(
     cluster: FaultTestCluster, tmp_path: Path
 ) -> None:

@@ -165,7 +165,7 @@ def test_a_step_on_one_cluster_only_is_a_difference() -> None:
 
 
 def test_unknown_differences_and_resolved_entries_are_reported() -> None:
-    on_list = Difference(0, "GET x", "body.message", "ours", "theirs")
+    on_list = Difference(0, "GET x", "body.message", "embedded", "real")
     elsewhere = replace(on_list, step=2)
     script = "server-invalid-bodies"
     assert unexpected(script, [on_list]) == []

@@ -19,7 +19,7 @@ import yaml
 from tests.support.free_ports import claim_ports
 from tests.support.hostile_callers import CROWDS
 from tests.support.image import environment
-from tests.support.operator_process import HOST, Operator, operator
+from tests.support.operator_process import HOST, OperatorProcess, operator
 
 ATTACK_SECONDS = 5.0
 MAX_GROWTH = round(100 * 0.65 + 2 * (2 * 7 + 9) + 32 * 0.9)
@@ -39,7 +39,7 @@ async def under_attack(port: int, crowd: str) -> AsyncIterator[None]:
         await hostile.wait()
 
 
-def memory(it: Operator, field: str) -> int:
+def memory(it: OperatorProcess, field: str) -> int:
     """Memory of a process in MiB: ``VmRSS`` is the current value, ``VmHWM`` the maximum."""
     status = Path(f"/proc/{it.process.pid}/status").read_text()
     (line,) = [line for line in status.splitlines() if line.startswith(f"{field}:")]
@@ -58,7 +58,7 @@ def manifest_limit() -> int:
     return int(limit.removesuffix("Mi"))
 
 
-async def expect_patches(it: Operator, seconds: float) -> None:
+async def expect_patches(it: OperatorProcess, seconds: float) -> None:
     """Expect that every request of another client gets a patch; sends at least two requests."""
     count, until = 0, asyncio.get_running_loop().time() + seconds
     while count < 2 or asyncio.get_running_loop().time() < until:

@@ -20,12 +20,12 @@ from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
 from spotalis.webhook.issuer_process import BACKDATED
 from tests.support.cluster import policy
-from tests.support.operator_process import HOST, Operator
+from tests.support.operator_process import HOST, OperatorProcess
 from tests.support.tls_pairs import a_pair
 
 PROBE_SECONDS = 0.2
 
-Probe: TypeAlias = Callable[[Operator], Awaitable[object]]
+Probe: TypeAlias = Callable[[OperatorProcess], Awaitable[object]]
 
 
 class CertificateInFiles:
@@ -43,25 +43,25 @@ UNKNOWN_CA = a_pair()
 
 
 def count_evictions(*workloads: str) -> Probe:
-    async def probe(it: Operator) -> object:
+    async def probe(it: OperatorProcess) -> object:
         return sum(it.evicted(name) for name in workloads)
 
     return probe
 
 
-async def evicts_or_reason(it: Operator) -> object:
+async def evicts_or_reason(it: OperatorProcess) -> object:
     """Whether pods of api are evicted; if not, the status reason of api."""
     return "evicts" if it.evicted("api") else await it.reason("api")
 
 
-async def reason_after_first_move(it: Operator) -> object:
+async def reason_after_first_move(it: OperatorProcess) -> object:
     """What happens to api after its first move has ended."""
     if it.evicted("api") > 1:
         return "moves again"
     return (it.evicted("api"), await it.reason("api"))
 
 
-async def waits_or_falls_back(it: Operator) -> object:
+async def waits_or_falls_back(it: OperatorProcess) -> object:
     """What happens to the one of three large pods that fits on no spot node."""
     if "late" not in it.memory:
         if (await it.health("/readyz")).get("status") != "ready":
@@ -73,14 +73,14 @@ async def waits_or_falls_back(it: Operator) -> object:
     return "waits" if it.unschedulable("late") else None
 
 
-async def has_condition(it: Operator) -> object:
+async def has_condition(it: OperatorProcess) -> object:
     """Whether the status of api has the condition, once api has been reconciled."""
     if await it.reason("api") is None:
         return None
     return "spotalis.io/Balanced" in it.conditions("shop", "api")
 
 
-async def declares_storm(it: Operator) -> object:
+async def declares_storm(it: OperatorProcess) -> object:
     """Whether a storm is declared after the loss of 3 of 8 spot nodes, 3 s apart."""
     if (await it.health("/readyz")).get("status") != "ready":
         return None
@@ -90,7 +90,7 @@ async def declares_storm(it: Operator) -> object:
     return any(name == "spotalis_storm_active" and value for name, _, value in await it.metrics())
 
 
-async def _lose_three_of_eight(it: Operator) -> None:
+async def _lose_three_of_eight(it: OperatorProcess) -> None:
     spot = await it.cluster.fleet.add(spot=6)
     await asyncio.sleep(0.5)
     for name in spot[:3]:
@@ -98,7 +98,7 @@ async def _lose_three_of_eight(it: Operator) -> None:
         await asyncio.sleep(3)  # a process that is paused meanwhile sees shorter intervals
 
 
-async def evicts_on_notice(it: Operator) -> object:
+async def evicts_on_notice(it: OperatorProcess) -> object:
     """Whether spot pods of api are evicted on the interruption notices of their nodes."""
     if "before" not in it.memory:
         if await it.reason("api") != "Balanced":
@@ -110,7 +110,7 @@ async def evicts_on_notice(it: Operator) -> object:
     return it.evicted("api") > it.memory["before"]
 
 
-async def deletes_or_waits_for_budget(it: Operator) -> object:
+async def deletes_or_waits_for_budget(it: OperatorProcess) -> object:
     """What happens to a replica that must move, under a budget that allows no disruption."""
     if "late" not in it.memory:
         if (await it.health("/readyz")).get("status") != "ready":
@@ -128,7 +128,7 @@ async def deletes_or_waits_for_budget(it: Operator) -> object:
     return "waits" if await it.reason("late") == "BlockedByPDB" else None
 
 
-async def managed_namespaces(it: Operator) -> object:
+async def managed_namespaces(it: OperatorProcess) -> object:
     return {
         labels["namespace"]
         for name, labels, value in await it.metrics()
@@ -137,13 +137,13 @@ async def managed_namespaces(it: Operator) -> object:
 
 
 def count_replicas(workload: str, state: str) -> Probe:
-    async def probe(it: Operator) -> object:
+    async def probe(it: OperatorProcess) -> object:
         return await it.replicas(workload, state)
 
     return probe
 
 
-async def tolerations_of_new_pod(it: Operator) -> object:
+async def tolerations_of_new_pod(it: OperatorProcess) -> object:
     patch = await it.review("api")
     keys = set()
     for step in patch:
@@ -153,7 +153,7 @@ async def tolerations_of_new_pod(it: Operator) -> object:
     return keys if patch else None
 
 
-async def reconciles_without_change(it: Operator) -> object:
+async def reconciles_without_change(it: OperatorProcess) -> object:
     """Whether a workload is reconciled within 8 s, after 2 s without a reconcile."""
     if "reconciled" not in it.memory:
         if await it.reason("api") is None:
@@ -167,33 +167,33 @@ async def reconciles_without_change(it: Operator) -> object:
     return it.memory["reconciled"]
 
 
-async def _count_reconciles(it: Operator) -> float:
+async def _count_reconciles(it: OperatorProcess) -> float:
     counts = await it.metrics()
     return sum(value for name, _, value in counts if name == "spotalis_reconciliations_total")
 
 
-async def created_leases(it: Operator) -> object:
+async def created_leases(it: OperatorProcess) -> object:
     return {(entry.namespace, entry.name) for entry in it.asked("create", "leases")}
 
 
 def lease_field(key: str) -> Probe:
-    async def probe(it: Operator) -> object:
+    async def probe(it: OperatorProcess) -> object:
         return it.lease().get(key)
 
     return probe
 
 
-async def has_identity_me(it: Operator) -> object:
+async def has_identity_me(it: OperatorProcess) -> object:
     """Whether the Lease names it; the identity ends with a suffix of the process."""
     holder = it.lease().get("holderIdentity")
     return holder.partition("_")[0] == "me" if holder else None
 
 
-async def leader_election_in_readyz(it: Operator) -> object:
+async def leader_election_in_readyz(it: OperatorProcess) -> object:
     return (await it.health("/readyz")).get("leader_election")
 
 
-async def leads_without_renewal(it: Operator) -> object:
+async def leads_without_renewal(it: OperatorProcess) -> object:
     """Whether it still leads 4 s after the Lease was taken away."""
     if "led" not in it.memory:
         if not (await it.health("/healthz")).get("leader"):
@@ -206,7 +206,7 @@ async def leads_without_renewal(it: Operator) -> object:
     return it.memory["led"]
 
 
-async def renews_often(it: Operator) -> object:
+async def renews_often(it: OperatorProcess) -> object:
     """Whether the median interval of at least five renewals is below 1.5 s."""
     at = [entry.at for entry in it.asked("update", "leases")]
     if len(at) < 5:
@@ -215,7 +215,7 @@ async def renews_often(it: Operator) -> object:
     return statistics.median(gaps) < 1.5
 
 
-async def spreads_first_requests(it: Operator) -> object:
+async def spreads_first_requests(it: OperatorProcess) -> object:
     """Whether the median interval between the starts of its seven watches exceeds 0.5 s."""
     kinds = (
         *("namespaces", "nodes", "deployments", "statefulsets", "replicasets"),
@@ -229,7 +229,7 @@ async def spreads_first_requests(it: Operator) -> object:
     return statistics.median(gaps) > 0.5
 
 
-async def listening_hosts(it: Operator) -> object:
+async def listening_hosts(it: OperatorProcess) -> object:
     port = it.ports[2]
     return {host for host in (HOST, "127.0.0.2") if await it.get(port, "/healthz", host)}
 
@@ -237,7 +237,7 @@ async def listening_hosts(it: Operator) -> object:
 def listening_ports(number: int) -> Probe:
     """On which of its usual port and the fourth port it listens."""
 
-    async def probe(it: Operator) -> object:
+    async def probe(it: OperatorProcess) -> object:
         found = set()
         for name, port in (("usual", it.ports[number]), ("other", it.ports[3])):
             try:
@@ -251,30 +251,30 @@ def listening_ports(number: int) -> Probe:
     return probe
 
 
-async def address_in_lease(it: Operator) -> object:
+async def address_in_lease(it: OperatorProcess) -> object:
     lease = it.cluster.store.get("leases", "spotalis-system", "spotalis")
     said = ((lease or {}).get("metadata", {}).get("annotations") or {}).get(ADDRESS_ANNOTATION, "")
     return said.rpartition(":")[0] or None
 
 
-async def status_without_client_certificate(it: Operator) -> object:
+async def status_without_client_certificate(it: OperatorProcess) -> object:
     """The HTTP status of an invalid request: 400, unless its sender is rejected first."""
     return await it.status_of_nonsense()
 
 
-async def accepts_unknown_ca(it: Operator) -> object:
+async def accepts_unknown_ca(it: OperatorProcess) -> object:
     """Whether a client certificate of an unknown CA is accepted."""
     if not await it.certificate():
         return None
     return await it.status_of_nonsense(UNKNOWN_CA.cert_pem + UNKNOWN_CA.key_pem) == 400
 
 
-async def certificate_lifetime(it: Operator) -> object:
+async def certificate_lifetime(it: OperatorProcess) -> object:
     shown = await it.certificate()
     return _lifetime(ssl.DER_cert_to_PEM_cert(shown).encode()) if shown else None
 
 
-async def ca_lifetime(it: Operator) -> object:
+async def ca_lifetime(it: OperatorProcess) -> object:
     secret = it.cluster.store.get("secrets", "spotalis-system", "spotalis-webhook-tls") or {}
     bundle = base64.b64decode((secret.get("data") or {}).get("ca.crt", ""))
     return _lifetime(bundle) if bundle else None
@@ -286,23 +286,23 @@ def _lifetime(cert_pem: bytes) -> timedelta:
     return valid_for - BACKDATED
 
 
-async def written_secrets(it: Operator) -> object:
+async def written_secrets(it: OperatorProcess) -> object:
     return {one["metadata"]["name"] for one in it.cluster.store.list("secrets") if one.get("data")}
 
 
-async def serves_certificate_from_file(it: Operator) -> object:
+async def serves_certificate_from_file(it: OperatorProcess) -> object:
     shown = await it.certificate()
     return (shown == CERTIFICATE.der) if shown else None
 
 
-async def names_in_certificate(it: Operator) -> object:
+async def names_in_certificate(it: OperatorProcess) -> object:
     shown = await it.certificate()
     names = (b"spotalis-webhook.spotalis-system.svc", b"hook.spotalis-system.svc")
     # DER contains a name as it is, preceded by its length.
     return {name.decode() for name in names if bytes([len(name)]) + name in shown}
 
 
-async def configurations_with_ca_bundle(it: Operator) -> object:
+async def configurations_with_ca_bundle(it: OperatorProcess) -> object:
     return {
         one["metadata"]["name"]
         for one in it.cluster.store.list("mutatingwebhookconfigurations")
@@ -310,7 +310,7 @@ async def configurations_with_ca_bundle(it: Operator) -> object:
     }
 
 
-async def loggers_at_debug(it: Operator) -> object:
+async def loggers_at_debug(it: OperatorProcess) -> object:
     """The loggers that log at level debug after a connection without TLS."""
     try:
         _, writer = await asyncio.open_connection(HOST, it.ports[0])
@@ -321,6 +321,6 @@ async def loggers_at_debug(it: Operator) -> object:
     return {line["logger"] for line in it.log_lines() if line["level"] == "debug"}
 
 
-async def logs_are_json(it: Operator) -> object:
+async def logs_are_json(it: OperatorProcess) -> object:
     text = it.log_text()
     return text.startswith("{") if "Synced caches" in text else None

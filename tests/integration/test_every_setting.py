@@ -21,7 +21,7 @@ from spotalis.settings.declarations import SETTINGS
 from tests.integration.setting_probes import CERTIFICATE, PROBE_SECONDS, Probe
 from tests.integration.setting_rows import FILES, ROWS
 from tests.support.free_ports import claim_ports
-from tests.support.operator_process import HOST, Operator, operator
+from tests.support.operator_process import HOST, OperatorProcess, operator
 
 SIDE_BY_SIDE = 8
 """Processes at once."""
@@ -120,7 +120,7 @@ def _sources(
     return flags, variables
 
 
-async def _repeat(probe: Probe, expected: object, it: Operator) -> object:
+async def _repeat(probe: Probe, expected: object, it: OperatorProcess) -> object:
     steady, last = 0, None
     try:
         async with asyncio.timeout(WITHIN_SECONDS):

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 from tests.support.free_ports import claim_ports
-from tests.support.operator_process import HOST, Operator, operator
+from tests.support.operator_process import HOST, OperatorProcess, operator
 
 
-async def wait_for_log_line(it: Operator, message: str) -> dict[str, object]:
+async def wait_for_log_line(it: OperatorProcess, message: str) -> dict[str, object]:
     """The last log line with this message; meanwhile, open connections without TLS."""
     async with asyncio.timeout(90):
         while True:

@@ -88,7 +88,7 @@ class ApiRequests:
 
         Raises:
             ApiError: the status is 400 or above.
-            OSError, http.client.HTTPException: there is no response.
+            OSError, http.client.HTTPException: the server did not respond.
         """
         if content_type is None:
             content_type = "application/json"

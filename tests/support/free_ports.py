@@ -43,7 +43,7 @@ def claim_ports() -> PortClaim:
     """Claim a block of ports on which nothing listens.
 
     Raises:
-        NoFreePortsError: there is no free block.
+        NoFreePortsError: every block is in use.
         OSError: the folder of the lock files is not writable.
     """
     folder = Path(tempfile.gettempdir(), f"spotalis-ports-{os.getuid()}")

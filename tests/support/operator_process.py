@@ -35,7 +35,7 @@ CHEAP = {"pool": "cheap"}
 """A node label that no built-in group of labels contains."""
 
 
-class Operator:
+class OperatorProcess:
     """A running operator process and its cluster."""
 
     def __init__(
@@ -233,7 +233,7 @@ async def operator(
     flags: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     webhook_ca: bytes | None = None,
-) -> AsyncIterator[Operator]:
+) -> AsyncIterator[OperatorProcess]:
     """Start a cluster and an operator process, which may not be ready yet.
 
     Args:
@@ -269,7 +269,7 @@ async def operator(
                 stderr=stream,
             )
         try:
-            yield Operator(cluster, process, ports, log, session)
+            yield OperatorProcess(cluster, process, ports, log, session)
         finally:
             if process.returncode is None:
                 process.kill()

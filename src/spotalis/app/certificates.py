@@ -63,7 +63,7 @@ class Certificates:
         """Read the certificate, or issue it if no instance has.
 
         Raises:
-            CertificateMismatch, IssueFailed, OSError: there is no usable certificate.
+            CertificateMismatch, IssueFailed, OSError: no certificate can be used.
             ApiError, TransportError: the Secret cannot be read.
         """
         self._certificate = await self._obtain()

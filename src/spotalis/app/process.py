@@ -107,7 +107,7 @@ class Process:
         Raises:
             NamespaceMissing: the operator's namespace does not exist.
             PortInUse: another process listens on a port; nothing was started.
-            CertificateMismatch, IssueFailed, OSError: there is no usable certificate.
+            CertificateMismatch, IssueFailed, OSError: no certificate can be used.
             ApiError, TransportError: the API server rejected a request or did not answer.
         """
         serving = self._serving

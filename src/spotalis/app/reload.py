@@ -5,7 +5,7 @@ from __future__ import annotations
 from spotalis import logs
 from spotalis.app.logs import set_level
 from spotalis.settings.sources import Loaded, Sources
-from spotalis.settings.value_types import InvalidValue
+from spotalis.settings.value_types import InvalidSettings
 
 log = logs.get(__name__)
 
@@ -22,7 +22,7 @@ class Reloader:
         """Apply the log levels; log other changes, or the problems that prevent a reload."""
         try:
             loaded = self._sources.load()
-        except InvalidValue as invalid:
+        except InvalidSettings as invalid:
             log.error("Failed to reload settings", problems=list(map(str, invalid.problems)))
             return
         except OSError as error:

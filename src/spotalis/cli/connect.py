@@ -33,7 +33,7 @@ def connect(environment: Mapping[str, str], *, kubeconfig: str, context: str) ->
     """Find the API server and the credentials.
 
     Raises:
-        CommandError: there is no configuration, or it is invalid.
+        CommandError: the configuration is missing or invalid.
     """
     try:
         return load(environment, kubeconfig=kubeconfig, context=context)
@@ -47,7 +47,7 @@ def explain_startup_failure(server: str) -> Iterator[None]:
 
     Raises:
         CommandError: the API server is unreachable or rejects a request, the namespace is
-            missing, a port is in use, or there is no certificate.
+            missing, a port is in use, or no certificate can be used.
     """
     try:
         yield

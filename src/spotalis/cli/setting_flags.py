@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from spotalis.cli.errors import CommandError, ExitCode
 from spotalis.cli.parser import BooleanFlag
-from spotalis.settings.declarations import DECLARATIONS, FILE_VARIABLE, SETTINGS, Setting
-from spotalis.settings.value_types import BOOLEAN, InvalidValue
+from spotalis.settings.declarations import FILE_VARIABLE, SETTINGS, Setting
+from spotalis.settings.value_types import BOOLEAN, InvalidSettings
 
 if TYPE_CHECKING:  # it imports YAML, which help does not need
     from spotalis.settings.sources import Loaded, Sources
@@ -27,7 +27,7 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"Settings file (YAML). Default: ${FILE_VARIABLE}, or no file.",
     )
-    for section, settings in groupby(DECLARATIONS, lambda setting: setting.section):
+    for section, settings in groupby(SETTINGS.values(), lambda setting: setting.section):
         group = parser.add_argument_group(f"Settings in {section}" if section else "Settings")
         for setting in settings:
             _add_flag(group, setting)
@@ -62,7 +62,7 @@ def load(sources: Sources) -> Loaded:
     """
     try:
         return sources.load()
-    except InvalidValue as invalid:
+    except InvalidSettings as invalid:
         count = len(invalid.problems)
         raise CommandError(
             code="SP023",

@@ -54,7 +54,7 @@ def candidates(observed: WorkloadState, surplus_type: NodeType) -> list[Replica]
 
 
 class Obstacle(StrEnum):
-    """Why a replica is no candidate, as the end of a sentence about one replica."""
+    """Why a replica is not a candidate, as the end of a sentence about one replica."""
 
     PINNED = "is restricted to the type by its pod template"
     PROTECTED = "asks not to be disrupted"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from spotalis.model.durations import format_duration
@@ -22,31 +22,25 @@ _PORTS = ("serving.webhookPort", "serving.metricsPort", "serving.healthPort")
 
 
 def find_contradictions(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """Pairs of settings that contradict each other.
+    """Yield pairs of keys that contradict each other, with the rest of a sentence about the first.
 
-    Args:
-        values: of all settings, by key.
-
-    Yields: the key of one, the key of the other, and the rest of a sentence about the first.
+    ``values`` are those of all settings, by key.
     """
+
+    def compare(key: str, expected: str, other: str) -> tuple[str, str, str]:
+        limit, found = format_duration(values[other]), format_duration(values[key])
+        return key, other, f"{expected} `{other}` ({limit}); it is {found}"
+
     for longer, key in pairwise(_DESCENDING):
         if values[key] >= values[longer]:
-            yield _durations(values, key, "must be shorter than", longer)
+            yield compare(key, "must be shorter than", longer)
     ca, leaf = "webhook.certificates.caDuration", "webhook.certificates.duration"
     if values[ca] < 2 * values[leaf]:
-        yield _durations(values, ca, "must be at least twice", leaf)
-    for one, other in _TOGETHER:
-        if bool(values[one]) != bool(values[other]):
-            given, missing = (one, other) if values[one] else (other, one)
+        yield compare(ca, "must be at least twice", leaf)
+    for pair in _TOGETHER:
+        given, missing = sorted(pair, key=lambda key: not values[key])
+        if values[given] and not values[missing]:
             yield given, missing, f"requires `{missing}` to be set as well"
-    ports: dict[int, str] = {}
-    for key in _PORTS:
-        if (first := ports.setdefault(values[key], key)) != key:
+    for first, key in combinations(_PORTS, 2):
+        if values[key] == values[first]:
             yield key, first, f"must not be the port of `{first}`; both are {values[key]}"
-
-
-def _durations(
-    values: Mapping[str, Any], key: str, expected: str, other: str
-) -> tuple[str, str, str]:
-    limit, found = format_duration(values[other]), format_duration(values[key])
-    return key, other, f"{expected} `{other}` ({limit}); it is {found}"

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
 
 from spotalis.model.configuration import KEYS
+from spotalis.model.controller_configuration import (
+    APIRateLimiter,
+    ControllerConfiguration,
+    LeaderElection,
+    NamespaceFilter,
+    StormBreaker,
+)
 from spotalis.model.durations import format_duration
 from spotalis.model.objects import LabelSelector
-from spotalis.settings.options import Settings, default_of
+from spotalis.settings.options import LogOptions, ServingOptions
 from spotalis.settings.selectors import NODE_GROUP, SELECTOR, TOLERATION
 from spotalis.settings.value_types import (
     BOOLEAN,
@@ -20,20 +26,20 @@ from spotalis.settings.value_types import (
     ValueType,
     choice,
     duration,
-    integer,
     list_of,
     map_of,
-    names,
     number,
     policy_value,
+    set_of,
+    snake_case,
     text,
 )
 
-_SECOND = timedelta(seconds=1)
 _DNS_LABEL = text("a lower-case DNS label", r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", max_length=63)
 _DNS_NAME = text("a lower-case DNS name", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-_NAMESPACES = names("names of namespaces", _DNS_LABEL)
-_PORT = integer(1, 65535)
+_NAMESPACES = set_of("names of namespaces", _DNS_LABEL)
+_PORT = number(1, 65535)
+_DURATION = duration("1s")
 _LEVEL = choice("debug", "info", "warning", "error")
 _LOGGER = text("the name of a logger", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)*")
 
@@ -43,20 +49,22 @@ FILE_VARIABLE = "SPOTALIS_CONFIG"
 ANNOTATION_ONLY_KEYS = frozenset({"pdb-override"})
 """Policy keys without a default: the operator permits them, and each owner opts in."""
 
-
-_OBJECTS = {
-    "": "controller",
-    "status": "controller",
-    "defaults": "controller.defaults",
-    "api": "controller.rate_limit",
-    "leaderElection": "controller.leader_election",
-    "storm": "controller.storm",
-    "interruption": "controller",
-    "serving": "serving",
-    "webhook": "serving",
-    "logging": "logging",
+_OWNERS: Mapping[str, Callable[[], object]] = {
+    "defaults": dict,
+    "api": APIRateLimiter,
+    "leaderElection": LeaderElection,
+    "storm": StormBreaker,
+    "serving": ServingOptions,
+    "webhook": ServingOptions,
+    "logging": LogOptions,
 }
-"""The object in :class:`Settings` that holds the settings of a section."""
+"""The class that holds the settings of a section; others are in ControllerConfiguration."""
+_NAMESPACE_FIELDS = {
+    "namespaceSelector": "selector",
+    "excludedNamespaces": "excluded",
+    "watchNamespaces": "watched",
+}
+"""The fields of NamespaceFilter; all other fields are named like their settings."""
 
 
 @dataclass(frozen=True)
@@ -65,41 +73,50 @@ class Setting:
 
     key: str
     """In the settings file: ``leaderElection.leaseDuration``."""
-    type: ValueType[Any]
+    type: ValueType
     help: str
     """One or two sentences, in Markdown."""
-    field: str = ""
-    """The field of :class:`Settings` that holds the value; derived from the key if empty."""
     live: bool = False
     """Whether SIGHUP applies a change; other settings are read at start only."""
-
-    def __post_init__(self) -> None:
-        """Derive the field: the key's last word, in the object of the key's section."""
-        name = self.key.rpartition(".")[2]
-        name = name if self.section == "defaults" else _in_words(name).replace("-", "_")
-        object.__setattr__(self, "field", self.field or f"{_OBJECTS[self.section]}.{name}")
 
     @property
     def variable(self) -> str:
         """``SPOTALIS_LEADER_ELECTION_LEASE_DURATION``."""
-        return "SPOTALIS_" + _in_words(self.key).replace("-", "_").upper()
+        return "SPOTALIS_" + snake_case(self.key).upper()
 
     @property
     def flag(self) -> str:
         """Without dashes: ``leader-election-lease-duration``, ``webhook-port``, ``log-level``."""
         key = self.key.removeprefix("serving.").removesuffix(".enabled")
-        return _in_words(re.sub("^(log)ging|^(default)s", r"\1\2", key))
+        return snake_case(re.sub("^(log)ging|^(default)s", r"\1\2", key)).replace("_", "-")
 
     @property
     def section(self) -> str:
         """``leaderElection``; empty for a key of the top level."""
-        section, dot, _ = self.key.partition(".")
-        return section if dot else ""
+        return self.key.partition(".")[0] if "." in self.key else ""
+
+    @property
+    def owner(self) -> Callable[[], object]:
+        """The class that holds the value: ``LeaderElection``."""
+        if self.key in _NAMESPACE_FIELDS:
+            return NamespaceFilter
+        return _OWNERS.get(self.section, ControllerConfiguration)
+
+    @property
+    def field(self) -> str:
+        """The name of the value in its owner: ``lease_duration``."""
+        name = self.key.rpartition(".")[2]
+        return name if self.owner is dict else _NAMESPACE_FIELDS.get(name) or snake_case(name)
 
     @cached_property
+    def default_value(self) -> object:
+        """The default; empty if there is none."""
+        return getattr(self.owner(), self.field, "")
+
+    @property
     def default(self) -> object:
         """The default as it would be written; empty if there is none."""
-        match default_of(Settings, self.field):
+        match self.default_value:
             case None:
                 return ""
             case timedelta() as value:
@@ -114,32 +131,17 @@ class Setting:
                 return value
 
 
-def _in_words(key: str) -> str:
-    """``leaderElection.leaseDuration`` as ``leader-election-lease-duration``."""
-    return re.sub(
-        "(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", key.replace(".", "-")
-    ).lower()
-
-
-DECLARATIONS = (
+_DECLARATIONS = (
     Setting(
         "namespace",
         _DNS_LABEL,
         "Namespace of the operator, its Lease and its Service. Workloads in it are never managed.",
     ),
-    Setting(
-        "identity",
-        _DNS_NAME,
-        "Name of this instance in the Lease; must be unique. If empty, the host name.",
-    ),
+    Setting("identity", _DNS_NAME, "Unique name of this instance. If empty, the host name."),
     Setting("readOnly", BOOLEAN, "Compute and report decisions, but evict and place no pods."),
-    Setting("resync", duration(5 * _SECOND), "Full resync interval."),
-    Setting("cooldown", duration(0 * _SECOND), "Minimum time between two moves of one workload."),
-    Setting(
-        "maxMovesInFlight",
-        integer(1, 1000),
-        "Maximum number of replicas that are being moved at any time in the whole cluster.",
-    ),
+    Setting("resync", duration("5s"), "Full resync interval."),
+    Setting("cooldown", duration("0s"), "Minimum time between two moves of one workload."),
+    Setting("maxMovesInFlight", number(1, 1000), "Maximum number of open moves in the cluster."),
     Setting(
         "pdbOverride",
         BOOLEAN,
@@ -150,13 +152,11 @@ DECLARATIONS = (
         "namespaceSelector",
         SELECTOR,
         "Label selector of the namespaces to manage. If empty, every namespace is selected.",
-        field="controller.namespaces.selector",
     ),
     Setting(
         "excludedNamespaces",
         _NAMESPACES,
         "Namespaces that are never managed, in addition to `kube-system` and the operator's own.",
-        field="controller.namespaces.excluded",
     ),
     Setting(
         "watchNamespaces",
@@ -164,7 +164,6 @@ DECLARATIONS = (
         "Watch workloads and pods in these namespaces only, so that permissions there are enough. "
         "Spotalis then cannot see the other pods on a node, and probes spot capacity with one "
         "replica before it moves more. If empty, the whole cluster is watched.",
-        field="controller.namespaces.watched",
     ),
     Setting(
         "nodeGroups",
@@ -188,72 +187,36 @@ DECLARATIONS = (
         for key in KEYS
         if key not in ANNOTATION_ONLY_KEYS
     ),
-    Setting(
-        "status.conditions",
-        BOOLEAN,
-        "Write the condition `spotalis.io/Balanced` to the status of Deployments.",
-    ),
-    Setting(
-        "api.requestsPerSecond",
-        number(0.1, 10_000),
-        "Maximum sustained rate of requests to the API server.",
-    ),
-    Setting(
-        "api.burst", integer(1, 10_000), "Maximum number of requests to the API server in a burst."
-    ),
-    Setting(
-        "leaderElection.enabled",
-        BOOLEAN,
-        "Use leader election. Disable it only if a single instance runs.",
-    ),
-    Setting(
-        "leaderElection.leaseName",
-        _DNS_NAME,
-        "Name of the Lease. The operator's Role grants access by this name.",
-    ),
+    Setting("status.conditions", BOOLEAN, "Write the condition `spotalis.io/Balanced`."),
+    Setting("api.requestsPerSecond", number(0.1, 10_000), "Maximum sustained API request rate."),
+    Setting("api.burst", number(1, 10_000), "Maximum number of API requests in a burst."),
+    Setting("leaderElection.enabled", BOOLEAN, "Elect a leader. Disable it for one instance only."),
+    Setting("leaderElection.leaseName", _DNS_NAME, "Name of the Lease, as in the operator's Role."),
     Setting(
         "leaderElection.leaseDuration",
-        duration(_SECOND, whole_seconds=True),
+        duration("1s", whole_seconds=True),
         "How long the other instances wait after the last renewal before one of them takes over.",
     ),
     Setting(
         "leaderElection.renewDeadline",
-        duration(_SECOND),
-        "How long the leader keeps leading without a successful renewal. Must be shorter than the "
-        "lease duration.",
+        _DURATION,
+        "How long the leader leads without a renewal. Must be shorter than the lease duration.",
     ),
     Setting(
         "leaderElection.retryPeriod",
-        duration(_SECOND / 10),
-        "Interval between attempts to acquire or renew the Lease. Must be shorter than the renew "
-        "deadline.",
+        duration("100ms"),
+        "Interval between attempts to get the Lease. Must be shorter than the renew deadline.",
     ),
     Setting(
         "storm.thresholdPercent",
-        integer(0, 100),
+        number(0, 100),
         "A storm is declared, and moves to spot stop, when more than this percentage of the spot "
         "nodes is lost within the window.",
     ),
-    Setting(
-        "storm.minNodes",
-        integer(1, 10_000),
-        "Minimum number of lost spot nodes before a storm is declared.",
-    ),
-    Setting(
-        "storm.window",
-        duration(_SECOND),
-        "Time within which losses of spot nodes are counted together.",
-    ),
-    Setting(
-        "storm.cooldown",
-        duration(_SECOND),
-        "How long moves to spot stay stopped after the last loss of a storm.",
-    ),
-    Setting(
-        "interruption.evictEarly",
-        BOOLEAN,
-        "Evict pods from a spot node as soon as its provider announces the interruption.",
-    ),
+    Setting("storm.minNodes", number(1, 10_000), "Minimum number of lost spot nodes for a storm."),
+    Setting("storm.window", _DURATION, "Time within which losses of spot nodes count together."),
+    Setting("storm.cooldown", _DURATION, "How long moves to spot stop after the last lost node."),
+    Setting("interruption.evictEarly", BOOLEAN, "Evict pods when an interruption is announced."),
     Setting(
         "serving.host",
         text("an address or a host name", r"[0-9A-Za-z.:%_-]+"),
@@ -284,11 +247,7 @@ DECLARATIONS = (
         "pod IP. If empty, `serving.host` if that is a single address; otherwise no admission "
         "requests are forwarded to this instance.",
     ),
-    Setting(
-        "serving.clientCAFile",
-        FILE,
-        "CA of the client certificate that the API server presents to webhooks (PEM).",
-    ),
+    Setting("serving.clientCAFile", FILE, "CA of the client certificate of the API server (PEM)."),
     Setting(
         "serving.clientName",
         text("a common name", r"[0-9A-Za-z.:@_-]+"),
@@ -315,12 +274,12 @@ DECLARATIONS = (
     Setting(
         "webhook.certificates.duration",
         # A rotation waits a minute before each step (webhook/certificate_rotation.py).
-        duration(600 * _SECOND),
+        duration("10m"),
         "Lifetime of certificates that Spotalis issues. They are renewed after two thirds of it.",
     ),
     Setting(
         "webhook.certificates.caDuration",
-        duration(1800 * _SECOND),
+        duration("30m"),
         "Lifetime of the CA that signs these certificates. It is renewed in the same way.",
     ),
     Setting("logging.level", _LEVEL, "Minimum level of log lines.", live=True),
@@ -333,5 +292,5 @@ DECLARATIONS = (
     Setting("logging.format", choice("json", "text"), "Format of log lines on stderr."),
 )
 
-SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in DECLARATIONS}
+SETTINGS: Mapping[str, Setting] = {setting.key: setting for setting in _DECLARATIONS}
 """By key, in the order of their declaration."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
 
 from spotalis.model.controller_configuration import ControllerConfiguration
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,34 +47,3 @@ class Settings:
     controller: ControllerConfiguration = field(default_factory=ControllerConfiguration)
     serving: ServingOptions = ServingOptions()
     logging: LogOptions = field(default_factory=LogOptions)
-
-
-def build(values: Mapping[str, Any]) -> Settings:
-    """The settings with the given values, by the path of their field, and defaults for the rest."""
-    tree: dict[str, Any] = {}
-    for path, value in values.items():
-        *outer, name = path.split(".")
-        branch = tree
-        for part in outer:
-            branch = branch.setdefault(part, {})
-        branch[name] = value
-    return _construct(Settings, tree)
-
-
-def _construct(cls: Callable[..., T], tree: Mapping[str, Any]) -> T:
-    arguments = {}
-    for name, value in tree.items():
-        default = default_of(cls, name)  # type: ignore[arg-type]  # a dataclass
-        is_branch = isinstance(value, dict) and is_dataclass(default)
-        arguments[name] = _construct(type(default), value) if is_branch else value
-    return cls(**arguments)
-
-
-def default_of(cls: type, path: str) -> object:
-    """The default of a field, or of a field of its value; empty for an entry of a mapping."""
-    name, _, rest = path.partition(".")
-    [found] = [f for f in fields(cls) if f.name == name]
-    value = found.default if found.default_factory is MISSING else found.default_factory()
-    if not rest:
-        return value
-    return default_of(type(value), rest) if is_dataclass(value) else ""

@@ -15,6 +15,7 @@ from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.model.suggestion import did_you_mean
 from spotalis.settings.value_types import (
     BOOLEAN,
+    Problems,
     RawValue,
     ValueType,
     choice,
@@ -34,22 +35,41 @@ _VALUE = text("a label value", rf"({_NAME})?", max_length=63)
 _VALUES = list_of("label values", _VALUE)
 
 
-def _selector(given: Mapping[str, Any]) -> LabelSelector:
-    labels: Mapping[str, str] = given.get("matchLabels", {})
-    requirements = [Requirement(key=k, operator="In", values=(v,)) for k, v in labels.items()]
-    return LabelSelector((*requirements, *given.get("matchExpressions", ())))
+def _expression(key: str, operator: str, values: tuple[str, ...] = ()) -> Requirement:
+    if (operator in ("In", "NotIn")) != bool(values):
+        verb = "must not have" if values else "must have"
+        raise ValueError(f"{verb} `values` with the operator {operator}")
+    return Requirement(key=key, operator=operator, values=values)
 
 
-def _expression(given: Mapping[str, Any]) -> Requirement:
-    operator, values = given["operator"], given.get("values", ())
-    if operator in ("In", "NotIn") and not values:
-        raise ValueError(f"must have `values` with the operator {operator}")
-    if operator in ("Exists", "DoesNotExist") and values:
-        raise ValueError(f"must not have `values` with the operator {operator}")
-    return Requirement(key=given["key"], operator=operator, values=values)
+_EXPRESSION = record(
+    "a match expression",
+    _expression,
+    ("key", "operator"),
+    key=_KEY,
+    operator=choice("In", "NotIn", "Exists", "DoesNotExist"),
+    values=_VALUES,
+)
 
 
-def _toleration(given: Mapping[str, Any]) -> Toleration:
+def _selector(
+    match_labels: Mapping[str, str] | None = None,
+    match_expressions: tuple[Requirement, ...] = (),
+) -> LabelSelector:
+    labels = (match_labels or {}).items()
+    requirements = [Requirement(key=key, operator="In", values=(value,)) for key, value in labels]
+    return LabelSelector((*requirements, *match_expressions))
+
+
+SELECTOR = record(
+    "a label selector",
+    _selector,
+    matchLabels=map_of("label keys to values", _KEY, _VALUE),
+    matchExpressions=list_of("match expressions", _EXPRESSION),
+)
+
+
+def _toleration(**given: str) -> Toleration:
     toleration = Toleration(**given)
     if not toleration.key and toleration.operator != "Exists":
         raise ValueError("must have a `key`, or the operator Exists to tolerate every taint")
@@ -58,23 +78,43 @@ def _toleration(given: Mapping[str, Any]) -> Toleration:
     return toleration
 
 
-def _rule(given: Mapping[str, Any]) -> NodeRule:
-    ways = [word for word in ("values", "exists", "absent") if given.get(word)]
-    if len(ways) != 1:
+TOLERATION = record(
+    "a toleration",
+    _toleration,
+    key=_KEY,
+    operator=choice("Equal", "Exists"),
+    value=_VALUE,
+    effect=choice("NoSchedule", "PreferNoSchedule", "NoExecute"),
+)
+
+
+def _rule(
+    capacity_type: str,
+    key: str,
+    values: tuple[str, ...] = (),
+    exists: bool = False,
+    absent: bool = False,
+) -> NodeRule:
+    if bool(values) + exists + absent != 1:
         raise ValueError("must have exactly one of `values`, `exists: true` and `absent: true`")
-    operator = {"values": "In", "exists": "Exists", "absent": "DoesNotExist"}[ways[0]]
-    requirement = Requirement(key=given["key"], operator=operator, values=given.get("values", ()))
-    return NodeRule(NodeType(given["capacityType"]), requirement)
+    operator = "In" if values else "Exists" if exists else "DoesNotExist"
+    return NodeRule(NodeType(capacity_type), Requirement(key=key, operator=operator, values=values))
 
 
-def _group(given: Mapping[str, Any]) -> ProviderGroup:
-    group = ProviderGroup(
-        name=given["name"],
-        marker=given["marker"],
-        rules=given["rules"],
-        otherwise_on_demand=given.get("otherwiseOnDemand", False),
-        spot_tolerations=given.get("spotTolerations", ()),
-    )
+_RULE = record(
+    "a rule",
+    _rule,
+    ("capacityType", "key"),
+    capacityType=choice(NodeType.SPOT, NodeType.ON_DEMAND),
+    key=_KEY,
+    values=_VALUES,
+    exists=BOOLEAN,
+    absent=BOOLEAN,
+)
+
+
+def _group(**given: Any) -> ProviderGroup:
+    group = ProviderGroup(**given)
     if not group.rules:
         raise ValueError("must have at least one rule")
     values = {key: {"none", "other"} for key in group.keys}
@@ -87,77 +127,26 @@ def _group(given: Mapping[str, Any]) -> ProviderGroup:
     return group
 
 
-SELECTOR = record(
-    "a label selector",
-    _selector,
-    {
-        "matchLabels": map_of("label keys to values", _KEY, _VALUE),
-        "matchExpressions": list_of(
-            "match expressions",
-            record(
-                "a match expression",
-                _expression,
-                {
-                    "key": _KEY,
-                    "operator": choice("In", "NotIn", "Exists", "DoesNotExist"),
-                    "values": _VALUES,
-                },
-                required=("key", "operator"),
-            ),
-        ),
-    },
-)
-
-TOLERATION = record(
-    "a toleration",
-    _toleration,
-    {
-        "key": _KEY,
-        "operator": choice("Equal", "Exists"),
-        "value": _VALUE,
-        "effect": choice("NoSchedule", "PreferNoSchedule", "NoExecute"),
-    },
-)
-
 _OWN_GROUP = record(
     "a node group",
     _group,
-    {
-        "name": text("a name", _NAME, max_length=63),
-        "marker": _KEY,
-        "rules": list_of(
-            "rules",
-            record(
-                "a rule",
-                _rule,
-                {
-                    "capacityType": choice(NodeType.SPOT, NodeType.ON_DEMAND),
-                    "key": _KEY,
-                    "values": _VALUES,
-                    "exists": BOOLEAN,
-                    "absent": BOOLEAN,
-                },
-                required=("capacityType", "key"),
-            ),
-        ),
-        "otherwiseOnDemand": BOOLEAN,
-        "spotTolerations": list_of("tolerations", TOLERATION),
-    },
-    required=("name", "marker", "rules"),
+    ("name", "marker", "rules"),
+    name=text("a name", _NAME, max_length=63),
+    marker=_KEY,
+    rules=list_of("rules", _RULE),
+    otherwiseOnDemand=BOOLEAN,
+    spotTolerations=list_of("tolerations", TOLERATION),
 )
-
-
 _BUILT_IN = {group.name: group for group in BUILT_IN_GROUPS}
 _NODE_GROUP = "a node group, or the name of a built-in one"
 
 
-def _read_node_group(raw: RawValue, key: str) -> ProviderGroup:
-    name = raw.value
-    if not isinstance(name, str):
-        return _OWN_GROUP.read(raw, key)
-    if name not in _BUILT_IN:
-        raise raw.invalid(key, f"must be {_NODE_GROUP}", did_you_mean(name, _BUILT_IN))
-    return _BUILT_IN[name]
+def _read_node_group(raw: RawValue, problems: Problems) -> object:
+    if not isinstance(raw.value, str):
+        return _OWN_GROUP.read(raw, problems)
+    if group := _BUILT_IN.get(raw.value):
+        return group
+    return raw.reject(problems, f"must be {_NODE_GROUP}", did_you_mean(raw.value, _BUILT_IN))
 
 
 NODE_GROUP = ValueType(

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from spotalis.model.suggestion import did_you_mean, find_similar, suggest
+from spotalis.model.controller_configuration import (
+    APIRateLimiter,
+    ControllerConfiguration,
+    LeaderElection,
+    NamespaceFilter,
+    StormBreaker,
+)
+from spotalis.model.suggestion import did_you_mean, suggest
 from spotalis.settings.contradictions import find_contradictions
 from spotalis.settings.declarations import FILE_VARIABLE, SETTINGS, Setting
-from spotalis.settings.options import Settings, build, default_of
-from spotalis.settings.value_types import InvalidValue, Problem, RawValue
+from spotalis.settings.options import LogOptions, ServingOptions, Settings
+from spotalis.settings.value_types import InvalidSettings, Problem, Problems, RawValue
 from spotalis.settings.yaml_file import parse
 
 DEFAULT = "default"
@@ -65,53 +74,43 @@ class Sources:
         """Read all sources.
 
         Raises:
-            InvalidValue: with every problem.
+            InvalidSettings: with every problem.
             OSError: the file cannot be read.
         """
-        problems: list[Problem] = []
-        given: dict[str, Effective] = {}
-        for setting, raw in [*self._read_file(problems), *self._read_texts(problems)]:
-            try:
-                value = setting.type.read(raw, setting.key)
-            except InvalidValue as invalid:
-                problems += invalid.problems
-            else:
-                given[setting.key] = Effective(setting, value, raw.data(), raw.where)
-        defaults = {
-            key: Effective(setting, default_of(Settings, setting.field), setting.default, DEFAULT)
+        problems: Problems = []
+        effective = {
+            key: Effective(setting, setting.default_value, setting.default, DEFAULT)
             for key, setting in SETTINGS.items()
         }
-        effective = defaults | given
+        for setting, raw in [*self._read_file(problems), *self._read_texts(problems)]:
+            already = len(problems)
+            value = setting.type.read(raw, problems)
+            if len(problems) == already:
+                effective[setting.key] = Effective(setting, value, raw.data(), raw.where)
         invalid_keys = {problem.key for problem in problems}
         for key, other, message in find_contradictions({k: e.value for k, e in effective.items()}):
             if not invalid_keys & {key, other}:
-                places = dict.fromkeys(given[k].source for k in (key, other) if k in given)
-                where = " and ".join(places) or DEFAULT
+                places = dict.fromkeys(effective[k].source for k in (key, other))
+                where = " and ".join(place for place in places if place != DEFAULT) or DEFAULT
                 problems.append(Problem(where, key, message))
         if problems:
-            raise InvalidValue(sorted(problems, key=self._line))
-        settings = build({e.setting.field: e.value for e in given.values()})
-        return Loaded(settings, effective)
+            raise InvalidSettings(sorted(problems, key=self._line))
+        return Loaded(_build(effective.values()), effective)
 
     def _line(self, problem: Problem) -> float:
         """Sort key: problems in the file by line, then the others as found."""
         line = problem.where.removeprefix(f"{self.file}:")
         return int(line) if line.isdecimal() else math.inf
 
-    def _read_file(self, problems: list[Problem]) -> Iterator[tuple[Setting, RawValue]]:
+    def _read_file(self, problems: Problems) -> Iterator[tuple[Setting, RawValue]]:
         if self.file is None:
             return
         name = str(self.file)
-        root = parse(
-            self.file.read_bytes(),
-            "(the file)",
-            lambda line: f"{name}:{line}" if line else name,
-            problems,
-        )
-        if root is not None:
-            yield from _leaves(root, "", problems)
+        data = self.file.read_bytes()
+        if root := parse(data, "", lambda line: f"{name}:{line}" if line else name, problems):
+            yield from _leaves(root, problems)
 
-    def _read_texts(self, problems: list[Problem]) -> Iterator[tuple[Setting, RawValue]]:
+    def _read_texts(self, problems: Problems) -> Iterator[tuple[Setting, RawValue]]:
         """Read the variables, then the flags."""
         by_variable = {setting.variable: setting for setting in SETTINGS.values()}
         texts = []
@@ -130,43 +129,55 @@ class Sources:
                 yield setting, raw
 
 
-def _from_text(setting: Setting, text: str, where: str, problems: list[Problem]) -> RawValue | None:
+def _build(effective: Iterable[Effective]) -> Settings:
+    """The settings as the objects that hold them."""
+    given: defaultdict[object, dict[str, Any]] = defaultdict(dict)
+    for one in effective:
+        if one.source != DEFAULT:
+            given[one.setting.owner][one.setting.field] = one.value
+    controller = ControllerConfiguration(
+        **given[ControllerConfiguration],
+        namespaces=NamespaceFilter(**given[NamespaceFilter]),
+        defaults=given[dict],
+        rate_limit=APIRateLimiter(**given[APIRateLimiter]),
+        leader_election=LeaderElection(**given[LeaderElection]),
+        storm=StormBreaker(**given[StormBreaker]),
+    )
+    serving, logging = ServingOptions(**given[ServingOptions]), LogOptions(**given[LogOptions])
+    return Settings(controller=controller, serving=serving, logging=logging)
+
+
+def _from_text(setting: Setting, text: str, where: str, problems: Problems) -> RawValue | None:
     """The value of a variable or flag; lists and mappings are YAML on one line."""
-    if setting.type.form == "text":
-        return RawValue(text, where)
-    if setting.type.form == "words" and not text.lstrip().startswith("["):
-        return RawValue(tuple(RawValue(word.strip(), where) for word in text.split(",")), where)
-    return parse(text.encode(), setting.key, lambda line: where, problems)
+    key, form = setting.key, setting.type.form
+    if form == "text":
+        return RawValue(text, key, where)
+    if form == "words" and not text.lstrip().startswith("["):
+        words = [RawValue(w.strip(), f"{key}[{n}]", where) for n, w in enumerate(text.split(","))]
+        return RawValue(tuple(words), key, where)
+    return parse(text.encode(), key, lambda line: where, problems)
 
 
-def _leaves(
-    raw: RawValue, path: str, problems: list[Problem]
-) -> Iterator[tuple[Setting, RawValue]]:
+def _leaves(raw: RawValue, problems: Problems) -> Iterator[tuple[Setting, RawValue]]:
     """The settings in a file with their values."""
     if raw.value is None:
         return  # a section in which every line is commented out
     if not isinstance(raw.value, Mapping):
-        problems.append(Problem(raw.where, path or "(the file)", "must be a mapping of settings"))
+        message = "must be a mapping of settings"
+        problems.append(Problem(raw.where, raw.key or "(the file)", message))
         return
-    for name, item in raw.value.items():
-        key = f"{path}.{name}" if path else name
-        if key in SETTINGS:
-            yield SETTINGS[key], item
-        elif any(known.startswith(f"{key}.") for known in SETTINGS):
-            yield from _leaves(item, key, problems)
+    for item in raw.value.values():
+        if item.key in SETTINGS:
+            yield SETTINGS[item.key], item
+        elif any(known.startswith(f"{item.key}.") for known in SETTINGS):
+            yield from _leaves(item, problems)
         else:
-            hint = _suggestion(path, name)
-            problems.append(Problem(item.where, key, f"is not a setting{hint}"))
+            item.report(problems, f"is not a setting{_suggestion(item.key)}")
 
 
-def _suggestion(path: str, name: str) -> str:
-    """Suggest a setting of this name in another section, else a similar key, nearest first."""
-    by_name = {key.rpartition(".")[2]: key for key in SETTINGS}
-    if name in by_name:
-        return suggest(by_name[name])
-    prefix = f"{path}." if path else ""
-    siblings = {k.removeprefix(prefix).partition(".")[0] for k in SETTINGS if k.startswith(prefix)}
-    for known in ({name: prefix + name for name in siblings}, by_name):
-        if similar := find_similar(name, known):
-            return suggest(known[similar])
-    return ""
+def _suggestion(key: str) -> str:
+    """Suggest a setting of the same name in another section, else a similar setting or section."""
+    by_name = {known.rpartition(".")[2]: known for known in SETTINGS}
+    if same := by_name.get(key.rpartition(".")[2]):
+        return suggest(same)
+    return did_you_mean(key, {*SETTINGS, *(setting.section for setting in SETTINGS.values())})

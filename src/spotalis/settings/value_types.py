@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 from spotalis.model.configuration import KEYS
-from spotalis.model.durations import format_duration, parse_duration
+from spotalis.model.durations import parse_duration
 from spotalis.model.suggestion import did_you_mean
 
-T = TypeVar("T")
-N = TypeVar("N", int, float)
 Schema: TypeAlias = dict[str, Any]
+
+
+def snake_case(key: str) -> str:
+    """``leaderElection.leaseDuration`` as ``leader_election_lease_duration``."""
+    words = re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", key)
+    return re.sub("[.-]", "_", words).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,14 @@ class Problem:
         return f"{self.where}  `{self.key}` {self.message}"
 
 
-class InvalidValue(Exception):
-    """At least one value cannot be used; lists every problem."""
+Problems: TypeAlias = list[Problem]
+"""Collects every problem, so that all of them are reported at once."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+
+class InvalidSettings(Exception):
+    """At least one setting cannot be used; lists every problem."""
+
+    def __init__(self, problems: Problems) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(map(str, self.problems)))
 
@@ -45,43 +53,44 @@ class RawValue:
 
     value: str | tuple[RawValue, ...] | Mapping[str, RawValue] | None
     """None if nothing was written: ``resync:`` or ``resync: null`` in YAML."""
+    key: str
+    """Of the setting, or of a part of it: ``nodeGroups[0].rules``."""
     where: str
     """File and line, variable or flag, as a message shows it."""
 
     def data(self) -> object:
         """The same as lists, mappings and text."""
-        match self.value:
-            case tuple():
-                return [item.data() for item in self.value]
-            case Mapping():
-                return {key: item.data() for key, item in self.value.items()}
-            case text:
-                return text
+        if isinstance(self.value, tuple):
+            return [item.data() for item in self.value]
+        if isinstance(self.value, Mapping):
+            return {name: item.data() for name, item in self.value.items()}
+        return self.value
 
-    def invalid(self, key: str, message: str, hint: str = "") -> InvalidValue:
-        """The error for a value of the wrong type; the message ends with what was written."""
-        match self.value:
-            case None | "":
-                found = "it has no value"
-            case str() as text:
-                found = f"it is '{text}'"
-            case tuple():
-                found = "it is a list"
-            case _:
-                found = "it is a mapping"
-        return InvalidValue([Problem(self.where, key, f"{message}; {found}{hint}")])
+    def report(self, problems: Problems, message: str) -> object:
+        """Add a problem with this value; returns None in its place."""
+        problems.append(Problem(self.where, self.key, message))
+        return None
+
+    def reject(self, problems: Problems, expected: str, hint: str = "") -> object:
+        """Add a problem that shows what was written; returns None in its place."""
+        if isinstance(self.value, str) and self.value:
+            found = f"'{self.value}'"
+        else:
+            found = "a list" if isinstance(self.value, tuple) else "a mapping"
+        verb = f"is {found}" if self.value not in (None, "") else "has no value"
+        return self.report(problems, f"{expected}; it {verb}{hint}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ValueType(Generic[T]):
+class ValueType:
     """A type of setting values."""
 
     description: str
     """What must be written, as the end of a sentence: ``a whole number from 1 to 10``."""
     schema: Schema
     """JSON Schema of the value in the settings file."""
-    read: Callable[[RawValue, str], T]
-    """Interprets the value of a key; raises InvalidValue with every problem."""
+    read: Callable[[RawValue, Problems], Any]
+    """Interprets a value. The result must not be used if a problem was added."""
     metavar: str = "TEXT"
     """What stands for a value in the help of a flag."""
     form: Literal["text", "words", "yaml"] = "text"
@@ -91,114 +100,91 @@ class ValueType(Generic[T]):
 def _scalar(
     description: str,
     schema: Schema,
-    parse: Callable[[str], T],
+    parse: Callable[[str], object],
     metavar: str = "TEXT",
     hint: Callable[[str], str] = lambda text: "",
-) -> ValueType[T]:
+) -> ValueType:
     """A type whose values are written as one text.
 
-    Args:
-        description: what must be written.
-        schema: its JSON Schema.
-        parse: the value of a text; raises ValueError with a message that begins with ``must``, or
-            with an empty message for the description.
-        metavar: what stands for a value in the help of a flag.
-        hint: the end of the message about a text that does not parse.
+    ``parse`` returns None for a text that is not as described, and raises ValueError with a better
+    message. ``hint`` is the end of the message about such a text.
     """
+    expected = f"must be {description}"
 
-    def read(raw: RawValue, key: str) -> T:
-        expected = f"must be {description}"
+    def read(raw: RawValue, problems: Problems) -> object:
         if not isinstance(raw.value, str):
-            raise raw.invalid(key, expected)
+            return raw.reject(problems, expected)
         try:
-            return parse(raw.value)
+            value, message = parse(raw.value), expected
         except ValueError as error:
-            raise raw.invalid(key, str(error) or expected, hint(raw.value)) from None
+            value, message = None, str(error)
+        return raw.reject(problems, message, hint(raw.value)) if value is None else value
 
     return ValueType(description, schema, read, metavar)
 
 
-def text(description: str, pattern: str, *, max_length: int = 253) -> ValueType[str]:
+def text(description: str, pattern: str, *, max_length: int = 253) -> ValueType:
     """Text that matches a pattern."""
 
-    def parse(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError
+    def parse(text: str) -> str | None:
         if len(text) > max_length:
             raise ValueError(f"must not be longer than {max_length} characters")
-        return text
+        return text if re.fullmatch(pattern, text) else None
 
     schema = {"type": "string", "pattern": f"^(?:{pattern})$", "maxLength": max_length}
     return _scalar(description, schema, parse)
 
 
-def choice(*choices: str) -> ValueType[str]:
+def choice(*choices: str) -> ValueType:
     """One of a few words."""
-
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise ValueError
-        return text
-
     description = ", ".join(choices[:-1]) + f" or {choices[-1]}"
     schema = {"type": "string", "enum": list(choices)}
+    parse = {word: word for word in choices}.get
     return _scalar(description, schema, parse, "WORD", lambda text: did_you_mean(text, choices))
 
 
-def integer(minimum: int, maximum: int) -> ValueType[int]:
-    """A whole number between two bounds."""
-    description = f"a whole number from {minimum} to {maximum}"
-    schema = {"type": "integer", "minimum": minimum, "maximum": maximum}
-    return _number(int, description, schema, "-?(0|[1-9][0-9]{0,17})")
+def number(minimum: float, maximum: float) -> ValueType:
+    """A number between two bounds; a whole number if the lower one is an int."""
+    is_whole = isinstance(minimum, int)
+    pattern = "-?(0|[1-9][0-9]{0,17})" + ("" if is_whole else r"(\.[0-9]+)?")
 
-
-def number(minimum: float, maximum: float) -> ValueType[float]:
-    """A decimal number between two bounds."""
-    description = f"a number from {minimum:g} to {maximum:g}"
-    schema = {"type": "number", "minimum": minimum, "maximum": maximum}
-    return _number(float, description, schema, r"-?(0|[1-9][0-9]{0,17})(\.[0-9]+)?")
-
-
-def _number(
-    convert: Callable[[str], N], description: str, schema: Schema, pattern: str
-) -> ValueType[N]:
-    def parse(text: str) -> N:
+    def parse(text: str) -> float | None:
         if not re.fullmatch(pattern, text):
-            raise ValueError
-        if not schema["minimum"] <= (number := convert(text)) <= schema["maximum"]:
-            raise ValueError
-        return number
+            return None
+        number = int(text) if is_whole else float(text)
+        return number if minimum <= number <= maximum else None
 
     def hint(text: str) -> str:
         return "; write it without the leading 0" if re.fullmatch(r"0[0-9]+", text) else ""
 
+    description = f"a {'whole ' * is_whole}number from {minimum:g} to {maximum:g}"
+    kind = "integer" if is_whole else "number"
+    schema = {"type": kind, "minimum": minimum, "maximum": maximum}
     return _scalar(description, schema, parse, "NUMBER", hint)
 
 
-def duration(minimum: timedelta, *, whole_seconds: bool = False) -> ValueType[timedelta]:
+def duration(minimum: str, *, whole_seconds: bool = False) -> ValueType:
     """A duration with units."""
-    bound = f" of at least {format_duration(minimum)}" if minimum else ""
-    description = f"a duration such as 30s, 5m or 1h30m{bound}"
+    shortest = parse_duration(minimum) if minimum != "0s" else timedelta(0)
+    description = "a duration such as 30s, 5m or 1h30m"
+    description += f" of at least {minimum}" if shortest else ""
     description += ", in whole seconds" if whole_seconds else ""
 
     def parse(text: str) -> timedelta:
         if re.fullmatch(r"[0-9.]+", text):
             raise ValueError(f"must be {description} (the number has no unit)")
-        if text == "0s" and not minimum:
-            return timedelta(0)
-        duration = parse_duration(text)
-        if duration < minimum:
-            raise ValueError(f"must be at least {format_duration(minimum)}")
+        duration = timedelta(0) if text == minimum == "0s" else parse_duration(text)
+        if duration < shortest:
+            raise ValueError(f"must be at least {minimum}")
         if whole_seconds and duration % timedelta(seconds=1):
             raise ValueError("must be in whole seconds")
         return duration
 
     parts = "".join(rf"([0-9]+(\.[0-9]+)?{unit})?" for unit in ("w", "d", "h", "m", "s", "ms"))
-    schema = {"type": "string", "pattern": f"^(?=.){parts}$"}
-    return _scalar(description, schema, parse, "DURATION")
+    return _scalar(description, {"type": "string", "pattern": f"^(?=.){parts}$"}, parse, "DURATION")
 
 
-def policy_value(key: str) -> ValueType[str]:
+def policy_value(key: str) -> ValueType:
     """The value of a policy annotation; it stays text if the annotation's parser accepts it."""
 
     def parse(text: str) -> str:
@@ -209,117 +195,88 @@ def policy_value(key: str) -> ValueType[str]:
     return _scalar(description, {"type": ["string", "integer", "boolean"]}, parse)
 
 
-def _parse_boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError
-    return text == "true"
+BOOLEAN = _scalar("true or false", {"type": "boolean"}, {"true": True, "false": False}.get)
+FILE = _scalar(
+    "the path of a file",
+    {"type": "string", "minLength": 1},
+    lambda text: Path(text) if text and "\0" not in text else None,
+    "FILE",
+)
 
 
-def _parse_path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise ValueError
-    return Path(text)
-
-
-BOOLEAN = _scalar("true or false", {"type": "boolean"}, _parse_boolean)
-FILE = _scalar("the path of a file", {"type": "string", "minLength": 1}, _parse_path, "FILE")
-
-
-def list_of(items: str, item: ValueType[T]) -> ValueType[tuple[T, ...]]:
-    """A list."""
+def list_of(items: str, item: ValueType) -> ValueType:
+    """A list, read as a tuple."""
     description = f"a list of {items}"
 
-    def read(raw: RawValue, key: str) -> tuple[T, ...]:
+    def read(raw: RawValue, problems: Problems) -> object:
         if not isinstance(raw.value, tuple):
-            raise raw.invalid(key, f"must be {description}")
-        return tuple(_read_all((item, one, f"{key}[{n}]") for n, one in enumerate(raw.value)))
+            return raw.reject(problems, f"must be {description}")
+        return tuple(item.read(one, problems) for one in raw.value)
 
     return ValueType(description, {"type": "array", "items": item.schema}, read, "YAML", "yaml")
 
 
-def names(items: str, name: ValueType[str]) -> ValueType[frozenset[str]]:
-    """A list of words whose order and repetition mean nothing."""
-    words = list_of(items, name)
+def set_of(items: str, item: ValueType) -> ValueType:
+    """A list of words whose order and repetition mean nothing, read as a frozenset."""
+    words = list_of(items, item)
 
-    def read(raw: RawValue, key: str) -> frozenset[str]:
-        return frozenset(words.read(raw, key))
+    def read(raw: RawValue, problems: Problems) -> object:
+        return frozenset(words.read(raw, problems) or ())
 
     return ValueType(words.description, words.schema, read, "NAME,...", "words")
 
 
-def map_of(items: str, key: ValueType[str], value: ValueType[T]) -> ValueType[Mapping[str, T]]:
+def map_of(items: str, name: ValueType, value: ValueType) -> ValueType:
     """A mapping whose keys are free."""
     description = f"a mapping of {items}"
-    schema = {"type": "object", "propertyNames": key.schema, "additionalProperties": value.schema}
+    schema = {"type": "object", "propertyNames": name.schema, "additionalProperties": value.schema}
 
-    def read(raw: RawValue, path: str) -> Mapping[str, T]:
+    def read(raw: RawValue, problems: Problems) -> object:
         if not isinstance(raw.value, Mapping):
-            raise raw.invalid(path, f"must be {description}")
-        given = raw.value.items()
-        names = [(key, RawValue(name, one.where), f"{path}.{name}") for name, one in given]
-        values = [(value, one, f"{path}.{name}") for name, one in given]
-        read = _read_all([*names, *values])
-        return dict(zip(raw.value, read[len(names) :], strict=True))
+            return raw.reject(problems, f"must be {description}")
+        for written, item in raw.value.items():
+            name.read(RawValue(written, item.key, item.where), problems)
+        return {written: value.read(item, problems) for written, item in raw.value.items()}
 
     return ValueType(description, schema, read, "YAML", "yaml")
 
 
 def record(
-    description: str,
-    make: Callable[[Mapping[str, Any]], T],
-    types: Mapping[str, ValueType[Any]],
-    *,
+    what: str,
+    make: Callable[..., object],
     required: tuple[str, ...] = (),
-) -> ValueType[T]:
+    /,
+    **types: ValueType,
+) -> ValueType:
     """A mapping with known keys, made into one value.
 
-    Args:
-        description: what it is.
-        make: builds the value from the given keys; raises ValueError (``must ...``) if they
-            contradict each other.
-        types: of the known keys.
-        required: the keys that must be given.
+    ``make`` takes the given keys in snake case; it raises ValueError (``must ...``) if they
+    contradict each other.
     """
-    description += " (a mapping)"
-    schema: Schema = {
+    description = f"{what} (a mapping)"
+    schema = {
         "type": "object",
-        "properties": {key: value_type.schema for key, value_type in types.items()},
+        "properties": {name: value_type.schema for name, value_type in types.items()},
+        "required": list(required),
         "additionalProperties": False,
-        **({"required": list(required)} if required else {}),
     }
 
-    def read(raw: RawValue, key: str) -> T:
-        given = raw.value
-        if not isinstance(given, Mapping):
-            raise raw.invalid(key, f"must be {description}")
-        problems = [
-            Problem(item.where, f"{key}.{k}", f"is not a known key{did_you_mean(k, types)}")
-            for k, item in given.items()
-            if k not in types
-        ]
-        problems += [
-            Problem(raw.where, key, f"must have `{k}`") for k in required if k not in given
-        ]
-        known = [k for k in given if k in types]
-        values = _read_all(((types[k], given[k], f"{key}.{k}") for k in known), problems)
+    def read(raw: RawValue, problems: Problems) -> object:
+        if not isinstance(raw.value, Mapping):
+            return raw.reject(problems, f"must be {description}")
+        already = len(problems)
+        values = {}
+        for name, item in raw.value.items():
+            if name in types:
+                values[snake_case(name)] = types[name].read(item, problems)
+            else:
+                item.report(problems, f"is not a known key{did_you_mean(name, types)}")
+        for name in required:
+            if name not in raw.value:
+                raw.report(problems, f"must have `{name}`")
         try:
-            return make(dict(zip(known, values, strict=True)))
+            return make(**values) if len(problems) == already else None
         except ValueError as error:
-            raise InvalidValue([Problem(raw.where, key, str(error))]) from None
+            return raw.report(problems, str(error))
 
     return ValueType(description, schema, read, "YAML", "yaml")
-
-
-def _read_all(
-    parts: Iterable[tuple[ValueType[Any], RawValue, str]], found: Iterable[Problem] = ()
-) -> list[Any]:
-    """Interpret every part; raise every problem, those found before included."""
-    values, problems = [], list(found)
-    for value_type, raw, key in parts:
-        try:
-            values.append(value_type.read(raw, key))
-        except InvalidValue as invalid:
-            problems += invalid.problems
-    if problems:
-        raise InvalidValue(problems)
-    return values

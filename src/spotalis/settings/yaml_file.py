@@ -6,7 +6,7 @@ interpretation: the type of the setting alone decides what a text means.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import yaml
 
@@ -15,7 +15,7 @@ try:
 except ImportError:  # PyYAML was built without libyaml
     from yaml import BaseLoader as Loader  # type: ignore[assignment]
 
-from spotalis.settings.value_types import Problem, RawValue
+from spotalis.settings.value_types import Problem, Problems, RawValue
 
 _NOTHING = ("", "~", "null")
 """What YAML writes, without quotes, for a key without a value."""
@@ -23,13 +23,13 @@ _TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
 def parse(
-    data: bytes, key: str, where: Callable[[int], str], problems: list[Problem]
+    data: bytes, key: str, where: Callable[[int], str], problems: Problems
 ) -> RawValue | None:
     """Read a YAML document.
 
     Args:
         data: UTF-8.
-        key: of messages about the whole document.
+        key: of the setting that the document is the value of; empty for a file of settings.
         where: turns a line number, from 1, into a place as messages show it; 0 for the document.
         problems: receives syntax errors, duplicate keys, tags, and values that contain themselves.
 
@@ -51,45 +51,39 @@ def parse(
     except RecursionError:
         message = "is nested too deeply"
     else:
-        return None if root is None else _Converter(where, problems).convert(root, "", root)
-    problems.append(Problem(where(line), key, message))
+        return None if root is None else _Converter(where, problems).convert(root, key, root)
+    problems.append(Problem(where(line), key or "(the file)", message))
     return None
 
 
 class _Converter:
     """Converts a tree of YAML nodes; aliases make it a graph, so each node is converted once."""
 
-    def __init__(self, where: Callable[[int], str], problems: list[Problem]) -> None:
+    def __init__(self, where: Callable[[int], str], problems: Problems) -> None:
         self._where = where
         self._problems = problems
-        self._done: dict[int, RawValue] = {}
-        self._open: set[int] = set()
+        self._values: dict[int, tuple[RawValue, ...] | Mapping[str, RawValue] | None] = {}
+        """Of lists and mappings, by the id of their node; None while one is being converted."""
 
-    def convert(self, node: yaml.Node, path: str, at: yaml.Node) -> RawValue:
-        """The value of a node; its place is the line of ``at``, its key or itself."""
-        place = self._where(at.start_mark.line + 1)
-        if id(node) in self._open:
-            self._report(at, path, "must not contain itself")
-            return RawValue(None, place)
-        if id(node) not in self._done:
-            self._open.add(id(node))
-            if node.tag not in _TAGS:
-                self._report(at, path, f"must not have the tag {node.tag}")
-            self._done[id(node)] = RawValue(self._value(node, path), place)
-            self._open.discard(id(node))
-        return self._done[id(node)]
+    def convert(self, node: yaml.Node, key: str, at: yaml.Node) -> RawValue:
+        """The value of a node; its place is the line of ``at``, which is its key or itself."""
+        if node.tag not in _TAGS:
+            self._report(at, key, f"must not have the tag {node.tag}")
+        value: str | tuple[RawValue, ...] | Mapping[str, RawValue] | None
+        if isinstance(node, yaml.ScalarNode):
+            value = None if node.value in _NOTHING and not node.style else str(node.value)
+        else:
+            if id(node) not in self._values:
+                self._values[id(node)] = None
+                self._values[id(node)] = self._items(node, key)
+            value = self._values[id(node)]
+            if value is None:
+                self._report(at, key, "must not contain itself")
+        return RawValue(value, key, self._where(at.start_mark.line + 1))
 
-    def _value(
-        self, node: yaml.Node, path: str
-    ) -> str | tuple[RawValue, ...] | dict[str, RawValue] | None:
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
+    def _items(self, node: yaml.Node, path: str) -> tuple[RawValue, ...] | Mapping[str, RawValue]:
         if isinstance(node, yaml.SequenceNode):
             return tuple(self.convert(n, f"{path}[{i}]", n) for i, n in enumerate(node.value))
-        is_quoted = bool(getattr(node, "style", None))
-        return None if node.value in _NOTHING and not is_quoted else str(node.value)
-
-    def _mapping(self, node: yaml.MappingNode, path: str) -> dict[str, RawValue]:
         found: dict[str, RawValue] = {}
         lines: dict[str, int] = {}
         for key, value in node.value:
@@ -104,5 +98,5 @@ class _Converter:
                 found[name] = self.convert(value, here, key)
         return found
 
-    def _report(self, at: yaml.Node, path: str, message: str) -> None:
-        self._problems.append(Problem(self._where(at.start_mark.line + 1), path, message))
+    def _report(self, at: yaml.Node, key: str, message: str) -> None:
+        self._problems.append(Problem(self._where(at.start_mark.line + 1), key, message))

@@ -86,14 +86,14 @@ class TestRelists:
         old = Stream([added("one", 1), end_of_list(5), 60.0])
         new = Stream([added("two", 12), end_of_list(20), 60.0])
         recording = follow(listed(), refusal(410), old, new)
-        assert WatchProblem.BACK_IN_TIME in recording.problems
+        assert WatchProblem.OUTDATED_LIST in recording.problems
         assert [len(relist.vanished) for relist in recording.relists] == [0, 1]
         assert recording.names == {"two"}
 
     def test_a_server_restored_from_a_backup_is_accepted_eventually(self) -> None:
         restored = [Stream([added("one", 1), end_of_list(5), 60.0]) for _ in range(4)]
         recording = follow(listed(), refusal(410), *restored, believe_after=3)
-        assert recording.problems.count(WatchProblem.BACK_IN_TIME) == 3
+        assert recording.problems.count(WatchProblem.OUTDATED_LIST) == 3
         assert recording.names == {"one"}
         assert dict(recording.requests[-1].query)["resourceVersion"] == "5"
 

@@ -50,7 +50,7 @@ class TestTraps:
             Stream([modified("one", 11)]),
             line_bytes=9000,
         )
-        assert recording.problems[0] is WatchProblem.GARBLED
+        assert recording.problems[0] is WatchProblem.MALFORMED
         assert recording.changed[2:] == [("~", "one")]
 
     def test_a_stream_cut_in_mid_line(self) -> None:
@@ -59,7 +59,7 @@ class TestTraps:
             Stream([*LISTED[:3], half, TransportError("cut")]), Stream([modified("one", 11), 1.0])
         )
         assert recording.changed[2:] == [("~", "one")]
-        assert recording.problems[0] is WatchProblem.CUT
+        assert recording.problems[0] is WatchProblem.DISCONNECTED
         assert dict(recording.requests[1].query)["resourceVersion"] == "10"
 
     def test_a_stream_that_ends_in_mid_line(self) -> None:
@@ -75,7 +75,7 @@ class TestTraps:
         recording = follow(
             Stream([*LISTED[:3], garbage, modified("two", 99)]), Stream([modified("one", 11)])
         )
-        assert recording.problems[0] is WatchProblem.GARBLED
+        assert recording.problems[0] is WatchProblem.MALFORMED
         assert recording.changed[2:] == [("~", "one")]
         assert dict(recording.requests[1].query)["resourceVersion"] == "10"
 
@@ -89,14 +89,14 @@ class TestTraps:
         """An API server sends a bookmark only of a version that is newer than the stream's."""
         silent = Stream([*spoke, 64.0, TransportError("silent for 64 s")])
         recording = follow(listed(), silent, listed())
-        assert recording.problems[0] is WatchProblem.CUT
+        assert recording.problems[0] is WatchProblem.DISCONNECTED
         assert recording.kinds()[:3] == ["S", "W", "S"]
         assert recording.changed[2:] == []
 
     def test_a_stream_that_breaks_after_less(self) -> None:
         cut = Stream([50.0, TransportError("reset")])
         recording = follow(listed(), cut, Stream([]))
-        assert recording.problems[0] is WatchProblem.CUT
+        assert recording.problems[0] is WatchProblem.DISCONNECTED
         assert recording.kinds()[:3] == ["S", "W", "W"]
 
     @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ class TestTraps:
 
     def test_an_error_inside_the_stream_other_than_410(self) -> None:
         recording = follow(Stream([*LISTED[:3], in_stream(500, "InternalError")]), Stream([]))
-        assert recording.problems[0] is WatchProblem.REFUSED
+        assert recording.problems[0] is WatchProblem.REJECTED
         assert dict(recording.requests[1].query)["resourceVersion"] == "10"
 
     def test_a_version_whose_streams_always_close_at_once_relists(self) -> None:

@@ -16,7 +16,7 @@ from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.options import Settings
 from spotalis.settings.sources import DEFAULT, Loaded, Sources
-from spotalis.settings.value_types import InvalidValue
+from spotalis.settings.value_types import InvalidSettings
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def problems_of(
     file: Path,
 ) -> list[str]:
     """The reported problems, with the name of the file in place of its path."""
-    with pytest.raises(InvalidValue) as caught:
+    with pytest.raises(InvalidSettings) as caught:
         load(text, variables, flags, file=file)
     return [str(problem).replace(str(file), file.name) for problem in caught.value.problems]
 
@@ -302,7 +302,7 @@ def test_a_second_document_is_rejected_at_its_line(file: Path) -> None:
 
 def test_a_file_that_is_not_text_is_rejected(file: Path) -> None:
     file.write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidValue, match="must be in UTF-8"):
+    with pytest.raises(InvalidSettings, match="must be in UTF-8"):
         Sources(file=file, environment={}, flags={}).load()
 
 

@@ -48,7 +48,7 @@ def used_metrics() -> Metrics:
     metrics.on_forward("forwarded")
     metrics.on_leadership_change(True)
     metrics.on_request("create", "pods/eviction", 201, 0.01)
-    metrics.on_watch(WatchReport("pods", WatchProblem.CUT, "broken", retry_seconds=1.0))
+    metrics.on_watch(WatchReport("pods", WatchProblem.DISCONNECTED, "broken", retry_seconds=1.0))
     metrics.set_event_loop_lag(0.002)
     metrics.set_certificate_expiry(datetime(2026, 11, 23, tzinfo=UTC))
     return metrics

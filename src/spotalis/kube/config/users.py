@@ -105,7 +105,7 @@ def _check_auth_provider(user: str, provider: str, *, has_token: bool) -> None:
 
 
 def impersonation_headers(user: User) -> tuple[tuple[str, str], ...]:
-    """The headers of a user who acts as another one."""
+    """The headers with which a user impersonates another one."""
     headers = [("Impersonate-User", user.as_)] if user.as_ else []
     if user.as_uid:
         headers.append(("Impersonate-Uid", user.as_uid))

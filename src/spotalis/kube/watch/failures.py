@@ -15,11 +15,11 @@ class WatchProblem(StrEnum):
     """An object could not be decoded and was skipped."""
     EXPIRED = "expired"
     """The resourceVersion has expired, or is ahead of the server: relisting."""
-    REFUSED = "refused"
+    REJECTED = "rejected"
     """The server returned an error."""
-    CUT = "cut"
+    DISCONNECTED = "disconnected"
     """The connection failed, broke or was silent."""
-    GARBLED = "garbled"
+    MALFORMED = "malformed"
     """The stream contained something other than watch events."""
     CLOSED = "closed"
     """The server ended the stream without any event."""
@@ -27,7 +27,7 @@ class WatchProblem(StrEnum):
     """Several streams in a row had no event: relisting."""
     NO_WATCH_LIST = "no-watch-list"
     """The server cannot stream lists: listing in pages from now on."""
-    BACK_IN_TIME = "back-in-time"
+    OUTDATED_LIST = "outdated-list"
     """A list was older than events that were already received."""
 
 
@@ -68,7 +68,7 @@ def failure_from(error: ApiError, *, stream_opened: bool = False) -> WatchFailur
     """The failure for an error of the server; expired versions require a new list."""
     expired = isinstance(error, Gone) or error.has_cause(TOO_LARGE_VERSION)
     return WatchFailure(
-        WatchProblem.EXPIRED if expired else WatchProblem.REFUSED,
+        WatchProblem.EXPIRED if expired else WatchProblem.REJECTED,
         str(error),
         start_over=expired,
         stream_opened=stream_opened,

@@ -205,9 +205,11 @@ class _Reflector(Generic[T]):
         except ApiError as error:
             return failure_from(error)
         except LineTooLong as error:
-            return WatchFailure(WatchProblem.GARBLED, str(error), stream_opened=True)
+            return WatchFailure(WatchProblem.MALFORMED, str(error), stream_opened=True)
         except TransportError as error:
-            return WatchFailure(WatchProblem.CUT, str(error), stream_opened=error.maybe_sent)
+            return WatchFailure(
+                WatchProblem.DISCONNECTED, str(error), stream_opened=error.maybe_sent
+            )
         return None
 
     async def _list_and_watch(self) -> None:
@@ -278,7 +280,7 @@ class _Reflector(Generic[T]):
             # The stream is dead, or the kind never changes: a server that knows of nothing newer
             # than this version sends no bookmarks. Only a list can tell.
             raise WatchFailure(
-                WatchProblem.CUT, str(error), stream_opened=True, start_over=True
+                WatchProblem.DISCONNECTED, str(error), stream_opened=True, start_over=True
             ) from error
         if self._updater.listing:
             self._list_broke = True
@@ -332,7 +334,7 @@ class _Reflector(Generic[T]):
         if is_older(version, self._newest) and self._old_lists < self._options.believe_after:
             self._old_lists += 1
             message = f"the list is of version {version}, but {self._newest} has been seen"
-            raise WatchFailure(WatchProblem.BACK_IN_TIME, message)
+            raise WatchFailure(WatchProblem.OUTDATED_LIST, message)
         self._old_lists = 0
         self._progress = True
         self._version = self._newest = version
@@ -369,4 +371,4 @@ def _decoded(read: Callable[[bytes | msgspec.Raw], Read], raw: bytes | msgspec.R
         return read(raw)
     except decode.DECODE_ERRORS as error:
         message = f"not a watch event: {error}"
-        raise WatchFailure(WatchProblem.GARBLED, message, stream_opened=True) from None
+        raise WatchFailure(WatchProblem.MALFORMED, message, stream_opened=True) from None

@@ -112,7 +112,7 @@ async def test_row_3_old_lists_are_not_used(cluster: FaultTestCluster) -> None:
     relist(process, forged(lambda body: before), times=2)
 
     async def current() -> bool:
-        return process.log.read_text().count('"problem":"back-in-time"') >= 2 and any(
+        return process.log.read_text().count('"problem":"outdated-list"') >= 2 and any(
             watch.request.path == ALL_PODS for watch in process.proxy.watches
         )
 

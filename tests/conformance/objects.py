@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.conformance.history import Json
 from tests.conformance.session import Session
+from tests.support import manifests
 
 NOWHERE = "nowhere"
 """A node that does not exist: a pod bound to it has no kubelet, so the script sets its status."""
@@ -15,7 +16,6 @@ NEVER_READY = {
     "embedded.spotalis.io/ready": "never",
 }
 """Annotations of a pod that runs but never becomes ready, on either cluster."""
-IMAGE = "registry.invalid/web:1"
 LABELS = {"app": "web"}
 
 
@@ -40,56 +40,18 @@ def a_lease(name: str, **spec: Any) -> Json:
 def a_pod(name: str, *, node: str = "", spec: Json | None = None, **metadata: Any) -> Json:
     """A pod that no scheduler handles, bound to ``node`` if it is given."""
     bound = {"nodeName": node} if node else {}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name, "labels": dict(LABELS), **metadata},
-        "spec": {
-            "containers": [{"name": "main", "image": IMAGE}],
-            "schedulerName": "none",
-            **bound,
-            **(spec or {}),
-        },
-    }
+    return manifests.pod(
+        name,
+        metadata={"labels": dict(LABELS), **metadata},
+        spec={"schedulerName": "none", **bound, **(spec or {})},
+    )
 
 
 def a_budget(name: str, labels: Mapping[str, str] = LABELS, **spec: Any) -> Json:
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": name},
-        "spec": {"selector": {"matchLabels": dict(labels)}, **spec},
-    }
+    return manifests.budget(name, labels, **spec)
 
 
-def a_workload(
-    kind: str,
-    name: str,
-    replicas: int,
-    *,
-    annotations: Mapping[str, str] | None = None,
-    pod: Json | None = None,
-    **spec: Any,
-) -> Json:
-    """A workload; ``annotations`` and ``pod`` (the spec) are those of its pod template."""
-    labels = {"app": name}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    **({"annotations": dict(annotations)} if annotations else {}),
-                },
-                "spec": {"containers": [{"name": "main", "image": IMAGE}], **(pod or {})},
-            },
-            **spec,
-        },
-    }
+a_workload = manifests.workload
 
 
 async def create_running_pod(

@@ -25,6 +25,7 @@ from tests.support.control_plane import (
     binaries_or_skip,
     eventually,
 )
+from tests.support.manifests import budget, workload
 
 pytestmark = pytest.mark.real
 
@@ -49,29 +50,9 @@ def namespace(control_plane: ControlPlane, request: pytest.FixtureRequest) -> st
     return name
 
 
-def a_workload(
-    kind: str, replicas: int, annotations: dict[str, str] | None = None, **spec: object
-) -> Json:
-    labels = {"app": "web"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": {"name": "web"},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {"labels": labels, "annotations": annotations or {}},
-                "spec": {"containers": [{"name": "main", "image": "registry.invalid/web:1"}]},
-            },
-            **spec,
-        },
-    }
-
-
-def create(control_plane: ControlPlane, namespace: str, workload: Json) -> None:
-    path = f"/apis/apps/v1/namespaces/{namespace}/{workload['kind'].lower()}s"
-    control_plane.request("POST", path, workload)
+def create(control_plane: ControlPlane, namespace: str, manifest: Json) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/{manifest['kind'].lower()}s"
+    control_plane.request("POST", path, manifest)
 
 
 def wait_until_ready(control_plane: ControlPlane, namespace: str, replicas: int) -> list[Json]:
@@ -109,7 +90,7 @@ def test_nodes_have_a_capacity_type_and_accept_pods(control_plane: ControlPlane)
 def test_an_eviction_by_the_operator_is_counted_exactly_once(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    create(control_plane, namespace, a_workload("Deployment", 10))
+    create(control_plane, namespace, workload("Deployment", "web", 10))
     pods = wait_until_ready(control_plane, namespace, 10)
     assert all(ready_condition(pod)["lastTransitionTime"] for pod in pods)
     victim = pods[3]["metadata"]
@@ -127,7 +108,7 @@ def test_an_eviction_by_the_operator_is_counted_exactly_once(
 def test_a_stateful_set_starts_its_pods_in_order_with_stable_names(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    create(control_plane, namespace, a_workload("StatefulSet", 3, serviceName="web"))
+    create(control_plane, namespace, workload("StatefulSet", "web", 3, serviceName="web"))
     pods = wait_until_ready(control_plane, namespace, 3)
     assert [pod["metadata"]["name"] for pod in pods] == ["web-0", "web-1", "web-2"]
     born = [pod["metadata"]["creationTimestamp"] for pod in pods]
@@ -137,19 +118,10 @@ def test_a_stateful_set_starts_its_pods_in_order_with_stable_names(
 def test_a_budget_blocks_an_eviction_with_status_429(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    create(control_plane, namespace, a_workload("Deployment", 2))
+    create(control_plane, namespace, workload("Deployment", "web", 2))
     pods = wait_until_ready(control_plane, namespace, 2)
     budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
-    control_plane.request(
-        "POST",
-        budgets,
-        {
-            "apiVersion": "policy/v1",
-            "kind": "PodDisruptionBudget",
-            "metadata": {"name": "web"},
-            "spec": {"minAvailable": 2, "selector": {"matchLabels": {"app": "web"}}},
-        },
-    )
+    control_plane.request("POST", budgets, budget("web", {"app": "web"}, minAvailable=2))
     eventually(
         lambda: control_plane.request("GET", f"{budgets}/web")["status"].get("currentHealthy") == 2,
         within=DEADLINE,
@@ -191,7 +163,7 @@ def test_the_operators_user_may_evict_pods_but_not_delete_them_or_read_secrets(
 def test_an_annotation_makes_a_pod_unready_and_ready_again(
     control_plane: ControlPlane, namespace: str, health: str
 ) -> None:
-    create(control_plane, namespace, a_workload("Deployment", 1))
+    create(control_plane, namespace, workload("Deployment", "web", 1))
     [pod] = wait_until_ready(control_plane, namespace, 1)
     path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}"
     annotation = "testbed.spotalis.io/health"
@@ -214,8 +186,8 @@ def test_slow_and_pending_pods_do_not_delay_others(
     control_plane: ControlPlane, namespace: str
 ) -> None:
     slow = {"testbed.spotalis.io/ready-after": "1h"}
-    create(control_plane, namespace, a_workload("Deployment", 2, slow))
-    stuck = a_workload("StatefulSet", 1, {"testbed.spotalis.io/health": "pending"})
+    create(control_plane, namespace, workload("Deployment", "web", 2, annotations=slow))
+    stuck = workload("StatefulSet", "web", 1, annotations={"testbed.spotalis.io/health": "pending"})
     stuck["spec"]["serviceName"] = "web"
     create(control_plane, namespace, stuck)
     eventually(
@@ -226,7 +198,7 @@ def test_slow_and_pending_pods_do_not_delay_others(
         within=DEADLINE,
         what="three bound pods",
     )
-    quick: Json = a_workload("Deployment", 1)["spec"]["template"]
+    quick: Json = workload("Deployment", "web", 1)["spec"]["template"]
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "quick"}, "spec": quick["spec"]}
     control_plane.request("POST", f"/api/v1/namespaces/{namespace}/pods", body)
     eventually(
@@ -237,9 +209,8 @@ def test_slow_and_pending_pods_do_not_delay_others(
 
 def test_removing_a_node_removes_its_pods(control_plane: ControlPlane, namespace: str) -> None:
     [name] = control_plane.add_nodes(spot=1, labels={"pool": namespace})
-    workload = a_workload("Deployment", 3)
-    workload["spec"]["template"]["spec"]["nodeSelector"] = {"pool": namespace}
-    create(control_plane, namespace, workload)
+    selector = {"nodeSelector": {"pool": namespace}}
+    create(control_plane, namespace, workload("Deployment", "web", 3, pod=selector))
     lost = {pod["metadata"]["uid"] for pod in wait_until_ready(control_plane, namespace, 3)}
 
     control_plane.remove_nodes(name)
@@ -292,7 +263,7 @@ def test_the_registered_webhook_receives_pods_of_replica_sets(
     try:
         url = f"https://127.0.0.1:{server.server_address[1]}/mutate"
         control_plane.register_webhook(url, authority.cert_pem.bytes())
-        create(control_plane, namespace, a_workload("Deployment", 1))
+        create(control_plane, namespace, workload("Deployment", "web", 1))
 
         def is_called() -> bool:
             for pod in control_plane.ready_pods(namespace):
@@ -319,7 +290,7 @@ def test_the_api_server_restarts_with_other_limits(
         Path(f"/proc/{control_plane.pids()['kube-apiserver']}/cmdline").read_bytes().split(b"\0")
     )
     assert b"--max-requests-inflight=77" in arguments
-    create(control_plane, namespace, a_workload("Deployment", 2))
+    create(control_plane, namespace, workload("Deployment", "web", 2))
     wait_until_ready(control_plane, namespace, 2)
     assert len(control_plane.audit()) > before
 
@@ -329,7 +300,7 @@ def test_a_paused_scheduler_binds_no_pod_until_it_resumes(
 ) -> None:
     control_plane.pause("kube-scheduler")
     try:
-        create(control_plane, namespace, a_workload("Deployment", 1))
+        create(control_plane, namespace, workload("Deployment", "web", 1))
         eventually(lambda: control_plane.pods(namespace), within=DEADLINE, what="a pod")
         state = Path(f"/proc/{control_plane.pids()['kube-scheduler']}/stat").read_text()
         assert state.rpartition(")")[2].split()[0] == "T"
@@ -344,7 +315,7 @@ def test_the_controller_manager_stops_and_starts_again(
 ) -> None:
     control_plane.stop_process("kube-controller-manager")
     assert "kube-controller-manager" not in control_plane.pids()
-    create(control_plane, namespace, a_workload("Deployment", 2))
+    create(control_plane, namespace, workload("Deployment", "web", 2))
     assert control_plane.pods(namespace) == []
     control_plane.start_process("kube-controller-manager")
     wait_until_ready(control_plane, namespace, 2)

@@ -7,7 +7,7 @@ from tests.mutants.mutant import mutant, scenario
 KUBECONFIGS = "tests/unit/kube/test_kubeconfigs.py"
 CREDENTIALS = "tests/unit/kube/test_credentials.py"
 ACCESS = "tests/unit/kube/test_access.py"
-TLS = "tests/unit/kube/test_http.py"
+TLS = "tests/unit/kube/test_http_tls.py"
 SOURCES = "tests/unit/settings/test_sources.py"
 CONNECTIONS = "tests/unit/webhook/test_connections.py"
 

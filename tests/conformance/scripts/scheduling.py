@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from tests.conformance.history import Json
-from tests.conformance.objects import IMAGE, a_pod
+from tests.conformance.objects import a_pod
 from tests.conformance.session import JSON_PATCH, STRATEGIC, Session
+from tests.support.manifests import IMAGE
 from tests.support.volumes import a_claim, a_volume
 
 HOST = "kubernetes.io/hostname"

@@ -9,9 +9,10 @@ from collections import Counter
 from typing import Any
 
 from tests.conformance.history import Json
-from tests.conformance.objects import IMAGE, a_workload
+from tests.conformance.objects import a_workload
 from tests.conformance.scripts.scheduling import HOST, a_scheduled_pod, note_placement, only_on
 from tests.conformance.session import STRATEGIC, Session
+from tests.support.manifests import IMAGE
 from tests.support.volumes import a_claim, a_volume
 
 NODES = ("spot-1", "spot-2")

@@ -27,6 +27,7 @@ from spotalis.model.controller_configuration import LeaderElection
 from spotalis.model.leadership import ADDRESS_ANNOTATION, LeadershipState
 from spotalis.model.objects import Lease
 from spotalis.model.transport import Request
+from tests.support.eventually import until
 
 HOME = "spotalis-system"
 SELF, OTHER = "pod-a_1", "pod-b_2"
@@ -134,13 +135,13 @@ class Election:
 
     async def until(self, condition: Callable[[], bool], *, within: float = 60) -> float:
         """Wait in steps of 10 ms, assert that there is one leader at most; return the duration."""
-        began = self.clock.monotonic()
-        while not condition():
-            assert self.clock.monotonic() - began < within
-            await asyncio.sleep(0.01)
+
+        def holds() -> bool:
             leading = [one for one in (self.first, getattr(self, "second", None)) if one]
             assert sum(one.elector.leads for one in leading) <= 1, "two leaders"
-        return self.clock.monotonic() - began
+            return condition()
+
+        return await until(holds, within=within, every=0.01)
 
     async def lease(self) -> Lease:
         found = await self.admin.get(LEASES, HOME, "spotalis")

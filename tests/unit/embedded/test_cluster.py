@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_budget, a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -21,7 +22,6 @@ from tests.unit.embedded.controllers.helpers import (
     pods,
     ready,
     status,
-    until,
 )
 
 ROOT = Path(__file__).parents[3]

@@ -14,6 +14,7 @@ from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
 from spotalis.model.nodes import NodeClassification, NodeType
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -22,7 +23,6 @@ from tests.unit.embedded.controllers.helpers import (
     now,
     pods,
     ready,
-    until,
 )
 
 

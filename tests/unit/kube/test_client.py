@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import Json, a_list, a_pod, a_status, metadata, text
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport
-from tests.support.virtual_time import run_in_virtual_time, virtual_clock
+from tests.support.virtual_time import in_virtual_time, run_in_virtual_time, virtual_clock
 
 
 def ok(document: Json, status: int = 200) -> Response:
@@ -44,7 +44,7 @@ def cut(*, maybe_sent: bool = True) -> TransportError:
 
 
 class Outcome:
-    """What a call came to, what it asked, and how long that took."""
+    """The result of a call, its requests, and the seconds it took."""
 
     def __init__(self, value: Any, requests: list[Request], seconds: float) -> None:
         self.value = value
@@ -58,18 +58,21 @@ class Outcome:
 
 
 def call(ask: Callable[[Client], Awaitable[Any]], *answers: Answer, **options: Any) -> Outcome:
-    """What ``ask`` comes to when the server gives these answers; errors are values, too."""
+    """Run ``ask`` against a server that gives these answers; an error is a value, too."""
 
-    async def scenario() -> Outcome:
-        transport = ScriptedTransport([*answers])
-        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), **options)
-        try:
-            value = await ask(client)
-        except (ApiError, TransportError) as error:
-            value = error
-        return Outcome(value, transport.requests, virtual_clock().monotonic())
+    return run_in_virtual_time(_call(ask, answers, options))
 
-    return run_in_virtual_time(scenario())
+
+async def _call(
+    ask: Callable[[Client], Awaitable[Any]], answers: Sequence[Answer], options: Mapping[str, Any]
+) -> Outcome:
+    transport = ScriptedTransport([*answers])
+    client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), **options)
+    try:
+        value = await ask(client)
+    except (ApiError, TransportError) as error:
+        value = error
+    return Outcome(value, transport.requests, virtual_clock().monotonic())
 
 
 class TestGet:
@@ -166,24 +169,22 @@ class TestListAll:
         answer = ok(a_list([a_pod(), {"metadata": {"name": 7}}]))
         assert isinstance(call(lambda c: c.list_all(PODS), answer).value, TransportError)
 
-    def test_other_tasks_run_during_a_long_list(self) -> None:
-        async def scenario() -> int:
-            turns = 0
+    @in_virtual_time
+    async def test_other_tasks_run_during_a_long_list(self) -> None:
+        turns = 0
 
-            async def others() -> None:
-                nonlocal turns
-                while True:
-                    await asyncio.sleep(0)
-                    turns += 1
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
 
-            transport = ScriptedTransport([ok(a_list([a_pod()] * 1000))])
-            client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
-            task = asyncio.ensure_future(others())
-            await client.list_all(PODS)
-            task.cancel()
-            return turns
-
-        assert run_in_virtual_time(scenario()) >= 39
+        transport = ScriptedTransport([ok(a_list([a_pod()] * 1000))])
+        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
+        task = asyncio.ensure_future(others())
+        await client.list_all(PODS)
+        task.cancel()
+        assert turns >= 39
 
 
 LEASE = {"metadata": metadata("spotalis"), "spec": {"holderIdentity": "me"}}
@@ -359,16 +360,14 @@ class TestCounting:
         )
         assert seen == [0]
 
-    def test_requests_wait_for_the_limiter_and_leases_do_not(self) -> None:
-        async def scenario() -> list[str]:
-            answers: list[Answer] = [refusal(404)] * 6
-            limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
-            transport = ScriptedTransport(answers)
-            client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), limiter=limiter)
-            await asyncio.gather(
-                *(client.get(PODS, "shop", "x") for _ in range(4)), client.get(LEASES, "ops", "y")
-            )
-            assert virtual_clock().monotonic() == pytest.approx(4)
-            return [request.path.rpartition("/")[2] for request in transport.requests]
-
-        assert run_in_virtual_time(scenario()) == ["x", "y", "x", "x", "x"]
+    @in_virtual_time
+    async def test_requests_wait_for_the_limiter_and_leases_do_not(self) -> None:
+        limiter = RateLimiter(qps=1, burst=1, clock=virtual_clock())
+        transport = ScriptedTransport([refusal(404)] * 6)
+        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom(), limiter=limiter)
+        await asyncio.gather(
+            *(client.get(PODS, "shop", "x") for _ in range(4)), client.get(LEASES, "ops", "y")
+        )
+        assert virtual_clock().monotonic() == pytest.approx(4)
+        paths = [request.path.rpartition("/")[2] for request in transport.requests]
+        assert paths == ["x", "y", "x", "x", "x"]

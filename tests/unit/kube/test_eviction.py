@@ -11,20 +11,15 @@ from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import a_status, text
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import Answer, ScriptedTransport
-from tests.support.virtual_time import run_in_virtual_time, virtual_clock
+from tests.support.virtual_time import in_virtual_time, virtual_clock
 
 POD = Pod(namespace="shop", name="web-1", uid="u1", resource_version="42")
 
 
-def evict(answer: Answer, **options: Any) -> tuple[EvictionResult, Request]:
-    async def scenario() -> tuple[EvictionResult, Request]:
-        transport = ScriptedTransport([answer])
-        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
-        outcome = await client.evict(POD, **options)
-        (request,) = transport.requests
-        return outcome, request
-
-    return run_in_virtual_time(scenario())
+async def evict(answer: Answer, **options: Any) -> tuple[EvictionResult, list[Request]]:
+    transport = ScriptedTransport([answer])
+    client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
+    return await client.evict(POD, **options), transport.requests
 
 
 def refusal(code: int, *args: Any, **fields: Any) -> Response:
@@ -91,12 +86,15 @@ CREATED = Response(status=201, body=b'{"kind":"Status","status":"Success","code"
         (TransportError("refused", maybe_sent=False), EvictionOutcome.NOT_SENT),
     ],
 )
-def test_each_response_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
-    assert evict(answer)[0].outcome is outcome
+@in_virtual_time
+async def test_each_response_has_its_outcome(answer: Answer, outcome: EvictionOutcome) -> None:
+    result, requests = await evict(answer)
+    assert (result.outcome, len(requests)) == (outcome, 1)
 
 
-def test_an_eviction_states_the_uid_and_no_grace_period() -> None:
-    _, request = evict(CREATED)
+@in_virtual_time
+async def test_an_eviction_states_the_uid_and_no_grace_period() -> None:
+    _, [request] = await evict(CREATED)
     assert request.method == "POST"
     assert request.path == "/api/v1/namespaces/shop/pods/web-1/eviction"
     assert json.loads(request.body) == {
@@ -107,22 +105,20 @@ def test_an_eviction_states_the_uid_and_no_grace_period() -> None:
     }
 
 
-def test_an_eviction_may_state_the_resource_version() -> None:
-    _, request = evict(CREATED, with_resource_version=True)
+@in_virtual_time
+async def test_an_eviction_may_state_the_resource_version() -> None:
+    _, [request] = await evict(CREATED, with_resource_version=True)
     preconditions = json.loads(request.body)["deleteOptions"]["preconditions"]
     assert preconditions == {"uid": "u1", "resourceVersion": "42"}
 
 
-def test_the_message_of_the_server_is_kept() -> None:
-    blocked, _ = evict(refusal(429, "", "Cannot evict", causes=[BUDGET]))
+@in_virtual_time
+async def test_the_message_of_the_server_is_kept() -> None:
+    blocked, _ = await evict(refusal(429, "", "Cannot evict", causes=[BUDGET]))
     assert blocked.message == "Cannot evict"
 
 
-def test_nothing_is_sent_if_the_precondition_fails() -> None:
-    async def scenario() -> tuple[EvictionOutcome, int]:
-        transport = ScriptedTransport([CREATED])
-        client = Client(transport, clock=virtual_clock(), rng=LoadedRandom())
-        answer = await client.evict(POD, precondition=lambda: False)
-        return answer.outcome, len(transport.requests)
-
-    assert run_in_virtual_time(scenario()) == (EvictionOutcome.NOT_SENT, 0)
+@in_virtual_time
+async def test_nothing_is_sent_if_the_precondition_fails() -> None:
+    result, requests = await evict(CREATED, precondition=lambda: False)
+    assert (result.outcome, requests) == (EvictionOutcome.NOT_SENT, [])

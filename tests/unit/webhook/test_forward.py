@@ -15,7 +15,7 @@ from spotalis.webhook.forward import (
     PeerUnreachable,
     initial_result,
 )
-from tests.support.virtual_time import run_in_virtual_time, virtual_clock
+from tests.support.virtual_time import in_virtual_time, virtual_clock
 
 LEADER, NEXT = "10.0.0.5:9443", "10.0.0.6:9443"
 NO_BACKOFF = ("", 0.0)
@@ -83,62 +83,54 @@ class Standby:
         return response, round(virtual_clock().monotonic() - began, 6)
 
 
-def test_the_response_of_the_leader_is_returned() -> None:
-    async def scenario() -> None:
-        standby = Standby(0.001)
-        assert await standby.forward() == (b"response to request", 0.001)
-        assert standby.results == ["forwarded"]
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_the_response_of_the_leader_is_returned() -> None:
+    standby = Standby(0.001)
+    assert await standby.forward() == (b"response to request", 0.001)
+    assert standby.results == ["forwarded"]
 
 
-def test_a_leader_without_response_for_300_ms_gets_no_requests_for_5_s() -> None:
-    async def scenario() -> None:
-        standby = Standby(3600.0)
-        assert await standby.forward() == (None, 0.3)
-        assert await standby.forward() == (None, 0.0)
-        await asyncio.sleep(4.99)
-        assert await standby.forward() == (None, 0.0)
-        await asyncio.sleep(0.01)
-        assert await standby.forward() == (None, 0.3)
-        assert standby.results == ["timeout", "backoff", "backoff", "timeout"]
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_a_leader_without_response_for_300_ms_gets_no_requests_for_5_s() -> None:
+    standby = Standby(3600.0)
+    assert await standby.forward() == (None, 0.3)
+    assert await standby.forward() == (None, 0.0)
+    await asyncio.sleep(4.99)
+    assert await standby.forward() == (None, 0.0)
+    await asyncio.sleep(0.01)
+    assert await standby.forward() == (None, 0.3)
+    assert standby.results == ["timeout", "backoff", "backoff", "timeout"]
 
 
 @pytest.mark.parametrize(
     ("error", "result"),
     [(PeerRejected("421"), "rejected"), (PeerUnreachable("no route"), "unreachable")],
 )
-def test_a_leader_that_rejects_or_is_unreachable_gets_no_requests_for_5_s(
+@in_virtual_time
+async def test_a_leader_that_rejects_or_is_unreachable_gets_no_requests_for_5_s(
     error: Exception, result: str
 ) -> None:
-    async def scenario() -> None:
-        standby = Standby(error)
-        assert await standby.forward() == (None, 0.0)
-        assert await standby.forward() == (None, 0.0)
-        assert standby.results == [result, "backoff"]
-        standby.leadership.leader_address = NEXT
-        await standby.forward()
-        assert standby.peer_client.addresses == [LEADER, NEXT], "no backoff for the next leader"
-
-    run_in_virtual_time(scenario())
+    standby = Standby(error)
+    assert await standby.forward() == (None, 0.0)
+    assert await standby.forward() == (None, 0.0)
+    assert standby.results == [result, "backoff"]
+    standby.leadership.leader_address = NEXT
+    await standby.forward()
+    assert standby.peer_client.addresses == [LEADER, NEXT], "no backoff for the next leader"
 
 
-def test_a_standby_waits_up_to_one_second_while_the_leader_answers_other_requests() -> None:
-    async def scenario() -> None:
-        standby = Standby(0.2, 0.4, 0.6, 0.8, 1.2)
-        found = await asyncio.gather(*(standby.forward() for _ in range(5)))
-        response = b"response to request"
-        assert found == [
-            (response, 0.2),
-            (response, 0.4),
-            (response, 0.6),
-            (response, 0.8),
-            (None, 1.0),
-        ]
-
-    run_in_virtual_time(scenario())
+@in_virtual_time
+async def test_a_standby_waits_up_to_one_second_while_the_leader_answers_other_requests() -> None:
+    standby = Standby(0.2, 0.4, 0.6, 0.8, 1.2)
+    found = await asyncio.gather(*(standby.forward() for _ in range(5)))
+    response = b"response to request"
+    assert found == [
+        (response, 0.2),
+        (response, 0.4),
+        (response, 0.6),
+        (response, 0.8),
+        (None, 1.0),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -150,13 +142,11 @@ def test_a_standby_waits_up_to_one_second_while_the_leader_answers_other_request
         ),
     ],
 )
-def test_a_request_is_decided_locally_by_the_leader_or_without_a_leader(
+@in_virtual_time
+async def test_a_request_is_decided_locally_by_the_leader_or_without_a_leader(
     prepare: Callable[[Standby], None], result: str
 ) -> None:
-    async def scenario() -> None:
-        standby = Standby(0.001)
-        prepare(standby)
-        assert await standby.forward() == (None, 0.0)
-        assert (standby.results, standby.peer_client.addresses) == ([result], [])
-
-    run_in_virtual_time(scenario())
+    standby = Standby(0.001)
+    prepare(standby)
+    assert await standby.forward() == (None, 0.0)
+    assert (standby.results, standby.peer_client.addresses) == ([result], [])

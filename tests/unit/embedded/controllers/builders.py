@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.support import manifests
+
 Object = dict[str, Any]
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -40,23 +42,15 @@ def a_pod(
         metadata["ownerReferences"] = [
             {"kind": "ReplicaSet", "name": owner, "uid": owner, "controller": True}
         ]
-    container: Object = {"name": "app", "image": "app"}
-    if requests:
-        container["resources"] = {"requests": requests}
     if node:
         spec["nodeName"] = node
     condition = {"type": "Ready", "status": "True" if ready else "False"}
     condition["lastTransitionTime"] = ready_at or ago(minutes=30)
     status: Object = {"phase": phase, "conditions": [condition]}
     if restarts:
-        status["containerStatuses"] = [{"name": "app", "restartCount": restarts}]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": {"containers": [container], **spec},
-        "status": status,
-    }
+        status["containerStatuses"] = [{"name": "main", "restartCount": restarts}]
+    pod = manifests.pod(name, metadata=metadata, spec=spec, requests=requests)
+    return {**pod, "status": status}
 
 
 def a_workload(
@@ -65,39 +59,15 @@ def a_workload(
     replicas: int,
     *,
     annotations: dict[str, str] | None = None,
-    requests: dict[str, str] | None = None,
     template: dict[str, str] | None = None,
-    pod: Object | None = None,
     **spec: Any,
 ) -> Object:
-    """A workload; ``template`` are annotations of its pods, ``pod`` is their spec."""
-    container: Object = {"name": "app", "image": "app:1"}
-    if requests:
-        container["resources"] = {"requests": requests}
-    metadata: Object = {"name": name, "namespace": "default"}
+    """A workload in namespace default; ``template`` are annotations of its pods."""
+    metadata: Object = {"namespace": "default"}
     if annotations:
         metadata["annotations"] = annotations
-    return {
-        "apiVersion": "apps/v1",
-        "kind": kind,
-        "metadata": metadata,
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}, "annotations": template or {}},
-                "spec": {"containers": [container], **(pod or {})},
-            },
-            **spec,
-        },
-    }
+    return manifests.workload(kind, name, replicas, metadata=metadata, annotations=template, **spec)
 
 
 def a_budget(name: str, app: str, **rule: int | str) -> Object:
-    """A PodDisruptionBudget for an app: ``a_budget("b", "web", minAvailable=3)``."""
-    return {
-        "apiVersion": "policy/v1",
-        "kind": "PodDisruptionBudget",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"selector": {"matchLabels": {"app": app}}, **rule},
-    }
+    return manifests.budget(name, {"app": app}, "default", **rule)

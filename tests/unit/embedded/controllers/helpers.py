@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random  # noqa: TID251  # seeded
-from collections.abc import Callable
 from typing import Any
 
 from spotalis.embedded.cluster import EmbeddedCluster
@@ -81,12 +80,3 @@ async def new_image(cluster: EmbeddedCluster, plural: str, name: str, image: str
     container = {**template["spec"]["containers"][0], "image": image}
     pod = {**template["spec"], "containers": [container]}
     await change(cluster, plural, name, template={**template, "spec": pod})
-
-
-async def until(condition: Callable[[], object], *, within: float = 600.0) -> float:
-    """Wait until the condition holds, checked ten times a second; returns the seconds waited."""
-    start = now()
-    while not condition():
-        assert now() - start < within, "the condition never held"
-        await asyncio.sleep(0.1)
-    return now() - start

@@ -8,6 +8,7 @@ import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.resources import Object
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_pod, a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -15,7 +16,6 @@ from tests.unit.embedded.controllers.helpers import (
     names,
     pods,
     ready,
-    until,
 )
 
 

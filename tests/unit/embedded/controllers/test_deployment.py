@@ -16,6 +16,7 @@ from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.owners import deleting, replicas_of
 from spotalis.embedded.objects.pods import is_ready
 from spotalis.embedded.objects.resources import Object
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -28,7 +29,6 @@ from tests.unit.embedded.controllers.helpers import (
     pods,
     ready,
     status,
-    until,
 )
 
 

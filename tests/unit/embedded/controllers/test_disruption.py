@@ -10,6 +10,8 @@ import pytest
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
+from tests.support import manifests
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_budget, a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -19,7 +21,6 @@ from tests.unit.embedded.controllers.helpers import (
     pods,
     ready,
     status,
-    until,
 )
 
 
@@ -120,18 +121,8 @@ async def test_pods_with_an_unknown_controller_fail_the_sync() -> None:
         await cluster.fleet.add(spot=1)
         await cluster.api.create("poddisruptionbudgets", a_budget("b", "job", maxUnavailable=1))
         owner = {"apiVersion": "x/v1", "kind": "Thing", "name": "t", "uid": "t", "controller": True}
-        pod: Object = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {
-                "name": "job",
-                "namespace": "default",
-                "labels": {"app": "job"},
-                "ownerReferences": [owner],
-            },
-            "spec": {"containers": [{"name": "app", "image": "app"}]},
-        }
-        await cluster.api.create("pods", pod)
+        metadata = {"namespace": "default", "labels": {"app": "job"}, "ownerReferences": [owner]}
+        await cluster.api.create("pods", manifests.pod("job", metadata=metadata))
         await asyncio.sleep(2)
         assert status(cluster, "poddisruptionbudgets", "b")["disruptionsAllowed"] == 0
         assert disruption_allowed(cluster) == ("False", "SyncFailed")

@@ -12,8 +12,10 @@ from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.pods import is_ready, restarts
 from spotalis.embedded.objects.resources import Object
+from tests.support import manifests
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
-from tests.unit.embedded.controllers.helpers import a_cluster, now, until
+from tests.unit.embedded.controllers.helpers import a_cluster, now
 
 SLOW = Timing(kubelet=KubeletTiming(start=timedelta(seconds=7), stop=timedelta(seconds=4)))
 
@@ -22,16 +24,9 @@ async def run(cluster: EmbeddedCluster, grace: int = 30, **annotations: str) -> 
     """Create a pod with annotations for the kubelet (``start_seconds="3"``)."""
     await cluster.fleet.add(spot=1)
     named = {f"embedded.spotalis.io/{k.replace('_', '-')}": v for k, v in annotations.items()}
-    pod: Object = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "pod", "namespace": "default", "annotations": named},
-        "spec": {
-            "containers": [{"name": "app", "image": "app:1"}],
-            "terminationGracePeriodSeconds": grace,
-        },
-    }
-    await cluster.api.create("pods", pod)
+    metadata = {"namespace": "default", "annotations": named}
+    spec = {"terminationGracePeriodSeconds": grace}
+    await cluster.api.create("pods", manifests.pod("pod", metadata=metadata, spec=spec))
 
 
 def pod(cluster: EmbeddedCluster) -> Object:
@@ -56,7 +51,7 @@ async def test_a_pod_runs_and_is_ready_after_its_start_time() -> None:
         assert found["podIP"]
         assert found["hostIP"] == "192.168.0.1"
         (container,) = found["containerStatuses"]
-        assert (container["name"], container["ready"]) == ("app", True)
+        assert (container["name"], container["ready"]) == ("main", True)
         for kind in ("PodScheduled", "Initialized", "ContainersReady", "Ready"):
             at = condition(pod(cluster), kind)
             assert at is not None

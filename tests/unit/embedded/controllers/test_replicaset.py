@@ -10,6 +10,7 @@ from spotalis.embedded.controllers.replicaset import slow_start
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -20,7 +21,6 @@ from tests.unit.embedded.controllers.helpers import (
     pods,
     ready,
     status,
-    until,
 )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.resources import Object
+from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
 from tests.unit.embedded.controllers.builders import a_workload
 from tests.unit.embedded.controllers.helpers import (
@@ -20,7 +21,6 @@ from tests.unit.embedded.controllers.helpers import (
     pods,
     ready,
     status,
-    until,
 )
 
 WEB = [f"web-{ordinal}" for ordinal in range(9)]

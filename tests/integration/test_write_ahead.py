@@ -60,7 +60,7 @@ class RecordedRequests:
             request = self.requests[place]
             if request.method in ("POST", "PUT") and request.path.startswith(HOME):
                 written = _body(request)
-                for intent in json.loads(written["data"]["ledger"]).get("intents", ()):
+                for intent in json.loads(written["data"].get("ledger", "{}")).get("intents", ()):
                     if intent["pod"] == uid:
                         return place, written["metadata"]["name"], intent
         raise AssertionError(f"no ledger named pod {uid} before it was evicted")

@@ -7,7 +7,7 @@ from tests.mutants.mutant import mutant, scenario
 NODE_MUTANTS = (
     mutant(
         "names of nodes are not a pin",
-        "model/nodes.py",
+        "model/classification.py",
         "return types_of_named_nodes(requirements, known, rule_keys) or by_rules",
         "return by_rules",
         scenario(
@@ -22,28 +22,28 @@ NODE_MUTANTS = (
     ),
     mutant(
         "the name of a host is no pin",
-        "model/nodes.py",
+        "model/possible_types.py",
         '        "metadata.name",\n        "kubernetes.io/hostname",\n',
         "",
         "tests/unit/model/test_pinned_to.py",
     ),
     mutant(
         "values that no rule names are not tried",
-        "model/nodes.py",
+        "model/possible_types.py",
         "for value in (None, *named, _ANY_OTHER_VALUE):",
         "for value in (None, *named):",
         "tests/unit/model/test_pinned_to.py",
     ),
     mutant(
         "a contradictory alternative makes the answer unknown",
-        "model/nodes.py",
+        "model/possible_types.py",
         "    if not all(values.values()):\n        return frozenset()\n",
         "    if not all(values.values()):\n        return KNOWN_TYPES\n",
         "tests/unit/model/test_pinned_to.py",
     ),
     mutant(
         "a shortage of spot nodes turns own labels into pins",
-        "model/nodes.py",
+        "model/possible_types.py",
         "return types if any(node_type in KNOWN_TYPES - types for _, node_type in known) else",
         "return types if known else",
         "tests/unit/model/test_pinned_to.py",
@@ -98,5 +98,108 @@ NODE_MUTANTS = (
         "sent_to = _sent_to(pod) if pinned is NodeType.UNKNOWN else pinned",
         "sent_to = pinned",
         scenario("named_nodes", "a_pod_counts_as_the_capacity_type_that_it_was_sent_to"),
+    ),
+    mutant(
+        "a served API does not put its provider group in use",
+        "model/classification.py",
+        "or served.get(group.api_group, group.name in remembered)",
+        "or group.name in remembered",
+        scenario("clusters_at_zero", "pods_are_placed_at_birth_on_a_cluster_without_nodes"),
+        scenario(
+            "clusters_at_zero",
+            "pods_beside_a_node_group_may_also_run_on_the_nodes_that_karpenter_adds",
+        ),
+    ),
+    mutant(
+        "provider groups are forgotten with their last node",
+        "controller/nodes.py",
+        "self._groups_of_nodes(), self.served, remembered(self._memory, today)",
+        "self._groups_of_nodes(), self.served, frozenset()",
+        scenario(
+            "clusters_at_zero",
+            "a_cluster_that_is_at_zero_at_night_keeps_its_provider_across_a_restart",
+        ),
+    ),
+    mutant(
+        "the next process does not read the provider groups",
+        "app/watches.py",
+        "self._cluster.nodes.recall(change.new.group_memory if change.new else None)",
+        "pass",
+        scenario(
+            "clusters_at_zero",
+            "a_cluster_that_is_at_zero_at_night_keeps_its_provider_across_a_restart",
+        ),
+    ),
+    mutant(
+        "the provider groups are written at every resync",
+        "controller/ledgers.py",
+        "if memory == (held.group_memory if held is not None else {}):",
+        "if not memory:",
+        scenario(
+            "clusters_at_zero",
+            "a_cluster_that_is_at_zero_at_night_keeps_its_provider_across_a_restart",
+        ),
+    ),
+    mutant(
+        "a provider group is remembered although its API is gone",
+        "model/classification.py",
+        "or served.get(group.api_group, group.name in remembered)",
+        "or served.get(group.api_group) or group.name in remembered",
+        "tests/unit/model/test_nodes.py",
+    ),
+    mutant(
+        "APIs are asked for only at the start",
+        "controller/groups_in_use.py",
+        "            await self.discover()\n            if self._can_write()",
+        "            if self._can_write()",
+        scenario(
+            "clusters_at_zero", "placement_follows_the_api_of_karpenter_while_the_operator_runs"
+        ),
+    ),
+    mutant(
+        "an error counts as an API that is not served",
+        "controller/groups_in_use.py",
+        "if response.status in (200, 404):",
+        "if response.status:",
+        "tests/unit/controller/test_groups_in_use.py",
+    ),
+    mutant(
+        "the terms for Karpenter come in the order of the groups",
+        "model/classification.py",
+        "(last if group.api_group else terms).extend(found)",
+        "terms.extend(found)",
+        "tests/unit/model/test_nodes.py",
+        scenario(
+            "clusters_at_zero",
+            "pods_beside_a_node_group_may_also_run_on_the_nodes_that_karpenter_adds",
+        ),
+    ),
+    mutant(
+        "pods of a ComputeClass are pinned",
+        "webhook/admission.py",
+        "if pinned is NodeType.UNKNOWN and selects_compute_class(constraints):",
+        "if False:",
+        scenario(
+            "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
+        ),
+    ),
+    mutant(
+        "pods of a ComputeClass are moved",
+        "controller/observe.py",
+        "            or selects_compute_class(pod.shape),\n",
+        "            or False,\n",
+        scenario(
+            "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
+        ),
+    ),
+    mutant(
+        "the present nodes of a ComputeClass are a pin",
+        "model/possible_types.py",
+        "        COMPUTE_CLASS,\n    }",
+        "    }",
+        "tests/unit/model/test_pinned_to.py",
+        scenario(
+            "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
+        ),
     ),
 )

@@ -18,6 +18,7 @@ import msgspec
 
 from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.ledgers import GROUP_MEMORY
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
@@ -37,7 +38,7 @@ STAMPS_SECONDS = 1.0
 ALLOWED = re.compile(
     r"(POST|PUT) /apis/coordination\.k8s\.io/v1/namespaces/spotalis-system/leases(/spotalis)?"
     r"|(POST|PUT|DELETE) /api/v1/namespaces/spotalis-system/configmaps"
-    r"(/spotalis-ledger-[0-9a-f-]+)?"
+    r"(/spotalis-ledger-[0-9a-f-]+|/spotalis-provider-groups)?"
     r"|(POST|PATCH) /api/v1/namespaces/default/events(/[^/]+)?"
     r"|PATCH /apis/apps/v1/namespaces/default/deployments/[^/]+/status"
     r"|POST /api/v1/namespaces/default/pods/[^/]+/eviction"
@@ -316,6 +317,8 @@ class Oracle:
 
     def _ledger_changed(self, change: StoreEvent) -> None:
         name: str = change.new["metadata"]["name"]
+        if name == GROUP_MEMORY:
+            return
         if change.type == "DELETED":
             self.ledgers.pop(name, None)
             self.log(f"api: {name[-6:]} is deleted")

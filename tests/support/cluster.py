@@ -117,6 +117,14 @@ class TestCluster(ABC):
         """Add nodes, wait until they are Ready, and return their names."""
 
     @abstractmethod
+    def provisioner(self) -> AbstractAsyncContextManager[None]:
+        """Add Karpenter nodes with 32 CPUs for Pending pods during the block."""
+
+    @abstractmethod
+    async def serve_api(self, group: str, *, served: bool = True) -> None:
+        """Serve an API group of custom resources, or serve it no longer."""
+
+    @abstractmethod
     async def reclaim(self, *nodes: str) -> None:
         """Remove nodes as a cloud provider does: the Node objects first, then their pods."""
 

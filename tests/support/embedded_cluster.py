@@ -9,17 +9,20 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from spotalis.app.build import build_operator
 from spotalis.app.telemetry import take_snapshot
 from spotalis.controller.telemetry import Telemetry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
+from spotalis.embedded.controllers.provisioner import Provisioning
+from spotalis.embedded.nodes import NodeSize
 from spotalis.embedded.server.audit import AuditEntry
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.controller_configuration import ControllerConfiguration
+from spotalis.model.nodes import NodeType
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.sources import Sources
 from spotalis.web.exposition import Snapshot
@@ -200,6 +203,25 @@ class EmbeddedTestCluster(TestCluster):
         return await self.embedded.fleet.add(
             spot=spot, on_demand=on_demand, cpu="32", memory="128Gi"
         )
+
+    @asynccontextmanager
+    async def provisioner(self) -> AsyncIterator[None]:
+        """Run the provisioner of the embedded cluster."""
+        limits = {NodeType.SPOT: 20, NodeType.ON_DEMAND: 20}
+        self.embedded.provisioning = Provisioning(
+            limits=limits, delay=timedelta(seconds=10), size=NodeSize(cpu="32", memory="128Gi")
+        )
+        await self.embedded.start_controller("provisioner")
+        try:
+            yield
+        finally:
+            await self.embedded.stop_controller("provisioner")
+
+    async def serve_api(self, group: str, *, served: bool = True) -> None:
+        """Show the group in discovery, or not."""
+        self.embedded.api.custom_groups.pop(group, None)
+        if served:
+            self.embedded.api.custom_groups[group] = "v1"
 
     async def now(self) -> datetime:
         """Return the virtual time."""

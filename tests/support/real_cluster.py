@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from tests.support.operator_replicas import (
     OperatorInstance,
     OperatorReplicas,
 )
+from tests.support.provisioning import custom_resource, provisioning
 from tests.support.scenarios import Scenario, ScenarioRunner
 from tests.support.spreader import spreading
 
@@ -218,6 +219,23 @@ class RealTestCluster(TestCluster):
     async def add_nodes(self, *, spot: int = 0, on_demand: int = 0) -> list[str]:
         """Add nodes that kwok simulates."""
         return await asyncio.to_thread(self.plane.add_nodes, spot=spot, on_demand=on_demand)
+
+    def provisioner(self) -> AbstractAsyncContextManager[None]:
+        """Add nodes from this process: the control plane has no provisioner."""
+        return provisioning(self)
+
+    async def serve_api(self, group: str, *, served: bool = True) -> None:
+        """Create a CustomResourceDefinition of the group, or delete it."""
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+        if served:
+            await self._post(path, custom_resource(group))
+        else:
+            await self.api.raw("DELETE", f"{path}/things.{group}")
+
+        async def is_shown() -> bool:
+            return (await self.api.raw("GET", f"/apis/{group}")).status == (200 if served else 404)
+
+        await self.wait_until(is_shown, f"discovery of {group}: {served}")
 
     async def now(self) -> datetime:
         """Return the time of this machine."""

@@ -12,6 +12,7 @@ from spotalis.controller.cluster import Cluster
 from spotalis.controller.condition import ConditionWriter
 from spotalis.controller.events import EventRecorder
 from spotalis.controller.evictor import Evictor
+from spotalis.controller.groups_in_use import GroupsInUse
 from spotalis.controller.leadership import LeaderElector
 from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.observe import Observer
@@ -96,6 +97,13 @@ def build_operator(
         watches=_build_watches(shared, queue, telemetry),
         elector=elector,
         reconcile_loop=loop,
+        groups_in_use=GroupsInUse(
+            cluster=shared.cluster,
+            ledgers=shared.ledgers,
+            client=client,
+            can_write=lambda: loop.can_evict() and shared.cluster.synced,
+            on_change=loop.enqueue_all,
+        ),
         admission=AdmissionHandler(
             cluster=shared.cluster,
             observer=shared.observer,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from spotalis.app.reconcile_loop import ReconcileLoop
 from spotalis.app.watches import Watches
 from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.groups_in_use import GroupsInUse
 from spotalis.controller.leadership import LeaderElector
 from spotalis.controller.result import ReconcileResult
 from spotalis.kube.client import Client
@@ -30,6 +31,7 @@ class Operator:
         watches: Watches,
         elector: LeaderElector,
         reconcile_loop: ReconcileLoop,
+        groups_in_use: GroupsInUse,
         admission: AdmissionHandler,
     ) -> None:
         self.client = client
@@ -38,6 +40,7 @@ class Operator:
         self.reconcile_loop = reconcile_loop
         self.admission = admission
         self._watches = watches
+        self._groups_in_use = groups_in_use
 
     @property
     def synced(self) -> asyncio.Event:
@@ -56,9 +59,12 @@ class Operator:
             ExceptionGroup: a task has failed with a bug; the other tasks are cancelled.
         """
         async with asyncio.TaskGroup() as group:
-            self._watches.start(group)
             group.create_task(self.elector.run(), name="elector")
             self.reconcile_loop.start(group)
+            # The first answers come before the first admission request.
+            await self._groups_in_use.discover()
+            self._watches.start(group)
+            group.create_task(self._groups_in_use.run(), name="groups in use")
 
     async def stop_evictions(self, grace_seconds: float = 3.0) -> None:
         """Start no further evictions, and wait for those in progress.

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
-from spotalis.controller.ledgers import Ledgers
+from spotalis.controller.ledgers import GROUP_MEMORY, Ledgers
 from spotalis.controller.observe import Observer
 from spotalis.kube.client import Client
 from spotalis.kube.resources import (
@@ -117,8 +117,13 @@ class Watches:
         group.create_task(watch, name=f"watch {what}")
 
     def _on_ledger_change(self, change: StoreChange[LedgerObject]) -> None:
-        """Reconcile a workload whose ledger another instance has written."""
+        """Reconcile a workload whose ledger another instance has written.
+
+        Also takes over the memory of provider groups; its deletion clears the memory.
+        """
         latest = change.new or change.old
+        if latest is not None and latest.name == GROUP_MEMORY:
+            self._cluster.nodes.recall(change.new.group_memory if change.new else None)
         if latest is not None and latest.ledger is not None:
             key = WorkloadKey.of(latest.ledger)
             if self._cluster.find_configuration(key) is not None:

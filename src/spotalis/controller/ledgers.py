@@ -1,21 +1,27 @@
-"""Reads and writes the ledgers of all workloads.
+"""Reads and writes the ledgers of all workloads, and the memory of provider groups.
 
 A ledger is a ConfigMap in the operator's own namespace, named after the workload's UID. A workload
 with nothing to remember has none. It has no owner reference: the owner is in another namespace,
-and the garbage collector would delete the ConfigMap.
+and the garbage collector would delete the ConfigMap. One more ConfigMap holds the provider groups
+that were in use.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import msgspec
 
 from spotalis.kube.client import Client, Conflict, NotFound
 from spotalis.kube.resources import LEDGER_LABEL, LEDGERS
 from spotalis.kube.store import Event, EventType, Store, StoreWriter
+from spotalis.model.group_memory import GroupMemory
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
 from spotalis.model.objects import Workload
 
 LEDGER_PREFIX = "spotalis-ledger-"
+GROUP_MEMORY = "spotalis-provider-groups"
+"""The name of the ConfigMap with the memory of provider groups."""
 
 
 class Ledgers:
@@ -95,7 +101,8 @@ class Ledgers:
             self._doubtful.discard(name)
             return None
         label = f"{workload.kind}/{workload.namespace}/{workload.name}"
-        body = self._body(name, before, msgspec.structs.replace(ledger, workload=label))
+        ledger = msgspec.structs.replace(ledger, workload=label)
+        body = self._body(name, before, {"ledger": ledger})
         if before is None:
             written = await self._client.create(LEDGERS, self._namespace, body)
         else:
@@ -106,6 +113,22 @@ class Ledgers:
         self.writer.apply(Event(EventType.MODIFIED, written))
         self._doubtful.discard(name)
         return written
+
+    async def write_group_memory(self, memory: GroupMemory) -> None:
+        """Store the memory of provider groups, if it differs from the stored one.
+
+        Raises:
+            ApiError, TransportError: it may have been written; the watch will show it.
+        """
+        held = self.store.get(self._namespace, GROUP_MEMORY)
+        if memory == (held.group_memory if held is not None else {}):
+            return
+        body = self._body(GROUP_MEMORY, held, {"groups": memory})
+        if held is None:
+            written = await self._client.create(LEDGERS, self._namespace, body)
+        else:
+            written = await self._client.replace(LEDGERS, self._namespace, GROUP_MEMORY, body)
+        self.writer.apply(Event(EventType.MODIFIED, written))
 
     async def remove(self, found: LedgerObject) -> None:
         """Delete the ledger of a workload that is gone. A conflict is ignored."""
@@ -129,7 +152,9 @@ class Ledgers:
         if held is not None and held.uid == found.uid:
             self.writer.apply(Event(EventType.DELETED, held))
 
-    def _body(self, name: str, before: LedgerObject | None, ledger: Ledger) -> dict[str, object]:
+    def _body(
+        self, name: str, before: LedgerObject | None, data: Mapping[str, object]
+    ) -> dict[str, object]:
         metadata: dict[str, object] = {
             "name": name,
             "namespace": self._namespace,
@@ -142,5 +167,5 @@ class Ledgers:
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": metadata,
-            "data": {"ledger": msgspec.json.encode(ledger).decode()},
+            "data": {key: msgspec.json.encode(value).decode() for key, value in data.items()},
         }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import datetime
 
 from spotalis.kube.store import Store, StoreChange
+from spotalis.model.classification import Pin
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
-from spotalis.model.nodes import KnownNode, NodeType, Pin, ProviderGroup
+from spotalis.model.group_memory import GroupMemory, merge, remembered, renew
+from spotalis.model.nodes import NodeType, ProviderGroup
 from spotalis.model.objects import Node, PodShape
+from spotalis.model.possible_types import KnownNode
 from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
 from spotalis.planner.storm import StormState, evaluate, record_loss
 
@@ -33,6 +36,9 @@ class Nodes:
         self._types: dict[str, NodeType] = {}
         self._known: dict[str, KnownNode] = {}
         self._group_uses: Counter[str] = Counter()
+        self.served: dict[str, bool] = {}
+        """Whether the API server serves an API group, by its last answer."""
+        self._memory: GroupMemory = {}
         self._notices: dict[str, dict[str, datetime]] = {}
         """By node name: when each of its interruption notices was first seen."""
         self._deleted: set[str] = set()
@@ -82,12 +88,34 @@ class Nodes:
         return until is not None and self._clock.now() < until
 
     def groups_in_use(self) -> tuple[ProviderGroup, ...]:
-        """The rule groups that at least one node matches or that the settings name."""
-        return tuple(
-            group
-            for group in self._classification.groups
-            if self._group_uses[group.name] or group.name in self._classification.named
+        """The rule groups whose nodes exist, or may be added."""
+        today = self._clock.now().date()
+        return self._classification.in_use(
+            self._groups_of_nodes(), self.served, remembered(self._memory, today)
         )
+
+    @property
+    def api_groups(self) -> Set[str]:
+        """The API groups that tell whether a provider group is in use."""
+        return {group.api_group for group in self._classification.groups if group.api_group}
+
+    def recall(self, memory: GroupMemory | None) -> None:
+        """Add what an instance has written to the memory; None clears the memory."""
+        self._memory = {} if memory is None else merge(self._memory, memory)
+
+    def renew_memory(self) -> GroupMemory:
+        """The memory with the groups of the nodes, and without those whose API is gone."""
+        seen = self._groups_of_nodes()
+        self._memory = renew(self._memory, seen, self._clock.now().date())
+        gone = {
+            group.name
+            for group in self._classification.groups
+            if self.served.get(group.api_group) is False and group.name not in seen
+        }
+        return {name: day for name, day in self._memory.items() if name not in gone}
+
+    def _groups_of_nodes(self) -> Set[str]:
+        return {name for name, nodes in self._group_uses.items() if nodes}
 
     def pin(self, node_type: NodeType) -> Pin | None:
         """What pins a pod to a capacity type; None while no node has a known type."""
@@ -100,10 +128,12 @@ class Nodes:
     def on_change(self, change: StoreChange[Node]) -> bool:
         """Update the derived state; returns whether placements may change."""
         old, new = change.old, change.new
-        if old is not None and (group := self._classification.group_of(old.labels)):
-            self._group_uses[group.name] -= 1
         if new is not None and (group := self._classification.group_of(new.labels)):
             self._group_uses[group.name] += 1
+        if old is not None and (group := self._classification.group_of(old.labels)):
+            self._group_uses[group.name] -= 1
+            if not self._group_uses[group.name]:
+                self._memory = renew(self._memory, {group.name}, self._clock.now().date())
         if old is not None and (new is None or new.uid != old.uid):
             self._count_loss(old, self._clock.now())
             self._lost.discard(old.uid)

@@ -9,9 +9,11 @@ import msgspec
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.volumes import Volumes
+from spotalis.model.classification import Pin
 from spotalis.model.ledger import Ledger
-from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, Pod, PodShape
+from spotalis.model.provider_groups import KARPENTER_API
 from spotalis.planner.spot_capacity import next_pod_shape
 
 
@@ -27,6 +29,11 @@ class StoreNodesView:
     def shows_all_pods(self) -> bool:
         """Whether the pods of all namespaces are watched."""
         return not self._cluster.settings.namespaces.watched
+
+    @property
+    def serves_karpenter(self) -> bool:
+        """Whether the API server serves the API of Karpenter."""
+        return self._cluster.nodes.served.get(KARPENTER_API, False)
 
     def all(self) -> Iterable[Node]:
         """All nodes."""

@@ -19,6 +19,7 @@ from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, Workload
+from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.transport import TransportError
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
@@ -259,7 +260,8 @@ class Observer:
             counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
             # The constraints of any other pod include those of the webhook.
             user_pinned=overridden
-            or (pod.rule in ("", USER_PINNED) and pinned is not NodeType.UNKNOWN),
+            or (pod.rule in ("", USER_PINNED) and pinned is not NodeType.UNKNOWN)
+            or selects_compute_class(pod.shape),
             overridden=overridden,
             volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
             other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,

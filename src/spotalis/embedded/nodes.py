@@ -57,7 +57,7 @@ GKE = Provider(
     spot_taints=(("cloud.google.com/gke-spot", "true", "NoSchedule"),),
 )
 AKS = Provider(
-    every={"kubernetes.azure.com/agentpool": "pool"},
+    every={"kubernetes.azure.com/cluster": "MC_group", "kubernetes.azure.com/agentpool": "pool"},
     spot={"kubernetes.azure.com/scalesetpriority": "spot"},
     spot_taints=(("kubernetes.azure.com/scalesetpriority", "spot", "NoSchedule"),),
 )

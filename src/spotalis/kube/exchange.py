@@ -129,6 +129,8 @@ def verb_and_resource(request: Request) -> tuple[str, str]:
     if parts[0] not in ("api", "apis"):
         return request.method.lower(), request.path
     rest = parts[2:] if parts[0] == "api" else parts[3:]
+    if not rest:  # discovery
+        return request.method.lower(), request.path
     if rest[:1] == ["namespaces"] and len(rest) > 2:
         rest = rest[2:]
     resource = "/".join(rest[:1] + rest[2:3])

@@ -66,7 +66,7 @@ LEDGER_LABEL = "spotalis.io/ledger"
 LEDGERS = Resource(
     "", "v1", "configmaps", "ConfigMap", True, decode.ledger, label_selector=f"{LEDGER_LABEL}=true"
 )
-"""The ConfigMaps that hold a ledger."""
+"""The ConfigMaps that hold a ledger, and the one with the memory of provider groups."""
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease", True, decode.lease)
 SECRETS = Resource("", "v1", "secrets", "Secret", True, decode.secret)
 WEBHOOK_CONFIGURATIONS = Resource(

@@ -17,6 +17,7 @@ from cronsim import CronSim, CronSimError
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
 from spotalis.model.durations import parse_duration
 from spotalis.model.objects import PREFIX, Namespace, Workload
+from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.suggestion import did_you_mean
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
@@ -313,6 +314,12 @@ class _Reader:
             else:
                 message = "is not read by Spotalis" + _suggestion(key)
             self._warning(key, None, message, f"template of {here}")
+        if selects_compute_class(workload.shape):
+            message = (
+                "only counts the replicas: the pod template selects a GKE ComputeClass, which "
+                "decides where they run"
+            )
+            self._warning("enabled", "true", message, f"template of {here}")
         floor = values.get("min-on-demand")
         if "spot-percentage" not in values:
             if not self.problems:

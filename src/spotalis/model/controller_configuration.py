@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from spotalis.model.nodes import NodeClassification, ProviderGroup
+from spotalis.model.classification import NodeClassification
+from spotalis.model.nodes import ProviderGroup
 from spotalis.model.objects import LabelSelector, Namespace, Toleration
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 

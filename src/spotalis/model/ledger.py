@@ -6,7 +6,7 @@ is written by compare-and-swap before each eviction; planner/ledger.py explains 
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 import msgspec
@@ -82,7 +82,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LedgerObject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The ConfigMap that holds a ledger."""
+    """A ConfigMap with something to remember: a ledger, or the provider groups."""
 
     namespace: str
     name: str
@@ -90,3 +90,5 @@ class LedgerObject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     resource_version: str = ""
     ledger: Ledger | None = None
     """None if it is damaged or was written by another version. It must not be acted on."""
+    group_memory: dict[str, date] = {}
+    """The provider groups that were in use; one object, which holds no ledger, has them."""

@@ -16,6 +16,9 @@ def _spot_taint(key: str, value: str = "") -> Toleration:
     return Toleration(key=key, operator=operator, value=value, effect="NoSchedule")
 
 
+KARPENTER_API = "karpenter.sh"
+"""The API group of NodePools and NodeClaims, and of Provisioners before v1beta1."""
+
 BUILT_IN_GROUPS: tuple[ProviderGroup, ...] = (
     # CAST AI and Ocean before the clouds: they manage nodes that carry the cloud's labels too.
     # docs.cast.ai/docs/autoscaler-reference-node-labels-and-taints: a spot-fallback node is
@@ -47,6 +50,7 @@ BUILT_IN_GROUPS: tuple[ProviderGroup, ...] = (
             _is(NodeType.SPOT, "karpenter.sh/capacity-type", "spot"),
             _is(NodeType.ON_DEMAND, "karpenter.sh/capacity-type", "on-demand", "reserved"),
         ),
+        api_group=KARPENTER_API,
     ),
     # docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html, capacity types.
     ProviderGroup(
@@ -80,7 +84,9 @@ BUILT_IN_GROUPS: tuple[ProviderGroup, ...] = (
     ),
     # learn.microsoft.com/azure/aks/spot-node-pool: spot pools always carry label and taint;
     # `priority` is the newer key of the same meaning, `regular` on all other pools.
-    # Agent pools: the label without a domain is the older of the two and still on every node.
+    # The marker is not kubernetes.azure.com/agentpool, which is on every node too: Karpenter on AKS
+    # rejects every pod whose affinity mentions that label or `agentpool`
+    # (Azure/karpenter-provider-azure, pkg/apis/v1beta1/labels.go, RestrictedLabels).
     *(
         ProviderGroup(
             name=name,
@@ -96,7 +102,7 @@ BUILT_IN_GROUPS: tuple[ProviderGroup, ...] = (
             ),
         )
         for name, marker in (
-            ("aks", "kubernetes.azure.com/agentpool"),
+            ("aks", "kubernetes.azure.com/cluster"),
             ("aks-old", "agentpool"),
         )
     ),

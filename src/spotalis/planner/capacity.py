@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from spotalis.model.nodes import Pin
+from spotalis.model.classification import Pin
 from spotalis.model.objects import Node, NodeTerms, PodShape, Taint, node_matches
 from spotalis.planner.initialization import is_initializing, is_startup_taint
 from spotalis.planner.interruption import accepts_new_pods

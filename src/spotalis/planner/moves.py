@@ -11,6 +11,7 @@ from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
 from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms
+from spotalis.model.possible_types import selects_compute_class
 from spotalis.planner.budget import DisruptionBudgets
 from spotalis.planner.candidates import Obstacle, obstacle
 from spotalis.planner.fallback import WaitingReplicas, probe_due_in, unschedulable_since
@@ -303,6 +304,8 @@ def _no_candidate(observed: Observed, surplus_type: NodeType) -> Defer:
         count = sum(r.overridden for r in pinned)
         message += f", but another admission webhook has sent {count} of them to {surplus_type}"
         return Defer(Reason.PINNED, message)
+    if pinned and selects_compute_class(observed.workload.shape):
+        return Defer(Reason.PINNED, f"{message}, but their GKE ComputeClass decides where they run")
     if pinned:
         return Defer(Reason.PINNED, f"{message}, but the pod template selects {surplus_type}")
     found = [obstacle(r, observed) for r in observed.active if r.node_type is surplus_type]

@@ -33,7 +33,8 @@ class Replica:
     """Its eviction was accepted and the watch does not show that yet. In a reconcile also: the
     ledger names it, so its eviction may have been sent."""
     user_pinned: bool = False
-    """The pod's own constraints allow one capacity type only: it is counted, but never moved."""
+    """The pod's own constraints allow one capacity type only, or leave it to a GKE ComputeClass: it
+    is counted, but never moved."""
     overridden: bool = False
     """Another admission webhook has changed the capacity type that Spotalis had chosen. Such a
     replica is also ``user_pinned``."""

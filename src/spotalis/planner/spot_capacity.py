@@ -13,8 +13,10 @@ from typing import Protocol
 
 import msgspec
 
-from spotalis.model.nodes import NODE_POOL, NodeType, Pin
+from spotalis.model.classification import Pin
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload, node_matches
+from spotalis.model.possible_types import NODE_POOL
 from spotalis.planner.capacity import (
     NO_ANTI_AFFINITY,
     AntiAffinity,
@@ -33,6 +35,11 @@ class NodesView(Protocol):
     @property
     def shows_all_pods(self) -> bool:
         """False if only some namespaces are watched: a node that looks empty may be full."""
+        ...
+
+    @property
+    def serves_karpenter(self) -> bool:
+        """Whether the API server serves the API of Karpenter, which adds nodes for Pending pods."""
         ...
 
     def all(self) -> Iterable[Node]:
@@ -70,7 +77,7 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
     Args:
         now: aware.
     """
-    has_provisioner = any(NODE_POOL in node.labels for node in nodes.all())
+    has_provisioner = nodes.serves_karpenter or any(NODE_POOL in n.labels for n in nodes.all())
     pin = nodes.pin(NodeType.SPOT)
     if pin is None:
         return SpotCapacity(has_provisioner=has_provisioner)

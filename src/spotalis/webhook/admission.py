@@ -24,6 +24,7 @@ from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
+from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.transport import TransportError
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, place
@@ -68,6 +69,7 @@ class AdmissionResult(StrEnum):
     NO_POLICY = "no-policy"
     NO_CLASSIFIER = "no-classifier"
     READ_ONLY = "read-only"
+    COMPUTE_CLASS = "compute-class"
     PLACED_ALREADY = "placed-already"
     FORWARDED = "forwarded"
     """The leader decided; the response contains its result."""
@@ -268,8 +270,10 @@ class AdmissionHandler:
         self, request: AdmissionRequest, pod: AdmissionPod, owner: Owner, observed: Observed
     ) -> AdmissionDecision:
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
-        nodes = self._cluster.nodes
-        pinned = nodes.pinned_to(pod.node_constraints())
+        nodes, constraints = self._cluster.nodes, pod.node_constraints()
+        pinned = nodes.pinned_to(constraints)
+        if pinned is NodeType.UNKNOWN and selects_compute_class(constraints):
+            return AdmissionDecision(AdmissionResult.COMPUTE_CLASS)
         rule, pin = placement.rule, nodes.pin(placement.node_type)
         if pinned is not NodeType.UNKNOWN:
             placement = dataclasses.replace(placement, node_type=pinned)

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from spotalis.model.classification import Pin
 from spotalis.model.configuration import POD_CAPACITY_TYPE, POD_DECISION, POD_SLOT
-from spotalis.model.nodes import Pin
 from spotalis.model.objects import Requirement, Toleration
 from spotalis.planner.placement import Placement
 from spotalis.webhook.admission_review import AdmissionPod

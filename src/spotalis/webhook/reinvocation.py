@@ -11,8 +11,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from spotalis.model.classification import Pin
 from spotalis.model.configuration import POD_CAPACITY_TYPE, POD_DECISION
-from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import OVERRIDDEN, PodShape
 from spotalis.webhook.admission_review import AdmissionPod, PodSpec
 from spotalis.webhook.pod_patch import (

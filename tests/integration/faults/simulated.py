@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.embedded.transport import NetworkFault
 from spotalis.model.decision import Reason
 from spotalis.model.transport import Request, Response
@@ -115,7 +116,8 @@ def is_eviction(request: Request) -> bool:
 
 def is_ledger_write(request: Request) -> bool:
     """Whether the request writes a ledger."""
-    return request.method != "GET" and "/configmaps" in request.path
+    named = request.path.encode() + request.body
+    return request.method != "GET" and b"/configmaps" in named and LEDGER_PREFIX.encode() in named
 
 
 def is_list(request: Request, plural: str) -> bool:

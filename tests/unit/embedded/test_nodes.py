@@ -12,7 +12,8 @@ from spotalis.embedded.controllers.provisioner import Provisioning
 from spotalis.embedded.nodes import AKS, EKS, GKE, KARPENTER, RECLAIM_NOTICES, Provider, make_node
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.resources import Object
-from spotalis.model.nodes import NodeClassification, NodeType
+from spotalis.model.classification import NodeClassification
+from spotalis.model.nodes import NodeType
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time

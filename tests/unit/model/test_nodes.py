@@ -9,13 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.model.nodes import (
-    NodeClassification,
-    NodeRule,
-    NodeType,
-    Pin,
-    ProviderGroup,
-)
+from spotalis.model.classification import NodeClassification, Pin
+from spotalis.model.nodes import NodeRule, NodeType, ProviderGroup
 from spotalis.model.objects import PodShape, Requirement, Taint
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
@@ -35,7 +30,7 @@ def labels(text: str) -> dict[str, str]:
 # The labels are those that the provider writes.
 _GKE = "cloud.google.com/gke-nodepool=pool-1 cloud.google.com/gke-os-distribution=cos"
 _PREEMPTIBLE = "cloud.google.com/gke-preemptible=true"
-_AKS = "kubernetes.azure.com/agentpool=pool1 agentpool=pool1 kubernetes.azure.com/mode=user"
+_AKS = "kubernetes.azure.com/cluster=rg kubernetes.azure.com/agentpool=pool1 agentpool=pool1"
 _OKE = "oci.oraclecloud.com/fault-domain=FAULT-DOMAIN-1"
 _OPENSHIFT = "node.openshift.io/os_id=rhcos node-role.kubernetes.io/worker="
 _CAST = "provisioner.cast.ai/managed-by=cast.ai provisioner.cast.ai/node-id=7"
@@ -425,3 +420,94 @@ def test_the_other_type() -> None:
     assert SPOT.other is ON_DEMAND
     assert ON_DEMAND.other is SPOT
     assert UNKNOWN.other is UNKNOWN
+
+
+# -- groups in use, and the order of the terms ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen", "served", "remembered", "names"),
+    [
+        pytest.param((), {}, (), [], id="nothing is known"),
+        pytest.param(("eks",), {}, (), ["eks"], id="by a node"),
+        pytest.param((), {"karpenter.sh": True}, (), ["karpenter"], id="by its API"),
+        pytest.param((), {"karpenter.sh": False}, (), [], id="the API is not served"),
+        pytest.param((), {}, ("karpenter", "eks"), ["karpenter", "eks"], id="by memory"),
+        pytest.param(
+            (), {"karpenter.sh": False}, ("karpenter", "eks"), ["eks"], id="the API was removed"
+        ),
+        pytest.param(
+            ("karpenter",), {"karpenter.sh": False}, (), ["karpenter"], id="only its nodes are left"
+        ),
+        pytest.param(
+            ("eks",), {"karpenter.sh": True}, (), ["karpenter", "eks"], id="a node and an API"
+        ),
+        pytest.param((), {}, ("unknown",), [], id="a group of other settings is remembered"),
+    ],
+)
+def test_a_group_is_in_use_by_node_by_api_or_by_memory(
+    seen: tuple[str, ...], served: dict[str, bool], remembered: tuple[str, ...], names: list[str]
+) -> None:
+    found = BUILT_IN.in_use(set(seen), served, set(remembered))
+    assert [group.name for group in found] == names
+
+
+def test_a_group_that_the_settings_name_is_always_in_use() -> None:
+    rules = NodeClassification(BUILT_IN_GROUPS, named=frozenset({"karpenter", "ocean"}))
+    found = rules.in_use(set(), {"karpenter.sh": False}, set())
+    assert [group.name for group in found] == ["ocean", "karpenter"]
+
+
+Terms = tuple[tuple[Requirement, ...], ...]
+UNDEFINED_OK = ("NotIn", "DoesNotExist")
+"""Karpenter rejects any other requirement about a label that the NodePool does not define."""
+
+
+def finds_node_pool(terms: Terms, preferences: int, node_type: NodeType) -> bool:
+    """Whether Karpenter launches a node of a type, by its rules for required terms.
+
+    It tries the first term together with the preferences, of which none can be met here. Without
+    success it drops a term; if only one is left, it drops a preference.
+    """
+    while True:
+        node = {_KARPENTER: str(node_type)}
+        possible = all(
+            r.matches(node) if r.key in node else r.operator in UNDEFINED_OK for r in terms[0]
+        )
+        if possible and not preferences:
+            return True
+        if len(terms) > 1:
+            terms = terms[1:]
+        elif preferences:
+            preferences -= 1
+        else:
+            return False
+
+
+@pytest.mark.parametrize("node_type", [SPOT, ON_DEMAND])
+@pytest.mark.parametrize("preferences", [0, 1, 2])
+@pytest.mark.parametrize(
+    "other",
+    [*(g for g in BUILT_IN_GROUPS if g.name != "karpenter"), *OWN_GROUPS],
+    ids=lambda g: g.name,
+)
+def test_karpenter_finds_its_term_whatever_the_pod_prefers(
+    other: ProviderGroup, preferences: int, node_type: NodeType
+) -> None:
+    """The term of the group without nodes must survive until the preferences are dropped."""
+    karpenter = GROUPS["karpenter"]
+    for groups in ((other, karpenter), (karpenter, other)):
+        pin = NodeClassification(groups).pin(node_type, groups)
+        assert pin is not None
+        terms = pin.terms or (tuple(an(k, "In", v) for k, v in pin.node_selector),)
+        assert finds_node_pool(terms, preferences, node_type)
+
+
+def test_no_pin_mentions_a_label_that_karpenter_on_aks_rejects() -> None:
+    """Karpenter ignores a pod if any of its terms mentions a restricted label."""
+    in_use = (GROUPS["karpenter"], GROUPS["aks"])
+    for node_type in (SPOT, ON_DEMAND):
+        pin = BUILT_IN.pin(node_type, in_use)
+        assert pin is not None
+        keys = {requirement.key for term in pin.terms for requirement in term}
+        assert not keys & {"agentpool", "kubernetes.azure.com/agentpool"}

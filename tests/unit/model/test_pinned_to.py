@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spotalis.model.nodes import KNOWN_TYPES, KnownNode, NodeClassification, NodeType, ProviderGroup
+from spotalis.model.classification import NodeClassification
+from spotalis.model.nodes import KNOWN_TYPES, NodeType, ProviderGroup
 from spotalis.model.objects import PodShape, Requirement
+from spotalis.model.possible_types import COMPUTE_CLASS, KnownNode, selects_compute_class
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
 from tests.unit.model.test_nodes import OWN_GROUPS, an, labels, requires, selects
@@ -274,3 +276,42 @@ def test_a_name_is_a_pin_exactly_if_its_known_nodes_have_one_type(
     expected = NodeType(named.pop()) if len(named) == 1 and len(all_types) == 2 else UNKNOWN
     shape = requires((an("example.com/pool", operator, *values),))
     assert BUILT_IN.pinned_to(shape, known) is expected
+
+
+# -- ComputeClasses of GKE -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "selects_class"),
+    [
+        pytest.param(PodShape(), False, id="nothing"),
+        pytest.param(selects(COMPUTE_CLASS, "cheap"), True, id="selector"),
+        pytest.param(selects(COMPUTE_CLASS, "Scale-Out"), True, id="a class of Autopilot"),
+        pytest.param(requires((an(COMPUTE_CLASS, "In", "a", "b"),)), True, id="affinity"),
+        pytest.param(requires((an(COMPUTE_CLASS, "Exists"),)), True, id="any class"),
+        pytest.param(
+            requires((an("zone", "In", "a"),), (an(COMPUTE_CLASS, "In", "a"),)),
+            True,
+            id="one alternative",
+        ),
+        pytest.param(requires((an(COMPUTE_CLASS, "NotIn", "a"),)), False, id="another class"),
+        pytest.param(requires((an(COMPUTE_CLASS, "DoesNotExist"),)), False, id="no class"),
+        pytest.param(selects(_GKE_SPOT, "true"), False, id="spot on Autopilot"),
+        pytest.param(selects("karpenter.sh/nodepool", "a"), False, id="a NodePool"),
+        pytest.param(
+            selects("karpenter.azure.com/sku-family", "D"), False, id="AKS node auto provisioning"
+        ),
+    ],
+)
+def test_a_pod_that_selects_a_compute_class_is_recognized(
+    shape: PodShape, selects_class: bool
+) -> None:
+    assert selects_compute_class(shape) is selects_class
+
+
+def test_the_present_nodes_of_a_compute_class_are_no_pin() -> None:
+    """A class that has only spot nodes now may get on-demand nodes next."""
+    present = nodes(f"{_GKE}=nap {_GKE_SPOT}=true {COMPUTE_CLASS}=cheap", f"{_GKE}=std")
+    assert BUILT_IN.pinned_to(selects(COMPUTE_CLASS, "cheap"), present) is UNKNOWN
+    both = PodShape(node_selector=((COMPUTE_CLASS, "cheap"), (_GKE_SPOT, "true")))
+    assert BUILT_IN.pinned_to(both, present) is SPOT

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.model.nodes import Pin
+from spotalis.model.classification import Pin
 from spotalis.model.objects import Node, PodShape, Requirement, Taint, Toleration
 from spotalis.planner.capacity import (
     anti_affinity,

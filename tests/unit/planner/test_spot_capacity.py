@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spotalis.model.nodes import NODE_POOL, NodeType, Pin
+from spotalis.model.classification import Pin
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, Pod, PodShape, Requirement
+from spotalis.model.possible_types import NODE_POOL
 from spotalis.planner.observed import SpotCapacity, WorkloadState
 from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
 from tests.support.builders import (
@@ -37,6 +39,7 @@ class Nodes:
     coming: Sequence[PodShape] = ()
     pinned: bool = True
     shows_all_pods: bool = True
+    serves_karpenter: bool = False
 
     def all(self) -> Iterable[Node]:
         return [*self.spot, *self.on_demand]
@@ -97,9 +100,10 @@ def test_free_capacity_is_unknown_if_not_all_pods_are_watched() -> None:
     assert (found.free, found.is_known) == (0, False)
 
 
-def test_a_node_of_karpenter_means_that_nodes_are_added() -> None:
+def test_a_node_of_karpenter_or_its_api_means_that_nodes_are_added() -> None:
     node = a_node(labels={NODE_POOL: "default"})
     assert capacity(to_spot(), on_demand=[node]).has_provisioner
+    assert capacity(to_spot(), serves_karpenter=True).has_provisioner
     assert not capacity(to_spot(), on_demand=[a_node(labels={})]).has_provisioner
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from spotalis.model.nodes import NodeType, Pin
+from spotalis.model.classification import Pin
+from spotalis.model.nodes import NodeType
 from spotalis.planner.placement import Placement
 from spotalis.webhook.admission_review import AdmissionPod
 from spotalis.webhook.pod_patch import pod_patch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from spotalis.embedded.objects.resources import CORE_EVENTS, RESOURCES, Object, Resource
 
@@ -27,8 +27,13 @@ _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "updat
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
 
-def document(path: str) -> Object | str | None:
-    """The response to a GET of a path that is not a resource; None if there is none."""
+def document(path: str, custom: Mapping[str, str]) -> Object | str | None:
+    """The response to a GET of a path that is not a resource; None if there is none.
+
+    Args:
+        custom: further API groups and their versions, without resources.
+    """
+    served = sorted({*GROUPS, *custom.items()})
     if path in _HEALTH:
         return "ok"
     if path == "/version":
@@ -36,14 +41,14 @@ def document(path: str) -> Object | str | None:
     if path == "/api":
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}
     if path == "/apis":
-        groups = [_group(group, version) for group, version in GROUPS]
+        groups = [_group(group, version) for group, version in served]
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
     parts = path.strip("/").split("/")
     if parts == ["api", "v1"]:
         return _resources("v1", (one for one in SERVED if not one.group))
     if parts[0] != "apis":
         return None
-    for group, version in GROUPS:
+    for group, version in served:
         if parts[1:] == [group]:
             return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, version)}
         if parts[1:] == [group, version]:

@@ -63,7 +63,9 @@ class Endpoints:
 
     async def _handle(self, request: Request, user: str, accept: str) -> ApiResponse:
         if request.method == "GET":
-            found = document(request.path) or openapi.document(request.path)
+            found = document(request.path, self._api.custom_groups) or openapi.document(
+                request.path
+            )
             if isinstance(found, str):
                 return ApiResponse(body=found.encode(), headers={"content-type": "text/plain"})
             if found is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from sys import intern
 
 import msgspec
@@ -40,6 +40,7 @@ class _VolumeClaim(Wire):
 
 class _LedgerData(Wire):
     ledger: str = ""
+    groups: str = "{}"
 
 
 class _LedgerConfigMap(Wire):
@@ -119,9 +120,10 @@ def volume_claim(raw: bytes | msgspec.Raw) -> objects.VolumeClaim:
 
 
 def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
-    """Decode the ConfigMap that holds a ledger.
+    """Decode the ConfigMap that holds a ledger, or the memory of provider groups.
 
-    ``ledger`` is None if another version of Spotalis wrote it, or if it names no workload.
+    ``ledger`` is None if another version of Spotalis wrote it, or if it names no workload. A
+    damaged memory is empty.
     """
     written = _LEDGER_CONFIG_MAP.decode(raw)
     metadata, data = written.metadata, written.data or _LedgerData()
@@ -129,12 +131,17 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
         content = _LEDGER.decode(data.ledger)
     except DECODE_ERRORS:
         content = None
+    try:
+        group_memory = _GROUP_MEMORY.decode(data.groups)
+    except DECODE_ERRORS:
+        group_memory = {}
     return LedgerObject(
         namespace=intern(metadata.namespace),
         name=metadata.name,
         uid=metadata.uid,
         resource_version=metadata.resource_version,
         ledger=content if content is not None and _is_supported(content) else None,
+        group_memory=group_memory,
     )
 
 
@@ -191,6 +198,7 @@ _LEASE = msgspec.json.Decoder(_Lease)
 _VOLUME_CLAIM = msgspec.json.Decoder(_VolumeClaim)
 _LEDGER_CONFIG_MAP = msgspec.json.Decoder(_LedgerConfigMap)
 _LEDGER = msgspec.json.Decoder(Ledger)
+_GROUP_MEMORY = msgspec.json.Decoder(dict[str, date])
 _SECRET = msgspec.json.Decoder(_Secret)
 _EVENT = msgspec.json.Decoder(_Event)
 _WEBHOOK_CONFIGURATION = msgspec.json.Decoder(_WebhookConfiguration)

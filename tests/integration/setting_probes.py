@@ -18,7 +18,7 @@ from cryptography import x509
 
 from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
-from spotalis.webhook.issuer_process import BACKDATED
+from spotalis.webhook.issuer_messages import BACKDATED
 from tests.support.cluster import policy
 from tests.support.operator_process import HOST, OperatorProcess
 from tests.support.tls_pairs import a_pair

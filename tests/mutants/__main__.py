@@ -6,8 +6,8 @@
     python -m tests.mutants --check [WORD ...] only check that the rows fit the code (one second)
 
 To add a mutant, append a row to a table in tests/mutants: `table.py`, `webhook_table.py`,
-`connection_table.py`, `node_table.py` or, if a scenario must find the bug, `scenario_table.py`. A
-row consists of:
+`connection_table.py`, `node_table.py`, `port_table.py` or, if a scenario must find the bug,
+`scenario_table.py`. A row consists of:
 
 1. a name: a sentence that states the bug, such as "a pod with two budgets is evicted";
 2. the file, relative to src/spotalis;
@@ -37,6 +37,7 @@ from pathlib import Path
 from tests.mutants.connection_table import CONNECTION_MUTANTS
 from tests.mutants.mutant import SOURCE, Mutant, StaleMutantError
 from tests.mutants.node_table import NODE_MUTANTS
+from tests.mutants.port_table import PORT_MUTANTS
 from tests.mutants.scenario_table import SCENARIO_MUTANTS
 from tests.mutants.table import MUTANTS
 from tests.mutants.webhook_table import WEBHOOK_MUTANTS
@@ -44,6 +45,7 @@ from tests.mutants.webhook_table import WEBHOOK_MUTANTS
 ALL_MUTANTS = (
     *MUTANTS,
     *WEBHOOK_MUTANTS,
+    *PORT_MUTANTS,
     *CONNECTION_MUTANTS,
     *NODE_MUTANTS,
     *SCENARIO_MUTANTS,

@@ -13,7 +13,8 @@ from spotalis.model.environment import Clock, Random
 from spotalis.settings.options import ServingOptions
 from spotalis.webhook.certificate_files import CertificateFiles
 from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
-from spotalis.webhook.issuer import IssueRequest, issue_certificate
+from spotalis.webhook.issuer import issue_certificate
+from spotalis.webhook.issuer_messages import IssueRequest
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.serving_certificate import ServingCertificate
 
@@ -55,9 +56,9 @@ class Certificates:
         return self._certificate.client_context if self._certificate else None
 
     def is_expired(self) -> bool:
-        """Whether the certificate in use has expired."""
-        certificate = self._certificate
-        return certificate is not None and certificate.expires_at <= self._clock.now()
+        """Whether the certificate in use has expired, by the clock of the API server."""
+        now = self._clock.now() + self._client.clock_skew()
+        return self._certificate is not None and self._certificate.expires_at <= now
 
     async def obtain(self) -> ServingCertificate:
         """Read the certificate, or issue it if no instance has.

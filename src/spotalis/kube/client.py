@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TypeVar
 
@@ -104,6 +105,10 @@ class Client:
         self.rng = rng
         self._request_seconds = request_seconds
         self._list_seconds = list_seconds
+
+    def clock_skew(self) -> timedelta:
+        """How far the API server's clock is ahead; 0 for up to a minute (:class:`ServerClock`)."""
+        return self._exchange.server_clock.skew()
 
     async def get(self, resource: Resource[T], namespace: str, name: str) -> T | None:
         """Read an object; None if it does not exist."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from spotalis.kube.backoff import Backoff, retry_after_seconds
 from spotalis.kube.limiter import RateLimiter
+from spotalis.kube.server_clock import ServerClock
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
 
@@ -40,6 +41,7 @@ class Exchange:
         self._rng = rng
         self._limiter = limiter
         self._on_request = on_request
+        self.server_clock = ServerClock(clock)
 
     async def send(
         self, request: Request, precondition: Callable[[], bool] = lambda: True
@@ -59,6 +61,7 @@ class Exchange:
         except TransportError:
             self._report(request, 0, started_at)
             raise
+        self.server_clock.observe(response)
         self._report(request, response.status, started_at)
         return response
 

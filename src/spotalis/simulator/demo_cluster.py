@@ -20,7 +20,8 @@ from spotalis.kube.http import HttpTransport
 from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock, Random
-from spotalis.webhook.issuer import IssueRequest, issue_certificate
+from spotalis.webhook.issuer import issue_certificate
+from spotalis.webhook.issuer_messages import IssueRequest
 from spotalis.webhook.server import MUTATE_PATH, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from spotalis.webhook.webhook_configuration import inject_ca_bundle, webhook_configuration

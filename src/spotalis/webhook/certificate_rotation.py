@@ -11,7 +11,7 @@ import base64
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from typing import TypeVar
 
 import msgspec
@@ -27,7 +27,8 @@ from spotalis.model.environment import Clock, Random
 from spotalis.model.objects import Secret, WebhookConfiguration
 from spotalis.model.transport import TransportError
 from spotalis.webhook.certificate_secret import CertificateSecret
-from spotalis.webhook.issuer import IssuedCertificate, IssueFailed, IssueRequest, issue_certificate
+from spotalis.webhook.issuer import IssueFailed, issue_certificate
+from spotalis.webhook.issuer_messages import IssuedCertificate, IssueRequest
 from spotalis.webhook.rotation_plan import Lifetimes, RotationStep, next_check, next_step
 from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
 from spotalis.webhook.webhook_configuration import ca_bundle_differs, inject_ca_bundle
@@ -92,6 +93,9 @@ class CertificateRotator:
         self._configuration_missing = False
         self._published = b""
         """The caBundle in the webhook configuration, as far as known."""
+        self._settled_at = 0.0
+        """Monotonic time at which the last change of the certificates or the caBundle counts as
+        observed by the API server and all instances."""
         self._changed = asyncio.Event()
         self._serving: ServingCertificate | None = None
 
@@ -117,6 +121,9 @@ class CertificateRotator:
         if key_pair is None:
             secret = self._settings.secret
             raise IssueFailed(f"secret {secret} changes faster than it can be written")
+        if skew := self._client.clock_skew():
+            seconds = round(skew.total_seconds())
+            log.warning("Clock differs from that of the API server", behind_seconds=seconds)
         self._serving = ServingCertificate(key_pair, client_ca=client_ca)
         self._on_certificate(self._serving)
         return self._serving
@@ -159,46 +166,63 @@ class CertificateRotator:
         if configuration is None or ca_bundle_differs(configuration, self._content.bundle):
             self._published = b""
             self._changed.set()
-        else:
-            self._published = self._content.bundle
+        elif self._published != self._content.bundle:
+            self._set_published(self._content.bundle)
 
     async def _renew(self) -> None:
-        lifetimes = self._settings.lifetimes
+        settling_seconds = self._settings.lifetimes.settling.total_seconds()
         while True:
             self._changed.clear()
-            wait = next_check(self._content, self._clock.now(), lifetimes=lifetimes)
             try:
                 await self._publish()
                 if self._next_step():
                     # The first instance to wake up spares the others the work.
-                    jitter = self._rng.random() * _JITTER * lifetimes.settling.total_seconds()
-                    await asyncio.sleep(jitter)
+                    await asyncio.sleep(self._rng.random() * _JITTER * settling_seconds)
                     if step := self._next_step():
                         await self._carry_out(step)
                         self._serve_content()
                         continue
+                wait = self._seconds_to_next_check()
             except Conflict:
-                wait = timedelta(seconds=RETRY_SECONDS)  # the watch delivers the other write
+                wait = RETRY_SECONDS  # the watch delivers the other write
             except (ApiError, TransportError, IssueFailed) as error:
                 log.warning("Certificate rotation failed; retrying", error=str(error))
-                wait = min(wait, timedelta(seconds=RETRY_SECONDS))
-            await wait_for_event(self._changed, wait.total_seconds())
+                wait = min(self._seconds_to_next_check(), RETRY_SECONDS)
+            await wait_for_event(self._changed, wait)
+
+    def _now(self) -> datetime:
+        """The wall clock of the API server: all instances agree on it, and it judges them."""
+        return self._clock.now() + self._client.clock_skew()
 
     def _next_step(self) -> RotationStep:
+        settled = self._clock.monotonic() >= self._settled_at
         return next_step(
             self._content,
-            self._clock.now(),
-            published=self._published == self._content.bundle,
+            self._now(),
+            settled=settled and self._published == self._content.bundle,
             names=self._settings.names,
             lifetimes=self._settings.lifetimes,
         )
+
+    def _seconds_to_next_check(self) -> float:
+        wait = next_check(self._content, self._now(), lifetimes=self._settings.lifetimes)
+        unsettled = self._settled_at - self._clock.monotonic()
+        return min(wait.total_seconds(), unsettled) if unsettled > 0 else wait.total_seconds()
+
+    def _start_settling(self) -> None:
+        settling = self._settings.lifetimes.settling
+        self._settled_at = self._clock.monotonic() + settling.total_seconds()
 
     async def _publish(self) -> None:
         bundle = self._content.bundle
         if bundle and self._published != bundle:
             # Without a configuration there is no API server to wait for.
             await inject_ca_bundle(self._client, self._settings.configuration, bundle)
-            self._published = bundle
+            self._set_published(bundle)
+
+    def _set_published(self, bundle: bytes) -> None:
+        self._published = bundle
+        self._start_settling()
 
     def _serve_content(self) -> None:
         """Serve with the certificate in the Secret, if there is a usable one."""
@@ -251,7 +275,7 @@ class CertificateRotator:
             IssueRequest(
                 dns_names=settings.dns_names,
                 ip_addresses=settings.ip_addresses,
-                now=self._clock.now(),
+                now=self._now(),
                 valid_for=settings.lifetimes.certificate,
                 ca_valid_for=settings.lifetimes.authority,
                 ca_pem=b"" if new_authority else content.authorities[-1][0],
@@ -280,5 +304,8 @@ class CertificateRotator:
         if version == current or is_older(version, current):
             return False
         self._secret = secret
-        self._content = CertificateSecret.from_data(secret.data)
+        content = CertificateSecret.from_data(secret.data)
+        if content != self._content:
+            self._content = content
+            self._start_settling()
         return True

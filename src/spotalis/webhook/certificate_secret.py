@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from spotalis.webhook.issuer import CertificateInfo
+from spotalis.webhook.issuer_messages import CertificateInfo
 from spotalis.webhook.pem import KeyPair, is_key_pair, split_bundle
 
 BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"

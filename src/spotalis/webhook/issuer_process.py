@@ -1,15 +1,16 @@
 """The child process that issues and inspects certificates (decision 0008).
 
-``python -m spotalis.webhook.issuer_process`` reads one request of :mod:`spotalis.webhook.issuer`
-as JSON from its standard input, writes the result as JSON to its standard output, and exits.
+``python -m spotalis.webhook.issuer_process`` reads one request of
+:mod:`spotalis.webhook.issuer_messages` as JSON from its standard input, writes the result as JSON
+to its standard output, and exits.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import secrets
+import os
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from cryptography import x509
@@ -23,15 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from spotalis.webhook.issuer import (
+from spotalis.webhook.issuer_messages import (
+    BACKDATED,
     CertificateInfo,
     InspectRequest,
     IssuedCertificate,
     IssueRequest,
 )
 
-BACKDATED = timedelta(minutes=5)
-"""Issued certificates are valid from this long before, for clients whose clocks are behind."""
 _SERVER_AND_CLIENT = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 """An instance serves the API server with its certificate, and presents it to the leader."""
 
@@ -98,7 +98,7 @@ def _common_name(name: x509.Name) -> str:
 def _new_authority(request: IssueRequest) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """Issue an authority with a unique name, by which its certificates name their issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _name(f"Spotalis webhook CA {secrets.token_hex(8)}")
+    name = _name(f"Spotalis webhook CA {os.urandom(8).hex()}")
     expires_at = request.now + request.ca_valid_for
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     ca = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.webhook.certificate_secret import CertificateSecret
-from spotalis.webhook.issuer import CertificateInfo
+from spotalis.webhook.issuer_messages import BACKDATED, CertificateInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,8 @@ class Lifetimes:
     """Fraction of the lifetime after which certificates and authorities are renewed."""
     settling: timedelta = timedelta(seconds=60)
     """Time for the API server and all instances to observe a change: a watch takes milliseconds,
-    or up to 30 s while it reconnects."""
+    or up to 30 s while it reconnects. Counted from when this instance observed the change, so that
+    neither slow steps nor differing clocks shorten it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,51 +48,60 @@ class RotationStep:
 
 
 def next_step(
-    secret: CertificateSecret, now: datetime, *, published: bool, names: str, lifetimes: Lifetimes
+    secret: CertificateSecret, now: datetime, *, settled: bool, names: str, lifetimes: Lifetimes
 ) -> RotationStep:
     """Return the changes to make now.
 
-    ``published`` is whether the API server has been configured to trust the whole bundle, and
-    ``names`` are those that the certificate must have, in the form in which the Secret stores them.
+    Args:
+        secret: the content of the Secret.
+        now: the wall clock of the API server, which judges the certificates.
+        settled: whether the API server is configured to trust the whole bundle, and it and all
+            instances have had the time to observe the last change.
+        names: those that the certificate must have, in the form in which the Secret stores them.
+        lifetimes: of certificates.
     """
-    valid = {info.subject for _, info in secret.authorities if info.expires_at > now}
+    usable = {info.subject for _, info in secret.authorities if _is_usable(info, now)}
+    unusable = tuple(info.subject for _, info in secret.authorities if info.subject not in usable)
     signing = secret.authorities[-1][1] if secret.authorities and secret.authority_key else None
-    if signing is not None and signing.expires_at <= now:
+    if signing is not None and signing.subject not in usable:
         signing = None
     certificate = secret.certificate[1] if secret.certificate else None
     if certificate is not None and not (
-        certificate.expires_at > now and certificate.issuer in valid and secret.names == names
+        _is_usable(certificate, now) and certificate.issuer in usable and secret.names == names
     ):
         certificate = None
-    expired = tuple(info.subject for _, info in secret.authorities if info.expires_at <= now)
     if signing is None or certificate is None:
         return RotationStep(
-            authority=signing is None, certificate=certificate is None, drop=expired
+            authority=signing is None, certificate=certificate is None, drop=unusable
         )
     if certificate.issuer != signing.subject:  # the new authority has not signed yet
-        return RotationStep(certificate=published and _has_settled(signing, now, lifetimes))
-    if now >= _renewal_time(signing, lifetimes):
+        return RotationStep(certificate=settled)
+    if len(secret.authorities) > 1:
+        # The change of authority ends before the next renewal. Otherwise, where a step takes longer
+        # than the time from a certificate to its renewal, the old authority is never removed.
+        if settled:
+            return RotationStep(drop=tuple(info.subject for _, info in secret.authorities[:-1]))
+        if now >= _renewal_time(certificate, (1 + lifetimes.renewal) / 2):
+            return RotationStep(certificate=True)
+    elif now >= _renewal_time(signing, lifetimes.renewal):
         return RotationStep(authority=True)
-    if now >= _renewal_time(certificate, lifetimes):
+    elif now >= _renewal_time(certificate, lifetimes.renewal):
         return RotationStep(certificate=True)
-    if published and _has_settled(certificate, now, lifetimes):
-        return RotationStep(drop=tuple(info.subject for _, info in secret.authorities[:-1]))
-    return RotationStep(drop=expired)
+    return RotationStep(drop=unusable)
 
 
 def next_check(secret: CertificateSecret, now: datetime, *, lifetimes: Lifetimes) -> timedelta:
-    """Return the time until :func:`next_step` can change: from one second to one hour."""
+    """Return the time until a renewal can become due: from one second to one hour."""
     certificates = [*secret.authorities[-1:], *([secret.certificate] if secret.certificate else [])]
-    infos = [info for _, info in certificates]
-    times = [_renewal_time(info, lifetimes) for info in infos]
-    times += [info.issued_at + lifetimes.settling for info in infos]
+    times = [_renewal_time(info, lifetimes.renewal) for _, info in certificates]
     waits = [time - now for time in times if time > now]
     return max(timedelta(seconds=1), min([*waits, timedelta(hours=1)]))
 
 
-def _has_settled(info: CertificateInfo, now: datetime, lifetimes: Lifetimes) -> bool:
-    return now >= info.issued_at + lifetimes.settling
+def _is_usable(info: CertificateInfo, now: datetime) -> bool:
+    """Whether a certificate is valid; one from the future comes from a wrong clock."""
+    return info.issued_at - BACKDATED <= now < info.expires_at
 
 
-def _renewal_time(info: CertificateInfo, lifetimes: Lifetimes) -> datetime:
-    return info.issued_at + (info.expires_at - info.issued_at) * lifetimes.renewal
+def _renewal_time(info: CertificateInfo, fraction: float) -> datetime:
+    return info.issued_at + (info.expires_at - info.issued_at) * fraction

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from spotalis.webhook.certificate_secret import BUNDLE, INFO, CertificateSecret
-from spotalis.webhook.issuer import CertificateInfo
+from spotalis.webhook.issuer_messages import CertificateInfo
 from tests.support.tls_pairs import Pair, a_pair
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)

@@ -13,13 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from spotalis.webhook import issuer
-from spotalis.webhook.issuer import (
-    IssuedCertificate,
-    IssueFailed,
-    IssueRequest,
-    inspect_certificate,
-    issue_certificate,
-)
+from spotalis.webhook.issuer import IssueFailed, inspect_certificate, issue_certificate
+from spotalis.webhook.issuer_messages import IssuedCertificate, IssueRequest
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.tls_pairs import a_pair
 

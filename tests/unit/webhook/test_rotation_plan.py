@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from spotalis.webhook.certificate_secret import CertificateSecret
-from spotalis.webhook.issuer import CertificateInfo
+from spotalis.webhook.issuer_messages import CertificateInfo
 from spotalis.webhook.rotation_plan import Lifetimes, RotationStep, next_check, next_step
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
@@ -54,7 +54,7 @@ class Case:
 
     secret: CertificateSecret
     step: RotationStep
-    published: bool = True
+    settled: bool = True
 
 
 FRESH = authority(OLD, age=DAY)
@@ -95,22 +95,14 @@ CASES = {
     "a second authority joins if the key of the first is missing": Case(
         a_secret(FRESH, serving=SIGNED, has_key=False), RotationStep(authority=True)
     ),
-    "a new authority does not sign before it is published": Case(
+    "a new authority does not sign before it has settled, whatever its age": Case(
         a_secret(
             authority(OLD, age=241 * DAY),
             authority(NEW, age=DAY),
             serving=certificate(OLD, age=DAY),
         ),
         NOTHING,
-        published=False,
-    ),
-    "a new authority does not sign before it has settled": Case(
-        a_secret(
-            authority(OLD, age=241 * DAY),
-            authority(NEW, age=MINUTE - timedelta(seconds=1)),
-            serving=certificate(OLD, age=DAY),
-        ),
-        NOTHING,
+        settled=False,
     ),
     "a settled authority signs, whatever the age of the certificate": Case(
         a_secret(
@@ -127,24 +119,69 @@ CASES = {
             serving=certificate(OLD, age=91 * DAY),
         ),
         RotationStep(certificate=True),
-        published=False,
+        settled=False,
     ),
-    "an old authority is kept until the new certificate has settled": Case(
-        a_secret(
-            authority(OLD, age=241 * DAY),
-            authority(NEW, age=2 * MINUTE),
-            serving=certificate(NEW, age=MINUTE - timedelta(seconds=1)),
-        ),
-        NOTHING,
-    ),
-    "an old authority is kept until the bundle is published": Case(
+    "an old authority is kept until the new certificate has settled, whatever its age": Case(
         a_secret(
             authority(OLD, age=241 * DAY),
             authority(NEW, age=DAY),
             serving=certificate(NEW, age=DAY),
         ),
         NOTHING,
-        published=False,
+        settled=False,
+    ),
+    "an old authority is removed before the next renewal of the certificate": Case(
+        a_secret(
+            authority(OLD, age=301 * DAY),
+            authority(NEW, age=61 * DAY),
+            serving=certificate(NEW, age=60 * DAY),
+        ),
+        RotationStep(drop=(OLD,)),
+    ),
+    "an old authority is removed before a third authority joins": Case(
+        a_secret(
+            authority(OLD, age=300 * DAY),
+            authority(NEW, age=240 * DAY),
+            serving=certificate(NEW, age=DAY),
+        ),
+        RotationStep(drop=(OLD,)),
+    ),
+    "no third authority joins while two have not settled": Case(
+        a_secret(
+            authority(OLD, age=300 * DAY),
+            authority(NEW, age=240 * DAY),
+            serving=certificate(NEW, age=DAY),
+        ),
+        NOTHING,
+        settled=False,
+    ),
+    "the renewal of a certificate waits for the end of a change of authority": Case(
+        a_secret(
+            authority(OLD, age=315 * DAY),
+            authority(NEW, age=76 * DAY),
+            serving=certificate(NEW, age=75 * DAY - MINUTE),
+        ),
+        NOTHING,
+        settled=False,
+    ),
+    "a certificate is renewed in time even if the bundle is never published": Case(
+        a_secret(
+            authority(OLD, age=316 * DAY),
+            authority(NEW, age=76 * DAY),
+            serving=certificate(NEW, age=75 * DAY),
+        ),
+        RotationStep(certificate=True),
+        settled=False,
+    ),
+    "an authority and a certificate from the future are replaced": Case(
+        a_secret(authority(OLD, age=-400 * DAY), serving=certificate(OLD, age=-400 * DAY)),
+        replace(BEGIN, drop=(OLD,)),
+    ),
+    "a certificate from the future is replaced by the same authority": Case(
+        a_secret(FRESH, serving=certificate(OLD, age=-6 * MINUTE)), RotationStep(certificate=True)
+    ),
+    "a certificate of a clock that is five minutes ahead is valid already": Case(
+        a_secret(FRESH, serving=certificate(OLD, age=-5 * MINUTE)), NOTHING
     ),
     "an old authority is removed after the new certificate has settled": Case(
         a_secret(
@@ -161,7 +198,7 @@ CASES = {
             serving=certificate(NEW, age=DAY),
         ),
         RotationStep(drop=(OLD,)),
-        published=False,
+        settled=False,
     ),
     "an expired Secret gets a new authority and a new certificate": Case(
         a_secret(authority(OLD, age=900 * DAY), serving=certificate(OLD, age=900 * DAY)),
@@ -172,7 +209,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_the_next_step(case: Case) -> None:
-    step = next_step(case.secret, NOW, published=case.published, names=NAMES, lifetimes=LIFETIMES)
+    step = next_step(case.secret, NOW, settled=case.settled, names=NAMES, lifetimes=LIFETIMES)
     assert step == case.step
     assert bool(step) is (case.step != NOTHING)
 
@@ -180,44 +217,73 @@ def test_the_next_step(case: Case) -> None:
 def test_the_renewal_time_follows_the_configured_fraction_of_the_lifetime() -> None:
     secret = a_secret(authority(OLD, age=DAY), serving=certificate(OLD, age=8 * DAY))
     early = replace(LIFETIMES, renewal=0.1)
-    assert not next_step(secret, NOW, published=True, names=NAMES, lifetimes=early)
+    assert not next_step(secret, NOW, settled=True, names=NAMES, lifetimes=early)
     assert next_check(secret, NOW, lifetimes=early) <= DAY
-    later = next_step(secret, NOW + DAY, published=True, names=NAMES, lifetimes=early)
+    later = next_step(secret, NOW + DAY, settled=True, names=NAMES, lifetimes=early)
     assert later == RotationStep(certificate=True)
 
 
-def test_a_certificate_always_has_a_trusted_authority_during_two_years_of_renewals() -> None:
-    now, serial = NOW, 0
+OFTEN = Lifetimes(
+    certificate=75 * DAY, authority=180 * DAY, settling=timedelta(seconds=60), renewal=2 / 45
+)
+"""Certificates are renewed after 3.3 days and authorities after 8."""
+
+
+@pytest.mark.parametrize(
+    ("lifetimes", "step_takes", "steps"),
+    [
+        # A certificate every 60 days, every fourth of them by a new authority.
+        pytest.param(
+            LIFETIMES,
+            timedelta(0),
+            {"authority": 4, "certificate": 13, "drop": 3},
+            id="steps at once",
+        ),
+        pytest.param(
+            OFTEN,
+            4 * DAY,
+            {"authority": 92, "certificate": 92, "drop": 90},
+            id="steps of 4 days, certificates of 3",
+        ),
+    ],
+)
+def test_at_most_two_authorities_are_trusted_during_two_years_of_renewals(
+    lifetimes: Lifetimes, step_takes: timedelta, steps: dict[str, int]
+) -> None:
+    """Even where issuing a certificate takes longer than the time until its renewal."""
+    now, serial, settled_at = NOW, 0, NOW
     secret = a_secret(serving=None, has_key=False)
-    trusted_since: dict[str, datetime] = {}
-    steps = {"authority": 0, "certificate": 0, "drop": 0}
+    done = dict.fromkeys(steps, 0)
     while now < NOW + 730 * DAY:
-        step = next_step(secret, now, published=True, names=NAMES, lifetimes=LIFETIMES)
+        settled = now >= settled_at
+        step = next_step(secret, now, settled=settled, names=NAMES, lifetimes=lifetimes)
         authorities = tuple(pair for pair in secret.authorities if pair[1].subject not in step.drop)
         current = secret.certificate
         if step.authority:
             serial += 1
             name = str(serial)
-            info = CertificateInfo(name, name, now, now + LIFETIMES.authority)
+            info = CertificateInfo(name, name, now, now + lifetimes.authority)
             authorities += ((b"pem", info),)
-            trusted_since[name] = now
         if step.certificate:
             signer = authorities[-1][1].subject
-            info = CertificateInfo(signer, "leaf", now, now + LIFETIMES.certificate)
+            assert current is None or current[1].issuer == signer or settled
+            info = CertificateInfo(signer, "leaf", now, now + lifetimes.certificate)
             current = (b"pem", info)
-            is_first = steps["certificate"] == 0
-            assert is_first or now - trusted_since[signer] >= LIFETIMES.settling
-        steps["authority"] += step.authority
-        steps["certificate"] += step.certificate
-        steps["drop"] += len(step.drop)
+        done["authority"] += step.authority
+        done["certificate"] += step.certificate
+        done["drop"] += len(step.drop)
         secret = CertificateSecret(
             authorities=authorities, authority_key=b"key", certificate=current, names=NAMES
         )
+        if step.authority or step.certificate:
+            now += step_takes
         assert current is not None
         assert current[1].issuer in {info.subject for _, info in authorities}
-        assert current[1].expires_at - now > LIFETIMES.certificate / 4
         assert len(authorities) <= 2
-        if not step:
-            now += next_check(secret, now, lifetimes=LIFETIMES)
-    # A certificate every 60 days, every fourth of them by a new authority.
-    assert steps == {"authority": 4, "certificate": 13, "drop": 3}
+        assert current[1].expires_at - now > lifetimes.certificate / 4
+        if step:
+            settled_at = now + lifetimes.settling
+        else:
+            check = next_check(secret, now, lifetimes=lifetimes)
+            now = min(now + check, settled_at) if settled_at > now else now + check
+    assert done == steps

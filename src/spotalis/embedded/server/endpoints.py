@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from email.utils import format_datetime
 from typing import Any
 
 import msgspec
@@ -47,6 +48,11 @@ class Endpoints:
 
         ``accept`` is the Accept header: with ``as=Table``, objects are returned as a Table.
         """
+        response = await self._answer(request, user, accept)
+        date = format_datetime(self._api.clock.now(), usegmt=True)
+        return replace(response, headers={"date": date, **response.headers})
+
+    async def _answer(self, request: Request, user: str, accept: str) -> ApiResponse:
         try:
             return await self._handle(request, user, accept)
         except ApiError as refused:

@@ -5,9 +5,8 @@
     python -m tests.mutants --list [WORD ...]  list mutants with their files and tests
     python -m tests.mutants --check [WORD ...] only check that the rows fit the code (one second)
 
-To add a mutant, append a row to a table in tests/mutants: `table.py`, `webhook_table.py`,
-`connection_table.py`, `node_table.py`, `port_table.py` or, if a scenario must find the bug,
-`scenario_table.py`. A row consists of:
+To add a mutant, append a row to the table in tests/mutants of its subject or, if a scenario must
+find the bug, to `scenario_table.py`. A row consists of:
 
 1. a name: a sentence that states the bug, such as "a pod with two budgets is evicted";
 2. the file, relative to src/spotalis;
@@ -35,6 +34,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.mutants.connection_table import CONNECTION_MUTANTS
+from tests.mutants.cost_table import COST_MUTANTS
 from tests.mutants.mutant import SOURCE, Mutant, StaleMutantError
 from tests.mutants.node_table import NODE_MUTANTS
 from tests.mutants.port_table import PORT_MUTANTS
@@ -47,6 +47,7 @@ ALL_MUTANTS = (
     *WEBHOOK_MUTANTS,
     *PORT_MUTANTS,
     *CONNECTION_MUTANTS,
+    *COST_MUTANTS,
     *NODE_MUTANTS,
     *SCENARIO_MUTANTS,
 )

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,6 +18,7 @@ from cronsim import CronSim, CronSimError
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
 from spotalis.model.durations import parse_duration
 from spotalis.model.objects import PREFIX, Namespace, Workload
+from spotalis.model.policy_text import check_length, cut
 from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.suggestion import did_you_mean
 
@@ -33,6 +35,7 @@ POD_KEYS = frozenset({POD_SLOT, POD_CAPACITY_TYPE, POD_DECISION})
 """The keys that the webhook writes on pods. In a pod template they were copied from a pod."""
 
 
+NOT_READ = "is not read by Spotalis"
 MISPLACED = "has no effect in a pod template; write it in the metadata of the workload"
 
 
@@ -137,13 +140,22 @@ def _moves(text: str) -> MoveLimit:
 
 
 def _schedule(text: str) -> str:
+    if (problem := _problem_of_schedule(text)) is not None:
+        raise ValueError(f"must be a cron expression of 5 fields{problem}")
+    return text
+
+
+@lru_cache(maxsize=256)
+def _problem_of_schedule(text: str) -> str | None:
+    """Why a schedule is invalid; None if it is not. CronSim searches 50 years, day by day, for the
+    first firing of a schedule that never fires."""
     if len(text.split()) != 5:
-        raise ValueError("must be a cron expression of 5 fields")
+        return ""
     try:
         next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
-        raise ValueError(f"must be a cron expression of 5 fields ({error})") from None
-    return text
+        return f" ({error})"
+    return None
 
 
 def _timezone(text: str) -> ZoneInfo:
@@ -166,6 +178,11 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
 }
 """Every annotation that an owner may write, with its parser. ``enabled`` is not among them: it is
 also read from labels, and ``false`` wins."""
+
+READ_KEYS = frozenset({ENABLED, *POD_KEYS, *(PREFIX + key for key in KEYS)})
+"""Every key under the prefix that has a meaning."""
+MAX_NAMED_KEYS = 5
+"""Of the other keys, how many are named, each with a suggestion. The rest is only counted."""
 
 
 def read_configuration(
@@ -221,7 +238,7 @@ def pause_everywhere(
     if operators_namespace is None or key not in annotations:
         return configuration
     try:
-        until = _paused_until(annotations[key].strip())
+        until = _paused_until(check_length(annotations[key]).strip())
     except ValueError:
         until = FOREVER
     own = configuration.disruption.paused_until
@@ -299,21 +316,13 @@ class _Reader:
                     self._problem(key, "", f"also needs {PREFIX}{other}", self.sources[key])
 
     def warn(self, workload: Workload, here: str, values: Mapping[str, Any]) -> None:
-        for mapping, what in ((workload.annotations, "annotation"), (workload.labels, "label")):
-            for name, text in mapping.items():
-                key = name.removeprefix(PREFIX)
-                if key not in KEYS and name not in POD_KEYS and name != ENABLED:
-                    message = "is not read by Spotalis" + _suggestion(key)
-                    self._warning(key, text, message, f"{what} on {here}")
         for name in workload.template_keys:
-            key = name.removeprefix(PREFIX)
             if name in POD_KEYS:
                 message = "does not belong in a pod template and is overwritten"
-            elif key in KEYS or name == ENABLED:
-                message = MISPLACED
-            else:
-                message = "is not read by Spotalis" + _suggestion(key)
-            self._warning(key, None, message, f"template of {here}")
+                self._warning(name.removeprefix(PREFIX), None, message, f"template of {here}")
+            elif name in READ_KEYS:
+                self._warning(name.removeprefix(PREFIX), None, MISPLACED, f"template of {here}")
+        self._warn_of_unread_keys(workload, here)
         if selects_compute_class(workload.shape):
             message = (
                 "only counts the replicas: the pod template selects a GKE ComputeClass, which "
@@ -332,6 +341,25 @@ class _Reader:
                 self.sources["min-on-demand"],
             )
 
+    def _warn_of_unread_keys(self, workload: Workload, here: str) -> None:
+        unread = [
+            (name.removeprefix(PREFIX), text, source)
+            for found, source in (
+                (workload.annotations.items(), f"annotation on {here}"),
+                (workload.labels.items(), f"label on {here}"),
+                (((name, None) for name in workload.template_keys), f"template of {here}"),
+            )
+            for name, text in found
+            if name not in READ_KEYS
+        ]
+        for key, text, source in unread[:MAX_NAMED_KEYS]:
+            suggestion = did_you_mean(key, (*KEYS, "enabled"), quote="'")
+            self._warning(key, text, NOT_READ + suggestion, source)
+        if rest := unread[MAX_NAMED_KEYS:]:
+            count = len(rest) - 1 + workload.dropped_keys
+            message = f"and {count} more are not read by Spotalis" if count else NOT_READ
+            self._warning(rest[0][0], None, message, here)
+
     def _warn_of_missing_percentage(self, floor: int | None) -> None:
         key, value = ("enabled", "true") if floor is None else ("min-on-demand", str(floor))
         self._warning(
@@ -344,17 +372,18 @@ class _Reader:
 
     def _parse(self, key: str, text: str, parse: Callable[[str], Any], source: str) -> Any:
         try:
-            return parse(text.strip())
+            return parse(check_length(text).strip())
         except ValueError as error:
             self._problem(key, text, str(error), source)
             return None
 
     def _problem(self, key: str, value: str | None, message: str, source: str) -> None:
-        self.problems.append(Problem(key=key, value=value, message=message, source=source))
+        self.problems.append(_problem(key, value, message, source))
 
     def _warning(self, key: str, value: str | None, message: str, source: str) -> None:
-        self.warnings.append(Problem(key=key, value=value, message=message, source=source))
+        self.warnings.append(_problem(key, value, message, source))
 
 
-def _suggestion(key: str) -> str:
-    return did_you_mean(key, (*KEYS, "enabled"), quote="'")
+def _problem(key: str, value: str | None, message: str, source: str) -> Problem:
+    shown = None if value is None else cut(value)
+    return Problem(key=key, value=shown, message=message, source=source)

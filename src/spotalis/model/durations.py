@@ -20,11 +20,10 @@ def parse_duration(text: str) -> timedelta:
         ValueError: says what a duration must look like.
     """
     total, last, position = 0.0, float("inf"), 0
-    for part in _PART.finditer(text):
-        unit = _SECONDS[part[2]]
-        if part.start() != position or unit >= last:
-            break
-        total, last, position = total + float(part[1]) * unit, unit, part.end()
+    # Matching at one position is linear; searching for the next part of "111..." is quadratic.
+    while (part := _PART.match(text, position)) and _SECONDS[part[2]] < last:
+        last, position = _SECONDS[part[2]], part.end()
+        total += float(part[1]) * last
     if position != len(text) or not text:
         raise ValueError("must be a duration such as 90s, 5m or 1h30m")
     if total > _MAXIMUM.total_seconds():

@@ -7,6 +7,7 @@ between records. Absent text is ``""``, an absent time ``None``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TypeAlias
@@ -25,7 +26,7 @@ OVERRIDDEN = "overridden"
 PINNED_RULES = frozenset({USER_PINNED, OVERRIDDEN})
 
 
-class Owner(msgspec.Struct, frozen=True, gc=False):
+class Owner(msgspec.Struct, frozen=True, weakref=True):
     """The controlling owner reference (``controller: true``)."""
 
     group: str
@@ -72,11 +73,19 @@ class Requirement(msgspec.Struct, frozen=True, gc=False):
     def _compares(self, value: str | None) -> bool:
         if value is None or len(self.values) != 1:
             return False
-        try:
-            have, want = int(value), int(self.values[0])
-        except ValueError:
+        have, want = find_integer(value), find_integer(self.values[0])
+        if have is None or want is None:
             return False
         return have > want if self.operator == "Gt" else have < want
+
+
+_INTEGER = re.compile("[+-]?[0-9]{1,19}")
+
+
+def find_integer(text: str) -> int | None:
+    """The number that ``Gt`` and ``Lt`` compare (an int64, Go's ``strconv.ParseInt``), or None."""
+    number = int(text) if _INTEGER.fullmatch(text) else None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
 
 
 NodeTerms: TypeAlias = tuple[tuple[Requirement, ...], ...]
@@ -154,7 +163,22 @@ class NodeCondition(msgspec.Struct, frozen=True, gc=False):
     """``lastTransitionTime``."""
 
 
-class PodShape(msgspec.Struct, frozen=True, gc=False):
+class HostPort(msgspec.Struct, frozen=True, gc=False):
+    """A port of the node that a container listens on."""
+
+    port: int
+    protocol: str = "TCP"
+    address: str = ""
+    """Empty: all addresses of the node."""
+
+    def conflicts_with(self, other: HostPort) -> bool:
+        """Whether both cannot be on one node (kube-scheduler, framework/types.go, HostPortInfo)."""
+        if (self.port, self.protocol) != (other.port, other.protocol):
+            return False
+        return not (self.address and other.address) or self.address == other.address
+
+
+class PodShape(msgspec.Struct, frozen=True, weakref=True):
     """What the scheduler considers; shared by the pods of one template."""
 
     cpu_millis: int = 0
@@ -168,6 +192,10 @@ class PodShape(msgspec.Struct, frozen=True, gc=False):
     tolerations: tuple[Toleration, ...] = ()
     anti_affinity: tuple[tuple[str, LabelSelector], ...] = ()
     """Required pod anti-affinity: topology key, and the pods to avoid in the same domain."""
+    host_ports: tuple[HostPort, ...] = ()
+    unjudged: str = ""
+    """What the scheduler considers and no field holds, in words: whether a node can hold the pod is
+    then not known. Empty: the fields say everything."""
 
     def restricted_to(self, terms: NodeTerms) -> PodShape:
         """This shape, restricted to nodes that also match these terms."""
@@ -203,6 +231,8 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     shape: PodShape = PodShape()
     claims: tuple[str, ...] = ()
     """Names of the PersistentVolumeClaims that it mounts."""
+    gated: bool = False
+    """A scheduling gate holds it: the scheduler does not look at it."""
     slot: int | None = None
     """Annotation ``spotalis.io/slot``."""
     request_uid: str = ""
@@ -237,6 +267,9 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Only keys under ``spotalis.io/``."""
     template_keys: tuple[str, ...] = ()
     """Keys under ``spotalis.io/`` in the labels and annotations of the pod template."""
+    dropped_keys: int = 0
+    """Keys under ``spotalis.io/`` that no field holds: Spotalis reads none of them, and they are
+    too many to name."""
     template_labels: Mapping[str, str] = {}
     shape: PodShape = PodShape()
     """The shape of the pod template."""
@@ -329,23 +362,6 @@ class DisruptionBudget(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``unhealthyPodEvictionPolicy: AlwaysAllow``."""
 
 
-class VolumeClaim(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A PersistentVolumeClaim."""
-
-    namespace: str
-    name: str
-    volume: str = ""
-    """The PersistentVolume that it is bound to; empty if none."""
-
-
-class Volume(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A PersistentVolume."""
-
-    name: str
-    node_terms: NodeTerms = ()
-    """The nodes from which the volume can be reached."""
-
-
 class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A coordination Lease."""
 
@@ -360,40 +376,3 @@ class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """``spec.renewTime`` as written; compared for change only, never against a clock."""
     acquired_at: str = ""
     annotations: Mapping[str, str] = {}
-
-
-class Secret(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A Secret."""
-
-    namespace: str
-    name: str
-    uid: str = ""
-    resource_version: str = ""
-    data: Mapping[str, bytes] = {}
-    json: bytes = b""
-    """The whole object, so that it can be written back with other data."""
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """An Event."""
-
-    namespace: str
-    name: str
-    uid: str = ""
-    resource_version: str = ""
-    involved_uid: str = ""
-    """The UID of the object that the Event is about."""
-    at: datetime | None = None
-    """When it was last observed."""
-    count: int = 1
-    """How often it was observed."""
-
-
-class WebhookConfiguration(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A MutatingWebhookConfiguration."""
-
-    name: str
-    uid: str = ""
-    resource_version: str = ""
-    ca_bundles: tuple[tuple[str, bytes], ...] = ()
-    """Of each webhook, in order: its name, and the PEM certificates that it trusts."""

@@ -10,7 +10,7 @@ from itertools import product
 from typing import TypeAlias
 
 from spotalis.model.nodes import KNOWN_TYPES, NodeType, ProviderGroup
-from spotalis.model.objects import PodShape, Requirement
+from spotalis.model.objects import PodShape, Requirement, find_integer
 
 KnownNode: TypeAlias = tuple[Mapping[str, str], NodeType]
 """The labels of a node that exists, with its ``metadata.name`` among them, and its type."""
@@ -148,7 +148,7 @@ def _distinct_values(
     own = [r for r in requirements if r.key == key]
     named = [value for r in (*rules, *own) for value in r.values]
     if any(r.operator in ("Gt", "Lt") for r in own):
-        numbers = [int(value) for value in named if value.lstrip("-").isdecimal()]
+        numbers = [n for value in named if (n := find_integer(value)) is not None]
         named += [str(number + step) for number in numbers for step in (-1, 1)]
     chosen: dict[tuple[bool, ...], str | None] = {}
     for value in (None, *named, _ANY_OTHER_VALUE):

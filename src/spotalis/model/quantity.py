@@ -49,9 +49,14 @@ def parse_resource_list(quantities: Mapping[str, Quantity] | None) -> ResourceLi
     }
 
 
+MAX_QUANTITY_LENGTH = 64
+"""Characters. The API server writes at most 19 digits, a point and a suffix
+(apimachinery/pkg/api/resource/quantity.go, maxAllowed)."""
+
+
 @lru_cache(maxsize=4096)
 def _as_fraction(text: str) -> tuple[int, int]:
-    match = _PATTERN.fullmatch(text)
+    match = _PATTERN.fullmatch(text) if len(text) <= MAX_QUANTITY_LENGTH else None
     if match is None or not (match[2] or match[3]):
         raise ValueError(f"{text[:40]!r} is not a quantity")
     sign, whole, fraction, _, exponent, suffix = match.groups(default="")

@@ -27,6 +27,19 @@ def slot_type(slot: int, percent: int, floor: int) -> NodeType:
     return NodeType.SPOT if rises else NodeType.ON_DEMAND
 
 
+def nth_slot(n: int, node_type: NodeType, percent: int, floor: int) -> int | None:
+    """The n-th slot of a capacity type, counted from 0; None if there are fewer.
+
+    It is computed, so that it takes the same time for every n.
+    """
+    if node_type is NodeType.SPOT:
+        # The first number of replicas of which n + 1 belong on spot, less 1.
+        return max(-(-(n + 1) * 100 // percent), n + 1 + floor) - 1 if percent else None
+    if n < floor:
+        return n
+    return n * 100 // (100 - percent) if percent < 100 else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaState:
     """Desired and present replicas of one workload, per type."""

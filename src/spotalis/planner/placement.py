@@ -6,14 +6,14 @@ The webhook, the simulator and the tests all use this function.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import desired_spot, slot_type
+from spotalis.model.replicas import desired_spot, nth_slot, slot_type
 from spotalis.planner.candidates import ordinal, slot_of
-from spotalis.planner.observed import NO_RESERVED_SLOTS, Observed, slot_bit
+from spotalis.planner.observed import NO_RESERVED_SLOTS, SLOT_LIMIT, Observed, slot_bit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,18 +116,32 @@ def _place_next(
     is_spot = have_spot < desired_spot(held + 1, percent, floor)
     node_type = NodeType.SPOT if is_spot else NodeType.ON_DEMAND
     highest = max(held + taken.bit_count(), observed.workload.replicas) + 1
-    free = ~taken & ((1 << highest + 1) - 1)
-    of_type = (k for k in _lowest_first(free) if slot_type(k, percent, floor) is node_type)
-    slot = next(of_type, None)
-    return node_type, next(_lowest_first(free)) if slot is None else slot, "share"
+    of_type = _slots_of(node_type, percent, floor, 1 << taken.bit_count().bit_length())
+    slot = _lowest(of_type & ~taken)
+    if slot is None or slot > highest:
+        slot = _lowest(~taken & (taken + 1))
+        assert slot is not None
+    return node_type, slot, "share"
 
 
-def _lowest_first(slots: int) -> Iterator[int]:
-    """The slots of a bit set."""
-    while slots:
-        lowest = slots & -slots
-        yield lowest.bit_length() - 1
-        slots ^= lowest
+@lru_cache(maxsize=64)
+def _slots_of(node_type: NodeType, percent: int, floor: int, count: int) -> int:
+    """The first ``count`` slots of a type, or all if there are fewer, as a bit set.
+
+    With one slot more than are taken, one of them is free: the size of the set depends on the
+    pods that exist, not on ``spec.replicas``, which a user can set to any number.
+    """
+    slots = (nth_slot(n, node_type, percent, floor) for n in range(count))
+    found = [slot for slot in slots if slot is not None and slot < SLOT_LIMIT]
+    bits = bytearray(max(found, default=0) // 8 + 1)
+    for slot in found:
+        bits[slot // 8] |= 1 << slot % 8
+    return int.from_bytes(bits, "little")
+
+
+def _lowest(slots: int) -> int | None:
+    """The lowest slot of a bit set; None if it is empty."""
+    return (slots & -slots).bit_length() - 1 if slots else None
 
 
 def _place_ordinal(

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from spotalis.model.configuration import KEYS
 from spotalis.model.durations import parse_duration
+from spotalis.model.policy_text import check_length
 from spotalis.model.suggestion import did_you_mean
 
 Schema: TypeAlias = dict[str, Any]
@@ -188,7 +189,7 @@ def policy_value(key: str) -> ValueType:
     """The value of a policy annotation; it stays text if the annotation's parser accepts it."""
 
     def parse(text: str) -> str:
-        KEYS[key](text)
+        KEYS[key](check_length(text))
         return text
 
     description = f"a value of the annotation `spotalis.io/{key}`"

@@ -24,7 +24,7 @@ from spotalis.kube.store import Record, is_older
 from spotalis.kube.waiting import wait_for_event
 from spotalis.kube.watch import watch_object
 from spotalis.model.environment import Clock, Random
-from spotalis.model.objects import Secret, WebhookConfiguration
+from spotalis.model.single_objects import Secret, WebhookConfiguration
 from spotalis.model.transport import TransportError
 from spotalis.webhook.certificate_secret import CertificateSecret
 from spotalis.webhook.issuer import IssueFailed, issue_certificate

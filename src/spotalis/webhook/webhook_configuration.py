@@ -9,7 +9,7 @@ from typing import Any
 from spotalis import logs
 from spotalis.kube.client import Client, PatchType
 from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
-from spotalis.model.objects import WebhookConfiguration
+from spotalis.model.single_objects import WebhookConfiguration
 
 log = logs.get(__name__)
 

@@ -18,10 +18,9 @@ from spotalis.model.objects import (
     Pod,
     Requirement,
     Taint,
-    Volume,
-    VolumeClaim,
     Workload,
 )
+from spotalis.model.single_objects import Volume, VolumeClaim
 from tests.support.api_objects import Json, a_pod, condition, metadata, text
 from tests.support.volumes import ZONE, a_claim, a_volume
 

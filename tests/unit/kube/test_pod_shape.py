@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from spotalis.kube import decode
-from spotalis.model.objects import LabelSelector, PodShape, Requirement, Toleration
+from spotalis.model.objects import HostPort, LabelSelector, PodShape, Requirement, Toleration
 from tests.support.api_objects import Json, a_pod, text
 
 
@@ -136,3 +136,76 @@ def test_required_pod_anti_affinity_is_kept_and_preferred_is_not() -> None:
     app = LabelSelector((Requirement("app", "In", ("api",)),))
     found = shape(affinity={"podAntiAffinity": {**required, **preferred}})
     assert found.anti_affinity == (("kubernetes.io/hostname", app),)
+
+
+def ports(*ports: Json, **fields: Any) -> tuple[HostPort, ...]:
+    return shape(containers=[{"ports": list(ports)}], **fields).host_ports
+
+
+def test_host_ports_of_containers_and_sidecars_are_kept() -> None:
+    written = {"containerPort": 80, "hostPort": 8080}
+    assert ports(written) == (HostPort(8080),)
+    assert ports({"containerPort": 80}) == ()
+    assert ports({**written, "protocol": "UDP", "hostIP": "10.0.0.1"}) == (
+        HostPort(8080, "UDP", "10.0.0.1"),
+    )
+    assert ports({**written, "hostIP": "0.0.0.0"}) == (HostPort(8080),)
+    assert shape(initContainers=[{"ports": [written], **SIDECAR}]).host_ports == (HostPort(8080),)
+    assert shape(initContainers=[{"ports": [written]}]).host_ports == ()
+
+
+def test_in_the_network_of_the_host_every_port_is_a_host_port() -> None:
+    assert ports({"containerPort": 80}, hostNetwork=True) == (HostPort(80),)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "conflict"),
+    [
+        (HostPort(80), HostPort(80), True),
+        (HostPort(80), HostPort(81), False),
+        (HostPort(80), HostPort(80, "UDP"), False),
+        (HostPort(80, "TCP", "10.0.0.1"), HostPort(80), True),
+        (HostPort(80, "TCP", "10.0.0.1"), HostPort(80, "TCP", "10.0.0.1"), True),
+        (HostPort(80, "TCP", "10.0.0.1"), HostPort(80, "TCP", "10.0.0.2"), False),
+    ],
+)
+def test_the_same_port_of_the_same_address_can_be_used_once(
+    one: HostPort, other: HostPort, conflict: bool
+) -> None:
+    assert one.conflicts_with(other) is other.conflicts_with(one) is conflict
+
+
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+AVOID = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "unjudged"),
+    [
+        ({}, ""),
+        ({"resourceClaims": []}, ""),
+        ({"resourceClaims": [{"name": "gpu"}]}, "resource claims"),
+        (
+            {"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]},
+            "topology spread constraints",
+        ),
+        ({"topologySpreadConstraints": [{"whenUnsatisfiable": "ScheduleAnyway"}]}, ""),
+        ({"affinity": {"podAffinity": {REQUIRED: [AVOID]}}}, "pod affinity"),
+        ({"affinity": {"podAntiAffinity": {REQUIRED: [AVOID]}}}, ""),
+        (
+            {"affinity": {"podAntiAffinity": {REQUIRED: [{**AVOID, "namespaceSelector": {}}]}}},
+            "anti-affinity across namespaces",
+        ),
+    ],
+)
+def test_constraints_that_no_field_holds_make_a_shape_unjudged(spec: Json, unjudged: str) -> None:
+    assert shape(**spec).unjudged == unjudged
+
+
+def test_a_pod_is_gated_as_long_as_it_has_a_gate() -> None:
+    def gated(**spec: Any) -> bool:
+        return decode.pod(text(a_pod(spec=spec))).gated
+
+    assert gated(schedulingGates=[{"name": "quota"}])
+    assert not gated(schedulingGates=[])
+    assert not gated()

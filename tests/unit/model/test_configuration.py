@@ -141,7 +141,7 @@ def test_a_valid_value_is_read(key: str, text: str, value: object) -> None:
         *(("disruption-duration", text) for text in ("", "3", "0h", "3 hours", "400d")),
         *(
             ("disruption-timezone", text)
-            for text in ("", "Berlin", "Europe", "../etc/passwd", "+01:00", "a" * 300, "\x00")
+            for text in ("", "Berlin", "Europe", "../etc/passwd", "+01:00", "a" * 256, "\x00")
         ),
         *(("pdb-override", text) for text in ("", "True", "yes", "1")),
         *(
@@ -167,6 +167,40 @@ def test_an_invalid_value_is_one_problem_that_names_key_value_and_place(
     assert (problem.key, problem.value) == (key, text)
     assert problem.source == "annotation on deploy/api"
     assert f"{PREFIX}{key} '{text}' must " in str(problem)
+
+
+@pytest.mark.parametrize("key", [*KEYS, "enabled"])
+def test_a_value_above_256_characters_is_not_parsed_and_its_length_is_named(key: str) -> None:
+    valid = {"enabled": "true", "spot-percentage": "70", "max-moves-in-flight": "1"}
+    for text in ("1" * 24_000, valid.get(key, "1") + " " * 256):
+        configuration = read({PREFIX + key: text}, labels=ON)
+        (problem,) = configuration.problems
+        assert problem.key == key
+        assert problem.value == f"{text[:40]}..."
+        assert problem.message == f"must have at most 256 characters; it has {len(text)}"
+
+
+def test_a_value_of_256_characters_is_parsed() -> None:
+    assert read({PREFIX + "spot-percentage": f"{'70':<256}"}).percent == 70
+
+
+def test_of_many_keys_that_are_not_read_five_are_named_and_the_rest_is_counted() -> None:
+    unread = {f"{PREFIX}spot-percentag{n:04}": "x" for n in range(4_000)}
+    warnings = [str(one) for one in read(unread | annotated(spot_percentage="50")).warnings]
+    assert len(warnings) == 6
+    assert warnings[0] == (
+        "spotalis.io/spot-percentag0000 'x' is not read by Spotalis; did you mean "
+        "'spot-percentage'? (annotation on deploy/api)"
+    )
+    assert warnings[5] == (
+        "spotalis.io/spot-percentag0005 and 3994 more are not read by Spotalis (deploy/api)"
+    )
+
+
+def test_the_sixth_key_that_is_not_read_is_named_if_it_is_the_last() -> None:
+    unread = {f"{PREFIX}x{n}": "x" for n in range(6)}
+    warnings = [str(one) for one in read(unread | annotated(spot_percentage="50")).warnings]
+    assert warnings[5] == "spotalis.io/x5 is not read by Spotalis (deploy/api)"
 
 
 def test_absent_keys_have_the_built_in_values() -> None:

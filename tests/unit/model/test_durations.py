@@ -97,3 +97,10 @@ def test_the_text_is_the_shortest() -> None:
     assert format_duration(timedelta(days=8)) == "8d"
     assert format_duration(timedelta(milliseconds=1500)) == "1s500ms"
     assert format_duration(timedelta(0)) == "0s"
+
+
+def test_a_long_text_without_a_unit_is_scanned_once() -> None:
+    """A search at every position takes minutes for these texts."""
+    for text in ("1" * 1_000_000, "1." * 500_000, "1s" * 500_000):
+        with pytest.raises(ValueError, match="must be a duration such as"):
+            parse_duration(text)

@@ -103,3 +103,10 @@ def test_millis_and_units_agree(count: int) -> None:
 def test_a_resource_list_counts_cpu_in_millicores_and_the_rest_in_units() -> None:
     assert parse_resource_list({"cpu": "1.5", "memory": "1Ki"}) == {"cpu": 1500, "memory": 1024}
     assert parse_resource_list(None) == {}
+
+
+def test_a_text_longer_than_any_quantity_of_the_api_is_refused() -> None:
+    for text in ("1" * 65, "0." + "1" * 63, "1" * 1_000_000):
+        with pytest.raises(ValueError, match="is not a quantity"):
+            parse_quantity(text)
+    assert parse_quantity("0" * 63 + "7") == 7

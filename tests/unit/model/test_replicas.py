@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from spotalis.model.nodes import NodeType
-from spotalis.model.replicas import ReplicaState, desired_spot, slot_type
+from spotalis.model.replicas import ReplicaState, desired_spot, nth_slot, slot_type
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
 
 REPLICAS = range(61)
@@ -73,6 +73,17 @@ def test_every_prefix_of_the_slots_is_split_correctly() -> None:
             for n in REPLICAS:
                 assert on_spot == desired_spot(n, percent, floor), (n, percent, floor)
                 on_spot += slot_type(n, percent, floor) is SPOT
+
+
+@pytest.mark.parametrize("node_type", [SPOT, ON_DEMAND])
+def test_the_nth_slot_of_a_type_is_computed(node_type: NodeType) -> None:
+    for percent in range(101):
+        for floor in (0, 1, 2, 7, 300):
+            slots = [k for k in range(500) if slot_type(k, percent, floor) is node_type]
+            found = [nth_slot(n, node_type, percent, floor) for n in range(len(slots))]
+            assert found == slots, (percent, floor)
+            beyond = nth_slot(len(slots), node_type, percent, floor)
+            assert beyond is None or beyond >= 500, (percent, floor)
 
 
 def test_on_demand_comes_first() -> None:

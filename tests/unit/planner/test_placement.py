@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -249,6 +250,52 @@ def test_an_ordinal_goes_to_the_type_whose_share_is_free(
 ) -> None:
     placement = ordinal(observed, number)
     assert (placement.node_type, placement.rule, placement.slot) == (node_type, rule, number)
+
+
+@given(
+    percent=st.integers(0, 100),
+    floor=st.integers(0, 8),
+    replicas=st.integers(0, 60),
+    taken=st.lists(st.tuples(st.integers(0, 130), st.sampled_from([SPOT, ON_DEMAND])), max_size=25),
+)
+def test_a_pod_takes_the_lowest_free_slot_of_its_type_among_those_that_are_wanted(
+    percent: int, floor: int, replicas: int, taken: list[tuple[int, NodeType]]
+) -> None:
+    slots = dict(taken)
+    observed = dataclasses.replace(
+        a_workload(replicas=replicas, percent=percent, floor=floor),
+        replicas=tuple(
+            a_replica(name=f"api-{slot}", slot=slot, node_type=node_type)
+            for slot, node_type in slots.items()
+        ),
+    )
+    placement = place(observed, NewPod(owner=owner_of(DEPLOYMENT).uid))
+    highest = max(2 * len(slots), replicas) + 1
+    free = [slot for slot in range(highest + 1) if slot not in slots]
+    of_type = [slot for slot in free if slot_type(slot, percent, floor) is placement.node_type]
+    assert placement.slot == (of_type or free)[0]
+
+
+MAX_INT32 = 2**31 - 1
+"""The largest ``spec.replicas`` that the API server accepts."""
+
+
+@pytest.mark.parametrize("kind", BOTH_KINDS)
+@pytest.mark.parametrize("percent", [0, 1, 70, 100])
+def test_a_placement_takes_the_same_memory_for_any_number_of_desired_replicas(
+    kind: str, percent: int
+) -> None:
+    def peak_bytes(replicas: int) -> int:
+        observed = a_workload(kind=kind, replicas=replicas, spot=7, on_demand=3, percent=percent)
+        name = "api-10" if kind == STATEFUL_SET else ""
+        tracemalloc.start()
+        try:
+            place(observed, NewPod(owner=owner_of(kind).uid, name=name))
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak_bytes(MAX_INT32) < peak_bytes(11) + 4096
 
 
 def test_reserved_ordinals_fill_their_share() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from typing import TypeAlias
 
 import msgspec
 
+from spotalis.kube.decode.shared import SharedValues
+from spotalis.model.configuration import MAX_NAMED_KEYS, POD_CAPACITY_TYPE, READ_KEYS
 from spotalis.model.objects import PREFIX, LabelSelector, Owner, Requirement
+from spotalis.model.policy_text import cut
 
 DECODE_ERRORS = (ValueError, RecursionError)
 """What msgspec raises for text that is not JSON, has wrong types, or is nested too deeply."""
@@ -100,17 +103,69 @@ def controlling_owner(references: list[OwnerReference] | None) -> Owner | None:
 
 def shared_owner(references: msgspec.Raw) -> Owner | None:
     """Like :func:`controlling_owner`; equal JSON returns the same object."""
-    return _owner(bytes(references))
+    owner = _SHARED_OWNERS.get(bytes(references))
+    return None if owner is _NO_OWNER else owner
 
 
-@lru_cache(maxsize=8192)
-def _owner(references: bytes) -> Owner | None:
-    return controlling_owner(_OWNERS.decode(references))
+def own_keys(keys: Labels) -> tuple[dict[str, str], int]:
+    """The labels or annotations under ``spotalis.io/``, and how many of them were left out.
+
+    Values that are too long to be read are cut. Of the keys that Spotalis does not read, only as
+    many are kept as a warning can name, and one more.
+    """
+    kept: dict[str, str] = {}
+    unread = 0
+    for key, value in (keys or {}).items():
+        if not key.startswith(PREFIX):
+            continue
+        if key not in READ_KEYS:
+            unread += 1
+            if unread > MAX_NAMED_KEYS + 1:
+                continue
+        kept[key] = cut(value)
+    return kept, max(0, unread - MAX_NAMED_KEYS - 1)
 
 
-def own_keys(keys: Labels) -> dict[str, str]:
-    """The labels or annotations under ``spotalis.io/``."""
-    return {key: value for key, value in (keys or {}).items() if key.startswith(PREFIX)}
+MAX_LABELS_LENGTH = 4096
+"""Characters of a pod's labels that are kept. Common pods have fewer than 1,000; an object may have
+1.5 MiB of them. Selectors of PodDisruptionBudgets and of anti-affinity do not see the others."""
+
+REMOVAL_DISABLED = "autoscaling.cast.ai/removal-disabled"
+RESTRICT_SCALE_DOWN = "spotinst.io/restrict-scale-down"
+_FIRST_KEPT = (
+    POD_CAPACITY_TYPE,
+    "controller-revision-hash",
+    "pod-template-hash",
+    REMOVAL_DISABLED,
+    RESTRICT_SCALE_DOWN,
+)
+"""Labels of pods that Spotalis reads by name."""
+
+
+def bounded_labels(labels: Labels) -> Mapping[str, str]:
+    """The labels of a pod or pod template; if they are too long, only some of them."""
+    labels = labels or {}
+    if sum(map(len, labels)) + sum(map(len, labels.values())) <= MAX_LABELS_LENGTH:
+        return labels
+    kept: dict[str, str] = {}
+    left = MAX_LABELS_LENGTH
+    for key in (*_FIRST_KEPT, *labels):
+        left -= len(key) + len(labels.get(key, ""))
+        if left < 0:
+            break
+        if key in labels:
+            kept[key] = labels[key]
+    return kept
+
+
+MAX_SELECTOR_BYTES = 8192
+"""JSON of a label selector. Selectors of people and tools have fewer than 500 bytes."""
+
+
+def bounded_selector(raw: msgspec.Raw) -> LabelSelector | None:
+    """A label selector; None if it is absent, or too long to be evaluated."""
+    written = _SELECTOR.decode(raw) if len(bytes(raw)) <= MAX_SELECTOR_BYTES else None
+    return None if written is None else selector(written)
 
 
 def selector(written: Selector) -> LabelSelector:
@@ -128,4 +183,7 @@ def requirement(expression: Expression) -> Requirement:
 
 
 _IDENTIFIED = msgspec.json.Decoder(_Identified)
+_SELECTOR = msgspec.json.Decoder(Selector | None)
 _OWNERS = msgspec.json.Decoder(list[OwnerReference] | None)
+_NO_OWNER = Owner("", "", "", "")
+_SHARED_OWNERS = SharedValues(lambda raw: controlling_owner(_OWNERS.decode(raw)) or _NO_OWNER)

@@ -14,7 +14,7 @@ from spotalis.kube.decode.pod_shape import (
     extended_resources,
     node_terms,
 )
-from spotalis.model import objects
+from spotalis.model import objects, single_objects
 from spotalis.model.quantity import parse_resource_list
 
 
@@ -92,11 +92,11 @@ def node(raw: bytes | msgspec.Raw) -> objects.Node:
     )
 
 
-def volume(raw: bytes | msgspec.Raw) -> objects.Volume:
+def volume(raw: bytes | msgspec.Raw) -> single_objects.Volume:
     """Decode a PersistentVolume."""
     written = _VOLUME.decode(raw)
     affinity = written.spec.node_affinity if written.spec else None
-    return objects.Volume(
+    return single_objects.Volume(
         name=written.metadata.name, node_terms=node_terms(affinity.required if affinity else None)
     )
 

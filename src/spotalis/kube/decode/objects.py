@@ -8,7 +8,7 @@ from sys import intern
 import msgspec
 
 from spotalis.kube.decode.metadata import DECODE_ERRORS, Metadata, Wire, own_keys
-from spotalis.model import objects
+from spotalis.model import objects, single_objects
 from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
 
 
@@ -87,7 +87,7 @@ def namespace(raw: bytes | msgspec.Raw) -> objects.Namespace:
         uid=metadata.uid,
         resource_version=metadata.resource_version,
         labels=metadata.labels or {},
-        annotations=own_keys(metadata.annotations),
+        annotations=own_keys(metadata.annotations)[0],
         deleting_at=metadata.deletion_timestamp,
     )
 
@@ -110,11 +110,11 @@ def lease(raw: bytes | msgspec.Raw) -> objects.Lease:
     )
 
 
-def volume_claim(raw: bytes | msgspec.Raw) -> objects.VolumeClaim:
+def volume_claim(raw: bytes | msgspec.Raw) -> single_objects.VolumeClaim:
     """Decode a PersistentVolumeClaim."""
     written = _VOLUME_CLAIM.decode(raw)
     metadata, spec = written.metadata, written.spec or _VolumeClaimSpec()
-    return objects.VolumeClaim(
+    return single_objects.VolumeClaim(
         namespace=metadata.namespace, name=metadata.name, volume=spec.volume_name or ""
     )
 
@@ -145,11 +145,11 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
     )
 
 
-def secret(raw: bytes | msgspec.Raw) -> objects.Secret:
+def secret(raw: bytes | msgspec.Raw) -> single_objects.Secret:
     """Decode a Secret; its JSON is kept, so that it can be written back with other data."""
     written = _SECRET.decode(raw)
     metadata = written.metadata
-    return objects.Secret(
+    return single_objects.Secret(
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
@@ -159,11 +159,11 @@ def secret(raw: bytes | msgspec.Raw) -> objects.Secret:
     )
 
 
-def event(raw: bytes | msgspec.Raw) -> objects.Event:
+def event(raw: bytes | msgspec.Raw) -> single_objects.Event:
     """Decode an Event of the core group or of ``events.k8s.io``."""
     written = _EVENT.decode(raw)
     metadata = written.metadata
-    return objects.Event(
+    return single_objects.Event(
         namespace=metadata.namespace,
         name=metadata.name,
         uid=metadata.uid,
@@ -174,11 +174,11 @@ def event(raw: bytes | msgspec.Raw) -> objects.Event:
     )
 
 
-def webhook_configuration(raw: bytes | msgspec.Raw) -> objects.WebhookConfiguration:
+def webhook_configuration(raw: bytes | msgspec.Raw) -> single_objects.WebhookConfiguration:
     """Decode a MutatingWebhookConfiguration."""
     written = _WEBHOOK_CONFIGURATION.decode(raw)
     metadata = written.metadata
-    return objects.WebhookConfiguration(
+    return single_objects.WebhookConfiguration(
         name=metadata.name,
         uid=metadata.uid,
         resource_version=metadata.resource_version,

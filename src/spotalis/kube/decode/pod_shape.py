@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -16,7 +16,15 @@ from spotalis.kube.decode.metadata import (
     requirement,
     selector,
 )
-from spotalis.model.objects import LabelSelector, NodeTerms, PodShape, Requirement, Toleration
+from spotalis.kube.decode.shared import SharedValues
+from spotalis.model.objects import (
+    HostPort,
+    LabelSelector,
+    NodeTerms,
+    PodShape,
+    Requirement,
+    Toleration,
+)
 from spotalis.model.pod_requests import InitContainer, effective_requests, pod_requests
 from spotalis.model.quantity import Quantity, ResourceList, parse_resource_list
 
@@ -26,11 +34,24 @@ MATCHES_NOTHING = Requirement("", "In")
 """An empty node selector term matches no node (API reference, NodeSelectorTerm)."""
 
 
+MAX_CONSTRAINTS_BYTES = 8192
+"""JSON of node selector, affinity, tolerations, spread constraints and ports together. Those of
+common pods have fewer than 2,000. Every node is compared with every requirement, also for pods of
+tenants that Spotalis does not manage."""
+TOO_LONG = f"scheduling constraints of more than {MAX_CONSTRAINTS_BYTES} bytes"
+ACROSS_NAMESPACES = "anti-affinity across namespaces"
+"""What cannot be judged (``PodShape.unjudged``)."""
+
+MAX_EXTENDED_RESOURCES = 64
+"""Extended resources of a pod or node that are counted."""
+
+
 class Container(Wire):
-    """A container; its resources stay JSON until the shape is computed."""
+    """A container; its resources and ports stay JSON until the shape is computed."""
 
     resources: msgspec.Raw = NULL
     restart_policy: str | None = None
+    ports: msgspec.Raw = NULL
 
 
 class PodSpec(Wire):
@@ -48,6 +69,10 @@ class PodSpec(Wire):
     node_selector: msgspec.Raw = NULL
     affinity: msgspec.Raw = NULL
     tolerations: msgspec.Raw = NULL
+    topology_spread_constraints: msgspec.Raw = NULL
+    resource_claims: msgspec.Raw = NULL
+    host_network: bool | None = None
+    scheduling_gates: msgspec.Raw = NULL
     volumes: msgspec.Raw = NULL
 
 
@@ -71,14 +96,16 @@ class NodeAffinity(Wire):
 
 
 class PodAffinityTerm(Wire):
-    """A term of pod anti-affinity."""
+    """A term of pod affinity or anti-affinity."""
 
     topology_key: str = ""
     label_selector: Selector | None = None
+    namespaces: list[str] | None = None
+    namespace_selector: Selector | None = None
 
 
-class PodAntiAffinity(Wire):
-    """``affinity.podAntiAffinity``."""
+class PodAffinity(Wire):
+    """``affinity.podAffinity`` or ``affinity.podAntiAffinity``."""
 
     required_during_scheduling_ignored_during_execution: list[PodAffinityTerm] | None = None
 
@@ -87,7 +114,8 @@ class Affinity(Wire):
     """``spec.affinity``; preferences are not read."""
 
     node_affinity: NodeAffinity | None = None
-    pod_anti_affinity: PodAntiAffinity | None = None
+    pod_affinity: PodAffinity | None = None
+    pod_anti_affinity: PodAffinity | None = None
 
 
 class _Resources(Wire):
@@ -102,20 +130,59 @@ class _Toleration(Wire):
     effect: str | None = None
 
 
+class _Port(Wire):
+    container_port: int = 0
+    host_port: int | None = None
+    protocol: str | None = None
+    host_ip: str | None = msgspec.field(name="hostIP", default=None)
+
+
+class _SpreadConstraint(Wire):
+    when_unsatisfiable: str = ""
+
+
+class _Key(msgspec.Struct, array_like=True):
+    """The parts of a spec that decide its shape, as the JSON under which the shape is shared."""
+
+    constraints: list[msgspec.Raw]
+    """Node selector, affinity, tolerations, spread constraints."""
+    overhead: msgspec.Raw
+    resources: msgspec.Raw
+    has_claims: bool
+    host_network: bool
+    containers: list[tuple[str, msgspec.Raw]]
+    """Kind and resources of each."""
+    ports: list[msgspec.Raw]
+
+
 def shape_of(spec: PodSpec) -> PodShape:
     """The shape of a pod with this spec; equal JSON returns the same object."""
-    parts: list[bytes | msgspec.Raw] = [
-        spec.node_selector,
-        spec.affinity,
-        spec.tolerations,
-        spec.overhead,
-        spec.resources,
-    ]
+    host_network = bool(spec.host_network)
+    containers, ports = [], []
     for container in spec.containers or ():
-        parts += (_CONTAINER, container.resources)
+        containers.append((_CONTAINER, container.resources))
+        ports.append(container.ports)
     for container in spec.init_containers or ():
-        parts += (_SIDECAR if container.restart_policy == "Always" else _INIT, container.resources)
-    return _shape(b"\0".join(parts))  # JSON has no NUL
+        is_sidecar = container.restart_policy == "Always"
+        containers.append((_SIDECAR if is_sidecar else _INIT, container.resources))
+        if is_sidecar:
+            ports.append(container.ports)
+    key = _Key(
+        constraints=[
+            spec.node_selector,
+            spec.affinity,
+            spec.tolerations,
+            spec.topology_spread_constraints,
+        ],
+        overhead=spec.overhead,
+        resources=spec.resources,
+        has_claims=bytes(spec.resource_claims) not in (b"null", b"[]"),
+        host_network=host_network,
+        containers=containers,
+        # The host network has a hostPort for each port of a container (API reference, PodSpec).
+        ports=[raw for raw in ports if host_network or b'"hostPort"' in bytes(raw)],
+    )
+    return _SHARED_SHAPES.get(msgspec.json.encode(key))
 
 
 def node_terms(required: NodeSelector | None) -> NodeTerms:
@@ -133,38 +200,79 @@ def extended_resources(
     amounts: ResourceList, *, besides: tuple[str, ...] = ("cpu", "memory")
 ) -> tuple[tuple[str, int], ...]:
     """The resources that have no field of their own, sorted by name, without zeros."""
-    return tuple(sorted((k, v) for k, v in amounts.items() if v and k not in besides))
+    found = sorted((k, v) for k, v in amounts.items() if v and k not in besides)
+    return tuple(found[:MAX_EXTENDED_RESOURCES])
 
 
-@lru_cache(maxsize=4096)
-def _shape(parts: bytes) -> PodShape:
-    node_selector, affinity, tolerations, overhead, resources, *containers = parts.split(b"\0")
-    kinds, requests_of = containers[::2], list(map(_requests, containers[1::2]))
-    pod_level = _RESOURCES.decode(resources) or _Resources()
-    requests = pod_requests(
-        [one for kind, one in zip(kinds, requests_of, strict=True) if kind == _CONTAINER],
+def _shape(raw: bytes) -> PodShape:
+    key = _KEY.decode(raw)
+    requests = _requests_of(key)
+    found = PodShape(
+        cpu_millis=requests.get("cpu", 0),
+        memory_bytes=requests.get("memory", 0),
+        other=extended_resources(requests),
+    )
+    if sum(len(bytes(part)) for part in (*key.constraints, *key.ports)) > MAX_CONSTRAINTS_BYTES:
+        return msgspec.structs.replace(found, unjudged=TOO_LONG)
+    node_selector, written, tolerations, spread = key.constraints
+    affinity = _AFFINITY.decode(written) or Affinity()
+    return msgspec.structs.replace(
+        found,
+        node_selector=tuple(sorted((_LABELS.decode(node_selector) or {}).items())),
+        node_terms=required_node_terms(affinity),
+        tolerations=tuple(map(_toleration, _TOLERATIONS.decode(tolerations) or ())),
+        anti_affinity=_anti_affinity(affinity),
+        host_ports=_host_ports(key),
+        unjudged=_unjudged(key, affinity, _SPREAD.decode(spread) or ()),
+    )
+
+
+def _requests_of(key: _Key) -> ResourceList:
+    requests = [(kind, _requests(resources)) for kind, resources in key.containers]
+    pod_level = _RESOURCES.decode(key.resources) or _Resources()
+    return pod_requests(
+        [one for kind, one in requests if kind == _CONTAINER],
         [
             InitContainer(one, is_sidecar=kind == _SIDECAR)
-            for kind, one in zip(kinds, requests_of, strict=True)
+            for kind, one in requests
             if kind != _CONTAINER
         ],
         pod_level=parse_resource_list(pod_level.requests),
         pod_level_limits=parse_resource_list(pod_level.limits),
-        overhead=parse_resource_list(_QUANTITIES.decode(overhead)),
-    )
-    constraints = _AFFINITY.decode(affinity) or Affinity()
-    return PodShape(
-        cpu_millis=requests.get("cpu", 0),
-        memory_bytes=requests.get("memory", 0),
-        other=extended_resources(requests),
-        node_selector=tuple(sorted((_LABELS.decode(node_selector) or {}).items())),
-        node_terms=required_node_terms(constraints),
-        tolerations=tuple(map(_toleration, _TOLERATIONS.decode(tolerations) or ())),
-        anti_affinity=_anti_affinity(constraints),
+        overhead=parse_resource_list(_QUANTITIES.decode(key.overhead)),
     )
 
 
-def _requests(raw: bytes) -> ResourceList:
+def _unjudged(key: _Key, affinity: Affinity, spread: Iterable[_SpreadConstraint]) -> str:
+    """What the scheduler considers and the other fields of a shape do not say; may be empty."""
+    if key.has_claims:
+        return "resource claims"
+    if any(one.when_unsatisfiable == "DoNotSchedule" for one in spread):
+        return "topology spread constraints"
+    if _required(affinity.pod_affinity):
+        return "pod affinity"
+    if any(
+        term.namespaces or term.namespace_selector for term in _required(affinity.pod_anti_affinity)
+    ):
+        return ACROSS_NAMESPACES
+    return ""
+
+
+def _host_ports(key: _Key) -> tuple[HostPort, ...]:
+    ports = [port for raw in key.ports for port in _PORTS.decode(raw) or ()]
+    found = {
+        HostPort(
+            port.host_port or port.container_port,
+            port.protocol or "TCP",
+            "" if port.host_ip in (None, "0.0.0.0") else str(port.host_ip),  # noqa: S104
+        )
+        for port in ports
+        if port.host_port or key.host_network
+    }
+    return tuple(sorted(found, key=lambda one: (one.port, one.protocol, one.address)))
+
+
+def _requests(raw: msgspec.Raw) -> ResourceList:
     resources = _RESOURCES.decode(raw) or _Resources()
     return effective_requests(resources.requests, resources.limits)
 
@@ -178,13 +286,15 @@ def _toleration(written: _Toleration) -> Toleration:
     )
 
 
+def _required(pods: PodAffinity | None) -> Sequence[PodAffinityTerm]:
+    return (pods and pods.required_during_scheduling_ignored_during_execution) or ()
+
+
 def _anti_affinity(affinity: Affinity) -> tuple[tuple[str, LabelSelector], ...]:
     """Required pod anti-affinity; terms that name other namespaces count for the pod's own."""
-    pods = affinity.pod_anti_affinity
-    terms = (pods and pods.required_during_scheduling_ignored_during_execution) or ()
     return tuple(
         (term.topology_key, selector(term.label_selector))
-        for term in terms
+        for term in _required(affinity.pod_anti_affinity)
         if term.label_selector is not None
     )
 
@@ -195,8 +305,12 @@ def _term(term: NodeSelectorTerm) -> tuple[Requirement, ...]:
     return tuple(map(requirement, expressions)) or (MATCHES_NOTHING,)
 
 
-_CONTAINER, _INIT, _SIDECAR = b"container", b"init", b"sidecar"
+_CONTAINER, _INIT, _SIDECAR = "container", "init", "sidecar"
 
+_KEY = msgspec.json.Decoder(_Key)
+_SHARED_SHAPES = SharedValues(_shape)
+_PORTS = msgspec.json.Decoder(list[_Port] | None)
+_SPREAD = msgspec.json.Decoder(list[_SpreadConstraint] | None)
 _RESOURCES = msgspec.json.Decoder(_Resources | None)
 _QUANTITIES = msgspec.json.Decoder(Quantities)
 _LABELS = msgspec.json.Decoder(Labels)

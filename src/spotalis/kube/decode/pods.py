@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
 from sys import intern
 
 import msgspec
@@ -16,12 +15,16 @@ import msgspec
 from spotalis.kube.decode.metadata import (
     DECODE_ERRORS,
     NULL,
+    REMOVAL_DISABLED,
+    RESTRICT_SCALE_DOWN,
     Condition,
     Labels,
     Wire,
+    bounded_labels,
     shared_owner,
 )
 from spotalis.kube.decode.pod_shape import PodSpec, shape_of
+from spotalis.kube.decode.shared import SharedValues
 from spotalis.model import objects
 
 
@@ -102,7 +105,7 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
             unschedulable_since = _unless_gated(metadata, condition.last_transition_time)
     annotations = metadata.annotations or _NO_ANNOTATIONS
     decision = parse_decision(annotations.decision)
-    labels = _labels(bytes(metadata.labels))
+    labels = _SHARED_LABELS.get(bytes(metadata.labels))
     return objects.Pod(
         namespace=intern(metadata.namespace),
         name=metadata.name,
@@ -120,6 +123,7 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         unschedulable_since=unschedulable_since,
         shape=shape_of(written.spec),
         claims=_claims(written.spec.volumes),
+        gated=bytes(written.spec.scheduling_gates) not in (b"null", b"[]"),
         slot=_slot(annotations.slot),
         request_uid=decision.id,
         rule=intern(decision.rule),
@@ -137,13 +141,9 @@ def _is_protected(annotations: _Annotations, labels: Mapping[str, str]) -> bool:
         or annotations.safe_to_evict == "false"
         or annotations.prefer_no_eviction is not None
         or annotations.descheduler_evict == "false"
-        or "true" in (annotations.removal_disabled, labels.get(_REMOVAL_DISABLED))
-        or labels.get(_RESTRICT_SCALE_DOWN) == "true"
+        or "true" in (annotations.removal_disabled, labels.get(REMOVAL_DISABLED))
+        or labels.get(RESTRICT_SCALE_DOWN) == "true"
     )
-
-
-_REMOVAL_DISABLED = "autoscaling.cast.ai/removal-disabled"
-_RESTRICT_SCALE_DOWN = "spotinst.io/restrict-scale-down"
 
 
 def _unless_gated(metadata: _Metadata, since: datetime | None) -> datetime | None:
@@ -162,9 +162,15 @@ def _unless_gated(metadata: _Metadata, since: datetime | None) -> datetime | Non
     return since
 
 
-@lru_cache(maxsize=8192)
-def _labels(raw: bytes) -> Mapping[str, str]:
-    return _LABELS.decode(raw) or {}
+class _Labels(dict[str, str]):
+    """Labels that several pods share."""
+
+    __slots__ = ("__weakref__",)
+
+
+MAX_CLAIMS = 128
+"""Claims of a pod that are read. No node attaches more volumes (kubernetes.io, "Node-specific
+Volume Limits"), and each claim costs two requests."""
 
 
 def _claims(raw: msgspec.Raw) -> tuple[str, ...]:
@@ -172,7 +178,8 @@ def _claims(raw: msgspec.Raw) -> tuple[str, ...]:
     if b"persistentVolumeClaim" not in bytes(raw):
         return ()
     sources = (volume.persistent_volume_claim for volume in _VOLUMES.decode(raw) or ())
-    return tuple(source.claim_name for source in sources if source is not None)
+    names = [source.claim_name for source in sources if source is not None]
+    return tuple(names[:MAX_CLAIMS])
 
 
 def _slot(text: str | None) -> int | None:
@@ -202,3 +209,4 @@ _POD = msgspec.json.Decoder(_Pod)
 _DECISION = msgspec.json.Decoder(Decision)
 _VOLUMES = msgspec.json.Decoder(list[_Volume] | None)
 _LABELS = msgspec.json.Decoder(Labels)
+_SHARED_LABELS = SharedValues(lambda raw: _Labels(bounded_labels(_LABELS.decode(raw))))

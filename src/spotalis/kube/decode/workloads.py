@@ -7,18 +7,20 @@ from sys import intern
 import msgspec
 
 from spotalis.kube.decode.metadata import (
+    NULL,
     Condition,
     Labels,
     Metadata,
-    Selector,
     Wire,
+    bounded_labels,
+    bounded_selector,
     own_keys,
-    selector,
     shared_owner,
 )
 from spotalis.kube.decode.pod_shape import PodSpec, shape_of
 from spotalis.model import objects
-from spotalis.model.objects import BALANCED
+from spotalis.model.objects import BALANCED, LabelSelector
+from spotalis.model.policy_text import cut
 
 
 class _TemplateMetadata(Wire):
@@ -46,7 +48,7 @@ class _Ordinals(Wire):
 
 class _WorkloadSpec(Wire):
     replicas: int | None = None
-    selector: Selector | None = None
+    selector: msgspec.Raw = NULL
     template: _Template | None = None
     min_ready_seconds: int | None = None
     update_strategy: _UpdateStrategy | None = None
@@ -80,7 +82,7 @@ class _ReplicaSet(Wire):
 
 
 class _BudgetSpec(Wire):
-    selector: Selector | None = None
+    selector: msgspec.Raw = NULL
     unhealthy_pod_eviction_policy: str | None = None
 
 
@@ -132,7 +134,7 @@ def disruption_budget(raw: bytes | msgspec.Raw) -> objects.DisruptionBudget:
         name=metadata.name,
         uid=metadata.uid,
         resource_version=metadata.resource_version,
-        selector=selector(spec.selector) if spec.selector else None,
+        selector=bounded_selector(spec.selector),
         disruptions_allowed=status.disruptions_allowed or 0,
         current_healthy=status.current_healthy or 0,
         desired_healthy=status.desired_healthy or 0,
@@ -147,8 +149,12 @@ def _workload(kind: str, written: _Workload) -> objects.Workload:
     status = written.status or _WorkloadStatus()
     template = spec.template or _Template()
     template_metadata = template.metadata or _TemplateMetadata()
-    template_labels = template_metadata.labels or {}
-    template_keys = {*own_keys(template_labels), *own_keys(template_metadata.annotations)}
+    labels, more_labels = own_keys(metadata.labels)
+    annotations, more_annotations = own_keys(metadata.annotations)
+    template_labels = bounded_labels(template_metadata.labels)
+    template_keys, more_keys = own_keys(
+        {**(template_metadata.labels or {}), **(template_metadata.annotations or {})}
+    )
     strategy = spec.update_strategy or _UpdateStrategy()
     rolling = strategy.rolling_update or _RollingUpdate()
     return objects.Workload(
@@ -159,12 +165,14 @@ def _workload(kind: str, written: _Workload) -> objects.Workload:
         resource_version=metadata.resource_version,
         generation=metadata.generation,
         observed_generation=status.observed_generation or 0,
-        labels=own_keys(metadata.labels),
-        annotations=own_keys(metadata.annotations),
+        labels=labels,
+        annotations=annotations,
         template_keys=tuple(sorted(template_keys)),
+        dropped_keys=more_labels + more_annotations + more_keys,
         template_labels=template_labels,
         shape=shape_of(template.spec or PodSpec()),
-        selector=selector(spec.selector or Selector()),
+        # Without a selector all pods of the namespace are listed; their owners tell them apart.
+        selector=bounded_selector(spec.selector) or LabelSelector(),
         replicas=1 if spec.replicas is None else spec.replicas,
         status_replicas=status.replicas or 0,
         updated_replicas=status.updated_replicas or 0,
@@ -183,7 +191,7 @@ def _workload(kind: str, written: _Workload) -> objects.Workload:
 def _balanced(conditions: list[Condition] | None) -> tuple[str, str] | None:
     for condition in conditions or ():
         if condition.type == BALANCED:
-            return condition.status, condition.reason or ""
+            return cut(condition.status), cut(condition.reason or "")
     return None
 
 

@@ -6,98 +6,27 @@ On the embedded cluster, where a test can record, delay and lose every request.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
-from spotalis.embedded.cluster import EmbeddedCluster
-from spotalis.embedded.transport import (
-    DELIVER,
-    DROP,
-    FaultInjector,
-    InProcessTransport,
-    NetworkFault,
-)
+from spotalis.embedded.transport import DELIVER, DROP, NetworkFault
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import LEDGER_LABEL
 from spotalis.model.nodes import NodeType
-from spotalis.model.transport import Request, Response
+from spotalis.model.transport import Request
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
+from tests.support.recorded_requests import (
+    BLOCKED_BY_BUDGET,
+    LEDGERS,
+    RecordedRequests,
+    is_eviction,
+    is_quorum_list,
+)
 from tests.support.scenarios import only_embedded
-
-HOME = "/api/v1/namespaces/spotalis-system/configmaps"
-
-
-class RecordedRequests:
-    """Records the requests of the operator."""
-
-    def __init__(self) -> None:
-        self.requests: list[Request] = []
-        self.inject: FaultInjector = lambda request: DELIVER
-
-    def record(self, request: Request) -> NetworkFault:
-        """Record a request, and decide its fault."""
-        self.requests.append(request)
-        return self.inject(request)
-
-    def evictions(self) -> list[tuple[int, dict[str, Any]]]:
-        """Return the position and the preconditions of each eviction."""
-        return [
-            (place, _body(request)["deleteOptions"]["preconditions"])
-            for place, request in enumerate(self.requests)
-            if _evicts(request)
-        ]
-
-    def intent(self, uid: str, before: int) -> tuple[int, str, dict[str, Any]]:
-        """Return position, name of the ledger, and intent for a pod in the last write before
-        ``before``.
-        """
-        for place in reversed(range(before)):
-            request = self.requests[place]
-            if request.method in ("POST", "PUT") and request.path.startswith(HOME):
-                written = _body(request)
-                for intent in json.loads(written["data"].get("ledger", "{}")).get("intents", ()):
-                    if intent["pod"] == uid:
-                        return place, written["metadata"]["name"], intent
-        raise AssertionError(f"no ledger named pod {uid} before it was evicted")
-
-
-def _body(request: Request) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(request.body or b"{}")
-    return found
-
-
-def _evicts(request: Request) -> bool:
-    return request.path.endswith("/eviction")
-
-
-def _lists_with_quorum(request: Request) -> bool:
-    asked = dict(request.query)
-    return (
-        request.method == "GET"
-        and request.path == "/api/v1/namespaces/default/pods"
-        and "watch" not in asked
-        and "resourceVersion" not in asked
-    )
-
-
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> RecordedRequests:
-    """The connection between the operator and the embedded API server."""
-    recorded, plain = RecordedRequests(), EmbeddedCluster.transport
-
-    def tapped(cluster: EmbeddedCluster, user: str) -> InProcessTransport:
-        transport = plain(cluster, user)
-        if user != "admin":
-            transport.on_request = recorded.record
-        return transport
-
-    monkeypatch.setattr(EmbeddedCluster, "transport", tapped)
-    return recorded
 
 
 @only_embedded
@@ -115,7 +44,7 @@ async def test_each_eviction_is_written_to_the_ledger_before_the_pods_are_listed
     for place, preconditions in recorded.evictions():
         written, name, _ = recorded.intent(preconditions["uid"], place)
         assert name == ledger
-        assert any(_lists_with_quorum(request) for request in recorded.requests[written:place])
+        assert any(is_quorum_list(request) for request in recorded.requests[written:place])
 
 
 @only_embedded
@@ -123,7 +52,7 @@ async def test_an_eviction_without_an_answer_stays_in_the_ledger_until_it_is_ans
     cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     def lose_the_first(request: Request) -> NetworkFault:
-        return DROP if _evicts(request) and len(recorded.evictions()) == 1 else DELIVER
+        return DROP if is_eviction(request) and len(recorded.evictions()) == 1 else DELIVER
 
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
@@ -142,7 +71,7 @@ async def test_no_eviction_is_sent_if_the_list_of_pods_took_six_seconds(
     cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
     def delay_lists(request: Request) -> NetworkFault:
-        return NetworkFault(delay_seconds=6) if _lists_with_quorum(request) else DELIVER
+        return NetworkFault(delay_seconds=6) if is_quorum_list(request) else DELIVER
 
     await cluster.add_nodes(spot=4, on_demand=4)
     async with cluster.operator():
@@ -151,7 +80,7 @@ async def test_no_eviction_is_sent_if_the_list_of_pods_took_six_seconds(
         recorded.inject = delay_lists
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await asyncio.sleep(60)
-        assert any(_lists_with_quorum(request) for request in recorded.requests)
+        assert any(is_quorum_list(request) for request in recorded.requests)
         assert recorded.evictions() == []
         recorded.inject = lambda request: DELIVER
         await cluster.wait_for_split("web", 3, 3, within=120)
@@ -170,11 +99,11 @@ async def test_no_eviction_is_sent_while_the_ledger_has_an_unknown_schema(
             "metadata": {"name": name, "labels": {LEDGER_LABEL: "true"}},
             "data": {"ledger": '{"schema":99}'},
         }
-        assert (await cluster.api.raw("POST", HOME, ledger)).status == 201
+        assert (await cluster.api.raw("POST", LEDGERS, ledger)).status == 201
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await asyncio.sleep(60)
         assert recorded.evictions() == []
-        await cluster.api.raw("DELETE", f"{HOME}/{name}")
+        await cluster.api.raw("DELETE", f"{LEDGERS}/{name}")
         await cluster.wait_for_split("web", 3, 3, within=120)
 
 
@@ -205,7 +134,7 @@ async def test_replicas_lost_between_plan_and_list_count_against_the_floor(
                 await lose(cluster, pod.name)
 
     def meanwhile(request: Request) -> NetworkFault:
-        if not _lists_with_quorum(request) or lost:
+        if not is_quorum_list(request) or lost:
             return DELIVER
         lost.append(asyncio.create_task(lose_two()))
         return NetworkFault(delay_seconds=0.5)
@@ -241,18 +170,6 @@ async def test_a_pod_that_falls_back_is_evicted_only_at_the_resource_version_tha
     assert ["resourceVersion" in asked for _, asked in falling] == [True, True]
 
 
-_BLOCKED = Response(
-    status=429,
-    body=json.dumps(
-        {
-            "kind": "Status",
-            "code": 429,
-            "details": {"causes": [{"reason": "DisruptionBudget", "message": "needs 6"}]},
-        }
-    ).encode(),
-)
-
-
 @only_embedded
 @pytest.mark.parametrize(
     ("operator", "owner"),
@@ -271,7 +188,7 @@ async def test_no_pod_is_deleted_unless_operator_and_owner_both_allow_it(
         await cluster.create_deployment("web", 6, policy(0, 1, pdb_override=owner))
         await cluster.wait_for_split("web", 6, 0)
         recorded.inject = lambda request: (
-            NetworkFault(response=_BLOCKED) if _evicts(request) else DELIVER
+            NetworkFault(response=BLOCKED_BY_BUDGET) if is_eviction(request) else DELIVER
         )
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await asyncio.sleep(30)

@@ -35,6 +35,7 @@ from pathlib import Path
 
 from tests.mutants.connection_table import CONNECTION_MUTANTS
 from tests.mutants.cost_table import COST_MUTANTS
+from tests.mutants.isolation_table import ISOLATION_MUTANTS
 from tests.mutants.mutant import SOURCE, Mutant, StaleMutantError
 from tests.mutants.node_table import NODE_MUTANTS
 from tests.mutants.port_table import PORT_MUTANTS
@@ -49,6 +50,7 @@ ALL_MUTANTS = (
     *CONNECTION_MUTANTS,
     *COST_MUTANTS,
     *NODE_MUTANTS,
+    *ISOLATION_MUTANTS,
     *SCENARIO_MUTANTS,
 )
 COPIED = ("src", "tests", "build", "testbed", "benchmarks", "docs", "pyproject.toml", "README.md")

@@ -156,8 +156,8 @@ MUTANTS = (
     mutant(
         "a fallback evicts a pod that was just bound",
         "controller/evictor.py",
-        "with_resource_version=True,\n",
-        "with_resource_version=False,\n",
+        "replica.pod, with_resource_version=True,",
+        "replica.pod, with_resource_version=False,",
         WIRE,
     ),
     mutant(
@@ -369,5 +369,6 @@ MUTANTS = (
         'self._step_down("shutting down")',
         'log.info("shutting down")',
         "tests/unit/controller/test_release.py",
+        "tests/unit/controller/test_leadership_model.py",
     ),
 )

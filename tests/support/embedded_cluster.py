@@ -19,6 +19,7 @@ from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.provisioner import Provisioning
 from spotalis.embedded.nodes import NodeSize
 from spotalis.embedded.server.audit import AuditEntry
+from spotalis.embedded.transport import FaultInjector
 from spotalis.embedded.virtual_time import EPOCH, VirtualClock, run
 from spotalis.kube.client import Client
 from spotalis.model.controller_configuration import ControllerConfiguration
@@ -121,6 +122,21 @@ class EmbeddedTestCluster(TestCluster):
         instance = EmbeddedOperatorInstance(self, settings, user, self._clock, self._dice)
         self.transport = instance.transport
         await instance.operator.synced.wait()
+        self._instances.append(instance)
+        return instance
+
+    async def start_instance(
+        self, identity: str, inject: FaultInjector
+    ) -> EmbeddedOperatorInstance:
+        """Start an instance with a faulty connection, and do not wait for its caches.
+
+        It gets no admission requests of the API server before its caches are synced.
+        """
+        settings = replace(ControllerConfiguration(), identity=identity)
+        await self._register(sorted(settings.namespaces.excluded))
+        user = f"{self.user}/{identity}"
+        instance = EmbeddedOperatorInstance(self, settings, user, self._clock, self._dice)
+        instance.transport.on_request = inject
         self._instances.append(instance)
         return instance
 

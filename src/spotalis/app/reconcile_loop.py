@@ -14,10 +14,8 @@ from spotalis.controller.reconcile import Reconciler
 from spotalis.controller.result import ReconcileResult
 from spotalis.controller.sweep import Sweeper
 from spotalis.controller.telemetry import Telemetry
-from spotalis.kube.errors import ApiError
 from spotalis.model.decision import Reason
 from spotalis.model.environment import Clock
-from spotalis.model.transport import TransportError
 
 log = logs.get(__name__)
 
@@ -87,12 +85,17 @@ class ReconcileLoop:
                 self.queue.add(key)
 
     def on_leadership_change(self, leads: bool) -> None:
-        """Begin with every workload, or drop the results: the new leader exports them."""
+        """Begin with every workload, or forget them: the new leader reports them.
+
+        An instance that does not lead does not notice that a workload was deleted.
+        """
         self._telemetry.on_leadership_change(leads)
         if leads:
             self.enqueue_all()
         else:
             self.results.clear()
+            self._reporter.forget_all()
+            self.reconciler.forget_all()
 
     async def process(self, key: WorkloadKey) -> float | None:
         """Reconcile a workload; return the seconds until it must be reconciled again.
@@ -117,7 +120,8 @@ class ReconcileLoop:
         if result is None:
             await self._stop_managing(key)
             return None
-        self.results[key] = result
+        if self._elector.leads:  # It may have lost the Lease during the reconcile.
+            self.results[key] = result
         self._telemetry.on_reconcile(result, self._clock.monotonic() - started_at)
         delays = (result.requeue_after, await self._reporter.report(result))
         return min((delay for delay in delays if delay is not None), default=None)
@@ -135,7 +139,4 @@ class ReconcileLoop:
             await asyncio.sleep(settings.resync.total_seconds())
             self.enqueue_all()
             if self.can_evict() and self._cluster.synced and not settings.read_only:
-                try:
-                    await self._sweeper.sweep()
-                except (ApiError, TransportError) as error:
-                    log.warning("Failed to clean up ledgers; retrying", error=str(error))
+                await self._sweeper.sweep()

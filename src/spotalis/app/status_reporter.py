@@ -46,3 +46,8 @@ class StatusReporter:
         """Drop what is remembered about a workload."""
         self._events.forget(key)
         self._conditions.forget(key)
+
+    def forget_all(self) -> None:
+        """Drop what is remembered about all workloads."""
+        self._events.forget_all()
+        self._conditions.forget_all()

@@ -7,7 +7,7 @@ workloads that a change affects. Everything else only reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -53,6 +53,9 @@ class WorkloadKey(NamedTuple):
 
 
 T = TypeVar("T")
+Group = TypeVar("Group", bound=Hashable)
+_NamespacedUid: TypeAlias = tuple[str, str]
+"""A namespace and the UID of an owner in it."""
 Enqueue: TypeAlias = Callable[[WorkloadKey], None]
 
 
@@ -95,10 +98,10 @@ class Cluster:
         self.ledgers: Store[LedgerObject] = Store()
         self.nodes = Nodes(settings, clock, lambda name: name in self._pods_by_node)
         self.suspect_lists = SuspectLists()
-        self._pods_by_owner: dict[str, dict[str, Pod]] = {}
+        self._pods_by_owner: dict[_NamespacedUid, dict[str, Pod]] = {}
         self._pods_by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
-        self._sets_by_workload: dict[str, dict[str, ReplicaSet]] = {}
+        self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -149,16 +152,19 @@ class Cluster:
         """UIDs of the controllers of a workload's pods: ReplicaSets or the StatefulSet itself."""
         if workload.kind == "StatefulSet":
             return {workload.uid}
-        return self._sets_by_workload.get(workload.uid, {}).keys()
+        return self._sets_by_workload.get((workload.namespace, workload.uid), {}).keys()
 
-    def pods_owned_by(self, uid: str) -> Collection[Pod]:
-        """The pods whose controller has this UID."""
-        return self._pods_by_owner.get(uid, {}).values()
+    def pods_owned_by(self, namespace: str, uid: str) -> Collection[Pod]:
+        """The pods of a namespace whose controller has this UID.
+
+        Any user can create a pod that names an owner in another namespace. Such a pod has no owner.
+        """
+        return self._pods_by_owner.get((namespace, uid), {}).values()
 
     def pods_of(self, workload: Workload) -> Iterator[Pod]:
         """The pods of a workload."""
         for uid in self.owner_uids(workload):
-            yield from self.pods_owned_by(uid)
+            yield from self.pods_owned_by(workload.namespace, uid)
 
     def pod_count(self, node: str) -> int:
         """The number of pods on a node."""
@@ -234,7 +240,7 @@ class Cluster:
                 continue
             present = pod is new
             if pod.owner is not None:
-                _index(self._pods_by_owner, pod.owner.uid, pod.uid, pod, present)
+                _index(self._pods_by_owner, (pod.namespace, pod.owner.uid), pod.uid, pod, present)
             if pod.node:
                 _index(self._pods_by_node, pod.node, pod.uid, pod, present)
             if pod.node not in self._pods_by_node:
@@ -284,7 +290,7 @@ class Cluster:
         old, new = change.old, change.new
         for record in (old, new):
             if record is not None and record.owner is not None:
-                owner = record.owner.uid
+                owner = record.namespace, record.owner.uid
                 _index(self._sets_by_workload, owner, record.uid, record, record is new)
         latest = new or old
         if latest is None:
@@ -369,7 +375,9 @@ def deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
     return WorkloadKey("Deployment", replica_set.namespace, owner.name)
 
 
-def _index(index: dict[str, dict[str, T]], group: str, name: str, record: T, present: bool) -> None:
+def _index(
+    index: dict[Group, dict[str, T]], group: Group, name: str, record: T, present: bool
+) -> None:
     """Add a record to its group or remove it; empty groups are dropped."""
     if present:
         index.setdefault(group, {})[name] = record

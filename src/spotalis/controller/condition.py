@@ -128,6 +128,11 @@ class ConditionWriter:
         self._since.pop(key, None)
         self._written.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Drop the state of all workloads: another instance leads and may have changed them."""
+        self._since.clear()
+        self._written.clear()
+
     async def _patch(self, workload: Workload, condition: dict[str, str]) -> None:
         try:
             written = await self._client.patch(

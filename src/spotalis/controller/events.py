@@ -301,6 +301,12 @@ class EventRecorder:
         self._progress.pop(key, None)
         self._buckets.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Drop the state of all workloads: another instance leads and may have changed them."""
+        self._last.clear()
+        self._progress.clear()
+        self._buckets.clear()
+
     async def _write(
         self, workload: Workload, message: EventMessage, *, is_repetition: bool
     ) -> None:

@@ -91,11 +91,10 @@ class Evictor:
     ) -> list[EvictionRecord]:
         """Evict pods that wait for a node, unless they were bound in the meantime."""
         records = []
+        is_unchanged = self._is_unchanged(key, observed.workload, observed.configuration)
         for replica in due:
             result = await self._client.evict(
-                replica.pod,
-                with_resource_version=True,
-                precondition=self._is_unchanged(key, observed.configuration),
+                replica.pod, with_resource_version=True, precondition=is_unchanged
             )
             move = Move(replica.pod, NodeType.ON_DEMAND)
             records.append(self._record(key, move, result, fallback=True))
@@ -106,10 +105,9 @@ class Evictor:
     ) -> list[EvictionRecord]:
         """Evict pods from spot nodes that are being reclaimed."""
         records = []
+        is_unchanged = self._is_unchanged(key, observed.workload, observed.configuration)
         for replica in replicas:
-            result = await self._client.evict(
-                replica.pod, precondition=self._is_unchanged(key, observed.configuration)
-            )
+            result = await self._client.evict(replica.pod, precondition=is_unchanged)
             move = Move(replica.pod, replica.node_type)
             records.append(self._record(key, move, result, early=True))
         return records
@@ -129,7 +127,7 @@ class Evictor:
         records: list[EvictionRecord] = []
         # Writing the ledger may have taken long, so the policy is read again.
         if configuration is not None and self._is_still_allowed(key, observed, configuration):
-            is_unchanged = self._is_unchanged(key, configuration)
+            is_unchanged = self._is_unchanged(key, observed.workload, configuration)
 
             def precondition() -> bool:
                 fresh = self._clock.monotonic() - listed_at < LIST_VALID_SECONDS
@@ -224,10 +222,25 @@ class Evictor:
         )
 
     def _is_unchanged(
-        self, key: WorkloadKey, configuration: WorkloadConfiguration
+        self, key: WorkloadKey, workload: Workload, configuration: WorkloadConfiguration
     ) -> Callable[[], bool]:
-        """A check, made when a request is sent: this instance leads, and the policy is the same."""
-        return lambda: self._can_evict() and self._cluster.find_configuration(key) == configuration
+        """A check, made when a request is sent: this instance leads, and policy and workload are
+        the same.
+
+        A workload that was deleted and created again can have the same pods and the same policy.
+        Its own ledger would not name the move.
+        """
+
+        def is_unchanged() -> bool:
+            found = self._cluster.find_workload(key)
+            return (
+                self._can_evict()
+                and found is not None
+                and found.uid == workload.uid
+                and self._cluster.find_configuration(key) == configuration
+            )
+
+        return is_unchanged
 
     async def _list_live_pods(self, workload: Workload, ledger: Ledger) -> dict[str, Pod]:
         """The workload's pods as they are now, by UID, without those that terminate."""
@@ -249,7 +262,7 @@ class Evictor:
     ) -> bool:
         """Whether nothing has happened since ``observed`` that stops moves."""
         workload = self._cluster.find_workload(key)
-        if workload is None or workload.uid != observed.workload.uid:
+        if workload is None:
             return False
         cluster = dataclasses.replace(
             observed.cluster,

@@ -67,8 +67,8 @@ class Observer:
         self._clock = clock
         self._instance = instance
         self._nodes = StoreNodesView(cluster, ledgers, volumes)
-        self._unschedulable: dict[str, dict[str, datetime]] = {}
-        """By workload UID: when each of its unschedulable pods was first seen so, by pod UID."""
+        self._unschedulable: dict[WorkloadKey, dict[str, datetime]] = {}
+        """By workload: when each of its unschedulable pods was first seen so, by pod UID."""
         self._cooldowns: dict[WorkloadKey, datetime] = {}
         self._probe_succeeded_at: datetime | None = None
         self.watching_since: datetime | None = None
@@ -90,7 +90,7 @@ class Observer:
         return Observed(
             workload=workload,
             configuration=configuration,
-            replicas=self._replicas(owners, frozenset()),
+            replicas=self._replicas(workload.namespace, owners, frozenset()),
             ledger=(stored.ledger if stored else None) or Ledger(),
             reservations=self._reservations_of(owners),
             cluster=self._cluster_state(),
@@ -145,6 +145,12 @@ class Observer:
     def forget(self, key: WorkloadKey) -> None:
         """Forget a workload that is gone or not managed any more."""
         self._cooldowns.pop(key, None)
+        self._unschedulable.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Forget every workload: another instance leads."""
+        self._cooldowns.clear()
+        self._unschedulable.clear()
 
     def _observe(
         self,
@@ -154,11 +160,14 @@ class Observer:
         terminated: Set[str],
     ) -> Observed:
         cluster, now = self._cluster, self._clock.now()
+        key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         owners = cluster.owner_uids(workload)
         state = WorkloadState(
             workload=workload,
             configuration=configuration,
-            replicas=self._replicas(owners, {intent.pod for intent in ledger.intents}),
+            replicas=self._replicas(
+                workload.namespace, owners, {intent.pod for intent in ledger.intents}
+            ),
             ledger=ledger,
         )
         unschedulable = (r.pod.uid for r in state.replicas if r.pod.unschedulable)
@@ -171,9 +180,9 @@ class Observer:
             reservations=self._reservations_of(owners),
             cluster=self._cluster_state(),
             spot=spot_capacity(state, self._nodes, now),
-            moves=self._move_budget(workload, configuration),
+            moves=self._move_budget(key, configuration),
             terminated=terminated,
-            first_unschedulable=self._first_unschedulable(workload.uid, unschedulable, now),
+            first_unschedulable=self._first_unschedulable(key, unschedulable, now),
             refusals=self._terminations.refusals.of(r.pod.uid for r in state.replicas),
             bypassed=self._bypassed(state),
         )
@@ -190,11 +199,10 @@ class Observer:
             probe_succeeded_at=self._probe_succeeded_at,
         )
 
-    def _move_budget(self, workload: Workload, configuration: WorkloadConfiguration) -> MoveBudget:
+    def _move_budget(self, key: WorkloadKey, configuration: WorkloadConfiguration) -> MoveBudget:
         settings = self._cluster.settings
         # Moves that are stuck give their place back: other workloads must not wait for them.
         open_moves = [i for i in self._ledgers.intents() if not self._terminations.is_stuck(i.pod)]
-        key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         return MoveBudget(
             free=settings.max_moves_in_flight - len(open_moves),
             probe_free=not any(intent.probe for intent in open_moves),
@@ -205,15 +213,15 @@ class Observer:
         )
 
     def _first_unschedulable(
-        self, workload_uid: str, unschedulable: Iterable[str], now: datetime
+        self, key: WorkloadKey, unschedulable: Iterable[str], now: datetime
     ) -> Mapping[str, datetime]:
         """When each of these pods was first seen unschedulable; forgets the workload's others."""
-        before = self._unschedulable.get(workload_uid, {})
+        before = self._unschedulable.get(key, {})
         found = {uid: before.get(uid, now) for uid in unschedulable}
         if found:
-            self._unschedulable[workload_uid] = found
+            self._unschedulable[key] = found
         else:
-            self._unschedulable.pop(workload_uid, None)
+            self._unschedulable.pop(key, None)
         return found
 
     def _bypassed(self, state: WorkloadState) -> int:
@@ -228,13 +236,15 @@ class Observer:
         since = since.replace(microsecond=0)  # creationTimestamp has whole seconds.
         return sum(1 for r in state.active if r.pod.created_at and r.pod.created_at >= since)
 
-    def _replicas(self, owners: Set[str], intended: Set[str]) -> tuple[Replica, ...]:
-        """The pods of these owners.
+    def _replicas(
+        self, namespace: str, owners: Set[str], intended: Set[str]
+    ) -> tuple[Replica, ...]:
+        """The pods of these owners, which are in this namespace.
 
         Args:
             intended: UIDs of pods that count as gone.
         """
-        pods = [pod for uid in owners for pod in self._cluster.pods_owned_by(uid)]
+        pods = [pod for uid in owners for pod in self._cluster.pods_owned_by(namespace, uid)]
         # Pods of one template share one shape (kube/decode/pod_shape.py): classify it once.
         shapes = {id(pod.shape): pod.shape for pod in pods}
         nodes = self._cluster.nodes

@@ -61,6 +61,10 @@ class Reconciler:
         self._can_evict = can_evict
         self._on_move_finished = on_move_finished
 
+    def forget_all(self) -> None:
+        """Forget what only the leader remembers about workloads."""
+        self._observer.forget_all()
+
     async def reconcile(self, key: WorkloadKey) -> ReconcileResult | None:
         """Reconcile a workload. Returns None if it is gone or not managed.
 

@@ -61,7 +61,8 @@ class Reservations:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_owner: dict[str, _OwnerReservations] = {}
+        self._by_owner: OrderedDict[str, _OwnerReservations] = OrderedDict()
+        """The owner with the latest reservation is the last."""
 
     def of(self, owner: str) -> ReservedSlots:
         """The slots that the open reservations of an owner hold. Expired ones are removed."""
@@ -78,7 +79,9 @@ class Reservations:
     def add(self, reservation: Reservation) -> None:
         """Add a reservation. It replaces an earlier one for a pod of the same name."""
         of_owner = self._by_owner.setdefault(reservation.owner, _OwnerReservations())
+        self._by_owner.move_to_end(reservation.owner)
         of_owner.add(self._clock.monotonic(), reservation)
+        self._expire_owners()
 
     def find(self, owner: str, request_uid: str) -> Reservation | None:
         """The reservation of an admission request; None if it is not open."""
@@ -107,6 +110,16 @@ class Reservations:
         for _ in range(excess):
             self.remove(owner, next(iter(self._by_owner[owner].entries)))
         return excess > 0
+
+    def _expire_owners(self) -> None:
+        """Remove the owners without an open reservation. A deleted owner is not asked about again.
+
+        Each call takes constant time on average: it stops at the first owner that stays.
+        """
+        before = -1
+        while len(self._by_owner) != before and self._by_owner:
+            before = len(self._by_owner)
+            self._expire(next(iter(self._by_owner)))
 
     def _expire(self, owner: str) -> None:
         """Remove the reservations of an owner that are older than their lifetime."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import LEDGER_PREFIX, Ledgers
 from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes
-from spotalis.kube.client import Client
+from spotalis.kube.client import ApiError, Client
 from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
 from spotalis.model.ledger import Ledger, LedgerObject
+from spotalis.model.objects import Workload
+from spotalis.model.transport import TransportError
+
+log = logs.get(__name__)
 
 
 class Sweeper:
@@ -32,8 +37,8 @@ class Sweeper:
     async def sweep(self) -> None:
         """Remove the ledgers of workloads that were deleted or are not managed any more.
 
-        Raises:
-            ApiError, TransportError: the rest is left for the next sweep.
+        A ledger that cannot be checked or removed is logged and left for the next sweep. It does
+        not keep others: the API server may deny requests for one namespace only.
         """
         intended = (intent.pod for intent in self._ledgers.intents())
         known = {*intended, *(pod.uid for pod in self._cluster.pods)}
@@ -41,28 +46,42 @@ class Sweeper:
         self._volumes.retain(known)
         living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
         for held in list(self._ledgers.store):
-            if self._is_unwatched(held):
-                await self._ledgers.remove(held)
-                continue
             workload = living.get(held.name.removeprefix(LEDGER_PREFIX))
-            if workload is None:
-                if held.ledger is not None and await self._was_deleted(held.name, held.ledger):
+            try:
+                if await self._is_obsolete(held, workload):
                     await self._ledgers.remove(held)
-                continue
-            key = WorkloadKey(workload.kind, workload.namespace, workload.name)
-            if self._cluster.find_configuration(key) is None and held.ledger is not None:
-                ended = await self._terminations.find(workload.namespace, held.ledger)
-                if all(intent.pod in ended for intent in held.ledger.intents):
-                    await self._ledgers.remove(held)
+            except (ApiError, TransportError) as error:
+                log.warning(
+                    "Failed to clean up ledger; retrying", ledger=held.name, error=str(error)
+                )
 
-    def _is_unwatched(self, held: LedgerObject) -> bool:
+    async def _is_obsolete(self, held: LedgerObject, workload: Workload | None) -> bool:
+        """Whether no instance needs a ledger any more.
+
+        Args:
+            workload: the workload of the ledger; None if it is not in the cache.
+
+        Raises:
+            ApiError, TransportError: the API server did not answer.
+        """
+        if held.ledger is None:
+            return False
+        if self._is_unwatched(held.ledger):
+            return True
+        if workload is None:
+            return await self._was_deleted(held.name, held.ledger)
+        key = WorkloadKey(workload.kind, workload.namespace, workload.name)
+        if self._cluster.find_configuration(key) is not None:
+            return False
+        ended = await self._terminations.find(workload.namespace, held.ledger)
+        return all(intent.pod in ended for intent in held.ledger.intents)
+
+    def _is_unwatched(self, ledger: Ledger) -> bool:
         """Whether a ledger belongs to a namespace that is not watched any more.
 
         No instance could end its moves, so they would count in the move budget forever.
         """
-        if held.ledger is None:
-            return False
-        namespace = WorkloadKey.of(held.ledger).namespace
+        namespace = WorkloadKey.of(ledger).namespace
         return not self._cluster.settings.namespaces.watches(namespace)
 
     async def _was_deleted(self, name: str, ledger: Ledger) -> bool:

@@ -1,16 +1,19 @@
-"""Another mutating webhook, called after that of Spotalis, chooses the capacity type."""
+"""Another webhook, called after that of Spotalis, chooses the capacity type or rejects the pod."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from spotalis.model.configuration import POD_SLOT
 from tests.integration.scenarios.test_neighbours import AFFINITY, SELECTOR, respond
 from tests.support import incidents
 from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy
-from tests.support.scenarios import on_both_beds
+from tests.support.scenarios import on_both_beds, only_embedded
 
 
 def set_once(field: str, value: Any) -> Any:
@@ -77,3 +80,33 @@ async def test_a_pin_that_a_later_webhook_removes_is_restored(cluster: TestClust
         selected = [dict(p.shape.node_selector) for p in await cluster.pods("web")]
         assert [one.get(CAPACITY_TYPE_LABEL) for one in selected].count("spot") == 2
     assert cluster.evictions() == []
+
+
+@only_embedded  # The ReplicaSet controller waits up to 16 minutes between two attempts.
+async def test_the_slot_of_a_pod_that_another_webhook_rejects_is_free_again_after_30_s(
+    cluster: TestCluster,
+) -> None:
+    rejects = False
+    attempts: list[tuple[float, str]] = []
+
+    def reject(review: Mapping[str, Any]) -> dict[str, Any]:
+        slot = review["request"]["object"]["metadata"].get("annotations", {}).get(POD_SLOT)
+        answer = respond(review, [])
+        if rejects and slot is not None:
+            attempts.append((asyncio.get_running_loop().time(), slot))
+            response = {"uid": review["request"]["uid"], "allowed": False}
+            answer["response"] = {**response, "status": {"message": "no quota left"}}
+        return answer
+
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator(), incidents.injecting(cluster, "z-webhook", reject):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+        rejects = True
+        await cluster.scale("Deployment", "web", 6)
+        await asyncio.sleep(600)
+        at_once = {slot for (before, _), (at, slot) in pairwise(attempts) if at - before < 30}
+        later = [slot for (before, _), (at, slot) in pairwise(attempts) if at - before > 30]
+        assert at_once == {"4", "5"}
+        assert later == ["4"] * len(later)
+        assert len(later) > 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from spotalis.controller.reservations import LIFETIME_SECONDS, Reservations
-from spotalis.planner.observed import NO_RESERVED_SLOTS, Observed, ReservedSlots
+from spotalis.planner.observed import NO_RESERVED_SLOTS, Observed, Reservation, ReservedSlots
 from spotalis.planner.placement import NewPod, place
 from tests.support.builders import (
     BOTH_KINDS,
@@ -125,3 +126,19 @@ def test_an_ordinal_beyond_the_limit_is_not_reserved() -> None:
     reservations = Reservations(ManualClock())
     reservations.add(a_reservation(5_000_000, SPOT, kind=STATEFUL_SET))
     assert reservations.of(SET) == NO_RESERVED_SLOTS
+
+
+def test_reservations_of_owners_that_are_never_asked_about_again_are_forgotten() -> None:
+    """The owners were deleted while another instance led."""
+    clock = ManualClock()
+    reservations = Reservations(clock)
+    for number in range(100):
+        reservations.add(
+            Reservation(
+                request_uid=f"request-{number}", owner=f"gone-{number}", slot=0, node_type=SPOT
+            )
+        )
+    clock.advance(LIFETIME_SECONDS + 1)
+    reservations.add(a_reservation(0, SPOT))
+    held = [each for each in gc.get_objects() if isinstance(each, Reservation)]
+    assert [each.owner for each in held if each.owner.startswith("gone")] == []

@@ -1,0 +1,172 @@
+"""Mutants about tenants, several instances, and checks at the moment of an eviction."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Edit, Mutant, mutant, scenario
+
+SEND_TIME = "tests/integration/test_send_time_checks.py"
+LEADERS = "tests/integration/test_change_of_leader.py"
+ELECTION = "tests/unit/controller/test_leadership_model.py"
+
+ISOLATION_MUTANTS = (
+    Mutant(
+        name="pods of another namespace count for the owner that they name",
+        edits=(
+            Edit(
+                file="controller/cluster.py",
+                before="self._pods_by_owner, (pod.namespace, pod.owner.uid)",
+                after='self._pods_by_owner, ("", pod.owner.uid)',
+            ),
+            Edit(
+                file="controller/cluster.py",
+                before="self._pods_by_owner.get((namespace, uid), {})",
+                after='self._pods_by_owner.get(("", uid), {})',
+            ),
+        ),
+        tests=(
+            scenario("tenants", "pods_of_another_namespace_that_name_the_owner_are_not_counted"),
+        ),
+    ),
+    Mutant(
+        name="ReplicaSets of another namespace count for the Deployment that they name",
+        edits=(
+            Edit(
+                file="controller/cluster.py",
+                before="owner = record.namespace, record.owner.uid",
+                after='owner = "", record.owner.uid',
+            ),
+            Edit(
+                file="controller/cluster.py",
+                before="self._sets_by_workload.get((workload.namespace, workload.uid), {})",
+                after='self._sets_by_workload.get(("", workload.uid), {})',
+            ),
+            Edit(
+                file="controller/cluster.py",
+                before="self._pods_by_owner, (pod.namespace, pod.owner.uid)",
+                after='self._pods_by_owner, ("", pod.owner.uid)',
+            ),
+            Edit(
+                file="controller/cluster.py",
+                before="self._pods_by_owner.get((namespace, uid), {})",
+                after='self._pods_by_owner.get(("", uid), {})',
+            ),
+        ),
+        tests=(
+            scenario("tenants", "pods_of_another_namespace_that_name_the_owner_are_not_counted"),
+        ),
+    ),
+    mutant(
+        "one ledger that cannot be checked ends the sweep",
+        "controller/sweep.py",
+        '                    "Failed to clean up ledger; retrying", ledger=held.name, '
+        "error=str(error)\n                )\n",
+        '                    "Failed to clean up ledger; retrying", ledger=held.name, '
+        "error=str(error)\n                )\n                return\n",
+        scenario(
+            "tenants",
+            "a_ledger_that_cannot_be_checked_does_not_keep_the_ledgers_of_deleted_workloads",
+        ),
+    ),
+    mutant(
+        "a workload that is not in the cache counts as deleted",
+        "controller/sweep.py",
+        "return await self._was_deleted(held.name, held.ledger)",
+        "return True",
+        f"{LEADERS}::test_a_new_leader_that_does_not_know_a_workload_yet_keeps_its_ledger",
+    ),
+    mutant(
+        "a planned fallback is sent without a last check",
+        "controller/evictor.py",
+        "replica.pod, with_resource_version=True, precondition=is_unchanged",
+        "replica.pod, with_resource_version=True",
+        SEND_TIME,
+    ),
+    mutant(
+        "a planned early eviction is sent without a last check",
+        "controller/evictor.py",
+        "self._client.evict(replica.pod, precondition=is_unchanged)",
+        "self._client.evict(replica.pod)",
+        SEND_TIME,
+    ),
+    mutant(
+        "a planned move is sent without a last check",
+        "controller/evictor.py",
+        "self._client.evict(pod, precondition=precondition)",
+        "self._client.evict(pod)",
+        SEND_TIME,
+    ),
+    mutant(
+        "a blocked pod is deleted without a last check",
+        "controller/evictor.py",
+        "self._client.delete_pod(pod, precondition=precondition)",
+        "self._client.delete_pod(pod, precondition=lambda: True)",
+        SEND_TIME,
+    ),
+    mutant(
+        "the last check ignores a lost Lease",
+        "controller/evictor.py",
+        "                self._can_evict()\n                and found is not None\n",
+        "                found is not None\n",
+        SEND_TIME,
+    ),
+    mutant(
+        "the last check ignores a changed policy",
+        "controller/evictor.py",
+        "                and self._cluster.find_configuration(key) == configuration\n",
+        "",
+        SEND_TIME,
+    ),
+    mutant(
+        "the last check takes a recreated workload for the planned one",
+        "controller/evictor.py",
+        "                and found.uid == workload.uid\n",
+        "",
+        SEND_TIME,
+    ),
+    mutant(
+        "a leader without caches answers forwarded requests",
+        "webhook/admission.py",
+        "if not (self._forwarder.leads and self._cluster.synced):",
+        "if not self._forwarder.leads:",
+        f"{LEADERS}::"
+        "test_a_leader_without_a_list_of_pods_leaves_the_decision_to_the_instance_that_asks",
+    ),
+    mutant(
+        "an instance that lost the lead remembers deleted workloads",
+        "app/reconcile_loop.py",
+        "            self._reporter.forget_all()\n",
+        "",
+        f"{LEADERS}::test_an_instance_that_lost_the_lead_keeps_nothing_of_workloads_deleted_since",
+    ),
+    mutant(
+        "reservations never expire",
+        "controller/reservations.py",
+        "            if made_at >= oldest_valid:\n",
+        "            if made_at >= oldest_valid or request_uid:\n",
+        scenario(
+            "overriding_webhooks",
+            "the_slot_of_a_pod_that_another_webhook_rejects_is_free_again_after_30_s",
+        ),
+    ),
+    mutant(
+        "reservations of deleted owners are kept",
+        "controller/reservations.py",
+        "        self._expire_owners()\n",
+        "",
+        "tests/unit/controller/test_reservations.py",
+    ),
+    mutant(
+        "the lead counts from the response to a renewal",
+        "controller/leadership.py",
+        "leads_until=started + deadline",
+        "leads_until=self._clock.monotonic() + deadline",
+        ELECTION,
+    ),
+    mutant(
+        "an instance leads for the whole lease duration",
+        "controller/leadership.py",
+        "        deadline = self._settings.renew_deadline.total_seconds()\n        led",
+        "        deadline = self._settings.lease_duration.total_seconds()\n        led",
+        ELECTION,
+    ),
+)

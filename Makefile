@@ -88,6 +88,7 @@ bench: $(READY) ## measure memory, webhook latency and watch events
 docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.configuration_page
 	$(VENV)/bin/python -m scripts.metrics_page
+	$(VENV)/bin/python -m scripts.cli_pages
 
 .PHONY: manifests
 manifests: $(READY) ## assemble the manifests in build/k8s

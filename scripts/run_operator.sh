@@ -7,7 +7,7 @@ namespace=${SPOTALIS_NAMESPACE:-spotalis-system}
 echo "This runs the operator on context: $context"
 echo "  namespace: $namespace (its Lease, ledgers and webhook certificate are written there)"
 echo "  effects: it competes for the Lease, evicts pods of opted-in workloads, and writes Events and conditions"
-echo "  to only look, without any write: $spotalis preview"
+echo "  to only look, without any write: $spotalis plan -A"
 if [ "$2" != "--yes" ]; then
     if [ ! -t 0 ]; then
         echo "no terminal to ask on; to run it anyway: make run ARGS=--yes" >&2

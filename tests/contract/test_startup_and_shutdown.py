@@ -133,7 +133,7 @@ async def test_a_missing_namespace_is_reported_with_the_fix(tmp_path: Path) -> N
             "  the operator keeps its Lease and its ledgers there\n"
             "  nothing was started\n"
             "fix: kubectl create namespace spotalis-system\n"
-            "  or, to only look, without a namespace: spotalis preview\n"
+            "  or, to only look, without a namespace: spotalis status -A\n"
         )
     )
 

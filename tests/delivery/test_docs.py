@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.cli_pages import FOLDER, pages
 from scripts.metrics_page import METRICS_PAGE, metrics_page
 from spotalis.cli.errors import ExitCode
 from spotalis.controller.condition import UNKNOWN_REASONS
@@ -103,6 +104,12 @@ def test_the_page_of_exit_codes_lists_exactly_the_codes_that_exist() -> None:
 
 def test_the_page_of_metrics_is_up_to_date() -> None:
     assert METRICS_PAGE.read_text() == metrics_page(), "run `make docs`"
+
+
+def test_the_pages_of_the_commands_are_made_from_their_help() -> None:
+    expected = pages()
+    found = {path: path.read_text() for path in FOLDER.glob("*.md")}
+    assert found == expected, "run `make docs`"
 
 
 @every_page

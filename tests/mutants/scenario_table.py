@@ -13,11 +13,18 @@ SCENARIO_MUTANTS = (
         scenario("policies", "paused_until_on_the_namespace_of_the_operator_stops_all_evictions"),
     ),
     mutant(
-        "the preview writes to the cluster",
-        "app/preview.py",
+        "a command that only reads may write",
+        "app/inspection.py",
         '        if request.method != "GET":\n',
         '        if request.method == "DELETE":\n',
-        scenario("read_only", "a_preview_names_the_pods_it_would_evict_and_writes_nothing"),
+        scenario("plan_command", "looking_at_a_cluster_writes_nothing"),
+    ),
+    mutant(
+        "the forecast evicts in another order than the operator",
+        "planner/forecast.py",
+        "        for move in step.moves",
+        "        for move in reversed(step.moves)",
+        scenario("plan_command", "the_operator_makes_the_moves_that_plan_shows"),
     ),
     mutant(
         "the repetition of an Event is dropped",

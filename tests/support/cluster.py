@@ -19,6 +19,7 @@ from spotalis.kube.client import Client, PatchType
 from spotalis.kube.resources import DEPLOYMENTS, PODS, STATEFULSETS, Resource
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
+from spotalis.model.transport import Transport
 from tests.support.operator_replicas import OperatorReplicas
 
 POLL_SECONDS = 0.2
@@ -67,6 +68,8 @@ class TestCluster(ABC):
 
     api: Client
     namespace: str
+    reader: Transport
+    """The connection of a user who is not the operator, to look at the cluster."""
     user: str
     """User name of the operator in the audit log."""
     slack: float = 1.0

@@ -66,6 +66,7 @@ class EmbeddedTestCluster(TestCluster):
         )
         self.transport = self.embedded.transport(self.user)
         """The transport of the instance started last. Tests inject faults into it."""
+        self.reader = self.embedded.transport("reader")
         self.api = Client(self.embedded.transport("admin"), clock=clock, rng=self._dice)
 
     async def _review(self, target: Mapping[str, Any], body: bytes, seconds: float) -> bytes:

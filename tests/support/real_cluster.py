@@ -80,7 +80,7 @@ class RealTestCluster(TestCluster):
         """Connect as administrator."""
         clock = SystemClock()
         access = load({}, kubeconfig=str(self.plane.kubeconfig("admin")))
-        self._transport = HttpTransport(access, clock=clock)
+        self.reader = self._transport = HttpTransport(access, clock=clock)
         self.api = Client(self._transport, clock=clock, rng=random.Random(0))
 
     async def close(self) -> None:

@@ -39,13 +39,13 @@ class Operator:
         self.elector = elector
         self.reconcile_loop = reconcile_loop
         self.admission = admission
-        self._watches = watches
-        self._groups_in_use = groups_in_use
+        self.watches = watches
+        self.groups_in_use = groups_in_use
 
     @property
     def synced(self) -> asyncio.Event:
         """Set once the first list of every resource has arrived."""
-        return self._watches.synced
+        return self.watches.synced
 
     @property
     def results(self) -> Mapping[WorkloadKey, ReconcileResult]:
@@ -62,9 +62,9 @@ class Operator:
             group.create_task(self.elector.run(), name="elector")
             self.reconcile_loop.start(group)
             # The first answers come before the first admission request.
-            await self._groups_in_use.discover()
-            self._watches.start(group)
-            group.create_task(self._groups_in_use.run(), name="groups in use")
+            await self.groups_in_use.discover()
+            self.watches.start(group)
+            group.create_task(self.groups_in_use.run(), name="groups in use")
 
     async def stop_evictions(self, grace_seconds: float = 3.0) -> None:
         """Start no further evictions, and wait for those in progress.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from spotalis import logs
 from spotalis.controller.cluster import Cluster, WorkloadKey
@@ -30,6 +32,23 @@ from spotalis.model.ledger import LedgerObject
 log = logs.get(__name__)
 
 T = TypeVar("T", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[T]):
+    """One resource, or the part of it that is in one namespace, and where its objects go."""
+
+    resource: Resource[T]
+    writer: StoreWriter[T]
+    on_change: Callable[[StoreChange[T]], None]
+    namespace: str = ""
+    """Empty for all namespaces."""
+
+    @property
+    def name(self) -> str:
+        """For log messages: ``pods in shop``."""
+        scope = self.writer.scope
+        return f"{self.resource.plural} in {scope}" if scope else self.resource.plural
 
 
 class Watches:
@@ -63,58 +82,49 @@ class Watches:
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run every watch as a task of ``group``."""
+        for source in self.sources():
+            watch = reflect(
+                self._client,
+                source.resource,
+                source.writer,
+                namespace=source.namespace,
+                on_change=source.on_change,
+                on_relist=partial(self._on_relist, source.name),
+                on_report=self._report,
+            )
+            group.create_task(watch, name=f"watch {source.name}")
+
+    def sources(self) -> tuple[Source[Any], ...]:
+        """What is watched, in an order in which owners come before pods.
+
+        The workload of a pod is then known when the pod arrives.
+        """
         cluster = self._cluster
-        # Owners come before pods, so that the workload of a pod is known when the pod arrives.
-        self._watch(group, NAMESPACES, cluster.namespaces, cluster.on_namespace_change)
-        self._watch(group, NODES, cluster.nodes.store, cluster.on_node_change)
-        self._watch_each(group, DEPLOYMENTS, cluster.deployments, cluster.on_workload_change)
-        self._watch_each(group, STATEFULSETS, cluster.stateful_sets, cluster.on_workload_change)
-        self._watch_each(group, REPLICASETS, cluster.replica_sets, cluster.on_replica_set_change)
-        self._watch_each(group, DISRUPTION_BUDGETS, cluster.budgets, cluster.on_budget_change)
-        self._watch_each(group, PODS, cluster.pods, cluster.on_pod_change)
-        self._watch(
-            group,
-            LEDGERS,
-            cluster.ledgers,
-            self._on_ledger_change,
-            writer=self._ledgers.writer,
-            namespace=cluster.settings.namespace,
+        return (
+            Source(NAMESPACES, StoreWriter(cluster.namespaces), cluster.on_namespace_change),
+            Source(NODES, StoreWriter(cluster.nodes.store), cluster.on_node_change),
+            *self._each(DEPLOYMENTS, cluster.deployments, cluster.on_workload_change),
+            *self._each(STATEFULSETS, cluster.stateful_sets, cluster.on_workload_change),
+            *self._each(REPLICASETS, cluster.replica_sets, cluster.on_replica_set_change),
+            *self._each(DISRUPTION_BUDGETS, cluster.budgets, cluster.on_budget_change),
+            *self._each(PODS, cluster.pods, cluster.on_pod_change),
+            Source(
+                LEDGERS,
+                self._ledgers.writer,
+                self._on_ledger_change,
+                namespace=cluster.settings.namespace,
+            ),
         )
 
-    def _watch_each(
+    def _each(
         self,
-        group: asyncio.TaskGroup,
         resource: Resource[T],
         store: Store[T],
         on_change: Callable[[StoreChange[T]], None],
-    ) -> None:
+    ) -> Iterator[Source[T]]:
         """Watch the whole cluster, or each of the watched namespaces."""
         for namespace in sorted(self._cluster.settings.namespaces.watched) or [""]:
-            writer = StoreWriter(store, namespace)
-            self._watch(group, resource, store, on_change, writer=writer, namespace=namespace)
-
-    def _watch(
-        self,
-        group: asyncio.TaskGroup,
-        resource: Resource[T],
-        store: Store[T],
-        on_change: Callable[[StoreChange[T]], None],
-        *,
-        writer: StoreWriter[T] | None = None,
-        namespace: str = "",
-    ) -> None:
-        writer = writer or StoreWriter(store)
-        what = f"{resource.plural} in {writer.scope}" if writer.scope else resource.plural
-        watch = reflect(
-            self._client,
-            resource,
-            writer,
-            namespace=namespace,
-            on_change=on_change,
-            on_relist=lambda relist: self._on_relist(what, relist),
-            on_report=self._report,
-        )
-        group.create_task(watch, name=f"watch {what}")
+            yield Source(resource, StoreWriter(store, namespace), on_change, namespace=namespace)
 
     def _on_ledger_change(self, change: StoreChange[LedgerObject]) -> None:
         """Reconcile a workload whose ledger another instance has written.

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 from spotalis.cli.errors import CommandError
-from spotalis.kube.config.access import ClusterAccess, load
+from spotalis.kube.config.access import ClusterAccess, Overrides, load
 from spotalis.kube.config.errors import ConfigError
 from spotalis.kube.errors import ApiError, Forbidden, NotFound
 from spotalis.model.errors import NamespaceMissing, PortInUse
@@ -29,14 +29,20 @@ _EXPECTED = (
 )
 
 
-def connect(environment: Mapping[str, str], *, kubeconfig: str, context: str) -> ClusterAccess:
+def connect(
+    environment: Mapping[str, str],
+    *,
+    kubeconfig: str,
+    context: str,
+    overrides: Overrides = Overrides(),
+) -> ClusterAccess:
     """Find the API server and the credentials.
 
     Raises:
         CommandError: the configuration is missing or invalid.
     """
     try:
-        return load(environment, kubeconfig=kubeconfig, context=context)
+        return load(environment, kubeconfig=kubeconfig, context=context, overrides=overrides)
     except ConfigError as error:
         raise _from_config_error(error) from None
 
@@ -51,6 +57,8 @@ def explain_startup_failure(server: str) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:
+        raise  # the reader of stdout has gone, not the API server
     except _EXPECTED as error:
         raise _explain(error, server) from None
 
@@ -70,7 +78,7 @@ def _explain(error: Exception, server: str) -> CommandError:
             detail = ("the operator keeps its Lease and its ledgers there", *_NOTHING_STARTED)
             fix = (
                 f"kubectl create namespace {error.namespace}\n"
-                "  or, to only look, without a namespace: spotalis preview"
+                "  or, to only look, without a namespace: spotalis status -A"
             )
         case PortInUse():
             code, what = "SP030", str(error)

@@ -102,7 +102,7 @@ async def _play(arguments: argparse.Namespace) -> None:
         async for step in DemoScript(cluster).play():
             show(step)
         print(f"\n{'ok' if arguments.ascii else '✔'} every step ended with the expected split")
-        print(f"See what it would do with your cluster; writes nothing: {sys.argv[0]} preview")
+        print(f"See what it would do with your cluster; writes nothing: {sys.argv[0]} plan -A")
         if arguments.stay:
             print("The cluster keeps running until Ctrl-C.", flush=True)
             await asyncio.Event().wait()

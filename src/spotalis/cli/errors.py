@@ -14,6 +14,10 @@ class ExitCode(IntEnum):
     """The command could not do its work: no API server, no permission, a port in use."""
     USAGE = 2
     """A flag, a setting or the command itself is wrong."""
+    FINDINGS = 3
+    """The command has done its work and found something to report."""
+    TIMED_OUT = 4
+    """The command has waited and given up."""
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 

@@ -9,34 +9,72 @@ from importlib import import_module
 
 from spotalis.cli.errors import CommandError, ExitCode, usage_error
 
-COMMANDS = {
-    "demo": "Watch Spotalis work on an embedded cluster (takes 30 s).",
-    "preview": "Print what Spotalis would do with a cluster; writes nothing.",
-    "controller": "Run the operator against a cluster.",
-    "config": "Print the effective settings, or the schema of the settings file.",
-    "version": "Print the version.",
+GROUPS = {
+    "See": {
+        "status": "Show where the replicas are, and whether that is right.",
+        "explain": "Explain a workload, a pod, a node or a namespace.",
+        "plan": "Show the moves to come, in order; makes none.",
+        "events": "Show what Spotalis has reported.",
+    },
+    "Steer": {
+        "set": "Change the policy of a workload or namespace.",
+        "pause": "Stop the moves of a workload, a namespace or the cluster.",
+        "resume": "Allow moves again.",
+    },
+    "Check": {
+        "validate": "Check manifests, for example in CI.",
+    },
+    "Learn": {
+        "demo": "Watch Spotalis work on an embedded cluster (30 s).",
+        "key": "Describe the labels and annotations.",
+        "completion": "Print the completion script of a shell.",
+        "version": "Print the version.",
+    },
+    "Run": {
+        "controller": "Run the operator against a cluster.",
+        "config": "Print the settings of the operator, or their schema.",
+    },
 }
 """Each is a module of this package; it is imported only when its command runs."""
+COMMANDS = [name for group in GROUPS.values() for name in group]
+EXAMPLES = {
+    "status -A": "what is where, and is it right?",
+    "explain deploy/api": "why is it like that?",
+    "plan -A": "what would be moved?",
+    "validate k8s/": "are the manifests right?",
+    "demo": "see it work, without a cluster",
+}
 
-HELP = f"""Keep workloads split between spot and on-demand nodes.
 
-Usage: spotalis COMMAND [flags]
+def program_name(argv0: str) -> str:
+    """How the user has called the program: ``spotalis`` or ``kubectl spotalis``."""
+    return "kubectl spotalis" if os.path.basename(argv0).startswith("kubectl-") else "spotalis"
 
-Commands:
-{chr(10).join(f"  {name:<12}{summary}" for name, summary in COMMANDS.items())}
 
-Examples:
-  spotalis demo                        # see Spotalis handle a spot interruption
-  spotalis preview                     # what it would do; writes nothing
-  spotalis config --show               # every setting, its value and its source
-
-Run `spotalis COMMAND --help` for the flags of a command."""
+def root_help(program: str) -> str:
+    """The help without a command."""
+    examples = [f"  {program + ' ' + text:<38}{why}".rstrip() for text, why in EXAMPLES.items()]
+    groups = [
+        line
+        for title, commands in GROUPS.items()
+        for line in (f"{title}:", *(f"  {name:<12}{text}" for name, text in commands.items()), "")
+    ]
+    return "\n".join(
+        [
+            "Keep workloads split between spot and on-demand nodes.",
+            "",
+            *examples,
+            "",
+            *groups,
+            f"Run `{program} COMMAND --help` for the flags of a command.",
+        ]
+    )
 
 
 def run(argv: Sequence[str]) -> int:
     """Run a command line, program name first, and return the exit code."""
     try:
-        return _run(argv[1:])
+        return _run(program_name(argv[0]), argv[1:])
     except CommandError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -49,11 +87,13 @@ def run(argv: Sequence[str]) -> int:
         return ExitCode.BROKEN_PIPE
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(program: str, arguments: Sequence[str]) -> int:
     name, *rest = arguments or ["--help"]
-    if name in ("-h", "--help", "help"):
-        print(HELP)
+    if name in ("-h", "--help", "help") and not rest:
+        print(root_help(program))
         return ExitCode.SUCCESS
+    if name == "help":
+        name, rest = rest[0], ["--help"]
     if name == "--version":
         name, rest = "version", []
     if name not in COMMANDS:
@@ -61,16 +101,17 @@ def _run(arguments: Sequence[str]) -> int:
 
         hint = did_you_mean(name, COMMANDS, quote="'")
         kind = "flag" if name.startswith("-") else "command"
-        raise usage_error(f"unknown {kind} '{name}'{hint}", "spotalis --help")
+        raise usage_error(f"unknown {kind} '{name}'{hint}", f"{program} --help")
 
     from spotalis.cli.parser import Parser
 
     command = import_module(f"spotalis.cli.{name}")
-    parser = Parser(f"spotalis {name}", command.DESCRIPTION)
+    description = command.DESCRIPTION.replace("  spotalis ", f"  {program} ")
+    parser = Parser(f"{program} {name}", description)
+    parser.set_defaults(command=f"{program} {name}")
     command.add_arguments(parser)
     try:
         parsed = parser.parse(rest)
     except SystemExit:  # the help was printed
         return ExitCode.SUCCESS
-    command.run(parsed)
-    return ExitCode.SUCCESS
+    return command.run(parsed) or ExitCode.SUCCESS

@@ -14,8 +14,8 @@ from spotalis.model.suggestion import did_you_mean
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Each flag on a line of its own, its description indented below."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=6)
+    def __init__(self, prog: str, width: int | None = None) -> None:
+        super().__init__(prog, max_help_position=6, width=width)
 
     def add_usage(
         self,
@@ -64,14 +64,32 @@ class Parser(argparse.ArgumentParser):
         """
         super().__init__(
             prog=command,
-            usage=f"{command} [flags]",
             description=description,
             formatter_class=HelpFormatter,
             allow_abbrev=False,
             add_help=False,
         )
         self._optionals.title = "Flags"
+        self._positionals.title = "Arguments"
         self.add_argument("-h", "--help", action="help", help="Print this help.")
+
+    def format_help(self, width: int | None = None) -> str:
+        """The help, as wide as the terminal or ``width``."""
+        names = [str(action.metavar) for action in self._actions if not action.option_strings]
+        self.usage = " ".join([self.prog, *(f"[{name}]" for name in names), "[flags]"])
+        if width is not None:
+            self.formatter_class = lambda prog: HelpFormatter(prog, width)
+        return super().format_help()
+
+    @property
+    def flags(self) -> list[str]:
+        """Every flag, in all its spellings."""
+        return list(self._option_string_actions)
+
+    @property
+    def takes_names(self) -> bool:
+        """Whether arguments are ``TYPE/NAME``."""
+        return any(str(action.metavar).startswith("TYPE/NAME") for action in self._actions)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments after the command.

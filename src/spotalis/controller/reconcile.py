@@ -77,16 +77,11 @@ class Reconciler:
             self._observer.forget(key)
             return None
         stored = await self._ledgers.read(workload.uid)
-        if stored is not None and stored.ledger is None:
-            return self._unreadable(key, workload, configuration, stored)
-        ledger = (stored.ledger if stored else None) or Ledger()
-        observed = await self._observer.for_reconcile(workload, configuration, ledger)
-        now = self._clock.now()
-        waiting = await self._observer.waiting_replicas(observed, now)
         # Nothing is awaited between the decision and the write of the ledger.
-        plan = decide(
-            observed, waiting, now=now, instance=self._instance, can_evict=self._can_evict()
-        )
+        plan = await self.plan(workload, configuration, stored)
+        now = self._clock.now()
+        if stored is not None and stored.ledger is None:
+            return summarize(key, now, plan)
         self._observer.remember(key, plan)
         try:
             stored = await self._write(workload, stored, plan)
@@ -108,13 +103,31 @@ class Reconciler:
             return stored
         return await self._ledgers.write(workload, stored, plan.ledger)
 
+    async def plan(
+        self, workload: Workload, configuration: WorkloadConfiguration, stored: LedgerObject | None
+    ) -> ReconcilePlan:
+        """Decide what to do with a workload; writes nothing.
+
+        Args:
+            configuration: its policy, or another one to find out what it would do.
+            stored: the workload's ledger; None if there is none.
+
+        Raises:
+            ApiError, TransportError: an object that only some decisions need could not be read.
+        """
+        if stored is not None and stored.ledger is None:
+            return self._unreadable(workload, configuration, stored)
+        ledger = (stored.ledger if stored else None) or Ledger()
+        observed = await self._observer.for_reconcile(workload, configuration, ledger)
+        now = self._clock.now()
+        waiting = await self._observer.waiting_replicas(observed, now)
+        return decide(
+            observed, waiting, now=now, instance=self._instance, can_evict=self._can_evict()
+        )
+
     def _unreadable(
-        self,
-        key: WorkloadKey,
-        workload: Workload,
-        configuration: WorkloadConfiguration,
-        stored: LedgerObject,
-    ) -> ReconcileResult:
+        self, workload: Workload, configuration: WorkloadConfiguration, stored: LedgerObject
+    ) -> ReconcilePlan:
         observed = self._observer.without_ledger(workload, configuration)
         message = (
             f"configmap {stored.namespace}/{stored.name} is damaged or was written by another "
@@ -122,5 +135,4 @@ class Reconciler:
             "until the ConfigMap is deleted while no move is in progress"
         )
         decision = Defer(Reason.LEDGER_UNREADABLE, message)
-        plan = ReconcilePlan(decision=decision, observed=observed, ledger=observed.ledger)
-        return summarize(key, self._clock.now(), plan)
+        return ReconcilePlan(decision=decision, observed=observed, ledger=observed.ledger)

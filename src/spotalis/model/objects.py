@@ -291,6 +291,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """StatefulSet: ``podManagementPolicy`` is OrderedReady."""
     first_ordinal: int = 0
     """StatefulSet: ``spec.ordinals.start``."""
+    created_at: datetime | None = None
     deleting_at: datetime | None = None
     balanced: tuple[str, str] | None = None
     """Status and reason of the condition ``spotalis.io/Balanced``, if present."""

@@ -6,15 +6,12 @@ import asyncio
 
 import pytest
 
-from spotalis.app.preview import preview
-from spotalis.cli.preview import line
 from spotalis.kube.client import PatchType
-from spotalis.model.controller_configuration import ControllerConfiguration
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.incidents import AKS_PREEMPT, KARPENTER, READY_NEVER
-from tests.support.scenarios import on_both_beds, only_embedded
+from tests.support.scenarios import on_both_beds
 
 ALLOWED = {
     ("create", "events"),
@@ -118,38 +115,3 @@ async def test_a_read_only_operator_reports_what_it_would_move(cluster: TestClus
         await cluster.assert_unchanged("web", seconds=5)
     assert cluster.evictions() == []
     assert set(cluster.writes()) <= ALLOWED, cluster.writes()
-
-
-@only_embedded
-async def test_a_preview_names_the_pods_it_would_evict_and_writes_nothing(
-    cluster: TestCluster,
-) -> None:
-    assert isinstance(cluster, EmbeddedTestCluster)
-    await cluster.add_nodes(spot=2, on_demand=2)
-    await cluster.create_deployment("web", 4, {"spotalis.io/enabled": "true"})
-
-    async def ready() -> bool:
-        return sum(pod.ready for pod in await cluster.pods("web")) == 4
-
-    await cluster.wait_until(ready, "4 pods are Ready")
-    # The misspelled key would cause an Event.
-    wrong = {"spot-percentage": "0", "min-ondemand": "1"}
-    await cluster.annotate("Deployment", "web", wrong)
-    on_spot = (await cluster.split("web"))[1]
-    assert on_spot
-    shown: list[str] = []
-    api = cluster.embedded.transport("someone")
-    count = await preview(
-        api,
-        settings=ControllerConfiguration(),
-        clock=cluster._clock,
-        rng=cluster._dice,
-        show=lambda result: shown.append(line(result)),
-        watch=False,
-    )
-    assert (count, len(shown)) == (1, 1)
-    present = f"{4 - on_spot} on-demand + {on_spot} spot"
-    assert shown[0].startswith(f"deployment default/web: {present}, wanted 4 + 0; ReadOnly")
-    assert "the operator is read-only; it would evict web-" in shown[0]
-    verbs = {entry.verb for entry in cluster.embedded.audit.entries if entry.user == "someone"}
-    assert verbs <= {"get", "list", "watch"}

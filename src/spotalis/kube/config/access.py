@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
+
+import msgspec
 
 from spotalis.kube.config import kubeconfig as files
 from spotalis.kube.config.credentials import Credentials, PemSource
@@ -18,7 +20,7 @@ from spotalis.kube.config.proxy import proxy_for
 from spotalis.kube.config.users import credentials_of, impersonation_headers, read_pem_source
 from spotalis.model.suggestion import did_you_mean
 
-__all__ = ["ClusterAccess", "ConfigError", "load"]
+__all__ = ["ClusterAccess", "ConfigError", "Overrides", "load"]
 
 T = TypeVar("T")
 
@@ -39,6 +41,48 @@ class ClusterAccess:
     """The name in its certificate, if it differs from the host of ``server``."""
     proxy_url: str = ""
     compress: bool = True
+    namespace: str = "default"
+    """The namespace of the context, or of the pod."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overrides:
+    """What replaces a part of the context; empty fields replace nothing.
+
+    The fields are kubectl's flags of the same names.
+    """
+
+    cluster: str = ""
+    user: str = ""
+    server: str = ""
+    token: str = ""
+    as_user: str = ""
+    as_groups: tuple[str, ...] = ()
+    as_uid: str = ""
+    insecure_skip_tls_verify: bool = False
+    tls_server_name: str = ""
+    certificate_authority: str = ""
+
+    def apply_to_cluster(self, cluster: Cluster) -> Cluster:
+        """The cluster with these flags."""
+        changes = {
+            "server": self.server,
+            "tls_server_name": self.tls_server_name,
+            "insecure_skip_tls_verify": self.insecure_skip_tls_verify,
+            "certificate_authority": self.certificate_authority,
+        }
+        if self.certificate_authority or self.insecure_skip_tls_verify:
+            cluster = msgspec.structs.replace(
+                cluster, certificate_authority_data=None, certificate_authority=None
+            )
+        return msgspec.structs.replace(cluster, **{k: v for k, v in changes.items() if v})
+
+    def apply_to_user(self, user: User) -> User:
+        """The user with these flags. A token replaces the user's other credentials."""
+        if self.token:
+            user = User(token=self.token)
+        changes = {"as_": self.as_user, "as_uid": self.as_uid, "as_groups": list(self.as_groups)}
+        return msgspec.structs.replace(user, **{k: v for k, v in changes.items() if v})
 
 
 def load(
@@ -46,6 +90,7 @@ def load(
     *,
     kubeconfig: str = "",
     context: str = "",
+    overrides: Overrides = Overrides(),
     in_cluster_dir: Path = IN_CLUSTER_DIR,
     run: RunProgram = run_program,
 ) -> ClusterAccess:
@@ -72,7 +117,7 @@ def load(
     name = context or config.current_context
     if not name:
         raise _no_cluster(config, searched)
-    return _from_context(config, name, searched, environment, run)
+    return _from_context(config, name, overrides, searched, environment, run)
 
 
 def _paths(environment: Mapping[str, str], kubeconfig: str) -> list[Path]:
@@ -91,8 +136,10 @@ def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess |
     if not host or not port or not token.exists():
         return None
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    namespace = folder / "namespace"
     return ClusterAccess(
         server=server,
+        namespace=namespace.read_text().strip() if namespace.exists() else "default",
         credentials=Credentials(token_file=token),
         ca=ca,
         proxy_url=proxy_for(server, environment),
@@ -102,16 +149,20 @@ def _in_cluster(environment: Mapping[str, str], folder: Path) -> ClusterAccess |
 def _from_context(
     config: Kubeconfig,
     name: str,
+    overrides: Overrides,
     searched: tuple[str, ...],
     environment: Mapping[str, str],
     run: RunProgram,
 ) -> ClusterAccess:
     context = _entry("context", name, config.contexts, searched).value
-    cluster_name, user_name = context.cluster or "", context.user or ""
+    cluster_name = overrides.cluster or context.cluster or ""
+    user_name = overrides.user or context.user or ""
     cluster = _entry("cluster", cluster_name, config.clusters, searched)
+    cluster = replace(cluster, value=overrides.apply_to_cluster(cluster.value))
     user = Entry(User(), Path())
     if user_name:
         user = _entry("user", user_name, config.users, searched)
+    user = replace(user, value=overrides.apply_to_user(user.value))
     server = _server(cluster_name, cluster.value)
     ca = read_pem_source(
         cluster.value.certificate_authority_data,
@@ -133,6 +184,7 @@ def _from_context(
         tls_server_name=cluster.value.tls_server_name or "",
         proxy_url=_proxy(cluster_name, cluster.value, server, environment),
         compress=not cluster.value.disable_compression,
+        namespace=context.namespace or "default",
     )
 
 

@@ -87,6 +87,8 @@ class Context(msgspec.Struct):
 
     cluster: str | None = None
     user: str | None = None
+    namespace: str | None = None
+    """The default namespace of commands."""
 
 
 @dataclass(frozen=True, slots=True)

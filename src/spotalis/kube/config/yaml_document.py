@@ -51,6 +51,33 @@ def load(data: bytes) -> object:
         loader.dispose()
 
 
+def load_all(data: bytes) -> list[yaml.Node]:
+    """The root nodes of all documents, for :func:`value_of`; empty documents are left out.
+
+    Raises:
+        yaml.YAMLError: the data is not YAML.
+    """
+    loader = _Loader(data)
+    nodes = []
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            if node is not None and value_of(node) is not None:
+                nodes.append(node)
+    finally:
+        loader.dispose()
+    return nodes
+
+
+def value_of(node: yaml.Node) -> object:
+    """The value of a node, as client-go reads it.
+
+    Raises:
+        yaml.YAMLError, RecursionError: as for :func:`load`.
+    """
+    return _Converter().convert(node)
+
+
 class _Loader(BaseLoader):
     """Tells scalars without quotes from others."""
 

@@ -183,6 +183,7 @@ def _workload(kind: str, written: _Workload) -> objects.Workload:
         partition=rolling.partition or 0,
         ordered=kind == "StatefulSet" and spec.pod_management_policy != "Parallel",
         first_ordinal=spec.ordinals.start if spec.ordinals else 0,
+        created_at=metadata.creation_timestamp,
         deleting_at=metadata.deletion_timestamp,
         balanced=_balanced(status.conditions),
     )

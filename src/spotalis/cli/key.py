@@ -1,0 +1,181 @@
+"""``spotalis key``: the reference of labels and annotations, as `kubectl explain` is for fields."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+from spotalis.cli.errors import usage_error
+from spotalis.cli.output import table
+
+DESCRIPTION = """\
+Describe the labels and annotations that owners of workloads write.
+
+Examples:
+  spotalis key                      # all keys
+  spotalis key spot-percentage
+  spotalis key --schema status      # JSON Schema of `spotalis status -o json`"""
+
+SCHEMAS = ("status", "plan", "explain")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyHelp:
+    """The description of a key."""
+
+    values: str
+    default: str
+    meaning: str
+    example: str
+    also: tuple[str, ...] = ()
+    """Other keys to read about."""
+
+
+KEY_HELP = {
+    "enabled": KeyHelp(
+        values='"true" or "false"',
+        default="not managed",
+        meaning="Opts a workload in or out. A label or an annotation. If both exist on one object "
+        'and differ, "false" wins.',
+        example='spotalis.io/enabled: "true"',
+        also=("spot-percentage",),
+    ),
+    "spot-percentage": KeyHelp(
+        values="whole number from 0 to 100, with or without %",
+        default="no policy: no replica is placed or moved",
+        meaning="Percentage of the replicas that run on spot nodes, rounded down.",
+        example='spotalis.io/spot-percentage: "70"',
+        also=("min-on-demand",),
+    ),
+    "min-on-demand": KeyHelp(
+        values="whole number from 0 to 9999",
+        default="0",
+        meaning="Minimum number of replicas on on-demand nodes. Takes precedence over "
+        "spot-percentage, and has no effect without it.",
+        example='spotalis.io/min-on-demand: "2"',
+        also=("spot-percentage",),
+    ),
+    "spot-fallback": KeyHelp(
+        values="duration such as 90s or 5m, or never",
+        default="120s",
+        meaning="How long a replica may wait for a spot node before it starts on on-demand.",
+        example='spotalis.io/spot-fallback: "5m"',
+    ),
+    "max-moves-in-flight": KeyHelp(
+        values="whole number from 1 to 9999, or a percentage of the replicas from 1% to 100%",
+        default="10%, and at least 1",
+        meaning="Maximum number of replicas that may be missing because of moves.",
+        example='spotalis.io/max-moves-in-flight: "2"',
+    ),
+    "paused-until": KeyHelp(
+        values="RFC 3339 time such as 2026-12-24T06:00:00Z, or forever",
+        default="not paused",
+        meaning="Until then no pod is evicted; new pods are still placed. On the namespace of the "
+        "operator it pauses the whole cluster.",
+        example='spotalis.io/paused-until: "forever"',
+    ),
+    "disruption-schedule": KeyHelp(
+        values="cron expression with 5 fields",
+        default="moves are always allowed",
+        meaning="When a window for moves opens.",
+        example='spotalis.io/disruption-schedule: "0 2 * * 1-5"',
+        also=("disruption-duration", "disruption-timezone"),
+    ),
+    "disruption-duration": KeyHelp(
+        values="duration",
+        default="moves are always allowed",
+        meaning="How long the window stays open.",
+        example='spotalis.io/disruption-duration: "3h"',
+        also=("disruption-schedule", "disruption-timezone"),
+    ),
+    "disruption-timezone": KeyHelp(
+        values="IANA time zone",
+        default="UTC",
+        meaning="The time zone of disruption-schedule.",
+        example='spotalis.io/disruption-timezone: "Europe/Berlin"',
+        also=("disruption-schedule",),
+    ),
+    "pdb-override": KeyHelp(
+        values='"true" or "false"',
+        default='"false"',
+        meaning="Delete a pod if a PodDisruptionBudget blocks its move. Also needs pdbOverride in "
+        "the settings of the operator, and a permission.",
+        example='spotalis.io/pdb-override: "true"',
+    ),
+}
+"""By key, without the prefix."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("name", nargs="?", metavar="KEY", help="With or without spotalis.io/.")
+    parser.add_argument("--list", action="store_true", help="Print the names only.")
+    parser.add_argument(
+        "--schema", choices=SCHEMAS, metavar="COMMAND", help=f"One of {', '.join(SCHEMAS)}."
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the reference.
+
+    Raises:
+        CommandError: there is no such key.
+    """
+    if arguments.schema:
+        print(schema(arguments.schema))
+    elif arguments.list:
+        print("\n".join(KEY_HELP))
+    elif arguments.name:
+        print(describe(arguments.name))
+    else:
+        rows = [(key, help_.values, help_.default) for key, help_ in KEY_HELP.items()]
+        print(table(rows, headers=("KEY", "VALUES", "DEFAULT")))
+
+
+def describe(name: str) -> str:
+    """The description of one key.
+
+    Raises:
+        CommandError: there is no such key.
+    """
+    import textwrap
+
+    key = name.removeprefix("spotalis.io/")
+    if key not in KEY_HELP:
+        from spotalis.model.suggestion import did_you_mean
+
+        hint = did_you_mean(key, KEY_HELP, quote="'")
+        raise usage_error(f"'{name}' is not a key of Spotalis{hint}", "spotalis key --list")
+    found = KEY_HELP[key]
+    kind = "label or annotation" if key == "enabled" else "annotation"
+    lines = [
+        f"KEY:      spotalis.io/{key} ({kind})",
+        f"VALUES:   {found.values}",
+        f"DEFAULT:  {found.default}",
+        "READ FROM: the workload, then its Namespace, then `defaults` in the settings",
+        "",
+        *textwrap.wrap(found.meaning, 79),
+        "",
+        "With an invalid value the workload is left unchanged and reports InvalidPolicy.",
+        "",
+        "EXAMPLE:",
+        f"  {found.example}",
+    ]
+    if found.also:
+        lines += ["", f"SEE ALSO: {', '.join(found.also)}"]
+    return "\n".join(lines)
+
+
+def schema(command: str) -> str:
+    """The JSON Schema (2020-12) of what a command prints with ``-o json``."""
+    import msgspec
+
+    from spotalis.cli.explanations import WorkloadExplanation
+    from spotalis.cli.views import WorkloadPlanList, WorkloadSplitList
+
+    types = {
+        "status": WorkloadSplitList,
+        "plan": WorkloadPlanList,
+        "explain": WorkloadExplanation,
+    }
+    return msgspec.json.format(msgspec.json.encode(msgspec.json.schema(types[command]))).decode()

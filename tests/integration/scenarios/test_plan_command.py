@@ -1,0 +1,73 @@
+"""``spotalis plan``: it shows the moves that the operator then makes, and writes nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from spotalis.app.inspection import inspect
+from spotalis.model.controller_configuration import ControllerConfiguration
+from spotalis.planner.forecast import Forecast, forecast, start_time_of
+from tests.support.cluster import TestCluster
+from tests.support.embedded_cluster import EmbeddedTestCluster
+from tests.support.scenarios import on_both_beds, only_embedded
+
+
+async def planned(cluster: TestCluster, name: str) -> Forecast:
+    """The moves of a Deployment that ``spotalis plan`` shows."""
+    clock = cluster.api.clock
+    inspection = await inspect(
+        cluster.reader, settings=ControllerConfiguration(), clock=clock, rng=cluster.api.rng
+    )
+    workload = next(one for one in inspection.cluster.deployments if one.name == name)
+    plan = await inspection.plan(workload)
+    return forecast(plan.observed, clock.now(), start_time_of(plan.observed.replicas))
+
+
+async def unplaced(cluster: TestCluster, name: str, replicas: int) -> None:
+    """A Deployment that runs before the operator does."""
+    await cluster.create_deployment(name, replicas, {})
+
+    async def ready() -> bool:
+        return sum(pod.ready for pod in await cluster.pods(name)) == replicas
+
+    await cluster.wait_until(ready, f"{replicas} pods are Ready")
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("percent", [0, 100])
+@on_both_beds
+async def test_the_operator_makes_the_moves_that_plan_shows(
+    cluster: TestCluster, percent: int
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    await unplaced(cluster, "web", 8)
+    await cluster.annotate(
+        "Deployment", "web", {"enabled": "true", "spot-percentage": str(percent)}
+    )
+
+    async def observed() -> bool:
+        workload = await cluster.get_workload("Deployment", "web")
+        return workload.observed_generation == workload.generation
+
+    await cluster.wait_until(observed, "the Deployment controller has observed the annotations")
+    found = await planned(cluster, "web")
+    shown = [move.pod.name for move in found.moves]
+    assert len(shown) == (await cluster.split("web"))[percent == 0], found.end
+    async with cluster.operator():
+        spot = 8 * percent // 100
+        await cluster.wait_for_split("web", 8 - spot, spot)
+    assert cluster.evictions() == shown
+
+
+@only_embedded
+async def test_looking_at_a_cluster_writes_nothing(cluster: TestCluster) -> None:
+    assert isinstance(cluster, EmbeddedTestCluster)
+    await cluster.add_nodes(spot=2, on_demand=2)
+    await unplaced(cluster, "web", 4)
+    # The misspelled key would cause an Event.
+    await cluster.annotate(
+        "Deployment", "web", {"enabled": "true", "spot-percentage": "0", "min-ondemand": "1"}
+    )
+    assert (await planned(cluster, "web")).moves
+    verbs = {entry.verb for entry in cluster.embedded.audit.entries if entry.user == "reader"}
+    assert verbs <= {"get", "list"}

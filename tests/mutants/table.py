@@ -282,6 +282,27 @@ MUTANTS = (
     ),
     # Spot capacity
     mutant(
+        "the replicas that waited for spot are not a probe",
+        "planner/fallback.py",
+        "next_probe_at=now + probe_backoff(count)\n",
+        "next_probe_at=now + probe_backoff(count) if probed else ledger.next_probe_at\n",
+        "tests/unit/planner/test_fallback.py",
+    ),
+    mutant(
+        "a probe starts while replicas are missing",
+        "planner/moves.py",
+        "if supply.probe and supply.stop and missing > 0 and",
+        "if supply.probe and supply.stop and missing > 99 and",
+        "tests/unit/planner/test_fallback.py",
+    ),
+    mutant(
+        "a spot node that another workload was given is no evidence",
+        "planner/fallback.py",
+        "observed.spot.node_joined_at)",
+        "None)",
+        "tests/unit/planner/test_fallback.py",
+    ),
+    mutant(
         "a probe moves all surplus replicas",
         "planner/moves.py",
         "supply.probe and any(move.probe for move in self._moves)",

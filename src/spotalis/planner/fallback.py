@@ -98,8 +98,10 @@ def unschedulable_since(observed: Observed, replica: Replica, now: datetime) -> 
 def record_fallback(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> Ledger:
     """The ledger once these replicas fall back to on-demand: spot is exhausted.
 
-    If a replica was the replacement of a probe, the probe has failed. If it was the replacement
-    of another move, the move was futile, because the replica ends on the type that it left.
+    The replicas that waited have probed spot: no other one need be evicted to find out the same,
+    and the next probe is due one backoff later. If one was the replacement of a probe, the backoff
+    doubles. If it was the replacement of another move, the move was futile, because the replica
+    ends on the type that it left.
     """
     moves = {replica.pod.move for replica in replicas} - {""}
     failed = [intent for intent in ledger.intents if intent.move in moves]
@@ -109,14 +111,13 @@ def record_fallback(ledger: Ledger, replicas: Sequence[Replica], now: datetime) 
         intents=tuple(intent for intent in ledger.intents if intent not in failed),
     )
     for intent in failed:
-        if intent.probe:
-            count = ledger.failed_probes + 1
-            ledger = msgspec.structs.replace(
-                ledger, failed_probes=count, next_probe_at=now + probe_backoff(count)
-            )
-        else:
+        if not intent.probe:
             ledger = record_futile_move(ledger, now)
-    return ledger
+    probed = any(intent.probe for intent in failed)
+    count = ledger.failed_probes + 1 if probed else max(1, ledger.failed_probes)
+    return msgspec.structs.replace(
+        ledger, failed_probes=count, next_probe_at=now + probe_backoff(count)
+    )
 
 
 def probe_backoff(failed: int) -> timedelta:
@@ -132,13 +133,14 @@ def probe_backoff(failed: int) -> timedelta:
 def probe_due_in(observed: Observed, now: datetime) -> timedelta:
     """Time until the workload may probe; zero if it may now.
 
-    A successful probe of any workload ends the backoff of all others.
+    It may probe before its backoff ends if spot was available after its last failed wait: if a
+    probe of any workload has succeeded, or a spot node has joined that could hold its replicas.
     """
     ledger = observed.ledger
     if ledger.next_probe_at is None:
         return timedelta(0)
     failed_at = ledger.next_probe_at - probe_backoff(max(1, ledger.failed_probes))
-    succeeded_at = observed.cluster.probe_succeeded_at
-    if succeeded_at is not None and succeeded_at > failed_at:
+    seen = (observed.cluster.probe_succeeded_at, observed.spot.node_joined_at)
+    if any(at is not None and at > failed_at for at in seen):
         return timedelta(0)
     return max(timedelta(0), ledger.next_probe_at - now)

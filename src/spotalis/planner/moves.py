@@ -206,8 +206,12 @@ class _Selection:
         exhausted = limit is not None and self._sent[replica.volume_affinity] >= limit
         if exhausted or (supply.probe and any(move.probe for move in self._moves)):
             return supply.stop
-        if supply.probe and replica.pod.rule == "fallback" and not replica.pod.node:
-            return supply.stop  # It has just waited for a spot node.
+        missing = observed.missing(self._now)
+        if supply.probe and supply.stop and missing > 0 and not replica.pod.unschedulable:
+            # It may not come back at once. A replica that runs nowhere costs nothing.
+            of = observed.workload.replicas
+            words = f"no probe while {missing} of {of} replicas are missing"
+            return Defer(Reason.NO_SPOT_CAPACITY, f"{supply.stop.message}; {words}")
         return None
 
     def _take(self, replica: Replica) -> None:

@@ -186,6 +186,8 @@ class SpotCapacity:
     """Karpenter manages some nodes and adds more for Pending pods."""
     node_arriving: bool = False
     """A spot node that fits has registered and is not Ready yet."""
+    node_joined_at: datetime | None = None
+    """When the newest Ready spot node that could hold a replica if it were empty registered."""
     on_demand_possible: bool = True
     """The pod template does not keep the replicas on spot nodes, so that an autoscaler may add an
     on-demand node for them."""

@@ -97,10 +97,20 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
         is_known=nodes.shows_all_pods,
         has_provisioner=has_provisioner,
         node_arriving=arriving,
+        node_joined_at=_node_joined_at(nodes.of_type(NodeType.SPOT), shape, pin),
         on_demand_possible=possible,
         on_demand_known=has_provisioner or question.on_demand_could_hold(shape),
         by_volume=by_volume,
     )
+
+
+def _node_joined_at(nodes: Iterable[Node], shape: PodShape, pin: Pin) -> datetime | None:
+    """When the newest Ready node that could hold such a pod registered, full or not.
+
+    Whatever it was added for, it shows that nodes of its type are to be had.
+    """
+    fitting = (node for node in nodes if node.ready and could_hold([node], shape, pin))
+    return max((node.created_at for node in fitting if node.created_at), default=None)
 
 
 def _reachable(

@@ -14,7 +14,6 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
 from tests.support import incidents
 from tests.support.cluster import Policy, TestCluster, policy, workload_body
-from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
 FALLBACK = "10s"
@@ -86,9 +85,6 @@ async def wait_for_fallbacks(cluster: TestCluster, count: int) -> None:
 async def test_replicas_fall_back_when_spot_is_lost_and_return_with_the_fewest_evictions(
     cluster: TestCluster, kind: str
 ) -> None:
-    async def all_serve_but_one() -> bool:
-        return await cluster.split("web") == (9, 0)
-
     await cluster.add_nodes(spot=2, on_demand=3)
     async with cluster.operator():
         await (cluster.create_deployment if kind == "Deployment" else cluster.create_stateful_set)(
@@ -97,9 +93,8 @@ async def test_replicas_fall_back_when_spot_is_lost_and_return_with_the_fewest_e
         await cluster.wait_for_split("web", 3, 7)
         async with cluster.track_minimum_ready("web", NodeType.ON_DEMAND) as fewest:
             await remove_spot_nodes(cluster)
-            await wait_for_fallbacks(cluster, 7)  # then one of them probes spot, and is pending
-            await wait_for_pending(cluster, 1)
-            await cluster.wait_until(all_serve_but_one, "9 pods are Ready")
+            await wait_for_fallbacks(cluster, 7)
+            await cluster.wait_for_split("web", 10, 0)  # none of them is evicted for a probe
             await cluster.add_nodes(spot=2)
             async with cluster.track_minimum_ready("web") as serving:
                 await cluster.wait_for_split("web", 3, 7)
@@ -119,20 +114,12 @@ async def test_while_spot_is_exhausted_new_replicas_start_on_on_demand_immediate
         await cluster.create_deployment("web", 10, fallback_policy("15s"))
         await wait_for_fallbacks(cluster, 7)
         await cluster.scale("Deployment", "web", 16)
-
-        async def all_but_the_probe_serve() -> bool:
-            return (await cluster.split("web"))[0] >= 15
-
-        await cluster.wait_until(all_but_the_probe_serve, "15 pods are Ready")
-        # 7 replicas fall back. Then the probe starts, and perhaps returns. New replicas do not
-        # wait.
-        assert len(cluster.evictions()) in (8, 9)
-        if isinstance(cluster, EmbeddedTestCluster):
-            assert len(await pending_pods(cluster)) == 1
+        await cluster.wait_for_split("web", 16, 0)
+        assert len(cluster.evictions()) == 7  # New replicas do not wait, and none probes yet.
 
 
 @pytest.mark.check
-@on_both_beds
+@only_embedded  # The probe is due after 5 minutes.
 async def test_one_probe_finds_new_spot_nodes_and_the_other_replicas_follow(
     cluster: TestCluster,
 ) -> None:
@@ -140,7 +127,10 @@ async def test_one_probe_finds_new_spot_nodes_and_the_other_replicas_follow(
     async with cluster.operator():
         await cluster.create_deployment("web", 10, fallback_policy())
         await wait_for_fallbacks(cluster, 7)
+        await cluster.wait_for_split("web", 10, 0)
         async with provisioner(cluster):
+            await cluster.assert_unchanged("web", seconds=240)
+            await asyncio.sleep(60)
             await cluster.wait_for_split("web", 3, 7)
         assert len(cluster.evictions()) == 14
         await cluster.assert_unchanged("web")
@@ -160,8 +150,8 @@ async def test_each_failed_probe_takes_one_replica_and_the_interval_grows(
             await asyncio.sleep(300)
             counts.append(len(cluster.evictions()) - 7)
             assert (await cluster.split("web"))[0] >= 9
-        # Probes after 0, 5, 10, 20 and 40 minutes (not completed): two evictions each.
-        assert counts == [2, 4, 4, 6, 6, 6, 6, 8, 8, 8, 8, 8, 8]
+        # Probes 5, 15 and 35 minutes after the fallback: two evictions each.
+        assert counts == [0, 2, 2, 4, 4, 4, 4, 6, 6, 6, 6, 6, 6]
 
 
 @only_embedded
@@ -173,15 +163,15 @@ async def test_a_restart_keeps_the_spot_shortage_and_the_time_of_the_next_probe(
         await cluster.create_deployment("web", 10, fallback_policy())
         await cluster.wait_for_split("web", 10, 0)
         await asyncio.sleep(60)
-        assert len(cluster.evictions()) == 9  # the first probe has failed
+        assert len(cluster.evictions()) == 7
         await cluster.kill_operator()
     async with cluster.operator():
         await cluster.scale("Deployment", "web", 14)
         await cluster.wait_for_split("web", 14, 0, within=5)
         await asyncio.sleep(120)
-        assert len(cluster.evictions()) == 9
+        assert len(cluster.evictions()) == 7
         await asyncio.sleep(180)
-        assert len(cluster.evictions()) == 11
+        assert len(cluster.evictions()) == 9
 
 
 @on_both_beds
@@ -340,3 +330,24 @@ async def test_a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock(
         await incidents.withdraw(cluster, spot, cilium)
         await cluster.wait_for_split("web", 2, 2)
     assert cluster.evictions() == []
+
+
+@only_embedded
+async def test_a_node_that_another_workload_was_given_is_followed_by_a_probe_at_once(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 10, fallback_policy())
+        await cluster.wait_for_split("web", 10, 0)
+        await asyncio.sleep(60)
+        assert len(cluster.evictions()) == 7
+        # An autoscaler adds a node that another workload fills; nothing is left of it.
+        (node,) = await cluster.add_nodes(spot=1)
+        await cordon(cluster, node, True)
+
+        async def probes() -> bool:
+            return len(cluster.evictions()) == 8
+
+        await cluster.wait_until(probes, "one replica probes spot", within=30)
+        await wait_for_pending(cluster, 1)

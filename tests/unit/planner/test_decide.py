@@ -113,7 +113,9 @@ def test_the_cooldown_starts_with_the_last_move_that_finishes() -> None:
 def test_replicas_that_waited_too_long_fall_back_and_nothing_else_moves() -> None:
     plan = plan_of(waiting())
     assert len(plan.fallbacks) == 2
-    assert plan.ledger == an_exhausted_ledger()
+    assert plan.ledger == an_exhausted_ledger(
+        failed_probes=1, next_probe_at=NOW + timedelta(minutes=5)
+    )
     assert isinstance(plan.decision, Defer)
     assert plan.decision.message == (
         "no spot node for 2 replicas within spot-fallback; starting on on-demand"

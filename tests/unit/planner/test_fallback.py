@@ -155,7 +155,18 @@ class TestWaiting:
 class TestLedger:
     def test_a_fallback_marks_spot_as_exhausted(self) -> None:
         found = waiting_for_spot(waits(a_workload(spot=7, on_demand=3)), NOW)
-        assert record_fallback(Ledger(), found.due, NOW) == an_exhausted_ledger()
+        next_probe_at = NOW + timedelta(minutes=5)
+        expected = an_exhausted_ledger(failed_probes=1, next_probe_at=next_probe_at)
+        assert record_fallback(Ledger(), found.due, NOW) == expected
+
+    def test_replicas_that_wait_again_delay_the_next_probe_without_doubling_the_backoff(
+        self,
+    ) -> None:
+        ledger = an_exhausted_ledger(failed_probes=2, next_probe_at=NOW + timedelta(minutes=1))
+        found = waiting_for_spot(waits(a_workload(spot=1)), NOW)
+        next_probe_at = NOW + timedelta(minutes=10)
+        expected = an_exhausted_ledger(failed_probes=2, next_probe_at=next_probe_at)
+        assert record_fallback(ledger, found.due, NOW) == expected
 
     def test_a_probe_that_falls_back_doubles_the_wait_for_the_next_probe(self) -> None:
         ledger = an_exhausted_ledger(intents=(an_intent(probe=True),), failed_probes=1)
@@ -168,7 +179,10 @@ class TestLedger:
         ledger = an_exhausted_ledger(intents=(an_intent(),))
         observed = with_replicas(waits(a_workload(spot=1)), is_spot, move="api-3-ui")
         after = record_fallback(ledger, waiting_for_spot(observed, NOW).due, NOW)
-        assert after == an_exhausted_ledger(futile_moves=1)
+        next_probe_at = NOW + timedelta(minutes=5)
+        assert after == an_exhausted_ledger(
+            futile_moves=1, failed_probes=1, next_probe_at=next_probe_at
+        )
 
     @pytest.mark.parametrize(
         ("failed", "minutes"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (50, 60)]
@@ -241,6 +255,46 @@ class TestReturn:
         assert isinstance(decision, Defer)
         assert decision.requeue_after == timedelta(minutes=4)
         assert probes(after_fallback(free=0, ledger=ledger, probe_succeeded_at=NOW)) == [True]
+
+    def test_a_spot_node_that_joins_after_the_failed_wait_ends_the_delay_even_if_it_is_full(
+        self,
+    ) -> None:
+        ledger = an_exhausted_ledger(failed_probes=1, next_probe_at=NOW + timedelta(minutes=4))
+        joined_before = after_fallback(
+            free=0, ledger=ledger, node_joined_at=NOW - timedelta(minutes=2)
+        )
+        assert isinstance(decision_of(joined_before), Defer)
+        joined_after = after_fallback(
+            free=0, ledger=ledger, node_joined_at=NOW - timedelta(seconds=30)
+        )
+        assert probes(joined_after) == [True]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            pytest.param({"ready": False}, id="not ready"),
+            pytest.param({"node": "", "phase": "Pending", "ready": False}, id="pending"),
+        ],
+    )
+    def test_no_probe_starts_while_a_replica_is_missing(self, change: dict[str, Any]) -> None:
+        decision = decision_of(with_replicas(after_fallback(free=0), 0, **change))
+        assert isinstance(decision, Defer)
+        assert decision.reason is Reason.NO_SPOT_CAPACITY
+        assert "no probe while 1 of 10 replicas are missing" in decision.message
+
+    def test_a_replica_that_has_no_on_demand_node_either_probes_while_others_are_missing(
+        self,
+    ) -> None:
+        pending: dict[str, Any] = {
+            "node": "",
+            "phase": "Pending",
+            "ready": False,
+            "unschedulable": True,
+        }
+        observed = with_replicas(after_fallback(free=0), [8, 9], **pending)
+        decision = decision_of(with_configuration(observed, disruption=UP_TO_10))
+        assert isinstance(decision, Evict)
+        assert [(move.pod.name, move.probe) for move in decision.moves] == [("api-9", True)]
 
     def test_after_a_successful_probe_all_replicas_return(self) -> None:
         ledger = Ledger(spot_availability=SpotAvailability.AVAILABLE)

@@ -77,8 +77,8 @@ format: $(READY) ## format, and fix what ruff can fix
 	$(VENV)/bin/ruff format .
 
 .PHONY: testbed
-testbed: $(READY) ## build the binaries of the real control plane from Go modules, once per machine
-	$(VENV)/bin/python testbed/build.py
+testbed: $(READY) ## build the programs of the real test bed from Go modules, once per machine
+	$(VENV)/bin/python -m testbed
 
 .PHONY: bench
 bench: $(READY) ## measure memory, webhook latency and watch events

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[1]
 
 def measure() -> list[Figure]:
     """Measure with 1,000 workloads and 10,000 pods, at 1,000 admission requests per second."""
-    binaries = build.obtain(lambda line: print(line, file=sys.stderr))
+    binaries = build.obtain(report=lambda line: print(line, file=sys.stderr))
     ports = claim_ports()
     with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
         folder = Path(name)

@@ -1,30 +1,25 @@
 """Find the binaries of the real test bed, and build those that are missing.
 
-    python testbed/build.py            build missing binaries; print one line per binary
-    python testbed/build.py --where    print the path of each binary; build nothing
-
-The control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), kubectl and kwok
-are built from Go modules. Three small modules in this folder list them as tools; the committed
-go.sum files pin the versions. The first build on a machine takes about eight minutes on two cores.
-
 Each binary is searched for in this order:
 
 1. the folder $KUBEBUILDER_ASSETS, as `setup-envtest` sets it, if the binary there reports the
-   pinned Kubernetes minor version (etcd: any 3.x). This folder never contains all six binaries.
-2. the cache folder: $XDG_CACHE_HOME/spotalis/testbed/<stamp>, by default under ~/.cache. The stamp
-   is derived from the go.mod and go.sum files, the build flags and the Go version.
+   pinned Kubernetes minor version (etcd: any 3.x). Only programs of the control plane can be there.
+2. the cache folder: $XDG_CACHE_HOME/spotalis/testbed/<stamp>, by default under ~/.cache. Each set
+   has a folder of its own. Its stamp is derived from the set's go.mod and go.sum files, the build
+   flags and the Go version, so that no set is rebuilt because another one changes.
 3. a build with the Go on the PATH. Go never downloads another toolchain.
 
-Of two concurrent builds, the second waits for the first. An interrupted build leaves no partial
-binary behind.
+The CRDs of an optional program are copied from its module in Go's module cache into one file
+beside the binary: <name>.crds.yaml.
 
-Exit status: 0 all binaries are available, 1 a build failed, 3 Go is missing or too old,
-130 interrupted. Needs Python 3.11 and the standard library only.
+Of two concurrent builds of a set, the second waits for the first. An interrupted build leaves no
+partial file behind.
+
+Needs Python 3.11 and the standard library only.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import fcntl
 import functools
@@ -35,17 +30,15 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-"""The folder with the three Go modules."""
+from testbed.programs import CONTROL_PLANE, KUBERNETES, Binary, ProgramSet
 
-KUBERNETES = (1, 36, 1)
-"""The pinned Kubernetes version, as in kubernetes/go.mod. The binaries report it."""
+HERE = Path(__file__).resolve().parent
+"""The folder with the Go modules."""
 
 _VERSION = ".".join(map(str, KUBERNETES))
 _VERSION_VARIABLES = "k8s.io/component-base/version"
@@ -58,28 +51,6 @@ _LINKER_FLAGS = " ".join(
     ]
 )
 _BUILD = ["build", "-trimpath", "-buildvcs=false", "-ldflags", _LINKER_FLAGS]
-
-
-@dataclass(frozen=True)
-class Binary:
-    """A program of the test bed: its name, the folder of its Go module, its Go package."""
-
-    name: str
-    module: str
-    package: str
-
-
-BINARIES = (
-    Binary("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
-    Binary("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
-    Binary("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    Binary(
-        "kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"
-    ),
-    Binary("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
-    Binary("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
-)
-"""All programs of the test bed, in build order."""
 
 
 class UnobtainableError(Exception):
@@ -100,20 +71,22 @@ def print_now(line: str) -> None:
 
 
 def obtain(
-    report: Report = print_now, environment: Mapping[str, str] = os.environ
+    programs: ProgramSet = CONTROL_PLANE,
+    report: Report = print_now,
+    environment: Mapping[str, str] = os.environ,
 ) -> dict[str, Path]:
-    """Find all binaries and build those that are missing. Returns paths by name.
+    """Find the binaries of a set and build those that are missing. Returns paths by name.
 
     Raises UnobtainableError, BuildFailedError, and OSError if the cache folder is not writable.
     """
-    found = find(environment)
+    found = find(programs, environment)
     for name, path in found.items():
         report(f"have  {name:<24} {path}")
-    missing = [binary for binary in BINARIES if binary.name not in found]
+    missing = [binary for binary in programs.binaries if binary.name not in found]
     if not missing:
         return found
-    go = _go_that_can_build(environment)
-    folder = cache_folder(go.version, environment)
+    go = _go_that_can_build(programs, environment)
+    folder = cache_folder(programs, go.version, environment)
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder / ".lock", report):
         # Left by interrupted builds: this process holds the lock.
@@ -121,26 +94,40 @@ def obtain(
             leftover.unlink()
         for binary in missing:
             found[binary.name] = _build(binary, folder / binary.name, go, report, environment)
-    return {binary.name: found[binary.name] for binary in BINARIES}
+    return {binary.name: found[binary.name] for binary in programs.binaries}
 
 
-def find(environment: Mapping[str, str] = os.environ) -> dict[str, Path]:
+def find(
+    programs: ProgramSet = CONTROL_PLANE, environment: Mapping[str, str] = os.environ
+) -> dict[str, Path]:
     """Find existing binaries without building. Returns paths by name; missing ones are omitted."""
-    folders = _cache_folders(environment)
+    folders = _cache_folders(programs, environment)
     found: dict[str, Path] = {}
-    for binary in BINARIES:
-        path = _in_assets(binary.name, environment)
+    for binary in programs.binaries:
+        path = None if programs.is_optional else _in_assets(binary.name, environment)
         candidates = [folder / binary.name for folder in folders] if path is None else [path]
         for candidate in candidates:
-            if os.access(candidate, os.X_OK) and candidate.is_file():
+            if _is_complete(binary, candidate):
                 found[binary.name] = candidate
                 break
     return found
 
 
-def cache_folder(go_version: str, environment: Mapping[str, str] = os.environ) -> Path:
+def crds_file(path: Path) -> Path:
+    """The file with the CRDs of the program at this path."""
+    return path.with_name(f"{path.name}.crds.yaml")
+
+
+def _is_complete(binary: Binary, path: Path) -> bool:
+    has_crds = not binary.crds or crds_file(path).is_file()
+    return has_crds and path.is_file() and os.access(path, os.X_OK)
+
+
+def cache_folder(
+    programs: ProgramSet, go_version: str, environment: Mapping[str, str] = os.environ
+) -> Path:
     """The folder for binaries that this Go version ("go1.26.8") builds from the current pins."""
-    return _cache_root(environment) / f"{_pins()}-{go_version}"
+    return _cache_root(environment) / f"{_stamp(programs)}-{go_version}"
 
 
 def _cache_root(environment: Mapping[str, str]) -> Path:
@@ -151,22 +138,27 @@ def _cache_root(environment: Mapping[str, str]) -> Path:
     return home / "spotalis" / "testbed"
 
 
-def _cache_folders(environment: Mapping[str, str]) -> list[Path]:
+def _cache_folders(programs: ProgramSet, environment: Mapping[str, str]) -> list[Path]:
     """The folder of the installed Go, or without a usable Go all folders of the same pins."""
     with contextlib.suppress(UnobtainableError):
-        return [cache_folder(_go_that_can_build(environment).version, environment)]
-    folders = _cache_root(environment).glob(f"{_pins()}-*")
+        go = _go_that_can_build(programs, environment)
+        return [cache_folder(programs, go.version, environment)]
+    folders = _cache_root(environment).glob(f"{_stamp(programs)}-*")
     return sorted(folders, key=lambda folder: folder.stat().st_mtime, reverse=True)
 
 
 @functools.cache
-def _pins() -> str:
-    """Twelve hexadecimal digits that change with any pin, the build flags and the platform."""
+def _stamp(programs: ProgramSet) -> str:
+    """Twelve hexadecimal digits that change with any pin, the build flags and the platform.
+
+    The name of an optional set comes first.
+    """
     digest = hashlib.sha256(" ".join([*_BUILD, platform.machine()]).encode())
-    for module in sorted({binary.module for binary in BINARIES}):
+    for module in programs.modules:
         for name in ("go.mod", "go.sum"):
             digest.update((HERE / module / name).read_bytes())
-    return digest.hexdigest()[:12]
+    prefix = f"{programs.name}-" if programs.is_optional else ""
+    return prefix + digest.hexdigest()[:12]
 
 
 def _in_assets(name: str, environment: Mapping[str, str]) -> Path | None:
@@ -209,34 +201,32 @@ def _go_version(path: str) -> str:
     return answer.stdout.strip()
 
 
-def _go(environment: Mapping[str, str]) -> _Go:
+def _go_that_can_build(programs: ProgramSet, environment: Mapping[str, str]) -> _Go:
+    needed = _go_needed(programs)
+    wanted = f"Go {'.'.join(map(str, needed))} or newer"
     path = shutil.which("go", path=environment.get("PATH", os.defpath))
     if path is None:
         raise UnobtainableError(
-            "binaries of the test bed are missing, and Go is not on the PATH to build them; "
-            f"install Go {'.'.join(map(str, _go_needed()))} or newer"
+            f"binaries of the test bed ({programs.name}) are missing, and Go is not on the PATH to "
+            f"build them; install {wanted}"
         )
-    return _Go(path, re.sub(r"[^\w.+-]+", "_", _go_version(path)))
-
-
-def _go_that_can_build(environment: Mapping[str, str]) -> _Go:
-    go = _go(environment)
+    go = _Go(path, re.sub(r"[^\w.+-]+", "_", _go_version(path)))
     number = re.search(
         r"go(\d+)\.(\d+)(?:\.(\d+))?", go.version
     )  # a "devel" version may have no number
     have = tuple(int(part or 0) for part in number.groups()) if number else None
-    if have is not None and have < _go_needed():
+    if have is not None and have < needed:
         raise UnobtainableError(
-            f"the binaries of the test bed need Go {'.'.join(map(str, _go_needed()))} or newer; "
+            f"the binaries of the test bed ({programs.name}) need {wanted}; "
             f"{go.path} is {go.version}, and no other toolchain is downloaded"
         )
     return go
 
 
-def _go_needed() -> tuple[int, ...]:
-    """The highest `go` line of the three modules, as (major, minor, patch)."""
+def _go_needed(programs: ProgramSet) -> tuple[int, ...]:
+    """The highest `go` line of the set's modules, as (major, minor, patch)."""
     lines = []
-    for module in {binary.module for binary in BINARIES}:
+    for module in programs.modules:
         line = re.search(
             r"^go (\d+)\.(\d+)(?:\.(\d+))?", (HERE / module / "go.mod").read_text(), re.M
         )
@@ -248,10 +238,39 @@ def _go_needed() -> tuple[int, ...]:
 def _build(
     binary: Binary, target: Path, go: _Go, report: Report, environment: Mapping[str, str]
 ) -> Path:
-    if target.exists():  # built by the process that held the lock
+    if _is_complete(binary, target):  # built by the process that held the lock
         report(f"have  {binary.name:<24} {target}")
         return target
+    started = time.monotonic()
     part = target.with_name(f".{binary.name}.{os.getpid()}.part")
+    try:
+        _run_go(binary, go, [*_BUILD, "-o", str(part), binary.package], environment)
+        if binary.crds:
+            _copy_crds(binary, target, go, environment)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    report(f"built {binary.name:<24} {time.monotonic() - started:6.1f} s")
+    return target
+
+
+def _copy_crds(binary: Binary, target: Path, go: _Go, environment: Mapping[str, str]) -> None:
+    """Write the CRDs of the program's module into one file. The module was downloaded to build."""
+    module, *patterns = binary.crds
+    output = _run_go(binary, go, ["list", "-m", "-f", "{{.Dir}}", module], environment)
+    source = Path(output.splitlines()[-1])
+    files = [file for pattern in patterns for file in sorted(source.glob(pattern))]
+    if not files:
+        raise BuildFailedError(f"cannot build {binary.name}: no CRDs in {source}")
+    part = target.with_name(f".{binary.name}.crds.{os.getpid()}.part")
+    part.write_text("\n---\n".join(file.read_text() for file in files))
+    part.replace(crds_file(target))
+
+
+def _run_go(
+    binary: Binary, go: _Go, arguments: Sequence[str], environment: Mapping[str, str]
+) -> str:
+    """Run Go in the module of a binary and return its output."""
     settings = {
         **environment,
         "CGO_ENABLED": "0",
@@ -259,10 +278,8 @@ def _build(
         "GOFLAGS": "-mod=readonly",  # go.sum is the pin: any other module is an error
         "GOWORK": "off",
     }
-    started = time.monotonic()
-    command = [go.path, *_BUILD, "-o", str(part), binary.package]
     process = subprocess.Popen(
-        command,
+        [go.path, *arguments],
         cwd=HERE / binary.module,
         env=settings,
         stdin=subprocess.DEVNULL,
@@ -273,19 +290,16 @@ def _build(
     )
     try:
         output, _ = process.communicate()
-        if process.returncode != 0:
-            lines = output.splitlines() or [f"go exited with status {process.returncode}"]
-            raise BuildFailedError(
-                "\n".join([f"cannot build {binary.name}: {lines[-1]}", *lines[-21:-1]])
-            )
-        part.replace(target)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-        part.unlink(missing_ok=True)
-    report(f"built {binary.name:<24} {time.monotonic() - started:6.1f} s")
-    return target
+    if process.returncode != 0:
+        lines = output.splitlines() or [f"go exited with status {process.returncode}"]
+        raise BuildFailedError(
+            "\n".join([f"cannot build {binary.name}: {lines[-1]}", *lines[-21:-1]])
+        )
+    return output
 
 
 @contextlib.contextmanager
@@ -298,37 +312,3 @@ def _locked(path: Path, report: Report) -> Iterator[None]:
             report("wait  another build is running")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-def main() -> int:
-    """Run the command line; return the exit status, listed at the top of this file."""
-    parser = argparse.ArgumentParser(description="build the binaries of the real test bed")
-    parser.add_argument(
-        "--where", action="store_true", help="print the path of each binary; build nothing"
-    )
-    if parser.parse_args().where:
-        found = find()
-        for binary in BINARIES:
-            print_now(f"{binary.name:<24} {found.get(binary.name, 'missing')}")
-        return 0 if len(found) == len(BINARIES) else 3
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        obtain()
-    except UnobtainableError as error:
-        print(error, file=sys.stderr)
-        return 3
-    except BuildFailedError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; finished binaries are kept", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -26,6 +26,8 @@ POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 120.0
 """Timeout of a wait. The longest takes 25 s on an idle machine; CI machines are slower."""
 CAPACITY_TYPE_LABEL = "karpenter.sh/capacity-type"
+EKS_LABEL = "eks.amazonaws.com/capacityType"
+"""On nodes of managed node groups: ``SPOT`` or ``ON_DEMAND``."""
 
 
 class NeverHappened(AssertionError):
@@ -231,7 +233,9 @@ class TestCluster(ABC):
         response = await self.api.raw("GET", "/api/v1/nodes")
         types = {}
         for item in json.loads(response.body)["items"]:
-            label = item["metadata"]["labels"].get(CAPACITY_TYPE_LABEL)
+            labels = item["metadata"]["labels"]
+            label = labels.get(CAPACITY_TYPE_LABEL) or labels.get(EKS_LABEL, "").lower()
+            label = label.replace("_", "-")
             types[item["metadata"]["name"]] = NodeType(label) if label else NodeType.UNKNOWN
         return types
 

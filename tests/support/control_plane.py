@@ -9,8 +9,8 @@
 
 Booting takes about four seconds, so that a fresh control plane is the cheapest clean-up, and
 several can run side by side. kwok simulates nodes and kubelets; testbed/kwok/stages.yaml defines
-how, and which annotations make a pod slow, crash or never become ready. testbed/build.py builds the
-binaries.
+how, and which annotations make a pod slow, crash or never become ready. `python -m testbed` builds
+the binaries.
 """
 # ruff: noqa: TID251  # CI says in the environment that it is CI
 
@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from testbed import build
+from testbed.programs import CONTROL_PLANE, ProgramSet
 from tests.support.api_requests import ApiError, Json
 from tests.support.audit_log import AuditEvent, AuditLog
 from tests.support.control_plane_config import ControlPlaneConfig, ProcessName
@@ -332,13 +333,13 @@ def _condition(item: Json, kind: str) -> str | None:
     return None
 
 
-def binaries_or_skip() -> dict[str, Path]:
-    """Return the paths of the control plane's binaries. Builds them if necessary.
+def binaries_or_skip(programs: ProgramSet = CONTROL_PLANE) -> dict[str, Path]:
+    """Return the paths of the binaries of a set. Builds them if necessary.
 
     Skips the test if they cannot be built; fails it if the environment says CI=true.
     """
     try:
-        return build.obtain(say_if_building)
+        return build.obtain(programs, say_if_building)
     except (build.UnobtainableError, build.BuildFailedError) as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error), pytrace=False)

@@ -68,6 +68,8 @@ class ControlPlaneConfig:
             "system:kube-controller-manager": ["system:masters"],
             "system:kube-scheduler": ["system:masters"],
             "kwok": ["system:masters"],
+            "karpenter": ["system:masters"],
+            "argo-rollouts": ["system:masters"],
             "spotalis": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
         }
 

@@ -81,13 +81,13 @@ class ControlPlaneProcesses:
 
         Args:
             folder: created if missing; data of an earlier control plane is removed first.
-            binaries: paths by name; by default testbed/build.py finds or builds them (minutes).
+            binaries: paths by name; by default `testbed.build` finds or builds them (minutes).
 
         Raises:
             ControlPlaneError: with the end of a process's log.
         """
         if binaries is None:
-            binaries = build.obtain(say_if_building)
+            binaries = build.obtain(report=say_if_building)
         folder = folder.resolve()
         control_plane = cls(folder, config or ControlPlaneConfig(), binaries, claim_ports())
         atexit.register(control_plane.stop)

@@ -17,6 +17,7 @@ import yaml
 
 from benchmarks.figure import Figure
 from benchmarks.objects import NODES, deployment, node, pod
+from scripts.manifests import PERMISSION_FILES
 from testbed import build
 from tests.support.control_plane import ControlPlane, ControlPlaneConfig
 from tests.support.eventually import eventually
@@ -42,7 +43,7 @@ def measure() -> list[Figure]:
     ports = claim_ports()
     with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
         folder = Path(name)
-        config = ControlPlaneConfig(rbac=ROOT / "build" / "k8s" / "rbac.yaml")
+        config = ControlPlaneConfig(rbac=PERMISSION_FILES)
         try:
             with ControlPlane.boot(
                 folder / "control_plane", config, binaries=binaries

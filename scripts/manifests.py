@@ -22,7 +22,11 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 
 K8S = Path(__file__).parents[1] / "build" / "k8s"
-PARTS = ("namespace", "rbac", "settings", "operator", "webhook")
+OPTIONAL = ("events", "conditions", "autoscaler-events", "volumes")
+"""Permissions in `optional/` that every installation includes unless it leaves them out."""
+PERMISSIONS = ("rbac", "admission-policy", *(f"optional/{name}" for name in OPTIONAL))
+PERMISSION_FILES = tuple(K8S / f"{name}.yaml" for name in PERMISSIONS)
+PARTS = ("namespace", *PERMISSIONS, "settings", "operator", "webhook")
 """In the order in which they can be applied."""
 TLS_FOLDER = "/etc/spotalis-tls"
 
@@ -113,38 +117,42 @@ def _with_cert_manager(objects: list[Json], issued: list[Json]) -> list[Json]:
 def _namespaced(objects: list[Json]) -> list[Json]:
     """The installation for the namespace `MANAGED` only."""
     permissions = _permissions_in_namespace(objects, MANAGED)
+    without_rules: set[str] = set()
     for one in objects:
         if one["kind"] == "ClusterRole":
             one["rules"] = [r for r in one["rules"] if CLUSTER_WIDE.issuperset(r["resources"])]
+            if not one["rules"]:
+                without_rules.add(one["metadata"]["name"])
         elif one["kind"] == "ConfigMap":
             one["data"]["spotalis.yaml"] += f"watchNamespaces: [{MANAGED}]\n"
         elif one["kind"] == "MutatingWebhookConfiguration":
             name = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [MANAGED]}
             one["webhooks"][0]["namespaceSelector"] = {"matchExpressions": [name]}
-    return [*objects, *permissions]
+    kept = [
+        one
+        for one in objects
+        if not one["kind"].startswith("ClusterRole") or one["metadata"]["name"] not in without_rules
+    ]
+    return [*kept, *permissions]
 
 
 def _permissions_in_namespace(objects: list[Json], namespace: str = "") -> list[Json]:
-    """The ClusterRole without `CLUSTER_WIDE`, as a Role with its binding."""
-    [role] = [one for one in objects if one["kind"] == "ClusterRole"]
-    [binding] = [one for one in objects if one["kind"] == "ClusterRoleBinding"]
-    metadata = {"name": "spotalis-managed", "labels": role["metadata"]["labels"]}
-    if namespace:
-        metadata["namespace"] = namespace
-    return [
-        {
-            **role,
-            "kind": "Role",
-            "metadata": metadata,
-            "rules": [r for r in role["rules"] if CLUSTER_WIDE.isdisjoint(r["resources"])],
-        },
-        {
-            **binding,
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": binding["roleRef"] | {"kind": "Role", "name": "spotalis-managed"},
-        },
-    ]
+    """The ClusterRoles without `CLUSTER_WIDE`, as Roles with their bindings."""
+    bindings = {
+        one["roleRef"]["name"]: one for one in objects if one["kind"] == "ClusterRoleBinding"
+    }
+    found: list[Json] = []
+    for role in (one for one in objects if one["kind"] == "ClusterRole"):
+        name = f"{role['metadata']['name']}-managed"
+        rules = [r for r in role["rules"] if CLUSTER_WIDE.isdisjoint(r["resources"])]
+        metadata = {"name": name, "labels": role["metadata"]["labels"]}
+        if namespace:
+            metadata["namespace"] = namespace
+        binding = bindings[role["metadata"]["name"]]
+        reference = binding["roleRef"] | {"kind": "Role", "name": name}
+        found.append({**role, "kind": "Role", "metadata": metadata, "rules": rules})
+        found.append({**binding, "kind": "RoleBinding", "metadata": metadata, "roleRef": reference})
+    return found
 
 
 def _dump(objects: list[Json]) -> str:

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spotalis.model.nodes import NodeType
-from tests.support.admission_webhook import NODES, REPLICAS, AdmissionWebhook
-from tests.support.pod_strategies import DELETION_COST, POD_KEYS, REQUIRED, pods
+from tests.support.admission_webhook import NODES, REPLICAS, AdmissionWebhook, node_name
+from tests.support.pod_strategies import DELETION_COST, NODE_NAMES, POD_KEYS, REQUIRED, pods
 
 Json = Any
 ALLOWED_PATHS = {
@@ -32,6 +32,20 @@ ALLOWED_PATHS = {
 """The JSON pointers that a patch may contain, besides the providers' labels in nodeSelector."""
 NODE_LABELS = {key for _, labels in NODES for key in labels}
 managed_workloads = st.sampled_from(["api", "db"])
+OWN_REQUIREMENT = {"key": "tier", "operator": "In", "values": ["web"]}
+ON_SPOT_0, ON_DEMAND_2 = (
+    {"key": "metadata.name", "operator": "In", "values": [name]} for name in NODE_NAMES[:2]
+)
+
+
+def affine_pod(*terms: Json) -> Json:
+    """A pod with required node affinity. An empty term matches no node."""
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [*terms]}}
+    affinity = {"nodeAffinity": required}
+    return {"metadata": {}, "spec": {"containers": [{"name": "app"}], "affinity": affinity}}
+
+
+BOUND_TO_TWO_NODES = affine_pod({"matchFields": [ON_SPOT_0]}, {"matchFields": [ON_DEMAND_2]})
 
 
 @given(workload=managed_workloads, pod=pods, dry_run=st.booleans())
@@ -82,6 +96,7 @@ def _unrelated(spec: Json) -> Json:
     return spec, affinity, node_affinity
 
 
+@example(workload="api", pod=BOUND_TO_TWO_NODES)
 @given(workload=managed_workloads, pod=pods)
 def test_a_patch_allows_no_further_nodes_and_adds_tolerations_only_with_a_pin_to_spot(
     webhook: AdmissionWebhook, workload: str, pod: Json
@@ -89,14 +104,17 @@ def test_a_patch_allows_no_further_nodes_and_adds_tolerations_only_with_a_pin_to
     review = webhook.request(workload, pod, dryRun=True)
     before = review["request"]["object"]
     after, patch, _ = webhook.admit(review)
-    for _, labels in NODES:
-        assert _fits(before, labels) or not _fits(after, labels)
+    nodes = [
+        (node_type, node_name(number), labels) for number, (node_type, labels) in enumerate(NODES)
+    ]
+    for _, name, labels in nodes:
+        assert _fits(before, name, labels) or not _fits(after, name, labels)
     if any(operation["path"].startswith("/spec/tolerations") for operation in patch):
-        types = {node_type for node_type, labels in NODES if _fits(after, labels)}
+        types = {node_type for node_type, name, labels in nodes if _fits(after, name, labels)}
         assert NodeType.ON_DEMAND not in types
 
 
-def _fits(pod: Json, labels: Mapping[str, str]) -> bool:
+def _fits(pod: Json, name: str, labels: Mapping[str, str]) -> bool:
     """Whether node selector and required affinity match a node; an empty term matches none."""
     spec = pod["spec"]
     if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
@@ -104,11 +122,15 @@ def _fits(pod: Json, labels: Mapping[str, str]) -> bool:
     required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(REQUIRED)
     if not required:
         return True
-    return any(
-        term.get("matchExpressions")
-        and all(_matches(labels, expression) for expression in term["matchExpressions"])
-        for term in required["nodeSelectorTerms"]
-    )
+    for term in required["nodeSelectorTerms"]:
+        expressions, fields = term.get("matchExpressions") or [], term.get("matchFields") or []
+        if (
+            (expressions or fields)
+            and all(_matches(labels, expression) for expression in expressions)
+            and all(_matches({"metadata.name": name}, field) for field in fields)
+        ):
+            return True
+    return False
 
 
 def _matches(labels: Mapping[str, str], expression: Json) -> bool:
@@ -122,16 +144,6 @@ def _matches(labels: Mapping[str, str], expression: Json) -> bool:
             return value is not None
         case _:
             return value is None
-
-
-OWN_REQUIREMENT = {"key": "tier", "operator": "In", "values": ["web"]}
-
-
-def affine_pod(*terms: Json) -> Json:
-    """A pod with required node affinity. An empty term matches no node."""
-    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [*terms]}}
-    affinity = {"nodeAffinity": required}
-    return {"metadata": {}, "spec": {"containers": [{"name": "app"}], "affinity": affinity}}
 
 
 @example(workload="api", pod=affine_pod({}))

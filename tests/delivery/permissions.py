@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 import yaml
 
+from scripts.manifests import PERMISSION_FILES
+
 ROOT = Path(__file__).parents[2]
-RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
 PAGE = ROOT / "docs" / "reference" / "permissions.md"
 
 Permission: TypeAlias = tuple[str, str, str, str]
@@ -17,11 +18,12 @@ Permission: TypeAlias = tuple[str, str, str, str]
 
 
 def granted() -> set[Permission]:
-    """The permissions that the roles in build/k8s/rbac.yaml grant."""
+    """The permissions that the roles of an installation grant."""
     scopes = {"ClusterRole": "cluster", "Role": "own namespace"}
     return {
         (scopes[role["kind"]], group or "core", resource, verb)
-        for role in yaml.safe_load_all(RBAC.read_text())
+        for file in PERMISSION_FILES
+        for role in yaml.safe_load_all(file.read_text())
         if role["kind"] in scopes
         for rule in role["rules"]
         for group in rule["apiGroups"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.manifests import K8S, never_on_spot, rendered
+from scripts.manifests import K8S, OPTIONAL, never_on_spot, rendered
 from spotalis import __version__
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Requirement
@@ -153,9 +153,10 @@ def test_the_only_destructive_cluster_permission_is_to_create_evictions() -> Non
     }
 
 
-def permissions(role: dict[str, Any]) -> set[tuple[str, str, str]]:
+def permissions(*roles: dict[str, Any]) -> set[tuple[str, str, str]]:
     return {
         (group or "core", resource, verb)
+        for role in roles
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
@@ -164,11 +165,10 @@ def permissions(role: dict[str, Any]) -> set[tuple[str, str, str]]:
 
 
 def test_the_namespaced_installation_has_cluster_permissions_only_for_cluster_resources() -> None:
-    [role] = objects("install-namespaced.yaml", "ClusterRole")
-    assert permissions(role) == {
+    roles = objects("install-namespaced.yaml", "ClusterRole")
+    assert permissions(*roles) == {
         ("core", "nodes", "list"),
         ("core", "nodes", "watch"),
-        ("core", "namespaces", "get"),
         ("core", "namespaces", "list"),
         ("core", "namespaces", "watch"),
         ("core", "persistentvolumes", "get"),
@@ -177,27 +177,27 @@ def test_the_namespaced_installation_has_cluster_permissions_only_for_cluster_re
             for verb in ("get", "list", "watch", "patch")
         ),
     }
-    [webhooks] = [rule for rule in role["rules"] if "patch" in rule["verbs"]]
+    [webhooks] = [rule for role in roles for rule in role["rules"] if "patch" in rule["verbs"]]
     assert webhooks["resourceNames"] == ["spotalis"]
 
 
 def test_the_namespaced_installation_has_the_same_permissions_in_total() -> None:
-    [everywhere] = objects("install.yaml", "ClusterRole")
-    [cluster] = objects("install-namespaced.yaml", "ClusterRole")
+    everywhere = objects("install.yaml", "ClusterRole")
+    cluster = objects("install-namespaced.yaml", "ClusterRole")
     roles = objects("install-namespaced.yaml", "Role")
-    [shop] = [role for role in roles if role["metadata"]["namespace"] == "shop"]
-    assert permissions(shop) | permissions(cluster) == permissions(everywhere)
-    assert permissions(shop) & permissions(cluster) == set()
+    shop = [role for role in roles if role["metadata"]["namespace"] == "shop"]
+    assert permissions(*shop) | permissions(*cluster) == permissions(*everywhere)
+    assert permissions(*shop) & permissions(*cluster) == set()
 
 
-def test_the_only_foreign_role_binding_is_in_the_managed_namespace() -> None:
+def test_all_foreign_role_bindings_are_in_the_managed_namespace() -> None:
     bindings = objects("install-namespaced.yaml", "RoleBinding")
-    assert [
-        (each["metadata"]["namespace"], each["roleRef"]["kind"], each["roleRef"]["name"])
-        for each in bindings
-    ] == [("spotalis-system", "Role", "spotalis"), ("shop", "Role", "spotalis-managed")]
+    assert {each["metadata"]["namespace"] for each in bindings} == {"spotalis-system", "shop"}
+    assert {each["roleRef"]["name"] for each in bindings} == {
+        "spotalis", "spotalis-managed", *(f"spotalis-{name}-managed" for name in OPTIONAL),
+    }  # fmt: skip
     account = {"kind": "ServiceAccount", "name": "spotalis", "namespace": "spotalis-system"}
-    assert [binding["subjects"] for binding in bindings] == [[account]] * 2
+    assert [binding["subjects"] for binding in bindings] == [[account]] * len(bindings)
 
 
 def test_the_webhook_receives_only_pods_of_the_managed_namespace() -> None:
@@ -210,8 +210,8 @@ def test_the_webhook_receives_only_pods_of_the_managed_namespace() -> None:
 @pytest.mark.parametrize("kind", ["Role", "RoleBinding"])
 def test_managed_namespace_yaml_grants_the_same_permissions_without_a_namespace(kind: str) -> None:
     installed = objects("install-namespaced.yaml", kind)
-    [shop] = [each for each in installed if each["metadata"].pop("namespace") == "shop"]
-    assert objects("managed-namespace.yaml", kind) == [shop]
+    shop = [each for each in installed if each["metadata"].pop("namespace") == "shop"]
+    assert objects("managed-namespace.yaml", kind) == shop
 
 
 def test_with_cert_manager_there_is_no_access_to_secrets_and_webhook_configurations() -> None:
@@ -232,3 +232,37 @@ def test_with_cert_manager_there_is_no_access_to_secrets_and_webhook_configurati
     secrets = [v["secret"] for v in deployment["spec"]["template"]["spec"]["volumes"]
                if "secret" in v]  # fmt: skip
     assert [secret["secretName"] for secret in secrets] == [certificate["spec"]["secretName"]]
+
+
+def test_each_object_of_an_optional_file_has_the_label_with_its_name() -> None:
+    for file in (K8S / "optional").glob("*.yaml"):
+        for each in yaml.safe_load_all(file.read_text()):
+            if each["kind"] != "NetworkPolicy":
+                assert each["metadata"]["labels"]["spotalis.io/optional"] == file.stem
+
+
+def test_the_page_of_optional_permissions_lists_exactly_the_files() -> None:
+    page = (K8S.parents[1] / "docs" / "install" / "optional-permissions.md").read_text()
+    listed = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `")}
+    assert listed == {file.name for file in (K8S / "optional").iterdir()}
+
+
+def policies() -> list[dict[str, Any]]:
+    files = [K8S / "admission-policy.yaml", *(K8S / "optional").glob("*.yaml")]
+    found = [each for file in files for each in yaml.safe_load_all(file.read_text())]
+    return [each for each in found if each["kind"].startswith("ValidatingAdmissionPolicy")]
+
+
+def test_each_policy_concerns_only_the_service_account_and_has_a_binding_that_denies() -> None:
+    account = "request.userInfo.username == 'system:serviceaccount:spotalis-system:spotalis'"
+    bound = []
+    for each in policies():
+        spec = each["spec"]
+        if each["kind"].endswith("Binding"):
+            assert spec["validationActions"] == ["Deny"]
+            bound.append(spec["policyName"])
+        else:
+            assert [each["expression"] for each in spec["matchConditions"]] == [account]
+            assert spec["failurePolicy"] == "Fail"
+    names = [p["metadata"]["name"] for p in policies() if not p["kind"].endswith("Binding")]
+    assert sorted(bound) == sorted(names)

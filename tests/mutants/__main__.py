@@ -39,6 +39,7 @@ from tests.mutants.isolation_table import ISOLATION_MUTANTS
 from tests.mutants.mutant import SOURCE, Mutant, StaleMutantError
 from tests.mutants.node_table import NODE_MUTANTS
 from tests.mutants.port_table import PORT_MUTANTS
+from tests.mutants.safety_table import SAFETY_MUTANTS
 from tests.mutants.scenario_table import SCENARIO_MUTANTS
 from tests.mutants.table import MUTANTS
 from tests.mutants.webhook_table import WEBHOOK_MUTANTS
@@ -50,10 +51,21 @@ ALL_MUTANTS = (
     *CONNECTION_MUTANTS,
     *COST_MUTANTS,
     *NODE_MUTANTS,
+    *SAFETY_MUTANTS,
     *ISOLATION_MUTANTS,
     *SCENARIO_MUTANTS,
 )
-COPIED = ("src", "tests", "build", "testbed", "benchmarks", "docs", "pyproject.toml", "README.md")
+COPIED = (
+    "src",
+    "tests",
+    "build",
+    "testbed",
+    "benchmarks",
+    "scripts",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+)
 TIMEOUT_SECONDS = 120
 """A mutant whose tests run longer counts as found."""
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+(?: \S+)*?)(?: - .*)?$", re.MULTILINE)

@@ -23,7 +23,7 @@ NODE_MUTANTS = (
     mutant(
         "the name of a host is no pin",
         "model/possible_types.py",
-        '        "metadata.name",\n        "kubernetes.io/hostname",\n',
+        '        NODE_NAME_FIELD,\n        "kubernetes.io/hostname",\n',
         "",
         "tests/unit/model/test_pinned_to.py",
     ),

@@ -358,7 +358,7 @@ MUTANTS = (
     mutant(
         "a node pool counts as capacity in every zone",
         "planner/spot_capacity.py",
-        "[node for node in self.nodes.all() if node_matches(node.labels, affinity)]",
+        "[node for node in self.nodes.all() if node.matches(affinity)]",
         "list(self.nodes.all())",
         ZONES,
     ),

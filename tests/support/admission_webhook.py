@@ -43,6 +43,11 @@ NODES = [
 """The capacity type and the labels of each node."""
 
 
+def node_name(number: int) -> str:
+    """The name of a node by its position in NODES."""
+    return f"{NODES[number][0]}-{number}"
+
+
 class AdmissionWebhook:
     """A served webhook on an event loop of its own, for tests that are not coroutines."""
 
@@ -106,8 +111,8 @@ class AdmissionWebhook:
         await cluster.start()
         for name in ("shop", "spotalis-system"):
             await cluster.api.create("namespaces", {"metadata": {"name": name}})
-        for number, (node_type, labels) in enumerate(NODES):
-            await cluster.fleet.register(make_node(f"{node_type}-{number}", labels=labels))
+        for number, (_, labels) in enumerate(NODES):
+            await cluster.fleet.register(make_node(node_name(number), labels=labels))
         settings = ControllerConfiguration(leader_election=LeaderElection(enabled=False))
         self._operator = build_operator(
             cluster.transport("operator"), settings=settings, clock=clock, rng=random.Random(6)

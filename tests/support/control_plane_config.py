@@ -33,10 +33,10 @@ class ControlPlaneConfig:
 
     ready_after:  seconds from the binding of a pod until it is Running and Ready.
     gone_after:   seconds from the deletion of a bound pod until it is removed.
-    rbac:         a YAML file that grants permissions to the user "spotalis": service account
+    rbac:         YAML files that grant permissions to the user "spotalis": service account
                   "spotalis" in `namespace`. testbed/kubernetes/rbac.yaml by default.
     namespace:    the operator's namespace, created at boot. One other than "spotalis-system" needs
-                  its own rbac file.
+                  its own rbac files.
     users:        more users for RBAC tests: groups by user name. They have no permissions.
     *_args:       more flags for a process, after its usual ones; the last of a single-valued flag
                   wins, for example ("--max-requests-inflight=5",).
@@ -44,7 +44,7 @@ class ControlPlaneConfig:
 
     ready_after: float = 0.3
     gone_after: float = 0.3
-    rbac: Path = TESTBED / "kubernetes" / "rbac.yaml"
+    rbac: Sequence[Path] = (TESTBED / "kubernetes" / "rbac.yaml",)
     namespace: str = "spotalis-system"
     users: Mapping[str, Sequence[str]] = field(default_factory=dict)
     etcd_args: Sequence[str] = ()

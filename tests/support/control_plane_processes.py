@@ -326,7 +326,8 @@ class ControlPlaneProcesses:
         self._start("kube-scheduler")
         self._start("kwok")
         self._ensure_namespace(self.config.namespace)
-        self.kubectl("apply", "-f", str(self.config.rbac))
+        for file in self.config.rbac:
+            self.kubectl("apply", "-f", str(file))
         self._wait(deadline, self._controllers_work, "the controllers work")
 
     def _start(self, name: ProcessName) -> None:

@@ -28,8 +28,21 @@ _expressions = st.one_of(
         {"key": _label_keys, "operator": st.sampled_from(["Exists", "DoesNotExist"])}
     ),
 )
+NODE_NAMES = ("spot-0", "on-demand-2", "elsewhere")
+_fields = st.fixed_dictionaries(
+    {
+        "key": st.just("metadata.name"),
+        "operator": st.sampled_from(["In", "NotIn"]),
+        "values": st.tuples(st.sampled_from(NODE_NAMES)).map(list),
+    }
+)
+"""The API allows only this field and exactly one value."""
 _terms = st.fixed_dictionaries(
-    {}, optional={"matchExpressions": st.lists(_expressions, max_size=3) | st.none()}
+    {},
+    optional={
+        "matchExpressions": st.lists(_expressions, max_size=3) | st.none(),
+        "matchFields": st.lists(_fields, max_size=2) | st.none(),
+    },
 )
 _node_affinities = st.fixed_dictionaries(
     {},

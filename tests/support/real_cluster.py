@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from scripts.manifests import PERMISSION_FILES
 from spotalis.app.clock import SystemClock
 from spotalis.kube.client import Client
 from spotalis.kube.config.access import load
@@ -44,7 +45,6 @@ from tests.support.scenarios import Scenario, ScenarioRunner
 from tests.support.spreader import spreading
 
 ROOT = Path(__file__).parents[2]
-RBAC = ROOT / "build" / "k8s" / "rbac.yaml"
 WEBHOOK = ROOT / "build" / "k8s" / "webhook.yaml"
 READY_SECONDS = 60.0
 """Timeout for the start of a process, which takes 2 s on an idle machine."""
@@ -52,7 +52,7 @@ ENDS_SECONDS = 60.0
 """Timeout for the graceful shutdown of a process, which takes up to 15 s."""
 UNUSED_PORT = 3
 """Index of a port on which nothing listens, unless several instances run."""
-CONTROL_PLANE_CONFIG = ControlPlaneConfig(ready_after=1.0, gone_after=1.0, rbac=RBAC)
+CONTROL_PLANE_CONFIG = ControlPlaneConfig(ready_after=1.0, gone_after=1.0, rbac=PERMISSION_FILES)
 """Pods become Ready 1 s after they are bound and terminate within 1 s."""
 
 
@@ -153,7 +153,7 @@ class RealTestCluster(TestCluster):
             assert instance.exit_code in (0, -signal.SIGKILL), f"exited with {instance.exit_code}"
         refused = self.refused()
         assert self.api_server_restarts or not refused, (
-            f"not granted by build/k8s/rbac.yaml: {refused}"
+            f"not granted by the manifests in build/k8s: {refused}"
         )
 
     def _register(self, port: int) -> None:

@@ -12,7 +12,7 @@ from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.group_memory import GroupMemory, merge, remembered, renew
 from spotalis.model.nodes import NodeType, ProviderGroup
-from spotalis.model.objects import Node, PodShape
+from spotalis.model.objects import NODE_NAME_FIELD, Node, PodShape
 from spotalis.model.possible_types import KnownNode
 from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
 from spotalis.planner.storm import StormState, evaluate, record_loss
@@ -145,7 +145,7 @@ class Nodes:
         if new is not None:
             node_type = self._classification.classify(new.labels)
             self._types[new.name] = node_type
-            self._known[new.name] = ({**new.labels, "metadata.name": new.name}, node_type)
+            self._known[new.name] = ({**new.labels, NODE_NAME_FIELD: new.name}, node_type)
             self._deleted.discard(new.name)
             self._record_notices(new)
         return _placement_fields(old) != _placement_fields(new)

@@ -88,6 +88,9 @@ def find_integer(text: str) -> int | None:
     return number if number is not None and -(2**63) <= number < 2**63 else None
 
 
+NODE_NAME_FIELD = "metadata.name"
+"""The only field of a node that a term can name (``matchFields``)."""
+
 NodeTerms: TypeAlias = tuple[tuple[Requirement, ...], ...]
 """Alternatives: a node must satisfy all requirements of one term. Empty: any node."""
 
@@ -331,6 +334,10 @@ class Node(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     other: tuple[tuple[str, int], ...] = ()
     created_at: datetime | None = None
     deleting_at: datetime | None = None
+
+    def matches(self, terms: NodeTerms) -> bool:
+        """Whether the node satisfies the terms. They may require a name (``matchFields``)."""
+        return not terms or node_matches({**self.labels, NODE_NAME_FIELD: self.name}, terms)
 
 
 class Namespace(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -10,14 +10,14 @@ from itertools import product
 from typing import TypeAlias
 
 from spotalis.model.nodes import KNOWN_TYPES, NodeType, ProviderGroup
-from spotalis.model.objects import PodShape, Requirement, find_integer
+from spotalis.model.objects import NODE_NAME_FIELD, PodShape, Requirement, find_integer
 
 KnownNode: TypeAlias = tuple[Mapping[str, str], NodeType]
 """The labels of a node that exists, with its ``metadata.name`` among them, and its type."""
 
 POOL_KEYS = frozenset(
     {
-        "metadata.name",
+        NODE_NAME_FIELD,
         "kubernetes.io/hostname",
         "cloud.google.com/gke-nodepool",
         "eks.amazonaws.com/nodegroup",

@@ -57,7 +57,7 @@ def can_bind(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
             return False
     if any(node.labels.get(key) != value for key, value in shape.node_selector):
         return False
-    return node_matches(node.labels, shape.node_terms)
+    return node.matches(shape.node_terms)
 
 
 def is_local_to(node: Node, terms: NodeTerms) -> bool:
@@ -65,7 +65,7 @@ def is_local_to(node: Node, terms: NodeTerms) -> bool:
 
     Drivers of local disks label a node with its own name, each under a key of its own.
     """
-    return node_matches(node.labels, terms) and not node_matches(
+    return node.matches(terms) and not node_matches(
         {key: value for key, value in node.labels.items() if value != node.name}, terms
     )
 
@@ -219,7 +219,7 @@ def _are_tolerated(node: Node, shape: PodShape, pin: Pin) -> bool:
 
 def _labels_match(node: Node, shape: PodShape, pin: Pin) -> bool:
     wanted = dict(shape.node_selector) | dict(pin.node_selector)
-    return node_matches(node.labels, shape.node_terms) and all(
+    return node.matches(shape.node_terms) and all(
         node.labels.get(key) == value for key, value in wanted.items()
     )
 

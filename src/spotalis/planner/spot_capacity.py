@@ -15,7 +15,7 @@ import msgspec
 
 from spotalis.model.classification import Pin
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload, node_matches
+from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload
 from spotalis.model.possible_types import NODE_POOL
 from spotalis.planner.capacity import (
     NO_ANTI_AFFINITY,
@@ -159,7 +159,7 @@ class _Question:
 
     def volume_capacity(self, shape: PodShape, affinity: NodeTerms) -> VolumeCapacity:
         """What the nodes offer to replicas with this volume affinity."""
-        matching = [node for node in self.nodes.all() if node_matches(node.labels, affinity)]
+        matching = [node for node in self.nodes.all() if node.matches(affinity)]
         more_may_come = not any(is_local_to(node, affinity) for node in matching)
         has_provisioner = more_may_come and any(NODE_POOL in node.labels for node in matching)
         node_types = set()

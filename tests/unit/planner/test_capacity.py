@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spotalis.model.classification import Pin
-from spotalis.model.objects import Node, PodShape, Requirement, Taint, Toleration
+from spotalis.model.objects import (
+    NODE_NAME_FIELD,
+    Node,
+    PodShape,
+    Requirement,
+    Taint,
+    Toleration,
+)
 from spotalis.planner.capacity import (
     anti_affinity,
     can_bind,
@@ -28,6 +35,8 @@ TOLERATES_SPOT = Toleration(key="spot", operator="Equal", value="true", effect="
 GPU = "nvidia.com/gpu"
 NO_PIN = Pin()
 IN_ZONE_A = Requirement(key="zone", operator="In", values=("a",))
+ON_NODE_1 = Requirement(key=NODE_NAME_FIELD, operator="In", values=("node-1",))
+NOT_ON_NODE_1 = Requirement(key=NODE_NAME_FIELD, operator="NotIn", values=("node-1",))
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,23 @@ IN_ZONE_A = Requirement(key="zone", operator="In", values=("a",))
             NO_PIN,
             False,
             id="half a term",
+        ),
+        pytest.param(
+            a_node(), a_shape(node_terms=((ON_NODE_1,),)), NO_PIN, True, id="the node of its name"
+        ),
+        pytest.param(
+            a_node("node-2"),
+            a_shape(node_terms=((ON_NODE_1,),)),
+            NO_PIN,
+            False,
+            id="a node of another name",
+        ),
+        pytest.param(
+            a_node(),
+            a_shape(node_terms=((NOT_ON_NODE_1,),)),
+            NO_PIN,
+            False,
+            id="the node excluded by name",
         ),
     ],
 )

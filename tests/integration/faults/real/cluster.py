@@ -18,6 +18,7 @@ from typing import Any, Self
 import msgspec
 import yaml
 
+from scripts.manifests import K8S
 from spotalis.kube.lines import LineSplitter
 from spotalis.kube.resources import DEPLOYMENTS, NODES, PODS
 from spotalis.model.decision import Reason
@@ -36,7 +37,6 @@ from tests.support.fault_proxy import (
 )
 from tests.support.free_ports import claim_ports
 from tests.support.real_cluster import (
-    RBAC,
     READY_SECONDS,
     WEBHOOK,
     RealOperatorInstance,
@@ -137,7 +137,7 @@ class FaultTestCluster(RealTestCluster):
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
             for name in (self.namespace, self.home)
         ]
-        for found in yaml.safe_load_all(RBAC.read_text()):
+        for found in yaml.safe_load_all((K8S / "rbac.yaml").read_text()):
             if "namespace" in found["metadata"]:
                 found["metadata"]["namespace"] = self.home
                 own.append(found)

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from scripts.manifests import K8S, OPTIONAL
 from tests.integration.faults.real.cluster import PERMISSIONS, FaultTestCluster
 from tests.support.control_plane import ControlPlane, ControlPlaneConfig, binaries_or_skip
-from tests.support.real_cluster import RBAC
 
 PROGRESS = ("--watch-progress-notify-interval=5s",)
 """As kubeadm sets it. With etcd's default of 10 min the API server sends no bookmarks on watches of
 resources without changes, and an idle watch cannot be distinguished from a dead one."""
+
+RBAC = (K8S / "rbac.yaml", *(K8S / "optional" / f"{name}.yaml" for name in OPTIONAL))
+"""Without admission-policy.yaml, because each test has an operator namespace of its own."""
 
 _numbers = itertools.count(1)
 

@@ -240,9 +240,9 @@ SCENARIO_MUTANTS = (
     ),
     mutant(
         "a move with unknown outcome keeps its place in the cluster",
-        "controller/observe.py",
-        "[i for i in self._ledgers.intents() if not self._terminations.is_stuck(i.pod)]",
-        "self._ledgers.intents()",
+        "controller/open_moves.py",
+        " and not is_stuck(i.pod)]",
+        "]",
         scenario(
             "refused_evictions",
             "an_eviction_without_clear_outcome_backs_off_is_named_and_gives_its_place_back",

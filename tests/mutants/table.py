@@ -25,8 +25,8 @@ MUTANTS = (
     mutant(
         "ledgers are named after workloads instead of their UIDs",
         "controller/ledgers.py",
-        "name = LEDGER_PREFIX + workload.uid\n        self._being_written",
-        "name = LEDGER_PREFIX + workload.name\n        self._being_written",
+        "name = LEDGER_PREFIX + workload.uid\n        label",
+        "name = LEDGER_PREFIX + workload.name\n        label",
         WIRE,
     ),
     Mutant(

@@ -19,6 +19,7 @@ import msgspec
 from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.ledgers import GROUP_MEMORY
+from spotalis.controller.open_moves import COUNTED_FOR
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
@@ -88,7 +89,8 @@ class Oracle:
         self._was_ready: dict[str, bool] = {}
         self._created_at: dict[str, float] = {}
         """Creation time of each pod, by UID."""
-        self._evicted_uids: set[str] = set()
+        self._evicted_at: dict[str, float] = {}
+        """By pod UID, in seconds."""
         """UIDs of pods that operators have evicted."""
         self._evicting = False
         self._evict = cluster.api.evict
@@ -197,7 +199,7 @@ class Oracle:
             self._check_fallback(sent, pod)
         if uid in ready:
             self._check_floor(sent, name, len(ready) - 1)
-        self._evicted_uids.add(uid)
+        self._evicted_at[uid] = self._seconds()
         self._count_in_flight(sent.workload)
 
     def _check_fallback(self, sent: SentEviction, pod: Object) -> None:
@@ -222,11 +224,12 @@ class Oracle:
         """S3: the number of ready replicas that were evicted and whose replacements are not ready.
 
         The limit for the cluster is checked only for a single operator without faults: two
-        operators that lead at the same time may each use the limit.
+        operators that lead at the same time may each use the limit. Moves toward the minimum
+        and moves that are older than 5 minutes do not count.
         """
         open_moves = {
             ledger.workload.split("/")[-1]: sum(
-                intent.pod in self._evicted_uids and self._was_ready[intent.pod]
+                intent.pod in self._evicted_at and self._was_ready[intent.pod]
                 for intent in ledger.intents
             )
             for ledger in self.ledgers.values()
@@ -234,9 +237,19 @@ class Oracle:
         count = open_moves.get(workload, 0)
         if count > self._specs[workload].moves:
             self.record_violation(f"S3: {count} ready replicas of {workload} in flight at once")
-        everywhere = sum(open_moves.values())
+        everywhere = sum(map(self._count_held_places, self.ledgers.values()))
         if not self._story.has_faults and everywhere > self._story.max_moves_in_flight:
             self.record_violation(f"S3: {everywhere} ready replicas in flight at once")
+
+    def _count_held_places(self, ledger: Ledger) -> int:
+        has_floor = self._specs[ledger.workload.split("/")[-1]].floor > 0
+        return sum(
+            self._was_ready[intent.pod]
+            and self._seconds() - self._evicted_at[intent.pod] < COUNTED_FOR.total_seconds()
+            and not (has_floor and intent.target is NodeType.ON_DEMAND)
+            for intent in ledger.intents
+            if intent.pod in self._evicted_at
+        )
 
     def _check_floor(self, sent: SentEviction, name: str, left: int) -> None:
         """S1: the floor minus the replicas that others removed since the list remains ready."""

@@ -7,6 +7,7 @@ workloads that a change affects. Everything else only reads.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
@@ -103,6 +104,8 @@ class Cluster:
         self._unbound: dict[str, Pod] = {}
         self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
+        self._managed_in: Counter[str] = Counter()
+        """The number of managed workloads by namespace."""
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     @property
@@ -147,6 +150,10 @@ class Cluster:
     def managed_keys(self) -> tuple[WorkloadKey, ...]:
         """All opted-in workloads, including those with an invalid policy; in no order."""
         return tuple(self._managed)
+
+    def manages_others(self, namespace: str) -> bool:
+        """Whether workloads of other namespaces are managed."""
+        return len(self._managed_in) > (namespace in self._managed_in)
 
     def owner_uids(self, workload: Workload) -> Set[str]:
         """UIDs of the controllers of a workload's pods: ReplicaSets or the StatefulSet itself."""
@@ -318,6 +325,7 @@ class Cluster:
         own = self.namespaces.get("", self.settings.namespace)
         read = pause_everywhere(read, own)
         if read.enabled or read.problems:
+            self._managed_in[key.namespace] += key not in self._managed
             self._managed[key] = read
             self._enqueue(key)
         else:
@@ -327,6 +335,8 @@ class Cluster:
 
     def _forget(self, key: WorkloadKey) -> None:
         if self._managed.pop(key, None) is not None:
+            self._managed_in[key.namespace] -= 1
+            self._managed_in += Counter()  # Drops the namespaces with none.
             self._enqueue(key)
 
     def _wake(self, owner_uid: str) -> None:

@@ -43,15 +43,19 @@ class Ledgers:
         """The ledger from the watch. It may be behind, which is sufficient for placement."""
         return self.store.get(self._namespace, LEDGER_PREFIX + workload_uid)
 
-    def intents(self) -> list[Intent]:
-        """The intents of all workloads, including those that are being written.
+    def intents(self) -> dict[str, list[Intent]]:
+        """The intents of all workloads by namespace, including those that are being written.
 
         Without the latter, limits for the whole cluster would not hold, because several workers
         reconcile at the same time.
         """
         held = [one.ledger for one in self.store if one.ledger is not None]
-        ledgers = (*held, *self._being_written.values())
-        return list({i.pod: i for ledger in ledgers for i in ledger.intents}.values())
+        found: dict[str, dict[str, Intent]] = {}
+        for ledger in (*held, *self._being_written.values()):
+            if ledger.intents:
+                namespace = ledger.workload.split("/", 2)[1]
+                found.setdefault(namespace, {}).update((i.pod, i) for i in ledger.intents)
+        return {namespace: list(intents.values()) for namespace, intents in found.items()}
 
     async def read(self, workload_uid: str) -> LedgerObject | None:
         """The ledger to base a write on; None if there is none.
@@ -85,14 +89,16 @@ class Ledgers:
                 server.
         """
         name = LEDGER_PREFIX + workload.uid
+        label = f"{workload.kind}/{workload.namespace}/{workload.name}"
+        ledger = msgspec.structs.replace(ledger, workload=label)
         self._being_written[name] = ledger
         try:
-            return await self._put(name, workload, before, ledger)
+            return await self._put(name, before, ledger)
         finally:
             del self._being_written[name]
 
     async def _put(
-        self, name: str, workload: Workload, before: LedgerObject | None, ledger: Ledger
+        self, name: str, before: LedgerObject | None, ledger: Ledger
     ) -> LedgerObject | None:
         self._doubtful.add(name)
         if ledger.is_empty:
@@ -100,8 +106,6 @@ class Ledgers:
                 await self._delete(before)
             self._doubtful.discard(name)
             return None
-        label = f"{workload.kind}/{workload.namespace}/{workload.name}"
-        ledger = msgspec.structs.replace(ledger, workload=label)
         body = self._body(name, before, {"ledger": ledger})
         if before is None:
             written = await self._client.create(LEDGERS, self._namespace, body)

@@ -10,6 +10,7 @@ from spotalis.controller.autoscaler import pods_with_announced_node
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.nodes_view import StoreNodesView
+from spotalis.controller.open_moves import OpenMoves
 from spotalis.controller.reservations import Reservations
 from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
@@ -67,6 +68,7 @@ class Observer:
         self._clock = clock
         self._instance = instance
         self._nodes = StoreNodesView(cluster, ledgers, volumes)
+        self._open_moves = OpenMoves(cluster, ledgers, terminations, clock)
         self._unschedulable: dict[WorkloadKey, dict[str, datetime]] = {}
         """By workload: when each of its unschedulable pods was first seen so, by pod UID."""
         self._cooldowns: dict[WorkloadKey, datetime] = {}
@@ -201,11 +203,13 @@ class Observer:
 
     def _move_budget(self, key: WorkloadKey, configuration: WorkloadConfiguration) -> MoveBudget:
         settings = self._cluster.settings
-        # Moves that are stuck give their place back: other workloads must not wait for them.
-        open_moves = [i for i in self._ledgers.intents() if not self._terminations.is_stuck(i.pod)]
+        places = self._open_moves.places(key.namespace)
         return MoveBudget(
-            free=settings.max_moves_in_flight - len(open_moves),
-            probe_free=not any(intent.probe for intent in open_moves),
+            free=places.count,
+            is_share=places.is_share,
+            next_in=places.next_in,
+            holders=places.holders,
+            probe_free=not places.probes,
             cooldown=settings.cooldown,
             cooldown_until=self._cooldowns.get(key),
             may_override_budgets=settings.pdb_override and configuration.disruption.pdb_override,

@@ -40,7 +40,7 @@ class Sweeper:
         A ledger that cannot be checked or removed is logged and left for the next sweep. It does
         not keep others: the API server may deny requests for one namespace only.
         """
-        intended = (intent.pod for intent in self._ledgers.intents())
+        intended = (i.pod for intents in self._ledgers.intents().values() for i in intents)
         known = {*intended, *(pod.uid for pod in self._cluster.pods)}
         self._terminations.retain(known)
         self._volumes.retain(known)

@@ -117,7 +117,7 @@ def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Obs
         last = not resolution.ledger.intents
         moves = dataclasses.replace(
             moves,
-            free=moves.free + len(finished),
+            free=moves.free + sum(intent.pod in moves.holders for intent in finished),
             probe_free=moves.probe_free or any(intent.probe for intent in finished),
             cooldown_until=now + moves.cooldown if last else moves.cooldown_until,
         )

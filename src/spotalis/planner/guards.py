@@ -6,7 +6,7 @@ See docs/reference/behaviour.md, "Repair".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from spotalis.model.configuration import FOREVER
@@ -156,15 +156,16 @@ def within_budget(observed: Observed, now: datetime) -> Defer | None:
     """Few enough replicas are missing or moving. A replica that is not ready may always move."""
     if not observed.candidates:
         return None  # reported as Pinned or NoCandidate
-    if observed.moves.free <= 0:
-        return _in_flight(observed, "maxMovesInFlight is reached in the cluster")
+    if observed.free_in_cluster <= 0:
+        where = "by the namespace's share" if observed.moves.is_share else "in the cluster"
+        return _in_flight(observed, f"maxMovesInFlight is reached {where}", observed.moves.next_in)
     if observed.moves_left(now) <= 0 and all(r.pod.ready for r in observed.candidates):
         return _in_flight(observed, "max-moves-in-flight is reached")
     return None
 
 
-def _in_flight(observed: Observed, why: str) -> Defer:
-    return Defer(Reason.MOVES_IN_FLIGHT, f"{to_move(observed)}; {why}")
+def _in_flight(observed: Observed, why: str, next_in: timedelta | None = None) -> Defer:
+    return Defer(Reason.MOVES_IN_FLIGHT, f"{to_move(observed)}; {why}", next_in)
 
 
 def no_storm(observed: Observed, now: datetime) -> Defer | None:

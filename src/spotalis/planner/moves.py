@@ -175,7 +175,7 @@ class _Selection:
     def choose(self, surplus: int) -> Decision:
         observed, stop = self._observed, None
         for replica in observed.candidates:
-            full = len(self._moves) >= min(surplus, observed.moves.free)
+            full = len(self._moves) >= min(surplus, observed.free_in_cluster)
             if full or (replica.pod.ready and self._free <= 0):
                 break  # Candidates that are not ready came first.
             if (objection := self._objection(replica)) is not None:

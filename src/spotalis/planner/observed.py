@@ -203,7 +203,13 @@ class MoveBudget:
     """How many moves may start now, beyond what the workload's policy says."""
 
     free: int = 20
-    """Moves that may still start in the whole cluster."""
+    """Moves that the limit of the cluster still allows in the workload's namespace."""
+    is_share: bool = False
+    """The share of the namespace allows fewer moves than the limit of the cluster."""
+    next_in: timedelta | None = None
+    """When the limit of the cluster may allow more at the latest, although nothing changes."""
+    holders: Set[str] = frozenset()
+    """UIDs of the pods of the namespace's open moves that count toward that limit."""
     probe_free: bool = True
     """No probe is in progress in the cluster."""
     cooldown: timedelta = timedelta(0)
@@ -297,6 +303,12 @@ class WorkloadState:
             return 1
         return self.configuration.disruption.moves_in_flight.of(self.workload.replicas)
 
+    @property
+    def below_floor(self) -> int:
+        """Ready on-demand replicas that are missing to the minimum and that moves can bring."""
+        missing = self.configuration.floor - self.ready_on_demand
+        return max(0, missing) if self.state.surplus_type is NodeType.SPOT else 0
+
     @cached_property
     def ready_on_demand(self) -> int:
         """The replicas that count toward the minimum on on-demand."""
@@ -322,6 +334,12 @@ class Observed(WorkloadState):
     """By pod UID: how evictions of the workload's pods were refused."""
     bypassed: int = 0
     """Replicas that were created without an admission request, if no request ever arrived."""
+
+    @property
+    def free_in_cluster(self) -> int:
+        """Moves that the limit of the cluster allows. Those toward the minimum wait for no other
+        workload."""
+        return max(self.moves.free, self.below_floor)
 
     def is_backing_off(self, pod_uid: str, now: datetime) -> bool:
         """Whether the eviction of a pod was refused or failed so recently that none is sent now."""

@@ -10,11 +10,15 @@ import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.embedded.transport import DELIVER, NetworkFault
-from spotalis.kube.resources import LEDGER_LABEL, REPLICASETS
-from spotalis.model.objects import Owner
+from spotalis.kube.client import PatchType
+from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL, REPLICASETS
+from spotalis.model.objects import PREFIX, Owner
 from spotalis.model.transport import Request, Response
+from tests.support import incidents
 from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy, workload_body
 from tests.support.embedded_cluster import EmbeddedTestCluster
+from tests.support.eventually import until
+from tests.support.incidents import READY_NEVER
 from tests.support.recorded_requests import LEDGERS, RecordedRequests
 from tests.support.scenarios import on_both_beds, only_embedded
 
@@ -124,5 +128,91 @@ async def test_a_ledger_that_cannot_be_checked_does_not_keep_the_ledgers_of_dele
         await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
         await cluster.wait_for_split("web", 4, 0, within=45)  # a resync, then two moves
         left = json.loads((await cluster.api.raw("GET", LEDGERS)).body)["items"]
-        names = [each["metadata"]["name"] for each in left]
-        assert [name for name in names if LEDGER_PREFIX in name] == [f"{LEDGER_PREFIX}00"]
+        names = {each["metadata"]["name"] for each in left}
+        found = [number for number in range(21) if f"{LEDGER_PREFIX}{number:02}" in names]
+        assert found == [0]
+
+
+async def start_endless_moves(
+    cluster: TestCluster, name: str, replicas: int, namespace: str, **values: str
+) -> None:
+    """Let all replicas of a workload move at once; their replacements never become ready."""
+    annotations = policy(0, 0, max_moves_in_flight="100%", **values)
+    body = workload_body("Deployment", name, replicas, annotations)
+    body["spec"]["template"]["metadata"]["annotations"] = dict(READY_NEVER)
+    await cluster.api.create(DEPLOYMENTS, namespace, body)
+
+    async def have_nodes() -> bool:
+        pods = await cluster.pods(name, namespace)
+        return len(pods) == replicas and all(pod.node for pod in pods)
+
+    await cluster.wait_until(have_nodes, f"the pods of {name} have nodes")
+    for pod in await cluster.pods(name, namespace):
+        await incidents.annotate_pod(cluster, pod, dict.fromkeys(READY_NEVER))
+
+    async def are_ready() -> bool:
+        return all(pod.ready for pod in await cluster.pods(name, namespace))
+
+    await cluster.wait_until(are_ready, f"the pods of {name} are ready")
+    change = {"metadata": {"annotations": {f"{PREFIX}spot-percentage": "100"}}}
+    await cluster.api.patch(DEPLOYMENTS, namespace, name, change, patch_type=PatchType.MERGE)
+
+
+async def count_unready(cluster: TestCluster, name: str, namespace: str) -> int:
+    """Count the pods of a workload that do not terminate and are not ready."""
+    pods = await cluster.pods(name, namespace)
+    return sum(not pod.ready and pod.deleting_at is None for pod in pods)
+
+
+@on_both_beds
+async def test_moves_that_never_finish_leave_half_of_the_places_to_other_namespaces(
+    cluster: TestCluster,
+) -> None:
+    await add_tenant(cluster)
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator("--max-moves-in-flight=4"):
+        await cluster.create_deployment("web", 4, policy(0, max_moves_in_flight="1"))
+        await cluster.wait_for_split("web", 4, 0)
+        await start_endless_moves(cluster, "greedy", 8, OTHER)
+
+        async def has_moves() -> bool:
+            return await count_unready(cluster, "greedy", OTHER) == 2
+
+        await cluster.wait_until(has_moves, "two replicas of the other tenant have moved")
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_split("web", 2, 2)
+        assert await count_unready(cluster, "greedy", OTHER) == 2
+
+
+@only_embedded
+async def test_a_move_holds_its_place_in_the_cluster_for_five_minutes_at_most(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    # Only the end of these five minutes wakes the workload up.
+    async with cluster.operator("--max-moves-in-flight=2", "--resync=1h"):
+        await cluster.create_deployment("web", 4, policy(0, max_moves_in_flight="1"))
+        await cluster.wait_for_split("web", 4, 0)
+        await start_endless_moves(cluster, "endless", 2, cluster.namespace)
+        await until(lambda: len(cluster.evictions()) == 2)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_split("web", 2, 2, within=400)
+        times = cluster.eviction_times()
+        assert len(times) == 4
+        assert 300 <= (times[2] - times[0]).total_seconds() < 301
+
+
+@only_embedded
+async def test_moves_toward_the_minimum_wait_for_no_other_workload(cluster: TestCluster) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator("--max-moves-in-flight=2"):
+        await cluster.create_deployment("web", 6, policy(100, 0, max_moves_in_flight="1"))
+        await cluster.wait_for_split("web", 0, 6)
+        await start_endless_moves(cluster, "endless", 2, cluster.namespace)
+        await until(lambda: len(cluster.evictions()) == 2)
+        # One more would be for the percentage, and that one waits.
+        change = {"min-on-demand": "2", "spot-percentage": "50"}
+        await cluster.annotate("Deployment", "web", change)
+        await cluster.wait_for_split("web", 2, 4, within=20)
+        await cluster.wait_for_status("web", "MovesInFlight")
+        await cluster.assert_unchanged("web", seconds=60)

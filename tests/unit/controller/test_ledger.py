@@ -33,9 +33,9 @@ async def _two_workers() -> None:
     writing = asyncio.create_task(ledgers.write(workload, None, Ledger(intents=(intent,))))
     await asyncio.sleep(0)  # now another worker decides
     assert not list(store)
-    assert ledgers.intents() == [intent]
+    assert ledgers.intents() == {workload.namespace: [intent]}
 
     written = await writing
-    assert ledgers.intents() == [intent]
+    assert ledgers.intents() == {workload.namespace: [intent]}
     await ledgers.write(workload, written, Ledger())
-    assert ledgers.intents() == []
+    assert ledgers.intents() == {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from spotalis.model.decision import Defer, Evict, Reason
 from spotalis.model.ledger import Intent, Ledger
 from spotalis.planner.decide import ANNOUNCED_RETRY, ReconcilePlan, decide
@@ -50,6 +52,15 @@ def replaced(**facts: Any) -> Observed:
     return with_facts(observed, ledger=ledger, terminated={"api-3-uid"}, **facts)
 
 
+@pytest.mark.parametrize(("holders", "moves"), [({"api-3-uid"}, 1), (set(), 0)])
+def test_a_finished_move_frees_the_place_that_it_holds(holders: set[str], moves: int) -> None:
+    observed = a_workload(spot=7, on_demand=3, percent=90, moves_free=0, holders=holders)
+    observed = with_replicas(observed, 9, move="api-3-ui")
+    ledger = Ledger(intents=(an_intent(),))
+    decision = plan_of(with_facts(observed, ledger=ledger, terminated={"api-3-uid"})).decision
+    assert (len(decision.moves) if isinstance(decision, Evict) else 0) == moves
+
+
 def test_moves_are_written_into_the_ledger_before_they_are_sent() -> None:
     plan = plan_of(to_spot())
     assert isinstance(plan.decision, Evict)
@@ -85,7 +96,7 @@ def test_a_paused_workload_sends_nothing_again() -> None:
 
 
 def test_a_finished_move_is_removed_and_frees_its_place() -> None:
-    plan = plan_of(replaced(moves_free=3, cooldown=COOLDOWN))
+    plan = plan_of(replaced(moves_free=3, holders={"api-3-uid"}, cooldown=COOLDOWN))
     assert [intent.pod for intent in plan.finished] == ["api-3-uid"]
     assert plan.ledger == Ledger()
     assert plan.observed.moves.free == 4

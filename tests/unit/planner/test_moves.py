@@ -140,7 +140,7 @@ PENDING = {"ready": False, "phase": "Pending", "node": ""}
             a_workload(spot=10, moves=9, moves_free=2), 2, id="as many as the cluster allows"
         ),
         pytest.param(
-            with_replicas(a_workload(spot=10, moves_free=1), [0, 1], ready=False),
+            with_replicas(a_workload(spot=10, floor=0, moves_free=1), [0, 1], ready=False),
             1,
             id="the cluster limit holds for unready replicas",
         ),
@@ -269,13 +269,19 @@ def test_no_plan_takes_ready_on_demand_replicas_below_the_floor() -> None:
             id="too many replicas are missing",
         ),
         pytest.param(
-            a_workload(spot=10, moves_free=0),
+            a_workload(spot=10, floor=0, moves_free=0),
             Reason.MOVES_IN_FLIGHT,
             "maxMovesInFlight is reached in the cluster",
             id="the cluster limit is reached",
         ),
         pytest.param(
-            with_replicas(a_workload(spot=10, moves_free=0), 0, ready=False),
+            a_workload(spot=10, floor=0, moves_free=0, is_share=True),
+            Reason.MOVES_IN_FLIGHT,
+            "maxMovesInFlight is reached by the namespace's share",
+            id="the namespace has its share of the cluster limit",
+        ),
+        pytest.param(
+            with_replicas(a_workload(spot=10, floor=0, moves_free=0), 0, ready=False),
             Reason.MOVES_IN_FLIGHT,
             "maxMovesInFlight is reached in the cluster",
             id="the cluster limit is reached with an unready pod",

@@ -55,14 +55,14 @@ def run(arguments: argparse.Namespace) -> int:
     target = targets[0]
 
     async def show(inspection: Inspection, namespace: str, clock: Clock) -> None:
+        from spotalis.cli.explanation_text import lines_of
         from spotalis.cli.explanations import Explainer
+        from spotalis.cli.output import dump
 
-        explainer = Explainer(inspection, namespace, clock, style_of(arguments))
-        if arguments.output != "text":
-            from spotalis.cli.output import dump
-
-            print(dump(await explainer.facts(target), arguments.output))
+        facts = await Explainer(inspection, namespace, clock).facts(target)
+        if arguments.output == "text":
+            print("\n".join(lines_of(facts, style_of(arguments))))
         else:
-            print("\n".join(await explainer.explain(target)))
+            print(dump(facts, arguments.output))
 
     return run_inspection(arguments, show)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 
 from spotalis.app.inspection import Inspection
 from spotalis.cli.names import SHORT, Target, not_found
-from spotalis.cli.output import Style, duration, table
+from spotalis.cli.output import duration
 from spotalis.cli.views import (
     API_VERSION,
     WorkloadSplit,
@@ -73,12 +73,11 @@ class Facts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class Explainer:
     """Explains the objects of one cluster."""
 
-    def __init__(self, inspection: Inspection, namespace: str, clock: Clock, style: Style) -> None:
+    def __init__(self, inspection: Inspection, namespace: str, clock: Clock) -> None:
         self._inspection = inspection
         self._cluster = inspection.cluster
         self._namespace = namespace
         self._clock = clock
-        self._style = style
 
     async def facts(self, target: Target) -> WorkloadExplanation | Facts:
         """The explanation as a value.
@@ -94,17 +93,6 @@ class Explainer:
             case "Namespace":
                 return self._of_namespace(target)
         return await self._workload(target)
-
-    async def explain(self, target: Target) -> list[str]:
-        """The explanation in words, line by line.
-
-        Raises:
-            CommandError: the object does not exist.
-        """
-        facts = await self.facts(target)
-        if isinstance(facts, Facts):
-            return [self._style.paint(f"{facts.name}: {facts.summary}", "bold"), *facts.lines]
-        return list(_workload_lines(facts, self._style))
 
     async def _workload(self, target: Target) -> WorkloadExplanation:
         key = WorkloadKey(target.kind, self._namespace, target.name)
@@ -348,65 +336,3 @@ def _next(plan: ReconcilePlan, now: datetime) -> Iterator[str]:
         rest = sum(len(step.moves) for step in found.steps[5:])
         yield f"then {rest} more"
     yield f"{'then ' if found.steps else ''}{found.end.reason}: {found.end.message}"
-
-
-def _workload_lines(facts: WorkloadExplanation, style: Style) -> Iterator[str]:
-    split = facts.split
-    bar = style.bar(split.have.on_demand, split.have.spot, split.pending)
-    color = "green" if split.status == "Balanced" else "yellow"
-    yield (
-        style.paint(f"{split.namespace}/{split.short}", "bold")
-        + f"  {bar}  {style.paint(split.status, color)}: {split.message}"
-    )
-    yield ""
-    rows = [(f"  {key}", value.value, value.source) for key, value in split.policy.items()]
-    yield from table(rows, headers=("POLICY", "VALUE", "FROM")).splitlines()
-    yield ""
-    yield "ARITHMETIC"
-    yield f"  {facts.arithmetic}"
-    yield ""
-    yield from _have_lines(facts)
-    yield ""
-    yield "CONDITIONS FOR MOVES"
-    yield from _condition_lines(facts.conditions, style)
-    yield ""
-    yield "SPOT CAPACITY"
-    yield f"  {facts.spot_capacity}"
-    yield ""
-    yield "NEXT"
-    yield from (f"  {line}" for line in facts.next)
-    if facts.warnings:
-        yield ""
-        yield style.paint("WARNINGS", "yellow")
-        yield from (f"  {line}" for line in facts.warnings)
-
-
-def _have_lines(facts: WorkloadExplanation) -> list[str]:
-    split = facts.split
-    ready = {"on-demand": split.ready.on_demand, "spot": split.ready.spot}
-    ready["unknown"] = split.ready.unknown
-    rows = []
-    for node_type, nodes in facts.nodes.items():
-        placed = ", ".join(f"{name} ({count})" for name, count in nodes.items() if name)
-        rows.append(
-            (
-                f"  {node_type}",
-                str(sum(nodes.values())),
-                str(ready[node_type]),
-                str(nodes.get("", 0)),
-                placed or "-",
-            )
-        )
-    headers = ("REPLICAS", "COUNT", "READY", "PENDING", "NODES")
-    return table(rows, headers=headers).splitlines()
-
-
-def _condition_lines(conditions: Sequence[Condition], style: Style) -> Iterator[str]:
-    width = max(len(condition.name) for condition in conditions)
-    waits = next((c for c in conditions if not c.met), None)
-    for condition in conditions:
-        mark = style.mark(True if condition.met else None)
-        text = condition.meaning if condition.met else condition.message
-        if condition is waits:
-            text = style.paint(f"{text}  <- this decides", "yellow")
-        yield f"  {mark} {condition.name:<{width}}  {text}"

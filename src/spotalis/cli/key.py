@@ -74,6 +74,14 @@ KEY_HELP = {
         "operator it pauses the whole cluster.",
         example='spotalis.io/paused-until: "forever"',
     ),
+    "paused-reason": KeyHelp(
+        values="text of at most 256 characters",
+        default="none",
+        meaning="Why the workload is paused. Shown in its status; `spotalis pause --reason` "
+        "writes it.",
+        example='spotalis.io/paused-reason: "migration of the database"',
+        also=("paused-until",),
+    ),
     "disruption-schedule": KeyHelp(
         values="cron expression with 5 fields",
         default="moves are always allowed",

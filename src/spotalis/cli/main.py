@@ -23,6 +23,7 @@ GROUPS = {
     },
     "Check": {
         "validate": "Check manifests, for example in CI.",
+        "doctor": "Check the installation, or a cluster before it.",
     },
     "Learn": {
         "demo": "Watch Spotalis work on an embedded cluster (30 s).",

@@ -180,6 +180,7 @@ def policy_values(configuration: WorkloadConfiguration) -> dict[str, PolicyValue
         "disruption-timezone": policy.window.timezone.key if policy.window else None,
         "pdb-override": policy.pdb_override,
         "paused-until": policy.paused_until,
+        "paused-reason": policy.paused_reason or None,
     }
     assert values.keys() == {"enabled", *KEYS}
     sources = configuration.sources

@@ -174,6 +174,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "disruption-timezone": _timezone,
     "pdb-override": _boolean,
     "paused-until": _paused_until,
+    "paused-reason": str,
     "max-moves-in-flight": _moves,
 }
 """Every annotation that an owner may write, with its parser. ``enabled`` is not among them: it is
@@ -265,6 +266,7 @@ def _disruption(values: Mapping[str, Any]) -> DisruptionPolicy:
         moves_in_flight=values.get("max-moves-in-flight", MoveLimit(percent=10)),
         pdb_override=values.get("pdb-override", False),
         paused_until=values.get("paused-until"),
+        paused_reason=values.get("paused-reason", ""),
     )
 
 

@@ -59,6 +59,8 @@ class DisruptionPolicy:
     moves_in_flight: MoveLimit = MoveLimit(percent=10)
     pdb_override: bool = False
     """Delete a pod if a budget blocks its eviction. The operator's settings must allow it too."""
+    paused_reason: str = ""
+    """Why, in the owner's words."""
     paused_until: datetime | None = None
     """None: not paused. ``FOREVER``: until the annotation is removed."""
 

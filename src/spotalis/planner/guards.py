@@ -76,6 +76,7 @@ def not_paused(observed: Observed, now: datetime) -> Defer | None:
         return None
     source = observed.configuration.sources.get("paused-until")
     where = f" ({source})" if source else ""
+    where += f": {policy.paused_reason}" if policy.paused_reason else ""
     if until == FOREVER:
         return Defer(Reason.PAUSED, f"paused until paused-until is removed{where}")
     return Defer(Reason.PAUSED, f"paused until {until.isoformat()}{where}", until - now)

@@ -22,7 +22,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 
 K8S = Path(__file__).parents[1] / "build" / "k8s"
-OPTIONAL = ("events", "conditions", "autoscaler-events", "volumes")
+OPTIONAL = ("events", "conditions", "autoscaler-events", "volumes", "node-pools")
 """Permissions in `optional/` that every installation includes unless it leaves them out."""
 PERMISSIONS = ("rbac", "admission-policy", *(f"optional/{name}" for name in OPTIONAL))
 PERMISSION_FILES = tuple(K8S / f"{name}.yaml" for name in PERMISSIONS)
@@ -40,7 +40,13 @@ _CERT_MANAGER = f"""{_MADE}# Spotalis with cert-manager, which must be installed
 
 MANAGED = "shop"
 """The example of a managed namespace."""
-CLUSTER_WIDE = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
+CLUSTER_WIDE = {
+    "nodes",
+    "namespaces",
+    "persistentvolumes",
+    "nodepools",
+    "mutatingwebhookconfigurations",
+}
 """Resources without a namespace; permissions for all others can be granted per namespace."""
 
 _NAMESPACED = f"""{_MADE}# Spotalis with permissions only in the namespace `{MANAGED}`, which
@@ -145,6 +151,8 @@ def _permissions_in_namespace(objects: list[Json], namespace: str = "") -> list[
     for role in (one for one in objects if one["kind"] == "ClusterRole"):
         name = f"{role['metadata']['name']}-managed"
         rules = [r for r in role["rules"] if CLUSTER_WIDE.isdisjoint(r["resources"])]
+        if not rules:
+            continue
         metadata = {"name": name, "labels": role["metadata"]["labels"]}
         if namespace:
             metadata["namespace"] = namespace

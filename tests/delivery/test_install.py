@@ -40,7 +40,13 @@ pytestmark = pytest.mark.real
 
 K8S = Path(__file__).parents[2] / "build" / "k8s"
 INSTALL = K8S / "install.yaml"
-CLUSTER_SCOPED = {"nodes", "namespaces", "persistentvolumes", "mutatingwebhookconfigurations"}
+CLUSTER_SCOPED = {
+    "nodes",
+    "namespaces",
+    "persistentvolumes",
+    "nodepools",
+    "mutatingwebhookconfigurations",
+}
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def test_without_the_optional_permissions_pods_are_placed_and_moved(
     rendered = list(yaml.safe_load_all(control_plane.kubectl("kustomize", str(overlay))))
     complete = list(yaml.safe_load_all((K8S / "install.yaml").read_text()))
     left_out = [each for each in complete if "spotalis.io/optional" in each["metadata"]["labels"]]
-    assert len(left_out) == 12  # roles and bindings of four files, policies and bindings of two
+    assert len(left_out) == 14  # roles and bindings of five files, policies and bindings of two
     assert len(rendered) == len(complete) - len(left_out)
     control_plane.apply(rendered)
 

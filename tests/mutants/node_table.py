@@ -159,8 +159,8 @@ NODE_MUTANTS = (
     mutant(
         "an error counts as an API that is not served",
         "controller/groups_in_use.py",
-        "if response.status in (200, 404):",
-        "if response.status:",
+        "            raise error_from(response, self._client.clock.now())\n",
+        "            return False, ()\n",
         "tests/unit/controller/test_groups_in_use.py",
     ),
     mutant(
@@ -175,6 +175,24 @@ NODE_MUTANTS = (
         ),
     ),
     mutant(
+        "only the present nodes of a NodePool tell its capacity types",
+        "model/classification.py",
+        "if pools := requirements_of_named_pools(requirements, node_pools):",
+        "if pools := requirements_of_named_pools(requirements, ()):",
+        scenario("clusters_at_zero", "a_template_that_names_a_node_pool_of_both_types_is_split"),
+        scenario(
+            "clusters_at_zero",
+            "a_template_that_names_a_node_pool_of_one_type_is_pinned_before_its_first_node",
+        ),
+    ),
+    mutant(
+        "the API of Karpenter counts without a NodePool",
+        "controller/groups_in_use.py",
+        "return bool(pools), tuple(pools)",
+        "return True, tuple(pools)",
+        scenario("clusters_at_zero", "an_api_of_karpenter_without_a_node_pool_does_not_count"),
+    ),
+    mutant(
         "pods of a ComputeClass are pinned",
         "webhook/admission.py",
         "if pinned is NodeType.UNKNOWN and selects_compute_class(constraints):",
@@ -186,8 +204,8 @@ NODE_MUTANTS = (
     mutant(
         "pods of a ComputeClass are moved",
         "controller/observe.py",
-        "            or selects_compute_class(pod.shape),\n",
-        "            or False,\n",
+        "and (pinned is not NodeType.UNKNOWN or selects_compute_class(pod.shape))",
+        "and pinned is not NodeType.UNKNOWN",
         scenario(
             "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
         ),
@@ -197,7 +215,7 @@ NODE_MUTANTS = (
         "model/possible_types.py",
         "        COMPUTE_CLASS,\n    }",
         "    }",
-        "tests/unit/model/test_pinned_to.py",
+        "tests/unit/model/test_pinned_to.py::test_the_present_nodes_of_a_compute_class_are_no_pin",
         scenario(
             "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
         ),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -126,8 +126,14 @@ class TestCluster(ABC):
         """Add Karpenter nodes with 32 CPUs for Pending pods during the block."""
 
     @abstractmethod
-    async def serve_api(self, group: str, *, served: bool = True) -> None:
-        """Serve an API group of custom resources, or serve it no longer."""
+    async def serve_api(
+        self, group: str, *, plural: str = "things", objects: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Serve an API group with one custom resource, and create these objects."""
+
+    @abstractmethod
+    async def remove_api(self, group: str, *, plural: str = "things") -> None:
+        """Delete the custom resource, with which the API group ends."""
 
     @abstractmethod
     async def reclaim(self, *nodes: str) -> None:

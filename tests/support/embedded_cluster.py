@@ -234,11 +234,15 @@ class EmbeddedTestCluster(TestCluster):
         finally:
             await self.embedded.stop_controller("provisioner")
 
-    async def serve_api(self, group: str, *, served: bool = True) -> None:
-        """Show the group in discovery, or not."""
-        self.embedded.api.custom_groups.pop(group, None)
-        if served:
-            self.embedded.api.custom_groups[group] = "v1"
+    async def serve_api(
+        self, group: str, *, plural: str = "things", objects: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Show the group in discovery and in lists."""
+        self.embedded.api.custom_groups[group] = {plural: [dict(one) for one in objects]}
+
+    async def remove_api(self, group: str, *, plural: str = "things") -> None:
+        """Show the group no longer."""
+        del self.embedded.api.custom_groups[group]
 
     async def now(self) -> datetime:
         """Return the virtual time."""

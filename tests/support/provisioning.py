@@ -46,14 +46,16 @@ def _type_for(pod: Pod) -> NodeType | None:
     return None
 
 
-def custom_resource(group: str) -> Mapping[str, Any]:
-    """A CustomResourceDefinition, so that the API server serves a group."""
-    names = {"kind": "Thing", "listKind": "ThingList", "plural": "things", "singular": "thing"}
-    schema = {"openAPIV3Schema": {"type": "object"}}
+def custom_resource(group: str, plural: str) -> Mapping[str, Any]:
+    """A CustomResourceDefinition for objects of any content."""
+    kind = plural.removesuffix("s").capitalize()
+    names = {"kind": kind, "listKind": f"{kind}List", "plural": plural, "singular": kind.lower()}
+    any_content = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"openAPIV3Schema": any_content}
     version = {"name": "v1", "served": True, "storage": True, "schema": schema}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"things.{group}"},
+        "metadata": {"name": f"{plural}.{group}"},
         "spec": {"group": group, "names": names, "scope": "Cluster", "versions": [version]},
     }

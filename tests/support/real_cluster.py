@@ -50,6 +50,7 @@ READY_SECONDS = 60.0
 """Timeout for the start of a process, which takes 2 s on an idle machine."""
 ENDS_SECONDS = 60.0
 """Timeout for the graceful shutdown of a process, which takes up to 15 s."""
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 UNUSED_PORT = 3
 """Index of a port on which nothing listens, unless several instances run."""
 CONTROL_PLANE_CONFIG = ControlPlaneConfig(ready_after=1.0, gone_after=1.0, rbac=PERMISSION_FILES)
@@ -224,18 +225,29 @@ class RealTestCluster(TestCluster):
         """Add nodes from this process: the control plane has no provisioner."""
         return provisioning(self)
 
-    async def serve_api(self, group: str, *, served: bool = True) -> None:
-        """Create a CustomResourceDefinition of the group, or delete it."""
-        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        if served:
-            await self._post(path, custom_resource(group))
-        else:
-            await self.api.raw("DELETE", f"{path}/things.{group}")
+    async def serve_api(
+        self, group: str, *, plural: str = "things", objects: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        """Create a CustomResourceDefinition and the objects."""
+        definition = custom_resource(group, plural)
+        await self._post(DEFINITIONS, definition)
+        await self._wait_for_status(f"/apis/{group}", 200)
+        await self._wait_for_status(f"/apis/{group}/v1/{plural}", 200)
+        kind = definition["spec"]["names"]["kind"]
+        for one in objects:
+            body = {"apiVersion": f"{group}/v1", "kind": kind, **one}
+            await self._post(f"/apis/{group}/v1/{plural}", body)
 
-        async def is_shown() -> bool:
-            return (await self.api.raw("GET", f"/apis/{group}")).status == (200 if served else 404)
+    async def remove_api(self, group: str, *, plural: str = "things") -> None:
+        """Delete the CustomResourceDefinition."""
+        await self.api.raw("DELETE", f"{DEFINITIONS}/{plural}.{group}")
+        await self._wait_for_status(f"/apis/{group}", 404)
 
-        await self.wait_until(is_shown, f"discovery of {group}: {served}")
+    async def _wait_for_status(self, path: str, status: int) -> None:
+        async def is_reached() -> bool:
+            return (await self.api.raw("GET", path)).status == status
+
+        await self.wait_until(is_reached, f"HTTP {status} for {path}")
 
     async def now(self) -> datetime:
         """Return the time of this machine."""

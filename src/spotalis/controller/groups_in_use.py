@@ -11,8 +11,12 @@ from collections.abc import Callable
 from spotalis import logs
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.ledgers import Ledgers
+from spotalis.kube import decode
 from spotalis.kube.client import Client
-from spotalis.kube.errors import ApiError
+from spotalis.kube.errors import ApiError, Forbidden, NotFound, error_from
+from spotalis.kube.resources import NODE_POOLS
+from spotalis.model.possible_types import NodePool
+from spotalis.model.provider_groups import KARPENTER_API
 from spotalis.model.transport import TransportError
 
 log = logs.get(__name__)
@@ -65,28 +69,43 @@ class GroupsInUse:
     async def discover(self) -> None:
         """Ask which API groups are served. Without an answer, the last one remains."""
         nodes = self._cluster.nodes
-        before = dict(nodes.served)
+        before = (dict(nodes.served), nodes.node_pools)
         for api_group in sorted(nodes.api_groups):
-            served = await self._is_served(api_group)
-            if served is not None:
-                nodes.served[api_group] = served
-        if nodes.served != before:
-            log.info("Discovered APIs of autoscalers", served=str(nodes.served))
+            try:
+                async with asyncio.timeout(DISCOVERY_SECONDS):
+                    served, pools = await self._ask_about(api_group)
+            except (ApiError, TransportError, TimeoutError, *decode.DECODE_ERRORS) as error:
+                log.debug("No answer about an API", group=api_group, error=repr(error))
+                continue
+            nodes.served[api_group] = served
+            if api_group == KARPENTER_API:
+                nodes.node_pools = pools
+        if (nodes.served, nodes.node_pools) != before:
+            log.info(
+                "Discovered APIs of autoscalers",
+                served=[group for group, is_served in nodes.served.items() if is_served],
+                node_pools=[name for name, _ in nodes.node_pools],
+            )
             self._on_change()
 
-    async def _is_served(self, api_group: str) -> bool | None:
-        """Whether an API group is served; None without an answer.
+    async def _ask_about(self, api_group: str) -> tuple[bool, tuple[NodePool, ...]]:
+        """Whether an autoscaler may add nodes, and the NodePools of Karpenter.
 
         The path of one group is served in the same way with and without aggregated discovery, and
         the ClusterRole ``system:discovery`` of Kubernetes allows every account to read it.
+
+        Raises:
+            ApiError, TransportError, DECODE_ERRORS: no usable answer.
         """
+        response = await self._client.raw("GET", f"/apis/{api_group}")
+        if response.status not in (200, 404):
+            raise error_from(response, self._client.clock.now())
+        if response.status == 404 or api_group != KARPENTER_API:
+            return response.status == 200, ()
+        version = decode.preferred_version(response.body)
         try:
-            async with asyncio.timeout(DISCOVERY_SECONDS):
-                response = await self._client.raw("GET", f"/apis/{api_group}")
-        except (TransportError, TimeoutError) as error:
-            log.debug("No answer about an API", group=api_group, error=repr(error))
-            return None
-        if response.status in (200, 404):
-            return response.status == 200
-        log.debug("No answer about an API", group=api_group, status=response.status)
-        return None
+            pools = await self._client.list_all(NODE_POOLS.with_version(version))
+        except (Forbidden, NotFound):  # Not granted, or Karpenter is older than NodePools.
+            return True, ()
+        # Without a NodePool Karpenter adds no node. Its API remains after it is uninstalled.
+        return bool(pools), tuple(pools)

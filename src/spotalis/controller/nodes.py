@@ -13,7 +13,7 @@ from spotalis.model.environment import Clock
 from spotalis.model.group_memory import GroupMemory, merge, remembered, renew
 from spotalis.model.nodes import NodeType, ProviderGroup
 from spotalis.model.objects import NODE_NAME_FIELD, Node, PodShape
-from spotalis.model.possible_types import KnownNode
+from spotalis.model.possible_types import KnownNode, NodePool
 from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
 from spotalis.planner.storm import StormState, evaluate, record_loss
 
@@ -38,6 +38,8 @@ class Nodes:
         self._group_uses: Counter[str] = Counter()
         self.served: dict[str, bool] = {}
         """Whether the API server serves an API group, by its last answer."""
+        self.node_pools: tuple[NodePool, ...] = ()
+        """Of Karpenter; empty if they are not known."""
         self._memory: GroupMemory = {}
         self._notices: dict[str, dict[str, datetime]] = {}
         """By node name: when each of its interruption notices was first seen."""
@@ -123,7 +125,8 @@ class Nodes:
 
     def pinned_to(self, shape: PodShape) -> NodeType:
         """The only capacity type on whose nodes a pod of this shape may run; unknown if none."""
-        return self._classification.pinned_to(shape, tuple(self._known.values()))
+        known = tuple(self._known.values())
+        return self._classification.pinned_to(shape, known, self.node_pools)
 
     def on_change(self, change: StoreChange[Node]) -> bool:
         """Update the derived state; returns whether placements may change."""

@@ -274,8 +274,10 @@ class Observer:
             counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
             # The constraints of any other pod include those of the webhook.
             user_pinned=overridden
-            or (pod.rule in ("", USER_PINNED) and pinned is not NodeType.UNKNOWN)
-            or selects_compute_class(pod.shape),
+            or (
+                pod.rule in ("", USER_PINNED)
+                and (pinned is not NodeType.UNKNOWN or selects_compute_class(pod.shape))
+            ),
             overridden=overridden,
             volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
             other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,

@@ -42,6 +42,10 @@ class Resource(Generic[T_co]):
         """The objects of this kind whose labels match."""
         return dataclasses.replace(self, label_selector=selector)
 
+    def with_version(self, version: str) -> Self:
+        """The same kind in another version of its API group."""
+        return dataclasses.replace(self, version=version)
+
     def with_fields(self, selector: str) -> Self:
         """The objects of this kind whose fields match."""
         return dataclasses.replace(self, field_selector=selector)
@@ -82,5 +86,7 @@ VOLUME_CLAIMS = Resource(
     "", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True, decode.volume_claim
 )
 """Fetched one by one when they matter, never watched."""
+NODE_POOLS = Resource("karpenter.sh", "v1", "nodepools", "NodePool", False, decode.node_pool)
+"""Of Karpenter; listed at each resync, never watched."""
 VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", False, decode.volume)
 """Fetched one by one when they matter, never watched."""

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from spotalis.model.nodes import KNOWN_TYPES, NodeType, ProviderGroup, all_of
 from spotalis.model.objects import PodShape, Requirement, Toleration
-from spotalis.model.possible_types import KnownNode, types_by_rules, types_of_named_nodes
+from spotalis.model.possible_types import (
+    KnownNode,
+    NodePool,
+    requirements_of_named_pools,
+    types_by_rules,
+    types_of_named_nodes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +96,17 @@ class NodeClassification:
                 return Pin(node_selector=((only.key, only.values[0]),), tolerations=tolerations)
         return Pin(terms=terms, tolerations=tolerations)
 
-    def pinned_to(self, shape: PodShape, known: Sequence[KnownNode] = ()) -> NodeType:
+    def pinned_to(
+        self,
+        shape: PodShape,
+        known: Sequence[KnownNode] = (),
+        node_pools: Sequence[NodePool] = (),
+    ) -> NodeType:
         """The only capacity type on whose nodes a pod of this shape may run; unknown if none.
 
         Each alternative of the node selector and the required affinity is judged by the rules of
-        the groups, and where these allow both types, by the known nodes that it selects. An
-        alternative that no node can satisfy is ignored.
+        the groups, and where these allow both types, by the NodePools or else the known nodes that
+        it selects. An alternative that no node can satisfy is ignored.
         """
         selector = tuple(
             Requirement(key=key, operator="In", values=(value,))
@@ -103,16 +114,22 @@ class NodeClassification:
         )
         possible: set[NodeType] = set()
         for term in shape.node_terms or ((),):
-            possible |= self._possible_types((*selector, *term), known)
+            possible |= self._possible_types((*selector, *term), known, node_pools)
         return possible.pop() if len(possible) == 1 else NodeType.UNKNOWN
 
     def _possible_types(
-        self, requirements: tuple[Requirement, ...], known: Sequence[KnownNode]
+        self,
+        requirements: tuple[Requirement, ...],
+        known: Sequence[KnownNode],
+        node_pools: Sequence[NodePool],
     ) -> Set[NodeType]:
         """The types on which a pod with these requirements may run; empty: no node at all."""
         by_rules = types_by_rules(self.groups, requirements)
         if len(by_rules) < len(KNOWN_TYPES):
             return by_rules
+        if pools := requirements_of_named_pools(requirements, node_pools):
+            by_pool = (types_by_rules(self.groups, (*requirements, *pool)) for pool in pools)
+            return frozenset().union(*by_pool)
         rule_keys = frozenset(key for group in self.groups for key in group.keys)
         return types_of_named_nodes(requirements, known, rule_keys) or by_rules
 

@@ -59,6 +59,9 @@ describes hardware under ``karpenter.k8s.aws/`` and its siblings.)"""
 NODE_POOL = "karpenter.sh/nodepool"
 """A label of every node that Karpenter adds (karpenter.sh/docs/concepts/scheduling)."""
 
+NodePool: TypeAlias = tuple[str, tuple[Requirement, ...]]
+"""A NodePool of Karpenter: its name, and what it requires of its nodes."""
+
 _ANY_OTHER_VALUE = "\x00some other value"
 
 
@@ -156,6 +159,16 @@ def _distinct_values(
         if all(r.matches(node) for r in own):
             chosen.setdefault((value is None, *(r.matches(node) for r in rules)), value)
     return list(chosen.values())
+
+
+def requirements_of_named_pools(
+    requirements: Sequence[Requirement], node_pools: Iterable[NodePool]
+) -> list[tuple[Requirement, ...]]:
+    """What the NodePools require whose nodes are the only ones that the requirements select."""
+    named = [r for r in requirements if r.key == NODE_POOL]
+    if not any(r.operator in ("In", "Exists") for r in named):
+        return []
+    return [pool for name, pool in node_pools if all(r.matches({NODE_POOL: name}) for r in named)]
 
 
 def types_of_named_nodes(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from spotalis.controller.ledgers import GROUP_MEMORY
+from spotalis.model.possible_types import NODE_POOL
 from spotalis.model.provider_groups import KARPENTER_API
 from tests.support import incidents
 from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy
@@ -149,10 +150,72 @@ async def test_placement_follows_the_api_of_karpenter_while_the_operator_runs(
         await cluster.wait_for_status("before", "WaitingForPods")
         await cluster.create_deployment("during", 2, policy(50))
         await wait_for_placed(cluster, "during", 1, 1)
-        await cluster.serve_api(KARPENTER_API, served=False)
+        await cluster.remove_api(KARPENTER_API)
         await cluster.wait_for_status("during", "NoClassifier")
         await cluster.create_deployment("after", 2, policy(50))
         await cluster.wait_for_status("after", "NoClassifier")
         for name in ("before", "after"):
             assert {pod.rule for pod in await cluster.pods(name)} == {""}
+    assert cluster.evictions() == []
+
+
+def node_pool(name: str, *capacity_types: str) -> dict[str, Any]:
+    """A NodePool of Karpenter that adds nodes of these capacity types."""
+    requirement = {"key": CAPACITY_TYPE_LABEL, "operator": "In", "values": list(capacity_types)}
+    return {
+        "metadata": {"name": name},
+        "spec": {"template": {"spec": {"requirements": [requirement]}}},
+    }
+
+
+async def add_pool_nodes(cluster: TestCluster, pool: str, **count: int) -> None:
+    """Add nodes of a NodePool."""
+    for name in await cluster.add_nodes(**count):
+        await incidents.label(cluster, name, {NODE_POOL: pool})
+
+
+@on_both_beds
+async def test_a_template_that_names_a_node_pool_of_both_types_is_split(
+    cluster: TestCluster,
+) -> None:
+    """Also while all nodes of the NodePool have one capacity type."""
+    await add_pool_nodes(cluster, "default", spot=2)
+    await add_pool_nodes(cluster, "other", on_demand=2)
+    pools = [node_pool("default", "spot", "on-demand"), node_pool("other", "on-demand")]
+    await cluster.serve_api(KARPENTER_API, plural="nodepools", objects=pools)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50), node_selector={NODE_POOL: "default"})
+        await wait_for_placed(cluster, "web", 2, 2)
+        await add_pool_nodes(cluster, "default", on_demand=1)
+        await cluster.wait_for_split("web", 2, 2)
+        await cluster.wait_for_status("web", "Balanced")
+        assert {pod.rule for pod in await cluster.pods("web")} == {"share"}
+    assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_a_template_that_names_a_node_pool_of_one_type_is_pinned_before_its_first_node(
+    cluster: TestCluster,
+) -> None:
+    await add_pool_nodes(cluster, "other", spot=1, on_demand=1)
+    pools = [node_pool("cheap", "spot"), node_pool("other", "spot", "on-demand")]
+    await cluster.serve_api(KARPENTER_API, plural="nodepools", objects=pools)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50), node_selector={NODE_POOL: "cheap"})
+        await wait_for_placed(cluster, "web", 0, 4)
+        await add_pool_nodes(cluster, "cheap", spot=1)
+        await cluster.wait_for_split("web", 0, 4)
+        await cluster.wait_for_status("web", "Pinned")
+        assert {pod.rule for pod in await cluster.pods("web")} == {"user-pinned"}
+    assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_an_api_of_karpenter_without_a_node_pool_does_not_count(cluster: TestCluster) -> None:
+    """The CustomResourceDefinitions remain after Karpenter is uninstalled."""
+    await cluster.serve_api(KARPENTER_API, plural="nodepools")
+    async with cluster.operator():
+        await cluster.create_deployment("web", 2, policy(50))
+        await cluster.wait_for_status("web", "NoClassifier")
+        assert {pod.rule for pod in await cluster.pods("web")} == {""}
     assert cluster.evictions() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,15 +19,32 @@ from spotalis.kube.client import Client, Conflict
 from spotalis.kube.store import Event, EventType, StoreChange
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import PodShape, Requirement
+from spotalis.model.possible_types import NODE_POOL
 from spotalis.model.transport import Response, TransportError
-from tests.support.builders import a_node
+from tests.support.builders import SPOT, UNKNOWN, a_node
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.manual_clock import ManualClock
 from tests.support.scripted_transport import Answer, ScriptedTransport
 
-SERVED = Response(status=200, body=b'{"kind":"APIGroup","name":"karpenter.sh"}')
+SERVED = Response(status=200, body=b'{"kind":"APIGroup","preferredVersion":{"version":"v1beta1"}}')
 ABSENT = Response(status=404, body=b"404 page not found")
+FORBIDDEN = Response(status=403, body=b'{"kind":"Status","reason":"Forbidden","code":403}')
 DAY = timedelta(days=1)
+
+
+def node_pools(**requirements: list[dict[str, Any]]) -> Response:
+    """The response to a list of NodePools."""
+    items = [
+        {"metadata": {"name": name}, "spec": {"template": {"spec": {"requirements": listed}}}}
+        for name, listed in requirements.items()
+    ]
+    body = {"metadata": {"resourceVersion": "1"}, "items": items}
+    return Response(status=200, body=msgspec.json.encode(body))
+
+
+POOLS = node_pools(default=[])
 
 
 class World:
@@ -72,25 +90,55 @@ EKS = {"eks.amazonaws.com__capacityType": "SPOT"}
 @pytest.mark.parametrize(
     ("answers", "in_use", "changes"),
     [
-        pytest.param([SERVED], ["karpenter"], 1, id="served"),
+        pytest.param([SERVED, POOLS], ["karpenter"], 1, id="served"),
         pytest.param([ABSENT], [], 1, id="not served"),
-        pytest.param([SERVED, SERVED], ["karpenter"], 1, id="served as before"),
-        pytest.param([SERVED, ABSENT], [], 2, id="removed"),
-        pytest.param([SERVED, Response(status=503)], ["karpenter"], 1, id="unavailable"),
-        pytest.param([SERVED, Response(status=403)], ["karpenter"], 1, id="forbidden"),
-        pytest.param([SERVED, Response(status=429)], ["karpenter"], 1, id="too many requests"),
-        pytest.param([SERVED, TransportError("reset")], ["karpenter"], 1, id="no response"),
+        pytest.param([SERVED, POOLS] * 2, ["karpenter"], 1, id="served as before"),
+        pytest.param([SERVED, POOLS, ABSENT], [], 2, id="removed"),
+        pytest.param([SERVED, POOLS, Response(status=503)], ["karpenter"], 1, id="unavailable"),
+        pytest.param([SERVED, POOLS, FORBIDDEN], ["karpenter"], 1, id="forbidden"),
+        pytest.param([SERVED, POOLS, Response(status=429)], ["karpenter"], 1, id="too many"),
+        pytest.param([SERVED, POOLS, TransportError("reset")], ["karpenter"], 1, id="no response"),
         pytest.param([TransportError("reset")], [], 0, id="never answered"),
+        pytest.param([SERVED, node_pools()], [], 1, id="no NodePool"),
+        pytest.param([SERVED, POOLS, SERVED, node_pools()], [], 2, id="the last NodePool is gone"),
+        pytest.param([SERVED, FORBIDDEN], ["karpenter"], 1, id="NodePools are forbidden"),
+        pytest.param([SERVED, ABSENT], ["karpenter"], 1, id="older than NodePools"),
+        pytest.param(
+            [SERVED, POOLS, SERVED, Response(status=400)],
+            ["karpenter"],
+            1,
+            id="a failed list",
+        ),
+        pytest.param([Response(status=200, body=b"<html>")], [], 0, id="a page of a proxy"),
     ],
 )
 async def test_the_last_answer_about_an_api_counts(
     answers: list[Answer], in_use: list[str], changes: int
 ) -> None:
     world = World(*answers)
-    for _ in answers:
+    while world.transport.answers:
         await world.groups.discover()
     assert (world.in_use, world.changes) == (in_use, changes)
-    assert {request.path for request in world.transport.requests} == {"/apis/karpenter.sh"}
+    pools = "/apis/karpenter.sh/v1beta1/nodepools"
+    assert {request.path for request in world.transport.requests} <= {"/apis/karpenter.sh", pools}
+
+
+async def test_node_pools_are_read_with_their_requirements() -> None:
+    spot = {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]}
+    many = {"key": "karpenter.k8s.aws/instance-cpu", "operator": "Gt", "values": ["3"]}
+    world = World(SERVED, node_pools(cheap=[spot, {**many, "minValues": 2}], default=[]))
+    await world.groups.discover()
+    nodes = world.cluster.nodes
+    assert [name for name, _ in nodes.node_pools] == ["cheap", "default"]
+
+    def pinned_to(*names: str) -> NodeType:
+        required = Requirement(key=NODE_POOL, operator="In", values=names)
+        return nodes.pinned_to(PodShape(node_terms=((required,),)))
+
+    assert pinned_to("cheap") is SPOT
+    assert pinned_to("default") is UNKNOWN
+    assert pinned_to("cheap", "default") is UNKNOWN
+    assert pinned_to("unknown") is UNKNOWN
 
 
 def test_a_slow_answer_delays_the_start_by_5_seconds_and_is_asked_for_again() -> None:
@@ -100,11 +148,11 @@ def test_a_slow_answer_delays_the_start_by_5_seconds_and_is_asked_for_again() ->
         await world.groups.discover()
         assert asyncio.get_running_loop().time() - started == 5
         running = asyncio.create_task(world.groups.run())
-        world.transport.answers.append(SERVED)
+        world.transport.answers += [SERVED, POOLS]
         await asyncio.sleep(5.1)
         assert world.in_use == ["karpenter"]
         await asyncio.sleep(25)
-        assert len(world.transport.requests) == 2
+        assert len(world.transport.requests) == 3
         running.cancel()
 
     run(scenario)
@@ -151,7 +199,7 @@ async def test_a_group_counts_after_its_last_node_is_gone() -> None:
 
 
 async def test_an_autoscaler_whose_api_is_gone_is_not_remembered() -> None:
-    world = World(SERVED, ABSENT)
+    world = World(SERVED, POOLS, ABSENT)
     karpenter = {"karpenter.sh__capacity-type": "spot"}
     await world.groups.discover()
     world.add_node(**karpenter)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spotalis.model.classification import NodeClassification
 from spotalis.model.nodes import KNOWN_TYPES, NodeType, ProviderGroup
 from spotalis.model.objects import PodShape, Requirement
-from spotalis.model.possible_types import COMPUTE_CLASS, KnownNode, selects_compute_class
+from spotalis.model.possible_types import COMPUTE_CLASS, NODE_POOL, KnownNode, selects_compute_class
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
 from tests.unit.model.test_nodes import OWN_GROUPS, an, labels, requires, selects
@@ -276,6 +276,48 @@ def test_a_name_is_a_pin_exactly_if_its_known_nodes_have_one_type(
     expected = NodeType(named.pop()) if len(named) == 1 and len(all_types) == 2 else UNKNOWN
     shape = requires((an("example.com/pool", operator, *values),))
     assert BUILT_IN.pinned_to(shape, known) is expected
+
+
+# -- NodePools of Karpenter ------------------------------------------------------------------------
+
+_POOLS = [
+    ("cheap", (an(_KARPENTER, "In", "spot"),)),
+    ("both", (an(_KARPENTER, "In", "spot", "on-demand"),)),
+    ("open", ()),
+    ("safe", (an(_KARPENTER, "NotIn", "spot"),)),
+]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "node_type"),
+    [
+        (an(NODE_POOL, "In", "cheap"), SPOT),
+        (an(NODE_POOL, "In", "safe"), ON_DEMAND),
+        (an(NODE_POOL, "In", "both"), UNKNOWN),
+        (an(NODE_POOL, "In", "open"), UNKNOWN),
+        (an(NODE_POOL, "In", "cheap", "safe"), UNKNOWN),
+        (an(NODE_POOL, "In", "cheap", "gone"), SPOT),
+        (an(NODE_POOL, "Exists"), UNKNOWN),
+        (an(NODE_POOL, "NotIn", "both", "open", "safe"), UNKNOWN),
+    ],
+)
+def test_the_requirements_of_a_node_pool_win_over_its_present_nodes(
+    requirement: Requirement, node_type: NodeType
+) -> None:
+    """All nodes of these NodePools have one type at present, and nodes of both types exist."""
+    present = nodes(
+        *(f"{_KARPENTER}=on-demand {NODE_POOL}={pool}" for pool, _ in _POOLS),
+        f"{_KARPENTER}=spot {NODE_POOL}=another",
+    )
+    assert BUILT_IN.pinned_to(requires((requirement,)), present, _POOLS) is node_type
+    only_cheap = requires((an(NODE_POOL, "Exists"),))
+    assert BUILT_IN.pinned_to(only_cheap, present, _POOLS[:1]) is SPOT
+
+
+def test_the_present_nodes_tell_if_the_node_pools_are_not_known() -> None:
+    shape = selects(NODE_POOL, "std")
+    assert BUILT_IN.pinned_to(shape, pools(NODE_POOL), ()) is ON_DEMAND
+    assert BUILT_IN.pinned_to(shape, pools(NODE_POOL), _POOLS) is ON_DEMAND
 
 
 # -- ComputeClasses of GKE -------------------------------------------------------------------------

@@ -64,8 +64,8 @@ class Api:
         self.rng = rng
         self.store = ObjectStore() if store is None else store
         self.audit = Audit(clock)
-        self.custom_groups: dict[str, str] = {}
-        """API groups of custom resources and their versions; only discovery shows them."""
+        self.custom_groups: dict[str, dict[str, list[Object]]] = {}
+        """API groups of custom resources (version v1): the objects by plural, only to be listed."""
         self.admit_eviction: Callable[[str], None] = lambda name: None
         """Raises ApiError if admission control refuses the eviction of the pod with this name."""
         self._event_expiry = EventExpiry(self.store, clock)

@@ -27,13 +27,13 @@ _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "updat
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
 
-def document(path: str, custom: Mapping[str, str]) -> Object | str | None:
+def document(path: str, custom: Mapping[str, Mapping[str, list[Object]]]) -> Object | str | None:
     """The response to a GET of a path that is not a resource; None if there is none.
 
     Args:
-        custom: further API groups and their versions, without resources.
+        custom: groups of custom resources, with their objects by plural.
     """
-    served = sorted({*GROUPS, *custom.items()})
+    served = sorted({*GROUPS, *((group, "v1") for group in custom)})
     if path in _HEALTH:
         return "ok"
     if path == "/version":
@@ -54,6 +54,9 @@ def document(path: str, custom: Mapping[str, str]) -> Object | str | None:
         if parts[1:] == [group, version]:
             of_group = (one for one in SERVED if (one.group, one.version) == (group, version))
             return _resources(f"{group}/{version}", of_group)
+        if parts[1:-1] == [group, version] and parts[-1] in custom.get(group, ()):
+            items = custom[group][parts[-1]]
+            return {"kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}
     return None
 
 

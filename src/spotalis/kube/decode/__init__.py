@@ -6,12 +6,13 @@ carry nulls where the schema says required.
 """
 
 from spotalis.kube.decode.metadata import DECODE_ERRORS, Identity, identity
-from spotalis.kube.decode.nodes import node, volume
+from spotalis.kube.decode.nodes import node, node_pool, volume
 from spotalis.kube.decode.objects import (
     event,
     lease,
     ledger,
     namespace,
+    preferred_version,
     secret,
     volume_claim,
     webhook_configuration,
@@ -35,8 +36,10 @@ __all__ = [
     "ledger",
     "namespace",
     "node",
+    "node_pool",
     "parse_decision",
     "pod",
+    "preferred_version",
     "replica_set",
     "secret",
     "stateful_set",

@@ -7,7 +7,7 @@ from sys import intern
 
 import msgspec
 
-from spotalis.kube.decode.metadata import Condition, Metadata, Wire
+from spotalis.kube.decode.metadata import Condition, Expression, Metadata, Wire, requirement
 from spotalis.kube.decode.pod_shape import (
     NodeSelector,
     Quantities,
@@ -15,6 +15,7 @@ from spotalis.kube.decode.pod_shape import (
     node_terms,
 )
 from spotalis.model import objects, single_objects
+from spotalis.model.possible_types import NodePool
 from spotalis.model.quantity import parse_resource_list
 
 
@@ -33,6 +34,23 @@ class _NodeSpec(Wire):
 class _NodeStatus(Wire):
     conditions: list[Condition] | None = None
     allocatable: Quantities = None
+
+
+class _NodeClaimSpec(Wire):
+    requirements: list[Expression] | None = None
+
+
+class _NodeClaimTemplate(Wire):
+    spec: _NodeClaimSpec | None = None
+
+
+class _NodePoolSpec(Wire):
+    template: _NodeClaimTemplate | None = None
+
+
+class _NodePool(Wire):
+    metadata: Metadata
+    spec: _NodePoolSpec | None = None
 
 
 class _Node(Wire):
@@ -92,6 +110,14 @@ def node(raw: bytes | msgspec.Raw) -> objects.Node:
     )
 
 
+def node_pool(raw: bytes | msgspec.Raw) -> NodePool:
+    """Decode a NodePool of Karpenter."""
+    written = _NODE_POOL.decode(raw)
+    template = written.spec.template if written.spec else None
+    listed = template.spec.requirements if template and template.spec else None
+    return written.metadata.name, tuple(map(requirement, listed or ()))
+
+
 def volume(raw: bytes | msgspec.Raw) -> single_objects.Volume:
     """Decode a PersistentVolume."""
     written = _VOLUME.decode(raw)
@@ -117,4 +143,5 @@ _KUBELET_CONDITIONS = frozenset(
 )
 
 _NODE = msgspec.json.Decoder(_Node)
+_NODE_POOL = msgspec.json.Decoder(_NodePool)
 _VOLUME = msgspec.json.Decoder(_Volume)

@@ -48,6 +48,14 @@ class _LedgerConfigMap(Wire):
     data: _LedgerData | None = None
 
 
+class _GroupVersion(Wire):
+    version: str = ""
+
+
+class _ApiGroup(Wire):
+    preferred_version: _GroupVersion | None = None
+
+
 class _Secret(Wire):
     metadata: Metadata
     data: dict[str, bytes] | None = None
@@ -145,6 +153,12 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
     )
 
 
+def preferred_version(raw: bytes | msgspec.Raw) -> str:
+    """The preferred version in an APIGroup; empty if it has none."""
+    preferred = _API_GROUP.decode(raw).preferred_version
+    return preferred.version if preferred else ""
+
+
 def secret(raw: bytes | msgspec.Raw) -> single_objects.Secret:
     """Decode a Secret; its JSON is kept, so that it can be written back with other data."""
     written = _SECRET.decode(raw)
@@ -197,6 +211,7 @@ _NAMESPACE = msgspec.json.Decoder(_Namespace)
 _LEASE = msgspec.json.Decoder(_Lease)
 _VOLUME_CLAIM = msgspec.json.Decoder(_VolumeClaim)
 _LEDGER_CONFIG_MAP = msgspec.json.Decoder(_LedgerConfigMap)
+_API_GROUP = msgspec.json.Decoder(_ApiGroup)
 _LEDGER = msgspec.json.Decoder(Ledger)
 _GROUP_MEMORY = msgspec.json.Decoder(dict[str, date])
 _SECRET = msgspec.json.Decoder(_Secret)

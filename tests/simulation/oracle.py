@@ -23,6 +23,7 @@ from spotalis.controller.open_moves import COUNTED_FOR
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
+from spotalis.embedded.server.writes import DeleteOptions
 from spotalis.embedded.store import StoreEvent
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
@@ -172,9 +173,17 @@ class Oracle:
 
     # -- events of the API server ----------------------------------------------------------------
 
-    async def _on_eviction(self, namespace: str, name: str, **options: Any) -> None:
-        body = options.get("body") or {}
-        number = (body.get("metadata", {}).get("annotations") or {}).get(_NUMBER, "")
+    async def _on_eviction(
+        self,
+        namespace: str,
+        name: str,
+        options: DeleteOptions = DeleteOptions(),
+        *,
+        body: Object | None = None,
+        **how: Any,
+    ) -> None:
+        given = body or {}
+        number = (given.get("metadata", {}).get("annotations") or {}).get(_NUMBER, "")
         sent = self._sent.get(number)
         pod = self._store.get("pods", namespace, name)
         ending = pod is not None and _is_terminating(pod)
@@ -182,7 +191,7 @@ class Oracle:
         ready = [] if sent is None else self._ready_on_demand(sent)
         self._evicting = sent is not None
         try:
-            await self._evict(namespace, name, **options)
+            await self._evict(namespace, name, options, body=body, **how)
         except ApiError as refused:
             if sent is not None:
                 self.log(f"api: rejects eviction {number} of {name}: {refused.status}")

@@ -19,9 +19,9 @@ at once. Exit code 1: the operator could not start or failed. Exit code 2: a
 flag or a setting is invalid.
 
 Examples:
-  spotalis controller --read-only
+  spotalis controller --config spotalis.yaml
   spotalis controller --context staging --no-leader-election
-  spotalis controller --config spotalis.yaml --log-format text"""
+  spotalis controller --log-format text --log-level debug"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

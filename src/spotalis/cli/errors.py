@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -22,19 +21,29 @@ class ExitCode(IntEnum):
     BROKEN_PIPE = 141
 
 
-@dataclass(kw_only=True, eq=False)
 class CommandError(Exception):
     """An error that the user can fix."""
 
-    code: str
-    """Stable: ``SP002``."""
-    what: str
-    """What is wrong, in one line."""
-    detail: tuple[str, ...] = ()
-    """What was tried, and what happens meanwhile."""
-    fix: str = ""
-    """One command or one edit."""
-    exit_code: ExitCode = ExitCode.FAILED
+    def __init__(
+        self,
+        *,
+        code: str,
+        what: str,
+        detail: tuple[str, ...] = (),
+        fix: str = "",
+        exit_code: ExitCode = ExitCode.FAILED,
+    ) -> None:
+        """Create an error.
+
+        Args:
+            code: stable: ``SP002``.
+            what: what is wrong, in one line.
+            detail: what was tried, and what happens meanwhile.
+            fix: one command or one edit.
+            exit_code: of the process.
+        """
+        self.code, self.what, self.detail, self.fix = code, what, detail, fix
+        self.exit_code = exit_code
 
     def __str__(self) -> str:
         lines = [f"error[{self.code}]: {self.what}", *(f"  {line}" for line in self.detail)]

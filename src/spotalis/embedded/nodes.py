@@ -116,45 +116,35 @@ def make_node(
     name: str,
     *,
     labels: Mapping[str, str] | None = None,
-    cpu: str = "4",
-    memory: str = "16Gi",
-    pods: int = 110,
     taints: Sequence[tuple[str, str, str]] = (),
     zone: str = "",
-    other: Mapping[str, str] | None = None,
     ready: bool = True,
+    **resources: str,
 ) -> Object:
     """Build a node object as a kubelet would register it.
 
     Args:
         name: the name, which is also the hostname label.
         labels: labels besides hostname, operating system and zone.
-        cpu: capacity and allocatable.
-        memory: capacity and allocatable.
-        pods: capacity and allocatable.
         taints: key, value and effect of each taint.
         zone: the topology zone label; no label if empty.
-        other: extended resources.
         ready: the status of condition Ready.
+        resources: capacity and allocatable, besides those of an ordinary node.
     """
-    capacity = {"cpu": cpu, "memory": memory, "pods": str(pods), **(other or {})}
+    capacity = {"cpu": "4", "memory": "16Gi", "pods": "110", **resources}
     known = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
     if zone:
         known["topology.kubernetes.io/zone"] = zone
-    spec: Object = {}
-    if taints:
-        spec["taints"] = [_taint(taint) for taint in taints]
-    status: Object = {
-        "capacity": capacity,
-        "allocatable": dict(capacity),
-        "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
-    }
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {**known, **(labels or {})}},
-        "spec": spec,
-        "status": status,
+        "spec": {"taints": [_taint(taint) for taint in taints]} if taints else {},
+        "status": {
+            "capacity": capacity,
+            "allocatable": dict(capacity),
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
     }
 
 
@@ -212,7 +202,7 @@ class Fleet:
             zone=self.zones[number % len(self.zones)] if self.zones else "",
             cpu=size.cpu,
             memory=size.memory,
-            pods=size.pods,
+            pods=str(size.pods),
             ready=ready,
         )
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+import msgspec
+
 from spotalis.model.classification import NodeClassification
 from spotalis.model.nodes import ProviderGroup
 from spotalis.model.objects import LabelSelector, Namespace, Toleration
@@ -40,8 +42,7 @@ class NamespaceFilter:
         return self.selector.matches(namespace.labels)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class APIRateLimiter:
+class APIRateLimiter(msgspec.Struct, frozen=True, kw_only=True):
     """Rate limit of requests to the API server (a token bucket; Lease requests go first)."""
 
     # controller-runtime's clients default to 20 requests per second; Spotalis has fewer clients,
@@ -50,8 +51,7 @@ class APIRateLimiter:
     burst: int = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaderElection:
+class LeaderElection(msgspec.Struct, frozen=True, kw_only=True):
     """The Lease and its timing; the defaults are those of client-go (15 s, 10 s, 2 s)."""
 
     enabled: bool = True
@@ -61,8 +61,7 @@ class LeaderElection:
     retry_period: timedelta = timedelta(seconds=2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StormBreaker:
+class StormBreaker(msgspec.Struct, frozen=True, kw_only=True):
     """When the loss of spot nodes stops all moves to spot in the cluster.
 
     See docs/reference/behaviour.md, "Interruptions".

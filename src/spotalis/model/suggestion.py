@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
 def find_similar(word: str, known: Iterable[str]) -> str | None:
     """The known word that is most similar to ``word``; None if none is similar."""
+    import difflib  # `spotalis --help` needs none of it
+
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 

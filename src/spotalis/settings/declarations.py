@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+
+import msgspec
 
 from spotalis.model.configuration import KEYS
 from spotalis.model.controller_configuration import (
@@ -67,8 +67,7 @@ _NAMESPACE_FIELDS = {
 """The fields of NamespaceFilter; all other fields are named like their settings."""
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True, eq=False):
     """The declaration of one setting; variable, flag, schema and documentation follow from it."""
 
     key: str
@@ -108,7 +107,7 @@ class Setting:
         name = self.key.rpartition(".")[2]
         return name if self.owner is dict else _NAMESPACE_FIELDS.get(name) or snake_case(name)
 
-    @cached_property
+    @property
     def default_value(self) -> object:
         """The default; empty if there is none."""
         return getattr(self.owner(), self.field, "")

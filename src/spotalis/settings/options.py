@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+
+import msgspec
 
 from spotalis.model.controller_configuration import ControllerConfiguration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServingOptions:
+class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where the process listens, and the certificate of the webhook."""
 
     host: str = ""
@@ -31,19 +31,17 @@ class ServingOptions:
     ca_duration: timedelta = timedelta(days=365)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogOptions:
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What is logged, and in which format."""
 
     level: str = "info"
-    levels: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, str] = {}
     format: str = "json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The values of all settings."""
 
-    controller: ControllerConfiguration = field(default_factory=ControllerConfiguration)
+    controller: ControllerConfiguration = msgspec.field(default_factory=ControllerConfiguration)
     serving: ServingOptions = ServingOptions()
-    logging: LogOptions = field(default_factory=LogOptions)
+    logging: LogOptions = LogOptions()

@@ -10,9 +10,10 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from spotalis.model.controller_configuration import (
     APIRateLimiter,
@@ -40,8 +41,7 @@ begins with "spotalis" (`enableServiceLinks`; kubernetes/pkg/kubelet/envvars/env
 Service `spotalis-serving-webhook`, the last one has the name of a setting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Effective:
+class Effective(msgspec.Struct, frozen=True):
     """The effective value of a setting, and its source."""
 
     setting: Setting
@@ -52,8 +52,7 @@ class Effective:
     """``default``, ``spotalis.yaml:7``, ``$SPOTALIS_RESYNC`` or ``--resync``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True):
     """All settings after reading every source."""
 
     settings: Settings
@@ -61,8 +60,7 @@ class Loaded:
     """By key, in the order of the declarations."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """The sources of settings, weakest first."""
 
     file: Path | None = None

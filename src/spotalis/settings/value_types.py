@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from spotalis.model.configuration import KEYS
 from spotalis.model.durations import parse_duration
@@ -23,8 +24,7 @@ def snake_case(key: str) -> str:
     return re.sub("[.-]", "_", words).lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """A reason why a setting cannot be used."""
 
     where: str
@@ -48,8 +48,7 @@ class InvalidSettings(Exception):
         super().__init__("; ".join(map(str, self.problems)))
 
 
-@dataclass(frozen=True, slots=True)
-class RawValue:
+class RawValue(msgspec.Struct, frozen=True):
     """The text, list or mapping that was written for a setting, before it is interpreted."""
 
     value: str | tuple[RawValue, ...] | Mapping[str, RawValue] | None
@@ -82,8 +81,7 @@ class RawValue:
         return self.report(problems, f"{expected}; it {verb}{hint}")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ValueType:
+class ValueType(msgspec.Struct, frozen=True, eq=False):
     """A type of setting values."""
 
     description: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -79,7 +80,8 @@ async def test_nodes_are_distributed_over_zones() -> None:
 
 
 def test_a_node_has_capacity_and_labels() -> None:
-    made = make_node("n", cpu="2", memory="4Gi", pods=9, other={"nvidia.com/gpu": "1"}, zone="z")
+    gpu: dict[str, Any] = {"nvidia.com/gpu": "1"}
+    made = make_node("n", cpu="2", memory="4Gi", pods="9", zone="z", **gpu)
     assert made["status"]["allocatable"] == {
         "cpu": "2",
         "memory": "4Gi",

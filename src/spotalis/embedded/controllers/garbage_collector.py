@@ -12,6 +12,7 @@ from spotalis.embedded.controllers.controller import Controller, ControllerConte
 from spotalis.embedded.controllers.indexes import Index
 from spotalis.embedded.objects.owners import deleting, key_of, owner_uids, uid_of
 from spotalis.embedded.objects.resources import RESOURCES, Object
+from spotalis.embedded.server.writes import DeleteOptions
 
 _OWNERS = {resource.kind: resource for resource in RESOURCES}
 _DEPENDENTS = tuple(resource.plural for resource in RESOURCES if resource.plural != "events")
@@ -77,7 +78,9 @@ class GarbageCollector(Controller):
             return None
         existing = [one for one in references if self._exists(one, obj)]
         if not existing:
-            await self.api.delete(plural, namespace, name, user=self.user, uid=uid_of(obj))
+            await self.api.delete(
+                plural, namespace, name, DeleteOptions(uid=uid_of(obj)), user=self.user
+            )
         elif len(existing) < len(references):
             await self._set_owners(plural, obj, existing)
         return None

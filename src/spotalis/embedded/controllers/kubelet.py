@@ -26,6 +26,7 @@ from spotalis.embedded.objects.conditions import put
 from spotalis.embedded.objects.owners import deleting, key_of, split, uid_of
 from spotalis.embedded.objects.pods import is_finished, is_ready, node_of, phase_of, restarts
 from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.writes import DeleteOptions
 
 _PREFIX = "embedded.spotalis.io/"
 START_SECONDS = _PREFIX + "start-seconds"
@@ -186,9 +187,8 @@ class Kubelet(Controller):
         if now + _TOLERANCE_SECONDS < state.ends_at:
             return state.ends_at - now
         namespace, name = split(key_of(pod))
-        await self.api.delete(
-            "pods", namespace, name, user=self._user(pod), uid=state.uid, grace_seconds=0
-        )
+        options = DeleteOptions(uid=state.uid, grace_seconds=0)
+        await self.api.delete("pods", namespace, name, options, user=self._user(pod))
         return None
 
     def _write(self, pod: Object, change: Callable[[Object], None]) -> None:

@@ -14,6 +14,7 @@ from spotalis.embedded.objects.owners import deleting, key_of, split, uid_of
 from spotalis.embedded.objects.pods import is_finished, is_ready, node_of
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.objects.selectors import Taint, taints_of, toleration
+from spotalis.embedded.server.writes import DeleteOptions
 
 _NOT_READY = "node.kubernetes.io/not-ready"
 _UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -77,7 +78,8 @@ class NodeLifecycleController(Controller):
                 waits.append(wait)
             else:
                 namespace, name = split(key_of(pod))
-                await self.api.delete("pods", namespace, name, user=self.user, uid=uid_of(pod))
+                options = DeleteOptions(uid=uid_of(pod))
+                await self.api.delete("pods", namespace, name, options, user=self.user)
         return min(waits, default=None)
 
     def _seconds_to_eviction(self, pod: Object, taints: list[Taint], now: float) -> float | None:

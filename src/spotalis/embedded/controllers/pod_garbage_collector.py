@@ -10,6 +10,7 @@ from spotalis.embedded.objects.conditions import put
 from spotalis.embedded.objects.owners import deleting, key_of, split, uid_of
 from spotalis.embedded.objects.pods import is_finished, node_of
 from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.writes import DeleteOptions
 
 _PERIOD_SECONDS = 20.0
 """Upstream's period (``gcCheckPeriod``)."""
@@ -76,6 +77,5 @@ class PodGarbageCollector(Controller):
 
         if not is_finished(pod):
             self.set_status("pods", key_of(pod), change)
-        await self.api.delete(
-            "pods", namespace, name, user=self.user, uid=uid_of(pod), grace_seconds=0
-        )
+        options = DeleteOptions(uid=uid_of(pod), grace_seconds=0)
+        await self.api.delete("pods", namespace, name, options, user=self.user)

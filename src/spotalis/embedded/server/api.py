@@ -8,6 +8,7 @@ is called (on the creation of a pod).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from spotalis.embedded.objects.conditions import drop
@@ -206,12 +207,9 @@ class Api:
         plural: str,
         namespace: str,
         name: str,
+        options: DeleteOptions = DeleteOptions(),
         *,
         user: str = SYSTEM,
-        uid: str = "",
-        resource_version: str = "",
-        grace_seconds: int | None = None,
-        propagation: str = "",
         dry_run: bool = False,
     ) -> Object:
         """Delete an object, or mark it for deletion, and return its last state.
@@ -220,17 +218,11 @@ class Api:
         finalizers stays until they are removed.
 
         Raises:
-            ApiError: 404; 409 if ``uid`` or ``resource_version`` does not match.
+            ApiError: 404; 409 if a precondition is not met.
         """
         resource = BY_PLURAL[plural]
         with self.audit.entry("delete", plural, namespace, name, user, dry_run=dry_run):
             old = self.get(plural, namespace, name)
-            options = DeleteOptions(
-                uid=uid,
-                resource_version=resource_version,
-                grace_seconds=grace_seconds,
-                propagation=propagation,
-            )
             deleted, _ = self._writer.delete(resource, old, options, dry_run=dry_run)
             return deleted
 
@@ -238,19 +230,17 @@ class Api:
         self,
         namespace: str,
         name: str,
+        options: DeleteOptions = DeleteOptions(),
         *,
         user: str = SYSTEM,
-        uid: str = "",
-        resource_version: str = "",
-        grace_seconds: int | None = None,
         dry_run: bool = False,
         body: Object | None = None,
     ) -> None:
         """Delete a pod if its PodDisruptionBudget allows it; ``body`` goes into the audit log.
 
         Raises:
-            ApiError: 404; 409 if ``uid`` or ``resource_version`` does not match; 429 if the
-                budget does not allow the eviction now; 500 if several budgets select the pod.
+            ApiError: 404; 409 if a precondition is not met; 429 if the budget does not allow the
+                eviction now; 500 if several budgets select the pod.
         """
         resource = BY_PLURAL["pods"]
         with self.audit.entry(
@@ -265,15 +255,12 @@ class Api:
             # and for a pod that is not ready the current version replaces the requested one.
             needs_budget = not eviction.needs_no_budget(pod)
             if needs_budget and eviction.decrement_budget(self.store, pod, now, dry_run=dry_run):
-                resource_version = pod["metadata"]["resourceVersion"]
-            options = DeleteOptions(
-                uid=uid, resource_version=resource_version, grace_seconds=grace_seconds
-            )
+                options = replace(options, resource_version=pod["metadata"]["resourceVersion"])
             check_preconditions(resource, pod, options)
             marked = eviction.with_disruption_target(pod, now)
             if not dry_run and marked != pod:
                 pod = self.store.put("pods", marked)
-            checked = DeleteOptions(grace_seconds=grace_seconds)
+            checked = DeleteOptions(grace_seconds=options.grace_seconds)
             self._writer.delete(resource, pod, checked, dry_run=dry_run)
 
     def bind(self, namespace: str, name: str, node: str, *, user: str = "") -> Object:

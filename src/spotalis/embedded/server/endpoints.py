@@ -215,16 +215,10 @@ class Endpoints:
         if (body.get("metadata") or {}).get("name", where.name) != where.name:
             raise errors.bad_request("name in URL does not match name in Eviction object")
         options = body.get("deleteOptions") or {}
+        dry_run = _dry_run(query) or bool(options.get("dryRun"))
         wanted = _delete_options(options, {})
         await self._api.evict(
-            where.namespace,
-            where.name,
-            user=user,
-            uid=wanted.uid,
-            resource_version=wanted.resource_version,
-            grace_seconds=wanted.grace_seconds,
-            dry_run=_dry_run(query) or bool(options.get("dryRun")),
-            body=body,
+            where.namespace, where.name, wanted, user=user, dry_run=dry_run, body=body
         )
         return _json(_success(201), 201)
 
@@ -237,15 +231,7 @@ class Endpoints:
         dry_run = _dry_run(query) or bool(body.get("dryRun"))
         plural = where.resource.plural
         deleted = await self._api.delete(
-            plural,
-            where.namespace,
-            where.name,
-            user=user,
-            uid=wanted.uid,
-            resource_version=wanted.resource_version,
-            grace_seconds=wanted.grace_seconds,
-            propagation=wanted.propagation,
-            dry_run=dry_run,
+            plural, where.namespace, where.name, wanted, user=user, dry_run=dry_run
         )
         resource = where.resource
         there = self._api.store.get(plural, where.namespace, where.name)
@@ -271,14 +257,9 @@ class Endpoints:
         page = await page_of(self._api.store, where.resource, where.namespace, options)
         wanted = _delete_options(_delete_body(request), query)
         for change in page.changes:
+            plural, name = where.resource.plural, change.new["metadata"]["name"]
             await self._api.delete(
-                where.resource.plural,
-                where.namespace,
-                change.new["metadata"]["name"],
-                user=user,
-                grace_seconds=wanted.grace_seconds,
-                propagation=wanted.propagation,
-                dry_run=_dry_run(query),
+                plural, where.namespace, name, wanted, user=user, dry_run=_dry_run(query)
             )
         return ApiResponse(body=encoded_list(where.resource, page, _show(where.resource)))
 

@@ -89,7 +89,7 @@ def required(*expressions: Object) -> Object:
             ("Insufficient cpu", "Insufficient memory", TOO_SMALL),
             id="too little CPU and memory",
         ),
-        pytest.param({"pods": 0}, {}, ("Too many pods",), id="too many pods"),
+        pytest.param({"pods": "0"}, {}, ("Too many pods",), id="too many pods"),
         pytest.param(
             {},
             {"requests": {"nvidia.com/gpu": "1"}},
@@ -97,7 +97,7 @@ def required(*expressions: Object) -> Object:
             id="a missing extended resource",
         ),
         pytest.param(
-            {"other": {"nvidia.com/gpu": "1"}},
+            {"nvidia.com/gpu": "1"},
             {"requests": {"nvidia.com/gpu": "1"}},
             (),
             id="an available extended resource",

@@ -12,6 +12,7 @@ from spotalis.embedded.controllers.kubelet import KubeletTiming
 from spotalis.embedded.objects.conditions import condition
 from spotalis.embedded.objects.pods import is_ready, restarts
 from spotalis.embedded.objects.resources import Object
+from spotalis.embedded.server.api import DeleteOptions
 from tests.support import manifests
 from tests.support.eventually import until
 from tests.support.virtual_time import in_virtual_time
@@ -66,7 +67,7 @@ async def test_a_deleted_pod_is_removed_after_its_stop_time_or_its_grace_period(
     async with a_cluster(timing=SLOW) as cluster:
         await run(cluster)
         await until(lambda: is_ready(pod(cluster)))
-        await cluster.api.delete("pods", "default", "pod", grace_seconds=grace)
+        await cluster.api.delete("pods", "default", "pod", DeleteOptions(grace_seconds=grace))
         assert await until(lambda: gone(cluster)) == pytest.approx(seconds, abs=0.11)
 
 

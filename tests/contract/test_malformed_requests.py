@@ -129,3 +129,45 @@ def test_the_number_of_values_is_limited(
     options = b"1" + b",1" * (MAX_VALUES - count + excess)
     body = body.replace(b'"options":[]', b'"options":[%s]' % options)
     assert webhook.post(body).status == status
+
+
+@pytest.mark.parametrize(
+    ("field", "limit"),
+    [("request.uid", 64), ("request.name", 253), ("request.namespace", 253)],
+)
+def test_names_that_no_object_can_have_are_refused(
+    webhook: AdmissionWebhook, field: str, limit: int
+) -> None:
+    for length, status in ((limit, 200), (limit + 1, 400), (6_900_000, 400)):
+        name = field.removeprefix("request.")
+        review = webhook.request("api", POD, dryRun=True, **{name: "x" * length})
+        reply = webhook.post(json.dumps(review).encode())
+        assert reply.status == status
+        if status == 400:
+            message = f"{field} has {length} characters; at most {limit} are accepted"
+            assert reply.json()["error"]["message"].endswith(message)
+
+
+@pytest.mark.parametrize(
+    ("field", "limit"), [("name", 253), ("uid", 64)], ids=["the owner's name", "the owner's uid"]
+)
+def test_owners_that_no_object_can_be_are_refused(
+    webhook: AdmissionWebhook, field: str, limit: int
+) -> None:
+    for length, status in ((limit, 200), (limit + 1, 400)):
+        review = webhook.request("api", POD, dryRun=True)
+        (owner,) = review["request"]["object"]["metadata"]["ownerReferences"]
+        owner[field] = "x" * length
+        assert webhook.post(json.dumps(review).encode()).status == status
+
+
+def test_a_pod_with_thousands_of_affinity_terms_is_admitted_unchanged(
+    webhook: AdmissionWebhook,
+) -> None:
+    pod = copy.deepcopy(POD)
+    required = pod["spec"]["affinity"]["nodeAffinity"][REQUIRED]
+    required["nodeSelectorTerms"] *= 5_000
+    reply = webhook.post(json.dumps(webhook.request("api", pod, dryRun=True)).encode())
+    response = reply.json()["response"]
+    assert (response["allowed"], "patch" in response) == (True, False)
+    assert response["auditAnnotations"] == {"decision": "constraints-too-long"}

@@ -6,6 +6,9 @@ from tests.mutants.mutant import mutant
 
 CONFIGURATION = "tests/unit/model/test_configuration.py::"
 PLACEMENT = "tests/unit/planner/test_placement.py::"
+VIEW = "tests/unit/controller/test_nodes_view.py::"
+FREE = "tests/unit/planner/test_free_capacity.py::"
+SPOT = "tests/unit/planner/test_spot_capacity.py::"
 BOUNDED = "tests/unit/kube/test_bounded_records.py::"
 
 COST_MUTANTS = (
@@ -44,5 +47,75 @@ COST_MUTANTS = (
         "                continue\n        kept[key] = cut(value)\n",
         "                pass\n        kept[key] = cut(value)\n",
         BOUNDED + "test_annotations_that_are_not_read_are_not_kept",
+    ),
+    mutant(
+        "the free capacity is computed for each workload",
+        "controller/nodes_view.py",
+        "            if self._version >= version:\n",
+        "            if self._version > version:\n",
+        VIEW + "test_the_free_capacity_is_computed_once_per_change_and_not_per_workload",
+    ),
+    mutant(
+        "gated pods take capacity",
+        "controller/placed_pods.py",
+        "pod.finished or pod.gated)",
+        "pod.finished)",
+        VIEW + "test_gated_pods_take_no_capacity",
+    ),
+    mutant(
+        "the computation of free capacity blocks the event loop",
+        "controller/nodes_view.py",
+        "                await asyncio.sleep(0)\n",
+        "",
+        VIEW + "test_other_tasks_run_while_thousands_of_different_pods_are_judged",
+    ),
+    mutant(
+        "every node is judged for every waiting pod",
+        "planner/free_capacity.py",
+        "            node.taints,\n",
+        "            node.name,\n",
+        FREE + "test_nodes_that_are_alike_for_a_pod_are_judged_once",
+    ),
+    mutant(
+        "pods are judged although no node has resources for them",
+        "planner/free_capacity.py",
+        "        if largest.fits(shape):\n",
+        "        if shape:\n",
+        FREE + "test_pods_are_not_judged_if_no_node_has_resources_for_them",
+    ),
+    mutant(
+        "a host port can be used twice",
+        "planner/free_capacity.py",
+        "        if shape.host_ports:\n",
+        "        if False:\n",
+        FREE + "test_a_host_port_can_be_used_once_on_a_node",
+    ),
+    mutant(
+        "the anti-affinity of the pods that exist is ignored",
+        "planner/capacity.py",
+        "        for node, other in avoiding\n",
+        "        for node, other in ()\n",
+        FREE + "test_other_pods_keep_these_away_by_their_anti_affinity",
+    ),
+    mutant(
+        "constraints that cannot be judged count as met",
+        "planner/spot_capacity.py",
+        "        if shape.unjudged:\n            return 0\n",
+        "",
+        SPOT + "test_constraints_that_cannot_be_judged_leave_no_free_capacity",
+    ),
+    mutant(
+        "selectors that admission adds are ignored",
+        "planner/spot_capacity.py",
+        "dict(admitted.node_selector) | dict(own.node_selector)",
+        "dict(own.node_selector)",
+        SPOT + "test_a_selector_that_admission_adds_limits_the_free_capacity",
+    ),
+    mutant(
+        "a request with a UID of megabytes is read",
+        "webhook/admission_review.py",
+        "        _check_lengths(review.request)\n",
+        "",
+        "tests/contract/test_malformed_requests.py::test_names_that_no_object_can_have_are_refused",
     ),
 )

@@ -204,8 +204,8 @@ NODE_MUTANTS = (
     mutant(
         "pods of a ComputeClass are moved",
         "controller/observe.py",
-        "and (pinned is not NodeType.UNKNOWN or selects_compute_class(pod.shape))",
-        "and pinned is not NodeType.UNKNOWN",
+        "                    or selects_compute_class(pod.shape)\n",
+        "",
         scenario(
             "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
         ),

@@ -351,8 +351,8 @@ MUTANTS = (
     mutant(
         "a move in flight occupies capacity in every zone",
         "controller/nodes_view.py",
-        "yield shape.restricted_to(self._volumes.affinity_of(intent.pod))",
-        "yield shape",
+        "shape.restricted_to(self._volumes.affinity_of(intent.pod))",
+        "shape",
         ZONES,
     ),
     mutant(

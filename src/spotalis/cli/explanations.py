@@ -182,9 +182,8 @@ class Explainer:
             key = self._cluster.find_key(pod) if pod.node == node.name else None
             if key is not None and self._cluster.find_configuration(key) is not None:
                 managed[str(key)] = managed.get(str(key), 0) + 1
-        lines.append(
-            f"  pods       {self._cluster.pod_count(node.name)}, {sum(managed.values())} managed"
-        )
+        count = self._cluster.placed.count_on(node.name)
+        lines.append(f"  pods       {count}, {sum(managed.values())} managed")
         lines += [f"             {key} ({count})" for key, count in sorted(managed.items())]
         return Facts(
             kind="NodeExplanation", name=f"node/{node.name}", summary=str(node_type), lines=lines

@@ -59,7 +59,7 @@ def node_views(inspection: Inspection, clock: Clock) -> list[NodeView]:
             name=node.name,
             type=str(cluster.nodes.type_of(node.name) or NodeType.UNKNOWN),
             ready=node.ready,
-            pods=cluster.pod_count(node.name),
+            pods=cluster.placed.count_on(node.name),
             managed=managed[node.name],
             zone=node.labels.get(ZONE, ""),
             age_seconds=_age(node, clock),

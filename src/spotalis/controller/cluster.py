@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from spotalis.controller.cache_health import SuspectLists, stale_watch
+from spotalis.controller.index import index
 from spotalis.controller.nodes import Nodes
+from spotalis.controller.placed_pods import PlacedPods
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Store, StoreChange
 from spotalis.model.configuration import (
@@ -30,7 +32,6 @@ from spotalis.model.objects import (
     Node,
     Owner,
     Pod,
-    PodShape,
     ReplicaSet,
     Workload,
 )
@@ -53,8 +54,6 @@ class WorkloadKey(NamedTuple):
         return f"{self.namespace}/{kind}/{self.name}"
 
 
-T = TypeVar("T")
-Group = TypeVar("Group", bound=Hashable)
 _NamespacedUid: TypeAlias = tuple[str, str]
 """A namespace and the UID of an owner in it."""
 Enqueue: TypeAlias = Callable[[WorkloadKey], None]
@@ -97,11 +96,10 @@ class Cluster:
         self.stateful_sets: Store[Workload] = Store()
         self.budgets: Store[DisruptionBudget] = Store()
         self.ledgers: Store[LedgerObject] = Store()
-        self.nodes = Nodes(settings, clock, lambda name: name in self._pods_by_node)
+        self.placed = PlacedPods()
+        self.nodes = Nodes(settings, clock, lambda name: self.placed.count_on(name) > 0)
         self.suspect_lists = SuspectLists()
         self._pods_by_owner: dict[_NamespacedUid, dict[str, Pod]] = {}
-        self._pods_by_node: dict[str, dict[str, Pod]] = {}
-        self._unbound: dict[str, Pod] = {}
         self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._managed_in: Counter[str] = Counter()
@@ -173,28 +171,9 @@ class Cluster:
         for uid in self.owner_uids(workload):
             yield from self.pods_owned_by(workload.namespace, uid)
 
-    def pod_count(self, node: str) -> int:
-        """The number of pods on a node."""
-        return len(self._pods_by_node.get(node, ()))
-
     def budgets_in(self, namespace: str) -> tuple[DisruptionBudget, ...]:
         """The PodDisruptionBudgets of a namespace."""
         return tuple(self.budgets.in_namespace(namespace))
-
-    def bound_shapes(self, nodes: Iterable[Node]) -> dict[str, list[PodShape]]:
-        """The shapes of the running pods on each of these nodes."""
-        return {
-            node.name: [
-                pod.shape
-                for pod in self._pods_by_node.get(node.name, {}).values()
-                if not pod.finished
-            ]
-            for node in nodes
-        }
-
-    def pending_pods(self) -> Iterator[Pod]:
-        """The pods that are not bound to a node."""
-        return (p for p in self._unbound.values() if not p.deleting_at and not p.finished)
 
     def find_key(self, pod: Pod) -> WorkloadKey | None:
         """The key of the workload that a pod belongs to; None if its owners are not known."""
@@ -242,20 +221,15 @@ class Cluster:
     def on_pod_change(self, change: StoreChange[Pod]) -> None:
         """Update the pod indexes and enqueue the workload of the pod."""
         old, new = change.old, change.new
+        self.placed.on_change(change)
         for pod in (old, new):
             if pod is None:
                 continue
             present = pod is new
             if pod.owner is not None:
-                _index(self._pods_by_owner, (pod.namespace, pod.owner.uid), pod.uid, pod, present)
-            if pod.node:
-                _index(self._pods_by_node, pod.node, pod.uid, pod, present)
-            if pod.node not in self._pods_by_node:
+                index(self._pods_by_owner, (pod.namespace, pod.owner.uid), pod.uid, pod, present)
+            if not self.placed.count_on(pod.node):
                 self.nodes.on_last_pod_removed(pod.node)
-            if present and not pod.node:
-                self._unbound[pod.uid] = pod
-            else:
-                self._unbound.pop(pod.uid, None)
         latest = new or old
         if latest is None:
             return
@@ -298,7 +272,7 @@ class Cluster:
         for record in (old, new):
             if record is not None and record.owner is not None:
                 owner = record.namespace, record.owner.uid
-                _index(self._sets_by_workload, owner, record.uid, record, record is new)
+                index(self._sets_by_workload, owner, record.uid, record, record is new)
         latest = new or old
         if latest is None:
             return
@@ -383,15 +357,3 @@ def deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
     if (owner.group, owner.kind) != ("apps", "Deployment"):
         return None
     return WorkloadKey("Deployment", replica_set.namespace, owner.name)
-
-
-def _index(
-    index: dict[Group, dict[str, T]], group: Group, name: str, record: T, present: bool
-) -> None:
-    """Add a record to its group or remove it; empty groups are dropped."""
-    if present:
-        index.setdefault(group, {})[name] = record
-    elif group in index:
-        index[group].pop(name, None)
-        if not index[group]:
-            del index[group]

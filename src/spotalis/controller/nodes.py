@@ -12,10 +12,13 @@ from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
 from spotalis.model.group_memory import GroupMemory, merge, remembered, renew
 from spotalis.model.nodes import NodeType, ProviderGroup
-from spotalis.model.objects import NODE_NAME_FIELD, Node, PodShape
+from spotalis.model.objects import NODE_NAME_FIELD, Node, NodeTerms, PodShape
 from spotalis.model.possible_types import KnownNode, NodePool
 from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
 from spotalis.planner.storm import StormState, evaluate, record_loss
+
+MAX_ANSWERS = 256
+"""Different constraints of pods for which the possible type is remembered."""
 
 
 class Nodes:
@@ -35,11 +38,14 @@ class Nodes:
         self._has_pods = has_pods
         self._types: dict[str, NodeType] = {}
         self._known: dict[str, KnownNode] = {}
+        self._answers: dict[tuple[object, NodeTerms], NodeType] = {}
+        """What :meth:`pinned_to` has answered since the last change of a node."""
+        self.changes = 0
+        """Counts the changes that placements may depend on."""
         self._group_uses: Counter[str] = Counter()
         self.served: dict[str, bool] = {}
         """Whether the API server serves an API group, by its last answer."""
-        self.node_pools: tuple[NodePool, ...] = ()
-        """Of Karpenter; empty if they are not known."""
+        self._node_pools: tuple[NodePool, ...] = ()
         self._memory: GroupMemory = {}
         self._notices: dict[str, dict[str, datetime]] = {}
         """By node name: when each of its interruption notices was first seen."""
@@ -49,6 +55,16 @@ class Nodes:
         """UIDs of spot nodes that were counted as lost and still exist."""
         self._storm = StormState()
         self._losses_changed = False
+
+    @property
+    def node_pools(self) -> tuple[NodePool, ...]:
+        """Of Karpenter; empty if they are not known."""
+        return self._node_pools
+
+    @node_pools.setter
+    def node_pools(self, pools: tuple[NodePool, ...]) -> None:
+        self._node_pools = pools
+        self._answers.clear()
 
     def get(self, name: str) -> Node | None:
         """The node of this name."""
@@ -125,8 +141,19 @@ class Nodes:
 
     def pinned_to(self, shape: PodShape) -> NodeType:
         """The only capacity type on whose nodes a pod of this shape may run; unknown if none."""
-        known = tuple(self._known.values())
-        return self._classification.pinned_to(shape, known, self.node_pools)
+        question = (shape.node_selector, shape.node_terms)
+        answer = self._answers.get(question)
+        if answer is None:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
+            known = tuple(self._known.values())
+            answer = self._classification.pinned_to(shape, known, self.node_pools)
+            self._answers[question] = answer
+        return answer
+
+    def without_pins(self, shape: PodShape) -> PodShape:
+        """The shape of an admitted pod without what pins of any provider have added."""
+        return self._classification.without_pins(shape)
 
     def on_change(self, change: StoreChange[Node]) -> bool:
         """Update the derived state; returns whether placements may change."""
@@ -151,7 +178,11 @@ class Nodes:
             self._known[new.name] = ({**new.labels, NODE_NAME_FIELD: new.name}, node_type)
             self._deleted.discard(new.name)
             self._record_notices(new)
-        return _placement_fields(old) != _placement_fields(new)
+        if _placement_fields(old) == _placement_fields(new):
+            return False
+        self._answers.clear()
+        self.changes += 1
+        return True
 
     def on_last_pod_removed(self, name: str) -> None:
         """Forget a deleted node once it has no pods."""
@@ -185,4 +216,5 @@ def _placement_fields(node: Node | None) -> tuple[object, ...] | None:
         node.cpu_millis,
         node.memory_bytes,
         node.pods,
+        node.other,
     )

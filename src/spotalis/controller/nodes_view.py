@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -12,8 +14,9 @@ from spotalis.controller.volumes import Volumes
 from spotalis.model.classification import Pin
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Node, Pod, PodShape
+from spotalis.model.objects import Node, NodeTerms, Pod, PodShape
 from spotalis.model.provider_groups import KARPENTER_API
+from spotalis.planner.free_capacity import FreeCapacity, Memo, WaitingPods, assign
 from spotalis.planner.spot_capacity import next_pod_shape
 
 
@@ -24,6 +27,12 @@ class StoreNodesView:
         self._cluster = cluster
         self._ledgers = ledgers
         self._volumes = volumes
+        self._free = FreeCapacity()
+        self._version = -1
+        """The version that ``_free`` was computed of, at least."""
+        self._memo: Memo = {}
+        self._memo_version = -1
+        self._lock = asyncio.Lock()
 
     @property
     def shows_all_pods(self) -> bool:
@@ -51,17 +60,67 @@ class StoreNodesView:
         """The only type on whose nodes a pod of this shape may run."""
         return self._cluster.nodes.pinned_to(shape)
 
-    def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
-        """The shapes of the pods that use resources, by node name."""
-        return self._cluster.bound_shapes(nodes)
+    def without_pins(self, shape: PodShape) -> PodShape:
+        """The shape of an admitted pod without what the webhook has added."""
+        return self._cluster.nodes.without_pins(shape)
 
-    def coming_shapes(self, pin: Pin) -> Iterator[PodShape]:
-        """The shapes of all Pending pods and of the replacements that open moves bring to spot."""
-        for pod in self._cluster.pending_pods():
-            yield pod.shape.restricted_to(self._volumes.affinity(pod))
+    def free_capacity(self) -> FreeCapacity:
+        """What is free on the spot nodes, as of the last :meth:`update`."""
+        return self._free
+
+    @property
+    def version(self) -> int:
+        """Increases with every change on which the free capacity depends."""
+        cluster = self._cluster
+        own = self._ledgers.store.changes + self._volumes.reads
+        return cluster.placed.changes + cluster.nodes.changes + own
+
+    async def update(self, version: int) -> bool:
+        """Compute the free capacity again unless it is at least of this version.
+
+        One computation serves all workloads. It lets other tasks run after each slice of work.
+
+        Returns:
+            Whether it was computed, so that earlier observations may be out of date.
+        """
+        async with self._lock:
+            if self._version >= version:
+                return False
+            self._version = self.version
+            if self._memo_version != self._cluster.nodes.changes:
+                self._memo_version = self._cluster.nodes.changes
+                self._memo.clear()
+            pin = self.pin(NodeType.SPOT) or Pin()
+            steps = assign(self._spot_nodes(), self._waiting(pin), self._memo)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    self._free = end.value
+                    return True
+                await asyncio.sleep(0)
+
+    def _spot_nodes(self) -> Iterator[tuple[Node, Sequence[PodShape]]]:
+        for node in self.of_type(NodeType.SPOT):
+            yield node, self._cluster.placed.shapes_on(node.name)
+
+    def _waiting(self, pin: Pin) -> list[WaitingPods]:
+        """All Pending pods, and the replacements that open moves bring to spot, grouped."""
+        counts: Counter[tuple[str, int, NodeTerms]] = Counter()
+        shapes: dict[int, PodShape] = {}
+        for pod in self._cluster.placed.waiting():
+            shape = pod.shape
+            shapes[id(shape)] = shape
+            terms = self._volumes.affinity(pod) if pod.claims else ()
+            counts[pod.namespace if shape.anti_affinity else "", id(shape), terms] += 1
+        waiting = [
+            WaitingPods(shape=shapes[key].restricted_to(terms), count=count, namespace=namespace)
+            for (namespace, key, terms), count in counts.items()
+        ]
         for held in self._ledgers.store:
             if held.ledger is not None and held.ledger.intents:
-                yield from self._replacement_shapes(held.ledger, pin)
+                waiting += self._replacements(held.ledger, pin)
+        return waiting
 
     def pods_in(self, namespace: str) -> Iterator[tuple[Pod, Node]]:
         """The bound pods of a namespace with their nodes."""
@@ -69,8 +128,14 @@ class StoreNodesView:
             if (node := self._cluster.nodes.get(pod.node)) is not None:
                 yield pod, node
 
-    def _replacement_shapes(self, ledger: Ledger, pin: Pin) -> Iterator[PodShape]:
-        """The shapes of the pods that the open moves of a ledger will bring to spot."""
+    def pods_avoiding(self, namespace: str) -> Iterator[tuple[Pod, Node]]:
+        """The bound pods whose anti-affinity may concern pods of a namespace, with their nodes."""
+        for pod in self._cluster.placed.avoiding(namespace):
+            if (node := self._cluster.nodes.get(pod.node)) is not None:
+                yield pod, node
+
+    def _replacements(self, ledger: Ledger, pin: Pin) -> Iterator[WaitingPods]:
+        """The pods that the open moves of a ledger will bring to spot."""
         workload = self._cluster.find_workload(WorkloadKey.of(ledger))
         if workload is None:
             return
@@ -80,7 +145,8 @@ class StoreNodesView:
         replaced = {pod.move for pod in pods}
         coming = [i for i in ledger.intents if i.target is NodeType.SPOT]
         coming.sort(key=lambda intent: intent.move in replaced)
-        shape = next_pod_shape(workload, pods)
+        shape = next_pod_shape(workload, pods, self.without_pins)
         shape = msgspec.structs.replace(shape, tolerations=shape.tolerations + pin.tolerations)
         for intent in coming[: max(0, workload.replicas - living)]:
-            yield shape.restricted_to(self._volumes.affinity_of(intent.pod))
+            restricted = shape.restricted_to(self._volumes.affinity_of(intent.pod))
+            yield WaitingPods(shape=restricted, namespace=workload.namespace)

@@ -16,6 +16,7 @@ from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
 from spotalis.kube.client import ApiError, Client
 from spotalis.model.configuration import POD_CAPACITY_TYPE, WorkloadConfiguration
+from spotalis.model.constraints import TOO_LONG
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
@@ -111,10 +112,16 @@ class Observer:
         """
         ledger = drop_unsent(ledger, instance=self._instance, sent=self._terminations.sent)
         terminated = await self._terminations.find(workload.namespace, ledger)
-        observed = self._observe(workload, configuration, ledger, terminated)
-        if await self._volumes.fetch(pods_with_relevant_volumes(observed, self._clock.now())):
+        version = self._nodes.version
+        while True:
             observed = self._observe(workload, configuration, ledger, terminated)
-        return observed
+            relevant = pods_with_relevant_volumes(observed, self._clock.now())
+            if await self._volumes.fetch(relevant):
+                version = self._nodes.version
+                continue
+            counts = observed.state.surplus_type is NodeType.ON_DEMAND
+            if not (counts and await self._nodes.update(version)):
+                return observed
 
     async def waiting_replicas(self, observed: Observed, now: datetime) -> WaitingReplicas:
         """The replicas that wait for a spot node.
@@ -276,11 +283,15 @@ class Observer:
             user_pinned=overridden
             or (
                 pod.rule in ("", USER_PINNED)
-                and (pinned is not NodeType.UNKNOWN or selects_compute_class(pod.shape))
+                and (
+                    pinned is not NodeType.UNKNOWN
+                    or selects_compute_class(pod.shape)
+                    or pod.shape.unjudged == TOO_LONG  # The webhook does not place it.
+                )
             ),
             overridden=overridden,
             volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
-            other_pods=cluster.pod_count(pod.node) - 1 if pod.node else 0,
+            other_pods=cluster.placed.count_on(pod.node) - 1 if pod.node else 0,
         )
 
     def _reservations_of(self, owners: Set[str]) -> Mapping[str, ReservedSlots]:

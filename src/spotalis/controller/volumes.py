@@ -58,6 +58,8 @@ class Volumes:
         """By pod UID, for the pods that were asked about. An open move needs them after its pod
         is gone."""
         self._forbidden = False
+        self.reads = 0
+        """Counts the answers."""
 
     def affinity(self, pod: Pod) -> NodeTerms:
         """The node affinity of all volumes of a pod, as far as it is known."""
@@ -107,6 +109,7 @@ class Volumes:
         return answer.holder == pod_uid or age < ANSWER_VALID_SECONDS
 
     async def _read(self, claim: tuple[str, str], holder: str) -> _Answer:
+        self.reads += 1
         terms: NodeTerms = ()
         try:
             found = await self._client.get(VOLUME_CLAIMS, *claim)

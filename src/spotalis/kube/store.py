@@ -71,6 +71,8 @@ class Store(Generic[T]):
         """Scopes of the writers whose first list is not complete. Written by StoreWriters only."""
         self.by_namespace: dict[str, dict[str, T]] = {}
         """Objects by namespace and name. Written by StoreWriters only."""
+        self.changes = 0
+        """Counts the changes. Written by StoreWriters only."""
 
     def get(self, namespace: str, name: str) -> T | None:
         """The object, or None. Cluster-scoped objects have namespace ``""``."""
@@ -118,6 +120,7 @@ class StoreWriter(Generic[T]):
             self._remember_deletion(new)
             return None if old is None else self._drop(old)
         self.store.by_namespace.setdefault(namespace, {})[name] = new
+        self.store.changes += 1
         return StoreChange(old, new)
 
     def begin_relist(self, *, back_in_time: bool = False) -> None:
@@ -198,6 +201,7 @@ class StoreWriter(Generic[T]):
     def _drop(self, held: T) -> StoreChange[T]:
         namespace, name = key(held)
         objects = self.store.by_namespace[namespace]
+        self.store.changes += 1
         del objects[name]
         if not objects:
             del self.store.by_namespace[namespace]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
+import msgspec
+
 from spotalis.model.nodes import KNOWN_TYPES, NodeType, ProviderGroup, all_of
 from spotalis.model.objects import PodShape, Requirement, Toleration
 from spotalis.model.possible_types import (
@@ -27,6 +29,9 @@ class Pin:
     terms: tuple[tuple[Requirement, ...], ...] = ()
     """Alternatives; combined with each of the pod's own terms (AND)."""
     tolerations: tuple[Toleration, ...] = ()
+
+
+_PRESENCE = frozenset({"Exists", "DoesNotExist"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +121,25 @@ class NodeClassification:
         for term in shape.node_terms or ((),):
             possible |= self._possible_types((*selector, *term), known, node_pools)
         return possible.pop() if len(possible) == 1 else NodeType.UNKNOWN
+
+    def without_pins(self, shape: PodShape) -> PodShape:
+        """The shape without what pins add, whatever groups were in use when the pod was admitted.
+
+        A pod template that selects a capacity type itself loses that too.
+        """
+        rule_keys = frozenset(key for group in self.groups for key in group.keys)
+        markers = frozenset(group.marker for group in self.groups)
+
+        def is_own(requirement: Requirement) -> bool:
+            is_marker = requirement.key in markers and requirement.operator in _PRESENCE
+            return requirement.key not in rule_keys and not is_marker
+
+        terms = [tuple(filter(is_own, term)) for term in shape.node_terms]
+        return msgspec.structs.replace(
+            shape,
+            node_selector=tuple(one for one in shape.node_selector if one[0] not in rule_keys),
+            node_terms=tuple(dict.fromkeys(terms)) if all(terms) else (),
+        )
 
     def _possible_types(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,30 +16,9 @@ REGISTRATION_TTL = timedelta(minutes=15)
 (karpenter/pkg/controllers/nodeclaim/lifecycle/liveness.go, registrationTTL)."""
 
 
-@dataclass(slots=True)
-class _Free:
-    """The free resources of a node while pods are assigned to it."""
-
-    node: Node
-    cpu_millis: int
-    memory_bytes: int
-    pods: int
-    other: dict[str, int]
-
-    def take(self, shape: PodShape) -> bool:
-        """Assign one pod of this shape; False, without a change, if it does not fit."""
-        if self.pods < 1 or self.cpu_millis < shape.cpu_millis:
-            return False
-        if self.memory_bytes < shape.memory_bytes:
-            return False
-        if any(self.other.get(name, 0) < amount for name, amount in shape.other):
-            return False
-        self.pods -= 1
-        self.cpu_millis -= shape.cpu_millis
-        self.memory_bytes -= shape.memory_bytes
-        for name, amount in shape.other:
-            self.other[name] -= amount
-        return True
+def may_accept_pods(node: Node) -> bool:
+    """Whether the scheduler may bind pods to the node, depending on the pods."""
+    return node.ready and not node.cordoned and accepts_new_pods(node)
 
 
 def can_bind(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
@@ -47,7 +26,7 @@ def can_bind(node: Node, shape: PodShape, pin: Pin | None = None) -> bool:
 
     ``pin`` adds the tolerations that the webhook would add.
     """
-    if not node.ready or node.cordoned or not accepts_new_pods(node):
+    if not may_accept_pods(node):
         return False
     tolerations = shape.tolerations + (pin.tolerations if pin else ())
     for taint in node.taints:
@@ -74,15 +53,14 @@ def is_local_to(node: Node, terms: NodeTerms) -> bool:
 class AntiAffinity:
     """Where the workload's required pod anti-affinity allows its next pods."""
 
-    excluded: Set[tuple[str, str]] = frozenset()
+    excluded: frozenset[tuple[str, str]] = frozenset()
     """Topology domains (label and value) that allow no such pod now."""
     exclusive_keys: tuple[str, ...] = ()
     """Labels in whose domains only one pod of the workload may run."""
 
     def allows(self, node: Node) -> bool:
         """Whether one more pod may run on the node. A node without the label has no domain."""
-        keys = {key for key, _ in self.excluded}
-        return not any((key, node.labels.get(key)) in self.excluded for key in keys)
+        return self.excluded.isdisjoint(node.labels.items())
 
     def after(self, node: Node) -> AntiAffinity:
         """The same once one more pod of the workload runs on the node."""
@@ -96,80 +74,33 @@ NO_ANTI_AFFINITY = AntiAffinity()
 
 
 def anti_affinity(
-    shape: PodShape, labels: Mapping[str, str], present: Iterable[tuple[Node, Mapping[str, str]]]
+    shape: PodShape,
+    labels: Mapping[str, str],
+    present: Iterable[tuple[Node, Mapping[str, str]]],
+    avoiding: Iterable[tuple[Node, PodShape]] = (),
 ) -> AntiAffinity:
-    """Evaluate the required pod anti-affinity of pods of this shape.
+    """Evaluate the required pod anti-affinity of pods of this shape, and that of other pods.
 
     Args:
         labels: the labels of these pods.
         present: node and labels of each other pod of the namespace.
+        avoiding: node and shape of the other pods whose anti-affinity may concern these pods.
     """
-    if not shape.anti_affinity:
-        return NO_ANTI_AFFINITY
     excluded = {
         (key, node.labels[key])
-        for node, others in present
-        for key, selector in shape.anti_affinity
-        if key in node.labels and selector.matches(others)
+        for node, other in avoiding
+        for key, selector in other.anti_affinity
+        if key in node.labels and selector.matches(labels)
     }
+    if shape.anti_affinity:
+        excluded |= {
+            (key, node.labels[key])
+            for node, others in present
+            for key, selector in shape.anti_affinity
+            if key in node.labels and selector.matches(others)
+        }
     exclusive = tuple(key for key, selector in shape.anti_affinity if selector.matches(labels))
     return AntiAffinity(excluded=frozenset(excluded), exclusive_keys=exclusive)
-
-
-def count_fitting(
-    nodes: Iterable[Node],
-    bound: Mapping[str, Sequence[PodShape]],
-    first: Iterable[PodShape],
-    shape: PodShape,
-    pin: Pin,
-    limit: int,
-    allowed: AntiAffinity = NO_ANTI_AFFINITY,
-) -> int:
-    """Count how many more pods of ``shape``, pinned by ``pin``, fit on the nodes.
-
-    Args:
-        nodes: the nodes of the target type.
-        bound: the shapes of the pods that use resources, by node name.
-        first: the shapes of pods without a node that may take the resources first: every
-            Pending pod, and the replacements of all open moves.
-        shape: what the workload's next pod requests.
-        pin: what the webhook adds.
-        limit: where to stop counting.
-        allowed: the workload's anti-affinity.
-    """
-    free = [_free(node, bound.get(node.name, ())) for node in nodes if node.ready]
-    for other in first:
-        for node in free:
-            alike = bool(shape.anti_affinity) and other.anti_affinity == shape.anti_affinity
-            if alike and not allowed.allows(node.node):
-                continue
-            if can_bind(node.node, other) and node.take(other):
-                allowed = allowed.after(node.node) if alike else allowed
-                break
-    count = 0
-    for node in free:
-        if can_bind(node.node, shape, pin):
-            while count < limit and allowed.allows(node.node) and node.take(shape):
-                allowed = allowed.after(node.node)
-                count += 1
-    return count
-
-
-def _free(node: Node, bound: Sequence[PodShape]) -> _Free:
-    free = _Free(
-        node=node,
-        cpu_millis=node.cpu_millis,
-        memory_bytes=node.memory_bytes,
-        pods=node.pods,
-        other=dict(node.other),
-    )
-    for shape in bound:
-        free.pods -= 1
-        free.cpu_millis -= shape.cpu_millis
-        free.memory_bytes -= shape.memory_bytes
-        for name, amount in shape.other:
-            free.other[name] = free.other.get(name, 0) - amount
-    return free
 
 
 def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:

@@ -270,7 +270,9 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
     if has_provisioner and availability is SpotAvailability.UNKNOWN:
         return _Supply()
     message = f"{to_move(observed)}; "
-    if spot.is_known:
+    if spot.unjudged:
+        message += f"which {target} nodes can hold it is not known, because it has {spot.unjudged}"
+    elif spot.is_known:
         message += f"no Ready {target} node{where} has free resources for it"
     else:
         message += f"free resources of {target} nodes are not known with watchNamespaces"

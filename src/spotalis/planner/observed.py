@@ -182,6 +182,8 @@ class SpotCapacity:
     to move to spot or no node has a capacity type."""
     is_known: bool = True
     """False if not all pods are watched, so that only a probe can find free capacity."""
+    unjudged: str = ""
+    """What of the replicas cannot be judged, so that only a probe can find free capacity."""
     has_provisioner: bool = False
     """Karpenter manages some nodes and adds more for Pending pods."""
     node_arriving: bool = False

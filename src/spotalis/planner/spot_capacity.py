@@ -6,7 +6,7 @@ See docs/reference/behaviour.md, "Repair".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -18,14 +18,13 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload
 from spotalis.model.possible_types import NODE_POOL
 from spotalis.planner.capacity import (
-    NO_ANTI_AFFINITY,
     AntiAffinity,
     anti_affinity,
     could_hold,
-    count_fitting,
     is_arriving,
     is_local_to,
 )
+from spotalis.planner.free_capacity import FreeCapacity, count_fitting
 from spotalis.planner.observed import SpotCapacity, VolumeCapacity, WorkloadState
 
 
@@ -58,16 +57,21 @@ class NodesView(Protocol):
         """The only type on whose nodes a pod of this shape may run; unknown if there is none."""
         ...
 
-    def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
-        """The shapes of the pods that use resources, by node name."""
+    def without_pins(self, shape: PodShape) -> PodShape:
+        """The shape of an admitted pod without what the webhook has added."""
         ...
 
-    def coming_shapes(self, pin: Pin) -> Iterable[PodShape]:
-        """The shapes of all Pending pods, and of the replacements that open moves bring to spot."""
+    def free_capacity(self) -> FreeCapacity:
+        """What is free on the spot nodes once all Pending pods, and the replacements that open
+        moves bring to spot, have their share."""
         ...
 
     def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
         """The bound pods of a namespace with their nodes."""
+        ...
+
+    def pods_avoiding(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
+        """The bound pods whose anti-affinity may concern pods of a namespace, with their nodes."""
         ...
 
 
@@ -81,7 +85,8 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
     pin = nodes.pin(NodeType.SPOT)
     if pin is None:
         return SpotCapacity(has_provisioner=has_provisioner)
-    shape = next_pod_shape(state.workload, [r.pod for r in state.replicas])
+    pods = [replica.pod for replica in state.replicas]
+    shape = next_pod_shape(state.workload, pods, nodes.without_pins)
     question = _Question(state, nodes, pin, now)
     affinities = dict.fromkeys(r.volume_affinity for r in state.active if r.volume_affinity)
     by_volume = {
@@ -95,6 +100,7 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
     return SpotCapacity(
         free=_reachable(state, question.free(shape), by_volume),
         is_known=nodes.shows_all_pods,
+        unjudged=shape.unjudged,
         has_provisioner=has_provisioner,
         node_arriving=arriving,
         node_joined_at=_node_joined_at(nodes.of_type(NodeType.SPOT), shape, pin),
@@ -139,15 +145,15 @@ class _Question:
             return 0
         if self.state.state.surplus_type is not NodeType.ON_DEMAND:
             return None
-        spot_nodes = self.nodes.of_type(NodeType.SPOT)
+        if shape.unjudged:
+            return 0
         return count_fitting(
-            spot_nodes,
-            self.nodes.bound_shapes(spot_nodes),
-            self.nodes.coming_shapes(self.pin),
+            self.nodes.free_capacity(),
             shape,
             self.pin,
             limit=self.state.state.surplus(NodeType.ON_DEMAND),
-            allowed=self._anti_affinity(),
+            allowed=self._anti_affinity(shape),
+            namespace=self.state.workload.namespace,
         )
 
     def on_demand_could_hold(self, shape: PodShape) -> bool:
@@ -176,35 +182,48 @@ class _Question:
             node_arriving=is_arriving(self.nodes.of_type(NodeType.SPOT), shape, self.pin, self.now),
         )
 
-    def _anti_affinity(self) -> AntiAffinity:
-        """The workload's anti-affinity, without the replicas that are to move away."""
+    def _anti_affinity(self, shape: PodShape) -> AntiAffinity:
+        """Where anti-affinity allows the workload's pods, once the surplus replicas have moved."""
         workload = self.state.workload
-        if not workload.shape.anti_affinity:
-            return NO_ANTI_AFFINITY
         moving = {r.pod.uid for r in self.state.replicas if r.node_type is NodeType.ON_DEMAND}
         present = (
             (node, pod.labels)
             for pod, node in self.nodes.pods_in(workload.namespace)
             if pod.uid not in moving and not pod.finished
         )
-        return anti_affinity(workload.shape, workload.template_labels, present)
+        avoiding = (
+            (node, pod.shape)
+            for pod, node in self.nodes.pods_avoiding(workload.namespace)
+            if pod.uid not in moving and not pod.finished
+        )
+        return anti_affinity(shape, workload.template_labels, present, avoiding)
 
 
-def next_pod_shape(workload: Workload, pods: Sequence[Pod]) -> PodShape:
-    """What the next pod of a workload requests: the template, with the newest pod's resources.
+def next_pod_shape(
+    workload: Workload,
+    pods: Sequence[Pod],
+    without_pins: Callable[[PodShape], PodShape] = lambda shape: shape,
+) -> PodShape:
+    """What the next pod of a workload requests: the newest pod, or the template if there is none.
 
-    Autoscalers of requests, LimitRanges, injectors and runtime classes change requests at
-    admission, which the template does not show.
+    Autoscalers of requests, LimitRanges, injectors, runtime classes and node selectors of
+    namespaces change pods at admission, which the template does not show.
+
+    Args:
+        without_pins: removes from the shape of an admitted pod what the webhook has added.
     """
     created = [pod for pod in pods if pod.created_at is not None]
     if not created:
         return workload.shape
     newest = max(created, key=lambda pod: (pod.created_at, pod.shape.cpu_millis, pod.uid)).shape
+    own, admitted = workload.shape, without_pins(newest)
+    selector = dict(admitted.node_selector) | dict(own.node_selector)
     return msgspec.structs.replace(
-        workload.shape,
-        cpu_millis=newest.cpu_millis,
-        memory_bytes=newest.memory_bytes,
-        other=newest.other,
+        newest,
+        node_selector=tuple(sorted(selector.items())),
+        node_terms=admitted.node_terms or own.node_terms,
+        tolerations=tuple(dict.fromkeys((*own.tolerations, *newest.tolerations))),
+        unjudged=newest.unjudged or own.unjudged,
     )
 
 

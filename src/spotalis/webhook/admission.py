@@ -70,6 +70,8 @@ class AdmissionResult(StrEnum):
     NO_CLASSIFIER = "no-classifier"
     READ_ONLY = "read-only"
     COMPUTE_CLASS = "compute-class"
+    CONSTRAINTS_TOO_LONG = "constraints-too-long"
+    """The pod's scheduling constraints; it is counted by the node on which it runs."""
     PLACED_ALREADY = "placed-already"
     FORWARDED = "forwarded"
     """The leader decided; the response contains its result."""
@@ -163,6 +165,8 @@ class AdmissionHandler:
         configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
         if unmanaged := self._unmanaged(configuration):
             return AdmissionDecision(unmanaged)
+        if pod.has_long_constraints:
+            return AdmissionDecision(AdmissionResult.CONSTRAINTS_TOO_LONG)
         if (reservation := self._reservation_of(pod, owner)) is not None:
             return self._check_again(request, pod, reservation)
         response = None if body is None else await self._forwarder.forward(body)

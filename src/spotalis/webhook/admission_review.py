@@ -16,6 +16,8 @@ from spotalis.kube.decode.metadata import (
     controlling_owner,
 )
 from spotalis.kube.decode.pod_shape import Affinity, required_node_terms
+from spotalis.model.constraints import MAX_CONSTRAINTS_BYTES
+from spotalis.model.names import MAX_NAME_LENGTH
 from spotalis.model.objects import Owner, PodShape
 from spotalis.webhook.errors import InvalidAdmissionReview
 
@@ -23,6 +25,10 @@ MAX_VALUES = 100_000
 """Maximum number of JSON values in a request. The largest object that etcd accepts has fewer
 (1.5 MiB at 15 bytes per value). Decoded, 7 MiB of ``{},{},`` take 190 MB (measured), and this
 many values 9 MB."""
+
+
+MAX_UID_LENGTH = 64
+"""Characters of a UID; those of Kubernetes have 36. The decision annotation repeats it."""
 
 
 class PodMetadata(Wire):
@@ -51,6 +57,13 @@ class AdmissionPod(Wire):
     def owner(self) -> Owner | None:
         """The controlling owner."""
         return controlling_owner(self.metadata.owner_references)
+
+    @property
+    def has_long_constraints(self) -> bool:
+        """Whether its scheduling constraints are too long to be compared with nodes."""
+        spec = self.spec
+        written = msgspec.json.encode((spec.node_selector, spec.affinity, spec.tolerations))
+        return len(written) > MAX_CONSTRAINTS_BYTES
 
     def node_constraints(self) -> PodShape:
         """The pod's node selector and required node affinity, without its other requirements."""
@@ -101,6 +114,7 @@ def decode_request(body: bytes) -> AdmissionRequest:
         review = _DECODER.decode(body)
         if review.request.object is not None:
             _decode_affinity(review.request.object)
+        _check_lengths(review.request)
     except DECODE_ERRORS as error:
         raise InvalidAdmissionReview(str(error)) from None
     if (review.api_version, review.kind) != ("admission.k8s.io/v1", "AdmissionReview"):
@@ -109,6 +123,25 @@ def decode_request(body: bytes) -> AdmissionRequest:
             f"not {review.kind} of {review.api_version}"
         )
     return review.request
+
+
+def _check_lengths(request: AdmissionRequest) -> None:
+    """Raise ValueError if the API server would accept no object with these names.
+
+    They are kept in reservations and repeated in the patch, in requests and in log messages.
+    """
+    pod = request.object
+    owner = None if pod is None else pod.owner
+    texts = {
+        "request.uid": (request.uid, MAX_UID_LENGTH),
+        "request.name": (request.name, MAX_NAME_LENGTH),
+        "request.namespace": (request.namespace, MAX_NAME_LENGTH),
+        "the owner's name": (owner.name if owner else "", MAX_NAME_LENGTH),
+        "the owner's uid": (owner.uid if owner else "", MAX_UID_LENGTH),
+    }
+    for field, (text, limit) in texts.items():
+        if len(text) > limit:
+            raise ValueError(f"{field} has {len(text)} characters; at most {limit} are accepted")
 
 
 def _decode_affinity(pod: AdmissionPod) -> Affinity:

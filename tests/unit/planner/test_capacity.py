@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from spotalis.model.classification import Pin
 from spotalis.model.objects import (
@@ -20,14 +16,12 @@ from spotalis.model.objects import (
     Toleration,
 )
 from spotalis.planner.capacity import (
-    anti_affinity,
     can_bind,
     could_hold,
-    count_fitting,
     is_arriving,
     is_local_to,
 )
-from tests.support.builders import LONG_AGO, NOW, a_node, a_selector, a_shape
+from tests.support.builders import LONG_AGO, NOW, a_node, a_shape
 
 GIB = 2**30
 SPOT_TAINT = Taint(key="spot", value="true", effect="NoSchedule")
@@ -142,170 +136,6 @@ def test_can_bind_follows_the_rules_of_the_scheduler(
     node: Node, shape: PodShape, pin: Pin, accepted: bool
 ) -> None:
     assert can_bind(node, shape, pin) is accepted
-
-
-def fits(
-    nodes: Sequence[Node],
-    *,
-    shape: PodShape | None = None,
-    bound: Mapping[str, Sequence[PodShape]] | None = None,
-    waiting: Sequence[PodShape] = (),
-    at_most: int = 99,
-    pin: Pin = NO_PIN,
-) -> int:
-    return count_fitting(nodes, bound or {}, waiting, shape or a_shape(), pin, at_most)
-
-
-HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-APART = a_shape(anti_affinity=((HOST, a_selector({"app": "api"})),))
-APART_IN_ZONES = a_shape(anti_affinity=((ZONE, a_selector({"app": "api"})),))
-
-
-def hosts(*names: str, zone: str = "a") -> list[Node]:
-    return [a_node(name, labels={HOST: name, ZONE: zone}) for name in names]
-
-
-@pytest.mark.parametrize(
-    ("shape", "labels", "on", "waiting", "pods"),
-    [
-        pytest.param(APART, {"app": "api"}, (), (), 3, id="one on each of three"),
-        pytest.param(APART, {"app": "api"}, ("one",), (), 2, id="one stands there already"),
-        pytest.param(APART, {"app": "api"}, (), (APART,), 2, id="one waits for a node"),
-        pytest.param(APART, {"app": "web"}, ("one",), (), 16, id="apart from others only"),
-        pytest.param(APART_IN_ZONES, {"app": "api"}, (), (), 2, id="one in each of two zones"),
-        pytest.param(APART_IN_ZONES, {"app": "api"}, ("two",), (), 1, id="a zone is taken"),
-        pytest.param(a_shape(), {"app": "api"}, ("one",), (), 24, id="together"),
-    ],
-)
-def test_pods_with_anti_affinity_need_separate_domains(
-    shape: PodShape,
-    labels: Mapping[str, str],
-    on: Sequence[str],
-    waiting: Sequence[PodShape],
-    pods: int,
-) -> None:
-    nodes = [*hosts("one", "two"), *hosts("three", zone="b")]
-    standing = [(node, {"app": "api"}) for node in nodes if node.name in on]
-    apart = anti_affinity(shape, labels, standing)
-    assert count_fitting(nodes, {}, waiting, shape, NO_PIN, 99, apart) == pods
-
-
-def test_a_node_without_the_topology_label_is_not_restricted() -> None:
-    apart = anti_affinity(APART, {"app": "api"}, [(a_node("old", labels={}), {"app": "api"})])
-    assert count_fitting([a_node("new", labels={})], {}, (), APART, NO_PIN, 99, apart) == 8
-
-
-@pytest.mark.parametrize(
-    ("asked", "pods"),
-    [
-        pytest.param({"nodes": [a_node()]}, 8, id="4 CPUs hold 8 halves"),
-        pytest.param({"nodes": []}, 0, id="no nodes, no room"),
-        pytest.param({"nodes": [a_node("one"), a_node("two")]}, 16, id="two nodes hold twice that"),
-        pytest.param({"nodes": [a_node(memory_bytes=3 * GIB)]}, 3, id="memory may be the bound"),
-        pytest.param({"nodes": [a_node(pods=2)]}, 2, id="so may the number of pods"),
-        pytest.param({"nodes": [a_node()], "shape": a_shape(0, 0)}, 58, id="even of empty ones"),
-        pytest.param(
-            {"nodes": [a_node(other=((GPU, 3),))], "shape": a_shape(other=((GPU, 2),))},
-            1,
-            id="and an extended resource",
-        ),
-        pytest.param(
-            {"nodes": [a_node()], "shape": a_shape(other=((GPU, 1),))},
-            0,
-            id="which other nodes do not have",
-        ),
-        pytest.param({"nodes": [a_node(ready=False), a_node("two")]}, 8, id="Ready nodes count"),
-        pytest.param({"nodes": [a_node()], "at_most": 3}, 3, id="no more are counted than asked"),
-        pytest.param({"nodes": [a_node()], "at_most": 0}, 0, id="not even one"),
-        pytest.param(
-            {"nodes": [a_node()], "bound": {"node-1": [a_shape(1000), a_shape(1000)]}},
-            4,
-            id="what runs there is taken off",
-        ),
-        pytest.param(
-            {"nodes": [a_node()], "bound": {"node-2": [a_shape(4000)]}},
-            8,
-            id="what runs elsewhere is not",
-        ),
-        pytest.param(
-            {"nodes": [a_node()], "bound": {"node-1": [a_shape(5000)]}},
-            0,
-            id="an overcommitted node has no room",
-        ),
-        pytest.param(
-            {"nodes": [a_node(pods=1)], "bound": {"node-1": [a_shape(0, 0)]}},
-            0,
-            id="its pods take places too",
-        ),
-        pytest.param(
-            {
-                "nodes": [a_node(other=((GPU, 1),))],
-                "bound": {"node-1": [a_shape(other=((GPU, 1),))]},
-                "shape": a_shape(other=((GPU, 1),)),
-            },
-            0,
-            id="and extended resources",
-        ),
-        pytest.param(
-            {"nodes": [a_node()], "waiting": [a_shape(1500), a_shape(1500)]},
-            2,
-            id="Pending pods come first",
-        ),
-        pytest.param(
-            {"nodes": [a_node("one"), a_node("two")], "waiting": [a_shape(3000)]},
-            10,
-            id="and takes one place, on the first node that fits",
-        ),
-        pytest.param(
-            {"nodes": [a_node()], "waiting": [a_shape(9000)]},
-            8,
-            id="a Pending pod that fits nowhere is ignored",
-        ),
-        pytest.param(
-            {"nodes": [a_node(labels={})], "waiting": [a_shape(4000, node_selector=(("z", "a"),))]},
-            8,
-            id="a Pending pod for another node takes nothing",
-        ),
-        pytest.param(
-            {"nodes": [a_node(taints=[SPOT_TAINT])], "waiting": [a_shape(4000)]},
-            0,
-            id="a taint that is not tolerated",
-        ),
-        pytest.param(
-            {
-                "nodes": [a_node(taints=[SPOT_TAINT])],
-                "waiting": [a_shape(4000), a_shape(1000, tolerations=(TOLERATES_SPOT,))],
-                "pin": Pin(tolerations=(TOLERATES_SPOT,)),
-            },
-            6,
-            id="only the pinned pods tolerate the taint",
-        ),
-    ],
-)
-def test_free_capacity_is_counted_after_bound_and_pending_pods(
-    asked: dict[str, Any], pods: int
-) -> None:
-    assert fits(**asked) == pods
-
-
-SHAPES = st.builds(a_shape, st.integers(0, 3000), st.integers(0, 8 * GIB))
-
-
-@given(
-    bound=st.lists(SHAPES, max_size=4),
-    waiting=st.lists(SHAPES, max_size=4),
-    shape=st.builds(a_shape, st.integers(100, 3000), st.integers(0, 8 * GIB)),
-)
-def test_the_count_never_exceeds_free_resources(
-    bound: list[PodShape], waiting: list[PodShape], shape: PodShape
-) -> None:
-    nodes = [a_node("one"), a_node("two", pods=3)]
-    pods = fits(nodes, shape=shape, bound={"one": bound}, waiting=waiting)
-    free_cpu = max(0, 4000 - sum(one.cpu_millis for one in bound))
-    free_memory = max(0, 16 * GIB - sum(one.memory_bytes for one in bound))
-    assert pods * shape.cpu_millis <= 4000 + free_cpu
-    assert pods * shape.memory_bytes <= 16 * GIB + free_memory
-    assert pods <= fits(nodes, shape=shape, bound={"one": bound}) <= fits(nodes, shape=shape)
 
 
 @pytest.mark.parametrize(

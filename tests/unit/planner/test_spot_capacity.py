@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spotalis.model.classification import Pin
+from spotalis.model.classification import NodeClassification, Pin
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Node, Pod, PodShape, Requirement
+from spotalis.model.objects import HostPort, Node, Pod, PodShape, Requirement, Toleration
 from spotalis.model.possible_types import NODE_POOL
-from spotalis.planner.observed import SpotCapacity, WorkloadState
+from spotalis.model.provider_groups import BUILT_IN_GROUPS
+from spotalis.planner.free_capacity import FreeCapacity
+from spotalis.planner.observed import Observed, SpotCapacity, WorkloadState
 from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
 from tests.support.builders import (
     LONG_AGO,
@@ -20,13 +22,16 @@ from tests.support.builders import (
     UNKNOWN,
     a_node,
     a_pod,
+    a_selector,
     a_shape,
     a_workload,
     is_spot,
     with_replicas,
     with_workload,
 )
+from tests.support.free_capacity import free_after
 
+CLASSIFICATION = NodeClassification(BUILT_IN_GROUPS)
 IN_ZONE_A = ((Requirement("topology.kubernetes.io/zone", "In", ("a",)),),)
 
 
@@ -39,6 +44,7 @@ class Nodes:
     coming: Sequence[PodShape] = ()
     pinned: bool = True
     shows_all_pods: bool = True
+    avoiding: Sequence[tuple[Pod, Node]] = ()
     serves_karpenter: bool = False
 
     def all(self) -> Iterable[Node]:
@@ -53,21 +59,24 @@ class Nodes:
     def pinned_to(self, shape: PodShape) -> NodeType:
         return dict(shape.node_selector).get("only", UNKNOWN)  # type: ignore[return-value]
 
-    def bound_shapes(self, nodes: Iterable[Node]) -> Mapping[str, Sequence[PodShape]]:
-        return {}
+    def without_pins(self, shape: PodShape) -> PodShape:
+        return CLASSIFICATION.without_pins(shape)
 
-    def coming_shapes(self, pin: Pin) -> Iterable[PodShape]:
-        return self.coming
+    def free_capacity(self) -> FreeCapacity:
+        return free_after(self.spot, self.coming)
 
     def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
         return ()
+
+    def pods_avoiding(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
+        return self.avoiding
 
 
 def capacity(state: WorkloadState, **nodes: Any) -> SpotCapacity:
     return spot_capacity(state, Nodes(**nodes), NOW)
 
 
-def to_spot(**shape: Any) -> WorkloadState:
+def to_spot(**shape: Any) -> Observed:
     """Ten replicas of half a CPU on on-demand, seven of which are to move."""
     shaped = with_replicas(a_workload(on_demand=10), range(10), shape=a_shape(**shape))
     return with_workload(shaped, shape=a_shape(**shape))
@@ -155,3 +164,56 @@ def test_the_next_pod_has_the_resources_of_the_newest_one() -> None:
     new = a_pod("new", created_at=NOW, shape=a_shape(cpu_millis=900))
     assert next_pod_shape(workload, [old, new]).cpu_millis == 900
     assert next_pod_shape(workload, []).cpu_millis == 500
+
+
+CAPACITY_TYPE, ZONE = "karpenter.sh/capacity-type", "topology.kubernetes.io/zone"
+
+
+def test_the_next_pod_has_the_selectors_and_tolerations_that_admission_adds() -> None:
+    """By a RuntimeClass, or by a node selector of the namespace; what pins add is left out."""
+    gpu = Toleration("gpu", "Exists")
+    workload = with_workload(a_workload(), shape=a_shape(node_selector=(("own", "1"),))).workload
+    admitted = a_shape(
+        node_selector=((CAPACITY_TYPE, "on-demand"), ("own", "1"), ("runtime", "kata")),
+        tolerations=(gpu,),
+        host_ports=(HostPort(80),),
+    )
+    shape = next_pod_shape(workload, [a_pod(shape=admitted)], CLASSIFICATION.without_pins)
+    assert shape.node_selector == (("own", "1"), ("runtime", "kata"))
+    assert (shape.tolerations, shape.host_ports) == ((gpu,), (HostPort(80),))
+
+
+def test_the_next_pod_has_the_affinity_of_the_newest_one_without_the_pin() -> None:
+    on_demand = Requirement(CAPACITY_TYPE, "In", ("on-demand",))
+    unmarked = Requirement("cloud.google.com/gke-nodepool", "DoesNotExist")
+    in_a, in_b = (Requirement(ZONE, "In", (zone,)) for zone in "ab")
+    workload = a_workload().workload
+
+    def terms(*node_terms: tuple[Requirement, ...]) -> object:
+        pod = a_pod(shape=a_shape(node_terms=node_terms))
+        return next_pod_shape(workload, [pod], CLASSIFICATION.without_pins).node_terms
+
+    assert terms((in_a, on_demand), (in_a, unmarked), (in_b, on_demand)) == ((in_a,), (in_b,))
+    assert terms((on_demand,), (in_a, unmarked)) == ()
+
+
+def test_a_selector_that_admission_adds_limits_the_free_capacity() -> None:
+    state = with_replicas(
+        a_workload(on_demand=10), range(10), shape=a_shape(node_selector=(("runtime", "kata"),))
+    )
+    plain, kata = a_node("plain"), a_node("kata", labels={"runtime": "kata"}, cpu_millis=1000)
+    assert capacity(state, spot=[plain, kata]).free == 2
+
+
+def test_pods_that_keep_these_away_limit_the_free_capacity() -> None:
+    nodes = [in_zone("a", "one"), in_zone("b", "two", cpu_millis=1000)]
+    selector = a_selector({"app": "api"})
+    lonely = a_pod("lonely", shape=a_shape(anti_affinity=((ZONE, selector),)))
+    state = with_workload(to_spot(), template_labels={"app": "api"})
+    assert capacity(state, spot=nodes, avoiding=[(lonely, nodes[0])]).free == 2
+
+
+def test_constraints_that_cannot_be_judged_leave_no_free_capacity() -> None:
+    found = capacity(to_spot(unjudged="resource claims"), spot=[a_node()])
+    assert (found.free, found.unjudged) == (0, "resource claims")
+    assert capacity(to_spot(), spot=[a_node()]).unjudged == ""

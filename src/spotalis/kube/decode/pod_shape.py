@@ -17,6 +17,14 @@ from spotalis.kube.decode.metadata import (
     selector,
 )
 from spotalis.kube.decode.shared import SharedValues
+from spotalis.model.constraints import (
+    ACROSS_NAMESPACES,
+    MAX_CONSTRAINTS_BYTES,
+    POD_AFFINITY,
+    RESOURCE_CLAIMS,
+    SPREAD_CONSTRAINTS,
+    TOO_LONG,
+)
 from spotalis.model.objects import (
     HostPort,
     LabelSelector,
@@ -33,14 +41,6 @@ Quantities: TypeAlias = dict[str, Quantity] | None
 MATCHES_NOTHING = Requirement("", "In")
 """An empty node selector term matches no node (API reference, NodeSelectorTerm)."""
 
-
-MAX_CONSTRAINTS_BYTES = 8192
-"""JSON of node selector, affinity, tolerations, spread constraints and ports together. Those of
-common pods have fewer than 2,000. Every node is compared with every requirement, also for pods of
-tenants that Spotalis does not manage."""
-TOO_LONG = f"scheduling constraints of more than {MAX_CONSTRAINTS_BYTES} bytes"
-ACROSS_NAMESPACES = "anti-affinity across namespaces"
-"""What cannot be judged (``PodShape.unjudged``)."""
 
 MAX_EXTENDED_RESOURCES = 64
 """Extended resources of a pod or node that are counted."""
@@ -246,11 +246,11 @@ def _requests_of(key: _Key) -> ResourceList:
 def _unjudged(key: _Key, affinity: Affinity, spread: Iterable[_SpreadConstraint]) -> str:
     """What the scheduler considers and the other fields of a shape do not say; may be empty."""
     if key.has_claims:
-        return "resource claims"
+        return RESOURCE_CLAIMS
     if any(one.when_unsatisfiable == "DoNotSchedule" for one in spread):
-        return "topology spread constraints"
+        return SPREAD_CONSTRAINTS
     if _required(affinity.pod_affinity):
-        return "pod affinity"
+        return POD_AFFINITY
     if any(
         term.namespaces or term.namespace_selector for term in _required(affinity.pod_anti_affinity)
     ):

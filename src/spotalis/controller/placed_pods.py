@@ -1,0 +1,72 @@
+"""Where pods are: on which node, or waiting for one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from spotalis.controller.index import index
+from spotalis.kube.store import StoreChange
+from spotalis.model.constraints import ACROSS_NAMESPACES
+from spotalis.model.objects import Pod, PodShape
+
+
+class PlacedPods:
+    """The pods of the cluster by node, as the scheduler counts them."""
+
+    def __init__(self) -> None:
+        self._by_node: dict[str, dict[str, Pod]] = {}
+        self._unbound: dict[str, Pod] = {}
+        self._avoiding: dict[str, dict[str, Pod]] = {}
+        """The bound pods with required anti-affinity, by namespace; those whose terms name other
+        namespaces also under ``""``."""
+        self.changes = 0
+        """Counts the changes on which the free capacity of nodes depends."""
+
+    def count_on(self, node: str) -> int:
+        """The number of pods on a node."""
+        return len(self._by_node.get(node, ()))
+
+    def shapes_on(self, node: str) -> list[PodShape]:
+        """The shapes of the pods that use resources of a node."""
+        pods = self._by_node.get(node, {}).values()
+        return [pod.shape for pod in pods if not pod.finished]
+
+    def waiting(self) -> Iterator[Pod]:
+        """The pods that the scheduler has not bound to a node and may bind to one."""
+        return (
+            pod
+            for pod in self._unbound.values()
+            if not (pod.deleting_at or pod.finished or pod.gated)
+        )
+
+    def avoiding(self, namespace: str) -> Iterator[Pod]:
+        """The bound pods whose required anti-affinity may concern pods of a namespace."""
+        yield from self._avoiding.get(namespace, {}).values()
+        elsewhere = self._avoiding.get("", {}).values()
+        yield from (pod for pod in elsewhere if pod.namespace != namespace)
+
+    def on_change(self, change: StoreChange[Pod]) -> None:
+        """Update the indexes."""
+        for pod in (change.old, change.new):
+            if pod is None:
+                continue
+            present = pod is change.new
+            if pod.node:
+                index(self._by_node, pod.node, pod.uid, pod, present)
+                if pod.shape.anti_affinity:
+                    index(self._avoiding, pod.namespace, pod.uid, pod, present)
+                if pod.shape.unjudged == ACROSS_NAMESPACES:
+                    index(self._avoiding, "", pod.uid, pod, present)
+            if present and not pod.node:
+                self._unbound[pod.uid] = pod
+            else:
+                self._unbound.pop(pod.uid, None)
+        if _scheduling_fields(change.old) != _scheduling_fields(change.new):
+            self.changes += 1
+
+
+def _scheduling_fields(pod: Pod | None) -> tuple[object, ...] | None:
+    """The fields of a pod on which the free capacity of nodes depends."""
+    if pod is None:
+        return None
+    return (pod.node, id(pod.shape), pod.finished, bool(pod.deleting_at), pod.gated, pod.move)

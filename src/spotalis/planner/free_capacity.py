@@ -1,0 +1,286 @@
+"""What is free on the spot nodes once every pod that waits for a node has its share.
+
+The answer is the same for all workloads, so that it is computed once per change of the cluster:
+otherwise each reconcile would pay for the pods of all tenants. Pods that the scheduler treats
+alike are judged together, and the computation can be interrupted after each slice of work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from spotalis.model.classification import Pin
+from spotalis.model.objects import NODE_NAME_FIELD, HostPort, LabelSelector, Node, PodShape
+from spotalis.planner.capacity import NO_ANTI_AFFINITY, AntiAffinity, can_bind, may_accept_pods
+
+SLICE = 2000
+"""Comparisons between two interruptions: about a millisecond of work."""
+
+_READS_PER_COMPARISON = 16
+"""To read a label takes that much less time than to evaluate a requirement (measured)."""
+
+AntiAffinityTerms: TypeAlias = tuple[tuple[str, LabelSelector], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingPods:
+    """Pods without a node that the scheduler treats alike."""
+
+    shape: PodShape
+    count: int = 1
+    namespace: str = ""
+    """Matters for their anti-affinity only."""
+
+
+@dataclass(slots=True)
+class NodeRoom:
+    """The free resources of a node while pods are assigned to it."""
+
+    node: Node
+    cpu_millis: int
+    memory_bytes: int
+    pods: int
+    other: dict[str, int]
+    host_ports: list[HostPort] = field(default_factory=list)
+    """The ports that are in use."""
+
+    @classmethod
+    def of(cls, node: Node, bound: Iterable[PodShape]) -> NodeRoom:
+        """What the pods that use resources of the node leave."""
+        room = cls(node, node.cpu_millis, node.memory_bytes, node.pods, dict(node.other))
+        for shape in bound:
+            room.take(shape, 1)
+        return room
+
+    def copy(self) -> NodeRoom:
+        """The same room, to be changed."""
+        return dataclasses.replace(self, other=dict(self.other), host_ports=list(self.host_ports))
+
+    def fits(self, shape: PodShape) -> int:
+        """How many more pods of this shape the node has resources for."""
+        asked = (
+            (1, self.pods),
+            (shape.cpu_millis, self.cpu_millis),
+            (shape.memory_bytes, self.memory_bytes),
+            *((amount, self.other.get(name, 0)) for name, amount in shape.other),
+        )
+        if any(amount > free for amount, free in asked):
+            return 0
+        if shape.host_ports:
+            used = self.host_ports
+            return int(
+                not any(one.conflicts_with(other) for one in shape.host_ports for other in used)
+            )
+        return min(free // amount for amount, free in asked if amount)
+
+    def _is_used(self, port: HostPort) -> bool:
+        return any(port.conflicts_with(used) for used in self.host_ports)
+
+    def take(self, shape: PodShape, count: int) -> None:
+        """Assign this many pods of a shape; a negative number takes them away again."""
+        self.pods -= count
+        self.cpu_millis -= count * shape.cpu_millis
+        self.memory_bytes -= count * shape.memory_bytes
+        for name, amount in shape.other:
+            self.other[name] = self.other.get(name, 0) - count * amount
+        for port in shape.host_ports:
+            if count > 0:
+                self.host_ports.append(port)
+            else:
+                self.host_ports.remove(port)
+
+
+_Assigned: TypeAlias = tuple[WaitingPods, Mapping[int, int]]
+"""Pods, and how many of them each room has, by its position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreeCapacity:
+    """What is free on the nodes of one type."""
+
+    rooms: Sequence[NodeRoom] = ()
+    apart: Mapping[tuple[str, AntiAffinityTerms], Sequence[_Assigned]] = field(default_factory=dict)
+    """Where the waiting pods with anti-affinity are, by namespace and terms: for a workload with
+    the same terms they are assigned again, with the rules that hold for it."""
+
+
+Memo: TypeAlias = MutableMapping[int, tuple[PodShape, Sequence[int]]]
+"""By the identity of a shape: the positions of the nodes that can hold it, resources aside. Valid
+as long as the nodes are the same."""
+
+
+class _Pace:
+    """Counts comparisons."""
+
+    def __init__(self) -> None:
+        self._left = SLICE
+
+    def is_over(self, comparisons: int) -> bool:
+        """Count comparisons; returns whether the slice is over."""
+        self._left -= comparisons
+        if self._left > 0:
+            return False
+        self._left = SLICE
+        return True
+
+
+def assign(
+    nodes: Iterable[tuple[Node, Sequence[PodShape]]], waiting: Iterable[WaitingPods], memo: Memo
+) -> Generator[None, None, FreeCapacity]:
+    """Assign the waiting pods to the nodes; yields after each slice of work.
+
+    Args:
+        nodes: the nodes of a type, each with the shapes of the pods that use its resources.
+        waiting: the pods without a node that may take resources first.
+        memo: from the last computation with the same nodes; replaced by what this one used.
+    """
+    pace = _Pace()
+    rooms: list[NodeRoom] = []
+    for node, bound in nodes:
+        if may_accept_pods(node):
+            rooms.append(NodeRoom.of(node, bound))
+        if pace.is_over(1 + len(bound)):
+            yield
+    apart: dict[tuple[str, AntiAffinityTerms], list[_Assigned]] = {}
+    used: dict[int, tuple[PodShape, Sequence[int]]] = {}
+    largest = _largest(rooms)
+    for pods in waiting:
+        shape, given = pods.shape, {}
+        if pace.is_over(1):
+            yield
+        if largest.fits(shape):
+            known = memo.get(id(shape))
+            positions = known[1] if known else (yield from _bindable(rooms, shape, None, pace))
+            used[id(shape)] = (shape, positions)
+            given = _fill(rooms, positions, pods)
+            if pace.is_over(len(positions)):
+                yield
+            if sum(given.values()) < pods.count:
+                largest = _largest(rooms)
+        if shape.anti_affinity:
+            apart.setdefault((pods.namespace, shape.anti_affinity), []).append((pods, given))
+    memo.clear()
+    memo.update(used)
+    return FreeCapacity(rooms=rooms, apart=apart)
+
+
+def _largest(rooms: Iterable[NodeRoom]) -> NodeRoom:
+    """An upper bound of every room: what does not fit here fits nowhere."""
+    bound = NodeRoom(Node(name="", uid=""), 0, 0, 0, {})
+    for room in rooms:
+        if room.pods > 0:
+            bound.pods = max(bound.pods, room.pods)
+            bound.cpu_millis = max(bound.cpu_millis, room.cpu_millis)
+            bound.memory_bytes = max(bound.memory_bytes, room.memory_bytes)
+            for name, amount in room.other.items():
+                bound.other[name] = max(bound.other.get(name, 0), amount)
+    return bound
+
+
+def _fill(rooms: Sequence[NodeRoom], positions: Iterable[int], pods: WaitingPods) -> dict[int, int]:
+    """Assign pods to rooms in order; returns how many each got, by its position."""
+    given: dict[int, int] = {}
+    left = pods.count
+    for position in positions:
+        room = rooms[position]
+        while left and (count := min(left, room.fits(pods.shape))):
+            room.take(pods.shape, count)
+            given[position] = given.get(position, 0) + count
+            left -= count
+        if not left:
+            break
+    return given
+
+
+def _bindable(
+    rooms: Sequence[NodeRoom], shape: PodShape, pin: Pin | None, pace: _Pace
+) -> Generator[None, None, list[int]]:
+    """The positions of the nodes that can hold a pod of this shape, resources aside.
+
+    Nodes that differ only in labels that the shape does not mention are judged once.
+    """
+    requirements = [one for term in shape.node_terms for one in term]
+    keys = sorted({key for key, _ in shape.node_selector} | {one.key for one in requirements})
+    verdicts: dict[tuple[object, ...], bool] = {}
+    found = []
+    for position, room in enumerate(rooms):
+        node, labels = room.node, room.node.labels
+        kind = (
+            node.taints,
+            *(node.name if key == NODE_NAME_FIELD else labels.get(key) for key in keys),
+        )
+        comparisons = 1 + len(keys) // _READS_PER_COMPARISON
+        if (verdict := verdicts.get(kind)) is None:
+            verdict = verdicts[kind] = can_bind(node, shape, pin)
+            comparisons += len(keys) + len(requirements) + len(shape.tolerations)
+        if verdict:
+            found.append(position)
+        if pace.is_over(comparisons):
+            yield
+    return found
+
+
+def count_fitting(
+    free: FreeCapacity,
+    shape: PodShape,
+    pin: Pin,
+    limit: int,
+    allowed: AntiAffinity = NO_ANTI_AFFINITY,
+    namespace: str = "",
+) -> int:
+    """Count how many more pods of ``shape``, pinned by ``pin``, fit on the nodes.
+
+    Args:
+        free: what the pods that wait for a node leave.
+        shape: what the workload's next pod requests.
+        pin: what the webhook adds.
+        limit: where to stop counting.
+        allowed: the workload's anti-affinity.
+        namespace: of the workload.
+    """
+    rooms = free.rooms
+    if shape.anti_affinity and (alike := free.apart.get((namespace, shape.anti_affinity))):
+        rooms, allowed = _assign_again(rooms, alike, allowed)
+    count = 0
+    for position in _finish(_bindable(rooms, shape, pin, _Pace())):
+        room = rooms[position]
+        if count >= limit:
+            break
+        if not allowed.allows(room.node):
+            continue
+        fits = room.fits(shape)
+        if fits and any(key in room.node.labels for key in allowed.exclusive_keys):
+            fits = 1
+            allowed = allowed.after(room.node)
+        count += min(fits, limit - count)
+    return count
+
+
+def _assign_again(
+    rooms: Sequence[NodeRoom], alike: Iterable[_Assigned], allowed: AntiAffinity
+) -> tuple[Sequence[NodeRoom], AntiAffinity]:
+    """Assign pods that have the workload's anti-affinity to the nodes that it allows."""
+    rooms = [room.copy() for room in rooms]
+    for pods, given in alike:
+        for position, count in given.items():
+            rooms[position].take(pods.shape, -count)
+    for pods, _ in alike:
+        left = pods.count
+        for position in _finish(_bindable(rooms, pods.shape, None, _Pace())):
+            room = rooms[position]
+            while left and allowed.allows(room.node) and room.fits(pods.shape):
+                room.take(pods.shape, 1)
+                allowed = allowed.after(room.node)
+                left -= 1
+    return rooms, allowed
+
+
+def _finish(steps: Generator[None, None, list[int]]) -> list[int]:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return list(end.value)

@@ -1,0 +1,140 @@
+"""The free capacity of spot nodes is computed once for all workloads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from spotalis.controller.cluster import Cluster
+from spotalis.controller.ledgers import Ledgers
+from spotalis.controller.nodes_view import StoreNodesView
+from spotalis.controller.placed_pods import PlacedPods
+from spotalis.controller.reservations import Reservations
+from spotalis.controller.volumes import Volumes
+from spotalis.kube.client import Client
+from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
+from spotalis.model.constraints import ACROSS_NAMESPACES
+from spotalis.model.controller_configuration import ControllerConfiguration
+from spotalis.model.objects import Node, Pod, Requirement
+from tests.support.builders import NOW, a_node, a_pod, a_selector, a_shape
+from tests.support.loaded_rng import LoadedRandom
+from tests.support.scripted_transport import ScriptedTransport
+from tests.support.virtual_time import in_virtual_time, virtual_clock
+
+HOST = "kubernetes.io/hostname"
+SHAPE = a_shape(1000)
+
+
+class World:
+    """A cluster whose watches deliver what a test says."""
+
+    def __init__(self) -> None:
+        clock = virtual_clock()
+        client = Client(ScriptedTransport([]), clock=clock, rng=LoadedRandom())
+        settings = ControllerConfiguration()
+        self.cluster = Cluster(settings, Reservations(clock), lambda key: None, clock=clock)
+        ledgers = Ledgers(client, self.cluster.ledgers, settings.namespace)
+        self.view = StoreNodesView(self.cluster, ledgers, Volumes(client, clock))
+        self._nodes = StoreWriter(self.cluster.nodes.store)
+        self._version = 0
+
+    def node(self, name: str, **changes: Any) -> None:
+        self._version += 1
+        node: Node = a_node(name, resource_version=str(self._version), **changes)
+        change = self._nodes.apply(Event(EventType.MODIFIED, node))
+        assert change is not None
+        self.cluster.on_node_change(change)
+
+    def pod(self, old: Pod | None, new: Pod | None) -> None:
+        self.cluster.on_pod_change(StoreChange(old, new))
+
+    async def update(self) -> bool:
+        return await self.view.update(self.view.version)
+
+    def free_cpu_millis(self) -> int:
+        return sum(room.cpu_millis for room in self.view.free_capacity().rooms)
+
+
+def waiting(name: str, **changes: Any) -> Pod:
+    return a_pod(name, ready=False, node="", phase="Pending", shape=SHAPE, **changes)
+
+
+@in_virtual_time
+async def test_the_free_capacity_is_computed_once_per_change_and_not_per_workload() -> None:
+    world = World()
+    world.node("one")
+    assert await world.update()
+    assert not await world.update()
+    assert world.free_cpu_millis() == 4000
+    pod = waiting("web-0")
+    world.pod(None, pod)
+    assert await world.update()
+    assert not await world.update()
+    assert world.free_cpu_millis() == 3000
+    bound = msgspec.structs.replace(pod, node="one", phase="Running")
+    world.pod(pod, bound)
+    assert await world.update()
+    assert world.free_cpu_millis() == 3000
+    world.pod(bound, msgspec.structs.replace(bound, ready=True, ready_at=NOW))
+    assert not await world.update()
+    world.node("one", cordoned=True)
+    assert await world.update()
+    assert world.free_cpu_millis() == 0
+
+
+@in_virtual_time
+async def test_a_computation_that_another_reconcile_has_begun_is_awaited() -> None:
+    world = World()
+    for number in range(3_000):
+        world.node(f"node-{number}")
+    version = world.view.version
+    results = await asyncio.gather(*(world.view.update(version) for _ in range(5)))
+    assert sorted(results) == [False] * 4 + [True]
+
+
+@in_virtual_time
+async def test_other_tasks_run_while_thousands_of_different_pods_are_judged() -> None:
+    world = World()
+    for number in range(100):
+        world.node(f"node-{number}", labels={HOST: f"node-{number}", **a_node().labels})
+    terms = tuple((Requirement(HOST, "In", (f"other-{n}",)),) for n in range(100))
+    for number in range(50):
+        shape = a_shape(1 + number, node_terms=terms)
+        world.pod(None, msgspec.structs.replace(waiting(f"web-{number}"), shape=shape))
+    update = asyncio.create_task(world.update())
+    turns = 0
+    while not update.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 250
+
+
+@in_virtual_time
+async def test_gated_pods_take_no_capacity() -> None:
+    world = World()
+    world.node("one")
+    for number in range(5):
+        world.pod(None, waiting(f"web-{number}", gated=True))
+    await world.update()
+    assert world.free_cpu_millis() == 4000
+
+
+def test_pods_with_anti_affinity_concern_their_namespace_or_name_others() -> None:
+    placed = PlacedPods()
+    apart = a_shape(anti_affinity=((HOST, a_selector({"app": "api"})),))
+    across = msgspec.structs.replace(apart, unjudged=ACROSS_NAMESPACES)
+    pods = [
+        a_pod("own", shape=apart),
+        a_pod("own-across", shape=across),
+        a_pod("other", namespace="else", shape=apart),
+        a_pod("other-across", namespace="else", shape=across),
+        a_pod("without"),
+        a_pod("waiting", node="", shape=apart),
+    ]
+    for pod in pods:
+        placed.on_change(StoreChange(None, pod))
+    assert [pod.name for pod in placed.avoiding("shop")] == ["own", "own-across", "other-across"]
+    placed.on_change(StoreChange(pods[3], None))
+    assert [pod.name for pod in placed.avoiding("shop")] == ["own", "own-across"]

@@ -93,6 +93,7 @@ docs: $(READY) ## generate the pages of docs/reference that come from the code
 .PHONY: manifests
 manifests: $(READY) ## assemble the manifests in build/k8s
 	$(VENV)/bin/python -m scripts.manifests
+	$(VENV)/bin/python -m scripts.policy_warnings
 
 .PHONY: docker-build
 docker-build: ## build the image for both platforms; needs Docker buildx and PYTHON_DIGEST (build/docker/README.md)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from scripts.policy_warnings import policy_warnings
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
     ControlPlane,
@@ -57,6 +58,18 @@ class Kubectl:
             ["kubectl", "spotalis", *words],
             env=self._environment,
             input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+
+    def apply(self, manifest: str) -> subprocess.CompletedProcess[str]:
+        """Run ``kubectl apply`` without the plugin."""
+        return subprocess.run(
+            ["kubectl", "apply", "-f", "-"],
+            env=self._environment,
+            input=manifest,
             capture_output=True,
             text=True,
             timeout=DEADLINE,
@@ -253,3 +266,27 @@ def test_the_doctor_finds_that_nothing_is_installed(kubectl: Kubectl) -> None:
 def test_usage_and_completion_follow_the_name_of_the_plugin(kubectl: Kubectl) -> None:
     assert "kubectl spotalis status -A" in kubectl("--help").stdout
     assert kubectl("status", "--help").stdout.startswith("Usage: kubectl spotalis status ")
+
+
+def test_kubectl_apply_warns_about_wrong_values_and_keys(kubectl: Kubectl) -> None:
+    assert kubectl.apply(policy_warnings()).returncode == 0
+
+    names = (f"warned-{number}" for number in range(1000))
+
+    def namespace(annotations: dict[str, str]) -> list[str]:
+        metadata = {"name": next(names), "annotations": annotations}
+        done = kubectl.apply(
+            json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        )
+        assert done.returncode == 0, done.stderr
+        return [line for line in done.stderr.splitlines() if "spotalis" in line]
+
+    wrong = {"spotalis.io/spot-percentage": "7O", "spotalis.io/min-ondemand": "1"}
+    eventually(lambda: len(namespace(wrong)) == 2, within=DEADLINE, what="the policy is in force")
+    value, key = namespace(wrong)
+    assert value.endswith(
+        "spotalis.io/spot-percentage: whole number from 0 to 100, with or without %"
+    )
+    assert key.endswith("spotalis.io/min-ondemand is not read by Spotalis")
+    right = {"spotalis.io/spot-percentage": " 70% ", "spotalis.io/spot-fallback": "1h30m"}
+    assert namespace(right) == []

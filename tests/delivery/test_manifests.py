@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from scripts.manifests import K8S, OPTIONAL, never_on_spot, rendered
+from scripts.policy_warnings import FILE, policy_warnings
 from spotalis import __version__
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Requirement
@@ -268,3 +269,7 @@ def test_each_policy_concerns_only_the_service_account_and_has_a_binding_that_de
             assert spec["failurePolicy"] == "Fail"
     names = [p["metadata"]["name"] for p in policies() if not p["kind"].endswith("Binding")]
     assert sorted(bound) == sorted(names)
+
+
+def test_the_warnings_about_policies_are_made_from_the_descriptions_of_the_keys() -> None:
+    assert FILE.read_text() == policy_warnings(), "run `make manifests`"

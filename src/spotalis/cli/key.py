@@ -27,9 +27,17 @@ class KeyHelp:
     default: str
     meaning: str
     example: str
+    patterns: tuple[str, ...]
+    """Regular expressions (RE2) that a valid value matches as a whole. The admission policy in
+    build/k8s/optional/policy-warnings.yaml is made from them."""
     also: tuple[str, ...] = ()
     """Other keys to read about."""
 
+
+_TRUTH = ("true|false",)
+_NUMBER = r"[0-9]+(\.[0-9]+)?"
+_PARTS = "".join(f"({_NUMBER}{unit})?" for unit in ("w", "d", "h", "m", "s", "ms"))
+_DURATION = ("[0-9].*", _PARTS)
 
 KEY_HELP = {
     "enabled": KeyHelp(
@@ -38,6 +46,7 @@ KEY_HELP = {
         meaning="Opts a workload in or out. A label or an annotation. If both exist on one object "
         'and differ, "false" wins.',
         example='spotalis.io/enabled: "true"',
+        patterns=_TRUTH,
         also=("spot-percentage",),
     ),
     "spot-percentage": KeyHelp(
@@ -45,6 +54,7 @@ KEY_HELP = {
         default="no policy: no replica is placed or moved",
         meaning="Percentage of the replicas that run on spot nodes, rounded down.",
         example='spotalis.io/spot-percentage: "70"',
+        patterns=("(0?[0-9]{1,2}|100)%?",),
         also=("min-on-demand",),
     ),
     "min-on-demand": KeyHelp(
@@ -53,6 +63,7 @@ KEY_HELP = {
         meaning="Minimum number of replicas on on-demand nodes. Takes precedence over "
         "spot-percentage, and has no effect without it.",
         example='spotalis.io/min-on-demand: "2"',
+        patterns=("[0-9]{1,4}",),
         also=("spot-percentage",),
     ),
     "spot-fallback": KeyHelp(
@@ -60,12 +71,14 @@ KEY_HELP = {
         default="120s",
         meaning="How long a replica may wait for a spot node before it starts on on-demand.",
         example='spotalis.io/spot-fallback: "5m"',
+        patterns=("never|[0-9].*", f"never|{_PARTS}"),
     ),
     "max-moves-in-flight": KeyHelp(
         values="whole number from 1 to 9999, or a percentage of the replicas from 1% to 100%",
         default="10%, and at least 1",
         meaning="Maximum number of replicas that may be missing because of moves.",
         example='spotalis.io/max-moves-in-flight: "2"',
+        patterns=("[0-9]{0,3}[1-9][0-9]{0,3}%?",),
     ),
     "paused-until": KeyHelp(
         values="RFC 3339 time such as 2026-12-24T06:00:00Z, or forever",
@@ -73,6 +86,7 @@ KEY_HELP = {
         meaning="Until then no pod is evicted; new pods are still placed. On the namespace of the "
         "operator it pauses the whole cluster.",
         example='spotalis.io/paused-until: "forever"',
+        patterns=("forever|[0-9]{4}.*T.*(Z|z|[+-][0-9:.]+)",),
     ),
     "paused-reason": KeyHelp(
         values="text of at most 256 characters",
@@ -80,6 +94,7 @@ KEY_HELP = {
         meaning="Why the workload is paused. Shown in its status; `spotalis pause --reason` "
         "writes it.",
         example='spotalis.io/paused-reason: "migration of the database"',
+        patterns=("(?s).*",),
         also=("paused-until",),
     ),
     "disruption-schedule": KeyHelp(
@@ -87,6 +102,7 @@ KEY_HELP = {
         default="moves are always allowed",
         meaning="When a window for moves opens.",
         example='spotalis.io/disruption-schedule: "0 2 * * 1-5"',
+        patterns=(r"\S+(\s+\S+){4}",),
         also=("disruption-duration", "disruption-timezone"),
     ),
     "disruption-duration": KeyHelp(
@@ -94,6 +110,7 @@ KEY_HELP = {
         default="moves are always allowed",
         meaning="How long the window stays open.",
         example='spotalis.io/disruption-duration: "3h"',
+        patterns=_DURATION,
         also=("disruption-schedule", "disruption-timezone"),
     ),
     "disruption-timezone": KeyHelp(
@@ -101,6 +118,7 @@ KEY_HELP = {
         default="UTC",
         meaning="The time zone of disruption-schedule.",
         example='spotalis.io/disruption-timezone: "Europe/Berlin"',
+        patterns=("[A-Za-z0-9_+/-]+",),
         also=("disruption-schedule",),
     ),
     "pdb-override": KeyHelp(
@@ -109,6 +127,7 @@ KEY_HELP = {
         meaning="Delete a pod if a PodDisruptionBudget blocks its move. Also needs pdbOverride in "
         "the settings of the operator, and a permission.",
         example='spotalis.io/pdb-override: "true"',
+        patterns=_TRUTH,
     ),
 }
 """By key, without the prefix."""

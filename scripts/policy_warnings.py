@@ -37,7 +37,8 @@ def policy_warnings() -> str:
             "messageExpression": f"{unknown}.join(', ') + ' is not read by Spotalis'",
         }
     )
-    metadata = {"name": NAME, "labels": {"app.kubernetes.io/name": "spotalis"}}
+    labels = {"app.kubernetes.io/name": "spotalis", "spotalis.io/optional": FILE.stem}
+    metadata = {"name": NAME, "labels": labels}
     policy = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicy",

@@ -126,10 +126,73 @@ ISOLATION_MUTANTS = (
     mutant(
         "a leader without caches answers forwarded requests",
         "webhook/admission.py",
-        "if not (self._forwarder.leads and self._cluster.synced):",
-        "if not self._forwarder.leads:",
+        "            if body is None:\n                raise NotLeader\n",
+        "",
         f"{LEADERS}::"
         "test_a_leader_without_a_list_of_pods_leaves_the_decision_to_the_instance_that_asks",
+    ),
+    mutant(
+        "a denied list keeps the whole operator from starting",
+        "controller/cache_health.py",
+        "waits = [each for each in pending if each not in self._denied]",
+        "waits = pending",
+        "tests/unit/controller/test_cache_health.py",
+        scenario(
+            "watched_namespaces",
+            "a_namespace_that_the_operator_may_not_read_stops_only_its_own_workloads",
+        ),
+    ),
+    mutant(
+        "an instance that can place no pod is ready",
+        "controller/cache_health.py",
+        "        if not waits and not self._can_place_any():\n",
+        "        if not waits and not pending:\n",
+        "tests/unit/controller/test_cache_health.py",
+    ),
+    mutant(
+        "a silent watch of one namespace stops all moves",
+        "kube/store.py",
+        'return min(by_scope.get("", float("inf")), by_scope.get(namespace, float("inf")))',
+        "return self.fresh_at",
+        scenario(
+            "watched_namespaces",
+            "a_namespace_whose_permissions_are_withdrawn_stops_only_its_own_workloads",
+        ),
+    ),
+    mutant(
+        "a silent watch of a namespace does not stop its moves",
+        "kube/store.py",
+        'return min(by_scope.get("", float("inf")), by_scope.get(namespace, float("inf")))',
+        "return max(by_scope.values())",
+        scenario(
+            "watched_namespaces",
+            "a_namespace_whose_permissions_are_withdrawn_stops_only_its_own_workloads",
+        ),
+    ),
+    mutant(
+        "a namespace that is read later is not reconciled",
+        "app/watches.py",
+        "        if relist.is_first:\n            self._on_first_list()\n",
+        "        if relist.is_first and not self.synced.is_set():\n"
+        "            self._on_first_list()\n",
+        scenario(
+            "watched_namespaces",
+            "a_namespace_that_the_operator_may_not_read_stops_only_its_own_workloads",
+        ),
+    ),
+    mutant(
+        "objects that one tenant deletes make the list suspect for all",
+        "controller/cache_health.py",
+        "affected = namespaces.pop() if len(namespaces) == 1 else scope",
+        "affected = scope",
+        "tests/unit/controller/test_cache_health.py",
+    ),
+    mutant(
+        "one silent watch makes an instance unready",
+        "controller/cache_health.py",
+        'latest = max(heard, default=float("-inf"))',
+        'latest = min(heard, default=float("-inf"))',
+        "tests/unit/app/test_process.py",
     ),
     mutant(
         "an instance that lost the lead remembers deleted workloads",

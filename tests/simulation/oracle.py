@@ -139,7 +139,7 @@ class Oracle:
         key = WorkloadKey(self._specs[workload].kind, NAMESPACE, workload)
         configuration = view.find_configuration(key)
         invalid = configuration is None or configuration.problems
-        if not view.synced or not operator.elector.leads or invalid:
+        if not view.health.can_move(key.kind, NAMESPACE) or not operator.elector.leads or invalid:
             self.record_violation(f"S7: {process} evicts {name} while it must not")
         elif configuration and configuration.disruption.paused_until is not None:
             self.record_violation(f"S7: {process} evicts {name} of a paused workload")

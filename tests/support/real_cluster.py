@@ -67,9 +67,9 @@ class RealTestCluster(TestCluster):
     def __init__(self, control_plane: ControlPlane, folder: Path, ports: PortClaim) -> None:
         self.plane = control_plane
         """The control plane. Tests may stop and restart its processes."""
-        self.api_server_restarts = False
-        """Set by scenarios that restart the API server: it answers 403 until it has loaded the
-        roles.
+        self.expects_denials = False
+        """Set by scenarios that limit permissions, or restart the API server: it answers 403
+        until it has loaded the roles.
         """
         self._folder = folder
         self._ports = ports
@@ -153,7 +153,7 @@ class RealTestCluster(TestCluster):
         for instance in operators.instances:
             assert instance.exit_code in (0, -signal.SIGKILL), f"exited with {instance.exit_code}"
         refused = self.refused()
-        assert self.api_server_restarts or not refused, (
+        assert self.expects_denials or not refused, (
             f"not granted by the manifests in build/k8s: {refused}"
         )
 

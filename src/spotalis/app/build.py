@@ -101,7 +101,7 @@ def build_operator(
             cluster=shared.cluster,
             ledgers=shared.ledgers,
             client=client,
-            can_write=lambda: loop.can_evict() and shared.cluster.synced,
+            can_write=lambda: loop.can_evict() and shared.cluster.health.is_settled(),
             on_change=loop.enqueue_all,
         ),
         admission=AdmissionHandler(

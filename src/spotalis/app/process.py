@@ -200,14 +200,16 @@ class Process:
         operator = self.operator
         leads = operator.elector.leads
         elects = self.settings.leader_election.enabled
-        unsynced = operator.cluster.unsynced_kinds()
+        health = operator.cluster.health
+        missing, denied = health.missing_lists(), health.denied_lists()
         return HealthState(
             leader=leads,
             leader_election=("active" if leads else "standby") if elects else "disabled",
             webhook_server="running" if self._webhook.running else "stopped",
             controllers="started" if self._is_started else "waiting",
-            caches="waiting for " + ", ".join(unsynced) if unsynced else "synced",
-            api_reachable=not operator.cluster.stale_watch(),
+            caches="waiting for " + ", ".join(missing) if missing else "synced",
+            denied=tuple(denied),
+            api_reachable=not health.is_cut_off(),
             stalled=self._loop_monitor.is_stalled(),
             certificate_expired=self._certificates.is_expired(),
             shutting_down=self._stopping.is_set(),

@@ -101,9 +101,13 @@ class ReconcileLoop:
         """Reconcile a workload; return the seconds until it must be reconciled again.
 
         Does nothing on an instance that does not lead, or before the caches are synced: both
-        events enqueue every workload.
+        events enqueue every workload. If a list is denied, only the result says so.
         """
-        if not self.can_evict() or not self._cluster.synced:
+        health = self._cluster.health
+        is_known = health.can_move(key.kind, key.namespace) or (
+            health.is_settled() and health.denied_list(key.kind, key.namespace)
+        )
+        if not self.can_evict() or not is_known:
             return None
         self._in_progress.add(key)
         try:
@@ -138,5 +142,6 @@ class ReconcileLoop:
         while True:
             await asyncio.sleep(settings.resync.total_seconds())
             self.enqueue_all()
-            if self.can_evict() and self._cluster.synced and not settings.read_only:
+            settled = self._cluster.health.is_settled()
+            if self.can_evict() and settled and not settings.read_only:
                 await self._sweeper.sweep()

@@ -25,7 +25,7 @@ from spotalis.kube.resources import (
     Resource,
 )
 from spotalis.kube.store import Record, Store, StoreChange, StoreWriter
-from spotalis.kube.watch import Relist, WatchReport, reflect
+from spotalis.kube.watch import Relist, WatchProblem, WatchReport, reflect
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import LedgerObject
 
@@ -89,8 +89,8 @@ class Watches:
                 source.writer,
                 namespace=source.namespace,
                 on_change=source.on_change,
-                on_relist=partial(self._on_relist, source.name),
-                on_report=self._report,
+                on_relist=partial(self._on_relist, source),
+                on_report=partial(self._on_report, source),
             )
             group.create_task(watch, name=f"watch {source.name}")
 
@@ -139,18 +139,32 @@ class Watches:
             if self._cluster.find_configuration(key) is not None:
                 self._enqueue(key)
 
-    def _on_relist(self, what: str, relist: Relist[T]) -> None:
-        self._cluster.suspect_lists.on_relist(what, relist, self._clock.monotonic())
-        if relist.is_first and self._cluster.synced:
+    def _on_relist(self, source: Source[T], relist: Relist[T]) -> None:
+        self._cluster.health.on_relist(source.resource.plural, source.writer.scope, relist)
+        if relist.is_first:
+            self._on_first_list()
+
+    def _on_first_list(self) -> None:
+        """Reconcile every workload once all first lists have arrived or are denied, and again when
+        one arrives later."""
+        health = self._cluster.health
+        if not health.is_settled():
+            return
+        managed = self._cluster.managed_keys()
+        if not self.synced.is_set():
             self.synced.set()
             self._observer.watching_since = self._clock.now()
-            managed = list(self._cluster.managed_keys())
-            log.info("Synced caches", workloads=len(managed))
-            for key in managed:
-                self._enqueue(key)
+            denied = ", ".join(health.denied_lists())
+            log.info("Synced caches", workloads=len(managed), denied=denied)
+        for key in managed:
+            self._enqueue(key)
 
-    def _report(self, report: WatchReport) -> None:
-        resource, problem, message = report.resource, str(report.problem), report.message
+    def _on_report(self, source: Source[T], report: WatchReport) -> None:
+        if report.problem is WatchProblem.DENIED:
+            self._cluster.health.on_denied(source.resource.plural, source.writer.scope)
+            if not self.synced.is_set():
+                self._on_first_list()
+        resource, problem, message = source.name, str(report.problem), report.message
         if report.retry_seconds:
             log.warning(
                 "Watch failed; retrying", resource=resource, problem=problem, detail=message

@@ -1,21 +1,25 @@
-"""Decide whether the caches may be acted on.
+"""Decide whether the caches may be acted on, for each kind of workload and namespace.
 
-Two conditions forbid it: a watch that has been silent for too long, and a list that shows far
-fewer objects than before. A list can be too short because it came from the wrong server, was cut
-off between pages, or was made with fewer permissions; acting on it would move replicas because of
-losses that never happened. (In Mutiny, DSN 2024, a quarter of the injected faults ended in wrong
-numbers of replicas.)
+Three conditions forbid it: a first list that is missing, a watch that has been silent for too long,
+and a list that shows far fewer objects than before. A list can be too short because it came from
+the wrong server, was cut off between pages, or was made with fewer permissions; acting on it would
+move replicas because of losses that never happened. (In Mutiny, DSN 2024, a quarter of the injected
+faults ended in wrong numbers of replicas.)
+
+With ``watchNamespaces`` each namespace has watches of its own, and some of them may be denied. What
+is not known about one namespace, or about one kind, does not concern the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 from spotalis import logs
-from spotalis.kube.store import Store
+from spotalis.kube.store import Store, key
 from spotalis.kube.watch import Relist
+from spotalis.model.environment import Clock
 
 log = logs.get(__name__)
 
@@ -32,41 +36,137 @@ LOST_SHARE = 0.1
 SUSPECT_FOR = timedelta(minutes=5)
 """A suspect list that no later list contradicts is trusted after this time."""
 
+_COMMON = frozenset({"namespaces", "nodes", "pods", "configmaps"})
+_FOR_PLACEMENT: Mapping[str, frozenset[str]] = {
+    "Deployment": _COMMON | {"deployments", "replicasets"},
+    "StatefulSet": _COMMON | {"statefulsets"},
+}
+"""The caches that placing a pod of a workload of each kind needs, by plural name."""
+_FOR_MOVES: Mapping[str, frozenset[str]] = {
+    kind: plurals | {"poddisruptionbudgets"} for kind, plurals in _FOR_PLACEMENT.items()
+}
 
-def stale_watch(stores: Mapping[str, Store[Any]], at: float) -> str:
-    """A message about the watch that has been silent for too long; empty if none has.
 
-    Args:
-        stores: by plural name; those without a first list are ignored.
-        at: monotonic seconds.
-    """
-    ages = {plural: at - store.fresh_at for plural, store in stores.items() if store.synced}
-    if not ages:
+class CacheHealth:
+    """What is known about how complete and how current the caches are."""
+
+    def __init__(self, stores: Mapping[str, Store[Any]], clock: Clock) -> None:
+        """``stores``: the caches by the plural name of their kind."""
+        self._stores = stores
+        self._clock = clock
+        self._suspect_lists = SuspectLists()
+        self._denied: set[tuple[str, str]] = set()
+        """Plural name and scope of the first lists that the API server denies."""
+
+    def on_denied(self, plural: str, scope: str) -> None:
+        """Note that the API server denies the list of a kind in a namespace."""
+        if scope in self._stores[plural].pending_scopes:
+            self._denied.add((plural, scope))
+
+    def on_relist(self, plural: str, scope: str, relist: Relist[Any]) -> None:
+        """Evaluate a list."""
+        self._denied.discard((plural, scope))
+        self._suspect_lists.on_relist(plural, scope, relist, self._clock.monotonic())
+
+    def can_place(self, kind: str, namespace: str) -> bool:
+        """Whether the lists that placing pods of this kind of workload needs have arrived."""
+        return all(self._stores[each].is_synced_in(namespace) for each in _FOR_PLACEMENT[kind])
+
+    def can_move(self, kind: str, namespace: str) -> bool:
+        """Whether the lists that moving pods of this kind of workload needs have arrived."""
+        return all(self._stores[each].is_synced_in(namespace) for each in _FOR_MOVES[kind])
+
+    def denied_list(self, kind: str, namespace: str) -> str:
+        """A message about a first list that is denied; empty if none is that moves need."""
+        for plural, scope in sorted(self._denied):
+            if plural in _FOR_MOVES[kind] and scope in ("", namespace):
+                return f"the API server denies the list of {_describe(plural, scope)}"
         return ""
-    plural = max(ages, key=lambda kind: ages[kind])
-    if ages[plural] <= STALE_AFTER.total_seconds():
-        return ""
-    return f"the watch of {plural} has been silent for {ages[plural]:.0f} s"
+
+    def stale_watch(self, kind: str, namespace: str) -> str:
+        """A message about a watch that has been silent for too long; empty if none has."""
+        now = self._clock.monotonic()
+        ages = {
+            plural: now - store.fresh_in(namespace)
+            for plural, store in self._stores.items()
+            if plural in _FOR_MOVES[kind] and store.is_synced_in(namespace)
+        }
+        plural = max(ages, key=lambda each: ages[each], default="")
+        if not plural or ages[plural] <= STALE_AFTER.total_seconds():
+            return ""
+        return f"the watch of {plural} has been silent for {ages[plural]:.0f} s"
+
+    def suspect_list(self, kind: str, namespace: str) -> str:
+        """A message about a list from which too many objects vanished; empty if none is suspect."""
+        now = self._clock.monotonic()
+        return self._suspect_lists.message(_FOR_MOVES[kind], namespace, now)
+
+    def is_settled(self) -> bool:
+        """Whether each first list has arrived or is denied, and some workloads can be handled."""
+        return not self.missing_lists()
+
+    def missing_lists(self) -> list[str]:
+        """The first lists that are still to be waited for: ``pods``, or ``pods in shop``.
+
+        A list that is denied is not waited for, unless no pod at all could be placed without it.
+        """
+        pending = sorted(self._pending())
+        waits = [each for each in pending if each not in self._denied]
+        if not waits and not self._can_place_any():
+            waits = pending
+        return [_describe(*each) for each in waits]
+
+    def denied_lists(self) -> list[str]:
+        """The first lists that the API server denies: ``pods``, or ``pods in shop``."""
+        return [
+            f"{plural} in {scope}" if scope else plural for plural, scope in sorted(self._denied)
+        ]
+
+    def is_cut_off(self) -> bool:
+        """Whether every watch has been silent for too long. One that still delivers is enough."""
+        heard = [at for store in self._stores.values() for at in store.fresh_at_by_scope.values()]
+        latest = max(heard, default=float("-inf"))
+        silent = self._clock.monotonic() - latest
+        return latest > float("-inf") and silent > STALE_AFTER.total_seconds()
+
+    def _pending(self) -> Iterator[tuple[str, str]]:
+        for plural, store in self._stores.items():
+            scopes = store.pending_scopes if store.fresh_at_by_scope else {""}
+            yield from ((plural, scope) for scope in scopes)
+
+    def _can_place_any(self) -> bool:
+        namespaces = self._stores["pods"].fresh_at_by_scope
+        return any(self.can_place(kind, each) for kind in _FOR_PLACEMENT for each in namespaces)
+
+
+def _describe(plural: str, scope: str) -> str:
+    return f"{plural} in {scope}" if scope else plural
 
 
 class SuspectLists:
     """Lists from which many objects vanished at once, until time or a later list confirms them."""
 
     def __init__(self) -> None:
-        self._until: dict[str, tuple[float, str]] = {}
+        self._until: dict[tuple[str, str], tuple[float, str, str]] = {}
+        """By kind and listed namespace: until when, the affected namespace, and a message."""
 
-    def on_relist(self, what: str, relist: Relist[Any], at: float) -> None:
+    def on_relist(self, plural: str, scope: str, relist: Relist[Any], at: float) -> None:
         """Evaluate a list; a plausible one clears an earlier suspicion about the same scope.
 
+        If all vanished objects are of one namespace, only that namespace is affected: its owner may
+        have deleted them.
+
         Args:
-            what: the kind that was listed, or the kind and its namespace.
+            plural: the kind that was listed.
+            scope: the namespace that was listed; empty for all.
             relist: what the list changed.
             at: monotonic seconds.
         """
+        what = _describe(plural, scope)
         lost = len(relist.vanished)
         before = relist.total - relist.added + lost
         if relist.is_first or lost <= max(MIN_LOST, LOST_SHARE * before):
-            if self._until.pop(what, None) is not None:
+            if self._until.pop((plural, scope), None) is not None:
                 log.info("Suspect list was confirmed", resource=what)
             return
         message = (
@@ -74,12 +174,15 @@ class SuspectLists:
             f"received for the other {lost}; no replica is moved until a later list agrees"
         )
         log.warning("Received suspect list", resource=what, reason=message)
-        self._until[what] = (at + SUSPECT_FOR.total_seconds(), message)
+        namespaces = {key(gone)[0] for gone in relist.vanished}
+        affected = namespaces.pop() if len(namespaces) == 1 else scope
+        self._until[plural, scope] = (at + SUSPECT_FOR.total_seconds(), affected, message)
 
-    def message(self, at: float) -> str:
-        """A message about a list that is suspect now; empty if none is."""
-        for what, (until, message) in tuple(self._until.items()):
-            if at < until:
+    def message(self, plurals: frozenset[str], namespace: str, at: float) -> str:
+        """A message about a list of these kinds that is suspect now; empty if none is."""
+        for (plural, scope), (until, affected, message) in tuple(self._until.items()):
+            if at >= until:
+                del self._until[plural, scope]
+            elif plural in plurals and affected in ("", namespace):
                 return message
-            del self._until[what]
         return ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self, TypeAlias
 
-from spotalis.controller.cache_health import SuspectLists, stale_watch
+from spotalis.controller.cache_health import CacheHealth
 from spotalis.controller.index import index
 from spotalis.controller.nodes import Nodes
 from spotalis.controller.placed_pods import PlacedPods
@@ -86,7 +86,6 @@ class Cluster:
         clock: Clock,
     ) -> None:
         self.settings = settings
-        self._clock = clock
         self._reservations = reservations
         self._enqueue = enqueue
         self.pods: Store[Pod] = Store()
@@ -98,22 +97,13 @@ class Cluster:
         self.ledgers: Store[LedgerObject] = Store()
         self.placed = PlacedPods()
         self.nodes = Nodes(settings, clock, lambda name: self.placed.count_on(name) > 0)
-        self.suspect_lists = SuspectLists()
+        self.health = CacheHealth(self.stores(), clock)
         self._pods_by_owner: dict[_NamespacedUid, dict[str, Pod]] = {}
         self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._managed_in: Counter[str] = Counter()
         """The number of managed workloads by namespace."""
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-
-    @property
-    def synced(self) -> bool:
-        """Whether the first list of every kind is complete."""
-        return not self.unsynced_kinds()
-
-    def unsynced_kinds(self) -> list[str]:
-        """Plural names of the kinds whose first list is not complete."""
-        return [plural for plural, store in self.stores().items() if not store.synced]
 
     def stores(self) -> dict[str, Store[Any]]:
         """All caches, by the plural name of their kind."""
@@ -127,14 +117,6 @@ class Cluster:
             "poddisruptionbudgets": self.budgets,
             "configmaps": self.ledgers,
         }
-
-    def stale_watch(self) -> str:
-        """A message about a watch that has been silent for too long; empty if none has."""
-        return stale_watch(self.stores(), self._clock.monotonic())
-
-    def suspect_list(self) -> str:
-        """A message about a list from which too many objects vanished; empty if none is suspect."""
-        return self.suspect_lists.message(self._clock.monotonic())
 
     def find_workload(self, key: WorkloadKey) -> Workload | None:
         """The workload; None if it does not exist."""

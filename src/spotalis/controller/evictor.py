@@ -266,8 +266,8 @@ class Evictor:
             return False
         cluster = dataclasses.replace(
             observed.cluster,
-            stale_watch=self._cluster.stale_watch(),
-            suspect_list=self._cluster.suspect_list(),
+            stale_watch=self._cluster.health.stale_watch(key.kind, key.namespace),
+            suspect_list=self._cluster.health.suspect_list(key.kind, key.namespace),
         )
         latest = dataclasses.replace(
             observed, workload=workload, configuration=configuration, cluster=cluster

@@ -96,7 +96,7 @@ class Observer:
             replicas=self._replicas(workload.namespace, owners, frozenset()),
             ledger=(stored.ledger if stored else None) or Ledger(),
             reservations=self._reservations_of(owners),
-            cluster=self._cluster_state(),
+            cluster=self._cluster_state(workload),
         )
 
     async def for_reconcile(
@@ -187,7 +187,7 @@ class Observer:
             ledger=ledger,
             budgets=cluster.budgets_in(workload.namespace),
             reservations=self._reservations_of(owners),
-            cluster=self._cluster_state(),
+            cluster=self._cluster_state(workload),
             spot=spot_capacity(state, self._nodes, now),
             moves=self._move_budget(key, configuration),
             terminated=terminated,
@@ -196,12 +196,13 @@ class Observer:
             bypassed=self._bypassed(state),
         )
 
-    def _cluster_state(self) -> ClusterState:
-        cluster = self._cluster
+    def _cluster_state(self, workload: Workload) -> ClusterState:
+        cluster, health = self._cluster, self._cluster.health
+        kind, namespace = workload.kind, workload.namespace
         return ClusterState(
-            synced=cluster.synced,
-            stale_watch=cluster.stale_watch(),
-            suspect_list=cluster.suspect_list(),
+            synced=health.can_move(kind, namespace),
+            stale_watch=health.stale_watch(kind, namespace),
+            suspect_list=health.suspect_list(kind, namespace),
             classified=bool(cluster.nodes.groups_in_use()),
             read_only=cluster.settings.read_only,
             storm_until=cluster.nodes.storm_until,

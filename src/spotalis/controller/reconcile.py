@@ -118,6 +118,10 @@ class Reconciler:
         if stored is not None and stored.ledger is None:
             return self._unreadable(workload, configuration, stored)
         ledger = (stored.ledger if stored else None) or Ledger()
+        if denied := self._cluster.health.denied_list(workload.kind, workload.namespace):
+            observed = self._observer.without_ledger(workload, configuration)
+            decision = Defer(Reason.CACHE_NOT_READY, f"{denied}; no replica is placed or moved")
+            return ReconcilePlan(decision=decision, observed=observed, ledger=ledger)
         observed = await self._observer.for_reconcile(workload, configuration, ledger)
         now = self._clock.now()
         waiting = await self._observer.waiting_replicas(observed, now)

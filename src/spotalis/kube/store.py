@@ -78,6 +78,15 @@ class Store(Generic[T]):
         """The object, or None. Cluster-scoped objects have namespace ``""``."""
         return self.by_namespace.get(namespace, {}).get(name)
 
+    def is_synced_in(self, namespace: str) -> bool:
+        """Whether the first list of the writer of a namespace is complete."""
+        return bool(self.fresh_at_by_scope) and self.pending_scopes.isdisjoint(("", namespace))
+
+    def fresh_in(self, namespace: str) -> float:
+        """Monotonic time as of which a namespace was last known to be current."""
+        by_scope = self.fresh_at_by_scope
+        return min(by_scope.get("", float("inf")), by_scope.get(namespace, float("inf")))
+
     def in_namespace(self, namespace: str) -> Iterator[T]:
         """The objects of one namespace."""
         return iter(self.by_namespace.get(namespace, {}).values())

@@ -307,8 +307,9 @@ class WorkloadState:
 
     @property
     def below_floor(self) -> int:
-        """Ready on-demand replicas that are missing to the minimum and that moves can bring."""
-        missing = self.configuration.floor - self.ready_on_demand
+        """Ready on-demand replicas that are missing to the minimum and that no open move brings."""
+        coming = sum(intent.target is NodeType.ON_DEMAND for intent in self.ledger.intents)
+        missing = self.configuration.floor - self.ready_on_demand - coming
         return max(0, missing) if self.state.surplus_type is NodeType.SPOT else 0
 
     @cached_property

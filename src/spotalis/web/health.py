@@ -32,6 +32,8 @@ class HealthState:
     """``waiting`` until the first list of every watched resource has arrived."""
     caches: str = "synced"
     """``synced``, or the resources not listed yet: ``waiting for pods, nodes``."""
+    denied: tuple[str, ...] = ()
+    """The lists that the API server denies: ``pods in shop``. Other workloads are served."""
     stalled: bool = False
     """The event loop does not run (:meth:`EventLoopMonitor.is_stalled`)."""
     certificate_expired: bool = False
@@ -77,6 +79,8 @@ def readyz(state: HealthState) -> tuple[int, bytes]:
         "controllers": state.controllers,
         "caches": state.caches,
     }
+    if state.denied:
+        body["denied"] = state.denied
     if reasons:
         body["not_ready_because"] = reasons
     return 503 if reasons else 200, msgspec.json.encode(body)

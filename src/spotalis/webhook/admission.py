@@ -126,7 +126,7 @@ class AdmissionHandler:
             InvalidAdmissionReview: the body is not an AdmissionReview of v1.
             NotLeader: this instance does not lead, or its caches are not synced.
         """
-        if not (self._forwarder.leads and self._cluster.synced):
+        if not self._forwarder.leads:
             raise NotLeader
         return await self._handle(body, is_forwarded=True)
 
@@ -152,7 +152,10 @@ class AdmissionHandler:
         if owner is None or owner.group != "apps" or owner.kind not in _OWNER_KINDS:
             return AdmissionDecision(AdmissionResult.NO_OWNER)
         cluster = self._cluster
-        if not cluster.synced:
+        kind = "StatefulSet" if owner.kind == "StatefulSet" else "Deployment"
+        if not cluster.health.can_place(kind, request.namespace):
+            if body is None:
+                raise NotLeader
             return AdmissionDecision(AdmissionResult.CACHE_NOT_READY)
         namespace = cluster.namespaces.get("", request.namespace)
         if not cluster.settings.namespaces.admits(namespace):

@@ -230,7 +230,7 @@ async def test_a_burst_during_which_the_api_server_stops_is_exact_or_repaired(
             return len(await cluster.pods("web")) >= 20
 
         await cluster.wait_until(has_started, "the burst has started")
-        cluster.api_server_restarts = True
+        cluster.expects_denials = True
         await asyncio.to_thread(cluster.plane.restart_api_server, kill=kill)
         await cluster.wait_for_split("web", 54, 146, within=180)
         await cluster.assert_unchanged("web")

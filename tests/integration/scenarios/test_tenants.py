@@ -206,7 +206,7 @@ async def test_a_move_holds_its_place_in_the_cluster_for_five_minutes_at_most(
 async def test_moves_toward_the_minimum_wait_for_no_other_workload(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator("--max-moves-in-flight=2"):
-        await cluster.create_deployment("web", 6, policy(100, 0, max_moves_in_flight="1"))
+        await cluster.create_deployment("web", 6, policy(100, 0, max_moves_in_flight="6"))
         await cluster.wait_for_split("web", 0, 6)
         await start_endless_moves(cluster, "endless", 2, cluster.namespace)
         await until(lambda: len(cluster.evictions()) == 2)

@@ -12,12 +12,17 @@ import json
 import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
+from spotalis.kube.client import PatchType
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL
 from spotalis.model.controller_configuration import NamespaceFilter
+from spotalis.model.nodes import NodeType
+from spotalis.model.objects import PREFIX
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
-from tests.support.scenarios import only_embedded
+from tests.support.limited_permissions import limit_permissions
+from tests.support.recorded_requests import RecordedRequests
+from tests.support.scenarios import on_both_beds, only_embedded
 
 HOME = "/api/v1/namespaces/spotalis-system/configmaps"
 
@@ -124,3 +129,65 @@ async def test_open_moves_in_a_namespace_that_is_no_longer_watched_do_not_block_
         await cluster.wait_for_split("web", 4, 0, within=45)  # resync, then two moves
         assert (await cluster.api.raw("GET", f"{HOME}/{name}")).status == 404
     assert "data" not in _requested_namespaces(cluster)
+
+
+async def _are_on_spot(cluster: TestCluster, name: str, namespace: str) -> bool:
+    types = await cluster.node_types()
+    pods = await cluster.pods(name, namespace)
+    ready = [types[pod.node] for pod in pods if pod.ready and pod.deleting_at is None]
+    return len(pods) == 4 and ready == [NodeType.SPOT] * 4
+
+
+@on_both_beds
+async def test_a_namespace_that_the_operator_may_not_read_stops_only_its_own_workloads(
+    cluster: TestCluster, recorded: RecordedRequests
+) -> None:
+    await cluster.api.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "data"}})
+    await limit_permissions(cluster, recorded, "default")
+    await cluster.add_nodes(spot=2, on_demand=2)
+    # The operator becomes ready.
+    async with asyncio.timeout(600), cluster.operator("--watch-namespaces=data,default"):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+        assert cluster.evictions() == []
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.wait_for_split("web", 4, 0)
+        assert len(cluster.evictions()) == 2
+        await cluster.create_deployment("db", 4, policy(100, 0), namespace="data")
+
+        async def have_nodes() -> bool:
+            pods = await cluster.pods("db", "data")
+            return len(pods) == 4 and all(pod.ready for pod in pods)
+
+        await cluster.wait_until(have_nodes, "the pods in the other namespace are ready")
+        labels = [key for pod in await cluster.pods("db", "data") for key in pod.labels]
+        assert not any("spotalis" in key for key in labels)
+        await limit_permissions(cluster, recorded, "default", "data")
+        await cluster.wait_until(
+            lambda: _are_on_spot(cluster, "db", "data"), "the replicas in data have moved"
+        )
+
+
+@only_embedded
+async def test_a_namespace_whose_permissions_are_withdrawn_stops_only_its_own_workloads(
+    cluster: TestCluster, recorded: RecordedRequests
+) -> None:
+    assert isinstance(cluster, EmbeddedTestCluster)
+    await cluster.api.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "data"}})
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator("--watch-namespaces=data,default"):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.create_deployment("db", 4, policy(0, 0), namespace="data")
+        await cluster.wait_for_split("web", 2, 2)
+        await limit_permissions(cluster, recorded, "default")
+        for stream in tuple(cluster.transport.streams):
+            if "/namespaces/data/" in stream.request.path:
+                stream.cut()
+        await asyncio.sleep(75)
+        db = {pod.uid for pod in await cluster.pods("db", "data")}
+        change = {"metadata": {"annotations": {f"{PREFIX}spot-percentage": "100"}}}
+        await cluster.api.patch(DEPLOYMENTS, "data", "db", change, patch_type=PatchType.MERGE)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.wait_for_split("web", 4, 0)
+        await asyncio.sleep(60)
+        assert {pod.uid for pod in await cluster.pods("db", "data")} == db

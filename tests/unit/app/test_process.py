@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from spotalis.app.process import Process
 from spotalis.kube.config.access import ClusterAccess
+from spotalis.kube.store import StoreWriter
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.leadership import LeadershipState
 from spotalis.settings.options import ServingOptions
@@ -16,9 +17,12 @@ ACCESS = ClusterAccess(server="http://127.0.0.1:1")
 async def test_a_silent_api_server_fails_readiness_after_70_s() -> None:
     clock = ManualClock()
     process = Process(ACCESS, ControllerConfiguration(), ServingOptions(), clock=clock)
-    for store in process.operator.cluster.stores().values():
-        store.synced = True
-        store.fresh_at = clock.monotonic()
+    writers = [StoreWriter(store) for store in process.operator.cluster.stores().values()]
+    for writer in writers:
+        writer.end_relist()
+        writer.mark_fresh(clock.monotonic())
+    clock.advance(10)
+    writers[0].mark_fresh(clock.monotonic())  # One watch that delivers is enough.
     clock.advance(70)
     assert process.health_state().api_reachable
     clock.advance(1)

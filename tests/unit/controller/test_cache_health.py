@@ -1,4 +1,4 @@
-"""Caches that must not be used for decisions: suspect lists and silent watches."""
+"""Caches that must not be used for decisions: missing, denied and suspect lists, silent watches."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 
-from spotalis.controller.cache_health import SuspectLists, stale_watch
-from spotalis.kube.store import Store
+from spotalis.controller.cache_health import CacheHealth, SuspectLists
+from spotalis.kube.store import Store, StoreWriter
 from spotalis.kube.watch import Relist
+from tests.support.builders import DEPLOYMENT, STATEFUL_SET, a_pod
+from tests.support.manual_clock import ManualClock
+
+PODS = frozenset({"pods"})
+NAMESPACED = ("pods", "replicasets", "deployments", "statefulsets", "poddisruptionbudgets")
 
 
 def a_list(*, lost: int, total: int, added: int = 0, first: bool = False) -> Relist[Any]:
-    return Relist(added=added, changed=0, vanished=tuple(range(lost)), total=total, is_first=first)
+    vanished = [a_pod(f"api-{number}", namespace=f"shop-{number % 2}") for number in range(lost)]
+    return Relist(added=added, changed=0, vanished=tuple(vanished), total=total, is_first=first)
 
 
 @pytest.mark.parametrize(
@@ -34,25 +40,117 @@ def test_a_list_that_lacks_many_objects_is_suspect_for_5_minutes(
     relist: Relist[Any], is_suspect: bool
 ) -> None:
     suspect_lists = SuspectLists()
-    suspect_lists.on_relist("pods", relist, 100.0)
-    assert bool(suspect_lists.message(399.0)) is is_suspect
-    assert not suspect_lists.message(400.0)
+    suspect_lists.on_relist("pods", "", relist, 100.0)
+    assert bool(suspect_lists.message(PODS, "data", 399.0)) is is_suspect
+    assert not suspect_lists.message(PODS, "data", 400.0)
 
 
 def test_the_next_list_of_the_same_kind_clears_the_suspicion() -> None:
     suspect_lists = SuspectLists()
-    suspect_lists.on_relist("pods", a_list(lost=5, total=5), 0.0)
-    assert suspect_lists.message(1.0).startswith("a list of pods shows 5 of 10 objects,")
-    suspect_lists.on_relist("nodes", a_list(lost=0, total=5), 1.0)
-    assert suspect_lists.message(1.0)
-    suspect_lists.on_relist("pods", a_list(lost=0, total=10, added=5), 2.0)
-    assert not suspect_lists.message(2.0)
+    suspect_lists.on_relist("pods", "", a_list(lost=5, total=5), 0.0)
+    message = suspect_lists.message(PODS, "data", 1.0)
+    assert message.startswith("a list of pods shows 5 of 10 objects,")
+    suspect_lists.on_relist("nodes", "", a_list(lost=0, total=5), 1.0)
+    assert suspect_lists.message(PODS, "data", 1.0)
+    suspect_lists.on_relist("pods", "", a_list(lost=0, total=10, added=5), 2.0)
+    assert not suspect_lists.message(PODS, "data", 2.0)
 
 
-def test_the_watch_that_was_silent_for_longest_is_named() -> None:
-    stores: dict[str, Store[Any]] = {"pods": Store(), "nodes": Store(), "never": Store()}
-    for plural, at in (("pods", 10.0), ("nodes", 20.0)):
-        stores[plural].synced, stores[plural].fresh_at = True, at
-    assert not stale_watch(stores, 80.0)
-    assert stale_watch(stores, 81.0) == "the watch of pods has been silent for 71 s"
-    assert not stale_watch({"never": Store()}, 1000.0)
+def test_a_suspect_list_concerns_its_kind_and_the_namespaces_that_lost_objects() -> None:
+    suspect_lists = SuspectLists()
+    in_one = tuple(a_pod(f"api-{number}", namespace="shop") for number in range(5))
+    relist = Relist(added=0, changed=0, vanished=in_one, total=5, is_first=False)
+    suspect_lists.on_relist("pods", "", relist, 0.0)
+    assert suspect_lists.message(PODS, "shop", 1.0)
+    assert not suspect_lists.message(PODS, "data", 1.0)
+    assert not suspect_lists.message(frozenset({"nodes"}), "shop", 1.0)
+
+
+class Caches:
+    """The caches of an operator that watches the namespaces ``shop`` and ``data``."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.writers: dict[tuple[str, str], StoreWriter[Any]] = {}
+        stores: dict[str, Store[Any]] = {}
+        for plural in ("namespaces", "nodes", "configmaps", *NAMESPACED):
+            stores[plural] = Store()
+            for scope in ("shop", "data") if plural in NAMESPACED else ("",):
+                self.writers[plural, scope] = StoreWriter(stores[plural], scope)
+        self.health = CacheHealth(stores, self.clock)
+
+    def list_all(self, *, but: tuple[str, str] = ("", "")) -> None:
+        """Complete all lists but one."""
+        for each, writer in self.writers.items():
+            if each != but:
+                writer.end_relist()
+        self.hear(but=but)
+
+    def hear(self, *, but: tuple[str, str]) -> None:
+        """All watches but one deliver something now."""
+        for each, writer in self.writers.items():
+            if each != but:
+                writer.mark_fresh(self.clock.monotonic())
+
+
+def test_before_the_first_lists_nothing_is_placed_or_moved() -> None:
+    health = Caches().health
+    assert not health.can_place(DEPLOYMENT, "shop")
+    assert "pods in shop" in health.missing_lists()
+    assert not health.is_settled()
+    assert not health.is_cut_off()
+
+
+@pytest.mark.parametrize(
+    ("denied", "can_place", "can_move"),
+    [
+        pytest.param(("pods", "data"), "DS", "DS", id="pods of the other namespace"),
+        pytest.param(("pods", "shop"), "", "", id="pods"),
+        pytest.param(("statefulsets", "shop"), "D", "D", id="StatefulSets"),
+        pytest.param(("replicasets", "shop"), "S", "S", id="ReplicaSets"),
+        pytest.param(("poddisruptionbudgets", "shop"), "DS", "", id="PodDisruptionBudgets"),
+    ],
+)
+def test_a_denied_list_concerns_its_namespace_and_the_kinds_that_need_it(
+    denied: tuple[str, str], can_place: str, can_move: str
+) -> None:
+    caches, plural, scope = Caches(), *denied
+    caches.list_all(but=denied)
+    health = caches.health
+    assert health.missing_lists() == [f"{plural} in {scope}"]
+    health.on_denied(plural, scope)
+    assert health.is_settled()
+    assert health.denied_lists() == [f"{plural} in {scope}"]
+    for kind in (DEPLOYMENT, STATEFUL_SET):
+        assert health.can_place(kind, "shop") is (kind[0] in can_place)
+        assert health.can_move(kind, "shop") is (kind[0] in can_move)
+        message = (
+            "" if kind[0] in can_move else f"the API server denies the list of {plural} in shop"
+        )
+        assert health.denied_list(kind, "shop") == message
+
+
+@pytest.mark.parametrize("denied", [("nodes", ""), ("namespaces", ""), ("configmaps", "")])
+def test_an_instance_that_can_place_no_pod_waits_for_the_denied_list(
+    denied: tuple[str, str],
+) -> None:
+    caches = Caches()
+    caches.list_all(but=denied)
+    caches.health.on_denied(*denied)
+    assert caches.health.missing_lists() == [denied[0]]
+
+
+def test_the_watch_that_was_silent_for_longest_is_named_where_it_matters() -> None:
+    caches = Caches()
+    caches.list_all()
+    silent = ("pods", "shop")
+    caches.clock.advance(70)
+    assert not caches.health.stale_watch(DEPLOYMENT, "shop")
+    caches.hear(but=silent)
+    caches.clock.advance(1)
+    message = "the watch of pods has been silent for 71 s"
+    assert caches.health.stale_watch(DEPLOYMENT, "shop") == message
+    assert not caches.health.stale_watch(DEPLOYMENT, "data")
+    assert not caches.health.is_cut_off()
+    caches.clock.advance(70)
+    assert caches.health.is_cut_off()

@@ -97,6 +97,11 @@ def test_an_instance_is_ready_whether_or_not_it_is_the_leader(changes: dict[str,
         assert json.loads(body)[key] == changes.get(key, getattr(HEALTHY, key))
 
 
+def test_a_denied_list_is_named_and_does_not_make_an_instance_unready() -> None:
+    status, body = readyz(replace(HEALTHY, denied=("pods in shop",)))
+    assert (status, json.loads(body)["denied"]) == (200, ["pods in shop"])
+
+
 def test_readyz_lists_every_reason() -> None:
     _, body = readyz(replace(HEALTHY, caches="waiting for nodes", shutting_down=True))
     assert json.loads(body)["not_ready_because"] == ["ShuttingDown", "CachesNotSynced"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from spotalis.kube.errors import TOO_LARGE_VERSION, ApiError, Gone
+from spotalis.kube.errors import TOO_LARGE_VERSION, ApiError, Forbidden, Gone
 
 
 class WatchProblem(StrEnum):
@@ -17,6 +17,8 @@ class WatchProblem(StrEnum):
     """The resourceVersion has expired, or is ahead of the server: relisting."""
     REJECTED = "rejected"
     """The server returned an error."""
+    DENIED = "denied"
+    """The account of the operator may not list or watch this."""
     DISCONNECTED = "disconnected"
     """The connection failed, broke or was silent."""
     MALFORMED = "malformed"
@@ -67,8 +69,10 @@ class WatchFailure(Exception):
 def failure_from(error: ApiError, *, stream_opened: bool = False) -> WatchFailure:
     """The failure for an error of the server; expired versions require a new list."""
     expired = isinstance(error, Gone) or error.has_cause(TOO_LARGE_VERSION)
+    denied = isinstance(error, Forbidden)
+    problem = WatchProblem.DENIED if denied else WatchProblem.REJECTED
     return WatchFailure(
-        WatchProblem.EXPIRED if expired else WatchProblem.REJECTED,
+        WatchProblem.EXPIRED if expired else problem,
         str(error),
         start_over=expired,
         stream_opened=stream_opened,

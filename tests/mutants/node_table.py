@@ -202,6 +202,13 @@ NODE_MUTANTS = (
         ),
     ),
     mutant(
+        "a pin stays beside a ComputeClass that was added later",
+        "webhook/reinvocation.py",
+        "return placed_on if selects_compute_class(constraints) else None",
+        "return None",
+        scenario("compute_classes", "a_compute_class_that_a_later_webhook_adds_replaces_the_pin"),
+    ),
+    mutant(
         "pods of a ComputeClass are moved",
         "controller/observe.py",
         "                    or selects_compute_class(pod.shape)\n",

@@ -15,6 +15,7 @@ from spotalis.model.classification import Pin
 from spotalis.model.configuration import POD_CAPACITY_TYPE, POD_DECISION
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import OVERRIDDEN, PodShape
+from spotalis.model.possible_types import selects_compute_class
 from spotalis.webhook.admission_review import AdmissionPod, PodSpec
 from spotalis.webhook.pod_patch import (
     REQUIRED,
@@ -31,9 +32,16 @@ PinnedTo: TypeAlias = Callable[[PodShape], NodeType]
 def choice_of_others(
     pod: AdmissionPod, placed_on: NodeType, pin: Pin, pinned_to: PinnedTo
 ) -> NodeType | None:
-    """The other capacity type that other webhooks have sent a placed pod to; None if none has."""
-    chosen = pinned_to(_without_pin(pod, pin).node_constraints())
-    return None if chosen in (placed_on, NodeType.UNKNOWN) else chosen
+    """The capacity type that other webhooks have sent a placed pod to; None if the pin may stand.
+
+    If another webhook has added a GKE ComputeClass, the pin must not stand beside it, and the pod
+    counts as ``placed_on`` until it has a node.
+    """
+    constraints = _without_pin(pod, pin).node_constraints()
+    chosen = pinned_to(constraints)
+    if chosen is NodeType.UNKNOWN:
+        return placed_on if selects_compute_class(constraints) else None
+    return None if chosen is placed_on else chosen
 
 
 def override_patch(pod: AdmissionPod, pin: Pin, chosen: NodeType) -> list[Operation]:

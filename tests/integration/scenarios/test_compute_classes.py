@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from spotalis.model.possible_types import COMPUTE_CLASS
+from tests.integration.scenarios.test_overriding_webhooks import set_once
 from tests.support import incidents
 from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy
 from tests.support.scenarios import on_both_beds
@@ -71,4 +72,30 @@ async def test_pods_that_select_a_compute_class_are_counted_where_it_puts_them(
         for item in web:
             assert "spotalis.io/" not in json.dumps(item["metadata"].get("annotations", {}))
             assert {k: item["spec"].get(k) for k in constraints} == constraints
+    assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_a_compute_class_that_a_later_webhook_adds_replaces_the_pin(
+    cluster: TestCluster,
+) -> None:
+    """GKE adds the default ComputeClass of a namespace after Spotalis has placed the pod."""
+    on_demand = await add_class_nodes(cluster)
+    await incidents.cordon(cluster, *on_demand)
+    add_class = set_once("nodeSelector", {COMPUTE_CLASS: "cheap"})
+    async with cluster.operator(), incidents.injecting(cluster, "z-webhook", add_class):
+        await cluster.create_deployment("web", 4, policy(50))
+
+        async def all_run() -> bool:
+            pods = await cluster.pods("web")
+            return len(pods) == 4 and all(pod.ready for pod in pods)
+
+        await cluster.wait_until(all_run, "4 pods run")
+        pods = await cluster.pods("web")
+        assert {pod.rule for pod in pods} == {"overridden"}
+        assert {pod.shape.node_selector for pod in pods} == {((COMPUTE_CLASS, "cheap"),)}
+        assert {pod.shape.node_terms for pod in pods} == {()}
+        await incidents.cordon(cluster, *on_demand, cordoned=False)
+        await cluster.wait_for_status("web", "Pinned")
+        await cluster.assert_unchanged("web")
     assert cluster.evictions() == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import mutant
+from tests.mutants.mutant import mutant, scenario
 
 CONFIGURATION = "tests/unit/model/test_configuration.py::"
 PLACEMENT = "tests/unit/planner/test_placement.py::"
@@ -117,5 +117,41 @@ COST_MUTANTS = (
         "        _check_lengths(review.request)\n",
         "",
         "tests/contract/test_malformed_requests.py::test_names_that_no_object_can_have_are_refused",
+    ),
+    mutant(
+        "every budget of the namespace is evaluated for every candidate",
+        "planner/budget.py",
+        'if one.operator == "In" and len(one.values) == 1:',
+        'if one.operator == "Equals":',
+        "tests/unit/planner/test_budget.py::"
+        "test_of_thousands_of_budgets_only_those_for_a_label_of_the_pod_are_evaluated",
+    ),
+    mutant(
+        "host ports of pods are not read",
+        "kube/decode/pod_shape.py",
+        "        host_ports=_host_ports(key),\n",
+        "",
+        scenario("can_hold", "a_host_port_that_is_in_use_on_every_spot_node_stops_further_moves"),
+    ),
+    mutant(
+        "pods whose anti-affinity keeps others away are not looked at",
+        "controller/placed_pods.py",
+        "                if pod.shape.anti_affinity:\n",
+        "                if False:\n",
+        scenario("can_hold", "replicas_do_not_move_to_nodes_whose_pods_keep_them_away"),
+    ),
+    mutant(
+        "a scheduling gate is not read",
+        "kube/decode/pods.py",
+        'gated=bytes(written.spec.scheduling_gates) not in (b"null", b"[]"),',
+        "gated=False,",
+        scenario("can_hold", "pods_with_a_scheduling_gate_do_not_take_the_free_capacity"),
+    ),
+    mutant(
+        "the constraints of the newest pod are ignored",
+        "planner/spot_capacity.py",
+        "    own, admitted = workload.shape, without_pins(newest)\n",
+        "    own, admitted = workload.shape, workload.shape\n",
+        scenario("can_hold", "a_node_selector_that_admission_adds_limits_the_nodes_that_count"),
     ),
 )

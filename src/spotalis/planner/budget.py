@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 
 from spotalis.model.objects import DisruptionBudget, Pod
 
@@ -12,6 +13,9 @@ class DisruptionBudgets:
 
     def __init__(self, budgets: Sequence[DisruptionBudget]) -> None:
         self._budgets = budgets
+        self._index: _Index | None = None
+        self._found: dict[int, list[DisruptionBudget]] = {}
+        """What :meth:`_matching` has found, by the identity of the labels: pods share them."""
         self._spent: dict[str, int] = {}
 
     def objection(self, pod: Pod) -> str:
@@ -42,14 +46,46 @@ class DisruptionBudgets:
                 self._spent[budget.name] = self._spent.get(budget.name, 0) + 1
 
     def _matching(self, pod: Pod) -> list[DisruptionBudget]:
+        """The budgets of a pod: none, one, or two of several."""
         if pod.phase == "Pending" or pod.finished:
             return []
-        return [
-            b for b in self._budgets if b.selector is not None and b.selector.matches(pod.labels)
-        ]
+        found = self._found.get(id(pod.labels))
+        if found is None:
+            if self._index is None:
+                self._index = _Index(self._budgets)
+            found = self._found[id(pod.labels)] = list(islice(self._index.find(pod.labels), 2))
+        return found
 
     @staticmethod
     def _exempts(budget: DisruptionBudget, pod: Pod) -> bool:
         return not pod.ready and (
             budget.always_allow_unhealthy or budget.current_healthy >= budget.desired_healthy > 0
         )
+
+
+class _Index:
+    """Finds the budgets that may select a pod by one label that their selectors require.
+
+    A namespace may have thousands of budgets, and a plan asks about each candidate.
+    """
+
+    def __init__(self, budgets: Iterable[DisruptionBudget]) -> None:
+        self._by_label: dict[tuple[str, str], list[DisruptionBudget]] = {}
+        self._others: list[DisruptionBudget] = []
+        """Their selectors require no label with a single value."""
+        for budget in budgets:
+            if budget.selector is None:
+                continue
+            for one in budget.selector.requirements:
+                if one.operator == "In" and len(one.values) == 1:
+                    self._by_label.setdefault((one.key, one.values[0]), []).append(budget)
+                    break
+            else:
+                self._others.append(budget)
+
+    def find(self, labels: Mapping[str, str]) -> Iterator[DisruptionBudget]:
+        """The budgets that select a pod with these labels."""
+        likely = (self._by_label.get(label, ()) for label in labels.items())
+        for budget in chain(*likely, self._others):
+            if budget.selector is not None and budget.selector.matches(labels):
+                yield budget

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,28 @@ def test_exempt_pods_do_not_use_the_budget(free: Pod) -> None:
     budgets = DisruptionBudgets([a_budget(1)])
     budgets.spend(free)
     assert not budgets.objection(a_pod("api-1"))
+
+
+class CountedLabels(dict[str, str]):
+    """Labels that count how often a selector reads one."""
+
+    reads = 0
+
+    def get(self, key: str, default: Any = None) -> Any:
+        type(self).reads += 1
+        return super().get(key, default)
+
+
+def test_of_thousands_of_budgets_only_those_for_a_label_of_the_pod_are_evaluated() -> None:
+    many = [a_budget(0, name=f"pdb-{n}", selects={"app": f"app-{n}"}) for n in range(5_000)]
+    budgets = DisruptionBudgets([*many, a_budget(0)])
+    labels = CountedLabels(app="api")
+    for name in ("api-0", "api-1", "api-2"):
+        assert budgets.objection(a_pod(name, labels=labels)) == "pdb/api allows 0 disruptions"
+    assert CountedLabels.reads == 1
+
+
+def test_of_thousands_of_budgets_for_one_pod_two_are_named() -> None:
+    many = [a_budget(1, name=f"pdb-{n}", selector=EVERYTHING) for n in range(5_000)]
+    refusal = DisruptionBudgets(many).objection(a_pod())
+    assert refusal == "pod api-0 has more than one PodDisruptionBudget: pdb-0, pdb-1"

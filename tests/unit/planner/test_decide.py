@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from spotalis.planner.decide import ANNOUNCED_RETRY, ReconcilePlan, decide
 from spotalis.planner.fallback import waiting_for_spot
 from spotalis.planner.observed import Observed
 from tests.support.builders import (
+    BOTH_KINDS,
     NOW,
     SPOT,
     a_workload,
@@ -156,3 +158,18 @@ def test_a_read_only_operator_decides_and_does_nothing() -> None:
     plan = plan_of(observed)
     assert plan.decision.reason is Reason.READ_ONLY
     assert plan == ReconcilePlan(decision=plan.decision, observed=observed, ledger=observed.ledger)
+
+
+@pytest.mark.parametrize("kind", BOTH_KINDS)
+def test_a_plan_takes_the_same_memory_for_any_number_of_desired_replicas(kind: str) -> None:
+    def peak_bytes(replicas: int) -> int:
+        observed = a_workload(kind=kind, replicas=replicas, on_demand=10, moves=2)
+        tracemalloc.start()
+        try:
+            plan_of(observed)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_bytes(10)
+    assert peak_bytes(2**31 - 1) < peak_bytes(10) + 4096

@@ -24,6 +24,7 @@ NO_DOMAIN = SKEWED + " (missing required label)"
 UNREACHABLE_VOLUME = "node(s) didn't match PersistentVolume's node affinity"
 ANTI_AFFINITY = "node(s) didn't match pod anti-affinity rules"
 EXISTING_ANTI_AFFINITY = "node(s) didn't satisfy existing pods anti-affinity rules"
+NO_FREE_PORTS = "node(s) didn't have free ports for the requested pod ports"
 TOO_SMALL = ""
 """Added to "Insufficient ..." if even the empty node would be too small; not part of a message."""
 _UNRESOLVABLE = frozenset(
@@ -85,6 +86,8 @@ class NodeFilter:
             return (TAINTED,)
         if not pod.matches_node(info.name, info.labels):
             return (WRONG_NODE,)
+        if pod.host_ports and _has_port_conflict(info, pod):
+            return (NO_FREE_PORTS,)
         insufficient = _insufficient(info, pod)
         if insufficient:
             return insufficient
@@ -137,6 +140,11 @@ class NodeFilter:
             for name, count in nodes.items()
             if count > 0 and (info := self._nodes.get(name)) is not None and key in info.labels
         }
+
+
+def _has_port_conflict(info: NodeInfo, pod: PodRequirements) -> bool:
+    used = [port for port, count in info.used_ports.items() if count > 0]
+    return any(port.conflicts_with(other) for port in pod.host_ports for other in used)
 
 
 def _is_in(info: NodeInfo, domains: set[tuple[str, str]]) -> bool:

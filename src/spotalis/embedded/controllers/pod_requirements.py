@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from spotalis.embedded.objects.owners import controller_uid
@@ -21,6 +21,7 @@ from spotalis.embedded.objects.selectors import (
     tolerates_all,
     tolerations_of,
 )
+from spotalis.model.objects import HostPort
 
 _SCORING_DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
 """What a container without requests counts for in scores (pkg/scheduler/util/pod_resources.go)."""
@@ -76,6 +77,7 @@ class PodRequirements:
     tolerations: tuple[Toleration, ...] = ()
     spread: tuple[SpreadConstraint, ...] = ()
     anti_affinity: tuple[AntiAffinity, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
     volumes: tuple[NodeSelector, ...] = ()
     """The node affinity of each volume that has one."""
 
@@ -122,7 +124,18 @@ def requirements_of(pod: Object) -> PodRequirements:
         tolerations=tolerations_of(pod),
         spread=tuple(_spread(one, labels) for one in spec.get("topologySpreadConstraints") or ()),
         anti_affinity=_anti_affinity(affinity.get("podAntiAffinity") or {}),
+        host_ports=tuple(_host_ports(spec)),
     )
+
+
+def _host_ports(spec: Object) -> Iterator[HostPort]:
+    sidecars = (c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always")
+    for container in (*spec["containers"], *sidecars):
+        for port in container.get("ports") or ():
+            number = port.get("hostPort") or (spec.get("hostNetwork") and port["containerPort"])
+            if number:
+                address = port.get("hostIP", "").removeprefix("0.0.0.0")  # noqa: S104
+                yield HostPort(number, port.get("protocol", "TCP"), address)
 
 
 def claims_of(pod: Object) -> list[str]:

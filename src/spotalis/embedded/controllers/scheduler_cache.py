@@ -20,6 +20,7 @@ from spotalis.embedded.objects.owners import deleting, uid_of
 from spotalis.embedded.objects.pods import is_finished, node_of
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.objects.selectors import LabelSelector, Taint, taints_of
+from spotalis.model.objects import HostPort
 from spotalis.model.quantity import parse_resource_list
 
 _MAX_SELECTORS = 256
@@ -47,6 +48,7 @@ class NodeInfo:
     """As ``used_cpu``, with the defaults of containers without a request."""
     scoring_memory: int = 0
     used_other: Counter[str] = field(default_factory=Counter)
+    used_ports: Counter[HostPort] = field(default_factory=Counter)
 
     def add(self, pod: PodRequirements, times: int = 1) -> None:
         """Add a pod (``times`` 1) or remove it (-1)."""
@@ -57,6 +59,8 @@ class NodeInfo:
         self.scoring_memory += times * pod.scoring_memory
         for name, amount in pod.other:
             self.used_other[name] += times * amount
+        for port in pod.host_ports:
+            self.used_ports[port] += times
 
 
 class PodChange(Enum):

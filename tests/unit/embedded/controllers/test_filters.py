@@ -189,6 +189,18 @@ def test_required_anti_affinity_applies_in_both_directions() -> None:
     assert rejections(cache, a_pod("z", labels={"app": "other"}, affinity=apart)) == [own, ()]
 
 
+def test_a_host_port_can_be_used_once_on_a_node() -> None:
+    def with_port(name: str, **port: Any) -> Object:
+        container = {"name": "c", "ports": [{"containerPort": 80, **port}]}
+        return a_pod(name, node="n", containers=[container])
+
+    cache = cache_of(make_node("n"), with_port("one", hostPort=8080))
+    conflict = "node(s) didn't have free ports for the requested pod ports"
+    assert rejections(cache, with_port("two", hostPort=8080)) == [(conflict,)]
+    assert rejections(cache, with_port("two", hostPort=8081)) == [()]
+    assert rejections(cache, with_port("two")) == [()]
+
+
 def test_the_message_counts_nodes_by_their_first_reason() -> None:
     cache = cache_of(
         make_node("full", cpu="2"),

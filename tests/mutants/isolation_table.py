@@ -164,10 +164,7 @@ ISOLATION_MUTANTS = (
         "kube/store.py",
         'return min(by_scope.get("", float("inf")), by_scope.get(namespace, float("inf")))',
         "return max(by_scope.values())",
-        scenario(
-            "watched_namespaces",
-            "a_namespace_whose_permissions_are_withdrawn_stops_only_its_own_workloads",
-        ),
+        "tests/unit/controller/test_cache_health.py",
     ),
     mutant(
         "a namespace that is read later is not reconciled",
@@ -177,7 +174,27 @@ ISOLATION_MUTANTS = (
         "            self._on_first_list()\n",
         scenario(
             "watched_namespaces",
-            "a_namespace_that_the_operator_may_not_read_stops_only_its_own_workloads",
+            "without_the_list_of_budgets_pods_are_placed_and_moved_only_when_it_arrives",
+        ),
+    ),
+    mutant(
+        "placing a pod waits for the list of budgets",
+        "controller/cache_health.py",
+        "all(self._stores[each].is_synced_in(namespace) for each in _FOR_PLACEMENT[kind])",
+        "all(self._stores[each].is_synced_in(namespace) for each in _FOR_MOVES[kind])",
+        scenario(
+            "watched_namespaces",
+            "without_the_list_of_budgets_pods_are_placed_and_moved_only_when_it_arrives",
+        ),
+    ),
+    mutant(
+        "moves do not wait for the list of budgets",
+        "controller/cache_health.py",
+        'kind: plurals | {"poddisruptionbudgets"} for kind',
+        "kind: plurals for kind",
+        scenario(
+            "watched_namespaces",
+            "without_the_list_of_budgets_pods_are_placed_and_moved_only_when_it_arrives",
         ),
     ),
     mutant(
@@ -243,9 +260,23 @@ ISOLATION_MUTANTS = (
     mutant(
         "a move that never finishes holds its place in the cluster",
         "controller/open_moves.py",
-        "if self._age(i) < COUNTED_FOR and not",
-        "if not",
+        "if self._counts(intent, COUNTED_FOR)",
+        "if self._counts(intent, PROBE_COUNTED_FOR)",
         scenario("tenants", "a_move_holds_its_place_in_the_cluster_for_five_minutes_at_most"),
+    ),
+    mutant(
+        "a probe that does not end keeps all others from probing",
+        "controller/open_moves.py",
+        "probes=any(intent.probe for intent in probes),",
+        "probes=any(i.probe for intents in moves.values() for i in intents),",
+        scenario("tenants", "a_probe_that_does_not_end_keeps_other_namespaces_waiting_5_minutes"),
+    ),
+    mutant(
+        "the workloads of one namespace claim the probe in turn",
+        "controller/open_moves.py",
+        "if self._counts(i, PROBE_COUNTED_FOR)]",
+        "if self._counts(i, COUNTED_FOR)]",
+        scenario("tenants", "a_probe_that_does_not_end_keeps_other_namespaces_waiting_5_minutes"),
     ),
     mutant(
         "the end of another move's place does not wake a workload up",

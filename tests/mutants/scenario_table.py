@@ -241,8 +241,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "a move with unknown outcome keeps its place in the cluster",
         "controller/open_moves.py",
-        " and not is_stuck(i.pod)]",
-        "]",
+        " and not self._terminations.is_stuck(intent.pod)",
+        "",
         scenario(
             "refused_evictions",
             "an_eviction_without_clear_outcome_backs_off_is_named_and_gives_its_place_back",

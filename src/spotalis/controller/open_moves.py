@@ -16,6 +16,9 @@ COUNTED_FOR = timedelta(minutes=5)
 """How long an open move counts toward the limit of the cluster. Most replacements are ready within
 two minutes, also on a new node. One that is not ready by then may never be, and must not hold a
 place that others need. The move still counts toward the limit of its own workload."""
+PROBE_COUNTED_FOR = timedelta(hours=1)
+"""How long a probe that does not end keeps its own namespace from another one: the longest time
+between two probes of a workload. Otherwise its workloads could claim the probe in turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class FreePlaces:
     holders: Set[str]
     """UIDs of the pods of the namespace's moves that count."""
     probes: bool
-    """A probe is among the moves that count, in any namespace."""
+    """A probe counts, in any namespace, or one of this namespace has not ended within an hour."""
 
 
 def free_places(
@@ -69,12 +72,19 @@ class OpenMoves:
 
     def places(self, namespace: str) -> FreePlaces:
         """The places that are free for the workloads of a namespace."""
+        moves = self._ledgers.intents()
+        now = self._clock.monotonic()
+        pods = [intent.pod for intents in moves.values() for intent in intents]
+        self._seen_at = {pod: self._seen_at.get(pod, now) for pod in pods}
+        counted = {
+            name: [intent for intent in intents if self._counts(intent, COUNTED_FOR)]
+            for name, intents in moves.items()
+        }
+        holders = {name: {intent.pod for intent in intents} for name, intents in counted.items()}
+        probes = [i for i in moves.get(namespace, ()) if self._counts(i, PROBE_COUNTED_FOR)]
         left: list[timedelta] = []
-        probes = False
-        holders: dict[str, set[str]] = {}
-        for name, intents in self._counted().items():
-            holders[name] = {intent.pod for intent in intents}
-            probes = probes or any(intent.probe for intent in intents)
+        for intents in counted.values():
+            probes += intents
             left += [COUNTED_FOR - self._age(intent) for intent in intents]
         count, is_share = free_places(
             holders,
@@ -87,23 +97,15 @@ class OpenMoves:
             is_share=is_share,
             next_in=min(left, default=None),
             holders=holders.get(namespace, frozenset()),
-            probes=probes,
+            probes=any(intent.probe for intent in probes),
         )
 
-    def _counted(self) -> dict[str, list[Intent]]:
-        """The moves that hold a place, by namespace: those that are neither old nor stuck.
+    def _counts(self, intent: Intent, limit: timedelta) -> bool:
+        """Whether a move holds a place: it is neither older than this nor stuck.
 
-        Other workloads must not wait for the others.
+        Other workloads must not wait for those that are.
         """
-        now = self._clock.monotonic()
-        moves = self._ledgers.intents()
-        pods = [intent.pod for intents in moves.values() for intent in intents]
-        self._seen_at = {pod: self._seen_at.get(pod, now) for pod in pods}
-        is_stuck = self._terminations.is_stuck
-        return {
-            namespace: [i for i in intents if self._age(i) < COUNTED_FOR and not is_stuck(i.pod)]
-            for namespace, intents in moves.items()
-        }
+        return self._age(intent) < limit and not self._terminations.is_stuck(intent.pod)
 
     def _age(self, intent: Intent) -> timedelta:
         """The time since this instance first saw an open move."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.embedded.transport import DELIVER, NetworkFault
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL, REPLICASETS
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Owner
 from spotalis.model.transport import Request, Response
+from tests.integration.scenarios.test_neighbours import respond
 from tests.support import incidents
 from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy, workload_body
 from tests.support.embedded_cluster import EmbeddedTestCluster
@@ -216,3 +219,51 @@ async def test_moves_toward_the_minimum_wait_for_no_other_workload(cluster: Test
         await cluster.wait_for_split("web", 2, 4, within=20)
         await cluster.wait_for_status("web", "MovesInFlight")
         await cluster.assert_unchanged("web", seconds=60)
+
+
+@only_embedded
+async def test_a_probe_that_does_not_end_keeps_other_namespaces_waiting_5_minutes(
+    cluster: TestCluster,
+) -> None:
+    gates = False
+
+    def gate(review: Mapping[str, Any]) -> dict[str, Any]:
+        """Hold all new pods with a scheduling gate: no scheduler says anything about them."""
+        op = {"op": "add", "path": "/spec/schedulingGates", "value": [{"name": "example.com/hold"}]}
+        return respond(review, [op] if gates else [])
+
+    async def left(name: str, namespace: str, before: set[str]) -> int:
+        return len(before - {pod.uid for pod in await cluster.pods(name, namespace)})
+
+    await add_tenant(cluster)
+    await cluster.add_nodes(spot=1, on_demand=2)  # Only existing nodes tell what spot is.
+    async with cluster.operator(), incidents.injecting(cluster, "z-webhook", gate):
+        for name in ("first", "second"):
+            await cluster.create_deployment(name, 2, policy(0, 0))
+            await cluster.wait_for_split(name, 2, 0)
+        await cluster.create_deployment("web", 2, policy(0, 0), namespace=OTHER)
+
+        async def has_started() -> bool:
+            pods = await cluster.pods("web", OTHER)
+            return len(pods) == 2 and all(pod.ready for pod in pods)
+
+        await cluster.wait_until(has_started, "the workload of the other tenant is ready")
+        await incidents.end_provisioning(cluster)
+        types = await cluster.node_types()
+        await incidents.cordon(cluster, *[n for n in types if types[n] is NodeType.SPOT])
+        second = {pod.uid for pod in await cluster.pods("second")}
+        web = {pod.uid for pod in await cluster.pods("web", OTHER)}
+        gates = True
+        await cluster.annotate("Deployment", "first", {"spot-percentage": "100"})
+        await until(lambda: len(cluster.evictions()) == 1)
+        await cluster.annotate("Deployment", "second", {"spot-percentage": "100"})
+        change = {"metadata": {"annotations": {f"{PREFIX}spot-percentage": "100"}}}
+        await cluster.api.patch(DEPLOYMENTS, OTHER, "web", change, patch_type=PatchType.MERGE)
+        await asyncio.sleep(290)
+        assert await left("web", OTHER, web) == 0
+        await asyncio.sleep(45)  # a resync
+        assert await left("web", OTHER, web) == 1
+        await asyncio.sleep(3000)
+        assert await left("second", cluster.namespace, second) == 0
+        await asyncio.sleep(600)
+        assert await left("second", cluster.namespace, second) == 1

@@ -12,15 +12,17 @@ import json
 import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
+from spotalis.embedded.transport import DELIVER, NetworkFault
 from spotalis.kube.client import PatchType
 from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL
 from spotalis.model.controller_configuration import NamespaceFilter
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX
+from spotalis.model.transport import Request
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
-from tests.support.limited_permissions import limit_permissions
+from tests.support.limited_permissions import DENIED, limit_permissions
 from tests.support.recorded_requests import RecordedRequests
 from tests.support.scenarios import on_both_beds, only_embedded
 
@@ -145,8 +147,8 @@ async def test_a_namespace_that_the_operator_may_not_read_stops_only_its_own_wor
     await cluster.api.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "data"}})
     await limit_permissions(cluster, recorded, "default")
     await cluster.add_nodes(spot=2, on_demand=2)
-    # The operator becomes ready.
-    async with asyncio.timeout(600), cluster.operator("--watch-namespaces=data,default"):
+    flags = ("--watch-namespaces=data,default", "--resync=1h")
+    async with asyncio.timeout(600), cluster.operator(*flags):  # It becomes ready.
         await cluster.create_deployment("web", 4, policy(50))
         await cluster.wait_for_split("web", 2, 2)
         assert cluster.evictions() == []
@@ -191,3 +193,30 @@ async def test_a_namespace_whose_permissions_are_withdrawn_stops_only_its_own_wo
         await cluster.wait_for_split("web", 4, 0)
         await asyncio.sleep(60)
         assert {pod.uid for pod in await cluster.pods("db", "data")} == db
+
+
+@only_embedded
+async def test_without_the_list_of_budgets_pods_are_placed_and_moved_only_when_it_arrives(
+    cluster: TestCluster, recorded: RecordedRequests
+) -> None:
+    def deny(request: Request) -> NetworkFault:
+        is_denied = request.path.endswith("/namespaces/data/poddisruptionbudgets")
+        return NetworkFault(response=DENIED) if is_denied else DELIVER
+
+    recorded.inject = deny
+    await cluster.api.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "data"}})
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator("--watch-namespaces=data,default", "--resync=1h"):
+        await cluster.create_deployment("db", 4, policy(50), namespace="data")
+        await asyncio.sleep(20)
+        types = await cluster.node_types()
+        db = {pod.uid: types[pod.node] for pod in await cluster.pods("db", "data")}
+        assert sorted(db.values()) == ["on-demand", "on-demand", "spot", "spot"]
+        change = {"metadata": {"annotations": {f"{PREFIX}spot-percentage": "100"}}}
+        await cluster.api.patch(DEPLOYMENTS, "data", "db", change, patch_type=PatchType.MERGE)
+        await asyncio.sleep(60)
+        assert {pod.uid for pod in await cluster.pods("db", "data")} == db.keys()
+        recorded.inject = lambda request: DELIVER
+        await cluster.wait_until(
+            lambda: _are_on_spot(cluster, "db", "data"), "the replicas in data have moved"
+        )

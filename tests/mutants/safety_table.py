@@ -4,7 +4,61 @@ from __future__ import annotations
 
 from tests.mutants.mutant import mutant, scenario
 
+LIST_CHECKS = "tests/integration/test_list_checks.py"
+LEDGERS = "a_ledger_that_another_instance_has_extended_is_not_deleted"
+
 SAFETY_MUTANTS = (
+    # Checks against the list of pods that authorizes evictions
+    mutant(
+        "ready pods are evicted beyond the limit of their workload",
+        "controller/evictor.py",
+        "            left -= pod.ready\n",
+        "",
+        f"{LIST_CHECKS}::test_pods_that_become_ready_between_plan_and_list_move_one_at_a_time",
+    ),
+    mutant(
+        "readiness in the list does not matter",
+        "controller/evictor.py",
+        "if pod.ready and left <= 0:",
+        "if False:",
+        f"{LIST_CHECKS}::test_pods_that_become_ready_between_plan_and_list_move_one_at_a_time",
+    ),
+    mutant(
+        "a plan moves ready pods beyond the limit of their workload",
+        "planner/moves.py",
+        "            self._free -= 1\n",
+        "            pass\n",
+        "tests/unit/planner/test_moves.py",
+    ),
+    mutant(
+        "ready pods on nodes that are being reclaimed count toward the minimum",
+        "controller/evictor.py",
+        "if on_demand and not nodes.is_terminating(pod.node):",
+        "if on_demand:",
+        f"{LIST_CHECKS}::"
+        "test_a_node_announced_between_plan_and_list_does_not_count_toward_the_minimum",
+    ),
+    mutant(
+        "a plan counts replicas on nodes that are being reclaimed toward the minimum",
+        "planner/observed.py",
+        "sum(1 for r in self.replicas if r.is_ready and r.node_type is NodeType.ON_DEMAND)",
+        "sum(1 for r in self.replicas if r.pod.ready and r.node_type is NodeType.ON_DEMAND)",
+        "tests/unit/planner/test_moves.py",
+    ),
+    mutant(
+        "a ledger is deleted whatever another instance has written",
+        "controller/ledgers.py",
+        "            resource_version=found.resource_version,\n",
+        "",
+        f"{LIST_CHECKS}::test_{LEDGERS}",
+    ),
+    mutant(
+        "a ledger is replaced whatever another instance has written",
+        "controller/ledgers.py",
+        '            metadata["resourceVersion"] = before.resource_version\n',
+        "",
+        f"{LIST_CHECKS}::test_a_ledger_that_another_instance_has_extended_is_not_overwritten",
+    ),
     # S6: the webhook never widens where a pod can run.
     mutant(
         "the fields of a pod's own terms are lost when a pin is added",

@@ -224,6 +224,16 @@ def test_the_floor_can_limit_moves_before_the_surplus_does() -> None:
     assert reason_of(decision_of(floor, NOW)) is Reason.FLOOR_UNMET
 
 
+def test_replicas_on_nodes_that_are_being_reclaimed_do_not_count_toward_the_minimum() -> None:
+    """Four on-demand replicas: two are ready, one stays and is not ready, one is about to go."""
+    observed = with_replicas(
+        a_workload(on_demand=4, percent=100, floor=2, moves=9), 2, ready=False, protected=True
+    )
+    assert len(moved(decision_of(observed, NOW))) == 1
+    reclaimed = with_replicas(observed, 3, on_terminating_node=True)
+    assert reason_of(decision_of(reclaimed, NOW)) is Reason.FLOOR_UNMET
+
+
 def test_the_tightest_limit_decides_the_number_of_moves() -> None:
     wrong, bounds = 5, (0, 1, 3, 9)  # all 5 at 100 % without a floor
     for moves, free, space, allowed in product(bounds[1:], bounds, bounds, bounds):

@@ -155,6 +155,31 @@ def test_plan_shows_what_it_would_do_for_workloads_that_have_not_opted_in(
     assert moves["paused"]["moves"] == []
 
 
+def test_plan_shows_what_a_manifest_would_change(kubectl: Kubectl, plane: ControlPlane) -> None:
+    manifest = json.dumps(workload_body("Deployment", "plain", 4, policy(100)))
+    done = kubectl("plan", "-f", "-", "-o", "json", stdin=manifest)
+    (plan,) = json.loads(done.stdout)["items"]
+    assert plan["split"]["policy"]["spot-percentage"]["value"] == "100"
+    assert len(plan["moves"]) == plan["split"]["have"]["onDemand"]
+    assert kubectl("plan", "deploy/plain", "-o", "json").stdout.count('"evict') == 0
+
+
+def test_the_settings_of_the_operator_count(kubectl: Kubectl, plane: ControlPlane) -> None:
+    body = {"metadata": {"name": "spotalis-settings"}, "data": {"spotalis.yaml": "readOnly: true"}}
+    plane.request("POST", "/api/v1/namespaces/kube-public/configmaps", body)
+    words = (
+        "plan",
+        "--all",
+        "--set",
+        "spot-percentage=100",
+        "--set",
+        "paused-until=2020-01-01T00:00Z",
+    )
+    plans = kubectl.items(*words, "--operator-namespace", "kube-public")
+    assert not any(plan["moves"] for plan in plans)
+    assert "ReadOnly" in {plan["end"] for plan in plans}
+
+
 def test_explain_answers_for_a_workload_a_pod_a_node_and_a_namespace(kubectl: Kubectl) -> None:
     assert "4 replicas x 50% = 2 spot" in kubectl("explain", "deploy/web").stdout
     node = kubectl.items("status", "--by", "node")[0]

@@ -80,7 +80,7 @@ def check(documents: Sequence[Manifest | Unreadable]) -> Report:
     ]
     for manifest in manifests:
         if manifest.kind == "Namespace":
-            namespace = _namespace(manifest)
+            namespace = namespace_of(manifest)
             namespaces[namespace.name] = namespace
             findings += _check_texts(manifest)
             findings += _check_namespace(manifest, namespace)
@@ -96,7 +96,7 @@ def check(documents: Sequence[Manifest | Unreadable]) -> Report:
     )
 
 
-def _own_texts(manifest: Manifest) -> Iterator[tuple[str, str, object]]:
+def own_texts(manifest: Manifest) -> Iterator[tuple[str, str, object]]:
     """Section, key and value of each label and annotation of Spotalis."""
     for section in ("labels", "annotations"):
         mapping = manifest.metadata.get(section)
@@ -108,7 +108,7 @@ def _own_texts(manifest: Manifest) -> Iterator[tuple[str, str, object]]:
 
 def _check_texts(manifest: Manifest) -> Iterator[Finding]:
     """Values must be text: the API server rejects ``spotalis.io/spot-percentage: 70``."""
-    for section, key, value in _own_texts(manifest):
+    for section, key, value in own_texts(manifest):
         if not isinstance(value, str):
             place = manifest.place("metadata", section, key)
             written = place.text[place.column - 1 : place.column - 1 + place.width]
@@ -141,7 +141,8 @@ def _with_texts(manifest: Manifest) -> dict[str, Any]:
     return {**manifest.value, "metadata": {"uid": "-", **metadata}}
 
 
-def _namespace(manifest: Manifest) -> Namespace:
+def namespace_of(manifest: Manifest) -> Namespace:
+    """The Namespace in a manifest."""
     metadata = manifest.metadata
     return Namespace(
         name=str(metadata.get("name", "")),
@@ -169,7 +170,7 @@ def _check_namespace(manifest: Manifest, namespace: Namespace) -> Iterator[Findi
     for problem in read.problems:
         if "namespace/" in problem.source:
             yield _from_problem(manifest, problem, Severity.ERROR, "its workloads")
-    for section, key, _ in _own_texts(manifest):
+    for section, key, _ in own_texts(manifest):
         name = key.removeprefix(PREFIX)
         if name not in KEYS and key != ENABLED and name != "paused-until":
             yield _unknown_key(manifest, section, key)
@@ -199,7 +200,7 @@ def _check_workload(
         if problem.message.startswith("is not read by Spotalis"):
             continue  # found below, also without opt-in
         yield _from_problem(manifest, problem, Severity.WARNING, "the workload")
-    for section, key, _ in _own_texts(manifest):
+    for section, key, _ in own_texts(manifest):
         if key.removeprefix(PREFIX) not in KEYS and key != ENABLED and key not in POD_KEYS:
             yield _unknown_key(manifest, section, key)
     if configuration.enabled and configuration.has_policy and not configuration.problems:

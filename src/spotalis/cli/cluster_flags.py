@@ -152,29 +152,31 @@ def run_with_transport(
     from spotalis.app import logs
     from spotalis.app.clock import SystemClock
     from spotalis.cli.connect import explain_startup_failure
+    from spotalis.cli.operator_settings import read_settings
+    from spotalis.kube.client import Client
     from spotalis.kube.http import HttpTransport
-    from spotalis.model.controller_configuration import ControllerConfiguration
 
     logs.configure(sys.stderr, form="text", level="error")
     access = access_of(arguments)
     namespace = arguments.namespace or access.namespace
-    options = {
-        "settings": ControllerConfiguration(namespace=arguments.operator_namespace, identity="cli"),
-        "rng": random.Random(),  # noqa: S311  # jitter, no secret
-        "namespace": namespace,
-        "request_seconds": _seconds(arguments.request_timeout),
-    }
+    rng = random.Random()  # noqa: S311  # jitter, no secret
+    request_seconds = _seconds(arguments.request_timeout)
 
     async def connect_and_run() -> int:
         clock = SystemClock()
         transport = HttpTransport(access, clock=clock, replica="cli")
-        selection = Selection(
-            transport=transport,
-            namespace=namespace,
-            clock=clock,
-            options={**options, "clock": clock},
-        )
         try:
+            client = Client(transport, clock=clock, rng=rng)
+            options = {
+                "settings": await read_settings(arguments, client),
+                "clock": clock,
+                "rng": rng,
+                "namespace": namespace,
+                "request_seconds": request_seconds,
+            }
+            selection = Selection(
+                transport=transport, namespace=namespace, clock=clock, options=options
+            )
             return await body(selection) or ExitCode.SUCCESS
         finally:
             await transport.close()

@@ -33,8 +33,9 @@ ready after the median start time of the workload's replicas.
 Examples:
   spotalis plan -A
   spotalis plan deploy/api -n shop --set spot-percentage=90
-  spotalis plan -A --all --set spot-percentage=70      # also without opt-in
-  spotalis plan -A --check                             # exit code 3 if it moves"""
+  spotalis plan -A --all --set spot-percentage=70
+  spotalis plan -f k8s/                     # what would these manifests change?
+  spotalis plan -A --check                  # exit code 3 if there are moves"""
 
 FORMATS = ("text", "json", "yaml")
 
@@ -52,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Try this value of the policy instead. May be repeated; KEY without spotalis.io/.",
     )
     parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Try the labels and annotations of these manifests: a file, a directory, or -.",
+    )
+    parser.add_argument(
         "--all", action="store_true", help="Also workloads that have not opted in. Needs --set."
     )
     parser.add_argument("--check", action="store_true", help="Exit with 3 if there are moves.")
@@ -65,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: a flag is invalid, or the cluster cannot be read.
     """
     changes = _changes(arguments)
+    if arguments.filename and (arguments.names or arguments.all or arguments.selector):
+        raise usage_error("-f selects the workloads itself", f"{arguments.command} -f k8s/")
     if arguments.all and "spot-percentage" not in changes:
         raise usage_error("--all needs a policy to try", "--set spot-percentage=70")
 
@@ -111,7 +122,12 @@ async def read_plans(
     from spotalis.cli.views import workload_plan, workload_split
     from spotalis.planner.forecast import forecast, start_time_of
 
-    selected = await select_workloads(arguments, inspection, namespace)
+    if arguments.filename:
+        from spotalis.cli.overlay import overlay
+
+        selected = overlay(arguments.filename, inspection, namespace)
+    else:
+        selected = await select_workloads(arguments, inspection, namespace)
     plans = []
     for workload in selected:
         configuration = inspection.configuration_of(workload, changes, enable=arguments.all)

@@ -97,13 +97,16 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
     if state.unschedulable_on_spot:
         arriving = is_arriving(nodes.of_type(NodeType.SPOT), shape, pin, now)
         possible = nodes.pinned_to(state.workload.shape) is not NodeType.SPOT
+    joined_at = None
+    if state.ledger.next_probe_at is not None:  # Only the delay of a probe depends on it.
+        joined_at = _node_joined_at(nodes.of_type(NodeType.SPOT), shape, pin)
     return SpotCapacity(
         free=_reachable(state, question.free(shape), by_volume),
         is_known=nodes.shows_all_pods,
         unjudged=shape.unjudged,
         has_provisioner=has_provisioner,
         node_arriving=arriving,
-        node_joined_at=_node_joined_at(nodes.of_type(NodeType.SPOT), shape, pin),
+        node_joined_at=joined_at,
         on_demand_possible=possible,
         on_demand_known=has_provisioner or question.on_demand_could_hold(shape),
         by_volume=by_volume,

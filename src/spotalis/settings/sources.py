@@ -64,6 +64,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """The sources of settings, weakest first."""
 
     file: Path | None = None
+    content: bytes | None = None
+    """Of the file, if it is not on this machine; None: it is read."""
     environment: Mapping[str, str]
     flags: Mapping[str, str]
     """Text by the setting's key."""
@@ -104,7 +106,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         if self.file is None:
             return
         name = str(self.file)
-        data = self.file.read_bytes()
+        data = self.file.read_bytes() if self.content is None else self.content
         if root := parse(data, "", lambda line: f"{name}:{line}" if line else name, problems):
             yield from _leaves(root, problems)
 

@@ -6,6 +6,23 @@ from tests.mutants.mutant import mutant, scenario
 
 SCENARIO_MUTANTS = (
     mutant(
+        "workloads do not share what is known about spot",
+        "planner/spot_knowledge.py",
+        "        shape=own if shape.anti_affinity or",
+        "        shape=own if True or shape.anti_affinity or",
+        scenario(
+            "spot_knowledge",
+            "a_spot_node_of_any_workload_brings_all_workloads_back_without_probes",
+        ),
+    ),
+    mutant(
+        "what the autoscaler says is ignored",
+        "planner/fallback.py",
+        " or r.pod.uid in refused]",
+        "]",
+        scenario("spot_knowledge", "a_provisioner_without_spot_is_believed_at_once"),
+    ),
+    mutant(
         "the emergency stop on the operator's namespace is ignored",
         "controller/cluster.py",
         "        read = pause_everywhere(read, own)\n",

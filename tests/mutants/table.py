@@ -134,16 +134,6 @@ MUTANTS = (
         "if stored is not None and stored.name == stored.uid:\n            return self._unreadable",
         WIRE,
     ),
-    mutant(
-        "a restart forgets that spot capacity is exhausted",
-        "model/ledger.py",
-        'return msgspec.structs.replace(self, schema=SCHEMA, workload="") == Ledger()',
-        "return not self.intents",
-        scenario(
-            "fallback",
-            "a_restart_keeps_the_spot_shortage_and_the_time_of_the_next_probe",
-        ),
-    ),
     # Evictions and requests
     mutant(
         "evictions have no UID precondition",
@@ -283,10 +273,48 @@ MUTANTS = (
     # Spot capacity
     mutant(
         "the replicas that waited for spot are not a probe",
-        "planner/fallback.py",
-        "next_probe_at=now + probe_backoff(count)\n",
-        "next_probe_at=now + probe_backoff(count) if probed else ledger.next_probe_at\n",
-        "tests/unit/planner/test_fallback.py",
+        "planner/spot_knowledge.py",
+        "        next_probe_at = failed.at + probe_backoff(failed.failed_probes)",
+        "        next_probe_at = failed.at",
+        "tests/unit/planner/test_spot_knowledge.py",
+    ),
+    mutant(
+        "the failure of a larger pod counts for a smaller one",
+        "planner/spot_knowledge.py",
+        "        record.cpu_millis <= question.cpu_millis",
+        "        record.cpu_millis >= 0",
+        "tests/unit/planner/test_spot_knowledge.py",
+    ),
+    mutant(
+        "a short wait counts for workloads that wait longer",
+        "planner/spot_knowledge.py",
+        "        and timedelta(seconds=record.waited_seconds) >= question.patience",
+        "        and question.patience < timedelta.max",
+        "tests/unit/planner/test_spot_knowledge.py",
+    ),
+    mutant(
+        "what is known about spot is not written before evictions",
+        "controller/reconcile.py",
+        "            await self._ledgers.spot.write()",
+        "            pass",
+        scenario(
+            "fallback",
+            "a_restart_keeps_the_spot_shortage_and_the_time_of_the_next_probe",
+        ),
+    ),
+    mutant(
+        "a conflict loses what another instance knows about spot",
+        "controller/spot_memory.py",
+        "            known = merge(stored.spot if stored is not None else (), news)",
+        "            known = news",
+        "tests/unit/controller/test_spot_memory.py",
+    ),
+    mutant(
+        "the scheduler's FailedScheduling counts as Karpenter's",
+        "controller/autoscaler.py",
+        "    if REFUSED.get(component) == reason and",
+        "    if reason in REFUSED.values() and",
+        "tests/unit/controller/test_autoscaler.py",
     ),
     mutant(
         "a probe starts while replicas are missing",
@@ -297,9 +325,9 @@ MUTANTS = (
     ),
     mutant(
         "a spot node that another workload was given is no evidence",
-        "planner/fallback.py",
-        "observed.spot.node_joined_at)",
-        "None)",
+        "planner/decide.py",
+        "    if seen.is_exhausted and seen.since and joined_at and joined_at > seen.since:",
+        "    if seen.is_exhausted and seen.since and joined_at and joined_at < seen.since:",
         "tests/unit/planner/test_fallback.py",
     ),
     mutant(
@@ -333,14 +361,6 @@ MUTANTS = (
         RESOLUTION,
         "tests/integration/faults/test_surroundings.py",
     ),
-    mutant(
-        "spot capacity stays exhausted forever",
-        "planner/resolution.py",
-        "if at_rest or (enough and availability is SpotAvailability.EXHAUSTED):",
-        "if at_rest and enough:",
-        RESOLUTION,
-    ),
-    # Volumes, zones and capacity
     mutant(
         "the node affinity of volumes is ignored",
         "controller/observe.py",

@@ -20,6 +20,7 @@ from spotalis.app.operator import Operator
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.ledgers import GROUP_MEMORY
 from spotalis.controller.open_moves import COUNTED_FOR
+from spotalis.controller.spot_memory import NAME as SPOT_MEMORY
 from spotalis.embedded.cluster import EmbeddedCluster
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
@@ -28,6 +29,7 @@ from spotalis.embedded.store import StoreEvent
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot
+from spotalis.model.spot_knowledge import SpotKnowledge, SpotRecord
 from spotalis.model.transport import Request
 from tests.simulation.history import History, WorkloadSpec
 
@@ -40,7 +42,7 @@ STAMPS_SECONDS = 1.0
 ALLOWED = re.compile(
     r"(POST|PUT) /apis/coordination\.k8s\.io/v1/namespaces/spotalis-system/leases(/spotalis)?"
     r"|(POST|PUT|DELETE) /api/v1/namespaces/spotalis-system/configmaps"
-    r"(/spotalis-ledger-[0-9a-f-]+|/spotalis-provider-groups)?"
+    r"(/spotalis-ledger-[0-9a-f-]+|/spotalis-provider-groups|/spotalis-spot)?"
     r"|(POST|PATCH) /api/v1/namespaces/default/events(/[^/]+)?"
     r"|PATCH /apis/apps/v1/namespaces/default/deployments/[^/]+/status"
     r"|POST /api/v1/namespaces/default/pods/[^/]+/eviction"
@@ -80,6 +82,7 @@ class Oracle:
         self.floor_reached = 0
         """Number of evictions that left exactly the floor ready."""
         self.ledgers: dict[str, Ledger] = {}
+        self.spot_records: tuple[SpotRecord, ...] = ()
         self._story = history
         self._store = cluster.store
         self._seconds = seconds
@@ -341,6 +344,11 @@ class Oracle:
         name: str = change.new["metadata"]["name"]
         if name == GROUP_MEMORY:
             return
+        if name == SPOT_MEMORY:
+            knowledge = msgspec.json.decode(change.new["data"]["spot"], type=SpotKnowledge)
+            self.spot_records = knowledge.records
+            self.log(f"api: spot {[str(record) for record in self.spot_records]}")
+            return
         if change.type == "DELETED":
             self.ledgers.pop(name, None)
             self.log(f"api: {name[-6:]} is deleted")
@@ -351,10 +359,7 @@ class Oracle:
             f"{i.name}>{i.target} by {i.instance[:5]}#{i.attempts}{' taken' * i.taken_over}"
             for i in ledger.intents
         )
-        self.log(
-            f"api: {name[-6:]} has intents [{said}] {ledger.spot_availability} "
-            f"futile {ledger.futile_moves}"
-        )
+        self.log(f"api: {name[-6:]} has intents [{said}] futile {ledger.futile_moves}")
         workload = ledger.workload.split("/")[-1]
         ready = {p["metadata"]["uid"] for p in self.pods_of(workload) if is_ready(p)}
         for intent in ledger.intents:

@@ -45,7 +45,8 @@ def test_with_faults_the_floor_holds_and_the_split_is_reached(part: int) -> None
 def test_with_a_loss_of_spot_the_floor_holds_and_no_ready_replica_falls_back(part: int) -> None:
     chosen = seeds(part, HISTORIES[spot_loss])
     statistics = check_histories(spot_loss, chosen)
-    assert statistics.evicted["fallback"] > len(chosen)
+    # Workloads that share the knowledge of a shortage fall back together, or not at all.
+    assert statistics.evicted["fallback"] > len(chosen) / 2
     assert statistics.crashes > len(chosen) / 2
 
 

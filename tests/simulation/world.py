@@ -18,6 +18,7 @@ from spotalis.embedded.virtual_time import VirtualClock
 from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
+from spotalis.planner.spot_knowledge import probe_backoff
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.simulation.cluster import SimulatedCluster
 from tests.simulation.history import FaultRates, History, Step
@@ -313,13 +314,18 @@ class World(SimulatedCluster):
         )
 
     def _delayed_until(self) -> float:
-        """Loop time until which a ledger delays moves."""
+        """Loop time until which ledgers, or what is known about spot, delay moves."""
         ahead = max(ahead for ahead, _ in self.history.clocks)
         behind = min(ahead for ahead, _ in self.history.clocks)
+        futile = [ledger.futile_until for ledger in self.oracle.ledgers.values()]
+        probes = [
+            record.at + probe_backoff(record.failed_probes)
+            for record in self.oracle.spot_records
+            if not record.found
+        ]
         until = [
             (at - self.clock.now()).total_seconds() - behind + ahead
-            for ledger in self.oracle.ledgers.values()
-            for at in (ledger.futile_until, ledger.next_probe_at)
+            for at in (*futile, *probes)
             if at is not None
         ]
         return self.clock.monotonic() + max(until, default=-1e9)

@@ -8,6 +8,7 @@ from spotalis.app.operator import Operator
 from spotalis.app.reconcile_loop import ReconcileLoop
 from spotalis.app.status_reporter import StatusReporter
 from spotalis.app.watches import Watches
+from spotalis.controller.autoscaler import AutoscalerEvents
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.condition import ConditionWriter
 from spotalis.controller.events import EventRecorder
@@ -142,7 +143,7 @@ def _build_shared(
             terminations=terminations,
             reservations=reservations,
             volumes=volumes,
-            client=client,
+            autoscaler=AutoscalerEvents(client),
             clock=clock,
             instance=instance,
         ),
@@ -174,7 +175,7 @@ def _build_loop(
         clock=clock,
         instance=instance,
         can_evict=can_evict,
-        on_move_finished=lambda: loop.enqueue_waiting(),
+        on_news=lambda: loop.enqueue_waiting(),
     )
     events = EventRecorder(client, clock, shared.settings.identity)
     loop = ReconcileLoop(

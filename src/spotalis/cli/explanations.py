@@ -312,16 +312,19 @@ def _conditions(plan: ReconcilePlan, now: datetime) -> Iterator[Condition]:
 
 
 def _spot_capacity(observed: Observed) -> str:
-    spot, availability = observed.spot, observed.ledger.spot_availability
-    parts = [f"spot is {availability}"]
+    spot, seen = observed.spot, observed.spot_view
+    parts = [f"spot is {seen.availability}"]
+    if seen.since is not None:
+        parts[0] += f" since {seen.since.isoformat(timespec='seconds')}"
+    parts += [phrase for phrase in (seen.cause, spot.evidence) if phrase]
     if spot.free is not None:
         parts.append(f"{spot.free} more replicas fit on Ready spot nodes")
     if spot.has_provisioner:
         parts.append("Karpenter adds nodes")
     if spot.node_arriving:
         parts.append("a spot node is starting")
-    if observed.ledger.next_probe_at is not None:
-        parts.append(f"next probe at {observed.ledger.next_probe_at.isoformat(timespec='seconds')}")
+    if seen.next_probe_at is not None:
+        parts.append(f"next probe at {seen.next_probe_at.isoformat(timespec='seconds')}")
     return "; ".join(parts)
 
 

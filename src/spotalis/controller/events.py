@@ -24,6 +24,7 @@ from spotalis.model.environment import Clock
 from spotalis.model.names import append_suffix
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Pod, Workload
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.model.timestamps import format_time
 from spotalis.model.transport import TransportError
 
@@ -53,6 +54,7 @@ class EventReason(StrEnum):
     ON_DEMAND_CAPACITY_MISSING = "OnDemandCapacityMissing"
     EVICTED_EARLY = "EvictedEarly"
     REPLICA_MOVED = "ReplicaMoved"
+    SPOT_CAPACITY_FOUND = "SpotCapacityFound"
     SPOT_RECLAIMED = "SpotReclaimed"
     SPOT_STORM_OVER = "SpotStormOver"
     REBALANCING_RESUMED = "RebalancingResumed"
@@ -180,10 +182,13 @@ def _move_messages(
     evicted = [one for one in result.evictions if one.outcome is EvictionOutcome.EVICTED]
     if fallbacks := sum(1 for one in evicted if one.fallback):
         timeout = format_duration(configuration.spot_fallback)
+        within = f" within spot-fallback ({timeout})"
+        if result.refusal:
+            within = f": {result.refusal}"
         pronoun = "it" if fallbacks == 1 else "them"
         note = (
-            f"No spot node for {_count(fallbacks, 'replica')} within spot-fallback ({timeout}); "
-            f"starting {pronoun} on on-demand"
+            f"No spot node for {_count(fallbacks, 'replica')}{within}; starting {pronoun} on "
+            "on-demand"
         )
         yield _warning(EventReason.SPOT_CAPACITY_MISSING, "Evict", note)
     for eviction in evicted:
@@ -210,6 +215,12 @@ def _node_messages(previous: ReconcileResult, result: ReconcileResult) -> Iterat
         note = f"The provider is reclaiming spot node {node}; {affected} affected"
         yield _normal(EventReason.SPOT_RECLAIMED, "Observe", note)
     surplus_type = result.state.surplus_type
+    was_exhausted = previous.spot is SpotAvailability.EXHAUSTED
+    is_available = result.spot is SpotAvailability.AVAILABLE
+    if was_exhausted and is_available and surplus_type is NodeType.ON_DEMAND:
+        note = result.spot_evidence or "A spot node was found"
+        note += f"; {_count(result.state.surplus(surplus_type), 'replica')} to move back to spot"
+        yield _normal(EventReason.SPOT_CAPACITY_FOUND, "Observe", note)
     if previous.storm and not result.storm and surplus_type is NodeType.ON_DEMAND:
         note = "The spot storm is over; replicas may move to spot again"
         yield _normal(EventReason.SPOT_STORM_OVER, "Observe", note)

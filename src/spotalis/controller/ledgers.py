@@ -8,12 +8,12 @@ that were in use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
+from spotalis.controller.config_maps import config_map
+from spotalis.controller.spot_memory import SpotMemory
 from spotalis.kube.client import Client, Conflict, NotFound
-from spotalis.kube.resources import LEDGER_LABEL, LEDGERS
+from spotalis.kube.resources import LEDGERS
 from spotalis.kube.store import Event, EventType, Store, StoreWriter
 from spotalis.model.group_memory import GroupMemory
 from spotalis.model.ledger import Intent, Ledger, LedgerObject
@@ -33,6 +33,7 @@ class Ledgers:
     def __init__(self, client: Client, store: Store[LedgerObject], namespace: str) -> None:
         self.store = store
         self.writer = StoreWriter(store)
+        self.spot = SpotMemory(client, store, self.writer, namespace)
         self._client = client
         self._namespace = namespace
         self._doubtful: set[str] = set()
@@ -106,7 +107,7 @@ class Ledgers:
                 await self._delete(before)
             self._doubtful.discard(name)
             return None
-        body = self._body(name, before, {"ledger": ledger})
+        body = config_map(self._namespace, name, before, {"ledger": ledger})
         if before is None:
             written = await self._client.create(LEDGERS, self._namespace, body)
         else:
@@ -127,7 +128,7 @@ class Ledgers:
         held = self.store.get(self._namespace, GROUP_MEMORY)
         if memory == (held.group_memory if held is not None else {}):
             return
-        body = self._body(GROUP_MEMORY, held, {"groups": memory})
+        body = config_map(self._namespace, GROUP_MEMORY, held, {"groups": memory})
         if held is None:
             written = await self._client.create(LEDGERS, self._namespace, body)
         else:
@@ -155,21 +156,3 @@ class Ledgers:
         held = self.store.get(self._namespace, found.name)
         if held is not None and held.uid == found.uid:
             self.writer.apply(Event(EventType.DELETED, held))
-
-    def _body(
-        self, name: str, before: LedgerObject | None, data: Mapping[str, object]
-    ) -> dict[str, object]:
-        metadata: dict[str, object] = {
-            "name": name,
-            "namespace": self._namespace,
-            "labels": {LEDGER_LABEL: "true"},
-        }
-        if before is not None:
-            metadata["uid"] = before.uid
-            metadata["resourceVersion"] = before.resource_version
-        return {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": metadata,
-            "data": {key: msgspec.json.encode(value).decode() for key, value in data.items()},
-        }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -121,6 +122,15 @@ class StoreNodesView:
             if held.ledger is not None and held.ledger.intents:
                 waiting += self._replacements(held.ledger, pin)
         return waiting
+
+    def spot_pods_since(self, since: datetime) -> int:
+        """Number of pods that the webhook sent to spot and that run on newer spot nodes."""
+        return sum(
+            bool(pod.rule) and not pod.finished
+            for node in self.of_type(NodeType.SPOT)
+            if node.created_at is not None and node.created_at >= since
+            for pod in self._cluster.placed.pods_on(node.name)
+        )
 
     def pods_in(self, namespace: str) -> Iterator[tuple[Pod, Node]]:
         """The bound pods of a namespace with their nodes."""

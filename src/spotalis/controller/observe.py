@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
 from spotalis import logs
-from spotalis.controller.autoscaler import pods_with_announced_node
+from spotalis.controller.autoscaler import AutoscalerEvents, autoscaler_of
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.nodes_view import StoreNodesView
@@ -14,7 +14,7 @@ from spotalis.controller.open_moves import OpenMoves
 from spotalis.controller.reservations import Reservations
 from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
-from spotalis.kube.client import ApiError, Client
+from spotalis.kube.client import ApiError
 from spotalis.model.configuration import POD_CAPACITY_TYPE, WorkloadConfiguration
 from spotalis.model.constraints import TOO_LONG
 from spotalis.model.environment import Clock
@@ -34,7 +34,8 @@ from spotalis.planner.observed import (
     ReservedSlots,
     WorkloadState,
 )
-from spotalis.planner.spot_capacity import spot_capacity
+from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
+from spotalis.planner.spot_knowledge import NOTHING_KNOWN, SpotView, question_of, view, with_ledger
 
 log = logs.get(__name__)
 
@@ -50,14 +51,14 @@ class Observer:
         terminations: Terminations,
         reservations: Reservations,
         volumes: Volumes,
-        client: Client,
+        autoscaler: AutoscalerEvents,
         clock: Clock,
         instance: str,
     ) -> None:
         """Nothing is read before a method is called.
 
         Args:
-            cluster, ledgers, terminations, reservations, volumes, client, clock: the sources.
+            cluster, ledgers, terminations, reservations, volumes, autoscaler, clock: the sources.
             instance: the name of this instance in ledgers.
         """
         self._cluster = cluster
@@ -65,7 +66,8 @@ class Observer:
         self._terminations = terminations
         self._reservations = reservations
         self._volumes = volumes
-        self._client = client
+        self._autoscaler = autoscaler
+        self._spot = ledgers.spot
         self._clock = clock
         self._instance = instance
         self._nodes = StoreNodesView(cluster, ledgers, volumes)
@@ -73,7 +75,6 @@ class Observer:
         self._unschedulable: dict[WorkloadKey, dict[str, datetime]] = {}
         """By workload: when each of its unschedulable pods was first seen so, by pod UID."""
         self._cooldowns: dict[WorkloadKey, datetime] = {}
-        self._probe_succeeded_at: datetime | None = None
         self.watching_since: datetime | None = None
         """When the first list of every kind had arrived."""
         self.webhook_called = False
@@ -89,12 +90,17 @@ class Observer:
                 if no watch has shown the ReplicaSet yet.
         """
         stored = self._ledgers.cached(workload.uid)
+        ledger = (stored.ledger if stored else None) or Ledger()
         owners = self._cluster.owner_uids(workload) | {owner_uid}
+        replicas = self._replicas(workload.namespace, owners, frozenset())
         return Observed(
             workload=workload,
             configuration=configuration,
-            replicas=self._replicas(workload.namespace, owners, frozenset()),
-            ledger=(stored.ledger if stored else None) or Ledger(),
+            replicas=replicas,
+            ledger=ledger,
+            spot_view=self._spot_view(workload, configuration, replicas, ledger)
+            if self._spot.records or not ledger.is_empty
+            else NOTHING_KNOWN,
             reservations=self._reservations_of(owners),
             cluster=self._cluster_state(workload),
         )
@@ -126,19 +132,20 @@ class Observer:
     async def waiting_replicas(self, observed: Observed, now: datetime) -> WaitingReplicas:
         """The replicas that wait for a spot node.
 
-        The events of autoscalers are read only if a replica has waited long enough. If they
-        cannot be read, this is logged, and no node counts as announced.
+        The Events of autoscalers are read while replicas wait. If they cannot be read, this is
+        logged, and the clock alone counts.
         """
         waiting = waiting_for_spot(observed, now)
-        if not waiting.due:
+        if not waiting.on_clock:
             return waiting
         namespace = observed.workload.namespace
         try:
-            announced = await pods_with_announced_node(self._client, namespace, now)
+            news = await self._autoscaler.read(namespace, now, fresh=bool(waiting.due))
         except (ApiError, TransportError) as error:
             log.warning("Events could not be read", namespace=namespace, error=str(error))
             return waiting
-        return waiting.without_announced(announced)
+        pin = self._cluster.nodes.pin(NodeType.SPOT)
+        return waiting.with_autoscaler(news.announced, news.refused_by(autoscaler_of(pin)))
 
     def without_ledger(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
         """A workload whose ledger cannot be read."""
@@ -148,8 +155,6 @@ class Observer:
         """Keep what a plan found out for later reconciles."""
         if (until := plan.observed.moves.cooldown_until) is not None:
             self._cooldowns[key] = until
-        if (at := plan.observed.cluster.probe_succeeded_at) is not None:
-            self._probe_succeeded_at = max(at, self._probe_succeeded_at or at)
 
     def forget(self, key: WorkloadKey) -> None:
         """Forget a workload that is gone or not managed any more."""
@@ -171,13 +176,14 @@ class Observer:
         cluster, now = self._cluster, self._clock.now()
         key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         owners = cluster.owner_uids(workload)
+        intended = {intent.pod for intent in ledger.intents}
+        replicas = self._replicas(workload.namespace, owners, intended)
         state = WorkloadState(
             workload=workload,
             configuration=configuration,
-            replicas=self._replicas(
-                workload.namespace, owners, {intent.pod for intent in ledger.intents}
-            ),
+            replicas=replicas,
             ledger=ledger,
+            spot_view=self._spot_view(workload, configuration, replicas, ledger),
         )
         unschedulable = (r.pod.uid for r in state.replicas if r.pod.unschedulable)
         return Observed(
@@ -185,6 +191,7 @@ class Observer:
             configuration=configuration,
             replicas=state.replicas,
             ledger=ledger,
+            spot_view=state.spot_view,
             budgets=cluster.budgets_in(workload.namespace),
             reservations=self._reservations_of(owners),
             cluster=self._cluster_state(workload),
@@ -196,6 +203,19 @@ class Observer:
             bypassed=self._bypassed(state),
         )
 
+    def _spot_view(
+        self,
+        workload: Workload,
+        configuration: WorkloadConfiguration,
+        replicas: Sequence[Replica],
+        ledger: Ledger,
+    ) -> SpotView:
+        now = self._clock.now()
+        pods = [replica.pod for replica in replicas]
+        shape = next_pod_shape(workload, pods, self._nodes.without_pins)
+        question = question_of(shape, workload.uid, configuration.spot_fallback)
+        return view(with_ledger(self._spot.records, ledger, question, now), question, now)
+
     def _cluster_state(self, workload: Workload) -> ClusterState:
         cluster, health = self._cluster, self._cluster.health
         kind, namespace = workload.kind, workload.namespace
@@ -206,7 +226,6 @@ class Observer:
             classified=bool(cluster.nodes.groups_in_use()),
             read_only=cluster.settings.read_only,
             storm_until=cluster.nodes.storm_until,
-            probe_succeeded_at=self._probe_succeeded_at,
         )
 
     def _move_budget(self, key: WorkloadKey, configuration: WorkloadConfiguration) -> MoveBudget:

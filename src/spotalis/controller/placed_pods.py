@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from spotalis.controller.index import index
 from spotalis.kube.store import StoreChange
@@ -25,6 +25,10 @@ class PlacedPods:
     def count_on(self, node: str) -> int:
         """The number of pods on a node."""
         return len(self._by_node.get(node, ()))
+
+    def pods_on(self, node: str) -> Iterable[Pod]:
+        """The pods on a node."""
+        return self._by_node.get(node, {}).values()
 
     def shapes_on(self, node: str) -> list[PodShape]:
         """The shapes of the pods that use resources of a node."""

@@ -40,7 +40,7 @@ class Reconciler:
         clock: Clock,
         instance: str,
         can_evict: Callable[[], bool],
-        on_move_finished: Callable[[], None] = lambda: None,
+        on_news: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing happens before :meth:`reconcile`.
 
@@ -49,8 +49,8 @@ class Reconciler:
             instance: the name of this instance in ledgers. No other process may have the same
                 name, now or earlier.
             can_evict: whether evictions may be sent at this moment.
-            on_move_finished: called when a move or a probe has finished: other workloads may
-                have been waiting for it.
+            on_news: called when a move has finished or spot has become available: other workloads
+                may have been waiting for it.
         """
         self._cluster = cluster
         self._observer = observer
@@ -59,7 +59,7 @@ class Reconciler:
         self._clock = clock
         self._instance = instance
         self._can_evict = can_evict
-        self._on_move_finished = on_move_finished
+        self._on_news = on_news
 
     def forget_all(self) -> None:
         """Forget what only the leader remembers about workloads."""
@@ -83,13 +83,18 @@ class Reconciler:
         if stored is not None and stored.ledger is None:
             return summarize(key, now, plan)
         self._observer.remember(key, plan)
+        is_writable = not plan.observed.cluster.read_only
+        if is_writable:
+            self._ledgers.spot.learn(plan.learned)
         try:
             stored = await self._write(workload, stored, plan)
         except Conflict as error:
             log.info("Ledger write conflict; retrying", workload=str(key), error=str(error))
             return summarize(key, now, plan, requeue_after=CONFLICT_RETRY)
-        if plan.finished:
-            self._on_move_finished()
+        if plan.finished or any(record.found for record in plan.learned):
+            self._on_news()
+        if is_writable:
+            await self._ledgers.spot.write()
         evictions = await self._evictor.execute(key, plan, stored)
         return summarize(key, now, plan, evictions)
 

@@ -12,6 +12,7 @@ from spotalis.kube.client import EvictionOutcome
 from spotalis.model.decision import Decision, Defer, Move, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.planner.decide import ReconcilePlan
 
 BLOCKED_RETRY = timedelta(seconds=10)
@@ -52,6 +53,11 @@ class ReconcileResult:
     """Replicas of spot slots that run on on-demand because spot was exhausted."""
     terminating_nodes: Mapping[str, int] = field(default_factory=dict)
     """Spot nodes that are being reclaimed, with the number of the workload's replicas on each."""
+    refusal: str = ""
+    """Why the autoscaler adds no spot node for replicas that fall back, if it says so."""
+    spot: SpotAvailability = SpotAvailability.UNKNOWN
+    spot_evidence: str = ""
+    """A phrase about the spot nodes that were added lately; may be empty."""
     storm: bool = False
     """No replica moves to spot in the whole cluster."""
     evictions: tuple[EvictionRecord, ...] = ()
@@ -91,6 +97,9 @@ def summarize(
             for r in observed.replicas
             if r.on_terminating_node and r.node_type is NodeType.SPOT
         ),
+        refusal=plan.refusal,
+        spot=observed.spot_view.availability,
+        spot_evidence=observed.spot.evidence,
         storm=observed.cluster.storm_until is not None and now < observed.cluster.storm_until,
         evictions=tuple(evictions),
         requeue_after=requeue_after or min(pauses, default=None),

@@ -7,30 +7,17 @@ is written by compare-and-swap before each eviction; planner/ledger.py explains 
 from __future__ import annotations
 
 from datetime import date, datetime
-from enum import StrEnum
 
 import msgspec
 
 from spotalis.model.nodes import NodeType
+from spotalis.model.spot_knowledge import SpotAvailability, SpotRecord
 
 SCHEMA = 1
 """The version of the format. A version of Spotalis that reads another number leaves the workload
 unchanged."""
 MOVE_CHARACTERS = 8
 """How many characters of the evicted pod's UID identify a move in its replacement's annotation."""
-
-
-class SpotAvailability(StrEnum):
-    """What a workload knows about spot capacity.
-
-    See docs/reference/behaviour.md, "Spot shortage and return".
-    """
-
-    UNKNOWN = "unknown"
-    EXHAUSTED = "exhausted"
-    """A replica has fallen back: new replicas of spot slots start on on-demand."""
-    AVAILABLE = "available"
-    """A probe has succeeded: spot nodes are added for Pending pods."""
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,10 +53,10 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     intents: tuple[Intent, ...] = ()
     """The open moves, oldest first."""
     spot_availability: SpotAvailability = SpotAvailability.UNKNOWN
+    """This and the next two fields are read from ledgers that an older version has written.
+    model/spot_knowledge.py replaces them."""
     failed_probes: int = 0
-    """Consecutive failed probes."""
     next_probe_at: datetime | None = None
-    """No probe before this time; None: a probe may start now."""
     futile_moves: int = 0
     """Consecutive moves whose replacement landed on the type that was left."""
     futile_until: datetime | None = None
@@ -82,7 +69,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LedgerObject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A ConfigMap with something to remember: a ledger, or the provider groups."""
+    """A ConfigMap with something to remember: a ledger, the provider groups, or spot."""
 
     namespace: str
     name: str
@@ -92,3 +79,5 @@ class LedgerObject(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """None if it is damaged or was written by another version. It must not be acted on."""
     group_memory: dict[str, date] = {}
     """The provider groups that were in use; one object, which holds no ledger, has them."""
+    spot: tuple[SpotRecord, ...] = ()
+    """What is known about spot, if this is the ConfigMap that holds it."""

@@ -52,6 +52,9 @@ class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When it was last observed."""
     count: int = 1
     """How often it was observed."""
+    component: str = ""
+    """What reported it."""
+    message: str = ""
 
 
 class WebhookConfiguration(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
+
 from spotalis.model.decision import Decision, Defer, Evict, Reason
 from spotalis.model.ledger import Intent, Ledger
+from spotalis.model.spot_knowledge import SpotAvailability, SpotRecord
 from spotalis.planner.early_eviction import early_evictions
-from spotalis.planner.fallback import WaitingReplicas, record_fallback
+from spotalis.planner.fallback import WaitingReplicas, failure_of, record_fallback
 from spotalis.planner.ledger import prepare
 from spotalis.planner.moves import plan_moves, recheck
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.refusal import next_retry_in
 from spotalis.planner.resolution import MoveResolution, resolve_moves
+from spotalis.planner.spot_knowledge import from_ledger, success
 
 ANNOUNCED_RETRY = timedelta(seconds=15)
 """When to look again at a replica for which an autoscaler has announced a node."""
+
+
+AUTOSCALER_POLL = timedelta(seconds=5)
+"""How often autoscalers' Events are read while replicas wait for spot: replicas that the autoscaler
+refuses must serve again within 15 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +39,14 @@ class ReconcilePlan:
     """The input, without the moves that have finished."""
     ledger: Ledger
     """To be written before anything is sent."""
+    learned: tuple[SpotRecord, ...] = ()
+    """What other workloads must know about spot; to be written before anything is sent."""
     finished: tuple[Intent, ...] = ()
     """Moves that have finished. Other workloads may have been waiting for them."""
     fallbacks: tuple[Replica, ...] = ()
     """Pending spot replicas to evict, so that they start on on-demand."""
+    refusal: str = ""
+    """Why the autoscaler adds no spot node for them, if it says so."""
     early_evictions: tuple[Replica, ...] = ()
     """Replicas to evict from spot nodes that are being reclaimed."""
     sends_intents: bool = False
@@ -56,6 +68,7 @@ def decide(
         instance: the name of this instance in ledgers.
         can_evict: whether this instance may evict pods.
     """
+    observed, learned = _learn(observed, now)
     if observed.cluster.read_only:
         decision = plan_moves(observed, waiting, now)
         if decision.reason is Reason.READ_ONLY:
@@ -68,9 +81,13 @@ def decide(
         )
     resolution = resolve_moves(observed, now)
     observed = _after(observed, resolution, now)
+    if resolution.found_spot:
+        learned.append(success(observed.spot_view, now))
+        observed = _with_spot_available(observed, now)
     if waiting.due:
+        learned.append(failure_of(observed, waiting, now))
         ledger = record_fallback(observed.ledger, waiting.due, now)
-        decision = _fall_back(waiting.due)
+        decision = _fall_back(waiting)
     else:
         ledger = observed.ledger
         decision = plan_moves(observed, waiting, now)
@@ -88,8 +105,10 @@ def decide(
         decision=decision,
         observed=observed,
         ledger=ledger,
+        learned=tuple(record for record in learned if record is not None),
         finished=resolution.finished,
         fallbacks=waiting.due,
+        refusal=waiting.refusal,
         early_evictions=early_evictions(observed, now) if observed.moves.evict_early else (),
         sends_intents=sends,
         requeue_after=_requeue_after(
@@ -112,7 +131,7 @@ def _would_do(
 
 def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Observed:
     """The same workload once its finished moves are removed from the ledger."""
-    finished, moves, cluster = resolution.finished, observed.moves, observed.cluster
+    finished, moves = resolution.finished, observed.moves
     if finished:
         last = not resolution.ledger.intents
         moves = dataclasses.replace(
@@ -121,14 +140,38 @@ def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Obs
             probe_free=moves.probe_free or any(intent.probe for intent in finished),
             cooldown_until=now + moves.cooldown if last else moves.cooldown_until,
         )
-    if resolution.probe_succeeded:
-        cluster = dataclasses.replace(cluster, probe_succeeded_at=now)
-    return dataclasses.replace(observed, ledger=resolution.ledger, moves=moves, cluster=cluster)
+    return dataclasses.replace(observed, ledger=resolution.ledger, moves=moves)
 
 
-def _fall_back(due: Sequence[Replica]) -> Defer:
+def _learn(observed: Observed, now: datetime) -> tuple[Observed, list[SpotRecord | None]]:
+    """Learn from a spot node that has joined, and from the ledger of an older version."""
+    learned: list[SpotRecord | None] = []
+    seen, ledger = observed.spot_view, observed.ledger
+    if (old := from_ledger(ledger, seen.question, now)) is not None:
+        learned.append(old)
+        ledger = msgspec.structs.replace(
+            ledger,
+            spot_availability=SpotAvailability.UNKNOWN,
+            failed_probes=0,
+            next_probe_at=None,
+        )
+        observed = dataclasses.replace(observed, ledger=ledger)
+    joined_at = observed.spot.node_joined_at
+    if seen.is_exhausted and seen.since and joined_at and joined_at > seen.since:
+        learned.append(success(seen, joined_at))
+        observed = _with_spot_available(observed, joined_at)
+    return observed, learned
+
+
+def _with_spot_available(observed: Observed, since: datetime) -> Observed:
+    return dataclasses.replace(observed, spot_view=observed.spot_view.available_since(since))
+
+
+def _fall_back(waiting: WaitingReplicas) -> Defer:
+    due = waiting.due
     count = f"{len(due)} {'replica' if len(due) == 1 else 'replicas'}"
-    message = f"no spot node for {count} within spot-fallback; starting on on-demand"
+    within = f": {waiting.refusal}" if waiting.refusal else " within spot-fallback"
+    message = f"no spot node for {count}{within}; starting on on-demand"
     return Defer(Reason.NO_SPOT_CAPACITY, message)
 
 
@@ -155,6 +198,7 @@ def _requeue_after(
         decision.requeue_after if isinstance(decision, Defer) else None,
         waiting.due_in,
         ANNOUNCED_RETRY if waiting.announced else None,
+        AUTOSCALER_POLL if waiting.due_in is not None else None,
         retry_in,
     )
     return min((pause for pause in pauses if pause is not None), default=None)

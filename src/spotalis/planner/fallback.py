@@ -6,21 +6,20 @@ See docs/reference/behaviour.md, "Spot shortage and return".
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 import msgspec
 
-from spotalis.model.ledger import Ledger, SpotAvailability
+from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.nodes import NodeType
+from spotalis.model.spot_knowledge import SpotRecord
 from spotalis.planner.guards import BASIC_GUARDS, first_objection
 from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.resolution import record_futile_move
-
-MIN_PROBE_BACKOFF = timedelta(minutes=5)
-MAX_PROBE_BACKOFF = timedelta(hours=1)
-"""Time between failed probes: doubles from the minimum to the maximum."""
+from spotalis.planner.spot_knowledge import ALWAYS_SECONDS, failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +33,33 @@ class WaitingReplicas:
     """When the next one is due; None if no clock runs."""
     reason: str = ""
     """Why no clock runs for some of them; empty if one runs for each."""
+    on_clock: tuple[Replica, ...] = ()
+    """Those for which a clock runs; ``due`` are some of them."""
     announced: tuple[Replica, ...] = ()
     """Those that are due, but for which an autoscaler has announced a node."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """By pod UID, of those that are due: why the autoscaler adds no node, in its own words."""
 
-    def without_announced(self, pod_uids: Set[str]) -> WaitingReplicas:
-        """The same, where the replicas with these pods are not due."""
-        due = tuple(replica for replica in self.due if replica.pod.uid not in pod_uids)
-        announced = tuple(replica for replica in self.due if replica.pod.uid in pod_uids)
-        return dataclasses.replace(self, due=due, announced=announced)
+    @property
+    def refusal(self) -> str:
+        """Why the autoscaler adds no node for one of the replicas that are due; may be empty."""
+        return next((self.refused[r.pod.uid] for r in self.due if r.pod.uid in self.refused), "")
+
+    def with_autoscaler(
+        self, announced: Set[str], refused: Mapping[str, str] = MappingProxyType({})
+    ) -> WaitingReplicas:
+        """The same, with what autoscalers have said about the pods, by UID.
+
+        A replica with an announced node is not due. One that the autoscaler can add no node for is
+        due at once.
+        """
+        due = [r for r in self.on_clock if r in self.due or r.pod.uid in refused]
+        return dataclasses.replace(
+            self,
+            due=tuple(r for r in due if r.pod.uid not in announced),
+            announced=tuple(r for r in due if r.pod.uid in announced),
+            refused=refused,
+        )
 
 
 def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
@@ -68,6 +86,7 @@ def waiting_for_spot(observed: Observed, now: datetime) -> WaitingReplicas:
     return WaitingReplicas(
         replicas=replicas,
         due=tuple(r for r in replicas if left.get(r.pod.uid, patience) <= timedelta(0)),
+        on_clock=tuple(r for r in replicas if r.pod.uid in left),
         due_in=min(later, default=None),
         reason=next(filter(None, reasons.values()), ""),
     )
@@ -96,51 +115,43 @@ def unschedulable_since(observed: Observed, replica: Replica, now: datetime) -> 
 
 
 def record_fallback(ledger: Ledger, replicas: Sequence[Replica], now: datetime) -> Ledger:
-    """The ledger once these replicas fall back to on-demand: spot is exhausted.
+    """The ledger once these replicas fall back to on-demand.
 
-    The replicas that waited have probed spot: no other one need be evicted to find out the same,
-    and the next probe is due one backoff later. If one was the replacement of a probe, the backoff
-    doubles. If it was the replacement of another move, the move was futile, because the replica
-    ends on the type that it left.
+    If one was the replacement of a move other than a probe, that move was futile, because the
+    replica ends on the type that it left.
     """
-    moves = {replica.pod.move for replica in replicas} - {""}
-    failed = [intent for intent in ledger.intents if intent.move in moves]
+    failed = failed_moves(ledger, replicas)
     ledger = msgspec.structs.replace(
-        ledger,
-        spot_availability=SpotAvailability.EXHAUSTED,
-        intents=tuple(intent for intent in ledger.intents if intent not in failed),
+        ledger, intents=tuple(intent for intent in ledger.intents if intent not in failed)
     )
     for intent in failed:
         if not intent.probe:
             ledger = record_futile_move(ledger, now)
-    probed = any(intent.probe for intent in failed)
-    count = ledger.failed_probes + 1 if probed else max(1, ledger.failed_probes)
-    return msgspec.structs.replace(
-        ledger, failed_probes=count, next_probe_at=now + probe_backoff(count)
+    return ledger
+
+
+def failed_moves(ledger: Ledger, replicas: Sequence[Replica]) -> list[Intent]:
+    """The moves whose replacements fall back."""
+    moves = {replica.pod.move for replica in replicas} - {""}
+    return [intent for intent in ledger.intents if intent.move in moves]
+
+
+def failure_of(observed: Observed, waiting: WaitingReplicas, now: datetime) -> SpotRecord | None:
+    """What the cluster learns from the replicas that fall back: spot is exhausted.
+
+    They have probed spot: no other replica need be evicted to find out the same, and the next
+    probe is due one backoff later. Replicas with volumes may wait because of them, so that their
+    failure concerns only their workload.
+    """
+    due, patience = waiting.due, observed.configuration.spot_fallback
+    words = waiting.refusal
+    waited = max(now - unschedulable_since(observed, replica, now) for replica in due)
+    count = f"{len(due)} {'replica' if len(due) == 1 else 'replicas'}"
+    return failure(
+        observed.spot_view,
+        now,
+        waited_seconds=ALWAYS_SECONDS if words else int(patience.total_seconds()),
+        is_probe=any(intent.probe for intent in failed_moves(observed.ledger, due)),
+        is_private=any(replica.volume_affinity for replica in due),
+        cause=words or f"{count} waited {int(waited.total_seconds())} s",
     )
-
-
-def probe_backoff(failed: int) -> timedelta:
-    """How long to wait after the n-th consecutive failed probe.
-
-    Args:
-        failed: n, at least 1.
-    """
-    doubled: int = 2 ** min(failed - 1, 10)
-    return min(MIN_PROBE_BACKOFF * doubled, MAX_PROBE_BACKOFF)
-
-
-def probe_due_in(observed: Observed, now: datetime) -> timedelta:
-    """Time until the workload may probe; zero if it may now.
-
-    It may probe before its backoff ends if spot was available after its last failed wait: if a
-    probe of any workload has succeeded, or a spot node has joined that could hold its replicas.
-    """
-    ledger = observed.ledger
-    if ledger.next_probe_at is None:
-        return timedelta(0)
-    failed_at = ledger.next_probe_at - probe_backoff(max(1, ledger.failed_probes))
-    seen = (observed.cluster.probe_succeeded_at, observed.spot.node_joined_at)
-    if any(at is not None and at > failed_at for at in seen):
-        return timedelta(0)
-    return max(timedelta(0), ledger.next_probe_at - now)

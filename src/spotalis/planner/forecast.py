@@ -16,7 +16,6 @@ from statistics import median
 import msgspec
 
 from spotalis.model.decision import Decision, Defer, Evict, Move, Reason
-from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
 from spotalis.planner.decide import decide
@@ -131,15 +130,16 @@ def _after(observed: Observed, moves: tuple[Move, ...], now: datetime) -> Observ
         else dataclasses.replace(replica, other_pods=replica.other_pods - left[replica.pod.node])
         for replica in observed.replicas
     )
-    ledger, spot = observed.ledger, observed.spot
+    spot = observed.spot
     to_spot = sum(move.target is NodeType.SPOT for move in moves)
     if spot.free is not None:
         spot = dataclasses.replace(spot, free=max(0, spot.free - to_spot))
+    seen = observed.spot_view
     if any(move.probe for move in moves):
-        ledger = msgspec.structs.replace(ledger, spot_availability=SpotAvailability.AVAILABLE)
+        seen = seen.available_since(now)
     cooldown = observed.moves.cooldown
     budget = dataclasses.replace(observed.moves, cooldown_until=now + cooldown)
-    return dataclasses.replace(observed, replicas=replicas, ledger=ledger, spot=spot, moves=budget)
+    return dataclasses.replace(observed, replicas=replicas, spot_view=seen, spot=spot, moves=budget)
 
 
 def _replacement(replica: Replica, move: Move, now: datetime) -> Replica:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Move, Reason
-from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms
 from spotalis.model.possible_types import selects_compute_class
+from spotalis.model.spot_knowledge import SpotAvailability
+from spotalis.model.timestamps import format_time
 from spotalis.planner.budget import DisruptionBudgets
 from spotalis.planner.candidates import Obstacle, obstacle
-from spotalis.planner.fallback import WaitingReplicas, probe_due_in, unschedulable_since
+from spotalis.planner.fallback import WaitingReplicas, unschedulable_since
 from spotalis.planner.guards import (
     MOVE_GUARDS,
     WORKLOAD_GUARDS,
@@ -189,6 +190,8 @@ class _Selection:
             return stop
         probes = any(move.probe for move in self._moves)
         message = to_move(observed) + ("; probing spot with one replica" if probes else "")
+        if self._from_on_demand and observed.spot.evidence and not probes:
+            message += f"; {observed.spot.evidence}"
         return Evict(tuple(self._moves), Reason.REBALANCING, message)
 
     def _objection(self, replica: Replica) -> Defer | None:
@@ -264,7 +267,7 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
         return _Supply(limit=0, stop=Defer(Reason.NO_ON_DEMAND_CAPACITY, words))
     if target is NodeType.ON_DEMAND or free is None:
         return _Supply()
-    availability = observed.ledger.spot_availability
+    availability = observed.spot_view.availability
     if availability is SpotAvailability.AVAILABLE:
         return _Supply()
     if has_provisioner and availability is SpotAvailability.UNKNOWN:
@@ -287,7 +290,10 @@ def _probe(observed: Observed, now: datetime, message: str) -> _Supply:
         # The replacement of a failed probe would wait forever.
         never = f"{message}, and spot-fallback is never"
         return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, never))
-    due_in = probe_due_in(observed, now)
+    view = observed.spot_view
+    if view.is_exhausted and view.since is not None:
+        message += f"; spot has been exhausted since {format_time(view.since)} ({view.cause})"
+    due_in = view.probe_due_in(now)
     if due_in > timedelta(0):
         message += f"; next probe in {_seconds(due_in)} s"
         return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, message, due_in))

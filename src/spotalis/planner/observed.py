@@ -15,7 +15,10 @@ from spotalis.model.objects import DisruptionBudget, NodeTerms, Pod, Workload
 from spotalis.model.replicas import ReplicaState
 from spotalis.planner.candidates import candidates
 from spotalis.planner.refusal import Refusal
+from spotalis.planner.spot_knowledge import NOTHING_KNOWN, SpotView
 
+RECENT = timedelta(minutes=10)
+"""How far messages about spot nodes look back."""
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -152,8 +155,6 @@ class ClusterState:
     read_only: bool = False
     storm_until: datetime | None = None
     """No replica moves to spot until then. None or in the past: there is no storm."""
-    probe_succeeded_at: datetime | None = None
-    """When a probe of any workload last found a spot node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +190,11 @@ class SpotCapacity:
     node_arriving: bool = False
     """A spot node that fits has registered and is not Ready yet."""
     node_joined_at: datetime | None = None
-    """When the newest Ready spot node that could hold a replica if it were empty registered."""
+    """While spot is exhausted: when the newest Ready spot node that could hold a replica if it
+    were empty registered. It may be full: autoscalers add no more room than is asked for."""
+    recent_pods: int = 0
+    """Unless spot is unknown: pods that Spotalis sent to spot and that run on spot nodes which
+    registered within RECENT."""
     on_demand_possible: bool = True
     """The pod template does not keep the replicas on spot nodes, so that an autoscaler may add an
     on-demand node for them."""
@@ -198,6 +203,15 @@ class SpotCapacity:
     no on-demand node to tell."""
     by_volume: Mapping[NodeTerms, VolumeCapacity] = field(default_factory=dict)
     """For replicas with a volume affinity, by that affinity: replaces the fields above."""
+
+    @property
+    def evidence(self) -> str:
+        """A phrase about the spot nodes that were added lately; empty if there are none."""
+        if not self.recent_pods:
+            return ""
+        pods = "pod" if self.recent_pods == 1 else "pods"
+        minutes = RECENT // timedelta(minutes=1)
+        return f"{self.recent_pods} {pods} got spot nodes in the last {minutes} minutes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,6 +247,8 @@ class WorkloadState:
     replicas: tuple[Replica, ...] = ()
     ledger: Ledger = Ledger()
     """Pods of its intents count as gone."""
+    spot_view: SpotView = NOTHING_KNOWN
+    """What is known about spot from all workloads."""
 
     @cached_property
     def active(self) -> tuple[Replica, ...]:

@@ -9,7 +9,6 @@ import dataclasses
 from dataclasses import dataclass
 from functools import lru_cache
 
-from spotalis.model.ledger import SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot, nth_slot, slot_type
 from spotalis.planner.candidates import ordinal, slot_of
@@ -69,8 +68,7 @@ def place(observed: Observed, pod: NewPod) -> Placement:
         taken = slots | reserved.spot | reserved.on_demand
         node_type, slot, rule = _place_next(observed, have_spot, have_on_demand, taken)
     move = _find_open_move(observed, pod, node_type)
-    exhausted = observed.ledger.spot_availability is SpotAvailability.EXHAUSTED
-    if node_type is NodeType.SPOT and exhausted and not move:
+    if node_type is NodeType.SPOT and observed.spot_view.is_exhausted and not move:
         node_type, rule = NodeType.ON_DEMAND, "fallback"
     return Placement(
         node_type=node_type,

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from spotalis.model.ledger import Intent, Ledger, SpotAvailability
+from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.nodes import NodeType
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.planner.observed import Observed, Replica
 
 FUTILE_MOVE_LIMIT = 3
@@ -27,8 +28,8 @@ class MoveResolution:
     ledger: Ledger
     """Without these moves, and with what was learned from them."""
     finished: tuple[Intent, ...] = ()
-    probe_succeeded: bool = False
-    """A probe has found a spot node. Other workloads may probe again."""
+    found_spot: bool = False
+    """A replacement shows that spot nodes are to be had."""
 
 
 def resolve_moves(observed: Observed, now: datetime) -> MoveResolution:
@@ -49,7 +50,7 @@ def resolve_moves(observed: Observed, now: datetime) -> MoveResolution:
         intents=tuple(i for i in observed.ledger.intents if i.pod not in removed),
     )
     unadmitted = _unadmitted_replicas(observed, finished)
-    probe_succeeded = False
+    found_spot = False
     for intent in finished:
         found = _find_replacement(observed, intent)
         if found is None and unadmitted:
@@ -58,16 +59,15 @@ def resolve_moves(observed: Observed, now: datetime) -> MoveResolution:
             continue
         if found.node_type is intent.target:
             ledger = msgspec.structs.replace(ledger, futile_moves=0, futile_until=None)
-            if intent.probe:
-                probe_succeeded = True
-                ledger = _with_spot(ledger, SpotAvailability.AVAILABLE)
+            # Without a probe it may have taken room that was there while spot was exhausted.
+            is_proof = intent.probe or observed.spot_view.availability is SpotAvailability.AVAILABLE
+            found_spot |= is_proof and intent.target is NodeType.SPOT
         else:
             # The replacement of a probe, too: without a pin to spot it has found out nothing.
             # If no admission request ever arrived, the next move would end the same way.
             limit = 1 if observed.bypassed else FUTILE_MOVE_LIMIT
             ledger = record_futile_move(ledger, now, limit)
-    ledger = _forget_outdated(observed, ledger)
-    return MoveResolution(ledger=ledger, finished=tuple(finished), probe_succeeded=probe_succeeded)
+    return MoveResolution(ledger=ledger, finished=tuple(finished), found_spot=found_spot)
 
 
 def record_futile_move(ledger: Ledger, now: datetime, limit: int = FUTILE_MOVE_LIMIT) -> Ledger:
@@ -115,24 +115,3 @@ def _unadmitted_replicas(observed: Observed, finished: list[Intent]) -> list[Rep
         and replica.pod.created_at is not None
         and replica.pod.created_at >= since.replace(microsecond=0)
     ]
-
-
-def _forget_outdated(observed: Observed, ledger: Ledger) -> Ledger:
-    """Forget what is known about spot once it no longer matters or no longer holds."""
-    availability = ledger.spot_availability
-    if availability is SpotAvailability.UNKNOWN and not ledger.failed_probes:
-        return ledger
-    surplus = observed.state.surplus(NodeType.ON_DEMAND)
-    waits = bool(observed.unschedulable_on_spot)
-    at_rest = observed.state.is_balanced and not waits and not ledger.intents
-    enough = 0 < surplus <= (observed.spot.free or 0)
-    if at_rest or (enough and availability is SpotAvailability.EXHAUSTED):
-        return _with_spot(ledger, SpotAvailability.UNKNOWN)
-    return ledger
-
-
-def _with_spot(ledger: Ledger, availability: SpotAvailability) -> Ledger:
-    """The ledger with other knowledge about spot, and no failed probes."""
-    return msgspec.structs.replace(
-        ledger, spot_availability=availability, failed_probes=0, next_probe_at=None
-    )

@@ -17,6 +17,7 @@ from spotalis.model.classification import Pin
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload
 from spotalis.model.possible_types import NODE_POOL
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.planner.capacity import (
     AntiAffinity,
     anti_affinity,
@@ -25,7 +26,8 @@ from spotalis.planner.capacity import (
     is_local_to,
 )
 from spotalis.planner.free_capacity import FreeCapacity, count_fitting
-from spotalis.planner.observed import SpotCapacity, VolumeCapacity, WorkloadState
+from spotalis.planner.interruption import accepts_new_pods
+from spotalis.planner.observed import RECENT, SpotCapacity, VolumeCapacity, WorkloadState
 
 
 class NodesView(Protocol):
@@ -66,6 +68,11 @@ class NodesView(Protocol):
         moves bring to spot, have their share."""
         ...
 
+    def spot_pods_since(self, since: datetime) -> int:
+        """Number of pods that the webhook sent to spot and that run on spot nodes which have
+        registered since then."""
+        ...
+
     def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
         """The bound pods of a namespace with their nodes."""
         ...
@@ -97,29 +104,44 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
     if state.unschedulable_on_spot:
         arriving = is_arriving(nodes.of_type(NodeType.SPOT), shape, pin, now)
         possible = nodes.pinned_to(state.workload.shape) is not NodeType.SPOT
-    joined_at = None
-    if state.ledger.next_probe_at is not None:  # Only the delay of a probe depends on it.
-        joined_at = _node_joined_at(nodes.of_type(NodeType.SPOT), shape, pin)
     return SpotCapacity(
         free=_reachable(state, question.free(shape), by_volume),
         is_known=nodes.shows_all_pods,
         unjudged=shape.unjudged,
         has_provisioner=has_provisioner,
         node_arriving=arriving,
-        node_joined_at=joined_at,
+        node_joined_at=_node_joined_at(state, nodes, shape, pin),
+        recent_pods=_recent_pods(state, nodes, now),
         on_demand_possible=possible,
         on_demand_known=has_provisioner or question.on_demand_could_hold(shape),
         by_volume=by_volume,
     )
 
 
-def _node_joined_at(nodes: Iterable[Node], shape: PodShape, pin: Pin) -> datetime | None:
-    """When the newest Ready node that could hold such a pod registered, full or not.
+def _node_joined_at(
+    state: WorkloadState, nodes: NodesView, shape: PodShape, pin: Pin
+) -> datetime | None:
+    """While spot is exhausted: when the newest Ready spot node that could hold such a pod joined.
 
     Whatever it was added for, it shows that nodes of its type are to be had.
     """
-    fitting = (node for node in nodes if node.ready and could_hold([node], shape, pin))
-    return max((node.created_at for node in fitting if node.created_at), default=None)
+    since = state.spot_view.since
+    if not state.spot_view.is_exhausted or since is None:
+        return None
+    joined = {
+        node.created_at: node
+        for node in nodes.of_type(NodeType.SPOT)
+        if node.created_at and node.created_at > since and node.ready and accepts_new_pods(node)
+    }
+    fitting = (at for at, node in joined.items() if could_hold([node], shape, pin))
+    return max(fitting, default=None)
+
+
+def _recent_pods(state: WorkloadState, nodes: NodesView, now: datetime) -> int:
+    """Pods that Spotalis sent to spot and that run on spot nodes which registered lately."""
+    if state.spot_view.availability is SpotAvailability.UNKNOWN:
+        return 0
+    return nodes.spot_pods_since(now - RECENT)
 
 
 def _reachable(

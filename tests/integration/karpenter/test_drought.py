@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.cluster import TestCluster, policy
+from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy
 from tests.support.karpenter import NodePool, karpenter_beside
 from tests.support.readiness_history import track_readiness
 from tests.support.scenarios import only_real
@@ -62,7 +62,8 @@ async def test_all_workloads_return_to_spot_after_ten_minutes_without_it(
             probes = len(cluster.evictions()) - fallbacks
             await karpenter.give_spot_back()
             # Another team's pods show that there is spot capacity again.
-            await cluster.create_deployment("other", 10, policy(100))
+            on_spot = {CAPACITY_TYPE_LABEL: "spot"}
+            await cluster.create_deployment("other", 10, node_selector=on_spot)
             await cluster.wait_for_split("other", 0, 10)
             await cluster.wait_for_split("web", 3, 7, within=60 + SLACK_SECONDS)
             await cluster.wait_for_split("shop", 10, 30, within=240)

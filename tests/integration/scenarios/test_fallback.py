@@ -330,24 +330,3 @@ async def test_a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock(
         await incidents.withdraw(cluster, spot, cilium)
         await cluster.wait_for_split("web", 2, 2)
     assert cluster.evictions() == []
-
-
-@only_embedded
-async def test_a_node_that_another_workload_was_given_is_followed_by_a_probe_at_once(
-    cluster: TestCluster,
-) -> None:
-    await cluster.add_nodes(on_demand=3)
-    async with cluster.operator():
-        await cluster.create_deployment("web", 10, fallback_policy())
-        await cluster.wait_for_split("web", 10, 0)
-        await asyncio.sleep(60)
-        assert len(cluster.evictions()) == 7
-        # An autoscaler adds a node that another workload fills; nothing is left of it.
-        (node,) = await cluster.add_nodes(spot=1)
-        await cordon(cluster, node, True)
-
-        async def probes() -> bool:
-            return len(cluster.evictions()) == 8
-
-        await cluster.wait_until(probes, "one replica probes spot", within=30)
-        await wait_for_pending(cluster, 1)

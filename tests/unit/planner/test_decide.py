@@ -10,6 +10,7 @@ import pytest
 
 from spotalis.model.decision import Defer, Evict, Reason
 from spotalis.model.ledger import Intent, Ledger
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.planner.decide import ANNOUNCED_RETRY, ReconcilePlan, decide
 from spotalis.planner.fallback import waiting_for_spot
 from spotalis.planner.observed import Observed
@@ -24,7 +25,7 @@ from tests.support.builders import (
     with_facts,
     with_replicas,
 )
-from tests.unit.planner.ledgers import an_exhausted_ledger, an_intent
+from tests.unit.planner.ledgers import EXHAUSTED, an_intent
 
 COOLDOWN = timedelta(minutes=3)
 
@@ -108,10 +109,11 @@ def test_a_finished_move_is_removed_and_frees_its_place() -> None:
 def test_a_finished_probe_frees_the_next_one_and_is_remembered() -> None:
     observed = replaced(probe_free=False)
     observed = with_replicas(observed, 9, node_type=SPOT)
-    ledger = an_exhausted_ledger(intents=(an_intent(probe=True),))
-    plan = plan_of(with_facts(observed, ledger=ledger))
+    ledger = Ledger(intents=(an_intent(probe=True),))
+    plan = plan_of(with_facts(observed, ledger=ledger, spot_view=EXHAUSTED))
     assert plan.observed.moves.probe_free
-    assert plan.observed.cluster.probe_succeeded_at == NOW
+    assert plan.observed.spot_view.availability is SpotAvailability.AVAILABLE
+    assert [(record.found, record.at) for record in plan.learned] == [(True, NOW)]
 
 
 def test_the_cooldown_starts_with_the_last_move_that_finishes() -> None:
@@ -126,9 +128,8 @@ def test_the_cooldown_starts_with_the_last_move_that_finishes() -> None:
 def test_replicas_that_waited_too_long_fall_back_and_nothing_else_moves() -> None:
     plan = plan_of(waiting())
     assert len(plan.fallbacks) == 2
-    assert plan.ledger == an_exhausted_ledger(
-        failed_probes=1, next_probe_at=NOW + timedelta(minutes=5)
-    )
+    assert plan.ledger == Ledger()
+    assert [(record.found, record.at) for record in plan.learned] == [(False, NOW)]
     assert isinstance(plan.decision, Defer)
     assert plan.decision.message == (
         "no spot node for 2 replicas within spot-fallback; starting on on-demand"
@@ -139,7 +140,7 @@ def test_replicas_that_waited_too_long_fall_back_and_nothing_else_moves() -> Non
 def test_a_replica_with_an_announced_node_stays_and_is_looked_at_again() -> None:
     observed = waiting()
     found = waiting_for_spot(observed, NOW)
-    found = found.without_announced({replica.pod.uid for replica in found.due})
+    found = found.with_autoscaler({replica.pod.uid for replica in found.due})
     plan = decide(observed, found, now=NOW, instance="me", can_evict=True)
     assert plan.fallbacks == ()
     assert plan.requeue_after == ANNOUNCED_RETRY

@@ -11,11 +11,14 @@ import pytest
 
 from spotalis.model.decision import Defer, Evict, Reason
 from spotalis.model.disruption import DisruptionPolicy, MoveLimit
-from spotalis.model.ledger import Ledger, SpotAvailability
+from spotalis.model.ledger import Ledger
 from spotalis.model.objects import Requirement
-from spotalis.planner.fallback import probe_backoff, record_fallback, waiting_for_spot
+from spotalis.model.spot_knowledge import SpotAvailability
+from spotalis.planner.decide import decide
+from spotalis.planner.fallback import record_fallback, waiting_for_spot
 from spotalis.planner.observed import Observed, VolumeCapacity
 from spotalis.planner.placement import NewPod, place
+from spotalis.planner.spot_knowledge import ALWAYS_SECONDS, NOTHING_KNOWN, SpotQuestion, SpotView
 from tests.support.builders import (
     BOTH_KINDS,
     NOW,
@@ -27,11 +30,12 @@ from tests.support.builders import (
     is_on_demand,
     is_spot,
     owner_of,
+    plan_of,
     with_configuration,
     with_facts,
     with_replicas,
 )
-from tests.unit.planner.ledgers import an_exhausted_ledger, an_intent
+from tests.unit.planner.ledgers import AVAILABLE, EXHAUSTED, an_exhausted_ledger, an_intent
 
 TOO_LONG = timedelta(seconds=121)
 """A second longer than the default of spot-fallback."""
@@ -138,7 +142,7 @@ class TestWaiting:
     def test_a_replica_with_an_announced_node_is_not_due(self) -> None:
         waiting = waiting_for_spot(waits(a_workload(spot=2, on_demand=1)), NOW)
         first, second = waiting.due
-        announced = waiting.without_announced({first.pod.uid})
+        announced = waiting.with_autoscaler({first.pod.uid})
         assert (announced.due, announced.announced) == ((second,), (first,))
 
     def test_a_workload_that_waits_for_spot_is_not_balanced(self) -> None:
@@ -153,42 +157,76 @@ class TestWaiting:
 
 
 class TestLedger:
-    def test_a_fallback_marks_spot_as_exhausted(self) -> None:
+    def test_a_fallback_of_a_workload_without_moves_changes_no_ledger(self) -> None:
         found = waiting_for_spot(waits(a_workload(spot=7, on_demand=3)), NOW)
-        next_probe_at = NOW + timedelta(minutes=5)
-        expected = an_exhausted_ledger(failed_probes=1, next_probe_at=next_probe_at)
-        assert record_fallback(Ledger(), found.due, NOW) == expected
+        assert record_fallback(Ledger(), found.due, NOW) == Ledger()
 
-    def test_replicas_that_wait_again_delay_the_next_probe_without_doubling_the_backoff(
-        self,
-    ) -> None:
-        ledger = an_exhausted_ledger(failed_probes=2, next_probe_at=NOW + timedelta(minutes=1))
-        found = waiting_for_spot(waits(a_workload(spot=1)), NOW)
-        next_probe_at = NOW + timedelta(minutes=10)
-        expected = an_exhausted_ledger(failed_probes=2, next_probe_at=next_probe_at)
-        assert record_fallback(ledger, found.due, NOW) == expected
-
-    def test_a_probe_that_falls_back_doubles_the_wait_for_the_next_probe(self) -> None:
-        ledger = an_exhausted_ledger(intents=(an_intent(probe=True),), failed_probes=1)
+    def test_a_probe_that_falls_back_is_over(self) -> None:
+        ledger = Ledger(intents=(an_intent(probe=True),))
         observed = with_replicas(waits(a_workload(spot=1)), is_spot, move="api-3-ui")
-        after = record_fallback(ledger, waiting_for_spot(observed, NOW).due, NOW)
-        next_probe_at = NOW + timedelta(minutes=10)
-        assert after == an_exhausted_ledger(failed_probes=2, next_probe_at=next_probe_at)
+        assert record_fallback(ledger, waiting_for_spot(observed, NOW).due, NOW) == Ledger()
 
     def test_a_move_that_falls_back_was_futile(self) -> None:
-        ledger = an_exhausted_ledger(intents=(an_intent(),))
+        ledger = Ledger(intents=(an_intent(),))
         observed = with_replicas(waits(a_workload(spot=1)), is_spot, move="api-3-ui")
         after = record_fallback(ledger, waiting_for_spot(observed, NOW).due, NOW)
-        next_probe_at = NOW + timedelta(minutes=5)
-        assert after == an_exhausted_ledger(
-            futile_moves=1, failed_probes=1, next_probe_at=next_probe_at
-        )
+        assert after == Ledger(futile_moves=1)
+
+
+class TestEvidence:
+    def test_replicas_that_waited_say_how_long(self) -> None:
+        (record,) = plan_of(waits(a_workload(spot=7, on_demand=3))).learned
+        assert (record.at, record.waited_seconds, record.failed_probes) == (NOW, 120, 1)
+        assert record.cause == "7 replicas waited 121 s"
 
     @pytest.mark.parametrize(
-        ("failed", "minutes"), [(1, 5), (2, 10), (3, 20), (4, 40), (5, 60), (50, 60)]
+        ("is_probe", "failed_probes"), [pytest.param(True, 2, id="probe"), (False, 1)]
     )
-    def test_the_wait_between_probes_doubles_up_to_an_hour(self, failed: int, minutes: int) -> None:
-        assert probe_backoff(failed) == timedelta(minutes=minutes)
+    def test_only_a_probe_that_falls_back_doubles_the_wait_for_the_next_probe(
+        self, is_probe: bool, failed_probes: int
+    ) -> None:
+        ledger = Ledger(intents=(an_intent(probe=is_probe),))
+        observed = with_replicas(waits(a_workload(spot=1)), is_spot, move="api-3-ui")
+        (record,) = plan_of(with_facts(observed, ledger=ledger, spot_view=EXHAUSTED)).learned
+        assert record.failed_probes == failed_probes
+
+    def test_a_replica_with_a_volume_says_nothing_about_other_workloads(self) -> None:
+        capacity = {IN_ZONE_B: VolumeCapacity(where="in b")}
+        observed = waits(a_workload(spot=1, on_demand=1, by_volume=capacity))
+        question = SpotQuestion(shape="shared", own="own")
+        observed = with_facts(observed, spot_view=SpotView(question=question))
+        assert [record.shape for record in plan_of(observed).learned] == ["shared"]
+        observed = with_replicas(observed, is_spot, volume_affinity=IN_ZONE_B)
+        assert [record.shape for record in plan_of(observed).learned] == ["own"]
+
+    def test_replicas_that_the_autoscaler_refuses_fall_back_at_once(self) -> None:
+        observed = waits(a_workload(spot=2, on_demand=1), NOW - timedelta(seconds=3))
+        waiting = waiting_for_spot(observed, NOW)
+        first, second = waiting.replicas
+        refused = {first.pod.uid: "karpenter says: no", second.pod.uid: "karpenter says: no"}
+        found = waiting.with_autoscaler({second.pod.uid}, refused)
+        assert (found.due, found.announced) == ((first,), (second,))
+        plan = decide(observed, found, now=NOW, instance="me", can_evict=True)
+        assert plan.decision.message == (
+            "no spot node for 1 replica: karpenter says: no; starting on on-demand"
+        )
+        assert [(r.waited_seconds, r.cause) for r in plan.learned] == [
+            (ALWAYS_SECONDS, "karpenter says: no")
+        ]
+
+    def test_a_refusal_does_not_start_a_clock_that_does_not_run(self) -> None:
+        observed = with_facts(waits(a_workload(spot=2, on_demand=1)), node_arriving=True)
+        waiting = waiting_for_spot(observed, NOW)
+        refused = {replica.pod.uid: "no" for replica in waiting.replicas}
+        assert waiting.with_autoscaler(set(), refused).due == ()
+
+    def test_the_ledger_of_an_older_version_is_taken_over_and_cleared(self) -> None:
+        ledger = an_exhausted_ledger(failed_probes=2, next_probe_at=NOW + timedelta(minutes=4))
+        plan = plan_of(after_fallback(free=0, ledger=ledger))
+        assert plan.ledger.spot_availability is SpotAvailability.UNKNOWN
+        assert (plan.ledger.failed_probes, plan.ledger.next_probe_at) == (0, None)
+        (record,) = plan.learned
+        assert (record.at, record.failed_probes) == (NOW - timedelta(minutes=6), 2)
 
 
 class TestPlacement:
@@ -197,7 +235,7 @@ class TestPlacement:
         observed = a_workload(kind=kind, on_demand=3, replicas=10)
         pod = NewPod(owner=owner_of(kind).uid, name="api-4" if kind == STATEFUL_SET else "")
         before = place(observed, pod)
-        after = place(with_facts(observed, ledger=an_exhausted_ledger()), pod)
+        after = place(with_facts(observed, spot_view=EXHAUSTED), pod)
         assert (before.node_type, after.node_type) == (SPOT, ON_DEMAND)
         assert after.rule == "fallback"
         assert after.slot == before.slot
@@ -206,9 +244,9 @@ class TestPlacement:
     def test_while_spot_is_exhausted_only_the_replacement_of_a_move_goes_to_spot(
         self, kind: str
     ) -> None:
-        ledger = an_exhausted_ledger(intents=(an_intent(probe=True),))
+        ledger = Ledger(intents=(an_intent(probe=True),))
         observed = with_replicas(a_workload(kind=kind, on_demand=10), 3, counts_as_gone=True)
-        observed = with_facts(observed, ledger=ledger)
+        observed = with_facts(observed, ledger=ledger, spot_view=EXHAUSTED)
         pod = NewPod(owner=owner_of(kind).uid, name="api-3" if kind == STATEFUL_SET else "")
         first = place(observed, pod)
         assert (first.node_type, first.move) == (SPOT, "api-3-ui")
@@ -216,15 +254,15 @@ class TestPlacement:
         assert place(replaced, pod).node_type is ON_DEMAND
 
     def test_a_move_whose_pod_still_runs_has_no_replacement(self) -> None:
-        ledger = an_exhausted_ledger(intents=(an_intent(),))
-        observed = a_workload(on_demand=10, replicas=12, ledger=ledger)
+        ledger = Ledger(intents=(an_intent(),))
+        observed = a_workload(on_demand=10, replicas=12, ledger=ledger, spot_view=EXHAUSTED)
         assert place(observed, NewPod(owner=owner_of("Deployment").uid)).rule == "fallback"
 
 
 def after_fallback(**facts: Any) -> Observed:
     """Ten replicas on on-demand, seven of which fell back."""
     observed = with_replicas(a_workload(on_demand=10, moves=9), range(3, 10), rule="fallback")
-    return with_facts(observed, **({"ledger": an_exhausted_ledger()} | facts))
+    return with_facts(observed, **({"spot_view": EXHAUSTED} | facts))
 
 
 UP_TO_10 = DisruptionPolicy(moves_in_flight=MoveLimit(count=10))
@@ -249,25 +287,33 @@ class TestReturn:
         assert isinstance(decision, Defer)
         assert decision.reason is Reason.NO_SPOT_CAPACITY
 
-    def test_a_failed_probe_delays_the_next_one_until_any_probe_succeeds(self) -> None:
-        ledger = an_exhausted_ledger(failed_probes=1, next_probe_at=NOW + timedelta(minutes=4))
-        decision = decision_of(after_fallback(free=0, ledger=ledger))
+    def test_a_failed_probe_delays_the_next_one(self) -> None:
+        due_at = NOW + timedelta(minutes=4)
+        view = dataclasses.replace(EXHAUSTED, next_probe_at=due_at)
+        decision = decision_of(after_fallback(free=0, spot_view=view))
         assert isinstance(decision, Defer)
         assert decision.requeue_after == timedelta(minutes=4)
-        assert probes(after_fallback(free=0, ledger=ledger, probe_succeeded_at=NOW)) == [True]
+        assert decision.message == (
+            "7 replicas to move from on-demand to spot; no Ready spot node has free resources for "
+            "it; spot has been exhausted since 2026-11-23T09:54:00Z (7 replicas waited 120 s); "
+            "next probe in 240 s"
+        )
 
-    def test_a_spot_node_that_joins_after_the_failed_wait_ends_the_delay_even_if_it_is_full(
+    def test_a_spot_node_that_joins_after_the_failed_wait_makes_spot_available_even_if_it_is_full(
         self,
     ) -> None:
-        ledger = an_exhausted_ledger(failed_probes=1, next_probe_at=NOW + timedelta(minutes=4))
-        joined_before = after_fallback(
-            free=0, ledger=ledger, node_joined_at=NOW - timedelta(minutes=2)
+        view = dataclasses.replace(EXHAUSTED, next_probe_at=NOW + timedelta(minutes=4))
+        before, after = NOW - timedelta(minutes=7), NOW - timedelta(seconds=30)
+        observed = after_fallback(free=0, spot_view=view, recent_pods=32)
+        assert isinstance(decision_of(with_facts(observed, node_joined_at=before)), Defer)
+        plan = plan_of(with_facts(observed, node_joined_at=after))
+        assert isinstance(plan.decision, Evict)
+        assert [move.probe for move in plan.decision.moves] == [False] * 7
+        assert plan.decision.message == (
+            "7 replicas to move from on-demand to spot; 32 pods got spot nodes in the last 10 "
+            "minutes"
         )
-        assert isinstance(decision_of(joined_before), Defer)
-        joined_after = after_fallback(
-            free=0, ledger=ledger, node_joined_at=NOW - timedelta(seconds=30)
-        )
-        assert probes(joined_after) == [True]
+        assert [(record.found, record.at) for record in plan.learned] == [(True, after)]
 
     @pytest.mark.parametrize(
         "change",
@@ -297,11 +343,10 @@ class TestReturn:
         assert [(move.pod.name, move.probe) for move in decision.moves] == [("api-9", True)]
 
     def test_after_a_successful_probe_all_replicas_return(self) -> None:
-        ledger = Ledger(spot_availability=SpotAvailability.AVAILABLE)
-        assert probes(after_fallback(free=0, ledger=ledger)) == [False] * 7
+        assert probes(after_fallback(free=0, spot_view=AVAILABLE)) == [False] * 7
 
     def test_karpenter_is_evidence_until_spot_is_exhausted(self) -> None:
-        unknown = after_fallback(free=0, has_provisioner=True, ledger=Ledger())
+        unknown = after_fallback(free=0, has_provisioner=True, spot_view=NOTHING_KNOWN)
         assert probes(unknown) == [False] * 7
         assert probes(after_fallback(free=0, has_provisioner=True)) == [True]
 

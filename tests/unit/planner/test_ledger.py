@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from spotalis.model.ledger import Intent, Ledger, SpotAvailability
+from spotalis.model.ledger import Intent, Ledger
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.planner.ledger import authorize, drop_unsent, prepare, withdraw
 from tests.support.builders import ON_DEMAND, SPOT
 

@@ -6,9 +6,12 @@ import dataclasses
 from datetime import timedelta
 from typing import Any
 
-from spotalis.model.ledger import Ledger, SpotAvailability
+import pytest
+
+from spotalis.model.ledger import Ledger
 from spotalis.planner.observed import Observed
 from spotalis.planner.resolution import MoveResolution, record_futile_move, resolve_moves
+from spotalis.planner.spot_knowledge import SpotView
 from tests.support.builders import (
     NOW,
     ON_DEMAND,
@@ -18,7 +21,7 @@ from tests.support.builders import (
     with_facts,
     with_replicas,
 )
-from tests.unit.planner.ledgers import an_exhausted_ledger, an_intent
+from tests.unit.planner.ledgers import AVAILABLE, EXHAUSTED, an_intent
 
 TERMINATED = frozenset({"api-3-uid"})
 
@@ -31,12 +34,6 @@ def with_replacement(**changes: Any) -> Observed:
     """Ten replicas. The pod of the open move to spot is gone, and api-9 is its replacement."""
     observed = with_replicas(a_workload(spot=7, on_demand=3), 9, move="api-3-ui", **changes)
     return with_facts(observed, ledger=Ledger(intents=(an_intent(),)))
-
-
-def after_fallback(free: int) -> Observed:
-    """Ten replicas on on-demand, seven of which fell back, and ``free`` capacity on spot."""
-    observed = with_replicas(a_workload(on_demand=10, free=free), range(3, 10), rule="fallback")
-    return with_facts(observed, ledger=an_exhausted_ledger())
 
 
 def test_a_move_has_finished_when_its_replacement_is_available() -> None:
@@ -82,23 +79,21 @@ def test_a_replacement_on_the_target_type_resets_the_futile_moves() -> None:
     assert resolve(with_facts(with_replacement(node_type=SPOT), ledger=ledger)).ledger == Ledger()
 
 
-def test_a_successful_probe_makes_spot_available() -> None:
+@pytest.mark.parametrize(
+    ("is_probe", "view", "found_spot"),
+    [
+        pytest.param(True, EXHAUSTED, True, id="probe"),
+        pytest.param(False, EXHAUSTED, False, id="room that was there before"),
+        pytest.param(False, AVAILABLE, True, id="spot is still available"),
+    ],
+)
+def test_a_replacement_on_spot_may_show_that_spot_is_available(
+    is_probe: bool, view: SpotView, found_spot: bool
+) -> None:
     observed = with_replicas(a_workload(spot=1, on_demand=9), is_spot, move="api-3-ui")
-    ledger = an_exhausted_ledger(intents=(an_intent(probe=True),))
-    resolution = resolve(with_facts(observed, ledger=ledger))
-    assert resolution.probe_succeeded
-    assert resolution.ledger.spot_availability is SpotAvailability.AVAILABLE
-
-
-def test_spot_is_exhausted_until_all_fallback_replicas_fit_on_it() -> None:
-    ledger = resolve(after_fallback(free=6), frozenset()).ledger
-    assert ledger.spot_availability is SpotAvailability.EXHAUSTED
-    assert resolve(after_fallback(free=7), frozenset()).ledger == Ledger()
-
-
-def test_a_balanced_workload_remembers_nothing_about_spot() -> None:
-    observed = a_workload(spot=7, on_demand=3, ledger=an_exhausted_ledger())
-    assert resolve(observed, frozenset()).ledger.is_empty
+    ledger = Ledger(intents=(an_intent(probe=is_probe),))
+    observed = with_facts(observed, ledger=ledger, spot_view=view)
+    assert resolve(observed).found_spot is found_spot
 
 
 def test_the_third_futile_move_starts_a_backoff_that_doubles() -> None:

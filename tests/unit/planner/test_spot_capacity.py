@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
+
+import pytest
 
 from spotalis.model.classification import NodeClassification, Pin
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import HostPort, Node, Pod, PodShape, Requirement, Toleration
+from spotalis.model.objects import HostPort, Node, Pod, PodShape, Requirement, Taint, Toleration
 from spotalis.model.possible_types import NODE_POOL
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.planner.free_capacity import FreeCapacity
@@ -30,6 +34,7 @@ from tests.support.builders import (
     with_workload,
 )
 from tests.support.free_capacity import free_after
+from tests.unit.planner.ledgers import EXHAUSTED
 
 CLASSIFICATION = NodeClassification(BUILT_IN_GROUPS)
 IN_ZONE_A = ((Requirement("topology.kubernetes.io/zone", "In", ("a",)),),)
@@ -64,6 +69,9 @@ class Nodes:
 
     def free_capacity(self) -> FreeCapacity:
         return free_after(self.spot, self.coming)
+
+    def spot_pods_since(self, since: datetime) -> int:
+        return sum(node.created_at is not None and node.created_at >= since for node in self.spot)
 
     def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
         return ()
@@ -164,6 +172,42 @@ def test_the_next_pod_has_the_resources_of_the_newest_one() -> None:
     new = a_pod("new", created_at=NOW, shape=a_shape(cpu_millis=900))
     assert next_pod_shape(workload, [old, new]).cpu_millis == 900
     assert next_pod_shape(workload, []).cpu_millis == 500
+
+
+def exhausted(**shape: Any) -> WorkloadState:
+    return dataclasses.replace(to_spot(**shape), spot_view=EXHAUSTED)
+
+
+SINCE_EXHAUSTED = NOW - timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("node", "joined"),
+    [
+        pytest.param({}, True, id="fits"),
+        pytest.param({"cordoned": True}, True, id="cordoned or full"),
+        pytest.param({"created_at": LONG_AGO}, False, id="was there before"),
+        pytest.param({"cpu_millis": 400}, False, id="too small"),
+        pytest.param({"ready": False}, False, id="not ready"),
+        pytest.param({"taints": [Taint("team", "a", "NoSchedule")]}, False, id="of another team"),
+    ],
+)
+def test_a_spot_node_that_joins_while_spot_is_exhausted_is_evidence_if_a_replica_fits(
+    node: Mapping[str, Any], joined: bool
+) -> None:
+    found = capacity(exhausted(), spot=[a_node(**{"created_at": SINCE_EXHAUSTED} | dict(node))])
+    assert found.node_joined_at == (SINCE_EXHAUSTED if joined else None)
+
+
+def test_nodes_are_no_evidence_unless_spot_is_exhausted() -> None:
+    found = capacity(to_spot(), spot=[a_node(created_at=SINCE_EXHAUSTED)])
+    assert (found.node_joined_at, found.recent_pods) == (None, 0)
+
+
+def test_pods_on_nodes_of_the_last_10_minutes_are_counted() -> None:
+    nodes = [a_node(created_at=NOW - timedelta(minutes=minutes)) for minutes in (9, 10, 11)]
+    found = capacity(exhausted(), spot=nodes)
+    assert found.evidence == "2 pods got spot nodes in the last 10 minutes"
 
 
 CAPACITY_TYPE, ZONE = "karpenter.sh/capacity-type", "topology.kubernetes.io/zone"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from spotalis.model.decision import Decision, Defer, Evict, Reason
-from spotalis.model.ledger import Ledger, SpotAvailability
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import NodeTerms, Requirement
+from spotalis.model.spot_knowledge import SpotAvailability
 from spotalis.planner.observed import VolumeCapacity
+from spotalis.planner.spot_knowledge import SpotView
 from tests.support.builders import (
     NOW,
     ON_DEMAND,
@@ -78,7 +79,7 @@ def test_replicas_move_only_where_their_volumes_can_be_attached(
         moves=4,
         free=others,
         by_volume={in_zone("a"): in_zone_a},
-        ledger=Ledger(spot_availability=spot_availability),
+        spot_view=SpotView(availability=spot_availability),
     )
     decision = decision_of(with_replicas(observed, (2, 3), volume_affinity=in_zone("a")), NOW)
     assert moved(decision) == [f"api-{number}" for number in moved_ordinals]

@@ -21,6 +21,7 @@ from spotalis.model.nodes import NodeType
 
 _LIMIT_RETRY_SECONDS = 30.0
 """A pod for which the limits allow no node is retried after this time: limits may change."""
+_REFUSAL = "Failed to schedule pod, all available instance types exceed limits for nodepool"
 _SCHEDULING_SECONDS = 10.0
 """The time that the scheduler has to bind a pod to its new node before the pod is retried."""
 
@@ -107,9 +108,11 @@ class Provisioner(Controller):
             return None
         found = self._plan(requirements_of(pod), now)
         if found is None:
+            await self._record(pod, "Warning", "FailedScheduling", _REFUSAL)
             return _LIMIT_RETRY_SECONDS
         found.pods[key] = None
-        await self._record_nomination(pod, found)
+        note = f"Pod should schedule on: node/{found.node['metadata']['name']}"
+        await self._record(pod, "Normal", "Nominated", note)
         return max(0.0, found.due - now)
 
     def _may_still_schedule(self, key: str, now: float) -> bool:
@@ -138,8 +141,8 @@ class Provisioner(Controller):
         existing = len(self._fleet.names(node_type))
         return existing + planned < self.provisioning.limits.get(node_type, 0)
 
-    async def _record_nomination(self, pod: Object, planned: _PlannedNode) -> None:
-        """Emit the event that Karpenter emits for a pod that gets a new node."""
+    async def _record(self, pod: Object, type_: str, reason: str, note: str) -> None:
+        """Emit the Event that Karpenter emits for a pod that gets a new node, or none."""
         namespace, name = split(key_of(pod))
         event: Object = {
             "apiVersion": "events.k8s.io/v1",
@@ -148,8 +151,8 @@ class Provisioner(Controller):
             "eventTime": stamp_micros(self.clock.now()),
             "reportingController": "karpenter",
             "reportingInstance": "karpenter-1",
-            "action": "Nominated",
-            "reason": "Nominated",
+            "action": reason,
+            "reason": reason,
             "regarding": {
                 "apiVersion": "v1",
                 "kind": "Pod",
@@ -157,8 +160,8 @@ class Provisioner(Controller):
                 "name": name,
                 "uid": pod["metadata"]["uid"],
             },
-            "note": f"Pod should schedule on: node/{planned.node['metadata']['name']}",
-            "type": "Normal",
+            "note": note,
+            "type": type_,
         }
         await self.api.create("events", event, user=self.user)
 

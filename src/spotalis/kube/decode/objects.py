@@ -10,6 +10,8 @@ import msgspec
 from spotalis.kube.decode.metadata import DECODE_ERRORS, Metadata, Wire, own_keys
 from spotalis.model import objects, single_objects
 from spotalis.model.ledger import SCHEMA, Ledger, LedgerObject
+from spotalis.model.spot_knowledge import SCHEMA as SPOT_SCHEMA
+from spotalis.model.spot_knowledge import SpotKnowledge
 
 
 class _Namespace(Wire):
@@ -41,6 +43,7 @@ class _VolumeClaim(Wire):
 class _LedgerData(Wire):
     ledger: str = ""
     groups: str = "{}"
+    spot: str = ""
 
 
 class _LedgerConfigMap(Wire):
@@ -65,9 +68,16 @@ class _ObjectReference(Wire):
     uid: str = ""
 
 
+class _EventSource(Wire):
+    component: str | None = None
+
+
 class _Event(Wire):
     metadata: Metadata
     involved_object: _ObjectReference | None = None
+    source: _EventSource | None = None
+    reporting_component: str | None = None
+    message: str | None = None
     last_timestamp: datetime | None = None
     event_time: datetime | None = None
     count: int | None = None
@@ -128,7 +138,7 @@ def volume_claim(raw: bytes | msgspec.Raw) -> single_objects.VolumeClaim:
 
 
 def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
-    """Decode the ConfigMap that holds a ledger, or the memory of provider groups.
+    """Decode a ConfigMap that holds a ledger, the provider groups, or what is known about spot.
 
     ``ledger`` is None if another version of Spotalis wrote it, or if it names no workload. A
     damaged memory is empty.
@@ -143,6 +153,10 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
         group_memory = _GROUP_MEMORY.decode(data.groups)
     except DECODE_ERRORS:
         group_memory = {}
+    try:
+        known = _SPOT_KNOWLEDGE.decode(data.spot or "{}")
+    except DECODE_ERRORS:
+        known = SpotKnowledge()
     return LedgerObject(
         namespace=intern(metadata.namespace),
         name=metadata.name,
@@ -150,6 +164,7 @@ def ledger(raw: bytes | msgspec.Raw) -> LedgerObject:
         resource_version=metadata.resource_version,
         ledger=content if content is not None and _is_supported(content) else None,
         group_memory=group_memory,
+        spot=known.records if known.schema == SPOT_SCHEMA else (),
     )
 
 
@@ -176,7 +191,7 @@ def secret(raw: bytes | msgspec.Raw) -> single_objects.Secret:
 def event(raw: bytes | msgspec.Raw) -> single_objects.Event:
     """Decode an Event of the core group or of ``events.k8s.io``."""
     written = _EVENT.decode(raw)
-    metadata = written.metadata
+    metadata, source = written.metadata, written.source or _EventSource()
     return single_objects.Event(
         namespace=metadata.namespace,
         name=metadata.name,
@@ -185,6 +200,8 @@ def event(raw: bytes | msgspec.Raw) -> single_objects.Event:
         involved_uid=written.involved_object.uid if written.involved_object else "",
         at=written.last_timestamp or written.event_time,
         count=written.count or 1,
+        component=written.reporting_component or source.component or "",
+        message=written.message or "",
     )
 
 
@@ -214,6 +231,7 @@ _LEDGER_CONFIG_MAP = msgspec.json.Decoder(_LedgerConfigMap)
 _API_GROUP = msgspec.json.Decoder(_ApiGroup)
 _LEDGER = msgspec.json.Decoder(Ledger)
 _GROUP_MEMORY = msgspec.json.Decoder(dict[str, date])
+_SPOT_KNOWLEDGE = msgspec.json.Decoder(SpotKnowledge)
 _SECRET = msgspec.json.Decoder(_Secret)
 _EVENT = msgspec.json.Decoder(_Event)
 _WEBHOOK_CONFIGURATION = msgspec.json.Decoder(_WebhookConfiguration)

@@ -8,6 +8,7 @@ hostile clients claim everything that the server's limits allow.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,9 +18,9 @@ import pytest
 import yaml
 
 from tests.support.free_ports import claim_ports
-from tests.support.hostile_callers import CROWDS
+from tests.support.http_caller import Caller, ask
 from tests.support.image import environment
-from tests.support.operator_process import HOST, OperatorProcess, operator
+from tests.support.operator_process import HOST, OperatorProcess, operator, trusting
 
 ATTACK_SECONDS = 5.0
 MAX_GROWTH = round(100 * 0.65 + 2 * (2 * 7 + 9) + 32 * 0.9)
@@ -29,8 +30,13 @@ MAX_GROWTH = round(100 * 0.65 + 2 * (2 * 7 + 9) + 32 * 0.9)
 @asynccontextmanager
 async def under_attack(port: int, crowd: str) -> AsyncIterator[None]:
     command = (sys.executable, "-m", "tests.support.hostile_callers", str(port), crowd)
-    hostile = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    hostile = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    assert hostile.stdout is not None
     try:
+        async with asyncio.timeout(120):
+            assert await hostile.stdout.readline() == b"attacking\n"
         yield
         assert hostile.returncode is None
     finally:
@@ -68,10 +74,9 @@ async def expect_patches(it: OperatorProcess, seconds: float) -> None:
         await asyncio.sleep(0.1)
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
-async def test_a_hundred_hostile_clients_neither_exceed_the_memory_limit_nor_delay_other_clients(
-    tmp_path: Path,
-) -> None:
+@asynccontextmanager
+async def attacked_operator(tmp_path: Path) -> AsyncIterator[OperatorProcess]:
+    """A process that answers admission requests, with the environment of the image."""
     claim = claim_ports()
     webhook, metrics, health = claim.ports[:3]
     ports = {"webhookPort": webhook, "metricsPort": metrics, "healthPort": health}
@@ -85,19 +90,69 @@ async def test_a_hundred_hostile_clients_neither_exceed_the_memory_limit_nor_del
             async with asyncio.timeout(120):
                 while not await it.review("api"):
                     await asyncio.sleep(0.1)
-            before = memory(it, "VmRSS")
-            for crowd in CROWDS:
-                async with under_attack(webhook, crowd):
-                    await expect_patches(it, ATTACK_SECONDS)
-            peak = memory(it, "VmHWM")
+            yield it
             assert it.process.returncode is None
-            assert peak < manifest_limit()
-            assert peak - before < MAX_GROWTH
-            for crowd in ("large", "rude"):
-                async with under_attack(webhook, crowd):
-                    await expect_patches(it, ATTACK_SECONDS)
-            assert memory(it, "VmHWM") - before < MAX_GROWTH, (
-                "disconnected clients leave nothing in memory"
-            )
+            assert memory(it, "VmHWM") < manifest_limit()
     finally:
         claim.release()
+
+
+async def ask_repeatedly(port: int, path: str, status: int, tls: ssl.SSLContext | None) -> float:
+    """Send requests on new connections, and return the longest time in seconds until a response."""
+    loop = asyncio.get_running_loop()
+    until, longest = loop.time() + ATTACK_SECONDS, 0.0
+    while loop.time() < until:
+        began = loop.time()
+        method, body = ("POST", b"{}") if tls else ("GET", None)
+        assert (await ask(port, method, path, body, tls=tls)).status == status
+        longest = max(longest, loop.time() - began)
+        await asyncio.sleep(0.1)
+    return longest
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+async def test_a_hundred_hostile_clients_neither_exceed_the_memory_limit_nor_delay_other_clients(
+    tmp_path: Path,
+) -> None:
+    async with attacked_operator(tmp_path) as it:
+        before = memory(it, "VmRSS")
+        for crowd in ("large", "dense", "rude"):
+            async with under_attack(it.ports[0], crowd):
+                await expect_patches(it, ATTACK_SECONDS)
+        peak = memory(it, "VmHWM")
+        assert peak - before < MAX_GROWTH
+        for crowd in ("large", "rude"):
+            async with under_attack(it.ports[0], crowd):
+                await expect_patches(it, ATTACK_SECONDS)
+        assert memory(it, "VmHWM") - before < MAX_GROWTH, (
+            "disconnected clients leave nothing in memory"
+        )
+
+
+@pytest.mark.parametrize("crowd", ["silent", "half-open"])
+async def test_clients_without_a_handshake_neither_delay_others_nor_end_a_kept_connection(
+    tmp_path: Path, crowd: str
+) -> None:
+    async with attacked_operator(tmp_path) as it:
+        webhook, tls = it.ports[0], trusting()
+        async with Caller(webhook, tls) as kept:
+            assert (await kept.ask("POST", "/mutate", b"{}")).status == 400
+            async with under_attack(webhook, crowd):
+                longest = await ask_repeatedly(webhook, "/mutate", 400, tls)
+                print(f"{crowd}: at most {longest * 1000:.0f} ms")
+                assert (await kept.ask("POST", "/mutate", b"{}")).status == 400
+    assert longest < 8, "with handshakes of 10 s each, 384 clients delay others by 29 s"
+
+
+@pytest.mark.parametrize(("port", "path"), [(1, "/metrics"), (2, "/healthz")])
+async def test_half_open_requests_at_metrics_and_health_neither_fill_the_memory_nor_delay_others(
+    tmp_path: Path, port: int, path: str
+) -> None:
+    async with attacked_operator(tmp_path) as it:
+        before = memory(it, "VmRSS")
+        async with under_attack(it.ports[port], "heads"):
+            longest = await ask_repeatedly(it.ports[port], path, 200, None)
+        growth = memory(it, "VmHWM") - before
+        print(f"{path}: at most {longest * 1000:.0f} ms, {growth} MiB")
+    assert growth < 40, "without limits 300 half-open requests take 286 MiB"
+    assert longest < 8

@@ -365,13 +365,13 @@ ROWS = [
         change={"logging.level": "debug"},
         probe=loggers_at_debug,
         before=set(),
-        after={"spotalis.webhook.connections", "asyncio"},
+        after={"spotalis.web.connections", "asyncio"},
     ),
     Row(
-        change={"logging.levels": {"spotalis.webhook": "debug"}},
+        change={"logging.levels": {"spotalis.web": "debug"}},
         probe=loggers_at_debug,
         before=set(),
-        after={"spotalis.webhook.connections"},
+        after={"spotalis.web.connections"},
     ),
     Row(change={"logging.format": "text"}, probe=logs_are_json, before=True, after=False),
 ]

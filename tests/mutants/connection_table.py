@@ -121,16 +121,9 @@ CONNECTION_MUTANTS = (
     ),
     mutant(
         "the webhook listens on IPv4 only",
-        "webhook/connections.py",
+        "web/sockets.py",
         "socket.getaddrinfo(name, port, type",
         "socket.getaddrinfo(name, port, socket.AF_INET if name is None else 0, type",
-        CONNECTIONS,
-    ),
-    mutant(
-        "metrics and health listen on IPv6 only if the host is ::",
-        "web/server.py",
-        'address = None if host in ("", "::") else host',
-        "address = host or None",
         CONNECTIONS,
     ),
     mutant(

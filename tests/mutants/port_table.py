@@ -5,6 +5,9 @@ from __future__ import annotations
 from tests.mutants.mutant import mutant
 
 ROTATION = "tests/unit/webhook/test_rotation_plan.py"
+CONNECTIONS = "tests/unit/webhook/test_connections.py"
+SERVER = "tests/unit/webhook/test_server.py"
+PLAIN = "tests/unit/web/test_server.py"
 CERTIFICATES = "tests/contract/test_certificate_rotation.py"
 
 PORT_MUTANTS = (
@@ -35,5 +38,61 @@ PORT_MUTANTS = (
         "        return self._clock.now() + self._client.clock_skew()\n",
         "        return self._clock.now()\n",
         CERTIFICATES,
+    ),
+    mutant(
+        "an idle known client gives way to a new handshake",
+        "web/connections.py",
+        "    if first is not Stage.ANSWERED:\n",
+        "    if False:\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "handshakes never give way",
+        "web/connections.py",
+        "        is_waiting_for_client = not self.is_answering or self.writing_paused\n",
+        "        is_waiting_for_client = self.stage is not Stage.HANDSHAKE\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "a handshake has ten seconds",
+        "web/connections.py",
+        "_HANDSHAKE_SECONDS = 5.0\n",
+        "_HANDSHAKE_SECONDS = 10.0\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "an incomplete head has no limit",
+        "web/connections.py",
+        "        if self._head_bytes > _HEAD_BYTES:\n",
+        "        if self._head_bytes < 0:\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "connections of the metrics port stay open",
+        "web/server.py",
+        "        response.force_close()\n        return response\n\n    def _error",
+        "        return response\n\n    def _error",
+        PLAIN,
+    ),
+    mutant(
+        "scrapes without a reader hold the places of others",
+        "web/server.py",
+        "(slowest := find_slowest(scraping)) is not None",
+        "(slowest := find_slowest([])) is not None",
+        PLAIN,
+    ),
+    mutant(
+        "slow large bodies hold the memory of others",
+        "webhook/bodies.py",
+        "            if oldest is not None and now - oldest.since >= _PATIENCE_SECONDS:\n",
+        "            if oldest is not None and not now:\n",
+        SERVER,
+    ),
+    mutant(
+        "a second Content-Encoding is overlooked",
+        "webhook/server.py",
+        'set(request.headers.getall("Content-Encoding", []))',
+        '{request.headers.get("Content-Encoding", "identity")}',
+        SERVER,
     ),
 )

@@ -1,4 +1,4 @@
-"""A hundred hostile callers of one webhook: ``python -m tests.support.hostile_callers PORT CROWD``.
+"""A crowd of hostile callers of one port: ``python -m tests.support.hostile_callers PORT CROWD``.
 
 Each kind of caller repeats one attack against a limit of the server until the process is ended. The
 callers run in a process of their own, so that their memory and CPU are not measured.
@@ -103,6 +103,28 @@ async def half_open(caller: Caller) -> None:
     await asyncio.Event().wait()
 
 
+async def silent(caller: Caller) -> None:
+    """Connect and send nothing."""
+    await asyncio.Event().wait()
+
+
+async def endless_head(caller: Caller) -> None:
+    """Send as much of a head as most servers accept, and never its end."""
+    await caller.send(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    for number in range(60):
+        await caller.send(b"X-%d: %s\r\n" % (number, b"x" * 8000))
+    await caller.closed()
+
+
+async def slow_reader(caller: Caller) -> None:
+    """Ask for everything and read nothing."""
+    caller.writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a read transport
+    await caller.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+    await asyncio.Event().wait()
+
+
+WITHOUT_TLS: set[Attack] = {half_open, silent, endless_head, slow_reader}
+
 CROWDS: dict[str, dict[Attack, int]] = {
     "large": {
         sending(dense(LARGEST)): 10,
@@ -119,18 +141,23 @@ CROWDS: dict[str, dict[Attack, int]] = {
         huge_head: 10,
         half_open: 20,
     },
+    "silent": {silent: 384},
+    "half-open": {half_open: 384},
+    "heads": {endless_head: 300},
 }
-"""Kinds of callers in a crowd, and how many of each; a hundred in all."""
+"""Kinds of callers in a crowd, and how many of each."""
 
 
-async def pressing(port: int, attack: Attack) -> None:
+async def pressing(port: int, attack: Attack, connected: asyncio.Semaphore) -> None:
     """Attack, and reconnect whenever the server closes the connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     while True:
         try:
-            tls = None if attack is half_open else context
+            tls = None if attack in WITHOUT_TLS else context
             async with Caller(port, tls) as caller:
+                if tls is None:
+                    connected.release()
                 try:
                     await attack(caller)
                 finally:
@@ -141,11 +168,16 @@ async def pressing(port: int, attack: Attack) -> None:
 
 
 async def come(port: int, crowd: str) -> None:
-    """Run all callers of a crowd forever."""
+    """Run all callers of a crowd forever; prints a line when those without TLS have connected."""
+    connected = asyncio.Semaphore(0)
     async with asyncio.TaskGroup() as group:
         for attack, count in CROWDS[crowd].items():
             for _ in range(count):
-                group.create_task(pressing(port, attack))
+                group.create_task(pressing(port, attack, connected))
+        for attack in WITHOUT_TLS & CROWDS[crowd].keys():
+            for _ in range(CROWDS[crowd][attack]):
+                await connected.acquire()
+        print("attacking", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from spotalis.webhook.connections import Listener
+from spotalis.web.connections import Listener
 from spotalis.webhook.server import ServerLimits, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.manual_clock import ManualClock

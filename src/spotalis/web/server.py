@@ -1,21 +1,23 @@
 """The plain HTTP servers: metrics on one port, health on another.
 
-They answer ``GET`` and ``HEAD`` on fixed paths, and everything else with the JSON error body. The
+They answer ``GET`` and ``HEAD`` on fixed paths, and everything else with the JSON error body. Every
+response closes its connection, so that no client can keep the others waiting by its requests. The
 response headers forbid caching, and forbid browsers to run or embed a response.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 from aiohttp import web
 
 from spotalis import logs
 from spotalis.model.environment import Clock
-from spotalis.model.errors import PortInUse, error_json
+from spotalis.model.errors import error_json
+from spotalis.web.connections import Connection, Listener, connection_of, find_slowest
 from spotalis.web.exposition import Snapshot
 from spotalis.web.health import HealthState, healthz, readyz
 from spotalis.web.metrics import OPEN_METRICS, Metrics, content_type
@@ -30,13 +32,15 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 _CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED", 500: "INTERNAL_ERROR"}
+_MAX_CONNECTIONS = 64
+"""On each port: kubelet and a pair of Prometheus servers use one or two at a time. A hostile client
+without TLS costs less than 0.1 MB."""
+_HEAD_SECONDS = 10.0
 _MAX_SCRAPES = 4
 """Scrapes at the same time; each holds its snapshot. A pair of Prometheus servers makes two."""
 _SCRAPE_SECONDS = 30.0
 """Time for one scrape; the default timeout of Prometheus is 10 s."""
-_KEEP_ALIVE_SECONDS = 120.0
-"""Longer than the usual 30 s or 60 s between two scrapes, so that Prometheus can reuse its
-connection."""
+_POLL_SECONDS = 0.02
 _STOP_SECONDS = 2.0
 
 
@@ -48,7 +52,7 @@ class PlainServer:
         self._pages = dict(pages)
         self._clock = clock
         self._http: web.Server | None = None
-        self._listener: asyncio.Server | None = None
+        self._listener: Listener | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen and return the port.
@@ -61,29 +65,35 @@ class PlainServer:
             PortInUse: another process listens on the port.
             OSError: the address is not local, or the port is privileged.
         """
-        loop = asyncio.get_running_loop()
-        address = None if host in ("", "::") else host  # asyncio reads "::" as IPv6 only
-        self._http = http = web.Server(self._handle)
-        try:
-            self._listener = await loop.create_server(
-                lambda: _Connection(http, self._error), address, port
-            )
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(host, port) from None
-            raise
-        return int(self._listener.sockets[0].getsockname()[1])
+        self._http = web.Server(self._handle)
+        self._listener = Listener(
+            self._http,
+            on_malformed=self._malformed,
+            max_connections=_MAX_CONNECTIONS,
+            first_request_seconds=_HEAD_SECONDS,
+            keep_alive_seconds=_HEAD_SECONDS,
+        )
+        return self._listener.listen(host, port)
 
     async def stop(self) -> None:
         """Stop listening and close every connection; a second call does nothing."""
         if self._listener is None or self._http is None:
             return
         listener, self._listener = self._listener, None
-        listener.close()
-        self._http.pre_shutdown()
+        await listener.close()
+        listener.close_idle()
         await self._http.shutdown(timeout=_STOP_SECONDS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = connection_of(request)
+        connection.begin_request()
+        connection.begin_answer()
+        try:
+            return await self._answer(request)
+        finally:
+            connection.end_request()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         page = self._pages.get(request.path)
         try:
             if page is None:
@@ -100,13 +110,17 @@ class PlainServer:
             if request.writer.output_size and request.transport is not None:
                 request.transport.abort()  # a partial response must not look complete
             response = self._error(500, "internal error; see the log of the operator")
-        if request.can_read_body:
-            response.force_close()  # request bodies are never read
+        response.force_close()
         return response
 
     def _error(self, status: int, message: str) -> web.Response:
         code = _CODES.get(status, "INVALID_REQUEST")
         return _json(status, error_json(code, message, at=self._clock.now()))
+
+    def _malformed(self) -> web.Response:
+        response = self._error(400, "not valid HTTP/1.1")
+        response.force_close()
+        return response
 
 
 def health_server(state: Callable[[], HealthState], *, clock: Clock) -> PlainServer:
@@ -125,12 +139,13 @@ def metrics_server(
     metrics: Metrics, snapshot: Callable[[], Snapshot], *, clock: Clock
 ) -> PlainServer:
     """Serve ``/metrics``; calls ``snapshot`` for every scrape."""
-    scrapes = asyncio.Semaphore(_MAX_SCRAPES)
+    scraping: set[Connection] = set()
 
     async def scrape(request: web.BaseRequest) -> web.StreamResponse:
         format_ = content_type(request.headers.get("Accept", ""))
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": format_})
-        async with asyncio.timeout(_SCRAPE_SECONDS), scrapes:
+        response.force_close()
+        async with asyncio.timeout(_SCRAPE_SECONDS), _place(scraping, connection_of(request)):
             rows = snapshot()
             await response.prepare(request)
             if request.method == "GET":
@@ -142,34 +157,21 @@ def metrics_server(
     return PlainServer({"/metrics": scrape}, clock=clock)
 
 
+@asynccontextmanager
+async def _place(scraping: set[Connection], connection: Connection) -> AsyncIterator[None]:
+    """Take one of the places for scrapes; at the limit, the slowest reader gives way."""
+    while len(scraping) >= _MAX_SCRAPES:
+        if (slowest := find_slowest(scraping)) is not None:
+            slowest.abort()
+            scraping.discard(slowest)
+        else:
+            await asyncio.sleep(_POLL_SECONDS)
+    scraping.add(connection)
+    try:
+        yield
+    finally:
+        scraping.discard(connection)
+
+
 def _json(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json", headers=HEADERS)
-
-
-class _Connection(web.RequestHandler):
-    """aiohttp's connection; answers invalid HTTP with the JSON error body, without a traceback."""
-
-    __slots__ = ("_error",)
-
-    def __init__(self, server: web.Server, error: Callable[[int, str], web.Response]) -> None:
-        super().__init__(
-            server,
-            loop=asyncio.get_running_loop(),
-            keepalive_timeout=_KEEP_ALIVE_SECONDS,
-            access_log=None,  # type: ignore[arg-type]  # as aiohttp's own runner does
-            lingering_time=1.0,
-            max_headers=64,
-            auto_decompress=False,
-        )
-        self._error = error
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        response = self._error(status, "not valid HTTP/1.1")
-        response.force_close()
-        return response

@@ -7,9 +7,9 @@ Its limits, and where they come from:
 * Bodies may have up to 7 MiB, as in controller-runtime: a request contains a whole object, and
   etcd's 1.5 MiB grow when encoded as JSON. The default of most frameworks is 1 MiB.
 * A body is kept only while it may be valid: a Content-Length beyond the limit is rejected unread,
-  a chunked body is cut off at the limit, and compressed bodies are rejected. Only
-  ``_MAX_LARGE_BODIES`` bodies above ``_LARGE_BYTES`` are in memory at once. The admission request
-  of a pod has about 10 kB, so that ordinary requests never wait for large ones.
+  a chunked body is cut off at the limit, and compressed bodies are rejected. Bodies above
+  ``LARGE_BYTES`` share the memory of ``_MAX_LARGE_BODIES`` bodies of the maximum size, and slow
+  ones give way (:mod:`spotalis.webhook.bodies`). Ordinary requests never wait for large ones.
 * A decoded body takes up to 27 times its size (``{},{},``), so the number of values is limited
   (:mod:`spotalis.webhook.admission_review`), and so is the number of bodies decoded at once: two
   large ones take 2 x (14 + 9) MB, 32 ordinary ones of 32 KiB at most 32 x 0.9 MB. Together with
@@ -35,8 +35,9 @@ from aiohttp import web
 from spotalis import logs
 from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
+from spotalis.web.connections import Connection, Listener, connection_of
+from spotalis.webhook.bodies import LARGE_BYTES, BodyReader, too_large
 from spotalis.webhook.client_auth import ClientAuth
-from spotalis.webhook.connections import Connection, Listener, drop_traceback
 from spotalis.webhook.errors import ErrorCode, RequestRejected
 from spotalis.webhook.forward import FORWARD_PATH
 from spotalis.webhook.serving_certificate import ServingCertificate
@@ -50,8 +51,11 @@ OnRequest: TypeAlias = Callable[[str, str, float], None]
 (``answered`` or the code of an error) and the duration in seconds."""
 
 MUTATE_PATH = "/mutate"
-_LARGE_BYTES = 32 * 1024
+KEEP_ALIVE_SECONDS = 600.0
+"""Well above the 90 s after which Go's HTTP client, and thus the API server, closes idle
+connections: Go does not repeat a POST on a connection that the server closes at the same time."""
 _MAX_LARGE_BODIES = 2
+"""Decoded at the same time; and in memory, complete or not, if they have the maximum size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +108,12 @@ class WebhookServer:
         self._on_request = on_request
         self._limits = limits or ServerLimits()
         self._answering = asyncio.Semaphore(self._limits.max_concurrent)
-        self._large_bodies = asyncio.Semaphore(_MAX_LARGE_BODIES)
+        self._large = asyncio.Semaphore(_MAX_LARGE_BODIES)
+        self._bodies = BodyReader(
+            max_bytes=self._limits.max_body_bytes,
+            max_total_bytes=_MAX_LARGE_BODIES * self._limits.max_body_bytes,
+            timeout_seconds=self._limits.read_timeout_seconds,
+        )
         self._requests: set[asyncio.Task[object]] = set()
         self._http: web.Server | None = None
         self._listener: Listener | None = None
@@ -136,6 +145,7 @@ class WebhookServer:
             on_malformed=self._reject_malformed,
             max_connections=self._limits.max_connections,
             first_request_seconds=self._limits.read_timeout_seconds,
+            keep_alive_seconds=KEEP_ALIVE_SECONDS,
         )
         bound = listener.listen(host, port, certificate.context if certificate else None)
         self._listener = listener
@@ -166,8 +176,7 @@ class WebhookServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         began = perf_counter()
-        connection, task = request.protocol, asyncio.current_task()
-        assert isinstance(connection, Connection)
+        connection, task = connection_of(request), asyncio.current_task()
         assert task is not None
         connection.begin_request()
         self._requests.add(task)
@@ -200,30 +209,9 @@ class WebhookServer:
             RequestRejected: with the error to respond with.
         """
         self._check_head(request)
-        length = request.content_length
-        deadline = asyncio.get_running_loop().time() + self._limits.read_timeout_seconds
-        is_large = length is None or length > _LARGE_BYTES
-        if is_large:
-            await self._acquire_large_body(deadline)
-        try:
-            body = await self._read(request, deadline)
+        async with self._bodies.read(request) as body:
             connection.begin_answer()
             return await self._answer(self._handlers[request.path], body)
-        finally:
-            if is_large:
-                self._large_bodies.release()
-
-    async def _acquire_large_body(self, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._large_bodies.acquire()
-        except TimeoutError:
-            raise RequestRejected(
-                ErrorCode.OVERLOADED,
-                "too many large bodies at once",
-                headers={"Retry-After": "1"},
-                close=True,
-            ) from None
 
     def _check_head(self, request: web.BaseRequest) -> None:
         """Reject a request by its head."""
@@ -240,11 +228,11 @@ class WebhookServer:
         if request.content_type != "application/json":
             message = "Content-Type must be application/json"
             raise reject(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
-        if request.headers.get("Content-Encoding", "identity") != "identity":
+        if set(request.headers.getall("Content-Encoding", [])) - {"identity"}:
             message = "the body must not be compressed (Content-Encoding)"
             raise reject(ErrorCode.UNSUPPORTED_MEDIA_TYPE, message)
         if length is not None and length > max_bytes:
-            raise _too_large(max_bytes)
+            raise too_large(max_bytes)
         if not self._is_allowed(request):
             message = f"the client certificate does not allow access to {request.path}"
             raise reject(ErrorCode.FORBIDDEN, message)
@@ -260,39 +248,11 @@ class WebhookServer:
             return self._client_auth.is_peer(presented, peer_ca_names)
         return self._client_auth.is_api_server(presented, peer_ca_names)
 
-    async def _read(self, request: web.BaseRequest, deadline: float) -> bytes:
-        """Read the body within the limits of size and time."""
-        chunks: list[bytes] = []
-        size = 0
-        expects_continue = request.headers.get("Expect", "").lower() == "100-continue"
-        try:
-            if expects_continue and request.transport is not None:
-                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            async with asyncio.timeout_at(deadline):
-                while chunk := await request.content.readany():
-                    size += len(chunk)
-                    if size > self._limits.max_body_bytes:
-                        raise _too_large(self._limits.max_body_bytes)
-                    chunks.append(chunk)
-        except TimeoutError:
-            message = f"the body took longer than {self._limits.read_timeout_seconds:g} s"
-            raise RequestRejected(ErrorCode.REQUEST_TIMEOUT, message, close=True) from None
-        except OSError as error:  # disconnected, or TLS broke: the response only counts
-            drop_traceback(error)
-            raise RequestRejected(
-                ErrorCode.CLIENT_DISCONNECTED, "connection lost", close=True
-            ) from None
-        except web.RequestPayloadError as error:
-            drop_traceback(error)
-            message = "the body does not match its headers"
-            raise RequestRejected(ErrorCode.INVALID_REQUEST, message, close=True) from None
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
     async def _answer(self, handler: Handler, body: bytes) -> bytes:
         """Call the handler within the limits of concurrency and time."""
         deadline = asyncio.timeout(self._limits.answer_timeout_seconds)
         try:
-            async with deadline, self._answering:
+            async with deadline, self._large if len(body) > LARGE_BYTES else self._answering:
                 return await handler(body)
         except TimeoutError:
             if deadline.expired():
@@ -318,12 +278,3 @@ class WebhookServer:
         if rejected.close:
             response.force_close()
         return response
-
-
-def _too_large(max_bytes: int) -> RequestRejected:
-    return RequestRejected(
-        ErrorCode.PAYLOAD_TOO_LARGE,
-        f"the body must not be larger than {max_bytes} bytes",
-        details={"limit": max_bytes},
-        close=True,
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -61,15 +61,12 @@ async def test_other_requests_get_the_json_error_body(
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_connection_serves_several_requests() -> None:
+@pytest.mark.parametrize("body", [None, b"unasked"])
+async def test_a_response_closes_the_connection(body: bytes | None) -> None:
     async with serving(a_server()) as port, Caller(port) as caller:
-        assert [(await caller.ask("GET", "/page")).body for _ in range(3)] == [b"content"] * 3
-
-
-async def test_a_request_with_a_body_closes_the_connection() -> None:
-    async with serving(a_server()) as port:
-        reply = await ask(port, "GET", "/page", b"unasked")
-    assert (reply.status, reply.headers["connection"]) == (200, "close")
+        reply = await caller.ask("GET", "/page", body)
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        assert await caller.closed()
 
 
 async def test_a_port_in_use_is_reported() -> None:
@@ -83,7 +80,9 @@ async def test_stop_closes_idle_connections_and_a_second_stop_does_nothing() -> 
     await server.stop()
     port = await server.start("127.0.0.1", 0)
     async with Caller(port) as idle:
-        await idle.ask("GET", "/page")
+        await idle.send(b"GET /page HTTP/1.1\r\n")
+        while not len(server._listener or ()):
+            await asyncio.sleep(0)
         with held_time() as time:
             began = time.seconds()
             await server.stop()
@@ -101,6 +100,32 @@ async def test_a_scrape_after_disconnected_clients_succeeds() -> None:
                 await leaving.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         async with asyncio.timeout(60):
             assert (await ask(port, "GET", "/metrics")).status == 200
+
+
+async def test_a_fifth_scrape_ends_one_whose_client_does_not_read() -> None:
+    replicas = [("spot", "ready", 7)] * 10
+    rows = [
+        WorkloadRow(
+            namespace="shop",
+            workload=f"w-{number}-{'x' * 200}",
+            workload_type="deployment",
+            reason="Balanced",
+            replicas=replicas,
+        )
+        for number in range(5000)
+    ]
+    server = metrics_server(
+        Metrics(version="0"), lambda: Snapshot(workloads=rows), clock=ManualClock()
+    )
+    async with serving(server) as port, AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(Caller(port)) for _ in range(4)]
+        for caller in slow:
+            await caller.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            # The reader of asyncio's streams stops reading at 128 kB.
+        async with asyncio.timeout(25):
+            assert (await ask(port, "GET", "/metrics")).status == 200
+        assert server._listener is not None
+        assert len(server._listener) < 4
 
 
 class _Broken(Sequence[WorkloadRow]):

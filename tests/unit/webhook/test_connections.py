@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from spotalis.model.errors import PortInUse
+from spotalis.web import connections
+from spotalis.web.connections import Stage
 from spotalis.web.server import PlainServer
-from spotalis.webhook import connections
 from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.free_ports import claim_ports
@@ -31,7 +32,7 @@ def is_of_a_server(item: object) -> bool:
     """Whether an object is a connection of a server, or asyncio's TLS state of one."""
     if isinstance(item, sslproto.SSLProtocol):
         return bool(item._server_side)
-    return isinstance(item, connections.Connection) and item.has_request
+    return isinstance(item, connections.Connection) and item.stage is not Stage.HANDSHAKE
 
 
 async def test_a_connection_without_a_complete_head_is_closed() -> None:
@@ -42,6 +43,18 @@ async def test_a_connection_without_a_complete_head_is_closed() -> None:
                 await served.wait_for_connections(1)
                 time.advance(10)
                 assert await slow.closed()
+
+
+async def test_an_idle_connection_is_kept_for_ten_minutes_after_a_request() -> None:
+    async with serving(read_timeout_seconds=10) as served, Caller(served.port) as kept:
+        with held_time() as time:
+            assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+            time.advance(599)
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+            time.advance(600)
+            assert await kept.closed()
 
 
 async def test_a_client_is_not_dropped_for_a_delay_of_the_server() -> None:
@@ -61,15 +74,61 @@ async def test_a_client_is_not_dropped_for_a_delay_of_the_server() -> None:
 async def test_at_the_limit_a_connection_without_a_request_is_dropped_before_an_older_known_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, "_IDLE_SECONDS", 0.0)
-    monkeypatch.setattr(connections, "_UNKNOWN_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(connections, "_PATIENCE_SECONDS", dict.fromkeys(Stage, 0.0))
     async with serving(max_connections=2) as served, Caller(served.port) as kept:
         assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
         async with Caller(served.port) as silent:
+            await silent.send(b"P")
             await served.wait_for_connections(2)
             assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
             assert await silent.closed()
             assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+
+
+async def test_at_the_limit_a_known_connection_is_kept_while_handshakes_are_in_progress() -> None:
+    pair = a_pair()
+    certificate = ServingCertificate(pair.key_pair)
+    async with (
+        serving(certificate=certificate, max_connections=2) as served,
+        Caller(served.port, pair.client()) as kept,
+    ):
+        assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+        with held_time() as time:
+            time.advance(2)  # the kept connection is idle for longer than the handshake
+            async with Caller(served.port) as silent:
+                await silent.send(b"\x16")
+                await served.wait_for_connections(2)
+                request = ask(served.port, "POST", "/mutate", b"{}", tls=pair.client())
+                asked = asyncio.create_task(request)
+                await asyncio.wait([asked], timeout=0)
+                while not asked.done():
+                    time.advance(0.01)
+                    await asyncio.sleep(0)
+                assert (await asked).status == 200
+                assert await silent.closed()
+            assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+
+
+async def test_a_silent_handshake_ends_after_five_seconds() -> None:
+    certificate = ServingCertificate(a_pair().key_pair)
+    async with serving(certificate=certificate) as served:
+        with held_time() as time:
+            async with Caller(served.port) as silent:
+                await silent.send(b"\x16")
+                await served.wait_for_connections(1)
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                time.advance(5)
+                assert await silent.closed()
+
+
+async def test_a_long_head_is_cut_off() -> None:
+    line = b"X-Much: " + b"x" * 8000 + b"\r\n"
+    async with serving() as served, Caller(served.port) as caller:
+        await caller.send(b"POST /mutate HTTP/1.1\r\n" + 2 * line)
+        await served.wait_for_connections(1)
+        await caller.send(line)
+        assert await caller.closed()
 
 
 async def test_at_the_limit_a_known_connection_is_kept_for_a_second() -> None:
@@ -79,6 +138,7 @@ async def test_at_the_limit_a_known_connection_is_kept_for_a_second() -> None:
         Caller(served.port) as silent,
     ):
         assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+        await silent.send(b"P")
         assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
         assert await silent.closed()
         assert (await kept.ask("POST", "/mutate", b"{}")).status == 200

@@ -1,37 +1,28 @@
-"""Limits the number and the idle time of client connections.
+"""Limits the number, the heads and the delays of client connections on every port.
 
-aiohttp limits the memory of one connection, but not the number of connections, the time until the
-first request, or the number of handshakes. asyncio allocates 256 kB for the read buffer of each TLS
-connection, so the number of connections determines the memory.
+aiohttp limits the memory of one connection and the time of its first request, and the kernel keeps
+connections that have sent nothing. Neither limits the number of connections or handshakes. asyncio
+allocates 256 kB for the read buffer of each TLS connection, so their number determines the memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from enum import IntEnum
 
 from aiohttp import web
 
 from spotalis import logs
 from spotalis.kube.waiting import wait_for_event
-from spotalis.model.errors import PortInUse
+from spotalis.web.sockets import bind, port_of
 
 log = logs.get(__name__)
 
-KEEP_ALIVE_SECONDS = 600.0
-"""Well above the 90 s after which Go's HTTP client, and thus the API server, closes idle
-connections: Go does not repeat a POST on a connection that the server closes at the same time."""
-
-_BACKLOG = 1024
-"""Connections that the system queues while the limit is reached, as in a burst."""
-_IDLE_SECONDS = 1.0
-"""A connection of a known client that is idle for less is likely to be used again and is kept."""
-_UNKNOWN_IDLE_SECONDS = 0.25
-"""The same for a client without a response yet: the API server sends its request, head and body,
-as soon as it is connected."""
+_HANDSHAKE_SECONDS = 5.0
+"""The API server waits 2 s for the response, so it does not need a longer handshake."""
 _POLL_SECONDS = 0.02
 _READ_TURNS = 4
 """Iterations of the event loop from the arrival of bytes to the start of their request."""
@@ -41,6 +32,8 @@ _LINGERING_SECONDS = 2.0
 the response."""
 _MAX_HEADERS = 32
 _REQUEST_LINE_BYTES = 1024
+_HEAD_BYTES = 16 * 1024
+"""Of an incomplete head. A token of a service account has about 1 kB, other headers much less."""
 _READ_BUFFER_BYTES = 64 * 1024
 
 
@@ -54,25 +47,48 @@ def drop_traceback(error: BaseException) -> None:
     error.__traceback__ = error.__context__ = None
 
 
+class Stage(IntEnum):
+    """How far a client has come. Of slow clients, those in an earlier stage give way first."""
+
+    HANDSHAKE = 0
+    CONNECTED = 1
+    ANSWERED = 2
+    """The client is known: at least one of its requests was answered."""
+
+
+_PATIENCE_SECONDS = {Stage.HANDSHAKE: 0.5, Stage.CONNECTED: 0.25, Stage.ANSWERED: 1.0}
+"""A client with a shorter delay keeps its connection. The API server sends its request, head and
+body, as soon as it is connected; an idle connection of a known client is likely to be used again;
+many handshakes at once take time."""
+
+
 class Connection(web.RequestHandler):
-    """A connection; asyncio creates it, and aiohttp parses HTTP from it."""
+    """A connection from its TLS handshake on; aiohttp parses HTTP from it."""
 
     __slots__ = (
-        "_first_request_timer",
+        "_first_request",
+        "_head_bytes",
         "_listener",
-        "has_request",
+        "handshake",
         "is_answering",
         "is_busy",
-        "is_known",
         "since",
+        "stage",
     )
 
-    def __init__(self, server: web.Server, listener: Listener) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        listener: Listener,
+        *,
+        first_request_seconds: float,
+        keep_alive_seconds: float,
+    ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            keepalive_timeout=keep_alive_seconds,
             access_log=None,  # type: ignore[arg-type]  # as aiohttp's own runner does
             max_line_size=_REQUEST_LINE_BYTES,
             max_headers=_MAX_HEADERS,
@@ -81,15 +97,16 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # compressed bodies are rejected
         )
         self._listener = listener
-        self._first_request_timer: asyncio.TimerHandle | None = None
-        self.has_request = False
-        """The head of a request has arrived at least once."""
+        self._head_bytes = 0
+        self._first_request = loop.call_later(first_request_seconds, self.abort)
+        self.handshake: asyncio.Task[None] | None = None
+        """Until the connection is made."""
+        self.stage = Stage.HANDSHAKE
         self.is_busy = False
         """The head of a request has arrived and the response is not complete."""
         self.is_answering = False
-        """The whole request has arrived: any delay from here on is the server's."""
-        self.is_known = False
-        """A request of this client was answered."""
+        """The whole request has arrived: a delay is the server's, unless the client does not read
+        the response."""
         self.since = loop.time()
         """When the client's current delay began."""
 
@@ -97,7 +114,8 @@ class Connection(web.RequestHandler):
         super().connection_made(transport)
         if (limit := getattr(transport, "set_read_buffer_limits", None)) is not None:
             limit(high=_READ_BUFFER_BYTES)  # for encrypted data; asyncio's default is 256 kB
-        self._first_request_timer = self._listener.on_connected(self)
+        self.stage = Stage.CONNECTED
+        self.since = asyncio.get_running_loop().time()
 
     def data_received(self, data: bytes) -> None:  # noqa: D102  # asyncio's
         super().data_received(data)
@@ -105,10 +123,17 @@ class Connection(web.RequestHandler):
         for message, _ in self._messages:
             if (error := getattr(message, "exc", None)) is not None:
                 drop_traceback(error)
+        is_within_head = self._waiter is not None and not self._waiter.done()
+        self._head_bytes = self._head_bytes + len(data) if is_within_head else 0
+        if self._head_bytes > _HEAD_BYTES:
+            self.abort()
+
+    def pause_writing(self) -> None:  # noqa: D102  # asyncio's
+        super().pause_writing()
+        self.since = asyncio.get_running_loop().time()
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102  # asyncio's
-        if self._first_request_timer is not None:
-            self._first_request_timer.cancel()
+        self._first_request.cancel()
         self._listener.on_disconnected(self)
         super().connection_lost(exc)
 
@@ -123,7 +148,8 @@ class Connection(web.RequestHandler):
 
     def begin_request(self) -> None:
         """Record that the head of a request has arrived."""
-        self.has_request = self.is_busy = True
+        self._first_request.cancel()
+        self.is_busy = True
         self.since = asyncio.get_running_loop().time()
 
     def begin_answer(self) -> None:
@@ -132,27 +158,48 @@ class Connection(web.RequestHandler):
 
     def end_request(self) -> None:
         """Record that the request was answered, with success or an error."""
-        self.is_known = self.is_known or self.is_answering
+        if self.is_answering:
+            self.stage = Stage.ANSWERED
         self.is_busy = self.is_answering = False
         self.since = asyncio.get_running_loop().time()
 
     def can_drop(self, now: float) -> bool:
-        """Whether the client delays its request, or the rest of it, for too long."""
-        patience = _IDLE_SECONDS if self.is_known else _UNKNOWN_IDLE_SECONDS
-        return not self.is_answering and now - self.since >= patience
+        """Whether the client delays its request, or the reading of the response, for too long."""
+        is_waiting_for_client = not self.is_answering or self.writing_paused
+        return is_waiting_for_client and now - self.since >= _PATIENCE_SECONDS[self.stage]
 
     def abort(self) -> None:
         """Close the connection at once; a TLS shutdown may take seconds."""
         if self.transport is not None:
             self.transport.abort()
+        elif self.handshake is not None:
+            self.handshake.cancel()
+
+
+def connection_of(request: web.BaseRequest) -> Connection:
+    """The connection of a request to a server behind a :class:`Listener`."""
+    assert isinstance(request.protocol, Connection)
+    return request.protocol
+
+
+def find_slowest(connections: Collection[Connection]) -> Connection | None:
+    """Find the connection to drop first; None if none can be dropped.
+
+    A known client is kept as long as there is an unknown one, which will be slow or known soon.
+    """
+    now = asyncio.get_running_loop().time()
+    first = min((one.stage for one in connections), default=Stage.ANSWERED)
+    slow = [one for one in connections if one.can_drop(now)]
+    if first is not Stage.ANSWERED:
+        slow = [one for one in slow if one.stage is not Stage.ANSWERED]
+    return min(slow, key=lambda one: (one.stage, one.since), default=None)
 
 
 class Listener:
     """Accepts at most ``max_connections``, handshakes included.
 
-    At the limit, a new client replaces the connection with the longest delay by its client;
-    connections without any response are replaced first. Until there is one, new connections wait
-    in the system's backlog.
+    At the limit, a new client replaces the client that is slow, of the earliest stage, and for the
+    longest time. As long as none is slow, new connections wait in the system's backlog.
     """
 
     def __init__(
@@ -162,42 +209,54 @@ class Listener:
         on_malformed: Callable[[], web.Response],
         max_connections: int,
         first_request_seconds: float,
+        keep_alive_seconds: float,
     ) -> None:
+        """Prepare; :meth:`listen` opens the port.
+
+        Args:
+            server: handles the requests.
+            on_malformed: returns the response to what is not HTTP.
+            max_connections: the limit.
+            first_request_seconds: for the handshake and the head of the first request.
+            keep_alive_seconds: for which a connection may be idle after a request.
+        """
         self.on_malformed = on_malformed
         self._server = server
         self._max_connections = max_connections
         self._first_request_seconds = first_request_seconds
+        self._keep_alive_seconds = keep_alive_seconds
         self._open: set[Connection] = set()
-        self._handshakes: set[asyncio.Task[None]] = set()
         self._disconnected = asyncio.Event()
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
 
     def __len__(self) -> int:
-        return len(self._open) + len(self._handshakes)
+        return len(self._open)
 
-    def listen(self, host: str, port: int, context: ssl.SSLContext | None) -> int:
+    def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
         """Start accepting on each address of the host, and return the port.
+
+        Args:
+            host: an address or a host name; ``""`` and ``::`` for all IPv4 and IPv6 addresses.
+            port: 0 lets the system choose one.
+            context: for TLS.
 
         Raises:
             PortInUse: another process listens on the port.
             OSError: the address is not local, or the port is privileged.
         """
-        self._sockets = _bind(host, port)
+        self._sockets = bind(host, port)
         self._accepting = [
-            asyncio.create_task(self._accept(listener, context), name="webhook-accept")
+            asyncio.create_task(self._accept(listener, context), name="accept")
             for listener in self._sockets
         ]
-        return _port_of(self._sockets[0])
+        return port_of(self._sockets[0])
 
     async def close(self) -> None:
         """Stop accepting; keeps open connections."""
+        await _cancel(self._accepting)
         await asyncio.sleep(0)  # handshakes that just began must own their sockets first
-        tasks = [*self._handshakes, *self._accepting]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await _cancel([one.handshake for one in self._open if one.handshake is not None])
         for listener in self._sockets:
             listener.close()
 
@@ -207,18 +266,6 @@ class Listener:
             if not connection.is_busy:
                 connection.force_close()
 
-    def on_connected(self, connection: Connection) -> asyncio.TimerHandle:
-        """Count a connection after its handshake; returns the timer for its first request."""
-        self._open.add(connection)
-
-        def drop_without_request() -> None:
-            if not connection.has_request:
-                connection.abort()
-
-        return asyncio.get_running_loop().call_later(
-            self._first_request_seconds, drop_without_request
-        )
-
     def on_disconnected(self, connection: Connection) -> None:
         """Stop counting a connection."""
         self._open.discard(connection)
@@ -227,7 +274,10 @@ class Listener:
     async def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         while True:
             try:
-                accepted, _ = await asyncio.get_running_loop().sock_accept(listener)
+                accepted, _ = listener.accept()
+            except BlockingIOError:
+                await _wait_for_connection(listener)
+                continue
             except OSError as error:  # out of file descriptors, or the client disconnected
                 log.warning("Cannot accept connection", error=str(error))
                 await asyncio.sleep(_POLL_SECONDS)
@@ -237,14 +287,23 @@ class Listener:
             except asyncio.CancelledError:
                 accepted.close()
                 raise
-            handshake = asyncio.create_task(self._handshake(accepted, context))
-            self._handshakes.add(handshake)
-            handshake.add_done_callback(self._handshakes.discard)
+            self._begin_handshake(accepted, context)
+
+    def _begin_handshake(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+        connection = Connection(
+            self._server,
+            self,
+            first_request_seconds=self._first_request_seconds,
+            keep_alive_seconds=self._keep_alive_seconds,
+        )
+        self._open.add(connection)
+        handshake = self._connect(connection, accepted, context)
+        connection.handshake = asyncio.create_task(handshake, name="handshake")
 
     async def _make_room(self) -> None:
         """Wait until one more connection is allowed; drops a connection if possible."""
         while len(self) >= self._max_connections:
-            if (slowest := self._find_slowest()) is not None:
+            if (slowest := find_slowest(self._open)) is not None:
                 if await self._is_still_slow(slowest):
                     slowest.abort()
                     self._open.discard(slowest)
@@ -253,24 +312,27 @@ class Listener:
             # Without an event, a connection may be idle for long enough by then.
             await wait_for_event(self._disconnected, _POLL_SECONDS)
 
-    async def _handshake(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
+    async def _connect(
+        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None
+    ) -> None:
+        seconds = min(_HANDSHAKE_SECONDS, self._first_request_seconds)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: Connection(self._server, self),
+                lambda: connection,
                 accepted,
                 ssl=context,
-                ssl_handshake_timeout=self._first_request_seconds if context else None,
+                ssl_handshake_timeout=seconds if context else None,
                 ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS if context else None,
             )
         except OSError as error:  # not TLS, too old a version, too slow, or disconnected
             log.debug("TLS handshake failed", error=str(error))
             drop_traceback(error)
-
-    def _find_slowest(self) -> Connection | None:
-        """Find the connection to drop first; None if none can be dropped."""
-        now = asyncio.get_running_loop().time()
-        candidates = [connection for connection in self._open if connection.can_drop(now)]
-        return min(candidates, key=lambda c: (c.is_known, c.since), default=None)
+        except asyncio.CancelledError as error:  # made room for another connection
+            drop_traceback(error)
+        finally:
+            connection.handshake = None
+            if connection.stage is Stage.HANDSHAKE:
+                connection.connection_lost(None)
 
     async def _is_still_slow(self, connection: Connection) -> bool:
         """Whether to drop a connection after reading everything that has arrived.
@@ -283,39 +345,21 @@ class Listener:
         return connection in self._open and connection.can_drop(now)
 
 
-def _bind(host: str, port: int) -> list[socket.socket]:
-    """Listen on each address of the host, as asyncio's servers for metrics and health do.
+async def _wait_for_connection(listener: socket.socket) -> None:
+    """Wait until a connection can be accepted.
 
-    "" and "::" stand for all addresses of both families. Addresses that this machine does not
-    have, such as those of a family that is switched off, are skipped if there is another one.
+    asyncio's ``sock_accept`` loses a connection that arrives together with a cancellation.
     """
-    name = None if host in ("", "::") else host
-    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    listeners: list[socket.socket] = []
-    missing: OSError | None = None
-    for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
-        chosen = _port_of(listeners[0]) if listeners else port  # the same for all if port is 0
-        try:
-            listener = socket.create_server(
-                (address[0], chosen, *address[2:]),
-                family=family,
-                backlog=_BACKLOG,
-            )
-        except OSError as error:
-            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                missing = error
-                continue
-            for listener in listeners:
-                listener.close()
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(host, port) from None
-            raise
-        listener.setblocking(False)
-        listeners.append(listener)
-    if missing is not None and not listeners:
-        raise missing
-    return listeners
+    arrived, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_reader(listener, arrived.set)
+    try:
+        await arrived.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
-def _port_of(listener: socket.socket) -> int:
-    return int(listener.getsockname()[1])
+async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

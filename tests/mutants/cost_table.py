@@ -72,8 +72,8 @@ COST_MUTANTS = (
     mutant(
         "every node is judged for every waiting pod",
         "planner/free_capacity.py",
-        "            node.taints,\n",
-        "            node.name,\n",
+        'name = node.name if NODE_NAME_FIELD in keys else ""',
+        "name = node.name",
         FREE + "test_nodes_that_are_alike_for_a_pod_are_judged_once",
     ),
     mutant(

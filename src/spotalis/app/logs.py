@@ -25,6 +25,9 @@ _SECRET_TEXT = re.compile(
     r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]+"  # a JSON web token, such as a service account's
 )
 _HIDDEN = "[hidden]"
+MAX_FIELD_LENGTH = 4096
+"""Characters of a field. An admission webhook of a tenant can deny an eviction with a message of
+any length, and some texts make the search for secrets quadratic."""
 _PLAIN = re.compile(r"[\w./:@%+-]+")
 
 
@@ -108,7 +111,13 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     given: object = getattr(record, "fields", None)
     if not isinstance(given, Mapping):
         return {}
-    return {str(k): _HIDDEN if _SECRET_FIELD.search(str(k)) else v for k, v in given.items()}
+    return {str(k): _HIDDEN if _SECRET_FIELD.search(str(k)) else _cut(v) for k, v in given.items()}
+
+
+def _cut(value: object) -> object:
+    if isinstance(value, str) and len(value) > MAX_FIELD_LENGTH:
+        return f"{value[:MAX_FIELD_LENGTH]}... ({len(value)} characters)"
+    return value
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -16,11 +16,18 @@ from spotalis.model.classification import Pin
 from spotalis.model.objects import NODE_NAME_FIELD, HostPort, LabelSelector, Node, PodShape
 from spotalis.planner.capacity import NO_ANTI_AFFINITY, AntiAffinity, can_bind, may_accept_pods
 
-SLICE = 2000
+SLICE = 1000
 """Comparisons between two interruptions: about a millisecond of work."""
 
 _READS_PER_COMPARISON = 16
 """To read a label takes that much less time than to evaluate a requirement (measured)."""
+_MAX_KEYS = 64
+"""Different sets of labels for which the kinds of nodes are remembered."""
+
+_MAX_POSITIONS = 100_000
+"""Positions in a memo: less than 1 MiB."""
+_MISSES = 32
+"""Pods without a place after which the upper bound of what is free is computed again."""
 
 AntiAffinityTerms: TypeAlias = tuple[tuple[str, LabelSelector], ...]
 
@@ -61,6 +68,8 @@ class NodeRoom:
 
     def fits(self, shape: PodShape) -> int:
         """How many more pods of this shape the node has resources for."""
+        if self.pods < 1 or self.cpu_millis < shape.cpu_millis:
+            return 0
         asked = (
             (1, self.pods),
             (shape.cpu_millis, self.cpu_millis),
@@ -146,20 +155,24 @@ def assign(
             yield
     apart: dict[tuple[str, AntiAffinityTerms], list[_Assigned]] = {}
     used: dict[int, tuple[PodShape, Sequence[int]]] = {}
-    largest = _largest(rooms)
+    largest, kinds = _largest(rooms), _Kinds(rooms)
+    misses = remembered = 0
     for pods in waiting:
         shape, given = pods.shape, {}
         if pace.is_over(1):
             yield
         if largest.fits(shape):
             known = memo.get(id(shape))
-            positions = known[1] if known else (yield from _bindable(rooms, shape, None, pace))
-            used[id(shape)] = (shape, positions)
+            positions = known[1] if known else (yield from kinds.bindable(shape, None, pace))
+            remembered += len(positions)
+            if remembered <= _MAX_POSITIONS:
+                used[id(shape)] = (shape, positions)
             given = _fill(rooms, positions, pods)
             if pace.is_over(len(positions)):
                 yield
-            if sum(given.values()) < pods.count:
-                largest = _largest(rooms)
+            misses += sum(given.values()) < pods.count
+            if misses >= _MISSES:
+                largest, misses = _largest(rooms), 0
         if shape.anti_affinity:
             apart.setdefault((pods.namespace, shape.anti_affinity), []).append((pods, given))
     memo.clear()
@@ -195,32 +208,43 @@ def _fill(rooms: Sequence[NodeRoom], positions: Iterable[int], pods: WaitingPods
     return given
 
 
-def _bindable(
-    rooms: Sequence[NodeRoom], shape: PodShape, pin: Pin | None, pace: _Pace
-) -> Generator[None, None, list[int]]:
-    """The positions of the nodes that can hold a pod of this shape, resources aside.
+class _Kinds:
+    """Nodes that differ only in labels that a shape does not mention, judged as one."""
 
-    Nodes that differ only in labels that the shape does not mention are judged once.
-    """
-    requirements = [one for term in shape.node_terms for one in term]
-    keys = sorted({key for key, _ in shape.node_selector} | {one.key for one in requirements})
-    verdicts: dict[tuple[object, ...], bool] = {}
-    found = []
-    for position, room in enumerate(rooms):
-        node, labels = room.node, room.node.labels
-        kind = (
-            node.taints,
-            *(node.name if key == NODE_NAME_FIELD else labels.get(key) for key in keys),
-        )
-        comparisons = 1 + len(keys) // _READS_PER_COMPARISON
-        if (verdict := verdicts.get(kind)) is None:
-            verdict = verdicts[kind] = can_bind(node, shape, pin)
-            comparisons += len(keys) + len(requirements) + len(shape.tolerations)
-        if verdict:
-            found.append(position)
-        if pace.is_over(comparisons):
-            yield
-    return found
+    def __init__(self, rooms: Sequence[NodeRoom]) -> None:
+        self._rooms = rooms
+        self._by_keys: dict[tuple[str, ...], list[list[int]]] = {}
+        """By the labels that a shape mentions: the positions of the nodes of each kind."""
+
+    def bindable(
+        self, shape: PodShape, pin: Pin | None, pace: _Pace
+    ) -> Generator[None, None, list[int]]:
+        """The positions of the nodes that can hold a pod of this shape, resources aside."""
+        requirements = [one for term in shape.node_terms for one in term]
+        named = {key for key, _ in shape.node_selector} | {one.key for one in requirements}
+        keys = tuple(sorted(named))
+        kinds = self._by_keys.get(keys)
+        if kinds is None:
+            if len(self._by_keys) >= _MAX_KEYS:
+                self._by_keys.clear()
+            kinds = self._by_keys[keys] = yield from self._group(keys, pace)
+        found: list[int] = []
+        for positions in kinds:
+            if can_bind(self._rooms[positions[0]].node, shape, pin):
+                found += positions
+            if pace.is_over(1 + len(requirements) + len(shape.tolerations)):
+                yield
+        return sorted(found)
+
+    def _group(self, keys: tuple[str, ...], pace: _Pace) -> Generator[None, None, list[list[int]]]:
+        kinds: dict[tuple[object, ...], list[int]] = {}
+        for position, room in enumerate(self._rooms):
+            node, get = room.node, room.node.labels.get
+            name = node.name if NODE_NAME_FIELD in keys else ""
+            kinds.setdefault((node.taints, name, *map(get, keys)), []).append(position)
+            if pace.is_over(1 + len(keys) // _READS_PER_COMPARISON):
+                yield
+        return list(kinds.values())
 
 
 def count_fitting(
@@ -245,7 +269,7 @@ def count_fitting(
     if shape.anti_affinity and (alike := free.apart.get((namespace, shape.anti_affinity))):
         rooms, allowed = _assign_again(rooms, alike, allowed)
     count = 0
-    for position in _finish(_bindable(rooms, shape, pin, _Pace())):
+    for position in _finish(_Kinds(rooms).bindable(shape, pin, _Pace())):
         room = rooms[position]
         if count >= limit:
             break
@@ -267,9 +291,10 @@ def _assign_again(
     for pods, given in alike:
         for position, count in given.items():
             rooms[position].take(pods.shape, -count)
+    kinds = _Kinds(rooms)
     for pods, _ in alike:
         left = pods.count
-        for position in _finish(_bindable(rooms, pods.shape, None, _Pace())):
+        for position in _finish(kinds.bindable(pods.shape, None, _Pace())):
             room = rooms[position]
             while left and allowed.allows(room.node) and room.fits(pods.shape):
                 room.take(pods.shape, 1)

@@ -107,6 +107,14 @@ def test_a_field_of_any_kind_never_raises(value: object) -> None:
     assert "value=" in TextFormatter().format(_record("m", {"value": value}))
 
 
+@pytest.mark.parametrize("formatter", [JSONFormatter(), TextFormatter()])
+def test_a_long_field_is_cut_and_its_length_is_named(formatter: logging.Formatter) -> None:
+    """With a megabyte of beginnings of a JSON web token, the search for secrets takes minutes."""
+    line = formatter.format(_record("Eviction refused", {"error": "eyJ-" * 250_000}))
+    assert len(line) < 5_000
+    assert "... (1000000 characters)" in line
+
+
 def test_fields_that_are_not_a_mapping_are_omitted() -> None:
     assert "fields" not in json.loads(JSONFormatter().format(_record("m", "nonsense")))
 

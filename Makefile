@@ -96,8 +96,14 @@ manifests: $(READY) ## assemble the manifests in build/k8s
 	$(VENV)/bin/python -m scripts.policy_warnings
 
 .PHONY: docker-build
-docker-build: ## build the image for both platforms; needs Docker buildx and PYTHON_DIGEST (build/docker/README.md)
-	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) docker buildx bake --file build/docker/docker-bake.hcl
+docker-build: ## build the image for both platforms with the pinned digests; needs Docker buildx (OUTPUT=type=registry pushes)
+	@sh build/docker/pins.sh check
+	set -a && . build/docker/pins.env && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	    docker buildx bake --file build/docker/docker-bake.hcl $(if $(OUTPUT),--set '*.output=$(OUTPUT)')
+
+.PHONY: image-pins
+image-pins: ## renew the digests of base image, SBOM scanner and BuildKit; needs Docker buildx and the registries
+	sh build/docker/pins.sh renew
 
 .PHONY: pins
 pins: $(READY) ## compile requirements/ from pyproject.toml

@@ -8,8 +8,12 @@ variable "IMAGE" {
   default = "spotalis"
 }
 
-# Digest of python:3.13-slim (sha256:...). Required, so that no build picks up whatever the tag points to at the moment.
+# Digests (sha256:...) from pins.env. They have no defaults, so that no build picks up whatever a tag points to at the
+# moment: `make docker-build` checks them first.
 variable "PYTHON_DIGEST" {
+}
+
+variable "SBOM_SCANNER_DIGEST" {
 }
 
 variable "SOURCE_DATE_EPOCH" {
@@ -30,6 +34,6 @@ target "spotalis" {
     PYTHON_DIGEST     = PYTHON_DIGEST
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
   }
-  attest = ["type=provenance,mode=max", "type=sbom"]
+  attest = ["type=provenance,mode=max", "type=sbom,generator=docker/buildkit-syft-scanner@${SBOM_SCANNER_DIGEST}"]
   output = ["type=image,push=false,rewrite-timestamp=true"]
 }

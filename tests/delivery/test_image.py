@@ -73,6 +73,79 @@ def test_all_stages_use_the_same_base_by_a_digest_without_default() -> None:
     assert DOCKERFILE[0] == ("ARG", "PYTHON_DIGEST")
 
 
+def test_no_syntax_line_fetches_another_frontend() -> None:
+    first = (DOCKER / "Dockerfile").read_text().partition("\n")[0]
+    assert not first.replace(" ", "").startswith("#syntax=")
+
+
+def test_the_sbom_scanner_is_given_by_a_digest_without_default() -> None:
+    bake = (DOCKER / "docker-bake.hcl").read_text()
+    scanner = "generator=docker/buildkit-syft-scanner@${SBOM_SCANNER_DIGEST}"
+    assert f'"type=sbom,{scanner}"' in bake
+    for name in ("PYTHON_DIGEST", "SBOM_SCANNER_DIGEST"):
+        assert re.search(rf'variable "{name}" \{{\n\}}', bake)
+
+
+PINNED = ["PYTHON_DIGEST", "SBOM_SCANNER_DIGEST", "BUILDKIT_DIGEST"]
+
+
+def run_pins(command: str, pins: Path, *, path: Path | None = None) -> tuple[int, str]:
+    """Run pins.sh with another pins.env; returns its exit status and what it prints."""
+    environment = {"PINS": str(pins), "PATH": f"{path or ''}:/usr/bin:/bin"}
+    done = subprocess.run(
+        ["sh", DOCKER / "pins.sh", command],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def fake_docker(folder: Path, answer: str) -> Path:
+    """A folder with a command `docker` that prints the answer."""
+    folder.mkdir()
+    command = folder / "docker"
+    command.write_text(f"#!/bin/sh\n{answer}\n")
+    command.chmod(0o755)
+    return folder
+
+
+def test_the_repository_has_a_line_for_every_digest() -> None:
+    lines = (DOCKER / "pins.env").read_text().splitlines()
+    assert [line.partition("=")[0] for line in lines if not line.startswith("#")] == PINNED
+
+
+@pytest.mark.parametrize("value", ["", "latest", "sha256:12", "sha256:" + "g" * 64])
+def test_a_build_without_digests_fails_and_names_the_fix(tmp_path: Path, value: str) -> None:
+    pins = tmp_path / "pins.env"
+    pins.write_text("".join(f"{name}={value}\n" for name in PINNED))
+    status, printed = run_pins("check", pins)
+    assert status == 1
+    assert [name for name in PINNED if f"{name} is not a digest of" in printed] == PINNED
+    assert "Run `make image-pins`" in printed
+
+
+def test_renewed_digests_are_accepted_by_the_shell_and_by_the_check(tmp_path: Path) -> None:
+    pins, digest = tmp_path / "pins.env", "sha256:" + "0a" * 32
+    pins.write_text("PYTHON_DIGEST=\n")
+    assert run_pins("renew", pins, path=fake_docker(tmp_path / "bin", f"echo {digest}"))[0] == 0
+    assert run_pins("check", pins) == (0, "")
+    shown = subprocess.run(
+        ["sh", "-c", f". {pins}; echo $PYTHON_DIGEST $SBOM_SCANNER_DIGEST $BUILDKIT_DIGEST"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert shown.split() == [digest] * 3
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "echo unauthorized"])
+def test_digests_stay_as_they_are_if_a_registry_does_not_answer(
+    tmp_path: Path, answer: str
+) -> None:
+    pins = tmp_path / "pins.env"
+    pins.write_text("before")
+    status, _ = run_pins("renew", pins, path=fake_docker(tmp_path / "bin", answer))
+    assert status != 0
+    assert pins.read_text() == "before"
+
+
 def test_the_image_runs_as_a_numeric_user_other_than_root() -> None:
     assert given("USER") == ["65532:65532"]
     last_from = max(i for i, (word, _) in enumerate(DOCKERFILE) if word == "FROM")

@@ -6,16 +6,12 @@ On the first cluster nothing of Spotalis is installed.
 from __future__ import annotations
 
 import json
-import os  # a process needs PATH
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts.policy_warnings import policy_warnings
+from tests.delivery.kubectl import DEADLINE, Kubectl
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
     ControlPlane,
@@ -26,7 +22,6 @@ from tests.support.control_plane import (
 
 pytestmark = pytest.mark.real
 
-DEADLINE = 60.0
 READER = """\
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -34,54 +29,6 @@ metadata: {name: reader}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: reader}]
 """
-
-
-class Kubectl:
-    """The real kubectl with the plugin on its PATH."""
-
-    def __init__(self, plane: ControlPlane) -> None:
-        binaries = binaries_or_skip()
-        folders = [
-            Path(sys.executable).parent,
-            Path(binaries["kubectl"]).parent,
-            Path("/usr/bin:/bin"),
-        ]
-        self._environment = {
-            "PATH": os.pathsep.join(map(str, folders)),  # only these programs
-            "KUBECONFIG": str(plane.kubeconfig("admin")),
-            "HOME": "/nonexistent",
-        }
-
-    def __call__(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run ``kubectl spotalis WORDS``."""
-        return subprocess.run(
-            ["kubectl", "spotalis", *words],
-            env=self._environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-
-    def apply(self, manifest: str) -> subprocess.CompletedProcess[str]:
-        """Run ``kubectl apply`` without the plugin."""
-        return subprocess.run(
-            ["kubectl", "apply", "-f", "-"],
-            env=self._environment,
-            input=manifest,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
-
-    def items(self, *words: str) -> list[dict[str, Any]]:
-        """The items of a command with ``-o json``."""
-        done = self(*words, "-o", "json")
-        assert done.returncode in (0, 3), done.stderr
-        found: list[dict[str, Any]] = json.loads(done.stdout)["items"]
-        return found
 
 
 @pytest.fixture(scope="module")

@@ -191,3 +191,27 @@ def test_every_page_can_be_reached_from_the_index() -> None:
         waiting += {(page.parent / link).resolve() for link in links} - reached
     unreached = set(DOCS.rglob("*.md")) - reached
     assert {page for page in unreached if page.parent.name != "decisions"} == set()
+
+
+def test_every_error_code_is_documented() -> None:
+    code = re.compile(r"\"(SP\d{3})\"")
+    used = {
+        found for path in (ROOT / "src").rglob("*.py") for found in code.findall(path.read_text())
+    }
+    pages = (DOCS / "operate" / "troubleshoot.md", DOCS / "reference" / "validate.md")
+    documented = set()
+    for page in pages:
+        for line in page.read_text().splitlines():
+            if line.startswith("| SP"):
+                documented |= _codes(line.split("|")[1])
+    assert used - documented == set()
+
+
+def _codes(cell: str) -> set[str]:
+    """``SP001, SP004 to SP007`` as a set."""
+    found = set()
+    for part in cell.split(","):
+        first, _, last = part.strip().partition(" to ")
+        low, high = int(first[2:]), int((last or first)[2:])
+        found |= {f"SP{number:03}" for number in range(low, high + 1)}
+    return found

@@ -130,7 +130,8 @@ async def read_plans(
         selected = await select_workloads(arguments, inspection, namespace)
     plans = []
     for workload in selected:
-        configuration = inspection.configuration_of(workload, changes, enable=arguments.all)
+        enable = arguments.all or bool(arguments.names and changes)
+        configuration = inspection.configuration_of(workload, changes, enable=enable)
         if not (configuration.enabled or configuration.problems or arguments.names):
             continue
         plan = await inspection.plan(workload, configuration)

@@ -122,3 +122,31 @@ async def test_an_instance_that_lost_the_lead_keeps_nothing_of_workloads_deleted
         gc.collect()
         kept = [each.key for each in gc.get_objects() if isinstance(each, ReconcileResult)]
         assert [key.name for key in kept if key.name.startswith("gone")] == []
+
+
+@only_embedded
+async def test_a_reconcile_that_ends_after_the_lead_was_lost_leaves_no_result(
+    cluster: TestCluster,
+) -> None:
+    assert isinstance(cluster, EmbeddedTestCluster)
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operators(2) as operators:
+        leader = await operators.leader()
+        assert isinstance(leader, EmbeddedOperatorInstance)
+        await cluster.create_deployment("web", 4, policy(0))
+        await cluster.wait_for_split("web", 4, 0)
+        held: list[Request] = []
+
+        def hold_evictions(request: Request) -> NetworkFault:
+            if not is_eviction(request):
+                return DELIVER
+            held.append(request)
+            return NetworkFault(delay_seconds=5)
+
+        leader.transport.on_request = hold_evictions
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await until(lambda: held)
+        await incidents.take_the_lease(cluster)
+        await asyncio.sleep(8)
+        assert not leader.operator.elector.leads
+        assert dict(leader.operator.results) == {}

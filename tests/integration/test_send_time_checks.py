@@ -13,14 +13,13 @@ import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.embedded.transport import DELIVER, NetworkFault
-from spotalis.kube.resources import LEASES, STATEFULSETS
+from spotalis.kube.resources import STATEFULSETS
 from spotalis.model.nodes import NodeType
 from spotalis.model.transport import Request
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.eventually import until
-from tests.support.operator_replicas import HOME
 from tests.support.recorded_requests import RecordedRequests, is_eviction, is_pod_deletion
 from tests.support.scenarios import only_embedded
 
@@ -86,19 +85,8 @@ async def pause(cluster: TestCluster) -> None:
     await cluster.annotate("Deployment", "web", {"paused-until": "forever"})
 
 
-async def take_the_lease(cluster: TestCluster) -> None:
-    """Another process holds the Lease from now on."""
-    lease = await cluster.api.get(LEASES, HOME, "spotalis")
-    assert lease is not None
-    body = {
-        "metadata": {"name": "spotalis", "resourceVersion": lease.resource_version},
-        "spec": {"holderIdentity": "another", "leaseDurationSeconds": 15},
-    }
-    await cluster.api.replace(LEASES, HOME, "spotalis", body)
-
-
 @only_embedded
-@pytest.mark.parametrize("interrupt", [pause, take_the_lease])
+@pytest.mark.parametrize("interrupt", [pause, incidents.take_the_lease])
 @pytest.mark.parametrize("plan", [plan_moves, plan_fallbacks, plan_early_evictions, plan_deletion])
 async def test_after_a_pause_or_a_lost_lease_no_planned_eviction_or_deletion_is_sent(
     cluster: TestCluster, recorded: RecordedRequests, plan: Step, interrupt: Step

@@ -200,8 +200,9 @@ ISOLATION_MUTANTS = (
     mutant(
         "objects that one tenant deletes make the list suspect for all",
         "controller/cache_health.py",
-        "affected = namespaces.pop() if len(namespaces) == 1 else scope",
+        "affected = namespace if _is_plausible(lost - most, before - most) else scope",
         "affected = scope",
+        scenario("tenants", "pods_that_a_tenant_deletes_during_a_relist_stop_only_its_own_moves"),
         "tests/unit/controller/test_cache_health.py",
     ),
     mutant(
@@ -217,6 +218,14 @@ ISOLATION_MUTANTS = (
         "            self._reporter.forget_all()\n",
         "",
         f"{LEADERS}::test_an_instance_that_lost_the_lead_keeps_nothing_of_workloads_deleted_since",
+    ),
+    mutant(
+        "a reconcile that ends after the lead was lost leaves a result",
+        "app/reconcile_loop.py",
+        "        if self._elector.leads:  # It may have lost the Lease during the reconcile.\n"
+        "            self.results[key] = result\n",
+        "        self.results[key] = result\n",
+        f"{LEADERS}::test_a_reconcile_that_ends_after_the_lead_was_lost_leaves_no_result",
     ),
     mutant(
         "reservations never expire",

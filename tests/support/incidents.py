@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from spotalis.kube.client import PatchType
-from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
+from spotalis.kube.resources import DEPLOYMENTS, LEASES, STATEFULSETS
 from spotalis.model.objects import Pod
 from tests.support.cluster import PATIENCE_SECONDS, Answer, TestCluster, workload_body
+from tests.support.operator_replicas import HOME
 
 READY_NEVER: Mapping[str, str] = {
     "testbed.spotalis.io/health": "never-ready",
@@ -205,6 +206,17 @@ async def injecting(cluster: TestCluster, name: str, answer: Answer) -> AsyncIte
 
         await cluster.wait_until(heeded, f"the API server calls {name}")
         yield
+
+
+async def take_the_lease(cluster: TestCluster) -> None:
+    """Another process holds the Lease from now on."""
+    lease = await cluster.api.get(LEASES, HOME, "spotalis")
+    assert lease is not None
+    body = {
+        "metadata": {"name": "spotalis", "resourceVersion": lease.resource_version},
+        "spec": {"holderIdentity": "another", "leaseDurationSeconds": 15},
+    }
+    await cluster.api.replace(LEASES, HOME, "spotalis", body)
 
 
 async def annotate_pod(

@@ -12,6 +12,7 @@ is not known about one namespace, or about one kind, does not concern the others
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -139,6 +140,11 @@ class CacheHealth:
         return any(self.can_place(kind, each) for kind in _FOR_PLACEMENT for each in namespaces)
 
 
+def _is_plausible(lost: int, before: int) -> bool:
+    """Whether so few of the objects that were known before have vanished."""
+    return lost <= max(MIN_LOST, LOST_SHARE * before)
+
+
 def _describe(plural: str, scope: str) -> str:
     return f"{plural} in {scope}" if scope else plural
 
@@ -153,8 +159,8 @@ class SuspectLists:
     def on_relist(self, plural: str, scope: str, relist: Relist[Any], at: float) -> None:
         """Evaluate a list; a plausible one clears an earlier suspicion about the same scope.
 
-        If all vanished objects are of one namespace, only that namespace is affected: its owner may
-        have deleted them.
+        If the list is plausible without one namespace, only that namespace is affected: its owner
+        may have deleted the objects.
 
         Args:
             plural: the kind that was listed.
@@ -165,7 +171,7 @@ class SuspectLists:
         what = _describe(plural, scope)
         lost = len(relist.vanished)
         before = relist.total - relist.added + lost
-        if relist.is_first or lost <= max(MIN_LOST, LOST_SHARE * before):
+        if relist.is_first or _is_plausible(lost, before):
             if self._until.pop((plural, scope), None) is not None:
                 log.info("Suspect list was confirmed", resource=what)
             return
@@ -174,8 +180,9 @@ class SuspectLists:
             f"received for the other {lost}; no replica is moved until a later list agrees"
         )
         log.warning("Received suspect list", resource=what, reason=message)
-        namespaces = {key(gone)[0] for gone in relist.vanished}
-        affected = namespaces.pop() if len(namespaces) == 1 else scope
+        namespaces = Counter(key(gone)[0] for gone in relist.vanished)
+        namespace, most = namespaces.most_common(1)[0]
+        affected = namespace if _is_plausible(lost - most, before - most) else scope
         self._until[plural, scope] = (at + SUSPECT_FOR.total_seconds(), affected, message)
 
     def message(self, plurals: frozenset[str], namespace: str, at: float) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
-from spotalis.embedded.transport import DELIVER, NetworkFault
+from spotalis.embedded.transport import DELIVER, DROP, NetworkFault
 from spotalis.kube.client import PatchType
-from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL, REPLICASETS
+from spotalis.kube.resources import DEPLOYMENTS, LEDGER_LABEL, PODS, REPLICASETS
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, Owner
 from spotalis.model.transport import Request, Response
@@ -267,3 +267,32 @@ async def test_a_probe_that_does_not_end_keeps_other_namespaces_waiting_5_minute
         assert await left("second", cluster.namespace, second) == 0
         await asyncio.sleep(600)
         assert await left("second", cluster.namespace, second) == 1
+
+
+@only_embedded
+async def test_pods_that_a_tenant_deletes_during_a_relist_stop_only_its_own_moves(
+    cluster: TestCluster, recorded: RecordedRequests
+) -> None:
+    def lose_pods(request: Request) -> NetworkFault:
+        return DROP if request.path == PODS.path("") else DELIVER
+
+    assert isinstance(cluster, EmbeddedTestCluster)
+    await add_tenant(cluster)
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.create_deployment("bulk", 8, namespace=OTHER)
+        await cluster.wait_for_split("web", 2, 2)
+        recorded.inject = lose_pods
+        for stream in tuple(cluster.transport.streams):
+            stream.cut()
+        await cluster.api.raw("DELETE", DEPLOYMENTS.path(OTHER, "bulk"))
+
+        async def are_gone() -> bool:
+            return not await cluster.pods("bulk", OTHER)
+
+        await cluster.wait_until(are_gone, "the pods of the other tenant are gone")
+        cluster.embedded.store.compact()  # The deletions are never announced.
+        recorded.inject = lambda request: DELIVER
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "0"})
+        await cluster.wait_for_split("web", 4, 0)

@@ -133,11 +133,11 @@ async def test_open_moves_in_a_namespace_that_is_no_longer_watched_do_not_block_
     assert "data" not in _requested_namespaces(cluster)
 
 
-async def _are_on_spot(cluster: TestCluster, name: str, namespace: str) -> bool:
+async def _are_on(node_type: NodeType, cluster: TestCluster, name: str, namespace: str) -> bool:
     types = await cluster.node_types()
     pods = await cluster.pods(name, namespace)
     ready = [types[pod.node] for pod in pods if pod.ready and pod.deleting_at is None]
-    return len(pods) == 4 and ready == [NodeType.SPOT] * 4
+    return len(pods) == 4 and ready == [node_type] * 4
 
 
 @on_both_beds
@@ -166,7 +166,7 @@ async def test_a_namespace_that_the_operator_may_not_read_stops_only_its_own_wor
         assert not any("spotalis" in key for key in labels)
         await limit_permissions(cluster, recorded, "default", "data")
         await cluster.wait_until(
-            lambda: _are_on_spot(cluster, "db", "data"), "the replicas in data have moved"
+            lambda: _are_on(NodeType.SPOT, cluster, "db", "data"), "the replicas in data have moved"
         )
 
 
@@ -207,16 +207,16 @@ async def test_without_the_list_of_budgets_pods_are_placed_and_moved_only_when_i
     await cluster.api.raw("POST", "/api/v1/namespaces", {"metadata": {"name": "data"}})
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator("--watch-namespaces=data,default", "--resync=1h"):
-        await cluster.create_deployment("db", 4, policy(50), namespace="data")
-        await asyncio.sleep(20)
-        types = await cluster.node_types()
-        db = {pod.uid: types[pod.node] for pod in await cluster.pods("db", "data")}
-        assert sorted(db.values()) == ["on-demand", "on-demand", "spot", "spot"]
-        change = {"metadata": {"annotations": {f"{PREFIX}spot-percentage": "100"}}}
+        await cluster.create_deployment("db", 4, policy(100, 0), namespace="data")
+        await cluster.wait_until(
+            lambda: _are_on(NodeType.SPOT, cluster, "db", "data"), "the replicas are placed on spot"
+        )
+        db = {pod.uid for pod in await cluster.pods("db", "data")}
+        change = {"metadata": {"annotations": {f"{PREFIX}spot-percentage": "0"}}}
         await cluster.api.patch(DEPLOYMENTS, "data", "db", change, patch_type=PatchType.MERGE)
         await asyncio.sleep(60)
-        assert {pod.uid for pod in await cluster.pods("db", "data")} == db.keys()
+        assert {pod.uid for pod in await cluster.pods("db", "data")} == db
         recorded.inject = lambda request: DELIVER
         await cluster.wait_until(
-            lambda: _are_on_spot(cluster, "db", "data"), "the replicas in data have moved"
+            lambda: _are_on(NodeType.ON_DEMAND, cluster, "db", "data"), "the replicas have moved"
         )

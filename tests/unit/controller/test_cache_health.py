@@ -41,29 +41,36 @@ def test_a_list_that_lacks_many_objects_is_suspect_for_5_minutes(
 ) -> None:
     suspect_lists = SuspectLists()
     suspect_lists.on_relist("pods", "", relist, 100.0)
-    assert bool(suspect_lists.message(PODS, "data", 399.0)) is is_suspect
-    assert not suspect_lists.message(PODS, "data", 400.0)
+    assert bool(suspect_lists.message(PODS, "shop-0", 399.0)) is is_suspect
+    assert not suspect_lists.message(PODS, "shop-0", 400.0)
 
 
 def test_the_next_list_of_the_same_kind_clears_the_suspicion() -> None:
     suspect_lists = SuspectLists()
     suspect_lists.on_relist("pods", "", a_list(lost=5, total=5), 0.0)
-    message = suspect_lists.message(PODS, "data", 1.0)
+    message = suspect_lists.message(PODS, "shop-0", 1.0)
     assert message.startswith("a list of pods shows 5 of 10 objects,")
     suspect_lists.on_relist("nodes", "", a_list(lost=0, total=5), 1.0)
-    assert suspect_lists.message(PODS, "data", 1.0)
+    assert suspect_lists.message(PODS, "shop-0", 1.0)
     suspect_lists.on_relist("pods", "", a_list(lost=0, total=10, added=5), 2.0)
-    assert not suspect_lists.message(PODS, "data", 2.0)
+    assert not suspect_lists.message(PODS, "shop-0", 2.0)
 
 
-def test_a_suspect_list_concerns_its_kind_and_the_namespaces_that_lost_objects() -> None:
+def test_a_suspect_list_concerns_its_kind_and_the_namespace_that_lost_most() -> None:
     suspect_lists = SuspectLists()
-    in_one = tuple(a_pod(f"api-{number}", namespace="shop") for number in range(5))
-    relist = Relist(added=0, changed=0, vanished=in_one, total=5, is_first=False)
+    in_one = [a_pod(f"api-{number}", namespace="shop") for number in range(5)]
+    vanished = (*in_one, a_pod("web-0", namespace="data"))
+    relist = Relist(added=0, changed=0, vanished=vanished, total=5, is_first=False)
     suspect_lists.on_relist("pods", "", relist, 0.0)
     assert suspect_lists.message(PODS, "shop", 1.0)
     assert not suspect_lists.message(PODS, "data", 1.0)
     assert not suspect_lists.message(frozenset({"nodes"}), "shop", 1.0)
+
+
+def test_a_list_that_lacks_many_objects_of_several_namespaces_concerns_all() -> None:
+    suspect_lists = SuspectLists()
+    suspect_lists.on_relist("pods", "", a_list(lost=10, total=10), 0.0)
+    assert suspect_lists.message(PODS, "data", 1.0)
 
 
 class Caches:

@@ -19,7 +19,7 @@ from tests.support.image import environment
 from tests.support.operator_process import HOST, OperatorProcess, operator
 
 MERGE = "application/merge-patch+json"
-MAX_GROWTH = 30
+MAX_GROWTH = 16
 """MiB: buffers for the largest objects of a watch, and fragmentation. 200 Deployments with 250 kB
 would take 48 MiB, and the labels of 40 versions of one pod 180 MiB, if they were kept."""
 

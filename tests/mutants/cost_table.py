@@ -154,4 +154,12 @@ COST_MUTANTS = (
         "    own, admitted = workload.shape, workload.shape\n",
         scenario("can_hold", "a_node_selector_that_admission_adds_limits_the_nodes_that_count"),
     ),
+    mutant(
+        "a watch handles 25 events of any size before other tasks run",
+        "kube/watch/reflector.py",
+        "1 + size_bytes // _EVENT_BYTES",
+        "1",
+        "tests/unit/kube/test_watch.py::"
+        "test_other_tasks_run_after_a_slice_of_events_or_after_a_few_large_ones",
+    ),
 )

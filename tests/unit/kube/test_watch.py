@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -243,3 +244,24 @@ class TestTheWatch:
             return seen
 
         assert run_in_virtual_time(run()) == [True, True, True]
+
+
+@pytest.mark.parametrize(("size", "events_per_turn"), [(10, 25), (100_000, 4), (500_000, 1)])
+def test_other_tasks_run_after_a_slice_of_events_or_after_a_few_large_ones(
+    size: int, events_per_turn: int
+) -> None:
+    async def run() -> list[int]:
+        note = {"note": "x" * size}
+        lines = [event("ADDED", a_pod(f"p{n}", version=n, annotations=note)) for n in range(50)]
+        recording = Recording(ScriptedTransport([Stream([b"".join(lines), 60.0])]))
+        task = start(recording)
+        seen = [0]
+        while seen[-1] < 50:
+            await asyncio.sleep(0)
+            if len(recording.changes) > seen[-1]:
+                seen.append(len(recording.changes))
+        await stop(task)
+        return seen
+
+    seen = run_in_virtual_time(run())
+    assert max(after - before for before, after in pairwise(seen)) == events_per_turn

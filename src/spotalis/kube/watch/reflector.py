@@ -243,7 +243,7 @@ class _Reflector(Generic[T]):
                 version = page.resource_version
                 for item in page.items:
                     self._updater.apply(EventType.ADDED, item)
-                    await self._yield_to_loop()
+                    await self._yield_to_loop(memoryview(item).nbytes)
         await self._end_list(version)
 
     async def _watch(self, *, listing: bool = False) -> None:
@@ -265,7 +265,7 @@ class _Reflector(Generic[T]):
                     self._list_broke = self._updater.listing
                     for line in lines.feed(chunk):
                         await self._handle_line(line)
-                        await self._yield_to_loop()
+                        await self._yield_to_loop(len(line))
                     if self._updater.listing and self._clock.monotonic() > list_until:
                         raise _NoWatchList("the streamed list did not complete in time")
         except StreamRefused as refused:
@@ -342,16 +342,19 @@ class _Reflector(Generic[T]):
         self._relist_at = now + self._options.relist_seconds * (0.75 + self._rng.random() / 2)
         await self._updater.end_list(now, self._yield_to_loop)
 
-    async def _yield_to_loop(self) -> None:
-        """Let other tasks run after each batch of events."""
-        self._events += 1
-        if self._events % self._options.slice_events == 0:
+    async def _yield_to_loop(self, size_bytes: int = 0) -> None:
+        """Let other tasks run after each batch of events; a large event counts as several."""
+        self._events += 1 + size_bytes // _EVENT_BYTES
+        if self._events >= self._options.slice_events:
+            self._events = 0
             await asyncio.sleep(0)
 
     def _report(self, problem: WatchProblem, message: str, retry_seconds: float = 0.0) -> None:
         self._on_report(WatchReport(self._resource.plural, problem, message, retry_seconds))
 
 
+_EVENT_BYTES = 16 * 1024
+"""Larger than the events of common pods; tenants write objects of 1.5 MiB."""
 _NEARLY = 0.9
 """Tolerance: the transport measures the silence from a slightly earlier moment."""
 _END_OF_LIST = "k8s.io/initial-events-end"

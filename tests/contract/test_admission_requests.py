@@ -190,3 +190,18 @@ def test_an_unmanaged_pod_is_admitted_unchanged(
 ) -> None:
     _, patch, decision = webhook.admit(webhook.request(workload, pod, **fields))
     assert (patch, decision) == ([], result)
+
+
+def test_a_pod_of_an_invented_owner_is_no_sign_that_the_api_server_calls_the_webhook() -> None:
+    served = AdmissionWebhook()
+    try:
+        observer = served._operator.admission._observer
+        review = served.request("api", {"metadata": {}, "spec": {}})
+        (owner,) = review["request"]["object"]["metadata"]["ownerReferences"]
+        owner["uid"] = "invented"
+        assert served.admit(review)[2] == "owner-unknown"
+        assert not observer.webhook_called
+        served.admit(served.request("api", {"metadata": {}, "spec": {}}))
+        assert observer.webhook_called
+    finally:
+        served.close()

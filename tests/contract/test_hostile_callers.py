@@ -8,6 +8,7 @@ hostile clients claim everything that the server's limits allow.
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -18,10 +19,12 @@ import pytest
 import yaml
 
 from tests.support.free_ports import claim_ports
+from tests.support.hostile_callers import REVIEW
 from tests.support.http_caller import Caller, ask
 from tests.support.image import environment
 from tests.support.operator_process import HOST, OperatorProcess, operator, trusting
 
+API_REQUESTS = "spotalis_api_requests_total"
 ATTACK_SECONDS = 5.0
 MAX_GROWTH = round(100 * 0.65 + 2 * (2 * 7 + 9) + 32 * 0.9)
 """MiB: connections, large bodies and ordinary requests in the worst case (webhook/server.py)."""
@@ -156,3 +159,37 @@ async def test_half_open_requests_at_metrics_and_health_neither_fill_the_memory_
         print(f"{path}: at most {longest * 1000:.0f} ms, {growth} MiB")
     assert growth < 40, "without limits 300 half-open requests take 286 MiB"
     assert longest < 8
+
+
+async def test_names_that_callers_invent_cause_neither_requests_nor_metric_series(
+    tmp_path: Path,
+) -> None:
+    async with attacked_operator(tmp_path) as it:
+        series, asked = await api_request_series(it), count_owner_requests(it)
+        names = ["", "..", "../..", "a/status", "a?watch=true", "a%2fb", "UPPER", "X" * 253]
+        names += [f"web-{number}/scale-{number}" for number in range(50)]
+        async with Caller(it.ports[0], trusting()) as caller:
+            for name in names:
+                reply = await caller.ask("POST", "/mutate", review_of(name))
+                assert (reply.status, reply.json()["response"]["allowed"]) == (200, True)
+        assert count_owner_requests(it) == asked
+        assert await api_request_series(it) - series <= {"events", "leases", "configmaps"}
+
+
+def review_of(owner: str) -> bytes:
+    """A request for a pod whose owner has this name."""
+    name = b'"name":%s' % json.dumps(owner).encode()
+    return (REVIEW % b"").replace(b'"name":"missing"', name)
+
+
+async def api_request_series(it: OperatorProcess) -> set[str]:
+    """The resources that the metrics of requests to the API server name."""
+    samples = await it.metrics()
+    return {labels["resource"] for name, labels, _ in samples if name == API_REQUESTS}
+
+
+def count_owner_requests(it: OperatorProcess) -> int:
+    """Count the requests for single owners."""
+    return sum(len(it.asked("get", plural)) for plural in ("replicasets", "deployments")) + sum(
+        len(it.asked("list", plural)) for plural in ("replicasets", "deployments")
+    )

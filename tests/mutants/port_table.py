@@ -8,6 +8,7 @@ ROTATION = "tests/unit/webhook/test_rotation_plan.py"
 CONNECTIONS = "tests/unit/webhook/test_connections.py"
 SERVER = "tests/unit/webhook/test_server.py"
 PLAIN = "tests/unit/web/test_server.py"
+CLIENT = "tests/unit/kube/test_client.py"
 CERTIFICATES = "tests/contract/test_certificate_rotation.py"
 
 PORT_MUTANTS = (
@@ -94,5 +95,50 @@ PORT_MUTANTS = (
         'set(request.headers.getall("Content-Encoding", []))',
         '{request.headers.get("Content-Encoding", "identity")}',
         SERVER,
+    ),
+    mutant(
+        "the name of an owner becomes part of a path",
+        "kube/resources.py",
+        "            if segment and not is_path_segment(segment):\n",
+        "            if segment and not segment.strip():\n",
+        CLIENT,
+    ),
+    mutant(
+        "an object without a name is read from the whole collection",
+        "kube/resources.py",
+        "        if not name or (self.namespaced and not namespace):\n",
+        "        if self.namespaced and not namespace:\n",
+        CLIENT,
+    ),
+    mutant(
+        "callers choose the labels of metrics",
+        "kube/exchange.py",
+        '                resource = "other"\n',
+        "                pass\n",
+        CLIENT,
+    ),
+    mutant(
+        "an expired list of Events is read without pages",
+        "kube/client.py",
+        "        except Gone:\n            pass\n        return found\n",
+        "        except Gone:\n"
+        "            return await self._list_by(0, resource, namespace, [], [])\n"
+        "        return found\n",
+        CLIENT,
+    ),
+    mutant(
+        "an invented pod shows that the API server calls the webhook",
+        "webhook/admission.py",
+        "        if resolved is None:\n            return AdmissionDecision(",
+        "        self._observer.webhook_called = True\n"
+        "        if resolved is None:\n            return AdmissionDecision(",
+        "tests/contract/test_admission_requests.py",
+    ),
+    mutant(
+        "a client key is written to a disk",
+        "kube/tls.py",
+        '    if not hasattr(os, "memfd_create"):\n',
+        "    if content:\n",
+        "tests/unit/kube/test_http_tls.py",
     ),
 )

@@ -27,6 +27,8 @@ directory). Its other messages, for example about volume claims, say nothing abo
 VALID_FOR = timedelta(minutes=5)
 """After this time an announced node is not expected any more (docs/reference/behaviour.md, "Spot
 shortage and return")."""
+MAX_EVENTS = 5000
+"""Per reason; a namespace with more of these Events has a tenant that writes them."""
 KEPT_FOR = timedelta(seconds=4)
 """The workloads of a namespace share one read of its Events for this time."""
 
@@ -84,7 +86,7 @@ class AutoscalerEvents:
         events: list[tuple[str, Event]] = []
         for reason in (*ANNOUNCED, *REFUSED.values()):
             selected = CORE_EVENTS.with_fields(f"involvedObject.kind=Pod,reason={reason}")
-            found = await self._client.list_all(selected, namespace, quorum=True)
+            found = await self._client.list_first(selected, namespace, max_items=MAX_EVENTS)
             events += ((reason, event) for event in found)
         news = latest_news(events, now)
         self._kept[namespace] = (now, news)

@@ -78,7 +78,7 @@ class Observer:
         self.watching_since: datetime | None = None
         """When the first list of every kind had arrived."""
         self.webhook_called = False
-        """Whether any admission request has reached any instance of the operator."""
+        """Whether an admission request for a pod of an existing owner has reached any instance."""
 
     def for_placement(
         self, workload: Workload, configuration: WorkloadConfiguration, owner_uid: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from spotalis.kube.errors import (
 from spotalis.kube.eviction import EvictionOutcome, EvictionResult, eviction_body, outcome_of
 from spotalis.kube.exchange import Exchange, NotSent, OnRequest
 from spotalis.kube.limiter import RateLimiter
-from spotalis.kube.resources import PODS, Resource
+from spotalis.kube.resources import PODS, InvalidName, Resource
 from spotalis.model.environment import Clock, Random
 from spotalis.model.objects import Pod
 from spotalis.model.transport import Request, Response, Transport, TransportError
@@ -111,8 +112,12 @@ class Client:
         return self._exchange.server_clock.skew()
 
     async def get(self, resource: Resource[T], namespace: str, name: str) -> T | None:
-        """Read an object; None if it does not exist."""
-        response = await self._exchange.read(self._request("GET", resource.path(namespace, name)))
+        """Read an object; None if it does not exist, without a request if it cannot exist."""
+        try:
+            path = resource.object_path(namespace, name)
+        except InvalidName:
+            return None
+        response = await self._exchange.read(self._request("GET", path))
         if response.status == 404:
             return None
         return self._record(resource, response)
@@ -134,20 +139,36 @@ class Client:
             resource = resource.with_labels(label_selector)
         query = [] if quorum else [("resourceVersion", "0")]
         try:
-            return await self._list_by(PAGE_ITEMS, resource, namespace, query)
+            return await self._list_by(PAGE_ITEMS, resource, namespace, query, [])
         except Gone:  # the list expired before its last page
-            return await self._list_by(0, resource, namespace, query)
+            return await self._list_by(0, resource, namespace, query, [])
+
+    async def list_first(self, resource: Resource[T], namespace: str, *, max_items: int) -> list[T]:
+        """List about ``max_items`` objects as of now; fewer if the list expires before its end."""
+        found: list[T] = []
+        try:
+            await self._list_by(PAGE_ITEMS, resource, namespace, [], found, max_items)
+        except Gone:
+            pass
+        return found
 
     async def _list_by(
-        self, limit: int, resource: Resource[T], namespace: str, query: Query
+        self,
+        limit: int,
+        resource: Resource[T],
+        namespace: str,
+        query: Query,
+        found: list[T],
+        max_items: float = math.inf,
     ) -> list[T]:
-        found: list[T] = []
         async with aclosing(self.pages(resource, namespace, query=query, limit=limit)) as pages:
             async for page in pages:
                 for item in page.items:
                     found.append(_decode(resource.decode, item))
                     if len(found) % _BATCH == 0:
                         await asyncio.sleep(0)
+                if len(found) >= max_items:
+                    break
         return found
 
     async def pages(
@@ -189,7 +210,7 @@ class Client:
         Raises:
             Conflict: its resourceVersion differs from the one in ``body``.
         """
-        request = self._request("PUT", resource.path(namespace, name), body=body)
+        request = self._request("PUT", resource.object_path(namespace, name), body=body)
         return self._record(resource, await self._exchange.send(request))
 
     async def patch(
@@ -207,7 +228,7 @@ class Client:
         query = [("fieldManager", field_manager)] if field_manager else []
         request = self._request(
             "PATCH",
-            resource.path(namespace, name, subresource),
+            resource.object_path(namespace, name, subresource),
             query=query,
             body=body,
             content_type=patch_type.value,
@@ -231,7 +252,7 @@ class Client:
         wanted = {"uid": uid, "resourceVersion": resource_version}
         preconditions = {field: value for field, value in wanted.items() if value}
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
-        request = self._request("DELETE", resource.path(namespace, name), body=body)
+        request = self._request("DELETE", resource.object_path(namespace, name), body=body)
         response = await self._exchange.send(request)
         if response.status == 404:
             return False
@@ -253,7 +274,7 @@ class Client:
                 is sent.
         """
         body = eviction_body(pod, with_resource_version=with_resource_version)
-        path = PODS.path(pod.namespace, pod.name, "eviction")
+        path = PODS.object_path(pod.namespace, pod.name, "eviction")
         return await self._end(self._request("POST", path, body=body), precondition)
 
     async def delete_pod(self, pod: Pod, *, precondition: Callable[[], bool]) -> EvictionResult:
@@ -262,7 +283,7 @@ class Client:
         ``precondition``: as for :meth:`evict`.
         """
         body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": pod.uid}}
-        path = PODS.path(pod.namespace, pod.name)
+        path = PODS.object_path(pod.namespace, pod.name)
         return await self._end(self._request("DELETE", path, body=body), precondition)
 
     async def _end(self, request: Request, precondition: Callable[[], bool]) -> EvictionResult:

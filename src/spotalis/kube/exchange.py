@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from spotalis.kube.backoff import Backoff, retry_after_seconds
 from spotalis.kube.limiter import RateLimiter
+from spotalis.kube.resources import PLURALS
 from spotalis.kube.server_clock import ServerClock
 from spotalis.model.environment import Clock, Random
 from spotalis.model.transport import Request, Response, StreamRefused, Transport, TransportError
@@ -115,6 +116,8 @@ class Exchange:
     def _report(self, request: Request, status: int, started_at: float) -> None:
         if self._on_request is not None:
             verb, resource = verb_and_resource(request)
+            if "/" not in resource[:1] and resource.partition("/")[0] not in PLURALS:
+                resource = "other"
             self._on_request(verb, resource, status, self._clock.monotonic() - started_at)
 
 

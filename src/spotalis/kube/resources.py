@@ -10,6 +10,12 @@ from typing import Generic, Self, TypeVar
 import msgspec
 
 from spotalis.kube import decode
+from spotalis.model.names import MAX_NAME_LENGTH, is_path_segment
+
+
+class InvalidName(ValueError):
+    """No object can have this name, so no request is sent for it."""
+
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -32,11 +38,28 @@ class Resource(Generic[T_co]):
     """Limits lists and watches."""
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The request path of the collection, of one namespace of it, or of one object."""
+        """The request path of the collection, of one namespace of it, or of one object.
+
+        Raises:
+            InvalidName: no namespace or object can have this name.
+        """
+        for segment in (namespace, name):
+            if segment and not is_path_segment(segment):
+                raise InvalidName(f"{segment[:MAX_NAME_LENGTH]!r} cannot be the name of an object")
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         within = f"namespaces/{namespace}" if self.namespaced and namespace else ""
         parts = (root, within, self.plural, name, subresource)
         return "/".join(part for part in parts if part)
+
+    def object_path(self, namespace: str, name: str, subresource: str = "") -> str:
+        """The request path of one object, never that of a collection.
+
+        Raises:
+            InvalidName: no object can have this name, or the namespace is missing.
+        """
+        if not name or (self.namespaced and not namespace):
+            raise InvalidName(f"the name or the namespace of a {self.kind} is empty")
+        return self.path(namespace, name, subresource)
 
     def with_labels(self, selector: str) -> Self:
         """The objects of this kind whose labels match."""
@@ -90,3 +113,13 @@ NODE_POOLS = Resource("karpenter.sh", "v1", "nodepools", "NodePool", False, deco
 """Of Karpenter; listed at each resync, never watched."""
 VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", False, decode.volume)
 """Fetched one by one when they matter, never watched."""
+
+PLURALS = frozenset(
+    resource.plural
+    for resource in (
+        *(PODS, NODES, NAMESPACES, DEPLOYMENTS, STATEFULSETS, REPLICASETS, DISRUPTION_BUDGETS),
+        *(LEDGERS, LEASES, SECRETS, WEBHOOK_CONFIGURATIONS, CORE_EVENTS),
+        *(VOLUME_CLAIMS, VOLUMES, NODE_POOLS),
+    )
+)
+"""The kinds that metrics name."""

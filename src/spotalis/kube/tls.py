@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import ssl
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _CERTIFICATE = re.compile(
     rb"^-----BEGIN CERTIFICATE-----[ \t\r]*$([A-Za-z0-9+/=\s]*)^-----END CERTIFICATE-----",
@@ -25,6 +27,7 @@ def client_context(
 
     Raises:
         ssl.SSLError: one of the certificates or the key is invalid.
+        ValueError: the key is encrypted.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -36,7 +39,7 @@ def client_context(
     else:
         context.load_default_certs()
     if certificate:
-        _load_pair(context, certificate, key)
+        load_key_pair(context, certificate, key)
     return context
 
 
@@ -60,9 +63,38 @@ def trust(context: ssl.SSLContext, bundle: bytes) -> None:
         raise ssl.SSLError("the bundle contains no valid certificate")
 
 
-def _load_pair(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # readable by this user only
-        certificate_file, key_file = Path(folder, "tls.crt"), Path(folder, "tls.key")
-        certificate_file.write_bytes(certificate)
-        key_file.write_bytes(key or certificate)
-        context.load_cert_chain(certificate_file, key_file, password="")  # never ask a terminal
+def load_key_pair(context: ssl.SSLContext, cert_pem: bytes, key_pem: bytes) -> None:
+    """Load a certificate, its chain and its key into a TLS context, without a file on a disk.
+
+    ``key_pem`` may be empty if the first text contains the key.
+
+    Raises:
+        ssl.SSLError: the certificate and the key do not match, or one of them is invalid.
+        ValueError: the key is encrypted.
+    """
+    content = key_pem.rstrip() + b"\n" + cert_pem if key_pem else cert_pem
+    with _file(content) as path:
+        context.load_cert_chain(path, password=_no_password)
+
+
+def _no_password() -> bytes:
+    # Without a callback, OpenSSL prompts for the password on the terminal.
+    raise ValueError("the private key must not be encrypted")
+
+
+@contextmanager
+def _file(content: bytes) -> Iterator[str]:
+    """Provide ``content`` under a path; in memory if the system supports it."""
+    if not hasattr(os, "memfd_create"):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            yield file.name
+        return
+    memory = os.memfd_create("spotalis-pair", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(memory), "wb") as file:
+            file.write(content)
+        yield f"/proc/self/fd/{memory}"
+    finally:
+        os.close(memory)

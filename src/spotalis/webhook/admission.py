@@ -22,6 +22,7 @@ from spotalis.kube.client import ApiError, Client
 from spotalis.kube.decode import parse_decision
 from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
+from spotalis.model.names import is_dns_subdomain
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
 from spotalis.model.possible_types import selects_compute_class
@@ -134,7 +135,6 @@ class AdmissionHandler:
         request = decode_request(body)
         if request.object is None:
             raise InvalidAdmissionReview("request.object is missing")
-        self._observer.webhook_called = True
         decision = await self._decide(request, request.object, None if is_forwarded else body)
         if decision.response:
             return decision.response
@@ -163,6 +163,8 @@ class AdmissionHandler:
         resolved = await self._resolve(request.namespace, owner)
         if resolved is None:
             return AdmissionDecision(AdmissionResult.OWNER_UNKNOWN)
+        # Anyone who can reach the port can invent a pod, but not the UID of an existing owner.
+        self._observer.webhook_called = True
         if isinstance(resolved, NoWorkload):
             return AdmissionDecision(AdmissionResult.NO_WORKLOAD)
         configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
@@ -191,7 +193,12 @@ class AdmissionHandler:
         return AdmissionResult.READ_ONLY if self._cluster.settings.read_only else None
 
     async def _resolve(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
-        """Find the workload of an owner in the cache, after a wait, or in the API server."""
+        """Find the workload of an owner in the cache, after a wait, or in the API server.
+
+        A name that no owner can have is never part of a request to the API server.
+        """
+        if not (is_dns_subdomain(owner.name) and is_dns_subdomain(namespace)):
+            return None
         resolved = self._cluster.find_owner(namespace, owner)
         if resolved is None and await self._cluster.wait_for_change(owner.uid, OWNER_WAIT_SECONDS):
             resolved = self._cluster.find_owner(namespace, owner)

@@ -13,9 +13,9 @@ import ssl
 from datetime import datetime
 from typing import cast
 
-from spotalis.kube.tls import trust
+from spotalis.kube.tls import load_key_pair, trust
 from spotalis.webhook.client_auth import Name
-from spotalis.webhook.pem import KeyPair, load_key_pair
+from spotalis.webhook.pem import KeyPair
 
 _TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """Only ciphers with forward secrecy and authenticated encryption; TLS 1.3 has no others."""

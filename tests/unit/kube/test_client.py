@@ -19,7 +19,7 @@ from spotalis.kube.client import (
     TooManyRequests,
 )
 from spotalis.kube.limiter import RateLimiter
-from spotalis.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS
+from spotalis.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS, InvalidName
 from spotalis.model.objects import Lease
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import Json, a_list, a_pod, a_status, metadata, text
@@ -94,6 +94,25 @@ class TestGet:
         assert outcome.request.path == "/apis/apps/v1/namespaces/shop/deployments/web"
 
     @pytest.mark.parametrize(
+        ("namespace", "name"),
+        [
+            ("shop", ""),
+            ("", "web-1"),
+            ("shop", ".."),
+            ("shop", "../.."),
+            ("shop", "web-1/status"),
+            ("shop", "web-1%2fstatus"),
+            ("..", "web-1"),
+            ("shop", "x" * 254),
+        ],
+    )
+    def test_a_name_that_no_object_can_have_is_never_sent(self, namespace: str, name: str) -> None:
+        outcome = call(lambda c: c.get(PODS, namespace, name))
+        assert (outcome.value, outcome.requests) == (None, [])
+        with pytest.raises(InvalidName):
+            call(lambda c: c.delete(PODS, namespace, name))
+
+    @pytest.mark.parametrize(
         "failure", [cut(), cut(maybe_sent=False), *map(refusal, (500, 502, 503, 504))]
     )
     def test_a_read_is_retried_while_the_server_is_unreachable(self, failure: Answer) -> None:
@@ -160,6 +179,17 @@ class TestListAll:
         )
         assert [pod.name for pod in outcome.value] == ["one", "two"]
         assert outcome.requests[-1].query == ()
+
+    def test_a_limited_list_ends_at_its_limit_and_is_never_read_without_pages(self) -> None:
+        page = ok(a_list(self.pods("one", "two"), continue_="next"))
+        outcome = call(lambda c: c.list_first(PODS, "shop", max_items=2), page)
+        assert [pod.name for pod in outcome.value] == ["one", "two"]
+        assert dict(outcome.request.query) == {"limit": "250"}
+        expired = call(
+            lambda c: c.list_first(PODS, "shop", max_items=3), page, refusal(410, "Expired")
+        )
+        assert [pod.name for pod in expired.value] == ["one", "two"]
+        assert len(expired.requests) == 2
 
     def test_items_may_be_null(self) -> None:
         answer = Response(status=200, body=b'{"metadata":{"resourceVersion":"1"},"items":null}')
@@ -342,6 +372,7 @@ class TestCounting:
                 "pods/eviction",
             ),
             (lambda c: c.raw("GET", "/readyz"), "get", "/readyz"),
+            (lambda c: c.raw("GET", "/api/v1/namespaces/s/widgets/w"), "get", "other"),
         ],
     )
     def test_requests_are_reported_with_verb_and_resource_of_rbac(

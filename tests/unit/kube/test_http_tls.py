@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from aiohttp import web
 
 from spotalis.kube.config.credentials import REFRESH_SECONDS, Credentials
 from spotalis.kube.http import HttpTransport
+from spotalis.kube.tls import client_context
 from spotalis.model.transport import Request, TransportError
 from tests.support.fake_api_server import read_head, serve, serve_bytes
 from tests.support.manual_clock import ManualClock
@@ -97,6 +100,17 @@ class TestTls:
         async with serve(client_of, tls=serving(ca, clients=ca)) as server:
             answer = await send(server, ca=pem(ca), credentials=credentials)
         assert b"me@example.com" in answer.body
+
+    @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no files in memory")
+    def test_a_client_key_is_never_written_to_a_disk(
+        self, ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile"):
+            monkeypatch.delattr(tempfile, name)
+        pair = ca.issue_cert("me@example.com")
+        certificate, key = pair.cert_chain_pems[0].bytes(), pair.private_key_pem.bytes()
+        client_context(pem(ca), certificate=certificate, key=key)
+        client_context(pem(ca), certificate=key + certificate)
 
     async def test_a_ca_that_was_rotated_is_read_again(
         self, ca: trustme.CA, tmp_path: Path

@@ -1,4 +1,4 @@
-"""Names that consist of another name and a suffix."""
+"""Names of objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spotalis.model.names import append_suffix
+from spotalis.model.names import append_suffix, is_dns_subdomain, is_path_segment
 
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
@@ -34,3 +34,17 @@ def test_a_valid_name_with_a_suffix_is_a_valid_name(name: str) -> None:
     made = append_suffix(name, ".0123456789abcdef")
     assert len(made) <= 253
     assert _SUBDOMAIN.fullmatch(made)
+
+
+@given(st.text(alphabet="ab0.-A/%", max_size=8))
+def test_a_name_of_dns_labels_is_a_subdomain(name: str) -> None:
+    assert is_dns_subdomain(name) is bool(_SUBDOMAIN.fullmatch(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_segment"),
+    [("web", True), ("system:node", True), ("...", True), ("x" * 253, True), ("x" * 254, False)]
+    + [(name, False) for name in ("", ".", "..", "a/b", "../..", "a%2fb")],
+)
+def test_a_path_segment_is_what_some_kind_allows(name: str, is_segment: bool) -> None:
+    assert is_path_segment(name) is is_segment

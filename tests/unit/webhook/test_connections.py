@@ -113,6 +113,7 @@ async def test_a_silent_handshake_ends_after_five_seconds() -> None:
     certificate = ServingCertificate(a_pair().key_pair)
     async with serving(certificate=certificate) as served:
         with held_time() as time:
+            began = time.seconds()
             async with Caller(served.port) as silent:
                 await silent.send(b"\x16")
                 await served.wait_for_connections(1)
@@ -120,15 +121,20 @@ async def test_a_silent_handshake_ends_after_five_seconds() -> None:
                     await asyncio.sleep(0)
                 time.advance(5)
                 assert await silent.closed()
+            assert time.seconds() - began == pytest.approx(5)
 
 
 async def test_a_long_head_is_cut_off() -> None:
     line = b"X-Much: " + b"x" * 8000 + b"\r\n"
-    async with serving() as served, Caller(served.port) as caller:
-        await caller.send(b"POST /mutate HTTP/1.1\r\n" + 2 * line)
-        await served.wait_for_connections(1)
-        await caller.send(line)
-        assert await caller.closed()
+    async with serving() as served:
+        with held_time() as time:
+            began = time.seconds()
+            async with Caller(served.port) as caller:
+                await caller.send(b"POST /mutate HTTP/1.1\r\n" + 2 * line)
+                await served.wait_for_connections(1)
+                await caller.send(line)
+                assert await caller.closed()
+            assert time.seconds() == began, "no deadline closed it"
 
 
 async def test_at_the_limit_a_known_connection_is_kept_for_a_second() -> None:

@@ -54,8 +54,8 @@ SAFETY_MUTANTS = (
     ),
     mutant(
         "a ledger is replaced whatever another instance has written",
-        "controller/ledgers.py",
-        '            metadata["resourceVersion"] = before.resource_version\n',
+        "controller/config_maps.py",
+        '        metadata["resourceVersion"] = before.resource_version\n',
         "",
         f"{LIST_CHECKS}::test_a_ledger_that_another_instance_has_extended_is_not_overwritten",
     ),

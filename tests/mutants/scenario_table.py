@@ -30,6 +30,13 @@ SCENARIO_MUTANTS = (
         scenario("policies", "paused_until_on_the_namespace_of_the_operator_stops_all_evictions"),
     ),
     mutant(
+        "the rescue deletes pods while an instance leads",
+        "controller/rescue.py",
+        "    if absent < ABSENT_FOR:\n",
+        "    if absent < timedelta(0):\n",
+        scenario("rescue", "20_minutes_after_all_instances_ended_in_a_drought_no_pod_waits"),
+    ),
+    mutant(
         "a command that only reads may write",
         "app/inspection.py",
         '        if request.method != "GET":\n',

@@ -33,6 +33,7 @@ GROUPS = {
     },
     "Run": {
         "controller": "Run the operator against a cluster.",
+        "rescue": "Release pods that wait for spot while no operator runs.",
         "config": "Print the settings of the operator, or their schema.",
     },
 }

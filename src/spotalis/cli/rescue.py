@@ -1,0 +1,53 @@
+"""``spotalis rescue``: release pods that wait for spot while no operator runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from spotalis.cli.cluster_flags import Selection, add_connection_flags, run_with_transport
+
+DESCRIPTION = """\
+Delete the pods that Spotalis has sent to spot and that have been Pending for 10
+minutes, if no instance of the operator has renewed its Lease for 10 minutes.
+Their controllers create new pods, which run on any node. Without this, such
+pods wait until a spot node comes or the operator runs again.
+
+build/k8s/optional/rescue.yaml runs this every 5 minutes.
+
+Examples:
+  spotalis rescue --dry-run
+  spotalis rescue"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("--dry-run", action="store_true", help="Only name the pods.")
+    parser.add_argument(
+        "--lease-name", default="spotalis", metavar="NAME", help="Default: spotalis."
+    )
+    add_connection_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Release the pods, and print which.
+
+    Raises:
+        CommandError: a request failed.
+    """
+
+    async def release(selection: Selection) -> None:
+        from spotalis.controller.rescue import rescue
+        from spotalis.kube.client import Client
+
+        client = Client(selection.transport, clock=selection.clock, rng=selection.options["rng"])
+        found = await rescue(
+            client,
+            namespace=arguments.operator_namespace,
+            lease=arguments.lease_name,
+            dry_run=arguments.dry_run,
+        )
+        print(found.leader)
+        for pod in found.released:
+            print(f"pod/{pod.name} in {pod.namespace} {'would be ' * arguments.dry_run}deleted")
+
+    return run_with_transport(arguments, release)

@@ -39,6 +39,7 @@ from tests.mutants.isolation_table import ISOLATION_MUTANTS
 from tests.mutants.mutant import SOURCE, Mutant, StaleMutantError
 from tests.mutants.node_table import NODE_MUTANTS
 from tests.mutants.port_table import PORT_MUTANTS
+from tests.mutants.rollout_table import ROLLOUT_MUTANTS
 from tests.mutants.safety_table import SAFETY_MUTANTS
 from tests.mutants.scenario_table import SCENARIO_MUTANTS
 from tests.mutants.table import MUTANTS
@@ -51,6 +52,7 @@ ALL_MUTANTS = (
     *CONNECTION_MUTANTS,
     *COST_MUTANTS,
     *NODE_MUTANTS,
+    *ROLLOUT_MUTANTS,
     *SAFETY_MUTANTS,
     *ISOLATION_MUTANTS,
     *SCENARIO_MUTANTS,

@@ -180,8 +180,8 @@ ISOLATION_MUTANTS = (
     mutant(
         "placing a pod waits for the list of budgets",
         "controller/cache_health.py",
-        "all(self._stores[each].is_synced_in(namespace) for each in _FOR_PLACEMENT[kind])",
-        "all(self._stores[each].is_synced_in(namespace) for each in _FOR_MOVES[kind])",
+        "self._are_synced(_FOR_PLACEMENT[kind], namespace)",
+        "self._are_synced(_FOR_MOVES[kind], namespace)",
         scenario(
             "watched_namespaces",
             "without_the_list_of_budgets_pods_are_placed_and_moved_only_when_it_arrives",

@@ -79,8 +79,8 @@ WEBHOOK_MUTANTS = (
     ),
     mutant(
         "the webhook waits for the Deployment of a ReplicaSet that has none",
-        "controller/cluster.py",
-        "replica_set.uid == owner.uid and not deployment_of(replica_set):\n",
+        "controller/owners.py",
+        "replica_set.uid == owner.uid and not has_parent:\n",
         "False:\n",
         scenario(
             "basic",

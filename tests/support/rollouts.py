@@ -12,6 +12,7 @@ async def test_a_canary_is_split(cluster: TestCluster) -> None:
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -22,10 +23,11 @@ from spotalis.kube.client import PatchType
 from spotalis.model.nodes import NodeType
 from testbed.programs import ROLLOUTS
 from tests.support.cluster import NO_POLICY, Policy, TestCluster, workload_body
-from tests.support.real_cluster import RealTestCluster
+from tests.support.real_cluster import ROOT, RealTestCluster
 from tests.support.side_program import running_beside
 
 USER = "argo-rollouts"
+PERMISSIONS = ROOT / "build" / "k8s" / "optional" / "rollouts.yaml"
 API = "/apis/argoproj.io/v1alpha1"
 HASH_LABEL = "rollouts-pod-template-hash"
 
@@ -163,8 +165,9 @@ class Rollouts:
 
 @asynccontextmanager
 async def rollouts_beside(cluster: TestCluster) -> AsyncIterator[Rollouts]:
-    """Run the controller during the block, ready when it begins."""
+    """Run the controller during the block, ready when it begins. The operator may read Rollouts."""
     assert isinstance(cluster, RealTestCluster)
+    await asyncio.to_thread(cluster.plane.kubectl, "apply", "-f", str(PERMISSIONS))
     async with running_beside(
         cluster.plane,
         ROLLOUTS,

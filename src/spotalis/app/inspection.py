@@ -37,6 +37,7 @@ CONSEQUENCES: Mapping[str, str] = {
     "namespaces": "labels and annotations of namespaces are not seen",
     "deployments": "no Deployment is shown",
     "statefulsets": "no StatefulSet is shown",
+    "rollouts": "no Rollout is shown",
     "replicasets": "the pods of Deployments are not found",
     "poddisruptionbudgets": "a move that a PodDisruptionBudget blocks is shown as possible",
     "configmaps": "moves in progress and the memory of spot shortages are not seen",
@@ -161,7 +162,10 @@ async def inspect(
         ReadOnlyTransport(transport, request_seconds), settings=settings, clock=clock, rng=rng
     )
     await operator.groups_in_use.discover()
+    await operator.watches.discover()
     sources = operator.watches.sources()
+    if operator.cluster.watches_rollouts:
+        sources += tuple(operator.watches.rollout_sources())
     reads = (_read(operator.client, source, namespace) for source in sources)
     missing = [right for rights in await asyncio.gather(*reads) for right in rights]
     for source in sources:
@@ -204,6 +208,7 @@ async def follow(
             operator.watches.start(group)
 
     await operator.groups_in_use.discover()
+    await operator.watches.discover()
     watching = asyncio.create_task(watch())
     try:
         await operator.synced.wait()

@@ -63,6 +63,7 @@ class Operator:
             self.reconcile_loop.start(group)
             # The first answers come before the first admission request.
             await self.groups_in_use.discover()
+            await self.watches.discover()
             self.watches.start(group)
             group.create_task(self.groups_in_use.run(), name="groups in use")
 

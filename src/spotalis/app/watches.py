@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from spotalis import logs
+from spotalis.app.rollout_watch import RolloutWatch
 from spotalis.controller.cluster import Cluster, WorkloadKey
 from spotalis.controller.ledgers import GROUP_MEMORY, Ledgers
 from spotalis.controller.observe import Observer
@@ -21,6 +22,7 @@ from spotalis.kube.resources import (
     NODES,
     PODS,
     REPLICASETS,
+    ROLLOUTS,
     STATEFULSETS,
     Resource,
 )
@@ -77,22 +79,40 @@ class Watches:
         self._enqueue = enqueue
         self._on_watch = on_watch
         self._clock = clock
+        self._rollouts = RolloutWatch(client, cluster, self._start_rollouts)
         self.synced = asyncio.Event()
         """Set once the first list of every resource has arrived."""
 
     def start(self, group: asyncio.TaskGroup) -> None:
         """Run every watch as a task of ``group``."""
+        group.create_task(self._rollouts.run(), name="discover rollouts")
         for source in self.sources():
-            watch = reflect(
-                self._client,
-                source.resource,
-                source.writer,
-                namespace=source.namespace,
-                on_change=source.on_change,
-                on_relist=partial(self._on_relist, source),
-                on_report=partial(self._on_report, source),
-            )
-            group.create_task(watch, name=f"watch {source.name}")
+            self._start(group, source)
+
+    async def discover(self) -> None:
+        """Ask which optional kinds can be watched; to be called before ``start``."""
+        await self._rollouts.discover()
+
+    def rollout_sources(self) -> Iterator[Source[Any]]:
+        """The Rollouts. They come with ``start`` while they can be watched."""
+        cluster = self._cluster
+        return self._each(ROLLOUTS, cluster.rollouts, cluster.on_workload_change)
+
+    def _start_rollouts(self, group: asyncio.TaskGroup) -> None:
+        for source in self.rollout_sources():
+            self._start(group, source)
+
+    def _start(self, group: asyncio.TaskGroup, source: Source[Any]) -> None:
+        watch = reflect(
+            self._client,
+            source.resource,
+            source.writer,
+            namespace=source.namespace,
+            on_change=source.on_change,
+            on_relist=partial(self._on_relist, source),
+            on_report=partial(self._on_report, source),
+        )
+        group.create_task(watch, name=f"watch {source.name}")
 
     def sources(self) -> tuple[Source[Any], ...]:
         """What is watched, in an order in which owners come before pods.

@@ -117,14 +117,16 @@ async def _annotate(
             f"change it in its source as well{':' if lines else ''}{lines}"
         )
     suffix = " (server dry run)" if dry_run else ""
-    group = ".apps" if target.kind in ("Deployment", "StatefulSet") else ""
+    group = _resource(target.kind).group
+    group = f".{group}" if group else ""
     return f"{target.kind.lower()}{group}/{target.name} annotated{suffix}"
 
 
 def _resource(kind: str) -> Resource[Any]:
-    from spotalis.kube.resources import DEPLOYMENTS, NAMESPACES, STATEFULSETS
+    from spotalis.kube.resources import NAMESPACES, WORKLOADS
 
-    return {"Deployment": DEPLOYMENTS, "StatefulSet": STATEFULSETS, "Namespace": NAMESPACES}[kind]
+    resources: dict[str, Resource[Any]] = {**WORKLOADS, "Namespace": NAMESPACES}
+    return resources[kind]
 
 
 def other_owner(metadata: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ TIMEOUT_SECONDS = 2.0
 _TYPES = {
     "deploy": "Deployment",
     "sts": "StatefulSet",
+    "rollout": "Rollout",
     "pod": "Pod",
     "node": "Node",
     "ns": "Namespace",
@@ -50,7 +51,7 @@ def completions(words: Sequence[str]) -> tuple[list[str], str]:
         return _starting(_names("Namespace", parser, before), current), NO_FILES
     if before[0] in ("key", "completion"):
         return _starting(_words_of(before[0]), current), NO_FILES
-    kinds = getattr(command, "KINDS", ("Deployment", "StatefulSet"))
+    kinds = getattr(command, "KINDS", ("Deployment", "StatefulSet", "Rollout"))
     if not parser.takes_names:
         return [], DEFAULT
     type_, slash, _ = current.partition("/")
@@ -90,6 +91,7 @@ def _names(kind: str, parser: Parser, before: Sequence[str]) -> list[str]:
     known = {
         "Deployment": resources.DEPLOYMENTS,
         "StatefulSet": resources.STATEFULSETS,
+        "Rollout": resources.ROLLOUTS,
         "Pod": resources.PODS,
         "Node": resources.NODES,
         "Namespace": resources.NAMESPACES,

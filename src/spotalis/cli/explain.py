@@ -28,7 +28,7 @@ Examples:
   spotalis explain node/ip-10-0-1-4
   spotalis explain ns/shop"""
 
-KINDS = ("Deployment", "StatefulSet", "Pod", "Node", "Namespace")
+KINDS = ("Deployment", "StatefulSet", "Rollout", "Pod", "Node", "Namespace")
 FORMATS = ("text", "json", "yaml")
 
 

@@ -98,12 +98,11 @@ class Explainer:
         key = WorkloadKey(target.kind, self._namespace, target.name)
         workload = self._cluster.find_workload(key)
         if workload is None:
-            store = (
-                self._cluster.deployments
-                if target.kind == "Deployment"
-                else self._cluster.stateful_sets
-            )
-            known = [found.name for found in store.in_namespace(self._namespace)]
+            known = [
+                found.name
+                for found in self._cluster.workloads()
+                if (found.kind, found.namespace) == (target.kind, self._namespace)
+            ]
             raise not_found(target, self._namespace, known)
         configuration = self._inspection.configuration_of(workload)
         plan = await self._inspection.plan(workload, configuration)
@@ -127,7 +126,7 @@ class Explainer:
         name = f"{pod.namespace}/pod/{pod.name}"
         key = self._cluster.find_key(pod)
         workload = self._cluster.find_workload(key) if key else None
-        lines = [f"  workload   {key or 'none: no Deployment or StatefulSet owns the pod'}"]
+        lines = [f"  workload   {key or 'none: no workload owns the pod'}"]
         lines += await self._decision_lines(pod)
         lines.append(f"  node       {self._node_of(pod)}")
         if workload is None:

@@ -17,14 +17,15 @@ _ALIASES = {
         "statefulset.apps",
         "statefulsets.apps",
     ),
+    "Rollout": ("ro", "rollout", "rollouts", "rollouts.argoproj.io"),
     "Pod": ("po", "pod", "pods"),
     "Node": ("no", "node", "nodes"),
     "Namespace": ("ns", "namespace", "namespaces"),
 }
 KINDS = {alias: kind for kind, aliases in _ALIASES.items() for alias in aliases}
 """The kind that each name of a type means."""
-WORKLOADS = ("Deployment", "StatefulSet")
-SHORT = {"Deployment": "deploy", "StatefulSet": "sts"}
+WORKLOADS = ("Deployment", "StatefulSet", "Rollout")
+SHORT = {"Deployment": "deploy", "StatefulSet": "sts", "Rollout": "rollout"}
 
 
 class Target(NamedTuple):

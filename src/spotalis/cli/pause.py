@@ -16,7 +16,7 @@ Examples:
   spotalis pause ns/shop --reason "migration"
   spotalis pause --all                    # emergency stop"""
 
-KINDS = ("Deployment", "StatefulSet", "Namespace")
+KINDS = ("Deployment", "StatefulSet", "Rollout", "Namespace")
 REASON = "spotalis.io/paused-reason"
 
 

@@ -16,7 +16,7 @@ Examples:
   spotalis set ns/shop spot-percentage=50
   spotalis set deploy/api min-on-demand- --dry-run"""
 
-KINDS = ("Deployment", "StatefulSet", "Namespace")
+KINDS = ("Deployment", "StatefulSet", "Rollout", "Namespace")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,7 @@ _COMMON = frozenset({"namespaces", "nodes", "pods", "configmaps"})
 _FOR_PLACEMENT: Mapping[str, frozenset[str]] = {
     "Deployment": _COMMON | {"deployments", "replicasets"},
     "StatefulSet": _COMMON | {"statefulsets"},
+    "Rollout": _COMMON | {"rollouts", "replicasets"},
 }
 """The caches that placing a pod of a workload of each kind needs, by plural name."""
 _FOR_MOVES: Mapping[str, frozenset[str]] = {
@@ -52,7 +53,7 @@ class CacheHealth:
     """What is known about how complete and how current the caches are."""
 
     def __init__(self, stores: Mapping[str, Store[Any]], clock: Clock) -> None:
-        """``stores``: the caches by the plural name of their kind."""
+        """``stores``: the caches by the plural name of their kind. Kinds may come and go."""
         self._stores = stores
         self._clock = clock
         self._suspect_lists = SuspectLists()
@@ -71,11 +72,11 @@ class CacheHealth:
 
     def can_place(self, kind: str, namespace: str) -> bool:
         """Whether the lists that placing pods of this kind of workload needs have arrived."""
-        return all(self._stores[each].is_synced_in(namespace) for each in _FOR_PLACEMENT[kind])
+        return self._are_synced(_FOR_PLACEMENT[kind], namespace)
 
     def can_move(self, kind: str, namespace: str) -> bool:
         """Whether the lists that moving pods of this kind of workload needs have arrived."""
-        return all(self._stores[each].is_synced_in(namespace) for each in _FOR_MOVES[kind])
+        return self._are_synced(_FOR_MOVES[kind], namespace)
 
     def denied_list(self, kind: str, namespace: str) -> str:
         """A message about a first list that is denied; empty if none is that moves need."""
@@ -129,6 +130,10 @@ class CacheHealth:
         latest = max(heard, default=float("-inf"))
         silent = self._clock.monotonic() - latest
         return latest > float("-inf") and silent > STALE_AFTER.total_seconds()
+
+    def _are_synced(self, plurals: frozenset[str], namespace: str) -> bool:
+        found = [self._stores.get(plural) for plural in plurals]
+        return all(store is not None and store.is_synced_in(namespace) for store in found)
 
     def _pending(self) -> Iterator[tuple[str, str]]:
         for plural, store in self._stores.items():

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from typing import Any, NamedTuple, Self, TypeAlias
+
+import msgspec
 
 from spotalis.controller.cache_health import CacheHealth
 from spotalis.controller.index import index
 from spotalis.controller.nodes import Nodes
+from spotalis.controller.owners import NoWorkload, ResolvedOwner, resolve_owner
 from spotalis.controller.placed_pods import PlacedPods
 from spotalis.controller.reservations import Reservations
+from spotalis.kube.resources import DEPLOYMENTS, ROLLOUTS
 from spotalis.kube.store import Store, StoreChange
 from spotalis.model.configuration import (
+    SHORT_KINDS,
     WorkloadConfiguration,
     pause_everywhere,
     read_configuration,
@@ -50,29 +54,12 @@ class WorkloadKey(NamedTuple):
         return cls(*ledger.workload.split("/", 2))
 
     def __str__(self) -> str:
-        kind = "deploy" if self.kind == "Deployment" else "sts"
-        return f"{self.namespace}/{kind}/{self.name}"
+        return f"{self.namespace}/{SHORT_KINDS[self.kind]}/{self.name}"
 
 
 _NamespacedUid: TypeAlias = tuple[str, str]
 """A namespace and the UID of an owner in it."""
 Enqueue: TypeAlias = Callable[[WorkloadKey], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedOwner:
-    """The workload behind a pod's owner reference, and the controller that owns the pod."""
-
-    workload: Workload
-    owner_uid: str
-    """Of the ReplicaSet, or of the StatefulSet itself."""
-    owner_replicas: int
-    """``spec.replicas`` of that controller."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoWorkload:
-    """A pod's owner is known and belongs to no Deployment: there is nothing to wait for."""
 
 
 class Cluster:
@@ -93,21 +80,14 @@ class Cluster:
         self.replica_sets: Store[ReplicaSet] = Store()
         self.deployments: Store[Workload] = Store()
         self.stateful_sets: Store[Workload] = Store()
+        self.rollouts: Store[Workload] = Store()
+        self.watches_rollouts: bool | None = None
+        """Whether the API of Argo Rollouts is served and may be read. None: not known yet."""
         self.budgets: Store[DisruptionBudget] = Store()
         self.ledgers: Store[LedgerObject] = Store()
         self.placed = PlacedPods()
         self.nodes = Nodes(settings, clock, lambda name: self.placed.count_on(name) > 0)
-        self.health = CacheHealth(self.stores(), clock)
-        self._pods_by_owner: dict[_NamespacedUid, dict[str, Pod]] = {}
-        self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
-        self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
-        self._managed_in: Counter[str] = Counter()
-        """The number of managed workloads by namespace."""
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-
-    def stores(self) -> dict[str, Store[Any]]:
-        """All caches, by the plural name of their kind."""
-        return {
+        self._stores: dict[str, Store[Any]] = {
             "pods": self.pods,
             "nodes": self.nodes.store,
             "namespaces": self.namespaces,
@@ -117,11 +97,26 @@ class Cluster:
             "poddisruptionbudgets": self.budgets,
             "configmaps": self.ledgers,
         }
+        self.health = CacheHealth(self._stores, clock)
+        self._pods_by_owner: dict[_NamespacedUid, dict[str, Pod]] = {}
+        self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
+        self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
+        self._managed_in: Counter[str] = Counter()
+        """The number of managed workloads by namespace."""
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    def stores(self) -> Mapping[str, Store[Any]]:
+        """All caches, by the plural name of their kind; Rollouts only while they are watched."""
+        return self._stores
+
+    def workloads(self) -> Iterator[Workload]:
+        """The workloads of all kinds, managed or not."""
+        yield from (*self.deployments, *self.stateful_sets, *self.rollouts)
 
     def find_workload(self, key: WorkloadKey) -> Workload | None:
         """The workload; None if it does not exist."""
-        store = self.deployments if key.kind == "Deployment" else self.stateful_sets
-        return store.get(key.namespace, key.name)
+        workload = self._store_of(key.kind).get(key.namespace, key.name)
+        return workload and self._with_template(workload)
 
     def find_configuration(self, key: WorkloadKey) -> WorkloadConfiguration | None:
         """The policy of a workload; None if it is not managed."""
@@ -139,7 +134,11 @@ class Cluster:
         """UIDs of the controllers of a workload's pods: ReplicaSets or the StatefulSet itself."""
         if workload.kind == "StatefulSet":
             return {workload.uid}
-        return self._sets_by_workload.get((workload.namespace, workload.uid), {}).keys()
+        return self.replica_sets_of(workload).keys()
+
+    def replica_sets_of(self, workload: Workload) -> Mapping[str, ReplicaSet]:
+        """The ReplicaSets of a Deployment or Rollout, by UID."""
+        return self._sets_by_workload.get((workload.namespace, workload.uid), {})
 
     def pods_owned_by(self, namespace: str, uid: str) -> Collection[Pod]:
         """The pods of a namespace whose controller has this UID.
@@ -165,8 +164,7 @@ class Cluster:
         if owner.kind == "StatefulSet":
             return WorkloadKey("StatefulSet", pod.namespace, owner.name)
         if owner.kind == "ReplicaSet":
-            replica_set = self.replica_sets.get(pod.namespace, owner.name)
-            return deployment_of(replica_set)
+            return self.parent_of(self.replica_sets.get(pod.namespace, owner.name))
         return None
 
     def find_owner(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
@@ -176,9 +174,40 @@ class Cluster:
         if owner.kind == "StatefulSet":
             return resolve_owner(owner, None, self.stateful_sets.get(namespace, owner.name))
         replica_set = self.replica_sets.get(namespace, owner.name)
-        parent = deployment_of(replica_set)
-        deployment = self.deployments.get(namespace, parent.name) if parent else None
-        return resolve_owner(owner, replica_set, deployment)
+        parent = self.parent_of(replica_set)
+        workload = self.find_workload(parent) if parent else None
+        return resolve_owner(owner, replica_set, workload, has_parent=parent is not None)
+
+    def parent_of(self, replica_set: ReplicaSet | None) -> WorkloadKey | None:
+        """The Deployment or Rollout that owns a ReplicaSet.
+
+        None if none does, or if it is a Rollout and Rollouts are not watched.
+        """
+        if replica_set is None or replica_set.owner is None:
+            return None
+        owner = replica_set.owner
+        for resource in (DEPLOYMENTS, ROLLOUTS) if self.watches_rollouts else (DEPLOYMENTS,):
+            if (owner.group, owner.kind) == (resource.group, resource.kind):
+                return WorkloadKey(resource.kind, replica_set.namespace, owner.name)
+        return None
+
+    def _store_of(self, kind: str) -> Store[Workload]:
+        stores = {"Deployment": self.deployments, "StatefulSet": self.stateful_sets}
+        return stores.get(kind, self.rollouts)
+
+    def _with_template(self, workload: Workload) -> Workload:
+        """A Rollout that uses the pod template of a Deployment, with this template."""
+        if workload.rollout is None or not workload.rollout.template_of:
+            return workload
+        source = self.deployments.get(workload.namespace, workload.rollout.template_of)
+        if source is None:
+            return workload
+        return msgspec.structs.replace(
+            workload,
+            shape=source.shape,
+            template_labels=source.template_labels,
+            selector=workload.selector if workload.selector.requirements else source.selector,
+        )
 
     async def wait_for_change(self, owner_uid: str, seconds: float) -> bool:
         """Wait for a change of an owner or of its pods; returns False if none comes in time.
@@ -234,7 +263,7 @@ class Cluster:
         if latest is None:
             return
         everywhere = latest.name == self.settings.namespace  # It may pause all workloads.
-        for store in (self.deployments, self.stateful_sets):
+        for store in (self.deployments, self.stateful_sets, self.rollouts):
             for workload in store if everywhere else store.in_namespace(latest.name):
                 self._read_policy(workload)
 
@@ -249,7 +278,7 @@ class Cluster:
             self._wake(latest.uid)
 
     def on_replica_set_change(self, change: StoreChange[ReplicaSet]) -> None:
-        """Update the link between pods and their Deployment."""
+        """Update the link between pods and their Deployment or Rollout."""
         old, new = change.old, change.new
         for record in (old, new):
             if record is not None and record.owner is not None:
@@ -259,9 +288,20 @@ class Cluster:
         if latest is None:
             return
         self._wake(latest.uid)
-        key = deployment_of(latest)
+        key = self.parent_of(latest)
         if key is not None and key in self._managed:
             self._enqueue(key)
+
+    def on_rollouts_discovered(self, readable: bool) -> None:
+        """Add the cache of Rollouts, or forget them all because they cannot be watched any more."""
+        if readable and not self.watches_rollouts:
+            self._stores[ROLLOUTS.plural] = self.rollouts
+        elif not readable and self.watches_rollouts:
+            del self._stores[ROLLOUTS.plural]
+            dropped, self.rollouts = self.rollouts, Store()
+            for workload in dropped:
+                self._forget(_key(workload))
+        self.watches_rollouts = readable
 
     def on_budget_change(self, change: StoreChange[DisruptionBudget]) -> None:
         """Enqueue the workloads of the namespace."""
@@ -303,39 +343,3 @@ class Cluster:
 
 def _key(workload: Workload) -> WorkloadKey:
     return WorkloadKey(workload.kind, workload.namespace, workload.name)
-
-
-def resolve_owner(
-    owner: Owner, replica_set: ReplicaSet | None, workload: Workload | None
-) -> ResolvedOwner | NoWorkload | None:
-    """Match a pod's owner reference with the objects of its names.
-
-    Returns None if one of them is missing or another object.
-
-    Args:
-        owner: the reference, to a ReplicaSet or to the workload itself.
-        replica_set: None if the owner is a StatefulSet.
-        workload: the StatefulSet, or the Deployment of the ReplicaSet.
-    """
-    if replica_set is not None and replica_set.uid == owner.uid and not deployment_of(replica_set):
-        return NoWorkload()
-    if workload is None:
-        return None
-    controller: ReplicaSet | Workload = workload
-    if replica_set is not None:
-        if replica_set.owner is None or replica_set.owner.uid != workload.uid:
-            return None
-        controller = replica_set
-    if controller.uid != owner.uid:
-        return None
-    return ResolvedOwner(workload, controller.uid, controller.replicas)
-
-
-def deployment_of(replica_set: ReplicaSet | None) -> WorkloadKey | None:
-    """The Deployment that owns a ReplicaSet; None if none does."""
-    if replica_set is None or replica_set.owner is None:
-        return None
-    owner = replica_set.owner
-    if (owner.group, owner.kind) != ("apps", "Deployment"):
-        return None
-    return WorkloadKey("Deployment", replica_set.namespace, owner.name)

@@ -16,7 +16,7 @@ from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.result import ReconcileResult
 from spotalis.kube.client import AlreadyExists, ApiError, Client, EvictionOutcome, PatchType
 from spotalis.kube.limiter import TokenBucket
-from spotalis.kube.resources import CORE_EVENTS
+from spotalis.kube.resources import CORE_EVENTS, WORKLOADS
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Reason
 from spotalis.model.durations import format_duration
@@ -367,7 +367,7 @@ class EventRecorder:
             "reportingComponent": CONTROLLER,
             "reportingInstance": self._instance,
             "involvedObject": {
-                "apiVersion": "apps/v1",
+                "apiVersion": WORKLOADS[workload.kind].api_version,
                 "kind": workload.kind,
                 "namespace": workload.namespace,
                 "name": workload.name,

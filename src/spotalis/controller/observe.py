@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
+import msgspec
+
 from spotalis import logs
 from spotalis.controller.autoscaler import AutoscalerEvents, autoscaler_of
 from spotalis.controller.cluster import Cluster, WorkloadKey
@@ -22,6 +24,7 @@ from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, Workload
 from spotalis.model.possible_types import selects_compute_class
+from spotalis.model.rollouts import RolloutProgress
 from spotalis.model.transport import TransportError
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
@@ -176,6 +179,7 @@ class Observer:
         cluster, now = self._cluster, self._clock.now()
         key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         owners = cluster.owner_uids(workload)
+        workload, replica_sets = self._with_replica_sets(workload)
         intended = {intent.pod for intent in ledger.intents}
         replicas = self._replicas(workload.namespace, owners, intended)
         state = WorkloadState(
@@ -183,6 +187,7 @@ class Observer:
             configuration=configuration,
             replicas=replicas,
             ledger=ledger,
+            replica_sets=replica_sets,
             spot_view=self._spot_view(workload, configuration, replicas, ledger),
         )
         unschedulable = (r.pod.uid for r in state.replicas if r.pod.unschedulable)
@@ -191,6 +196,7 @@ class Observer:
             configuration=configuration,
             replicas=state.replicas,
             ledger=ledger,
+            replica_sets=replica_sets,
             spot_view=state.spot_view,
             budgets=cluster.budgets_in(workload.namespace),
             reservations=self._reservations_of(owners),
@@ -202,6 +208,19 @@ class Observer:
             refusals=self._terminations.refusals.of(r.pod.uid for r in state.replicas),
             bypassed=self._bypassed(state),
         )
+
+    def _with_replica_sets(self, workload: Workload) -> tuple[Workload, Mapping[str, int]]:
+        """The sizes of the ReplicaSets of a paused Rollout, if there are several.
+
+        Its desired replicas are all of theirs: a preview comes in addition to ``spec.replicas``.
+        """
+        if workload.rollout is None or workload.rollout.progress is not RolloutProgress.PAUSED:
+            return workload, {}
+        found = self._cluster.replica_sets_of(workload).values()
+        sizes = {each.uid: each.replicas for each in found if each.replicas}
+        if len(sizes) < 2:
+            return workload, {}
+        return msgspec.structs.replace(workload, replicas=sum(sizes.values())), sizes
 
     def _spot_view(
         self,

@@ -8,7 +8,7 @@ from spotalis.controller.ledgers import LEDGER_PREFIX, Ledgers
 from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import ApiError, Client
-from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
+from spotalis.kube.resources import ROLLOUTS, WORKLOADS
 from spotalis.model.ledger import Ledger, LedgerObject
 from spotalis.model.objects import Workload
 from spotalis.model.transport import TransportError
@@ -44,7 +44,7 @@ class Sweeper:
         known = {*intended, *(pod.uid for pod in self._cluster.pods)}
         self._terminations.retain(known)
         self._volumes.retain(known)
-        living = {w.uid: w for w in (*self._cluster.deployments, *self._cluster.stateful_sets)}
+        living = {workload.uid: workload for workload in self._cluster.workloads()}
         for held in list(self._ledgers.store):
             workload = living.get(held.name.removeprefix(LEDGER_PREFIX))
             try:
@@ -77,16 +77,17 @@ class Sweeper:
         return all(intent.pod in ended for intent in held.ledger.intents)
 
     def _is_unwatched(self, ledger: Ledger) -> bool:
-        """Whether a ledger belongs to a namespace that is not watched any more.
+        """Whether a ledger belongs to a namespace or a kind that is not watched any more.
 
         No instance could end its moves, so they would count in the move budget forever.
         """
-        namespace = WorkloadKey.of(ledger).namespace
-        return not self._cluster.settings.namespaces.watches(namespace)
+        key = WorkloadKey.of(ledger)
+        if key.kind == ROLLOUTS.kind and self._cluster.watches_rollouts is False:
+            return True
+        return not self._cluster.settings.namespaces.watches(key.namespace)
 
     async def _was_deleted(self, name: str, ledger: Ledger) -> bool:
         """Whether the workload of a ledger was deleted; asks the API, as the cache may lag."""
         key = WorkloadKey.of(ledger)
-        resource = DEPLOYMENTS if key.kind == "Deployment" else STATEFULSETS
-        found = await self._client.get(resource, key.namespace, key.name)
+        found = await self._client.get(WORKLOADS[key.kind], key.namespace, key.name)
         return found is None or LEDGER_PREFIX + found.uid != name

@@ -37,6 +37,11 @@ class Resource(Generic[T_co]):
     field_selector: str = ""
     """Limits lists and watches."""
 
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """The request path of the collection, of one namespace of it, or of one object.
 
@@ -86,6 +91,10 @@ NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False, decode.namespa
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", True, decode.deployment)
 STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet", True, decode.stateful_set)
 REPLICASETS = Resource("apps", "v1", "replicasets", "ReplicaSet", True, decode.replica_set)
+ROLLOUTS = Resource("argoproj.io", "v1alpha1", "rollouts", "Rollout", True, decode.rollout)
+"""Of Argo Rollouts: watched only where the API is served and may be read."""
+WORKLOADS = {resource.kind: resource for resource in (DEPLOYMENTS, STATEFULSETS, ROLLOUTS)}
+"""The kinds that can be managed, by name."""
 DISRUPTION_BUDGETS = Resource(
     "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", True, decode.disruption_budget
 )

@@ -27,6 +27,9 @@ FOREVER = datetime.max.replace(tzinfo=UTC)
 
 DEFAULT_SPOT_FALLBACK = timedelta(seconds=120)
 
+SHORT_KINDS = {"Deployment": "deploy", "StatefulSet": "sts", "Rollout": "rollout"}
+"""The kinds that can be managed, with their names in messages."""
+
 ENABLED = PREFIX + "enabled"
 POD_SLOT = PREFIX + "slot"
 POD_CAPACITY_TYPE = PREFIX + "capacity-type"
@@ -196,8 +199,7 @@ def read_configuration(
     Args:
         defaults: key (without the prefix) to text, from the operator's settings.
     """
-    kind = "deploy" if workload.kind == "Deployment" else "sts"
-    here = f"{kind}/{workload.name}"
+    here = f"{SHORT_KINDS[workload.kind]}/{workload.name}"
     there = f"namespace/{workload.namespace}"
     reader = _Reader()
     enabled = reader.enabled(workload.labels, workload.annotations, here)

@@ -14,10 +14,11 @@ from typing import TypeAlias
 
 import msgspec
 
+from spotalis.model.rollouts import RolloutState
+
 PREFIX = "spotalis.io/"
 BALANCED = PREFIX + "Balanced"
 """The type of the condition that Spotalis writes on Deployments."""
-
 
 USER_PINNED = "user-pinned"
 """The rule in the decision annotation of a pod whose template selects a capacity type."""
@@ -254,10 +255,9 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A Deployment or StatefulSet."""
+    """A Deployment, StatefulSet or Rollout."""
 
     kind: str
-    """``Deployment`` or ``StatefulSet``."""
     namespace: str
     name: str
     uid: str
@@ -294,6 +294,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """StatefulSet: ``podManagementPolicy`` is OrderedReady."""
     first_ordinal: int = 0
     """StatefulSet: ``spec.ordinals.start``."""
+    rollout: RolloutState | None = None
     created_at: datetime | None = None
     deleting_at: datetime | None = None
     balanced: tuple[str, str] | None = None
@@ -301,7 +302,7 @@ class Workload(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class ReplicaSet(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """The link from a pod to its Deployment."""
+    """The link from a pod to its Deployment or Rollout."""
 
     namespace: str
     name: str

@@ -54,6 +54,8 @@ class ReplicaState:
     """Replicas on on-demand that hold a slot."""
     unknown: int = 0
     """Replicas on nodes of unknown type. They count on neither side."""
+    parts: tuple[ReplicaState, ...] = ()
+    """For a workload whose ReplicaSets are split each by itself: their states, which add up."""
 
     @property
     def known(self) -> int:
@@ -63,6 +65,8 @@ class ReplicaState:
     @property
     def desired_spot(self) -> int:
         """Replicas that belong on spot."""
+        if self.parts:
+            return sum(part.desired_spot for part in self.parts)
         return desired_spot(self.known, self.percent, self.floor)
 
     @property
@@ -92,6 +96,8 @@ class ReplicaState:
 
     def surplus(self, node_type: NodeType) -> int:
         """Replicas of a type beyond its share; never negative."""
+        if self.parts:
+            return sum(part.surplus(node_type) for part in self.parts)
         return max(0, self.count(node_type) - self.desired_for(node_type))
 
     @property
@@ -105,4 +111,6 @@ class ReplicaState:
     @property
     def is_balanced(self) -> bool:
         """Whether both types have exactly their share."""
+        if self.parts:
+            return all(part.is_balanced for part in self.parts)
         return self.spot == self.desired_spot and self.on_demand == self.desired_on_demand

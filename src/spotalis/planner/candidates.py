@@ -49,8 +49,24 @@ def candidates(observed: WorkloadState, surplus_type: NodeType) -> list[Replica]
     eligible.sort(key=order)
     if stateful:
         return eligible
+    eligible = _within_surplus(eligible, observed, surplus_type)
     leaving = (r.pod.node for r in observed.replicas if r.counts_as_gone or r.pod.deleting_at)
     return _one_per_node_first(eligible, leaving)
+
+
+def _within_surplus(
+    ordered: list[Replica], observed: WorkloadState, surplus_type: NodeType
+) -> list[Replica]:
+    """Of each ReplicaSet that is split by itself no more replicas than it has too many."""
+    if not observed.parts:
+        return ordered
+    left = {uid: part.surplus(surplus_type) for uid, part in observed.parts.items()}
+    kept = []
+    for replica in ordered:
+        if left.get(replica.owner_uid, 0) > 0:
+            left[replica.owner_uid] -= 1
+            kept.append(replica)
+    return kept
 
 
 class Obstacle(StrEnum):

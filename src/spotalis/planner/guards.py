@@ -12,11 +12,16 @@ from typing import TypeAlias
 from spotalis.model.configuration import FOREVER
 from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
+from spotalis.model.rollouts import RolloutProgress, RolloutState
 from spotalis.planner.candidates import slot_of
 from spotalis.planner.observed import Observed
 
 Guard: TypeAlias = Callable[[Observed, datetime], Defer | None]
 """Returns why no replica may move now, or None if this condition is met."""
+
+
+SHORT_PAUSE = timedelta(seconds=30)
+"""In a pause of a Rollout with less time left no replica moves: as long as the default resync."""
 
 
 def first_objection(guards: Iterable[Guard], observed: Observed, now: datetime) -> Defer | None:
@@ -111,11 +116,31 @@ def no_rollout(observed: Observed, now: datetime) -> Defer | None:
             and not workload.on_delete
             and workload.updated_replicas < workload.replicas - workload.partition
         )
+    elif workload.rollout is not None:
+        return _no_step(observed, workload.rollout, now)
     else:
         owners = {r.pod.owner.uid for r in observed.active if r.pod.owner is not None}
         rolling = workload.status_replicas > workload.updated_replicas or len(owners) > 1
     if rolling:
         return Defer(Reason.ROLLOUT_IN_PROGRESS, "a rollout is in progress")
+    return None
+
+
+def _no_step(observed: Observed, rollout: RolloutState, now: datetime) -> Defer | None:
+    """A Rollout is at rest, or in a pause that leaves time for moves.
+
+    Only during a pause may several ReplicaSets have pods; each is split by itself then.
+    """
+    if rollout.progress is RolloutProgress.IN_PROGRESS:
+        return Defer(Reason.ROLLOUT_IN_PROGRESS, "a step of the Rollout is in progress")
+    ends_at = rollout.pause_ends_at
+    if rollout.progress is RolloutProgress.PAUSED:
+        if ends_at is None or ends_at - now > SHORT_PAUSE:
+            return None
+        message = "the Rollout is paused for less than 30 s"
+        return Defer(Reason.ROLLOUT_IN_PROGRESS, message)
+    if len({replica.owner_uid for replica in observed.active}) > 1:
+        return Defer(Reason.ROLLOUT_IN_PROGRESS, "pods of an earlier ReplicaSet are left")
     return None
 
 

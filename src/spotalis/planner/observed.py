@@ -47,6 +47,11 @@ class Replica:
     """Number of other pods on its node."""
 
     @property
+    def owner_uid(self) -> str:
+        """UID of its ReplicaSet or StatefulSet; empty without one."""
+        return self.pod.owner.uid if self.pod.owner else ""
+
+    @property
     def is_active(self) -> bool:
         """Whether it holds a slot: it has not finished and is not about to go."""
         pod = self.pod
@@ -247,6 +252,8 @@ class WorkloadState:
     replicas: tuple[Replica, ...] = ()
     ledger: Ledger = Ledger()
     """Pods of its intents count as gone."""
+    replica_sets: Mapping[str, int] = field(default_factory=dict)
+    """For a paused Rollout with more than one ReplicaSet: ``spec.replicas`` of each, by UID."""
     spot_view: SpotView = NOTHING_KNOWN
     """What is known about spot from all workloads."""
 
@@ -271,18 +278,32 @@ class WorkloadState:
     @cached_property
     def state(self) -> ReplicaState:
         """Desired and present replicas per type."""
+        return self._count(self.active, self.workload.replicas, tuple(self.parts.values()))
+
+    @cached_property
+    def parts(self) -> dict[str, ReplicaState]:
+        """Desired and present replicas of each of ``replica_sets``."""
+        return {
+            uid: self._count([r for r in self.active if r.owner_uid == uid], replicas)
+            for uid, replicas in self.replica_sets.items()
+        }
+
+    def _count(
+        self, replicas: Iterable[Replica], desired: int, parts: tuple[ReplicaState, ...] = ()
+    ) -> ReplicaState:
         counts = dict.fromkeys(NodeType, 0)
-        for replica in self.active:
+        for replica in replicas:
             # One without a node may still land on either type: it stays in n, on neither side.
             if replica.node_type is not NodeType.UNKNOWN or replica.pod.node:
                 counts[replica.node_type] += 1
         return ReplicaState(
-            desired=self.workload.replicas,
+            desired=desired,
             percent=self.configuration.percent,
             floor=self.configuration.floor,
             spot=counts[NodeType.SPOT],
             on_demand=counts[NodeType.ON_DEMAND],
             unknown=counts[NodeType.UNKNOWN],
+            parts=parts,
         )
 
     @cached_property

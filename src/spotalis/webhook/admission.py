@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spotalis import logs
-from spotalis.controller.cluster import (
-    Cluster,
-    NoWorkload,
-    ResolvedOwner,
-    deployment_of,
-    resolve_owner,
-)
+from spotalis.controller.cluster import Cluster
 from spotalis.controller.observe import Observer
+from spotalis.controller.owners import NoWorkload, ResolvedOwner, resolve_owner
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import ApiError, Client
 from spotalis.kube.decode import parse_decision
-from spotalis.kube.resources import DEPLOYMENTS, REPLICASETS, STATEFULSETS
+from spotalis.kube.resources import REPLICASETS, STATEFULSETS, WORKLOADS
 from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
 from spotalis.model.names import is_dns_subdomain
 from spotalis.model.nodes import NodeType
@@ -215,9 +210,9 @@ class AdmissionHandler:
         if owner.kind == "StatefulSet":
             return resolve_owner(owner, None, await get(STATEFULSETS, namespace, owner.name))
         replica_set = await get(REPLICASETS, namespace, owner.name)
-        parent = deployment_of(replica_set)
-        deployment = await get(DEPLOYMENTS, namespace, parent.name) if parent else None
-        return resolve_owner(owner, replica_set, deployment)
+        parent = self._cluster.parent_of(replica_set)
+        workload = await get(WORKLOADS[parent.kind], namespace, parent.name) if parent else None
+        return resolve_owner(owner, replica_set, workload, has_parent=parent is not None)
 
     def _reservation_of(self, pod: AdmissionPod, owner: Owner) -> Reservation | None:
         """The reservation of a pod that was placed a moment before; None in its first request.

@@ -18,6 +18,7 @@ from spotalis.kube.decode.objects import (
     webhook_configuration,
 )
 from spotalis.kube.decode.pods import parse_decision, pod
+from spotalis.kube.decode.rollouts import rollout
 from spotalis.kube.decode.workloads import (
     deployment,
     disruption_budget,
@@ -41,6 +42,7 @@ __all__ = [
     "pod",
     "preferred_version",
     "replica_set",
+    "rollout",
     "secret",
     "stateful_set",
     "volume",

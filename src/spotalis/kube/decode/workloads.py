@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sys import intern
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,9 @@ class _TemplateMetadata(Wire):
     annotations: Labels = None
 
 
-class _Template(Wire):
+class Template(Wire):
+    """A pod template."""
+
     metadata: _TemplateMetadata | None = None
     spec: PodSpec | None = None
 
@@ -49,7 +52,7 @@ class _Ordinals(Wire):
 class _WorkloadSpec(Wire):
     replicas: int | None = None
     selector: msgspec.Raw = NULL
-    template: _Template | None = None
+    template: Template | None = None
     min_ready_seconds: int | None = None
     update_strategy: _UpdateStrategy | None = None
     pod_management_policy: str | None = None
@@ -147,30 +150,12 @@ def disruption_budget(raw: bytes | msgspec.Raw) -> objects.DisruptionBudget:
 def _workload(kind: str, written: _Workload) -> objects.Workload:
     metadata, spec = written.metadata, written.spec
     status = written.status or _WorkloadStatus()
-    template = spec.template or _Template()
-    template_metadata = template.metadata or _TemplateMetadata()
-    labels, more_labels = own_keys(metadata.labels)
-    annotations, more_annotations = own_keys(metadata.annotations)
-    template_labels = bounded_labels(template_metadata.labels)
-    template_keys, more_keys = own_keys(
-        {**(template_metadata.labels or {}), **(template_metadata.annotations or {})}
-    )
     strategy = spec.update_strategy or _UpdateStrategy()
     rolling = strategy.rolling_update or _RollingUpdate()
     return objects.Workload(
+        **common_fields(metadata, spec.template),
         kind=kind,
-        namespace=intern(metadata.namespace),
-        name=metadata.name,
-        uid=metadata.uid,
-        resource_version=metadata.resource_version,
-        generation=metadata.generation,
         observed_generation=status.observed_generation or 0,
-        labels=labels,
-        annotations=annotations,
-        template_keys=tuple(sorted(template_keys)),
-        dropped_keys=more_labels + more_annotations + more_keys,
-        template_labels=template_labels,
-        shape=shape_of(template.spec or PodSpec()),
         # Without a selector all pods of the namespace are listed; their owners tell them apart.
         selector=bounded_selector(spec.selector) or LabelSelector(),
         replicas=1 if spec.replicas is None else spec.replicas,
@@ -183,10 +168,34 @@ def _workload(kind: str, written: _Workload) -> objects.Workload:
         partition=rolling.partition or 0,
         ordered=kind == "StatefulSet" and spec.pod_management_policy != "Parallel",
         first_ordinal=spec.ordinals.start if spec.ordinals else 0,
-        created_at=metadata.creation_timestamp,
-        deleting_at=metadata.deletion_timestamp,
         balanced=_balanced(status.conditions),
     )
+
+
+def common_fields(metadata: Metadata, template: Template | None) -> dict[str, Any]:
+    """The fields of a workload of any kind that come from its metadata and its pod template."""
+    template = template or Template()
+    template_metadata = template.metadata or _TemplateMetadata()
+    labels, more_labels = own_keys(metadata.labels)
+    annotations, more_annotations = own_keys(metadata.annotations)
+    template_keys, more_keys = own_keys(
+        {**(template_metadata.labels or {}), **(template_metadata.annotations or {})}
+    )
+    return {
+        "namespace": intern(metadata.namespace),
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "resource_version": metadata.resource_version,
+        "generation": metadata.generation,
+        "labels": labels,
+        "annotations": annotations,
+        "template_keys": tuple(sorted(template_keys)),
+        "dropped_keys": more_labels + more_annotations + more_keys,
+        "template_labels": bounded_labels(template_metadata.labels),
+        "shape": shape_of(template.spec or PodSpec()),
+        "created_at": metadata.creation_timestamp,
+        "deleting_at": metadata.deletion_timestamp,
+    }
 
 
 def _balanced(conditions: list[Condition] | None) -> tuple[str, str] | None:

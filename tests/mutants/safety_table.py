@@ -59,6 +59,13 @@ SAFETY_MUTANTS = (
         "",
         f"{LIST_CHECKS}::test_a_ledger_that_another_instance_has_extended_is_not_overwritten",
     ),
+    mutant(
+        "each announcement of a node counts as a loss",
+        "controller/nodes.py",
+        "if self._types.get(node.name) is NodeType.SPOT and node.uid not in self._lost:",
+        "if self._types.get(node.name) is NodeType.SPOT:",
+        "tests/unit/controller/test_interruptions.py",
+    ),
     # S6: the webhook never widens where a pod can run.
     mutant(
         "the fields of a pod's own terms are lost when a pin is added",

@@ -139,6 +139,14 @@ class TestStorm:
             nodes.delete(name)
         assert nodes.known.storm_until is None
 
+    def test_counts_a_node_that_announces_its_end_again_and_again_once(self, nodes: Nodes) -> None:
+        """A compromised kubelet cannot stop moves to spot in the whole cluster."""
+        nodes.list(spot_nodes(3))
+        for _ in range(5):
+            nodes.taint("spot-0", DISRUPTED)
+            nodes.taint("spot-0")
+        assert nodes.known.storm_until is None
+
     def test_does_not_count_on_demand_nodes_and_recommendations(self, nodes: Nodes) -> None:
         on_demand = [a_node(f"od-{number}", node_type=ON_DEMAND) for number in range(3)]
         nodes.list([*spot_nodes(3), *on_demand])

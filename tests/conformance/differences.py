@@ -38,7 +38,7 @@ KNOWN: tuple[Known, ...] = (
     Known("lists-invalid-tokens-and-versions", (0,), "body.message", _DECODER_MESSAGE),
     Known("writes-immutable-fields", (5,), "body*message", _GO_DIFF),
     Known(
-        "lists-label-selectors", (18, 19, 20, 22, 23, 24, 25, 28), "body.message", _PARSER_MESSAGE
+        "lists-label-selectors", (16, 17, 18, 20, 21, 22, 23, 25), "body.message", _PARSER_MESSAGE
     ),
     Known("watches-invalid-options-of-streamed-lists", (5,), "body.message", _PARSER_MESSAGE),
 )

@@ -96,7 +96,7 @@ def use_one_uid(request: Request, body: Any) -> Any:
         pytest.param(
             "watches-bookmarks-of-streamed-lists",
             drop_the_end_of_the_list,
-            [f"{step} events[0].object.metadata.annotations" for step in range(8)],
+            [f"{step} events[0].object.metadata.annotations" for step in range(7)],
             id="a streamed list without its end",
         ),
         pytest.param(

@@ -116,7 +116,6 @@ _RESPONSES: dict[str, Callable[[Json], Json]] = {
     "deny": lambda _: {"allowed": False, "status": {"message": "not today", "code": 403}},
     "deny-why": lambda _: {"allowed": False, "status": {"reason": "Forbidden", "message": "no"}},
     "deny-plain": lambda _: {"allowed": False},
-    "warn": lambda _: {"allowed": True, "warnings": ["mind the gap"]},
     "bad-patch": lambda _: _patching({"op": "remove", "path": "/metadata/labels/nothing"}),
     "no-patch-type": lambda _: {"allowed": True, "patch": base64.b64encode(b"[]").decode()},
 }

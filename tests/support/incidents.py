@@ -249,9 +249,9 @@ async def events(cluster: TestCluster, name: str) -> list[str]:
 
 
 async def notes(cluster: TestCluster, name: str, reason: str) -> list[str]:
-    """Return the notes of the events of one reason."""
+    """Return the messages of the events of one reason."""
     return [
-        str(event["note"]) for event in await _events(cluster, name) if event["reason"] == reason
+        str(event["message"]) for event in await _events(cluster, name) if event["reason"] == reason
     ]
 
 
@@ -261,14 +261,12 @@ async def event_names(cluster: TestCluster, name: str) -> set[str]:
 
 
 async def _events(cluster: TestCluster, name: str) -> list[dict[str, Any]]:
-    answer = await cluster.api.raw(
-        "GET", f"/apis/events.k8s.io/v1/namespaces/{cluster.namespace}/events"
-    )
+    answer = await cluster.api.raw("GET", f"/api/v1/namespaces/{cluster.namespace}/events")
     return [
         event
         for event in json.loads(answer.body)["items"]
-        if event.get("reportingController") == "spotalis.io/controller"
-        and event["regarding"]["name"] == name
+        if event.get("reportingComponent") == "spotalis.io/controller"
+        and event["involvedObject"]["name"] == name
     ]
 
 

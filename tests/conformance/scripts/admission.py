@@ -112,13 +112,6 @@ async def webhooks_that_deny(s: Session) -> None:
         await _create_pod(s)
 
 
-async def webhooks_that_warn(s: Session) -> None:
-    register = _Registration(s)
-    await register(_webhook(s, "warn"), _webhook(s, "labels"))
-    await _create_pod(s)
-    await s.post("configmaps", {"metadata": {"name": "other", "labels": {"app": "web"}}})
-
-
 async def reinvocation(s: Session) -> None:
     register = _Registration(s)
     for number, policy in enumerate(("Never", "IfNeeded")):
@@ -192,7 +185,6 @@ SCRIPTS = (
     requests_to_webhooks,
     webhooks_that_fail,
     webhooks_that_deny,
-    webhooks_that_warn,
     reinvocation,
     match_conditions,
     selectors,

@@ -291,13 +291,6 @@ async def deleting_a_deployment(s: Session) -> None:
     await s.delete("deployments/web")
     await s.until("replicasets", lambda r: not r["items"], "no set", labelSelector="app=web")
     await wait_for_pods(s, "web", 0)
-    await s.quiet.post("deployments", a_workload("Deployment", "kept", 1))
-    await wait_for_pods(s, "kept", 1)
-    await s.quiet.delete("deployments/kept", {"propagationPolicy": "Orphan"})
-    await s.until_gone("deployments/kept")
-    sets = await s.until("replicasets", lambda r: len(r["items"]) == 1, "one")
-    s.note("owners", sets["items"][0]["metadata"].get("ownerReferences"))
-    s.note("pods", len(await wait_for_pods(s, "kept", 1)))
 
 
 async def paused(s: Session) -> None:

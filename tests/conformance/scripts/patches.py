@@ -13,13 +13,9 @@ async def json_patches(s: Session) -> None:
     await s.patch(where, [{"op": "add", "path": "/data/c", "value": "3"}], JSON_PATCH)
     await s.patch(where, [{"op": "replace", "path": "/data/a", "value": "9"}], JSON_PATCH)
     await s.patch(where, [{"op": "remove", "path": "/data/b"}], JSON_PATCH)
-    await s.patch(where, [{"op": "test", "path": "/data/a", "value": "9"}], JSON_PATCH)
-    await s.patch(where, [{"op": "test", "path": "/data/a", "value": "8"}], JSON_PATCH)
     await s.patch(where, [{"op": "remove", "path": "/data/nothing"}], JSON_PATCH)
     await s.patch(where, [{"op": "replace", "path": "/data/nothing", "value": "1"}], JSON_PATCH)
     await s.patch(where, [{"op": "replace", "path": "/no/thing", "value": "1"}], JSON_PATCH)
-    await s.patch(where, [{"op": "move", "from": "/data/a", "path": "/data/d"}], JSON_PATCH)
-    await s.patch(where, [{"op": "copy", "from": "/data/c", "path": "/data/e"}], JSON_PATCH)
     key = "/metadata/annotations"
     await s.patch(where, [{"op": "add", "path": f"{key}/a~1b", "value": "1"}], JSON_PATCH)
     await s.patch(where, [{"op": "add", "path": key, "value": {"a/b": "1"}}], JSON_PATCH)

@@ -123,31 +123,6 @@ async def topology_spread(s: Session) -> None:
     await _place(s, "missing-label", labels, **_spread(labels, topologyKey="no/such"))
     await _place(s, "larger-skew", labels, **only_on("spot-1"), **_spread(labels, maxSkew=9))
     await _place(s, "not-selected", {"app": "other"}, **_spread(labels))
-    await _place(s, "min-domains", labels, **_spread(labels, minDomains=3))
-
-
-async def topology_spread_by_label_keys(s: Session) -> None:
-    old, new = {"app": "keys", "revision": "1"}, {"app": "keys", "revision": "2"}
-    keys = _spread({"app": "keys"}, matchLabelKeys=["revision"], nodeAffinityPolicy="Ignore")
-    await _place(s, "old", old, **only_on("spot-1"))
-    await _place(s, "old-again", old, **only_on("spot-1"), **keys)
-    await _place(s, "new", new, **only_on("spot-1"), **keys)
-
-
-async def topology_spread_and_taints(s: Session) -> None:
-    labels = {"app": "taints"}
-    try:
-        await _place(s, "first", labels, **only_on("spot-1"))
-        taint = {"key": "spotalis.io/test", "value": "x", "effect": "NoSchedule"}
-        await s.quiet.patch("nodes/spot-2", {"spec": {"taints": [taint]}}, STRATEGIC)
-        await s.pause(1)  # the scheduler learns of the taint by its watch
-        await _place(s, "tainted-domain-counts", labels, **_spread(labels))
-        await _place(s, "honor", labels, **_spread(labels, nodeTaintsPolicy="Honor"))
-        tolerated = {"tolerations": [{"key": "spotalis.io/test", "operator": "Exists"}]}
-        await _place(s, "tolerated", labels, **tolerated,
-                     **_spread(labels, nodeTaintsPolicy="Honor"))  # fmt: skip
-    finally:
-        await s.quiet.patch("nodes/spot-2", {"spec": {"taints": None}})
 
 
 def _apart(labels: Json, key: str = HOST) -> Json:
@@ -251,8 +226,6 @@ SCRIPTS = (
     native_sidecars,
     pod_level_resources,
     topology_spread,
-    topology_spread_by_label_keys,
-    topology_spread_and_taints,
     anti_affinity,
     empty_terms,
     scores_by_resources,

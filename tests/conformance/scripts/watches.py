@@ -97,7 +97,7 @@ async def bookmarks_every_minute(s: Session) -> None:
 async def bookmarks_of_streamed_lists(s: Session) -> None:
     for kind in (
         "pods", "leases", "poddisruptionbudgets", "deployments", "statefulsets", "replicasets",
-        "events", "/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+        "events",
     ):  # fmt: skip
         await s.watch(kind, **STREAMED, **BOOKMARKS, events=1)
 

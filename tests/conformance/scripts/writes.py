@@ -101,16 +101,13 @@ async def compare_and_swap(s: Session) -> None:
 
 
 async def delete_options(s: Session) -> None:
-    for name in ("a", "b", "c", "d"):
+    for name in ("a", "b"):
         await s.quiet.post("configmaps", a_config_map(name))
     await s.delete("configmaps/a", {"preconditions": {"uid": WRONG_UID}})
     await s.delete("configmaps/a", {"preconditions": {"resourceVersion": "7"}})
-    await s.delete("configmaps/a", {"propagationPolicy": "Sideways"})
     await s.delete("configmaps/a")
     await s.delete("configmaps/a")
     await s.delete("configmaps/b", propagationPolicy="Background")
-    await s.delete("configmaps/c", {"orphanDependents": False})
-    await s.delete("configmaps/d", {"orphanDependents": True, "propagationPolicy": "Background"})
     made = (await s.quiet.post("deployments", a_workload("Deployment", "web", 0))).body
     await s.delete("deployments/web", {"preconditions": {"uid": WRONG_UID}})
     await s.delete("deployments/web", {"preconditions": {"uid": made["metadata"]["uid"]}})
@@ -169,7 +166,6 @@ async def dry_runs(s: Session) -> None:
     await s.quiet.post("configmaps", a_config_map("kept", finalizers=["spotalis.io/x"]))
     await s.delete("configmaps/kept", dryRun="All")
     await s.get("configmaps/kept")
-    await s.delete("configmaps/kept", {"propagationPolicy": "Foreground", "dryRun": ["All"]})
     await create_running_pod(s, "pod")
     await s.evict("pod", dryRun=["All"])
     await s.delete("pods/pod", dryRun="All")

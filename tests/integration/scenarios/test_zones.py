@@ -32,10 +32,8 @@ async def uids(cluster: TestCluster) -> dict[str, str]:
 
 
 async def notes(cluster: TestCluster) -> list[str]:
-    answer = await cluster.api.raw(
-        "GET", f"/apis/events.k8s.io/v1/namespaces/{cluster.namespace}/events"
-    )
-    return [event["note"] for event in json.loads(answer.body)["items"]]
+    answer = await cluster.api.raw("GET", f"/api/v1/namespaces/{cluster.namespace}/events")
+    return [event["message"] for event in json.loads(answer.body)["items"]]
 
 
 @pytest.mark.check

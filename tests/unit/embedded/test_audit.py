@@ -37,11 +37,11 @@ def test_many_other_requests_do_not_displace_evictions() -> None:
 
 def an_event(name: str) -> Object:
     return {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": name, "namespace": "default"},
         "eventTime": "2026-11-24T12:00:00.000000Z",
-        "reportingController": "test",
+        "reportingComponent": "test",
         "reportingInstance": "test-1",
         "action": "Testing",
         "reason": "Tested",
@@ -60,7 +60,7 @@ async def test_events_expire_an_hour_after_their_last_write() -> None:
     first = await api.create("events", an_event("first"))
     await api.create("events", an_event("second"))
     clock.advance(TTL.total_seconds() / 2)
-    await api.update("events", {**first, "note": "again"})
+    await api.update("events", {**first, "message": "again"})
     clock.advance(TTL.total_seconds() / 2)
     await api.create("events", an_event("third"))
     assert names() == ["first", "third"]

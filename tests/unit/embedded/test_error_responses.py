@@ -95,12 +95,6 @@ COST = "controller.kubernetes.io/pod-deletion-cost"
             id="a version on create",
         ),
         pytest.param(
-            a_config_map(ownerReferences=[{"apiVersion": "v1", "kind": "Pod", "name": "x"}]),
-            422,
-            'metadata.ownerReferences.uid: Invalid value: "": must not be empty',
-            id="an owner without a UID",
-        ),
-        pytest.param(
             a_config_map(finalizers=["mine"]),
             422,
             "name is neither a standard finalizer name nor is it fully qualified",

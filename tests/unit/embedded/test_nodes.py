@@ -105,7 +105,7 @@ async def test_the_provisioner_adds_the_minimum_number_of_nodes_of_the_required_
         await until(lambda: len(ready(cluster)) == 6)
         assert now() == pytest.approx(31, abs=0.5)
         assert cluster.fleet.names() == ["spot-1", "spot-2"]
-        notes = [event["note"] for event in cluster.store.list("events", "default")]
+        notes = [event["message"] for event in cluster.store.list("events", "default")]
         assert (
             sorted(notes)
             == ["Pod should schedule on: node/spot-1"] * 4

@@ -59,12 +59,9 @@ def _orphans(indexes: Indexes, owner: Object) -> list[Object]:
 
 def _has_valid_name(pod: Object, owner: Object) -> bool:
     """Whether the owner may adopt a pod of this name: a StatefulSet needs its ordinal names."""
-    return owner["kind"] != "StatefulSet" or _has_ordinal_name(pod, owner)
-
-
-def _has_ordinal_name(pod: Object, owner: Object) -> bool:
     base, _, number = pod["metadata"]["name"].rpartition("-")
-    return bool(base == owner["metadata"]["name"]) and number.isdigit()
+    is_ordinal = base == owner["metadata"]["name"] and number.isdigit()
+    return owner["kind"] != "StatefulSet" or bool(is_ordinal)
 
 
 def _unmatched_pods(indexes: Indexes, owner: Object) -> list[Object]:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from spotalis.embedded.controllers.adoption import adopters
 from spotalis.embedded.controllers.queue import WorkQueue
-from spotalis.embedded.objects.owners import key_of, split
+from spotalis.embedded.objects.owners import controller_of, key_of, split
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.objects.timestamps import stamp
 from spotalis.embedded.server.errors import ApiError
@@ -95,6 +96,20 @@ class Controller(ABC):
     def on_own(self, plural: str) -> None:
         """Add the key of every object of this kind when it is created or changes."""
         self.on(plural, lambda _change, obj, _old: self.queue.add(key_of(obj)))
+
+    def on_pods_of(self, kind: str, plural: str) -> None:
+        """Add the key of the owner of this kind when one of its pods, or an orphan, changes."""
+
+        def on_pod(change: str, pod: Object, old: Object | None) -> None:
+            namespace = pod["metadata"].get("namespace", "")
+            before = None if old is None else controller_of(old)
+            for owner in (controller_of(pod), before):
+                if owner is not None and owner["kind"] == kind:
+                    self.queue.add(f"{namespace}/{owner['name']}")
+            for one in adopters(pod, lambda: self.store.list(plural, namespace)):
+                self.queue.add(key_of(one))
+
+        self.on("pods", on_pod)
 
     def set_status(
         self, plural: str, key: str, change: Callable[[Object], None], *, user: str = ""

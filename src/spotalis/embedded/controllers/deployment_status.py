@@ -39,18 +39,11 @@ def status_counts(
         if before.get(field):
             status[field] = before[field]
     if available >= limits_of(deployment).min_available:
-        available_condition = (
-            "True",
-            "MinimumReplicasAvailable",
-            "Deployment has minimum availability.",
-        )
+        value, reason, has = "True", "MinimumReplicasAvailable", "has"
     else:
-        available_condition = (
-            "False",
-            "MinimumReplicasUnavailable",
-            "Deployment does not have minimum availability.",
-        )
-    put_condition(status, "Available", *available_condition, now=now)
+        value, reason, has = "False", "MinimumReplicasUnavailable", "does not have"
+    message = f"Deployment {has} minimum availability."
+    put_condition(status, "Available", value, reason, message, now=now)
     return status
 
 
@@ -67,14 +60,8 @@ def rollout_status(
     if failure is None:
         drop(status, "ReplicaFailure")
     else:
-        put_condition(
-            status,
-            "ReplicaFailure",
-            failure["status"],
-            failure.get("reason", ""),
-            failure.get("message", ""),
-            now=now,
-        )
+        value, reason, message = (failure.get(k, "") for k in ("status", "reason", "message"))
+        put_condition(status, "ReplicaFailure", value, reason, message, now=now)
     return status
 
 
@@ -144,36 +131,19 @@ def _set_progressing(deployment: Object, status: Object, new: Object | None, now
         subject = f'Deployment "{deployment["metadata"]["name"]}"'
     else:
         subject = f'ReplicaSet "{new["metadata"]["name"]}"'
+
+    def put(value: str, reason: str, what: str) -> None:
+        put_condition(status, "Progressing", value, reason, f"{subject} {what}.", now=now)
+
     if is_complete(deployment, status):
-        put_condition(
-            status,
-            "Progressing",
-            "True",
-            "NewReplicaSetAvailable",
-            f"{subject} has successfully progressed.",
-            now=now,
-        )
+        put("True", "NewReplicaSetAvailable", "has successfully progressed")
     elif _progressing(before, status):
         drop(status, "Progressing")
-        put_condition(
-            status,
-            "Progressing",
-            "True",
-            "ReplicaSetUpdated",
-            f"{subject} is progressing.",
-            now=now,
-        )
+        put("True", "ReplicaSetUpdated", "is progressing")
         if current is not None and current.get("status") == "True":
             status["conditions"][-1]["lastTransitionTime"] = current["lastTransitionTime"]
     elif _timed_out(deployment, current, now):
-        put_condition(
-            status,
-            "Progressing",
-            "False",
-            "ProgressDeadlineExceeded",
-            f"{subject} has timed out progressing.",
-            now=now,
-        )
+        put("False", "ProgressDeadlineExceeded", "has timed out progressing")
 
 
 def _progressing(before: Object, after: Object) -> bool:

@@ -120,15 +120,12 @@ class NodeFilter:
                 continue
             if constraint.honor_affinity and not pod.matches_node(info.name, info.labels):
                 continue
-            if constraint.honor_taints and not self._tolerates(info.taints):
-                continue
             domain = info.labels[constraint.key]
             domains[domain] = domains.get(domain, 0) + counts.get(info.name, 0)
-        enough = len(domains) >= constraint.min_domains
         return _Spread(
             constraint=constraint,
             domains=domains,
-            minimum=min(domains.values(), default=0) if enough else 0,
+            minimum=min(domains.values(), default=0),
             own=int(constraint.selector.matches(self._labels)),
         )
 

@@ -125,48 +125,34 @@ class Indexes:
     """
 
     def __init__(self, store: ObjectStore) -> None:
-        self._pods_by_owner = Index(store, "pods", controller_uid)
-        self._pods_by_node = Index(store, "pods", lambda pod: (node_of(pod),))
-        self._orphans = Index(store, "pods", _namespace_of_orphan)
-        self._pod_counts = _PodCountsByOwner(store)
-        self._replicasets_by_owner = Index(store, "replicasets", controller_uid)
-        self._revisions_by_owner = Index(store, "controllerrevisions", controller_uid)
-
-    def pods_of(self, owner_uid: str) -> list[Object]:
-        """The pods of a controller, including terminating and finished ones."""
-        return self._pods_by_owner.of(owner_uid)
-
-    def orphans_in(self, namespace: str) -> list[Object]:
-        """The pods of a namespace that have no controller."""
-        return self._orphans.of(namespace)
-
-    def pod_counts(self, owner_uid: str) -> PodCounts:
-        """The number of pods of a controller in each state."""
-        return self._pod_counts.of(owner_uid)
-
-    def pods_on(self, node: str) -> list[Object]:
+        self._store = store
+        self._ends: list[Callable[[], None]] = []
+        self.pods_of = self._index("pods", controller_uid)
+        """The pods of a controller by its UID, including terminating and finished ones."""
+        self.pods_on = self._index("pods", lambda pod: (node_of(pod),))
         """The pods bound to a node; ``""`` for pods that are not bound."""
-        return self._pods_by_node.of(node)
-
-    def replicasets_of(self, owner_uid: str) -> list[Object]:
-        """The ReplicaSets of a Deployment."""
-        return self._replicasets_by_owner.of(owner_uid)
-
-    def revisions_of(self, owner_uid: str) -> list[Object]:
-        """The ControllerRevisions of a StatefulSet."""
-        return self._revisions_by_owner.of(owner_uid)
+        self.orphans_in = self._index("pods", _namespace_of_orphan)
+        """The pods of a namespace that have no controller."""
+        self.replicasets_of = self._index("replicasets", controller_uid)
+        """The ReplicaSets of a Deployment by its UID."""
+        self.revisions_of = self._index("controllerrevisions", controller_uid)
+        """The ControllerRevisions of a StatefulSet by its UID."""
+        counts = _PodCountsByOwner(store)
+        self._ends.append(counts.close)
+        self.pod_counts = counts.of
+        """The number of pods of a controller in each state, by its UID."""
 
     def close(self) -> None:
         """End the subscriptions."""
-        for index in (
-            self._pods_by_owner,
-            self._pods_by_node,
-            self._orphans,
-            self._replicasets_by_owner,
-            self._revisions_by_owner,
-            self._pod_counts,
-        ):
-            index.close()
+        for end in self._ends:
+            end()
+
+    def _index(
+        self, plural: str, values: Callable[[Object], Iterable[str]]
+    ) -> Callable[[str], list[Object]]:
+        index = Index(self._store, plural, values)
+        self._ends.append(index.close)
+        return index.of
 
 
 def _namespace_of_orphan(pod: Object) -> tuple[str, ...]:

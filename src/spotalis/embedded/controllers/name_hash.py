@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+from spotalis.embedded.server.writes import ALPHABET
 
 
 def short_hash(value: Any, salt: int | None = None) -> str:
@@ -20,4 +20,4 @@ def short_hash(value: Any, salt: int | None = None) -> str:
     number = 0x811C9DC5
     for byte in data:
         number = ((number ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return "".join(_ALPHABET[ord(digit) % len(_ALPHABET)] for digit in str(number))
+    return "".join(ALPHABET[ord(digit) % len(ALPHABET)] for digit in str(number))

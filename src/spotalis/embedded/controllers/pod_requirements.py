@@ -12,7 +12,6 @@ from spotalis.embedded.objects.selectors import (
     LabelSelector,
     NodeSelector,
     NodeTerm,
-    Requirement,
     Taint,
     Toleration,
     label_selector,
@@ -29,17 +28,17 @@ _SCORING_DEFAULTS = {"cpu": 100, "memory": 200 * 2**20}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadConstraint:
-    """One topology spread constraint."""
+    """One topology spread constraint.
+
+    Left out: ``minDomains``, ``matchLabelKeys`` and ``nodeTaintsPolicy``.
+    """
 
     key: str
     max_skew: int
     required: bool
     """``DoNotSchedule`` as opposed to ``ScheduleAnyway``."""
     selector: LabelSelector
-    """Includes the values of ``matchLabelKeys``."""
-    min_domains: int = 1
     honor_affinity: bool = True
-    honor_taints: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +121,7 @@ def requirements_of(pod: Object) -> PodRequirements:
             for one in node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
         ),
         tolerations=tolerations_of(pod),
-        spread=tuple(_spread(one, labels) for one in spec.get("topologySpreadConstraints") or ()),
+        spread=tuple(_spread(one) for one in spec.get("topologySpreadConstraints") or ()),
         anti_affinity=_anti_affinity(affinity.get("podAntiAffinity") or {}),
         host_ports=tuple(_host_ports(spec)),
     )
@@ -144,21 +143,13 @@ def claims_of(pod: Object) -> list[str]:
     return [source["claimName"] for source in sources if source]
 
 
-def _spread(written: Object, labels: Mapping[str, str]) -> SpreadConstraint:
-    selector = label_selector(written.get("labelSelector")) or LabelSelector()
-    own = tuple(
-        Requirement(key, "In", (labels[key],))
-        for key in written.get("matchLabelKeys") or ()
-        if key in labels
-    )
+def _spread(written: Object) -> SpreadConstraint:
     return SpreadConstraint(
         key=written["topologyKey"],
         max_skew=int(written.get("maxSkew", 1)),
         required=written.get("whenUnsatisfiable", "DoNotSchedule") == "DoNotSchedule",
-        selector=LabelSelector((*selector.requirements, *own)),
-        min_domains=int(written.get("minDomains") or 1),
+        selector=label_selector(written.get("labelSelector")) or LabelSelector(),
         honor_affinity=written.get("nodeAffinityPolicy", "Honor") == "Honor",
-        honor_taints=written.get("nodeTaintsPolicy", "Ignore") == "Honor",
     )
 
 

@@ -145,22 +145,22 @@ class Provisioner(Controller):
         """Emit the Event that Karpenter emits for a pod that gets a new node, or none."""
         namespace, name = split(key_of(pod))
         event: Object = {
-            "apiVersion": "events.k8s.io/v1",
+            "apiVersion": "v1",
             "kind": "Event",
             "metadata": {"namespace": namespace, "generateName": f"{name}."},
             "eventTime": stamp_micros(self.clock.now()),
-            "reportingController": "karpenter",
+            "reportingComponent": "karpenter",
             "reportingInstance": "karpenter-1",
             "action": reason,
             "reason": reason,
-            "regarding": {
+            "involvedObject": {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "namespace": namespace,
                 "name": name,
                 "uid": pod["metadata"]["uid"],
             },
-            "note": note,
+            "message": note,
             "type": type_,
         }
         await self.api.create("events", event, user=self.user)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from spotalis.embedded.controllers.adoption import adopters, claim_pods
+from spotalis.embedded.controllers.adoption import claim_pods
 from spotalis.embedded.controllers.controller import Controller
 from spotalis.embedded.controllers.pod_template import name_prefix, pod_from
 from spotalis.embedded.controllers.scale_down_order import pods_to_delete
@@ -53,16 +53,7 @@ class ReplicaSetController(Controller):
     def listen(self) -> None:
         """Subscribe to ReplicaSets and pods."""
         self.on_own("replicasets")
-        self.on("pods", self._on_pod)
-
-    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
-        namespace = pod["metadata"].get("namespace", "")
-        before = None if old is None else controller_of(old)
-        for owner in (controller_of(pod), before):
-            if owner is not None and owner["kind"] == "ReplicaSet":
-                self.queue.add(f"{namespace}/{owner['name']}")
-        for one in adopters(pod, lambda: self.store.list("replicasets", namespace)):
-            self.queue.add(key_of(one))
+        self.on_pods_of("ReplicaSet", "replicasets")
 
     async def sync(self, key: str) -> float | None:
         """Manage the pods of one ReplicaSet, then write the status as counted before."""

@@ -140,9 +140,7 @@ def _spread_by(
 
 
 def _is_counted(info: NodeInfo, pod: PodRequirements, constraint: SpreadConstraint) -> bool:
-    if constraint.honor_affinity and not pod.matches_node(info.name, info.labels):
-        return False
-    return not constraint.honor_taints or pod.tolerates(info.taints, "NoSchedule", "NoExecute")
+    return not constraint.honor_affinity or pod.matches_node(info.name, info.labels)
 
 
 def _affinity(pod: PodRequirements, info: NodeInfo) -> int:

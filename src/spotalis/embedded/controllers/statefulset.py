@@ -1,13 +1,14 @@
 """The StatefulSet controller (upstream: ``pkg/controller/statefulset``).
 
-Left out: the retention policy of volume claims, the repair of identity labels of pods, and events.
+Left out: the limit of revisions, the retention policy of volume claims, the repair of identity
+labels of pods, and events.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from spotalis.embedded.controllers.adoption import adopters, claim_pods
+from spotalis.embedded.controllers.adoption import claim_pods
 from spotalis.embedded.controllers.controller import Controller
 from spotalis.embedded.controllers.pod_template import name_prefix, pod_from
 from spotalis.embedded.controllers.replicaset import slow_start
@@ -17,10 +18,8 @@ from spotalis.embedded.controllers.statefulset_revisions import (
     equal_to,
     new_revision,
     template_in,
-    unused_revisions,
 )
 from spotalis.embedded.objects.owners import (
-    controller_of,
     deleting,
     key_of,
     reference_to,
@@ -52,16 +51,7 @@ class StatefulSetController(Controller):
     def listen(self) -> None:
         """Subscribe to StatefulSets and pods."""
         self.on_own("statefulsets")
-        self.on("pods", self._on_pod)
-
-    def _on_pod(self, change: str, pod: Object, old: Object | None) -> None:
-        namespace = pod["metadata"].get("namespace", "")
-        before = None if old is None else controller_of(old)
-        for owner in (controller_of(pod), before):
-            if owner is not None and owner["kind"] == "StatefulSet":
-                self.queue.add(f"{namespace}/{owner['name']}")
-        for one in adopters(pod, lambda: self.store.list("statefulsets", namespace)):
-            self.queue.add(key_of(one))
+        self.on_pods_of("StatefulSet", "statefulsets")
 
     async def sync(self, key: str) -> float | None:
         """Take one step of one StatefulSet, then write the status as of before that step."""
@@ -81,7 +71,6 @@ class StatefulSetController(Controller):
         self._write_status(statefulset, spec, collisions, pods)
         if refused is not None:
             raise refused
-        await self._delete_unused_revisions(statefulset, spec, pods)
         return seconds_to_available(pods, seconds, now) if seconds else None
 
     async def _step(
@@ -163,14 +152,6 @@ class StatefulSetController(Controller):
             if taken.get("data") == wanted["data"]:
                 return taken, collisions
             collisions += 1
-
-    async def _delete_unused_revisions(
-        self, statefulset: Object, spec: OrderSpec, pods: list[Object]
-    ) -> None:
-        used = frozenset((spec.current, spec.update, *(_revision_of(pod) for pod in pods)))
-        revisions = by_number(self.indexes.revisions_of(uid_of(statefulset)))
-        for one in unused_revisions(statefulset, revisions, used):
-            await self.api.delete("controllerrevisions", *split(key_of(one)), user=self.user)
 
     def _member(self, pod: Object, seconds: int) -> Member:
         return Member(

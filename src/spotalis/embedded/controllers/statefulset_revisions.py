@@ -58,18 +58,3 @@ def new_revision(statefulset: Object, number: int, collisions: int) -> Object:
         "data": data,
         "revision": number,
     }
-
-
-def unused_revisions(
-    statefulset: Object, revisions: list[Object], used: frozenset[str]
-) -> list[Object]:
-    """The oldest unused revisions beyond ``revisionHistoryLimit``.
-
-    Args:
-        statefulset: the owner of the revisions.
-        revisions: sorted by number.
-        used: names of the current, the update and the pods' revisions.
-    """
-    limit = statefulset["spec"].get("revisionHistoryLimit")
-    unused = [one for one in revisions if one["metadata"]["name"] not in used]
-    return unused[: max(0, len(unused) - (10 if limit is None else int(limit)))]

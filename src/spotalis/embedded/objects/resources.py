@@ -11,8 +11,6 @@ from typing import Any
 Object = dict[str, Any]
 """A JSON object of the API; it must not be changed once it is stored."""
 
-EVENTS_GROUP = "events.k8s.io"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
@@ -30,12 +28,8 @@ class Resource:
     """Whether ``metadata.generation`` is set and increases with the spec."""
     unconditional_update: bool = True
     """Whether a PUT without ``metadata.resourceVersion`` is allowed."""
-    create_on_update: bool = False
-    """Whether a PUT of an object that does not exist creates it."""
     returns_deleted: bool = False
     """Whether DELETE returns the object instead of a Status."""
-    in_all: bool = False
-    """Whether ``kubectl get all`` includes it."""
 
     @property
     def api_version(self) -> str:
@@ -64,7 +58,6 @@ def _apps(plural: str, kind: str, short_name: str, subresources: tuple[str, ...]
         short_names=(short_name,),
         subresources=subresources,
         counts_generations=True,
-        in_all=True,
     )
 
 
@@ -80,7 +73,6 @@ RESOURCES = (
         subresources=("status", "eviction", "binding", "log"),
         counts_generations=True,
         returns_deleted=True,
-        in_all=True,
     ),
     _core("nodes", "Node", "no", namespaced=False, subresources=_STATUS),
     _core(
@@ -91,15 +83,7 @@ RESOURCES = (
         subresources=("status", "finalize"),
         returns_deleted=True,
     ),
-    _core(
-        "services",
-        "Service",
-        "svc",
-        subresources=_STATUS,
-        create_on_update=True,
-        returns_deleted=True,
-        in_all=True,
-    ),
+    _core("services", "Service", "svc", subresources=_STATUS, returns_deleted=True),
     _core(
         "persistentvolumes",
         "PersistentVolume",
@@ -118,7 +102,7 @@ RESOURCES = (
     _core("configmaps", "ConfigMap", "cm"),
     _core("secrets", "Secret"),
     _core("serviceaccounts", "ServiceAccount", "sa", returns_deleted=True),
-    _core("events", "Event", "ev", group=EVENTS_GROUP, create_on_update=True),
+    _core("events", "Event", "ev"),
     _apps("deployments", "Deployment", "deploy", _SCALE),
     _apps("statefulsets", "StatefulSet", "sts", _SCALE),
     _apps("replicasets", "ReplicaSet", "rs", _SCALE),
@@ -130,7 +114,6 @@ RESOURCES = (
         kind="Job",
         subresources=_STATUS,
         counts_generations=True,
-        in_all=True,
     ),
     Resource(
         group="policy",
@@ -142,11 +125,7 @@ RESOURCES = (
         unconditional_update=False,
     ),
     Resource(
-        group="coordination.k8s.io",
-        plural="leases",
-        kind="Lease",
-        unconditional_update=False,
-        create_on_update=True,
+        group="coordination.k8s.io", plural="leases", kind="Lease", unconditional_update=False
     ),
     Resource(
         group="admissionregistration.k8s.io",
@@ -159,5 +138,3 @@ RESOURCES = (
 )
 
 BY_PLURAL = {resource.plural: resource for resource in RESOURCES}
-CORE_EVENTS = _core("events", "Event", "ev", create_on_update=True)
-"""Events in the core group; they are stored in the form of ``events.k8s.io``."""

@@ -1,7 +1,7 @@
 """Calls mutating webhooks for the creation of pods (admission.k8s.io/v1).
 
-Left out: ``matchPolicy: Equivalent`` (every kind has one version), other operations and kinds, and
-validating webhooks.
+Left out: ``matchPolicy: Equivalent`` (every kind has one version), other operations and kinds,
+warnings, and validating webhooks.
 """
 
 from __future__ import annotations
@@ -46,7 +46,6 @@ class AdmissionRequest:
     namespace: str
     user: str
     dry_run: bool = False
-    warnings: list[str] = field(default_factory=list)
     annotations: dict[str, str] = field(default_factory=dict)
     """Audit annotations, keyed by ``webhook name/key``."""
 
@@ -98,7 +97,6 @@ class Admission:
             raise errors.internal(message) from None
         for key, value in (response.get("auditAnnotations") or {}).items():
             request.annotations[f"{webhook['name']}/{key}"] = value
-        request.warnings += response.get("warnings") or ()
         if not response.get("allowed"):
             raise _denied(webhook["name"], response.get("status") or response.get("result") or {})
         if response.get("patch"):

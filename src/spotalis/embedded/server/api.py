@@ -23,7 +23,7 @@ from spotalis.embedded.server.defaults import (
     set_defaults,
 )
 from spotalis.embedded.server.errors import ApiError
-from spotalis.embedded.server.events import EventExpiry, to_stored
+from spotalis.embedded.server.events import EventExpiry
 from spotalis.embedded.server.patches import patched
 from spotalis.embedded.server.validation import check_patched, check_uid
 from spotalis.embedded.server.writes import DeleteOptions, Writer, check_preconditions
@@ -94,11 +94,8 @@ class Api:
         *,
         user: str = SYSTEM,
         dry_run: bool = False,
-        warnings: list[str] | None = None,
     ) -> Object:
         """Create an object, after admission, and return it as stored.
-
-        The warnings of webhooks are appended to ``warnings``.
 
         Raises:
             ApiError: 403, 404 (no such namespace), 409 or 422; 500 when a webhook fails.
@@ -109,7 +106,7 @@ class Api:
         with self.audit.entry(
             "create", plural, namespace, name, user, code=201, dry_run=dry_run
         ) as entry:
-            made = await self._create(resource, _own(resource, obj), entry, warnings)
+            made = await self._create(resource, _own(resource, obj), entry)
             entry.name = made["metadata"]["name"]
             return made
 
@@ -135,17 +132,10 @@ class Api:
         name = metadata.get("name", "")
         with self.audit.entry(
             "update", plural, namespace, name, user, subresource=subresource, dry_run=dry_run
-        ) as entry:
+        ):
             old = self.store.get(plural, namespace, name)
             if old is None:
-                if subresource or not resource.create_on_update:
-                    raise errors.not_found(resource, name)
-                if metadata.get("uid"):
-                    raise errors.another_uid(resource, metadata, "", dry_run=dry_run)
-                entry.code = 201
-                created = _own(resource, obj)
-                created["metadata"].pop("resourceVersion", None)
-                return await self._create(resource, created, entry, None)
+                raise errors.not_found(resource, name)
             if subresource == "scale":
                 new = _own(resource, scale.scaled(resource, old, obj))
                 subresource = ""
@@ -194,7 +184,8 @@ class Api:
                 subresource = ""
             else:
                 new = patched(old, body, patch_type)
-            _check_name(new, name)
+            if (given := (new.get("metadata") or {}).get("name", "")) != name:
+                raise errors.wrong_name(given, name)
             check_patched(resource, new)
             check_uid(resource, new, old)
             own = _own(resource, new)
@@ -321,9 +312,7 @@ class Api:
         with self.audit.entry("update", plural, namespace, name, user, subresource="status"):
             return self.store.put(plural, {**old, "status": copy["status"]})
 
-    async def _create(
-        self, resource: Resource, obj: Object, entry: AuditEntry, warnings: list[str] | None
-    ) -> Object:
+    async def _create(self, resource: Resource, obj: Object, entry: AuditEntry) -> Object:
         namespace = obj["metadata"].get("namespace", "")
         self._check_namespace(resource, namespace, obj)
         if resource.plural in ("pods", "nodes"):
@@ -349,8 +338,6 @@ class Api:
                 await self._admission.admit(request)
             finally:
                 entry.annotations |= request.annotations
-                if warnings is not None:
-                    warnings += request.warnings
             obj = request.obj
             self._check_namespace(resource, namespace, obj)  # it may have changed meanwhile
         return self._writer.create(resource, obj, dry_run=entry.dry_run)
@@ -373,15 +360,8 @@ class Api:
 
 def _own(resource: Resource, obj: Object) -> Object:
     """A copy that the server may change, with the kind and scope of the resource."""
-    copy: Object = deep_copy(to_stored(obj) if resource.plural == "events" else obj)
+    copy: Object = deep_copy(obj)
     copy["kind"], copy["apiVersion"] = resource.kind, resource.api_version
     if not resource.namespaced:
         copy["metadata"].pop("namespace", None)
     return copy
-
-
-def _check_name(new: Object, name: str) -> None:
-    given = (new.get("metadata") or {}).get("name", "")
-    if given != name:
-        message = f"the name of the object ({given}) does not match the name on the URL ({name})"
-        raise errors.bad_request(message)

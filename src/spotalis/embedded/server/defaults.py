@@ -167,17 +167,6 @@ def _replicaset(obj: Object) -> None:
     _template(spec)
 
 
-def _daemonset(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    _template(spec)
-    strategy = spec.setdefault("updateStrategy", {"type": "RollingUpdate"})
-    if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
-        rolling = strategy.setdefault("rollingUpdate", {})
-        rolling.setdefault("maxUnavailable", 1)
-        rolling.setdefault("maxSurge", 0)
-    spec.setdefault("revisionHistoryLimit", 10)
-
-
 def _namespace(obj: Object) -> None:
     labels = obj["metadata"].setdefault("labels", {})
     labels["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
@@ -185,6 +174,14 @@ def _namespace(obj: Object) -> None:
 
 def _budget(obj: Object) -> None:
     obj.setdefault("spec", {})
+
+
+def _event(obj: Object) -> None:
+    obj.setdefault("source", {})
+    for time in ("firstTimestamp", "lastTimestamp", "eventTime"):
+        obj.setdefault(time, None)
+    for name in ("reportingComponent", "reportingInstance"):
+        obj.setdefault(name, "")
 
 
 def _secret(obj: Object) -> None:
@@ -217,9 +214,9 @@ _DEFAULTS = {
     "deployments": _deployment,
     "statefulsets": _statefulset,
     "replicasets": _replicaset,
-    "daemonsets": _daemonset,
     "namespaces": _namespace,
     "poddisruptionbudgets": _budget,
+    "events": _event,
     "secrets": _secret,
     "mutatingwebhookconfigurations": _webhooks,
 }

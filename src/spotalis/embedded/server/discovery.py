@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from spotalis.embedded.objects.resources import CORE_EVENTS, RESOURCES, Object, Resource
+from spotalis.embedded.objects.resources import RESOURCES, Object, Resource
 
 VERSION: Object = {
     "major": "1",
@@ -21,8 +21,7 @@ VERSION: Object = {
     "compiler": "",
     "platform": "linux/amd64",
 }
-SERVED = (*RESOURCES, CORE_EVENTS)
-GROUPS = sorted({(one.group, one.version) for one in SERVED if one.group})
+GROUPS = sorted({(one.group, one.version) for one in RESOURCES if one.group})
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _HEALTH = ("/readyz", "/livez", "/healthz")
 
@@ -45,14 +44,14 @@ def document(path: str, custom: Mapping[str, Mapping[str, list[Object]]]) -> Obj
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
     parts = path.strip("/").split("/")
     if parts == ["api", "v1"]:
-        return _resources("v1", (one for one in SERVED if not one.group))
+        return _resources("v1", (one for one in RESOURCES if not one.group))
     if parts[0] != "apis":
         return None
     for group, version in served:
         if parts[1:] == [group]:
             return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, version)}
         if parts[1:] == [group, version]:
-            of_group = (one for one in SERVED if (one.group, one.version) == (group, version))
+            of_group = (one for one in RESOURCES if (one.group, one.version) == (group, version))
             return _resources(f"{group}/{version}", of_group)
         if parts[1:-1] == [group, version] and parts[-1] in custom.get(group, ()):
             items = custom[group][parts[-1]]
@@ -81,8 +80,6 @@ def _described(resource: Resource) -> Iterable[Object]:
     }
     if resource.short_names:
         described["shortNames"] = list(resource.short_names)
-    if resource.in_all:
-        described["categories"] = ["all"]
     yield described
     for subresource in resource.subresources:
         kind, group, verbs = _SUBRESOURCES.get(

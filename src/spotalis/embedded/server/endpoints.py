@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 
-from spotalis.embedded.objects.resources import CORE_EVENTS, Object, Resource
+from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server import errors, openapi, tables
 from spotalis.embedded.server.api import Api, DeleteOptions
 from spotalis.embedded.server.discovery import document
 from spotalis.embedded.server.errors import ApiError
-from spotalis.embedded.server.events import to_core, to_new
-from spotalis.embedded.server.listing import Show, encoded_list, options_from, page_of
+from spotalis.embedded.server.listing import Show, encoded, encoded_list, options_from, page_of
 from spotalis.embedded.server.routes import Route, route
 from spotalis.embedded.server.scale import scale_of
 from spotalis.embedded.server.validation import check_types
@@ -24,7 +23,6 @@ from spotalis.embedded.store import StoreEvent
 from spotalis.model.transport import Request
 
 _JSON = {"content-type": "application/json"}
-_PROPAGATIONS = ("", "Background", "Foreground", "Orphan")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,7 +111,7 @@ class Endpoints:
         if _wants_table(where, accept):
             table = tables.table(plural, [change.new], {}, self._api.clock.now())
             return _json(table)
-        return ApiResponse(body=_show(where.resource)(change))
+        return ApiResponse(body=change.encoded)
 
     async def _collection(
         self, where: Route, request: Request, user: str, accept: str
@@ -124,7 +122,7 @@ class Endpoints:
         with self._api.audit.entry(verb, plural, where.namespace, "", user):
             table = _wants_table(where, accept)
             if options.watch:
-                show = self._row(where) if table else _show(where.resource)
+                show = self._row(where) if table else encoded
                 stream = await open_watch(
                     store, where.resource, where.namespace, options, show, self._api.rng
                 )
@@ -133,7 +131,7 @@ class Endpoints:
         if table:
             objects = [change.new for change in page.changes]
             return _json(tables.table(plural, objects, page.metadata, self._api.clock.now()))
-        return ApiResponse(body=encoded_list(where.resource, page, _show(where.resource)))
+        return ApiResponse(body=encoded_list(where.resource, page))
 
     def _row(self, where: Route) -> Show:
         def show(change: StoreEvent) -> bytes:
@@ -145,35 +143,27 @@ class Endpoints:
     async def _create(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
     ) -> ApiResponse:
-        warnings: list[str] = []
         made = await self._api.create(
             where.resource.plural,
             _object(where, request),
             user=user,
             dry_run=_dry_run(query),
-            warnings=warnings,
         )
-        return _shown(where.resource, made, 201, warnings)
+        return _json(made, 201)
 
     async def _put(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
     ) -> ApiResponse:
         body = _object(where, request)
-        if body["metadata"].get("name", where.name) != where.name:
-            message = (
-                f"the name of the object ({body['metadata'].get('name', '')}) does not match the "
-                f"name on the URL ({where.name})"
-            )
-            raise errors.bad_request(message)
-        body["metadata"]["name"] = where.name
+        if (given := body["metadata"].setdefault("name", where.name)) != where.name:
+            raise errors.wrong_name(given, where.name)
         plural = where.resource.plural
-        existed = self._api.store.get(plural, where.namespace, where.name) is not None
         written = await self._api.update(
             plural, body, user=user, subresource=where.subresource, dry_run=_dry_run(query)
         )
         if where.subresource == "scale":
             return _json(scale_of(written))
-        return _shown(where.resource, written, 200 if existed else 201)
+        return _json(written)
 
     async def _patch(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
@@ -191,7 +181,7 @@ class Endpoints:
         )
         if where.subresource == "scale":
             return _json(scale_of(written))
-        return _shown(where.resource, written, 200)
+        return _json(written)
 
     async def _post_subresource(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
@@ -239,9 +229,8 @@ class Endpoints:
         stays = metadata.get("finalizers") or metadata.get("deletionGracePeriodSeconds")
         gone = there is None or there["metadata"]["uid"] != metadata["uid"]
         gone = gone or (dry_run and not stays)
-        status = 202 if not gone and body.get("orphanDependents") is False else 200
         if resource.returns_deleted or not gone:
-            return _shown(resource, deleted, status)
+            return _json(deleted)
         group = resource.group
         details = {"name": where.name, "group": group, "kind": plural}
         details["uid"] = deleted["metadata"]["uid"]
@@ -261,32 +250,7 @@ class Endpoints:
             await self._api.delete(
                 plural, where.namespace, name, wanted, user=user, dry_run=_dry_run(query)
             )
-        return ApiResponse(body=encoded_list(where.resource, page, _show(where.resource)))
-
-
-def _show(resource: Resource) -> Show:
-    """The encoder of a kind; events have a form for each API group."""
-    if resource is CORE_EVENTS:
-        return lambda change: msgspec.json.encode(to_core(change.new))
-    if resource.plural == "events":
-        return lambda change: msgspec.json.encode(to_new(change.new))
-    return lambda change: change.encoded
-
-
-def _shown(
-    resource: Resource, obj: Object, status: int, warnings: list[str] | None = None
-) -> ApiResponse:
-    headers = dict(_JSON)
-    if warnings:
-        headers["warning"] = ", ".join(f'299 - "{_quoted(text)}"' for text in warnings)
-    shown = obj
-    if resource.plural == "events":
-        shown = to_core(obj) if resource is CORE_EVENTS else to_new(obj)
-    return ApiResponse(status=status, body=msgspec.json.encode(shown), headers=headers)
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+        return ApiResponse(body=encoded_list(where.resource, page))
 
 
 def _json(value: Object, status: int = 200) -> ApiResponse:
@@ -361,19 +325,11 @@ def _delete_options(body: Object, query: Mapping[str, str]) -> DeleteOptions:
     preconditions = body.get("preconditions") or {}
     grace: Any = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = body.get("propagationPolicy") or query.get("propagationPolicy") or ""
-    if "orphanDependents" in body and propagation:
-        why = "orphanDependents and deletionPropagation cannot be both set"
-        cause = errors.invalid_value("propagationPolicy", f'"{propagation}"', why)
-        raise errors.invalid_kind("DeleteOptions.meta.k8s.io", "", [cause])
-    if body.get("orphanDependents"):
-        propagation = "Orphan"
-    if propagation not in _PROPAGATIONS:
-        why = f'Unsupported value: "{propagation}": supported values: "Foreground", "Background", '
-        cause = errors.Cause("FieldValueNotSupported", why + '"Orphan", "nil"', "propagationPolicy")
+    if propagation not in ("", "Background"):
+        cause = errors.unsupported_value("propagationPolicy", propagation, ["Background"])
         raise errors.invalid_kind("DeleteOptions.meta.k8s.io", "", [cause])
     return DeleteOptions(
         uid=preconditions.get("uid") or "",
         resource_version=preconditions.get("resourceVersion") or "",
         grace_seconds=None if grace is None else int(grace),
-        propagation=propagation,
     )

@@ -35,7 +35,6 @@ class ApiError(Exception):
         causes: Sequence[Cause] = (),
         details: Mapping[str, Any] | None = None,
         retry_after_seconds: int | None = None,
-        continue_token: str = "",
         plain_text: str = "",
     ) -> None:
         """Create an error.
@@ -48,7 +47,6 @@ class ApiError(Exception):
             details: name, group, kind and uid; None leaves ``details`` out of the Status unless
                 there are causes or a time to wait.
             retry_after_seconds: ``details.retryAfterSeconds``, also sent as a header.
-            continue_token: for an expired list: the token for an inconsistent continuation.
             plain_text: the body, instead of a Status.
         """
         super().__init__(message)
@@ -58,14 +56,11 @@ class ApiError(Exception):
         self.causes = tuple(causes)
         self.details = details
         self.retry_after_seconds = retry_after_seconds
-        self.continue_token = continue_token
         self.plain_text = plain_text
 
     def to_status(self) -> Object:
         """The ``v1.Status`` for the body of the response."""
         status: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}}
-        if self.continue_token:
-            status["metadata"] = {"continue": self.continue_token}
         status |= {"status": "Failure", "message": self.message}
         if self.reason:
             status["reason"] = self.reason
@@ -80,16 +75,7 @@ class ApiError(Exception):
 
 
 def _named(resource: Resource, name: str) -> Object:
-    return {"name": name, "group": _group(resource), "kind": resource.plural}
-
-
-def _group(resource: Resource) -> str:
-    """The group in messages; events belong to the core group, wherever they are served."""
-    return "" if resource.plural == "events" else resource.group
-
-
-def _qualified(resource: Resource) -> str:
-    return resource.plural if resource.plural == "events" else resource.qualified
+    return {"name": name, "group": resource.group, "kind": resource.plural}
 
 
 def bad_request(message: str) -> ApiError:
@@ -97,15 +83,21 @@ def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
+def wrong_name(given: str, name: str) -> ApiError:
+    """400: an object has another name than the path."""
+    message = f"the name of the object ({given}) does not match the name on the URL ({name})"
+    return bad_request(message)
+
+
 def forbidden(resource: Resource, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
     """403."""
-    message = f'{_qualified(resource)} "{name}" is forbidden: {why}'
+    message = f'{resource.qualified} "{name}" is forbidden: {why}'
     return ApiError(403, "Forbidden", message, details=_named(resource, name), causes=causes)
 
 
 def not_found(resource: Resource, name: str) -> ApiError:
     """404: the object does not exist."""
-    message = f'{_qualified(resource)} "{name}" not found'
+    message = f'{resource.qualified} "{name}" not found'
     return ApiError(404, "NotFound", message, details=_named(resource, name))
 
 
@@ -129,26 +121,15 @@ def method_not_allowed() -> ApiError:
 
 def already_exists(resource: Resource, name: str, *, deleting: bool) -> ApiError:
     """409 on create; ``deleting``: the existing object is being deleted."""
-    message = f'{_qualified(resource)} "{name}" already exists'
+    message = f'{resource.qualified} "{name}" already exists'
     if deleting:
         message = f"object is being deleted: {message}"
     return ApiError(409, "AlreadyExists", message, details=_named(resource, name))
 
 
-def name_exhausted(resource: Resource, name: str) -> ApiError:
-    """409: every generated name is taken."""
-    message = (
-        f'{_qualified(resource)} "{name}" already exists, the server was not able to generate a '
-        "unique name for the object"
-    )
-    return ApiError(
-        409, "AlreadyExists", message, details=_named(resource, name), retry_after_seconds=1
-    )
-
-
 def conflict(resource: Resource, name: str, why: str) -> ApiError:
     """409: a precondition is not met."""
-    message = f'Operation cannot be fulfilled on {_qualified(resource)} "{name}": {why}'
+    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
     return ApiError(409, "Conflict", message, details=_named(resource, name))
 
 
@@ -157,13 +138,11 @@ MODIFIED = (
 )
 
 
-def another_uid(
-    resource: Resource, metadata: Mapping[str, Any], there: str, *, dry_run: bool
-) -> ApiError:
-    """409: the UID in ``metadata`` is not that of the existing object (``there``, may be empty)."""
+def another_uid(resource: Resource, metadata: Mapping[str, Any], there: str) -> ApiError:
+    """409: the UID in ``metadata`` is not that of the existing object (``there``)."""
     given, name, namespace = metadata["uid"], metadata["name"], metadata.get("namespace", "")
     steps = (resource.plural, namespace, name) if namespace else (resource.plural, name)
-    place = "/".join(("" if dry_run else "/registry", *steps))
+    place = "/".join(("/registry", *steps))
     why = (
         f"StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, "
         f"AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, "
@@ -172,21 +151,16 @@ def another_uid(
     return conflict(resource, name, why)
 
 
-def unparsed_version(text: str) -> ApiError:
-    """500: a resourceVersion is not a number."""
-    return ApiError(500, "", f'strconv.ParseUint: parsing "{text}": invalid syntax')
-
-
 def precondition_failed(resource: Resource, name: str, why: str) -> ApiError:
     """409 on delete; the message names the kind instead of the resource."""
     message = f'Operation cannot be fulfilled on {_kind(resource)} "{name}": {why}'
-    details = {"name": name, "group": _group(resource), "kind": resource.kind}
+    details = {"name": name, "group": resource.group, "kind": resource.kind}
     return ApiError(409, "Conflict", message, details=details)
 
 
-def expired(message: str, continue_token: str = "") -> ApiError:
+def expired(message: str) -> ApiError:
     """410."""
-    return ApiError(410, "Expired", message, continue_token=continue_token)
+    return ApiError(410, "Expired", message)
 
 
 def unsupported_media_type() -> ApiError:
@@ -257,8 +231,7 @@ def too_large_version(wanted: int, current: int) -> ApiError:
 
 
 def _kind(resource: Resource) -> str:
-    group = _group(resource)
-    return f"{resource.kind}.{group}" if group else resource.kind
+    return f"{resource.kind}.{resource.group}" if resource.group else resource.kind
 
 
 def required(field: str, why: str = "") -> Cause:

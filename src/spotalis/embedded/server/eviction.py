@@ -9,7 +9,7 @@ from spotalis.embedded.objects.conditions import condition, put
 from spotalis.embedded.objects.copies import deep_copy
 from spotalis.embedded.objects.owners import deleting
 from spotalis.embedded.objects.pods import is_ready, phase_of
-from spotalis.embedded.objects.resources import BY_PLURAL, Object
+from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.objects.selectors import label_selector
 from spotalis.embedded.server import errors
 from spotalis.embedded.server.errors import ApiError, Cause
@@ -21,7 +21,6 @@ _TWO_BUDGETS = (
     "This pod has more than one PodDisruptionBudget, which the eviction subresource does not "
     "support."
 )
-_MAX_DISRUPTED_PODS = 2000
 
 
 def needs_no_budget(pod: Object) -> bool:
@@ -93,12 +92,6 @@ def _check(pdb: Object) -> None:
         message = f"The disruption budget {name} is still being processed by the server."
         raise errors.too_many_requests(_REFUSED, Cause(CAUSE, message), 10)
     allowed = status.get("disruptionsAllowed", 0)
-    budgets = BY_PLURAL["poddisruptionbudgets"]
-    if allowed < 0:
-        raise errors.forbidden(budgets, name, "pdb disruptions allowed is negative")
-    if len(status.get("disruptedPods") or ()) > _MAX_DISRUPTED_PODS:
-        why = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
-        raise errors.forbidden(budgets, name, why)
     if allowed == 0:
         raise errors.too_many_requests(_REFUSED, Cause(CAUSE, _why(name, status)))
 

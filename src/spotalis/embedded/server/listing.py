@@ -1,4 +1,7 @@
-"""Lists of a collection, current or at an older version, in one piece or in pages (v1.36)."""
+"""Lists of a collection, in one piece or in pages (v1.36).
+
+Left out: ``resourceVersionMatch: Exact``, and the inconsistent continuation of an expired list.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,10 @@ from spotalis.embedded.server.errors import ApiError, Cause
 from spotalis.embedded.server.query_selectors import Matches, everything, from_query
 from spotalis.embedded.store import ObjectStore, StoreEvent, VersionExpired, key_of
 
-EXACT, NOT_OLDER = "Exact", "NotOlderThan"
+NOT_OLDER = "NotOlderThan"
 FRESH_SECONDS = 3.0
 """How long a request for a future version waits for it."""
 _POLL_SECONDS = 0.05
-_TOO_OLD = "The resourceVersion for the provided list is too old."
 _CONTINUE_EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can "
     "start a new list without the continue parameter, or use the continue token in this response "
@@ -109,19 +111,9 @@ def _flag(given: Mapping[str, str], name: str) -> bool | None:
 
 
 def _list_problems(options: ListOptions) -> list[Cause]:
-    field, problems = "resourceVersionMatch", []
-    if options.match:
-        if options.version is None:
-            why = f"{field} is forbidden unless resourceVersion is provided"
-            problems.append(errors.forbidden_value(field, why))
-        if options.token:
-            why = f"{field} is forbidden when continue is provided"
-            problems.append(errors.forbidden_value(field, why))
-        if options.match not in (EXACT, NOT_OLDER):
-            problems.append(_unsupported(options.match, f'"{EXACT}", "{NOT_OLDER}", ""'))
-        if options.match == EXACT and options.version == 0:
-            why = f'{field} "exact" is forbidden for resourceVersion "0"'
-            problems.append(errors.forbidden_value(field, why))
+    problems = []
+    if options.match not in ("", NOT_OLDER):
+        problems.append(_unsupported(options.match, f'"{NOT_OLDER}", ""'))
     if options.initial_events is not None:
         why = "sendInitialEvents is forbidden for list"
         problems.append(errors.forbidden_value("sendInitialEvents", why))
@@ -166,7 +158,7 @@ async def page_of(
             version is in the future.
     """
     matches = from_query(resource, options.labels, options.fields)
-    start, revision = ("", ""), _exact_revision(options)
+    start, revision = ("", ""), 0
     if options.token:
         if options.version:
             why = "specifying resource version is not allowed when using continue"
@@ -180,20 +172,10 @@ async def page_of(
             else store.entries(resource.plural, namespace)
         )
     except VersionExpired:
-        if not options.token:
-            raise errors.expired(_TOO_OLD) from None
-        latest = _encoded(start, resource, namespace, -1)
-        raise errors.expired(_CONTINUE_EXPIRED, latest) from None
+        raise errors.expired(_CONTINUE_EXPIRED) from None
     served_from_cache = options.version == 0 and not options.token
     limit = 0 if served_from_cache else options.limit
     return _cut(entries, start, matches, limit, revision or store.revision, resource, namespace)
-
-
-def _exact_revision(options: ListOptions) -> int:
-    """The version to read; 0 for the latest."""
-    if options.match == EXACT or (options.version and options.limit and not options.match):
-        return options.version or 0
-    return 0
 
 
 async def wait_for(store: ObjectStore, revision: int) -> None:
@@ -245,30 +227,26 @@ def _encoded(start: tuple[str, str], resource: Resource, namespace: str, revisio
 
 
 def _decoded(text: str, resource: Resource, namespace: str) -> tuple[tuple[str, str], int]:
-    """The key at which a continue token resumes, and the version (0 for the latest)."""
-    refused = "invalid continue token: continue key is not valid"
+    """The key at which a continue token resumes, and its version."""
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        version, revision, start = token["v"], token["rv"], token["start"]
+        revision, start = int(token["rv"]), str(token["start"])
     except (binascii.Error, msgspec.DecodeError, KeyError, TypeError, ValueError) as problem:
+        refused = "invalid continue token: continue key is not valid"
         raise errors.bad_request(f"{refused}: {problem}") from None
-    if version != "meta.k8s.io/v1":
-        why = f"server does not recognize this encoded version {version}"
-        raise errors.bad_request(f"{refused}: {why}")
-    if not isinstance(revision, int) or revision == 0:
-        why = "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
-        raise errors.bad_request(f"{refused}: {why}")
-    if not isinstance(start, str) or not start.strip("/"):
-        why = "encoded start key empty (version meta.k8s.io/v1)"
-        raise errors.bad_request(f"{refused}: {why}")
     first, _, second = start.lstrip("/").partition("/")
     place = (namespace, first)
     if resource.namespaced and not namespace:
         place = (first, second)
-    return place, max(0, revision)
+    return place, revision
 
 
-def encoded_list(resource: Resource, page: Page, show: Show) -> bytes:
+def encoded(change: StoreEvent) -> bytes:
+    """The object as it is stored."""
+    return change.encoded
+
+
+def encoded_list(resource: Resource, page: Page) -> bytes:
     """Encode a page as a list object; as in kube-apiserver, items have no kind."""
     head = {
         "kind": f"{resource.kind}List",
@@ -276,7 +254,7 @@ def encoded_list(resource: Resource, page: Page, show: Show) -> bytes:
         "metadata": page.metadata,
     }
     prefix = len(kind_prefix(resource)) - 1
-    items = b",".join(b"{" + show(change)[prefix + 1 :] for change in page.changes)
+    items = b",".join(b"{" + change.encoded[prefix + 1 :] for change in page.changes)
     return msgspec.json.encode(head)[:-1] + b',"items":[' + items + b"]}"
 
 

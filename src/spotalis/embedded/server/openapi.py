@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from spotalis.embedded.objects.resources import Object, Resource
-from spotalis.embedded.server.discovery import GROUPS, SERVED
+from spotalis.embedded.objects.resources import RESOURCES, Object, Resource
+from spotalis.embedded.server.discovery import GROUPS
 
 _ROOT = "/openapi/v3"
 _VALIDATION = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
@@ -24,7 +24,7 @@ def document(path: str) -> Object | None:
     if found is None:
         return None
     paths: Object = {}
-    for resource in SERVED:
+    for resource in RESOURCES:
         if (resource.group, resource.version) == found:
             paths.update(_paths(path.removeprefix(_ROOT), resource))
     info = {"title": "Spotalis embedded cluster", "version": "v1"}

@@ -44,9 +44,9 @@ _TERM = re.compile(
     rf"\s*(?:(?P<absent>!)\s*(?P<absent_key>{_NAME})"
     rf"|(?P<key>{_NAME})\s*"
     rf"(?:(?P<set>in|notin)\s*\((?P<values>[^()]*)\)"
-    rf"|(?P<operator>==|=|!=|>|<)\s*(?P<value>{_VALUE}))?)\s*(?:,|$)"
+    rf"|(?P<operator>==|=|!=)\s*(?P<value>{_VALUE}))?)\s*(?:,|$)"
 )
-_OPERATORS = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt"}
+_OPERATORS = {"=": "In", "==": "In", "!=": "NotIn"}
 
 
 def parse_labels(text: str) -> tuple[Requirement, ...]:
@@ -74,10 +74,6 @@ def _requirement(found: re.Match[str]) -> Requirement:
         values = tuple(value.strip() for value in found["values"].split(","))
         return Requirement(found["key"], "In" if found["set"] == "in" else "NotIn", values)
     if found["operator"]:
-        if found["operator"] in "<>" and not found["value"].isdigit():
-            why = "for 'Gt', 'Lt' operators, the value must be an integer"
-            shown = f'values[0]: Invalid value: "{found["value"]}": {why}'
-            raise bad_request(f"unable to parse requirement: {shown}")
         return Requirement(found["key"], _OPERATORS[found["operator"]], (found["value"],))
     return Requirement(found["key"], "Exists")
 
@@ -107,21 +103,13 @@ def field_reader(resource: Resource, path: str) -> Callable[[Object], str]:
     Raises:
         ApiError: 400, the kind cannot be selected by this field.
     """
-    stored = _EVENT_FIELDS.get(path, "") if resource.plural == "events" else path
-    known = stored and (
-        path in ("metadata.name", "metadata.namespace")
-        or path in _FIELDS.get(resource.plural, ())
-        or resource.plural == "events"
-    )
-    if not known:
+    if path not in ("metadata.name", "metadata.namespace", *_FIELDS.get(resource.plural, ())):
         if resource.plural in _FIELDS:
             raise bad_request(f"field label not supported: {path}")
         raise bad_request(
             f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         )
-    if stored == "source":
-        return _event_source
-    steps = stored.split(".")
+    steps = path.split(".")
 
     def read(obj: Object) -> str:
         value: Any = obj
@@ -150,20 +138,9 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "namespaces": ("status.phase",),
     "secrets": ("type",),
     "jobs": ("status.successful",),
-    "events": (),
+    "events": (
+        *(f"involvedObject.{part}" for part in ("kind", "namespace", "name", "uid")),
+        "reason",
+        "type",
+    ),
 }
-_REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-_EVENT_FIELDS: dict[str, str] = {
-    **{f"involvedObject.{part}": f"regarding.{part}" for part in _REFERENCE},
-    **{f"regarding.{part}": f"regarding.{part}" for part in _REFERENCE},
-    **{path: path for path in ("metadata.name", "metadata.namespace", "reason", "type")},
-    "reportingComponent": "reportingController",
-    "reportingController": "reportingController",
-    "source": "source",
-}
-"""Fields of events by their name in either API group, as paths in the stored form."""
-
-
-def _event_source(obj: Object) -> str:
-    source: str = (obj.get("deprecatedSource") or {}).get("component", "")
-    return source or str(obj.get("reportingController", ""))

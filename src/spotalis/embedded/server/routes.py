@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spotalis.embedded.objects.resources import Resource
+from spotalis.embedded.objects.resources import RESOURCES, Resource
 from spotalis.embedded.server import errors
-from spotalis.embedded.server.discovery import GROUPS, SERVED
+from spotalis.embedded.server.discovery import GROUPS
 
-_BY_PATH = {(r.group, r.version, r.plural): r for r in SERVED}
+_BY_PATH = {(r.group, r.version, r.plural): r for r in RESOURCES}
 
 
 @dataclass(frozen=True, slots=True)

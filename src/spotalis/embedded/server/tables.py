@@ -48,25 +48,15 @@ _AGES = ("Age", "Last Seen")
 
 
 def _age(stamp: str | None, now: datetime) -> str:
-    """Format an age as kubectl does: ``95s``, ``3m20s``, ``5h``, ``2d3h``."""
+    """Format an age like kubectl, in one unit: ``95s``, ``5m``, ``30h``, ``2d``."""
     parsed = instant(stamp)
     if parsed is None:
         return "<unknown>"
     seconds = max(0, int((now - parsed).total_seconds()))
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y{days % 365}d"
+    for unit, size, limit in (("s", 1, 120), ("m", 60, 180), ("h", 3600, 48)):
+        if seconds < limit * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds // 86400}d"
 
 
 def _created(obj: Object) -> str | None:
@@ -118,25 +108,9 @@ def _node_status(obj: Object) -> str:
     return f"{text},SchedulingDisabled" if _spec(obj, "unschedulable") else text
 
 
-def _node_roles(obj: Object) -> str:
-    prefix = "node-role.kubernetes.io/"
-    labels = obj["metadata"].get("labels") or {}
-    roles = sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))
-    return ",".join(roles) or "<none>"
-
-
-def _images(obj: Object) -> str:
-    return ",".join(one.get("image", "") for one in _spec(obj, "template", "spec", "containers"))
-
-
-def _selector(obj: Object) -> str:
-    labels = _spec(obj, "selector", "matchLabels") or {}
-    return ",".join(f"{key}={value}" for key, value in labels.items()) or "<none>"
-
-
 def _regarding(obj: Object) -> str:
-    regarding = obj.get("regarding") or {}
-    return f"{str(regarding.get('kind', '')).lower()}/{regarding.get('name', '')}"
+    about = obj.get("involvedObject") or {}
+    return f"{str(about.get('kind', '')).lower()}/{about.get('name', '')}"
 
 
 def _text(name: str, cell: Cell) -> Column:
@@ -156,13 +130,11 @@ def _ready_of_replicas(obj: Object) -> str:
 
 
 def _last_seen(obj: Object) -> str | None:
-    return obj.get("eventTime") or obj.get("deprecatedLastTimestamp")
+    return obj.get("lastTimestamp") or obj.get("eventTime")
 
 
 _NAME = _text("Name", lambda obj: obj["metadata"]["name"])
 _AGE = _text("Age", _created)
-_IMAGES = _wide("Images", _images)
-_SELECTOR = _wide("Selector", _selector)
 _COLUMNS: dict[str, tuple[Column, ...]] = {
     "pods": (
         _text("Ready", _pod_ready),
@@ -174,7 +146,6 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "nodes": (
         _text("Status", _node_status),
-        _text("Roles", _node_roles),
         _AGE,
         _text("Version", lambda obj: _status(obj, "nodeInfo", "kubeletVersion") or ""),
     ),
@@ -183,17 +154,13 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _count("Up-to-date", "updatedReplicas"),
         _count("Available", "availableReplicas"),
         _AGE,
-        _IMAGES,
-        _SELECTOR,
     ),
-    "statefulsets": (_text("Ready", _ready_of_replicas), _AGE, _IMAGES),
+    "statefulsets": (_text("Ready", _ready_of_replicas), _AGE),
     "replicasets": (
         ("Desired", "integer", 0, lambda obj: _spec(obj, "replicas") or 0),
         _count("Current", "replicas"),
         _count("Ready", "readyReplicas"),
         _AGE,
-        _IMAGES,
-        _SELECTOR,
     ),
     "poddisruptionbudgets": (
         _text("Min Available", lambda obj: str(_spec(obj, "minAvailable") or "N/A")),
@@ -201,12 +168,11 @@ _COLUMNS: dict[str, tuple[Column, ...]] = {
         _count("Allowed Disruptions", "disruptionsAllowed"),
     ),
     "namespaces": (_text("Status", lambda obj: _status(obj, "phase") or ""),),
-    "leases": (_text("Holder", lambda obj: _spec(obj, "holderIdentity") or ""),),
     "events": (
         _text("Last Seen", _last_seen),
         _text("Type", lambda obj: obj.get("type", "")),
         _text("Reason", lambda obj: obj.get("reason", "")),
         _text("Object", _regarding),
-        _text("Message", lambda obj: obj.get("note", "")),
+        _text("Message", lambda obj: obj.get("message", "")),
     ),
 }

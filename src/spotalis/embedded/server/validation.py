@@ -41,11 +41,6 @@ _BAD_PERCENT = (
     "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or "
     "'93%', regex used for validation is '[0-9]+%')"
 )
-_BAD_QUALIFIED = (
-    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end "
-    "with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for "
-    "validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
-)
 _STATEFULSET_MAY = (
     "replicas",
     "ordinals",
@@ -136,30 +131,10 @@ def _metadata(obj: Object) -> Iterator[Cause]:
         yield required("metadata.name", "name or generateName is required")
     elif len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
         yield invalid_value("metadata.name", shown(name), _BAD_NAME)
-    yield from _owners(obj["metadata"].get("ownerReferences") or [])
     for number, finalizer in enumerate(obj["metadata"].get("finalizers") or ()):
         if "/" not in finalizer and finalizer not in _STANDARD_FINALIZERS:
             why = "name is neither a standard finalizer name nor is it fully qualified"
             yield invalid_value(f"metadata.finalizers[{number}]", shown(finalizer), why)
-
-
-def _owners(references: list[Object]) -> Iterator[Cause]:
-    path, first = "metadata.ownerReferences", ""
-    for one in references:
-        if not one.get("apiVersion"):
-            yield invalid_value(f"{path}.apiVersion", '""', "version must not be empty")
-        for field in ("kind", "name", "uid"):
-            if not one.get(field):
-                yield invalid_value(f"{path}.{field}", '""', "must not be empty")
-        if one.get("controller"):
-            named = f"{one.get('kind', '')}/{one.get('name', '')}"
-            if first:
-                why = (
-                    'Only one reference can have Controller set to true. Found "true" in '
-                    f"references for {first} and {named}"
-                )
-                yield invalid_value(path, msgspec.json.encode(references).decode(), why)
-            first = first or named
 
 
 def _annotations(resource: Resource, obj: Object) -> Iterator[Cause]:
@@ -194,8 +169,6 @@ def _of_kind(resource: Resource, obj: Object) -> Iterator[Cause]:
             yield from _pod_spec(obj.get("spec") or {}, "spec")
         case "deployments" | "statefulsets" | "replicasets" | "daemonsets":
             yield from _workload(resource, obj["spec"])
-        case "events":
-            yield from _event(obj)
         case "poddisruptionbudgets":
             yield from _budget(obj.get("spec") or {})
         case "leases":
@@ -259,25 +232,6 @@ def _pod_spec(spec: Object, path: str) -> Iterator[Cause]:
             yield required(f"{path}.containers[{number}].name")
         if not container.get("image"):
             yield required(f"{path}.containers[{number}].image")
-
-
-def _event(obj: Object) -> Iterator[Cause]:
-    """The rules for new events of ``events.k8s.io``; those of the core group have none."""
-    if "eventTime" not in obj:
-        return
-    if not obj["eventTime"]:
-        yield required("eventTime")
-    for field in ("reportingController", "reportingInstance", "action", "reason"):
-        if not obj.get(field):
-            yield required(field)
-            if field == "reportingController":
-                yield invalid_value(field, '""', "name part must be non-empty")
-                yield invalid_value(field, '""', _BAD_QUALIFIED)
-    if obj.get("type") not in ("Normal", "Warning"):
-        yield invalid_value("type", '""', f"has invalid value: {obj.get('type', '')}")
-    for field, limit, told in (("reportingInstance", 128, ""), ("note", 1024, "message")):
-        if len((obj.get(field) or "").encode()) > limit:
-            yield invalid_value(told or field, '""', f"can have at most {limit} characters")
 
 
 def _of_change(resource: Resource, new: Object, old: Object) -> Iterator[Cause]:

@@ -5,7 +5,7 @@ The rules are those of the generic registry of kube-apiserver and of its per-kin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,8 +24,6 @@ from spotalis.model.environment import Clock, Random
 
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Of generated names (apimachinery/pkg/util/rand): no vowels, and no 0, 1 or 3."""
-ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
-_NAME_TRIES = 8
 _MAX_BASE_LENGTH = 58
 _SYSTEM_FIELDS = (
     "uid",
@@ -48,8 +46,6 @@ class DeleteOptions:
     """Precondition: the version of the object."""
     grace_seconds: int | None = None
     """None: the grace period of the pod."""
-    propagation: str = ""
-    """``Background``, ``Foreground`` or ``Orphan``; ``""`` for the default of the kind."""
 
 
 class Writer:
@@ -61,21 +57,14 @@ class Writer:
         self._rng = rng
 
     def name(self, resource: Resource, obj: Object) -> None:
-        """Set a name generated from ``generateName``, in place.
-
-        Raises:
-            ApiError: 409, eight generated names in a row are taken.
-        """
+        """Set a name generated from ``generateName``, in place."""
         metadata = obj["metadata"]
-        base = metadata.get("generateName")
-        if metadata.get("name") or not base:
-            return
-        for _ in range(_NAME_TRIES):
-            name = base[:_MAX_BASE_LENGTH] + self._suffix()
-            if self._store.get(resource.plural, metadata.get("namespace", ""), name) is None:
+        base = (metadata.get("generateName") or "")[:_MAX_BASE_LENGTH]
+        namespace = metadata.get("namespace", "")
+        while base and not metadata.get("name"):
+            name = base + self._suffix()
+            if self._store.get(resource.plural, namespace, name) is None:
                 metadata["name"] = name
-                return
-        raise errors.name_exhausted(resource, base)
 
     def create(self, resource: Resource, obj: Object, *, dry_run: bool = False) -> Object:
         """Create an admitted object, which is changed in place.
@@ -125,7 +114,7 @@ class Writer:
         Raises:
             ApiError: 409, ``new`` is based on another version; 422, the change is not allowed.
         """
-        self._check_versions(resource, new, old, dry_run=dry_run)
+        _check_versions(resource, new, old)
         _keep_metadata(new, old)
         if subresource == "status":
             _keep(new, old, "spec")
@@ -182,13 +171,7 @@ class Writer:
             if shortened is None:
                 return old, False  # it terminates already, and no later than requested
             graceful = shortened
-        finalizers = _finalizers(resource, metadata.get("finalizers") or [], options.propagation)
-        changed = graceful
-        if set(finalizers) != set(metadata.get("finalizers") or ()):
-            metadata["finalizers"] = finalizers
-            changed = True
-            if not finalizers:
-                del metadata["finalizers"]
+        finalizers, changed = metadata.get("finalizers"), graceful
         if finalizers and not graceful:
             _mark_deleting(metadata, now)
             changed = True
@@ -207,34 +190,10 @@ class Writer:
 
     def uid(self) -> str:
         """A random (version 4) UUID."""
-        bits = self._rng.getrandbits(128)
-        bits = bits & ~(0xF << 76) | 4 << 76
-        bits = bits & ~(0x3 << 62) | 2 << 62
-        text = f"{bits:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
     def _suffix(self) -> str:
         return "".join(ALPHABET[self._rng.getrandbits(32) % len(ALPHABET)] for _ in range(5))
-
-    def _check_versions(
-        self, resource: Resource, new: Object, old: Object, *, dry_run: bool
-    ) -> None:
-        after, before = new["metadata"], old["metadata"]
-        name = before["name"]
-        if after.get("uid") and after["uid"] != before["uid"]:
-            raise errors.another_uid(resource, after, before["uid"], dry_run=dry_run)
-        version = after.get("resourceVersion")
-        version = "" if version == "0" else version
-        if version and not version.isdigit():
-            raise errors.unparsed_version(version)
-        if not version:
-            if not resource.unconditional_update:
-                why = "must be specified for an update"
-                cause = errors.invalid_value("metadata.resourceVersion", "0", why)
-                kind = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-                raise errors.invalid_kind(kind, name, [cause])
-        elif version != before["resourceVersion"]:
-            raise errors.conflict(resource, name, errors.MODIFIED)
 
     def _remove(self, resource: Resource, obj: Object) -> Object:
         namespace = obj["metadata"].get("namespace", "")
@@ -291,6 +250,26 @@ def check_preconditions(resource: Resource, obj: Object, options: DeleteOptions)
         raise errors.precondition_failed(resource, metadata["name"], why)
 
 
+def _check_versions(resource: Resource, new: Object, old: Object) -> None:
+    after, before = new["metadata"], old["metadata"]
+    name = before["name"]
+    if after.get("uid") and after["uid"] != before["uid"]:
+        raise errors.another_uid(resource, after, before["uid"])
+    version = after.get("resourceVersion")
+    version = "" if version == "0" else version
+    if version and not version.isdigit():
+        why = f'strconv.ParseUint: parsing "{version}": invalid syntax'
+        raise errors.ApiError(500, "", why)
+    if not version:
+        if not resource.unconditional_update:
+            why = "must be specified for an update"
+            cause = errors.invalid_value("metadata.resourceVersion", "0", why)
+            kind = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+            raise errors.invalid_kind(kind, name, [cause])
+    elif version != before["resourceVersion"]:
+        raise errors.conflict(resource, name, errors.MODIFIED)
+
+
 def _set_deletion_time(
     pod: Object, metadata: Object, requested: int | None, now: datetime
 ) -> bool | None:
@@ -333,21 +312,6 @@ def _mark_deleting(metadata: Object, now: datetime) -> None:
         if metadata.get("generation"):
             metadata["generation"] += 1
     metadata["deletionGracePeriodSeconds"] = 0
-
-
-def _finalizers(resource: Resource, have: Sequence[str], propagation: str) -> list[str]:
-    """The finalizers of an object after its deletion with a propagation policy."""
-    if resource.plural == "events":
-        return list(have)
-    if not propagation:
-        propagation = _PROPAGATION.get(next((f for f in have if f in _PROPAGATION), ""), "")
-    if not propagation and resource.plural == "jobs":
-        propagation = "Orphan"
-    wanted = {"Orphan": [ORPHAN], "Foreground": [FOREGROUND]}.get(propagation, [])
-    return [one for one in have if one not in _PROPAGATION] + wanted
-
-
-_PROPAGATION = {ORPHAN: "Orphan", FOREGROUND: "Foreground"}
 
 
 def _keep_metadata(new: Object, old: Object) -> None:

@@ -309,34 +309,6 @@ def test_containers_without_requests_count_in_scores_only() -> None:
     assert (found.scoring_cpu, found.scoring_memory) == (100, 200 * 2**20)
 
 
-def test_min_domains_counts_missing_domains_as_empty() -> None:
-    cache = cache_of(make_node("a1", zone="a"), web("1", "a1"))
-    three = [{**SPREAD[0], "minDomains": 2}]
-    assert rejections(cache, web("x")) == [()]
-    pod = a_pod("x", labels=WEB, topologySpreadConstraints=three)
-    assert rejections(cache, pod) == [SKEWED]
-
-
-def test_node_taints_policy_honor_ignores_domains_of_tainted_nodes() -> None:
-    tainted = make_node("b1", zone="b", taints=[("spot", "", "NoSchedule")])
-    cache = cache_of(make_node("a1", zone="a"), tainted, web("1", "a1"))
-    assert rejections(cache, web("x"))[0] == SKEWED
-    honor = [{**SPREAD[0], "nodeTaintsPolicy": "Honor"}]
-    assert rejections(cache, a_pod("x", labels=WEB, topologySpreadConstraints=honor))[0] == ()
-
-
-def test_match_label_keys_count_only_pods_with_the_same_values() -> None:
-    keys = [{**SPREAD[0], "matchLabelKeys": ["revision"]}]
-    cache = cache_of(*ZONES[:3], a_pod("1", node="a1", labels={**WEB, "revision": "1"}))
-
-    def pod(revision: str) -> Object:
-        labels = {**WEB, "revision": revision}
-        return a_pod("x", labels=labels, topologySpreadConstraints=keys)
-
-    assert rejections(cache, pod("1"))[0] == SKEWED
-    assert rejections(cache, pod("2"))[0] == ()
-
-
 def test_a_pod_that_balances_cpu_and_memory_is_placed_there() -> None:
     cache = cache_of(make_node("n1"), make_node("n2"))
     cache.update_pod("ADDED", a_pod("1", node="n1", requests={"cpu": "2", "memory": "1Gi"}))

@@ -99,37 +99,6 @@ async def test_an_owner_of_an_unknown_kind_counts_as_existing() -> None:
 
 
 @in_virtual_time
-async def test_foreground_deletion_waits_for_the_dependents() -> None:
-    async with a_cluster() as cluster:
-        one = await config_map(cluster, "one", finalizers=["foregroundDeletion"])
-        await config_map(cluster, "slow", one, finalizers=["example.com/wait"])
-        await cluster.api.delete("configmaps", "default", "one")
-        await asyncio.sleep(5)
-        assert left(cluster) == ["one", "slow"]
-        slow = cluster.store.get("configmaps", "default", "slow")
-        assert slow is not None
-        assert slow["metadata"]["deletionTimestamp"]
-        await cluster.api.update(
-            "configmaps", {**slow, "metadata": {**slow["metadata"], "finalizers": []}}
-        )
-        await asyncio.sleep(0.1)
-        assert left(cluster) == []
-
-
-@in_virtual_time
-async def test_orphaned_dependents_have_no_owner() -> None:
-    async with a_cluster() as cluster:
-        one = await config_map(cluster, "one", finalizers=["orphan"])
-        await config_map(cluster, "child", one)
-        await cluster.api.delete("configmaps", "default", "one")
-        await asyncio.sleep(0.1)
-        assert left(cluster) == ["child"]
-        child = cluster.store.get("configmaps", "default", "child")
-        assert child is not None
-        assert not child["metadata"].get("ownerReferences")
-
-
-@in_virtual_time
 async def test_pods_of_a_missing_node_are_deleted_after_the_quarantine() -> None:
     async with a_cluster(timing=Timing(pod_gc_quarantine=timedelta(seconds=40))) as cluster:
         await cluster.fleet.add(spot=1)

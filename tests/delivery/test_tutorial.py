@@ -11,6 +11,7 @@ from tests.delivery.installed_operator import installed_operator
 from tests.delivery.kubectl import Kubectl
 from tests.delivery.test_install import INSTALL
 from tests.delivery.test_install import control_plane as control_plane
+from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import ControlPlane
 
 pytestmark = pytest.mark.real
@@ -66,3 +67,18 @@ def _shown(line: str, printed: str) -> bool:
     words = [word for word in line.split() if not re.fullmatch(r"\d+s", word)]
     patterns = [r"\d+" if word.isdecimal() else re.escape(word) for word in words]
     return re.search(r"\s+(?:\S+\s+)?".join(patterns), printed) is not None
+
+
+def test_the_doctor_finds_a_sound_installation(control_plane: ControlPlane, tmp_path: Path) -> None:
+    control_plane.kubectl("apply", "-f", str(INSTALL))
+    kubectl = Kubectl(control_plane)
+    body = workload_body("Deployment", "checked", 4, policy(50))
+    with installed_operator(control_plane, tmp_path):
+        control_plane.request("POST", "/apis/apps/v1/namespaces/default/deployments", body)
+        kubectl("status", "deploy/checked", "--wait", "--timeout", "2m")
+        checks = {item["name"]: item for item in kubectl.items("doctor")}
+        pods = control_plane.request("GET", "/api/v1/namespaces/default/pods")["items"]
+    wrong = {name: item for name, item in checks.items() if item["state"] != "ok"}
+    assert wrong == {}
+    assert "was placed in" in checks["webhook"]["message"]
+    assert len(pods) == 4  # the dry run has created none

@@ -10,8 +10,9 @@ from spotalis.cli.setting_flags import add_setting_flags, load, sources
 DESCRIPTION = """\
 Run the operator until SIGTERM or SIGINT. SIGHUP reloads the log levels.
 
-Every setting is also a key of the settings file and an environment variable;
-to list them with their values and sources, run `spotalis config --show`.
+Every setting is a key of the settings file, an environment variable and a flag.
+Below are the flags that are used most; `spotalis config --show` lists all
+settings, and docs/reference/configuration.md describes them.
 
 On the first signal Spotalis stops evictions, drains the webhook and releases
 the lease within 15 s, then exits with code 0. A second signal terminates it

@@ -19,6 +19,21 @@ if TYPE_CHECKING:  # it imports YAML, which help does not need
 _SHORT_FLAGS = {"namespace": ("-n",)}
 
 
+FREQUENT = frozenset(
+    {
+        "namespace",
+        "readOnly",
+        "maxMovesInFlight",
+        "watchNamespaces",
+        "nodeGroups",
+        "leaderElection.enabled",
+        "logging.level",
+        "logging.format",
+    }
+)
+"""The settings that the help shows; docs/reference/configuration.md lists all."""
+
+
 def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     """Add ``--config`` and a flag for every setting."""
     parser.add_argument(
@@ -37,6 +52,8 @@ def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
     text = setting.help.replace("`", "").replace("%", "%%")
     if setting.default not in ("", [], {}):
         text += f" Default: {str(setting.default).lower()}."
+    if setting.key not in FREQUENT:
+        text = argparse.SUPPRESS
     names = [*_SHORT_FLAGS.get(setting.key, ()), f"--{setting.flag}"]
     if setting.type is BOOLEAN:
         names.append(f"--no-{setting.flag}")

@@ -46,7 +46,7 @@ _LOGGER = text("the name of a logger", r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)
 FILE_VARIABLE = "SPOTALIS_CONFIG"
 """The environment variable that names the settings file."""
 
-ANNOTATION_ONLY_KEYS = frozenset({"pdb-override"})
+ANNOTATION_ONLY_KEYS = frozenset({"pdb-override", "paused-reason"})
 """Policy keys without a default: the operator permits them, and each owner opts in."""
 
 _OWNERS: Mapping[str, Callable[[], object]] = {

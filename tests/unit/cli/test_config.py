@@ -15,6 +15,8 @@ import pytest
 from scripts.configuration_page import PAGE, markdown
 from spotalis.cli.config import settings_schema
 from spotalis.cli.main import run
+from spotalis.cli.parser import Parser
+from spotalis.cli.setting_flags import FREQUENT, add_setting_flags
 from spotalis.settings.declarations import SETTINGS
 from spotalis.settings.sources import Sources
 from spotalis.settings.value_types import BOOLEAN
@@ -136,16 +138,20 @@ def test_config_requires_exactly_one_of_show_and_schema(
     assert "specify either --show or --schema" in err
 
 
-def test_controller_help_has_a_flag_for_every_setting(
+def test_every_setting_has_a_flag_and_the_help_shows_the_frequent_ones(
     spotalis: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     code, out, _ = spotalis("controller", "--help")
-    flags = set(re.findall(r"--[a-z-]+", out))
+    shown = set(re.findall(r"^  (?:-n, )?(--[a-z-]+)", out, re.MULTILINE))
     assert code == 0
+    own = {"--kubeconfig", "--context", "--config"}
+    assert shown == own | {f"--{SETTINGS[key].flag}" for key in FREQUENT}
+    parser = Parser("spotalis controller", "")
+    add_setting_flags(parser)
     for setting in SETTINGS.values():
-        assert f"--{setting.flag}" in flags
-        assert (f"--no-{setting.flag}" in flags) is (setting.type is BOOLEAN)
+        assert f"--{setting.flag}" in parser.flags
+        assert (f"--no-{setting.flag}" in parser.flags) is (setting.type is BOOLEAN)
 
 
 def test_the_reference_page_is_up_to_date() -> None:

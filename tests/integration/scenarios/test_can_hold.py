@@ -105,7 +105,7 @@ async def test_pods_with_a_scheduling_gate_do_not_take_the_free_capacity(
     async with cluster.operator():
         gated = template("gated", 6, schedulingGates=[{"name": "example.com/quota"}])
         (container,) = gated["template"]["spec"]["containers"]
-        container["resources"] = {"requests": {"cpu": "30"}}
+        container["resources"] = {"requests": {"cpu": "32"}}
         await cluster.create_deployment("gated", 6, spec=gated)
         await cluster.create_deployment("web", 4, policy(0, **NEVER))
         await cluster.wait_for_split("web", 4, 0)

@@ -245,8 +245,6 @@ def _add(source: Source[Any], record: Record) -> None:
 
 def _assume_namespaces(cluster: Cluster, source: Source[Any]) -> None:
     """Treat unreadable namespaces of workloads as namespaces without labels and annotations."""
-    for name in {
-        w.namespace for store in (cluster.deployments, cluster.stateful_sets) for w in store
-    }:
+    for name in {workload.namespace for workload in cluster.workloads()}:
         if cluster.namespaces.get("", name) is None:
             _add(source, Namespace(name=name, uid=""))

@@ -25,7 +25,11 @@ from spotalis.model.objects import PREFIX, DisruptionBudget, Namespace, Workload
 from spotalis.model.replicas import desired_spot
 from spotalis.model.suggestion import find_similar
 
-WORKLOAD_KINDS = {"Deployment": decode.deployment, "StatefulSet": decode.stateful_set}
+WORKLOAD_KINDS = {
+    "Deployment": decode.deployment,
+    "StatefulSet": decode.stateful_set,
+    "Rollout": decode.rollout,
+}
 
 
 class Severity(StrEnum):

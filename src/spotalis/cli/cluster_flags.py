@@ -226,7 +226,7 @@ async def select_workloads(
     """
     from spotalis.cli.names import not_found, read_targets
     from spotalis.controller.cluster import WorkloadKey
-    from spotalis.kube.resources import DEPLOYMENTS, STATEFULSETS
+    from spotalis.kube.resources import WORKLOADS
 
     cluster = inspection.cluster
     targets = read_targets(arguments.names, arguments.command)
@@ -234,7 +234,7 @@ async def select_workloads(
         raise usage_error("a workload cannot be named with --all-namespaces", "-n NAMESPACE")
     if targets and arguments.selector:
         raise usage_error("a workload cannot be named with --selector", "-l SELECTOR")
-    found = [w for store in (cluster.deployments, cluster.stateful_sets) for w in store]
+    found = list(cluster.workloads())
     if not arguments.all_namespaces:
         found = [workload for workload in found if workload.namespace == namespace]
     if targets:
@@ -249,7 +249,8 @@ async def select_workloads(
         scope = "" if arguments.all_namespaces else namespace
         matching = {
             workload.uid
-            for resource in (DEPLOYMENTS, STATEFULSETS)
+            for kind, resource in WORKLOADS.items()
+            if kind != "Rollout" or cluster.watches_rollouts
             for workload in await inspection.client.list_all(
                 resource, scope, label_selector=arguments.selector
             )

@@ -214,9 +214,9 @@ class Diagnosis:
     def _is_of_workload(self, budget: DisruptionBudget) -> bool:
         return any(
             budget.selector is not None and budget.selector.matches(workload.template_labels)
-            for store in (self._cluster.deployments, self._cluster.stateful_sets)
-            for workload in store.in_namespace(budget.namespace)
-            if self._cluster.find_configuration(
+            for workload in self._cluster.workloads()
+            if workload.namespace == budget.namespace
+            and self._cluster.find_configuration(
                 WorkloadKey(workload.kind, workload.namespace, workload.name)
             )
         )

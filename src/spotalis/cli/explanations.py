@@ -213,11 +213,7 @@ class Explainer:
                 if key.startswith("spotalis.io/"):
                     lines.append(f"  {kind:<10} {key}: {value}")
         lines = lines or ["  no label or annotation of Spotalis: workloads inherit nothing"]
-        workloads = [
-            workload
-            for store in (self._cluster.deployments, self._cluster.stateful_sets)
-            for workload in store.in_namespace(target.name)
-        ]
+        workloads = [one for one in self._cluster.workloads() if one.namespace == target.name]
         lines += [self._inherited(workload) for workload in sorted(workloads, key=_short)]
         summary = "managed" if managed else "never managed"
         return Facts(

@@ -134,7 +134,7 @@ class OperatorChecks:
         if workload is None:
             return None
         plural, name, owner_kind, uid = "statefulsets", key.name, "StatefulSet", workload.uid
-        if key.kind == "Deployment":
+        if key.kind != "StatefulSet":
             sets = [
                 replica_set
                 for replica_set in self._cluster.replica_sets.in_namespace(key.namespace)

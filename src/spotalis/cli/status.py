@@ -117,11 +117,12 @@ def print_splits(
 ) -> None:
     """Print the splits in the selected format."""
     from spotalis.cli.views import WorkloadSplitList
+    from spotalis.kube.resources import WORKLOADS
 
     match arguments.output:
         case "name":
             for split in splits:
-                print(f"{split.type.lower()}.apps/{split.name}")
+                print(f"{split.type.lower()}.{WORKLOADS[split.type].group}/{split.name}")
         case "json" | "yaml":
             print(dump(WorkloadSplitList(items=list(splits), notes=notes), arguments.output))
         case _ if splits:

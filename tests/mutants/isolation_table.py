@@ -206,6 +206,13 @@ ISOLATION_MUTANTS = (
         "tests/unit/controller/test_cache_health.py",
     ),
     mutant(
+        "the age of a cache is not exported while a list is denied",
+        "app/telemetry.py",
+        'if at > float("-inf")])',
+        "if store.synced])",
+        "tests/unit/app/test_telemetry.py",
+    ),
+    mutant(
         "one silent watch makes an instance unready",
         "controller/cache_health.py",
         'latest = max(heard, default=float("-inf"))',
@@ -236,6 +243,13 @@ ISOLATION_MUTANTS = (
             "overriding_webhooks",
             "the_slot_of_a_pod_that_another_webhook_rejects_is_free_again_after_30_s",
         ),
+    ),
+    mutant(
+        "failed writes of deleted workloads are remembered",
+        "controller/ledgers.py",
+        "            or self.store.get(self._namespace, name) is not None\n",
+        "            or name\n",
+        "tests/unit/controller/test_ledgers.py",
     ),
     mutant(
         "reservations of deleted owners are kept",

@@ -46,8 +46,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "the forecast evicts in another order than the operator",
         "planner/forecast.py",
-        "for move in step.moves)",
-        "for move in reversed(step.moves))",
+        "for step in self.steps for",
+        "for step in reversed(self.steps) for",
         scenario("plan_command", "the_operator_makes_the_moves_that_plan_shows"),
     ),
     mutant(

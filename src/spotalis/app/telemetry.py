@@ -18,9 +18,10 @@ def take_snapshot(operator: Operator, clock: Clock) -> Snapshot:
     return Snapshot(
         workloads=[_row(result) for result in operator.results.values()],
         cache_ages={
-            plural: now - store.fresh_at
+            plural: now - min(heard)
             for plural, store in operator.cluster.stores().items()
-            if store.synced
+            # The API server may deny the first list of single namespaces.
+            if (heard := [at for at in store.fresh_at_by_scope.values() if at > float("-inf")])
         },
         storm_active=operator.cluster.nodes.is_storm,
     )

@@ -8,6 +8,8 @@ that were in use.
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import msgspec
 
 from spotalis.controller.config_maps import config_map
@@ -134,6 +136,15 @@ class Ledgers:
         else:
             written = await self._client.replace(LEDGERS, self._namespace, GROUP_MEMORY, body)
         self.writer.apply(Event(EventType.MODIFIED, written))
+
+    def retain(self, workload_uids: Set[str]) -> None:
+        """Forget failed writes of workloads other than these, unless their ledger exists."""
+        self._doubtful = {
+            name
+            for name in self._doubtful
+            if name.removeprefix(LEDGER_PREFIX) in workload_uids
+            or self.store.get(self._namespace, name) is not None
+        }
 
     async def remove(self, found: LedgerObject) -> None:
         """Delete the ledger of a workload that is gone. A conflict is ignored."""

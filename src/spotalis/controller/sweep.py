@@ -45,6 +45,7 @@ class Sweeper:
         self._terminations.retain(known)
         self._volumes.retain(known)
         living = {workload.uid: workload for workload in self._cluster.workloads()}
+        self._ledgers.retain(living.keys())
         for held in list(self._ledgers.store):
             workload = living.get(held.name.removeprefix(LEDGER_PREFIX))
             try:

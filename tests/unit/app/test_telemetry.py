@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from spotalis.app.telemetry import _row
+from spotalis.app.process import Process
+from spotalis.app.telemetry import _row, take_snapshot
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.controller.result import ReconcileResult
+from spotalis.kube.config.access import ClusterAccess
+from spotalis.kube.store import StoreWriter
+from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import ReplicaState
+from spotalis.settings.options import ServingOptions
 from tests.support.builders import NOW
+from tests.support.manual_clock import ManualClock
 
 
 def test_a_row_has_the_counts_of_its_result() -> None:
@@ -31,3 +37,17 @@ def test_a_row_has_the_counts_of_its_result() -> None:
         ("on-demand", "pending", 0),
         ("on-demand", "desired", 3),
     }
+
+
+async def test_the_age_of_a_cache_is_that_of_its_oldest_watch_without_denied_lists() -> None:
+    clock = ManualClock()
+    access = ClusterAccess(server="http://127.0.0.1:1")
+    process = Process(access, ControllerConfiguration(), ServingOptions(), clock=clock)
+    operator = process.operator
+    _denied, old, new = (StoreWriter(operator.cluster.pods, each) for each in ("a", "b", "c"))
+    assert take_snapshot(operator, clock).cache_ages == {}
+    for writer in (old, new):
+        writer.end_relist()
+        writer.mark_fresh(clock.monotonic())
+        clock.advance(10)
+    assert take_snapshot(operator, clock).cache_ages == {"pods": 20.0}

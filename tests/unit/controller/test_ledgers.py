@@ -108,3 +108,20 @@ def test_an_unreadable_ledger_has_no_content(written: str) -> None:
     )
     found = decode.ledger(body)
     assert (found.name, found.ledger) == (NAME, None)
+
+
+async def test_a_failed_write_of_a_deleted_workload_is_forgotten() -> None:
+    transport = ScriptedTransport([TransportError("no response"), ABSENT])
+    store: Store[LedgerObject] = Store()
+    ledgers = Ledgers(Client(transport, clock=ManualClock(), rng=LoadedRandom()), store, "home")
+    with pytest.raises(TransportError):
+        await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
+    ledgers.retain({WORKLOAD.uid})
+    await ledgers.read(WORKLOAD.uid)
+    assert len(transport.requests) == 2, "the API server is asked"
+    transport.answers.append(TransportError("no response"))
+    with pytest.raises(TransportError):
+        await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
+    ledgers.retain(set())
+    await ledgers.read(WORKLOAD.uid)
+    assert len(transport.requests) == 3

@@ -159,7 +159,7 @@ class Diagnosis:
                 name="nodes",
                 state="failed",
                 message=f"{message}: no provider group is in use, so no pod is placed or moved",
-                fix="describe the labels of the nodes in `capacity.groups` of the settings",
+                fix="describe the labels of the nodes in `nodeGroups` of the settings",
             )
         return Check(name="nodes", state="ok", message=f"{message}, by {_listed(groups)}")
 

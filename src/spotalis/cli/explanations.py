@@ -195,7 +195,7 @@ class Explainer:
             yield "  provider   none: no provider group covers its labels"
             markers = ", ".join(sorted({group.marker for group in classification.groups}))
             yield f"             looked for {markers}"
-            yield "             fix: add a group to `capacity.groups` in the settings"
+            yield "             fix: add a group to `nodeGroups` in the settings"
             return
         rule = next((r for r in group.rules if r.requirement.matches(node.labels)), None)
         matched = str(rule.requirement) if rule else f"{group.marker}, and no label of spot nodes"

@@ -16,6 +16,8 @@ from typing import TypeAlias
 
 from cryptography import x509
 
+from spotalis.embedded.objects.conditions import condition
+from spotalis.embedded.objects.pods import node_of
 from spotalis.model.leadership import ADDRESS_ANNOTATION
 from spotalis.model.nodes import NodeType
 from spotalis.webhook.issuer_messages import BACKDATED
@@ -96,6 +98,46 @@ async def _lose_three_of_eight(it: OperatorProcess) -> None:
     for name in spot[:3]:
         await it.cluster.fleet.reclaim(name)
         await asyncio.sleep(3)  # a process that is paused meanwhile sees shorter intervals
+
+
+async def stays_off_unstable_spot(it: OperatorProcess) -> object:
+    """Whether a workload stays off spot for 15 s after its spot replica was lost twice in a row."""
+    if (await it.health("/readyz")).get("status") != "ready":
+        return None
+    if "losing" not in it.memory:
+        it.memory["losing"] = asyncio.create_task(_lose_a_replica_twice(it))
+    return await asyncio.shield(it.memory["losing"])
+
+
+async def _lose_a_replica_twice(it: OperatorProcess) -> bool:
+    await it.cluster.fleet.add(spot=4)
+    await it.deploy("data", "late", 2, policy(50, 1), cpu="100m")
+    for _ in range(2):
+        node = ""
+        while not node:
+            await asyncio.sleep(0.2)
+            node = _spot_node_of(it, "late")
+        await asyncio.sleep(2)  # creationTimestamp has whole seconds
+        await it.cluster.fleet.announce_reclaim(node)
+        await asyncio.sleep(2)
+        await it.cluster.fleet.reclaim(node)
+        while _spot_node_of(it, "late") == node:
+            await asyncio.sleep(0.2)
+    for _ in range(75):
+        await asyncio.sleep(0.2)
+        if _spot_node_of(it, "late"):
+            return False
+    return True
+
+
+def _spot_node_of(it: OperatorProcess, workload: str) -> str:
+    """The spot node of a Ready pod of a workload; empty if there is none."""
+    spot = set(it.cluster.fleet.names(NodeType.SPOT))
+    for pod in it.cluster.store.list("pods", "data"):
+        is_ready = (condition(pod, "Ready") or {}).get("status") == "True"
+        if pod["metadata"]["name"].startswith(workload) and is_ready and node_of(pod) in spot:
+            return node_of(pod)
+    return ""
 
 
 async def evicts_on_notice(it: OperatorProcess) -> object:

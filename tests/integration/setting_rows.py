@@ -38,6 +38,7 @@ from tests.integration.setting_probes import (
     serves_certificate_from_file,
     spreads_first_requests,
     status_without_client_certificate,
+    stays_off_unstable_spot,
     tolerations_of_new_pod,
     waits_or_falls_back,
     written_secrets,
@@ -223,6 +224,21 @@ ROWS = [
             {"storm.minNodes": 4},
             {"storm.window": "1s"},
             {"storm.cooldown": "2s"},
+        )
+    ),
+    *(
+        Row(
+            change=change,
+            probe=stays_off_unstable_spot,
+            given={"identity": "unstable"},
+            moving=True,
+            before=True,
+            after=False,
+        )
+        for change in (
+            {"breaker.interruptions": 0},
+            {"breaker.within": "1s"},
+            {"breaker.for": "1s"},
         )
     ),
     Row(

@@ -6,6 +6,16 @@ from tests.mutants.mutant import mutant, scenario
 
 SCENARIO_MUTANTS = (
     mutant(
+        "the interruption breaker never opens",
+        "planner/breaker.py",
+        "    if len(recent) >= breaker.interruptions:",
+        "    if len(recent) > 99:",
+        scenario(
+            "unstable_spot",
+            "a_replica_is_born_on_unstable_spot_nodes_at_most_three_times_an_hour",
+        ),
+    ),
+    mutant(
         "workloads do not share what is known about spot",
         "planner/spot_knowledge.py",
         "        shape=own if shape.anti_affinity or",

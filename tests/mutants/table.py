@@ -266,8 +266,8 @@ MUTANTS = (
     mutant(
         "moves to spot continue during a storm",
         "planner/guards.py",
-        "= (no_storm, within_budget",
-        "= (within_budget",
+        "    no_storm,\n    spot_stable,",
+        "    spot_stable,",
         GUARDS,
     ),
     # Spot capacity
@@ -315,6 +315,20 @@ MUTANTS = (
         "    if REFUSED.get(component) == reason and",
         "    if reason in REFUSED.values() and",
         "tests/unit/controller/test_autoscaler.py",
+    ),
+    mutant(
+        "old replicas that are lost later open the interruption breaker",
+        "planner/breaker.py",
+        "max(lost_at) > recent[-1]",
+        "recent[-1] < now",
+        "tests/unit/planner/test_breaker.py",
+    ),
+    mutant(
+        "a half open breaker lets all replicas try",
+        "planner/breaker.py",
+        "    return max(0, 1 - trying - moving - reserved)",
+        "    return max(0, 9 - trying - moving - reserved)",
+        "tests/unit/planner/test_breaker.py",
     ),
     mutant(
         "a probe starts while replicas are missing",

@@ -15,7 +15,11 @@ from spotalis.controller.result import ReconcileResult
 from spotalis.controller.telemetry import Telemetry
 from spotalis.embedded.server.errors import ApiError
 from spotalis.embedded.virtual_time import VirtualClock
-from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
+from spotalis.model.controller_configuration import (
+    ControllerConfiguration,
+    InterruptionBreaker,
+    LeaderElection,
+)
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.planner.spot_knowledge import probe_backoff
@@ -47,6 +51,11 @@ QUIET_SECONDS = 35.0
 
 ModifyOperator = Callable[[Operator], None]
 """Plants a fault into a new operator."""
+
+
+NEVER_UNSTABLE = InterruptionBreaker(interruptions=0)
+"""The histories lose spot nodes again and again and must end with the exact split in minutes;
+scenarios/test_unstable_spot.py has the breaker."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,7 @@ class World(SimulatedCluster):
         settings = ControllerConfiguration(
             identity=f"op{slot}",
             max_moves_in_flight=self.history.max_moves_in_flight,
+            breaker=NEVER_UNSTABLE,
             leader_election=LeaderElection(enabled=self.history.leader_election),
         )
         excluded = settings.namespaces.excluded | {settings.namespace}

@@ -54,6 +54,7 @@ class EventReason(StrEnum):
     ON_DEMAND_CAPACITY_MISSING = "OnDemandCapacityMissing"
     EVICTED_EARLY = "EvictedEarly"
     REPLICA_MOVED = "ReplicaMoved"
+    SPOT_UNSTABLE = "SpotUnstable"
     SPOT_CAPACITY_FOUND = "SpotCapacityFound"
     SPOT_RECLAIMED = "SpotReclaimed"
     SPOT_STORM_OVER = "SpotStormOver"
@@ -261,6 +262,7 @@ WARNINGS: Mapping[Reason, tuple[EventReason, str]] = {
     Reason.BLOCKED_BY_PDB: (EventReason.MOVE_BLOCKED, "Evict"),
     Reason.EVICTION_REFUSED: (EventReason.MOVE_BLOCKED, "Evict"),
     Reason.PINNED: (EventReason.SPLIT_UNREACHABLE, "Observe"),
+    Reason.SPOT_UNSTABLE: (EventReason.SPOT_UNSTABLE, "Observe"),
     Reason.NO_SPOT_CAPACITY: (EventReason.SPOT_CAPACITY_MISSING, "Observe"),
     Reason.NO_ON_DEMAND_CAPACITY: (EventReason.ON_DEMAND_CAPACITY_MISSING, "Observe"),
     Reason.FLOOR_UNMET: (EventReason.ON_DEMAND_FLOOR_UNMET, "Observe"),

@@ -26,6 +26,7 @@ from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, Workload
 from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.rollouts import RolloutProgress
 from spotalis.model.transport import TransportError
+from spotalis.planner.breaker import with_breaker
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
 from spotalis.planner.ledger import drop_unsent
@@ -96,7 +97,7 @@ class Observer:
         ledger = (stored.ledger if stored else None) or Ledger()
         owners = self._cluster.owner_uids(workload) | {owner_uid}
         replicas = self._replicas(workload.namespace, owners, frozenset())
-        return Observed(
+        observed = Observed(
             workload=workload,
             configuration=configuration,
             replicas=replicas,
@@ -107,6 +108,7 @@ class Observer:
             reservations=self._reservations_of(owners),
             cluster=self._cluster_state(workload),
         )
+        return with_breaker(observed, self._clock.now())
 
     async def for_reconcile(
         self, workload: Workload, configuration: WorkloadConfiguration, ledger: Ledger
@@ -244,6 +246,7 @@ class Observer:
             suspect_list=health.suspect_list(kind, namespace),
             classified=bool(cluster.nodes.groups_in_use()),
             read_only=cluster.settings.read_only,
+            breaker=cluster.settings.breaker,
             storm_until=cluster.nodes.storm_until,
         )
 

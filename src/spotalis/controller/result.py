@@ -50,7 +50,7 @@ class ReconcileResult:
     moving: bool = False
     """Moves are open, or replicas are to be moved."""
     fallbacks: int = 0
-    """Replicas of spot slots that run on on-demand because spot was exhausted."""
+    """Replicas of spot slots that run on on-demand because spot was exhausted or unstable."""
     terminating_nodes: Mapping[str, int] = field(default_factory=dict)
     """Spot nodes that are being reclaimed, with the number of the workload's replicas on each."""
     refusal: str = ""
@@ -91,7 +91,7 @@ def summarize(
         state=observed.state,
         ready=Counter(r.node_type for r in observed.replicas if r.is_ready),
         moving=bool(observed.ledger.intents) or observed.state.surplus_type is not None,
-        fallbacks=sum(1 for r in observed.active if r.pod.rule == "fallback"),
+        fallbacks=sum(1 for r in observed.active if r.pod.rule in ("fallback", "unstable")),
         terminating_nodes=Counter(
             r.pod.node
             for r in observed.replicas

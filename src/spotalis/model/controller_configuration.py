@@ -78,6 +78,21 @@ class StormBreaker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptionBreaker:
+    """When interruptions keep the new spot replicas of a workload on on-demand.
+
+    See docs/reference/behaviour.md, "Interruptions".
+    """
+
+    interruptions: int = 2
+    """Interruptions of the workload's spot replicas that open the breaker; 0: never."""
+    within: timedelta = timedelta(minutes=30)
+    """Interruptions within this time count together."""
+    open_for: timedelta = timedelta(minutes=60)
+    """No replica starts on spot for this time; then one tries."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfiguration:
     """Everything that decides how workloads are treated."""
 
@@ -99,6 +114,7 @@ class ControllerConfiguration:
     rate_limit: APIRateLimiter = APIRateLimiter()
     leader_election: LeaderElection = LeaderElection()
     storm: StormBreaker = StormBreaker()
+    breaker: InterruptionBreaker = InterruptionBreaker()
     evict_early: bool = False
     pdb_override: bool = False
     classification: NodeClassification = field(init=False)

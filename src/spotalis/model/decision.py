@@ -53,6 +53,8 @@ class Reason(StrEnum):
     """A move would leave fewer ready on-demand replicas than the minimum."""
     STORM_FROZEN = "StormFrozen"
     """Many spot nodes are being lost: no replica moves to spot in the whole cluster."""
+    SPOT_UNSTABLE = "SpotUnstable"
+    """Spot replicas of the workload were lost again and again: none starts on spot for a while."""
     NO_SPOT_CAPACITY = "NoSpotCapacity"
     """No node of the target type has free resources for a replica."""
     NO_ON_DEMAND_CAPACITY = "NoOnDemandCapacity"

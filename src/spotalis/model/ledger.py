@@ -57,6 +57,10 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model/spot_knowledge.py replaces them."""
     failed_probes: int = 0
     next_probe_at: datetime | None = None
+    interrupted_at: tuple[datetime, ...] = ()
+    """The recent interruptions of spot replicas that count (planner/breaker.py)."""
+    unstable_until: datetime | None = None
+    """No replica starts on spot before this time; then one tries."""
     futile_moves: int = 0
     """Consecutive moves whose replacement landed on the type that was left."""
     futile_until: datetime | None = None

@@ -11,6 +11,7 @@ import msgspec
 from spotalis.model.decision import Decision, Defer, Evict, Reason
 from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.spot_knowledge import SpotAvailability, SpotRecord
+from spotalis.planner.breaker import with_breaker
 from spotalis.planner.early_eviction import early_evictions
 from spotalis.planner.fallback import WaitingReplicas, failure_of, record_fallback
 from spotalis.planner.ledger import prepare
@@ -80,7 +81,7 @@ def decide(
             requeue_after=_requeue_after(decision, WaitingReplicas()),
         )
     resolution = resolve_moves(observed, now)
-    observed = _after(observed, resolution, now)
+    observed = with_breaker(_after(observed, resolution, now), now)
     if resolution.found_spot:
         learned.append(success(observed.spot_view, now))
         observed = _with_spot_available(observed, now)

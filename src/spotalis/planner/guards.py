@@ -207,6 +207,21 @@ def no_storm(observed: Observed, now: datetime) -> Defer | None:
     )
 
 
+def spot_stable(observed: Observed, now: datetime) -> Defer | None:
+    """Spot replicas were not lost again and again. Moves to on-demand are never stopped by that."""
+    until = observed.ledger.unstable_until
+    to_spot = observed.state.surplus_type is NodeType.ON_DEMAND
+    if until is None or observed.spot_births_left != 0 or not to_spot:
+        return None
+    lost = f"{to_move(observed)}; spot nodes of this workload were lost again and again"
+    if now < until:
+        words = f"{lost}; one replica tries spot at {until.isoformat(timespec='seconds')}"
+        return Defer(Reason.SPOT_UNSTABLE, words, until - now)
+    closes_at = until + observed.cluster.breaker.within
+    words = f"{lost}; one replica tries spot until {closes_at.isoformat(timespec='seconds')}"
+    return Defer(Reason.SPOT_UNSTABLE, words, closes_at - now)
+
+
 def cooled_down(observed: Observed, now: datetime) -> Defer | None:
     """The last move ended long enough ago."""
     until = observed.moves.cooldown_until
@@ -279,5 +294,12 @@ WORKLOAD_GUARDS: tuple[Guard, ...] = (
 )
 """Checked whether or not a replica is to move."""
 
-MOVE_GUARDS: tuple[Guard, ...] = (no_storm, within_budget, cooled_down, window_open, not_futile)
+MOVE_GUARDS: tuple[Guard, ...] = (
+    no_storm,
+    spot_stable,
+    within_budget,
+    cooled_down,
+    window_open,
+    not_futile,
+)
 """Checked once replicas are to move, before the candidates are looked at."""

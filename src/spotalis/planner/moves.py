@@ -137,6 +137,8 @@ def _choose(observed: Observed, surplus_type: NodeType, now: datetime) -> Decisi
     If there are none, the first limit that was reached is the reason.
     """
     surplus = observed.state.surplus(surplus_type) - _starting(observed, surplus_type)
+    if surplus_type is NodeType.ON_DEMAND and observed.spot_births_left is not None:
+        surplus = min(surplus, observed.spot_births_left)
     if observed.bypassed:  # One move is enough to find out whether the webhook is called.
         surplus = min(surplus, 1 - len(observed.ledger.intents))
     if surplus <= 0:

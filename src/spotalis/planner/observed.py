@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Self
 
 from spotalis.model.configuration import WorkloadConfiguration
+from spotalis.model.controller_configuration import InterruptionBreaker
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget, NodeTerms, Pod, Workload
@@ -158,6 +159,8 @@ class ClusterState:
     classified: bool = True
     """A provider group is in use, so that nodes have a capacity type."""
     read_only: bool = False
+    breaker: InterruptionBreaker = field(default_factory=InterruptionBreaker)
+    """The operator's settings."""
     storm_until: datetime | None = None
     """No replica moves to spot until then. None or in the past: there is no storm."""
 
@@ -256,6 +259,8 @@ class WorkloadState:
     """For a paused Rollout with more than one ReplicaSet: ``spec.replicas`` of each, by UID."""
     spot_view: SpotView = NOTHING_KNOWN
     """What is known about spot from all workloads."""
+    spot_births_left: int | None = None
+    """How many more replicas may start on spot while its interruption breaker is not closed."""
 
     @cached_property
     def active(self) -> tuple[Replica, ...]:

@@ -33,7 +33,8 @@ class Placement:
     slot: int
     rule: str
     """``share`` (Deployment), ``slot`` or ``share`` (StatefulSet), or ``fallback`` for a replica
-    of a spot slot that starts on on-demand because spot is exhausted."""
+    of a spot slot that starts on on-demand because spot is exhausted, ``unstable`` if because of
+    interruptions."""
     have_on_demand: int
     have_spot: int
     """Replicas of the owner that hold a slot, per type, including reservations."""
@@ -68,8 +69,11 @@ def place(observed: Observed, pod: NewPod) -> Placement:
         taken = slots | reserved.spot | reserved.on_demand
         node_type, slot, rule = _place_next(observed, have_spot, have_on_demand, taken)
     move = _find_open_move(observed, pod, node_type)
-    if node_type is NodeType.SPOT and observed.spot_view.is_exhausted and not move:
-        node_type, rule = NodeType.ON_DEMAND, "fallback"
+    if node_type is NodeType.SPOT and not move:
+        if observed.spot_births_left == 0:
+            node_type, rule = NodeType.ON_DEMAND, "unstable"
+        elif observed.spot_view.is_exhausted:
+            node_type, rule = NodeType.ON_DEMAND, "fallback"
     return Placement(
         node_type=node_type,
         slot=slot,

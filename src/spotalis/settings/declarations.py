@@ -12,6 +12,7 @@ from spotalis.model.configuration import KEYS
 from spotalis.model.controller_configuration import (
     APIRateLimiter,
     ControllerConfiguration,
+    InterruptionBreaker,
     LeaderElection,
     NamespaceFilter,
     StormBreaker,
@@ -54,6 +55,7 @@ _OWNERS: Mapping[str, Callable[[], object]] = {
     "api": APIRateLimiter,
     "leaderElection": LeaderElection,
     "storm": StormBreaker,
+    "breaker": InterruptionBreaker,
     "serving": ServingOptions,
     "webhook": ServingOptions,
     "logging": LogOptions,
@@ -65,6 +67,9 @@ _NAMESPACE_FIELDS = {
     "watchNamespaces": "watched",
 }
 """The fields of NamespaceFilter; all other fields are named like their settings."""
+_KEYWORDS = {"for": "open_for"}
+"""Except those that are keywords of Python."""
+_FIELD_NAMES = _NAMESPACE_FIELDS | _KEYWORDS
 
 
 class Setting(msgspec.Struct, frozen=True, eq=False):
@@ -105,7 +110,7 @@ class Setting(msgspec.Struct, frozen=True, eq=False):
     def field(self) -> str:
         """The name of the value in its owner: ``lease_duration``."""
         name = self.key.rpartition(".")[2]
-        return name if self.owner is dict else _NAMESPACE_FIELDS.get(name) or snake_case(name)
+        return name if self.owner is dict else _FIELD_NAMES.get(name) or snake_case(name)
 
     @property
     def default_value(self) -> object:
@@ -215,6 +220,18 @@ _DECLARATIONS = (
     Setting("storm.minNodes", number(1, 10_000), "Minimum number of lost spot nodes for a storm."),
     Setting("storm.window", _DURATION, "Time within which losses of spot nodes count together."),
     Setting("storm.cooldown", _DURATION, "How long moves to spot stop after the last lost node."),
+    Setting(
+        "breaker.interruptions",
+        number(0, 100),
+        "Interruptions of a workload's spot replicas after which its replicas of spot slots start "
+        "on on-demand for a while. 0 turns this off.",
+    ),
+    Setting("breaker.within", _DURATION, "Time within which interruptions count together."),
+    Setting(
+        "breaker.for",
+        _DURATION,
+        "How long no replica of the workload starts on spot; then one tries.",
+    ),
     Setting("interruption.evictEarly", BOOLEAN, "Evict pods when an interruption is announced."),
     Setting(
         "serving.host",

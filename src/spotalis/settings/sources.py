@@ -18,6 +18,7 @@ import msgspec
 from spotalis.model.controller_configuration import (
     APIRateLimiter,
     ControllerConfiguration,
+    InterruptionBreaker,
     LeaderElection,
     NamespaceFilter,
     StormBreaker,
@@ -142,6 +143,7 @@ def _build(effective: Iterable[Effective]) -> Settings:
         rate_limit=APIRateLimiter(**given[APIRateLimiter]),
         leader_election=LeaderElection(**given[LeaderElection]),
         storm=StormBreaker(**given[StormBreaker]),
+        breaker=InterruptionBreaker(**given[InterruptionBreaker]),
     )
     serving, logging = ServingOptions(**given[ServingOptions]), LogOptions(**given[LogOptions])
     return Settings(controller=controller, serving=serving, logging=logging)

@@ -1,0 +1,79 @@
+"""Keeps a workload off spot for a while if its spot replicas are lost again and again.
+
+See docs/reference/behaviour.md, "Interruptions".
+
+The breaker is closed, open until ``Ledger.unstable_until``, and then half open for the time within
+which interruptions count together: one replica tries spot. If that one is lost too, the breaker
+opens again. Everything follows from the ledger and the time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from spotalis.model.controller_configuration import InterruptionBreaker
+from spotalis.model.ledger import Ledger
+from spotalis.model.nodes import NodeType
+from spotalis.planner.observed import Observed, Replica
+
+
+def with_breaker(observed: Observed, now: datetime) -> Observed:
+    """Count the interruptions of spot replicas in the ledger; open or close the breaker.
+
+    Replicas that are lost together are one interruption. The next one counts only if it hits a
+    replica that was created after the last: a large workload loses old replicas all the time.
+    """
+    breaker, before = observed.cluster.breaker, observed.ledger
+    ledger = _recorded(before, breaker, observed.replicas, now)
+    observed = dataclasses.replace(observed, ledger=ledger)
+    return dataclasses.replace(observed, spot_births_left=_spot_births_left(observed, now))
+
+
+def _recorded(
+    ledger: Ledger, breaker: InterruptionBreaker, replicas: Sequence[Replica], now: datetime
+) -> Ledger:
+    until = ledger.unstable_until
+    if not breaker.interruptions or (until is not None and now >= until + breaker.within):
+        return msgspec.structs.replace(ledger, interrupted_at=(), unstable_until=None)
+    recent = tuple(at for at in ledger.interrupted_at if now - at < breaker.within)
+    lost_at = [
+        replica.pod.created_at
+        for replica in replicas
+        if replica.on_terminating_node
+        and replica.node_type is NodeType.SPOT
+        and replica.pod.created_at is not None
+    ]
+    if until is not None:
+        if now >= until and any(created_at >= until for created_at in lost_at):
+            return msgspec.structs.replace(ledger, unstable_until=now + breaker.open_for)
+        return ledger
+    if lost_at and (not recent or max(lost_at) > recent[-1]):
+        recent = (*recent, now)
+    if len(recent) >= breaker.interruptions:
+        return msgspec.structs.replace(
+            ledger, interrupted_at=(), unstable_until=now + breaker.open_for
+        )
+    return msgspec.structs.replace(ledger, interrupted_at=recent)
+
+
+def _spot_births_left(observed: Observed, now: datetime) -> int | None:
+    """How many more replicas may start on spot now; None if the breaker is closed."""
+    until = observed.ledger.unstable_until
+    if until is None:
+        return None
+    if now < until:
+        return 0
+    trying = sum(
+        replica.is_active
+        and replica.node_type is NodeType.SPOT
+        and replica.pod.created_at is not None
+        and replica.pod.created_at >= until
+        for replica in observed.replicas
+    )
+    moving = sum(intent.target is NodeType.SPOT for intent in observed.ledger.intents)
+    reserved = sum(slots.spot.bit_count() for slots in observed.reservations.values())
+    return max(0, 1 - trying - moving - reserved)

@@ -80,11 +80,25 @@ ROLLOUT_MUTANTS = (
         WATCH,
     ),
     mutant(
-        "Rollouts are watched although a namespace may not be read",
+        "Rollouts are watched although no namespace may be read",
         "app/rollout_watch.py",
-        "            if response.status in (403, 404):\n",
-        "            if response.status == 404:\n",
+        "        return False if is_known else None\n\n    async",
+        "        return True if is_known else None\n\n    async",
         WATCH,
+    ),
+    mutant(
+        "a namespace that may not be read hides the Rollouts of all",
+        "app/rollout_watch.py",
+        '                self._say(f"{path} answered {status}")\n',
+        '                self._say(f"{path} answered {status}")\n                return False\n',
+        WATCH,
+    ),
+    mutant(
+        "the ledgers of Rollouts that cannot be read are removed at once",
+        "controller/sweep.py",
+        "await self._have_ended(WorkloadKey.of(held.ledger).namespace, held.ledger)",
+        "True",
+        "tests/unit/controller/test_sweep.py",
     ),
     mutant(
         "workloadRef is ignored",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from spotalis import logs
 from spotalis.controller.cluster import Cluster
@@ -79,30 +79,39 @@ class RolloutWatch:
                 raise _Unreadable
 
     async def is_readable(self) -> bool | None:
-        """Whether the API is served and every watched namespace may be listed.
+        """Whether the API is served and a watched namespace may be listed.
 
         None without an answer. The API is asked for first, because a list that is not allowed is
-        refused whether or not the API is served.
+        refused whether or not the API is served. A namespace that may not be listed does not
+        concern the others (controller/cache_health.py).
         """
-        scopes = sorted(self._cluster.settings.namespaces.watched) or [""]
-        lists = [(ROLLOUTS.path(namespace), (("limit", "1"),)) for namespace in scopes]
-        for path, query in [(f"/apis/{ROLLOUTS.api_version}", ()), *lists]:
-            try:
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    response = await self._client.raw("GET", path, query=query)
-            except (TransportError, TimeoutError) as error:
-                log.debug("No answer about Rollouts", error=repr(error))
-                return None
-            if response.status in (403, 404):
-                self._say(f"{path} answered {response.status}", served=bool(query))
-                return False
-            if response.status != 200:
-                return None
-        return True
+        served = await self._status(f"/apis/{ROLLOUTS.api_version}")
+        if served != 200:
+            return False if served in (403, 404) else None
+        is_known = True
+        for namespace in sorted(self._cluster.settings.namespaces.watched) or [""]:
+            path = ROLLOUTS.path(namespace)
+            status = await self._status(path, (("limit", "1"),))
+            if status == 200:
+                return True
+            if status in (403, 404):
+                self._say(f"{path} answered {status}")
+            else:
+                is_known = False
+        return False if is_known else None
 
-    def _say(self, reason: str, *, served: bool) -> None:
-        """Log once why Rollouts are not watched, if their API is served."""
-        if served and reason != self._reason:
+    async def _status(self, path: str, query: Sequence[tuple[str, str]] = ()) -> int:
+        """The status of the answer to a request; 0 without an answer."""
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS):
+                return (await self._client.raw("GET", path, query=query)).status
+        except (TransportError, TimeoutError) as error:
+            log.debug("No answer about Rollouts", error=repr(error))
+            return 0
+
+    def _say(self, reason: str) -> None:
+        """Log once why Rollouts are not watched although their API is served."""
+        if reason != self._reason:
             log.warning(
                 "Rollouts are not managed; apply build/k8s/optional/rollouts.yaml to manage them",
                 reason=reason,

@@ -69,23 +69,32 @@ class Sweeper:
             return False
         if self._is_unwatched(held.ledger):
             return True
+        if workload is None and self._is_unreadable_rollout(held.ledger):
+            return await self._have_ended(WorkloadKey.of(held.ledger).namespace, held.ledger)
         if workload is None:
             return await self._was_deleted(held.name, held.ledger)
         key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         if self._cluster.find_configuration(key) is not None:
             return False
-        ended = await self._terminations.find(workload.namespace, held.ledger)
-        return all(intent.pod in ended for intent in held.ledger.intents)
+        return await self._have_ended(workload.namespace, held.ledger)
+
+    async def _have_ended(self, namespace: str, ledger: Ledger) -> bool:
+        """Whether the pods of all open moves have ended, so that no eviction can be on its way."""
+        ended = await self._terminations.find(namespace, ledger)
+        return all(intent.pod in ended for intent in ledger.intents)
 
     def _is_unwatched(self, ledger: Ledger) -> bool:
-        """Whether a ledger belongs to a namespace or a kind that is not watched any more.
+        """Whether a ledger belongs to a namespace that is not watched any more.
 
-        No instance could end its moves, so they would count in the move budget forever.
+        No instance could end its moves.
         """
-        key = WorkloadKey.of(ledger)
-        if key.kind == ROLLOUTS.kind and self._cluster.watches_rollouts is False:
-            return True
-        return not self._cluster.settings.namespaces.watches(key.namespace)
+        namespace = WorkloadKey.of(ledger).namespace
+        return not self._cluster.settings.namespaces.watches(namespace)
+
+    def _is_unreadable_rollout(self, ledger: Ledger) -> bool:
+        """Whether the Rollouts can not be watched at the moment. They may still exist."""
+        is_rollout = WorkloadKey.of(ledger).kind == ROLLOUTS.kind
+        return is_rollout and self._cluster.watches_rollouts is False
 
     async def _was_deleted(self, name: str, ledger: Ledger) -> bool:
         """Whether the workload of a ledger was deleted; asks the API, as the cache may lag."""

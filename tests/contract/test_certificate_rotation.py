@@ -6,7 +6,7 @@ import asyncio
 import base64
 import random  # noqa: TID251  # jitter
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -27,6 +27,7 @@ from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from spotalis.webhook.webhook_configuration import webhook_configuration
+from tests.support.eventually import until
 from tests.support.http_caller import Caller
 
 NAMESPACE, SECRET, NAME = "spotalis-system", "spotalis-webhook-tls", "spotalis-webhook.home.svc"
@@ -159,15 +160,9 @@ def _configuration() -> dict[str, object]:
     )
 
 
-async def until(condition: Callable[[], bool], *, within: float = 60.0) -> None:
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def test_three_instances_agree_on_one_certificate_that_the_api_server_trusts() -> None:
     async with installation(3) as it:
-        await until(lambda: it.ca_bundle != b"")
+        await until(lambda: it.ca_bundle != b"", every=0.02)
         assert it.secret_writes().count(200) == 1, "the first write wins, the others adopt it"
         assert it.ca_bundle == it.secret_data["ca.crt"]
         leaf = x509.load_pem_x509_certificate(it.secret_data["tls.crt"])
@@ -203,7 +198,7 @@ async def test_a_certificate_that_is_issued_with_a_wrong_clock_is_valid_at_once(
     hours: int,
 ) -> None:
     async with installation(1, ahead=timedelta(hours=hours)) as it:
-        await until(lambda: it.ca_bundle != b"")
+        await until(lambda: it.ca_bundle != b"", every=0.02)
         async with Caller(it.instances[0].port, it.api_server_context()) as caller:
             assert (await caller.ask("POST", "/mutate", b"{}")).status == 200
         leaf = x509.load_pem_x509_certificate(it.secret_data["tls.crt"])
@@ -212,7 +207,7 @@ async def test_a_certificate_that_is_issued_with_a_wrong_clock_is_valid_at_once(
 
 async def test_a_removed_ca_bundle_is_written_again() -> None:
     async with installation(1) as it:
-        await until(lambda: it.ca_bundle != b"")
+        await until(lambda: it.ca_bundle != b"", every=0.02)
         written = it.ca_bundle
         found = it.cluster.store.get("mutatingwebhookconfigurations", "", "spotalis")
         assert found is not None
@@ -222,7 +217,7 @@ async def test_a_removed_ca_bundle_is_written_again() -> None:
         path = WEBHOOK_CONFIGURATIONS.path(name="spotalis")
         assert (await admin.raw("PUT", path, body)).status == 200
         assert it.ca_bundle == b""
-        await until(lambda: it.ca_bundle == written)
+        await until(lambda: it.ca_bundle == written, every=0.02)
 
 
 async def test_a_missing_secret_is_not_created() -> None:
@@ -278,7 +273,7 @@ class Observations:
 async def test_no_request_fails_while_certificate_and_authority_are_rotated_twice() -> None:
     seen = Observations()
     async with installation(2, SHORT) as it:
-        await until(lambda: it.ca_bundle != b"")
+        await until(lambda: it.ca_bundle != b"", every=0.02)
         began = asyncio.get_running_loop().time()
         tasks = [
             *(seen.send_requests(it, it.instances[number % 2]) for number in range(8)),
@@ -287,7 +282,11 @@ async def test_no_request_fails_while_certificate_and_authority_are_rotated_twic
         ]
         running = [asyncio.create_task(task) for task in tasks]
         try:
-            await until(lambda: len(seen.authorities) >= 3 and len(seen.expiries) >= 4, within=240)
+            await until(
+                lambda: len(seen.authorities) >= 3 and len(seen.expiries) >= 4,
+                within=240,
+                every=0.02,
+            )
         finally:
             took = asyncio.get_running_loop().time() - began
             seen.stopped.set()

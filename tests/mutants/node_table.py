@@ -21,7 +21,7 @@ NODE_MUTANTS = (
         "tests/unit/model/test_pinned_to.py",
     ),
     mutant(
-        "the name of a host is no pin",
+        "the name of a host is not a pin",
         "model/possible_types.py",
         '        NODE_NAME_FIELD,\n        "kubernetes.io/hostname",\n',
         "",

@@ -338,7 +338,7 @@ MUTANTS = (
         "tests/unit/planner/test_fallback.py",
     ),
     mutant(
-        "a spot node that another workload was given is no evidence",
+        "a spot node that another workload was given is not evidence",
         "planner/decide.py",
         "    if seen.is_exhausted and seen.since and joined_at and joined_at > seen.since:",
         "    if seen.is_exhausted and seen.since and joined_at and joined_at < seen.since:",

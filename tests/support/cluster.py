@@ -71,7 +71,7 @@ class TestCluster(ABC):
     api: Client
     namespace: str
     reader: Transport
-    """The connection of a user who is not the operator, to look at the cluster."""
+    """A connection that is not the operator's, to look at the cluster."""
     user: str
     """User name of the operator in the audit log."""
     slack: float = 1.0

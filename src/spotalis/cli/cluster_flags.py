@@ -205,7 +205,7 @@ def run_inspection(
 
 
 def _seconds(text: str) -> float:
-    """A request timeout as kubectl reads it: seconds, or a number with a unit; 0 is no limit."""
+    """A request timeout as kubectl reads it: seconds, or a number with a unit; 0 sets no limit."""
     from spotalis.model.durations import parse_duration
 
     if text.isdecimal():

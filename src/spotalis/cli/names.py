@@ -45,7 +45,7 @@ def read_targets(
         kinds: what the command accepts.
 
     Raises:
-        CommandError: a word is no name of such an object.
+        CommandError: a word cannot be the name of such an object.
     """
     if len(words) > 1 and not any("/" in word for word in words):
         kind, *names = words

@@ -146,7 +146,7 @@ class CacheHealth:
 
 
 def _is_plausible(lost: int, before: int) -> bool:
-    """Whether so few of the objects that were known before have vanished."""
+    """Whether few enough of the objects that were known before are missing."""
     return lost <= max(MIN_LOST, LOST_SHARE * before)
 
 

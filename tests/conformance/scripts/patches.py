@@ -13,6 +13,8 @@ async def json_patches(s: Session) -> None:
     await s.patch(where, [{"op": "add", "path": "/data/c", "value": "3"}], JSON_PATCH)
     await s.patch(where, [{"op": "replace", "path": "/data/a", "value": "9"}], JSON_PATCH)
     await s.patch(where, [{"op": "remove", "path": "/data/b"}], JSON_PATCH)
+    await s.patch(where, [{"op": "test", "path": "/data/a", "value": "9"}], JSON_PATCH)
+    await s.patch(where, [{"op": "test", "path": "/data/a", "value": "8"}], JSON_PATCH)
     await s.patch(where, [{"op": "remove", "path": "/data/nothing"}], JSON_PATCH)
     await s.patch(where, [{"op": "replace", "path": "/data/nothing", "value": "1"}], JSON_PATCH)
     await s.patch(where, [{"op": "replace", "path": "/no/thing", "value": "1"}], JSON_PATCH)

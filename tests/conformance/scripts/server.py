@@ -74,10 +74,17 @@ async def leases(s: Session) -> None:
     await s.put("leases/leader", renewed)
     await s.put("leases/leader", {**held, "spec": {**held["spec"], "holderIdentity": "two"}})
     await s.put("leases/leader", lease)
+    await s.put("leases/new", a_lease("new", holderIdentity="one"))
     await s.put("leases/other", a_lease("another", holderIdentity="one"))
     await s.post("leases", a_lease("bad", leaseDurationSeconds=0))
     await s.post("leases", a_lease("worse", leaseTransitions=-1))
     await s.delete("leases/leader")
+    await s.put("leases/leader", renewed)
+    known = renewed["metadata"]["resourceVersion"]
+    for version in (known, "0"):
+        body = a_lease("leader", holderIdentity="one")
+        body["metadata"]["resourceVersion"] = version
+        await s.put("leases/leader", body)
 
 
 async def namespaces(s: Session) -> None:

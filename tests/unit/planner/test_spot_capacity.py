@@ -139,7 +139,7 @@ def test_a_starting_spot_node_counts_for_replicas_that_wait() -> None:
 
 
 def test_an_on_demand_node_is_possible_unless_the_template_allows_spot_only() -> None:
-    """On-demand nodes that could not hold a pod are no proof: node pools scale from zero."""
+    """On-demand nodes that could not hold a pod prove nothing: node pools scale from zero."""
     assert capacity(waiting(), on_demand=[TINY]).on_demand_possible
     spot_only = with_workload(waiting(), shape=a_shape(node_selector=(("only", SPOT),)))  # type: ignore[arg-type]
     assert not capacity(spot_only, on_demand=[a_node()]).on_demand_possible

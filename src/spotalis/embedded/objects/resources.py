@@ -28,6 +28,8 @@ class Resource:
     """Whether ``metadata.generation`` is set and increases with the spec."""
     unconditional_update: bool = True
     """Whether a PUT without ``metadata.resourceVersion`` is allowed."""
+    create_on_update: bool = False
+    """Whether a PUT of an object that does not exist creates it."""
     returns_deleted: bool = False
     """Whether DELETE returns the object instead of a Status."""
 
@@ -125,7 +127,11 @@ RESOURCES = (
         unconditional_update=False,
     ),
     Resource(
-        group="coordination.k8s.io", plural="leases", kind="Lease", unconditional_update=False
+        group="coordination.k8s.io",
+        plural="leases",
+        kind="Lease",
+        unconditional_update=False,
+        create_on_update=True,
     ),
     Resource(
         group="admissionregistration.k8s.io",

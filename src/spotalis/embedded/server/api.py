@@ -132,10 +132,16 @@ class Api:
         name = metadata.get("name", "")
         with self.audit.entry(
             "update", plural, namespace, name, user, subresource=subresource, dry_run=dry_run
-        ):
+        ) as entry:
             old = self.store.get(plural, namespace, name)
             if old is None:
-                raise errors.not_found(resource, name)
+                if not resource.create_on_update:
+                    raise errors.not_found(resource, name)
+                if metadata.get("uid"):
+                    raise errors.another_uid(resource, metadata, "")
+                entry.code, created = 201, _own(resource, obj)
+                created["metadata"].pop("resourceVersion", None)
+                return await self._create(resource, created, entry)
             if subresource == "scale":
                 new = _own(resource, scale.scaled(resource, old, obj))
                 subresource = ""

@@ -158,12 +158,13 @@ class Endpoints:
         if (given := body["metadata"].setdefault("name", where.name)) != where.name:
             raise errors.wrong_name(given, where.name)
         plural = where.resource.plural
+        existed = self._api.store.get(plural, where.namespace, where.name) is not None
         written = await self._api.update(
             plural, body, user=user, subresource=where.subresource, dry_run=_dry_run(query)
         )
         if where.subresource == "scale":
             return _json(scale_of(written))
-        return _json(written)
+        return _json(written, 200 if existed else 201)
 
     async def _patch(
         self, where: Route, request: Request, query: Mapping[str, str], user: str

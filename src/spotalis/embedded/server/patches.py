@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import msgspec
+
 from spotalis.embedded.objects.copies import deep_copy
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server import errors
@@ -151,10 +153,10 @@ def _ordered(
 def json_patch(document: Json, operations: list[Object]) -> Json:
     """Apply a JSON patch (RFC 6902) to a copy, as a whole or not at all.
 
-    Left out: the operations ``move``, ``copy`` and ``test``.
+    Left out: the operations ``move`` and ``copy``.
 
     Raises:
-        PatchFailed: an operation is malformed, not supported, or cannot be applied.
+        PatchFailed: an operation is malformed or not supported, or cannot be applied; a test fails.
     """
     result = deep_copy(document)
     for operation in operations:
@@ -243,8 +245,20 @@ def _replace(document: Json, operation: Object) -> Json:
     return document
 
 
+def _test(document: Json, operation: Object) -> Json:
+    found = _read(document, _pointer(operation["path"]))
+    if _sorted(found) != _sorted(_value(operation)):
+        raise PatchFailed(f"the test of {operation['path']} failed")
+    return document
+
+
+def _sorted(value: Json) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
+
+
 _OPERATIONS: dict[str, Callable[[Json, Object], Json]] = {
     "add": _add,
     "remove": _remove,
     "replace": _replace,
+    "test": _test,
 }

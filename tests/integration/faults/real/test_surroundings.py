@@ -30,6 +30,7 @@ from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
 from tests.integration.faults.real.cluster import SPOT, FaultTestCluster, is_bundle_write
+from tests.support import manifests
 from tests.support.control_plane import ControlPlane, Json, eventually
 from tests.support.fault_proxy import Call, always, fault_proxy
 from tests.support.free_ports import claim_ports
@@ -73,17 +74,9 @@ def taint(control_plane: ControlPlane, taints: list[Json]) -> None:
 
 
 def a_pod(name: str, owner: str = "", *, controller: bool = True) -> Json:
-    metadata: Json = {"name": name}
-    if owner:
-        kind = {"apiVersion": "apps/v1", "kind": owner, "name": "owner", "uid": "owner-uid"}
-        metadata["ownerReferences"] = [{**kind, "controller": controller}]
-    container = {"name": "main", "image": "registry.example/main:1"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": {"containers": [container]},
-    }
+    kind = {"apiVersion": "apps/v1", "kind": owner, "name": "owner", "uid": "owner-uid"}
+    owned = {"ownerReferences": [{**kind, "controller": controller}]}
+    return manifests.pod(name, metadata=owned if owner else {})
 
 
 def pods_of(namespace: str) -> str:

@@ -60,6 +60,9 @@ async def test_all_workloads_return_to_spot_after_ten_minutes_without_it(
             assert fallbacks <= 37  # of the replicas that belong on spot, each at most once
             await asyncio.sleep(DROUGHT_SECONDS)
             probes = len(cluster.evictions()) - fallbacks
+            assert probes == 2  # one probe after five minutes, and its fallback
+            for history in histories.values():
+                assert history.harmful_evictions(cluster) == []
             await karpenter.give_spot_back()
             # Another team's pods show that there is spot capacity again.
             on_spot = {CAPACITY_TYPE_LABEL: "spot"}
@@ -69,5 +72,3 @@ async def test_all_workloads_return_to_spot_after_ten_minutes_without_it(
             await cluster.wait_for_split("shop", 10, 30, within=240)
             await cluster.assert_unchanged("web")
         assert len(cluster.evictions()) == fallbacks + probes + 37
-        for history in histories.values():
-            assert history.harmful_evictions(cluster) == []

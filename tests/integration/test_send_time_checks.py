@@ -13,6 +13,7 @@ import pytest
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.embedded.transport import DELIVER, NetworkFault
+from spotalis.kube.client import PatchType
 from spotalis.kube.resources import STATEFULSETS
 from spotalis.model.nodes import NodeType
 from spotalis.model.transport import Request
@@ -107,6 +108,7 @@ async def test_after_a_pause_or_a_lost_lease_no_planned_eviction_or_deletion_is_
 async def test_a_workload_that_was_recreated_with_the_same_pods_has_its_own_ledger_before_evictions(
     cluster: TestCluster, recorded: RecordedRequests
 ) -> None:
+    assert isinstance(cluster, EmbeddedTestCluster)
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():
         await cluster.create_stateful_set("db", 6, policy(0, 0, max_moves_in_flight="3"))
@@ -116,16 +118,18 @@ async def test_a_workload_that_was_recreated_with_the_same_pods_has_its_own_ledg
         await cluster.annotate("StatefulSet", "db", {"spot-percentage": "50"})
         await until(recorded.evictions)
         document = await cluster.get_object("StatefulSet", "db")
-        path = STATEFULSETS.path(cluster.namespace, "db")
-        await cluster.api.raw("DELETE", path, {"propagationPolicy": "Orphan"})
-
-        async def is_gone() -> bool:
-            return await cluster.api.get(STATEFULSETS, cluster.namespace, "db") is None
-
-        await cluster.wait_until(is_gone, "the StatefulSet is gone")
+        # What a deletion with --cascade=orphan does.
+        await cluster.embedded.stop_controller("statefulset")
+        for pod in await cluster.pods("db"):
+            path = f"/api/v1/namespaces/{cluster.namespace}/pods/{pod.name}"
+            change = {"metadata": {"ownerReferences": None}}
+            merge = PatchType.MERGE.value
+            await cluster.api.raw("PATCH", path, change, content_type=merge)
+        await cluster.api.raw("DELETE", STATEFULSETS.path(cluster.namespace, "db"))
         metadata = {key: document["metadata"][key] for key in ("name", "annotations")}
         body = {**document, "metadata": metadata, "status": {}}
         await cluster.api.create(STATEFULSETS, cluster.namespace, body)
+        await cluster.embedded.start_controller("statefulset")
         assert {pod.uid for pod in await cluster.pods("db")} == pods
         await cluster.wait_for_split("db", 3, 3)
         new = LEDGER_PREFIX + (await cluster.get_workload("StatefulSet", "db")).uid

@@ -134,7 +134,7 @@ def test_no_plan_exceeds_a_limit(observed: Observed) -> None:
         assert not replica.user_pinned
         assert not replica.pod.protected
     assert len(going) <= observed.state.surplus(surplus_type)
-    assert len(going) <= observed.moves.free
+    assert len(going) <= observed.free_in_cluster
     if any(move.probe for move in decision.moves):
         assert observed.spot.free == 0
         assert len(going) == 1

@@ -312,8 +312,8 @@ MUTANTS = (
     mutant(
         "the scheduler's FailedScheduling counts as Karpenter's",
         "controller/autoscaler.py",
-        "    if REFUSED.get(component) == reason and",
-        "    if reason in REFUSED.values() and",
+        "    if REFUSED.get(component) == reason and is_about_nodes:",
+        "    if reason in REFUSED.values():",
         "tests/unit/controller/test_autoscaler.py",
     ),
     mutant(

@@ -20,10 +20,11 @@ REFUSED = {KARPENTER: "FailedScheduling", CLUSTER_AUTOSCALER: "NotTriggerScaleUp
 """Reasons of Events that say that no node can be added for the pod: of Karpenter (in the same file,
 PodFailedToScheduleEvent, repeated every 5 minutes) and of cluster autoscaler
 (processors/status/eventing_scale_up_processor.go). The scheduler uses ``FailedScheduling`` too."""
-NODE_POOL = "nodepool"
-"""Part of each of Karpenter's messages about what it could add, such as `incompatible with nodepool
-"default"` and `all available instance types exceed limits for nodepool` (scheduler.go in the same
-directory). Its other messages, for example about volume claims, say nothing about spot."""
+ABOUT_NODES = ("nodepool", "incompatible requirements", "instance type", "not tolerate")
+"""Parts of Karpenter's messages about the nodes that it could add (nodeclaim.go and scheduler.go in
+the same directory), such as "incompatible requirements, key karpenter.sh/capacity-type" (v1.14.1
+with one NodePool) and "all available instance types exceed limits for nodepool". Its other
+messages, for example about volume claims, say nothing about spot."""
 VALID_FOR = timedelta(minutes=5)
 """After this time an announced node is not expected any more (docs/reference/behaviour.md, "Spot
 shortage and return")."""
@@ -120,7 +121,8 @@ def latest_news(events: list[tuple[str, Event]], now: datetime) -> AutoscalerNew
 
 def _refusals(reason: str, event: Event) -> Iterator[tuple[str, str]]:
     component, message = event.component, event.message.lower()
-    if REFUSED.get(component) == reason and (component != KARPENTER or NODE_POOL in message):
+    is_about_nodes = component != KARPENTER or any(words in message for words in ABOUT_NODES)
+    if REFUSED.get(component) == reason and is_about_nodes:
         yield component, event.involved_uid
 
 

@@ -35,6 +35,18 @@ async def test_every_replica_serves_again_when_spot_ends_and_no_ready_one_is_evi
         assert history.minimum >= 3  # the on-demand replicas
 
 
+@only_real
+async def test_fallback_does_not_wait_for_spot_fallback_if_karpenter_can_add_no_spot_node(
+    cluster: TestCluster,
+) -> None:
+    async with karpenter_beside(cluster, NodePool()) as karpenter, cluster.operator():
+        await cluster.create_deployment("web", 10, policy(70, spot_fallback="10m"))
+        await cluster.wait_for_split("web", 3, 7)
+        await karpenter.take_spot_away()
+        await cluster.wait_for_split("web", 10, 0, within=15 + NODE_SECONDS + SLACK_SECONDS)
+        assert len(cluster.evictions()) <= 7
+
+
 @pytest.mark.long
 @only_real
 async def test_all_workloads_return_to_spot_after_ten_minutes_without_it(

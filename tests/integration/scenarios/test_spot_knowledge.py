@@ -12,9 +12,8 @@ from tests.support.cluster import Policy, TestCluster, policy
 from tests.support.scenarios import on_both_beds, only_embedded
 
 KARPENTER_REFUSES = (
-    'Failed to schedule pod, incompatible with nodepool "default", incompatible requirements, key '
-    "karpenter.sh/capacity-type, karpenter.sh/capacity-type In [spot] not in "
-    "karpenter.sh/capacity-type In [on-demand]"
+    "Failed to schedule pod, incompatible requirements, key karpenter.sh/capacity-type, "
+    "karpenter.sh/capacity-type In [spot] not in karpenter.sh/capacity-type In [on-demand]"
 )
 
 

@@ -17,7 +17,11 @@ from spotalis.model.objects import Requirement
 from spotalis.model.single_objects import Event
 from tests.support.builders import NOW
 
-NO_POOL = 'Failed to schedule pod, incompatible with nodepool "default", incompatible requirements'
+NO_POOL = (
+    "Failed to schedule pod, incompatible requirements, key karpenter.sh/capacity-type, "
+    "karpenter.sh/capacity-type In [spot] not in karpenter.sh/capacity-type In [on-demand]"
+)
+LIMIT = "Failed to schedule pod, all available instance types exceed limits for nodepool"
 
 
 def event(component: str, message: str = NO_POOL, seconds_ago: float = 10) -> Event:
@@ -35,6 +39,7 @@ def event(component: str, message: str = NO_POOL, seconds_ago: float = 10) -> Ev
     ("reason", "found", "refused"),
     [
         pytest.param("FailedScheduling", event(KARPENTER), [KARPENTER], id="Karpenter"),
+        pytest.param("FailedScheduling", event(KARPENTER, LIMIT), [KARPENTER], id="limit"),
         pytest.param("FailedScheduling", event("default-scheduler"), [], id="scheduler"),
         pytest.param(
             "FailedScheduling",
@@ -73,8 +78,8 @@ def test_the_later_of_announcement_and_refusal_counts(
 
 
 def test_a_refusal_is_quoted() -> None:
-    news = latest_news([("FailedScheduling", event(KARPENTER, "no nodepool"))], NOW)
-    assert news.refused_by(KARPENTER) == {"api-0-uid": "karpenter says: no nodepool"}
+    news = latest_news([("FailedScheduling", event(KARPENTER, "no instance type"))], NOW)
+    assert news.refused_by(KARPENTER) == {"api-0-uid": "karpenter says: no instance type"}
     assert news.refused_by(CLUSTER_AUTOSCALER) == {}
 
 

@@ -138,7 +138,7 @@ $(READY): $(PINS)
 	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer is needed and was not found"; exit 1; fi
 	@echo "setting up .venv-run with $(PYTHON), once: about 15 s"
 	@$(PYTHON) -m venv .venv-run
-	.venv-run/bin/pip install --progress-bar on --quiet --disable-pip-version-check --require-hashes \
+	.venv-run/bin/pip install --progress-bar on --disable-pip-version-check --require-hashes \
 	    -r requirements/runtime.txt -r requirements/build.txt
 	.venv-run/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --force-reinstall .

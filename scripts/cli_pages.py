@@ -16,6 +16,9 @@ the command, because kubectl accepts none before the name of a plugin. Commands 
 use your kubeconfig and your permissions, and send no request other than GET; Spotalis need not be
 installed.
 
+kubectl finds the plugin if the folder of the program is on your `PATH`. In a checkout, after
+`make demo`: `export PATH="$PWD/.venv-run/bin:$PATH"`.
+
 Results go to standard output, everything else to standard error. `$NO_COLOR` and `$FORCE_COLOR` are
 respected. The [exit codes](../exit-codes.md) are the same for all commands.
 """

@@ -39,7 +39,7 @@ async def test_sighup_applies_log_levels_and_reports_other_changes(tmp_path: Pat
                 while (await it.health("/readyz")).get("status") != "ready":
                     await asyncio.sleep(0.1)
 
-            levels = {"levels": {"spotalis.webhook": "debug"}}
+            levels = {"levels": {"spotalis.web": "debug"}}
             changed = {"serving": serving, "logging": levels, "cooldown": "9s"}
             file.write_text(json.dumps(changed))
             it.hang_up()

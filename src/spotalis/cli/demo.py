@@ -10,7 +10,7 @@ from spotalis.cli.errors import CommandError
 
 DESCRIPTION = """\
 Run the real operator against an embedded cluster and print what happens when
-spot nodes are reclaimed and when the policy changes. Takes about 30 s.
+spot nodes are reclaimed and when the policy changes. Takes about 15 s.
 
 Examples:
   spotalis demo
@@ -102,7 +102,8 @@ async def _play(arguments: argparse.Namespace) -> None:
         async for step in DemoScript(cluster).play():
             show(step)
         print(f"\n{'ok' if arguments.ascii else '✔'} every step ended with the expected split")
-        print(f"See what it would do with your cluster; writes nothing: {sys.argv[0]} plan -A")
+        print("See what it would do with your cluster, which is only read:")
+        print(f"  {sys.argv[0]} plan -A --all --set spot-percentage=70")
         if arguments.stay:
             print("The cluster keeps running until Ctrl-C.", flush=True)
             await asyncio.Event().wait()

@@ -26,7 +26,7 @@ GROUPS = {
         "doctor": "Check the installation, or a cluster before it.",
     },
     "Learn": {
-        "demo": "Watch Spotalis work on an embedded cluster (30 s).",
+        "demo": "Watch Spotalis work on an embedded cluster (15 s).",
         "key": "Describe the labels and annotations.",
         "completion": "Print the completion script of a shell.",
         "version": "Print the version.",

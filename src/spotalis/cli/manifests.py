@@ -112,7 +112,7 @@ def _files(name: str) -> Iterator[tuple[str, bytes]]:
             yield name, path.read_bytes()
     except OSError as error:
         raise CommandError(
-            code="SP041",
+            code="SP044",
             what=f"cannot read {error.filename}: {error.strerror}",
             fix="name a file, a directory, or - for standard input",
             exit_code=ExitCode.FAILED,

@@ -77,7 +77,7 @@ def not_found(target: Target, namespace: str, known: Sequence[str]) -> CommandEr
     where = f' in namespace "{namespace}"' if namespace else ""
     hint = did_you_mean(target.name, known, quote='"')
     return CommandError(
-        code="SP040",
+        code="SP043",
         what=f'{target.kind.lower()} "{target.name}" not found{where}{hint}',
         fix=f"kubectl get {target.kind.lower()}s" + (f" -n {namespace}" if namespace else ""),
         exit_code=ExitCode.FAILED,

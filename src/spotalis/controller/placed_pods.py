@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 
 from spotalis.controller.index import index
 from spotalis.kube.store import StoreChange
-from spotalis.model.constraints import ACROSS_NAMESPACES
 from spotalis.model.objects import Pod, PodShape
 
 
@@ -17,8 +16,7 @@ class PlacedPods:
         self._by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
         self._avoiding: dict[str, dict[str, Pod]] = {}
-        """The bound pods with required anti-affinity, by namespace; those whose terms name other
-        namespaces also under ``""``."""
+        """The bound pods with required anti-affinity, by namespace."""
         self.changes = 0
         """Counts the changes on which the free capacity of nodes depends."""
 
@@ -43,11 +41,14 @@ class PlacedPods:
             if not (pod.deleting_at or pod.finished or pod.gated)
         )
 
-    def avoiding(self, namespace: str) -> Iterator[Pod]:
-        """The bound pods whose required anti-affinity may concern pods of a namespace."""
-        yield from self._avoiding.get(namespace, {}).values()
-        elsewhere = self._avoiding.get("", {}).values()
-        yield from (pod for pod in elsewhere if pod.namespace != namespace)
+    def avoiding(self, namespace: str) -> Iterable[Pod]:
+        """The bound pods of a namespace with required anti-affinity.
+
+        Pods of other namespaces whose terms name this one are left out: otherwise the pods of one
+        tenant could make every node unsuitable for the workloads of all others. A replica that
+        they really keep away waits, falls back, and later moves by probes.
+        """
+        return self._avoiding.get(namespace, {}).values()
 
     def on_change(self, change: StoreChange[Pod]) -> None:
         """Update the indexes."""
@@ -59,8 +60,6 @@ class PlacedPods:
                 index(self._by_node, pod.node, pod.uid, pod, present)
                 if pod.shape.anti_affinity:
                     index(self._avoiding, pod.namespace, pod.uid, pod, present)
-                if pod.shape.unjudged == ACROSS_NAMESPACES:
-                    index(self._avoiding, "", pod.uid, pod, present)
             if present and not pod.node:
                 self._unbound[pod.uid] = pod
             else:

@@ -152,6 +152,7 @@ def failure_of(observed: Observed, waiting: WaitingReplicas, now: datetime) -> S
         now,
         waited_seconds=ALWAYS_SECONDS if words else int(patience.total_seconds()),
         is_probe=any(intent.probe for intent in failed_moves(observed.ledger, due)),
-        is_private=any(replica.volume_affinity for replica in due),
+        # A claim, bound or not, may be the reason for which no node fits.
+        is_private=any(replica.volume_affinity or replica.pod.claims for replica in due),
         cause=words or f"{count} waited {int(waited.total_seconds())} s",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -51,9 +52,14 @@ def _plan(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decisi
     surplus_type = observed.state.surplus_type
     if surplus_type is None:
         return _nothing_to_move(observed, waiting, now)
-    if (objection := first_objection(MOVE_GUARDS, observed, now)) is not None:
-        return objection
-    return _choose(observed, surplus_type, now)
+    stuck = _wait_for_on_demand(observed, now) if surplus_type is NodeType.SPOT else None
+    if stuck is not None and stuck.reason is Reason.NO_ON_DEMAND_CAPACITY:
+        # Further replacements would wait beside this one.
+        return dataclasses.replace(stuck, message=f"{to_move(observed)}; {stuck.message}")
+    decision = first_objection(MOVE_GUARDS, observed, now) or _choose(observed, surplus_type, now)
+    if stuck is not None and isinstance(decision, Defer) and decision.requeue_after is None:
+        return dataclasses.replace(decision, requeue_after=stuck.requeue_after)
+    return decision
 
 
 def _stuck_move(observed: Observed, now: datetime) -> Defer | None:
@@ -272,7 +278,9 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
     availability = observed.spot_view.availability
     if availability is SpotAvailability.AVAILABLE:
         return _Supply()
-    if has_provisioner and availability is SpotAvailability.UNKNOWN:
+    waits_forever = observed.configuration.spot_fallback == timedelta.max  # so no probe may start
+    judged = not spot.unjudged or waits_forever
+    if has_provisioner and judged and availability is SpotAvailability.UNKNOWN:
         return _Supply()
     message = f"{to_move(observed)}; "
     if spot.unjudged:

@@ -162,6 +162,26 @@ async def test_ready_replicas_stay_on_spot_until_an_on_demand_node_could_hold_th
 
 
 @on_both_beds
+async def test_without_an_on_demand_node_one_replica_moves_and_the_reason_is_named(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=2)
+    await incidents.end_provisioning(cluster)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(100, spot_fallback="6s"))
+        await cluster.wait_for_split("web", 0, 4)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_status("web", "NoOnDemandCapacity")
+        await incidents.told(cluster, "web", "OnDemandCapacityMissing")
+        await cluster.assert_unchanged("web")
+        assert await on_nodes(cluster) == (0, 3)
+        await cluster.add_nodes(on_demand=1)
+        await cluster.wait_for_split("web", 2, 2)
+        await cluster.wait_for_status("web", "Balanced")
+    assert len(cluster.evictions()) == 2
+
+
+@on_both_beds
 async def test_a_workload_whose_replicas_wait_for_an_on_demand_node_is_not_balanced(
     cluster: TestCluster,
 ) -> None:

@@ -52,7 +52,7 @@ def test_another_name_is_an_error_with_an_example(words: list[str], message: str
 def test_a_missing_object_suggests_a_similar_name() -> None:
     error = not_found(Target("Deployment", "chekout"), "shop", ["checkout", "api"])
     assert str(error) == (
-        'error[SP040]: deployment "chekout" not found in namespace "shop"; '
+        'error[SP043]: deployment "chekout" not found in namespace "shop"; '
         'did you mean "checkout"?\n'
         "fix: kubectl get deployments -n shop"
     )

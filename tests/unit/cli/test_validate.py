@@ -201,7 +201,7 @@ def test_a_directory_is_read_recursively_and_helm_names_its_templates(
     ("arguments", "code", "message"),
     [
         ([], 2, "error[SP020]: name files or directories"),
-        (["absent.yaml"], 1, "error[SP041]: cannot read absent.yaml: No such file or directory"),
+        (["absent.yaml"], 1, "error[SP044]: cannot read absent.yaml: No such file or directory"),
     ],
 )
 def test_without_a_readable_file_there_is_an_error(

@@ -121,7 +121,7 @@ async def test_gated_pods_take_no_capacity() -> None:
     assert world.free_cpu_millis() == 4000
 
 
-def test_pods_with_anti_affinity_concern_their_namespace_or_name_others() -> None:
+def test_pods_with_anti_affinity_concern_their_own_namespace_only() -> None:
     placed = PlacedPods()
     apart = a_shape(anti_affinity=((HOST, a_selector({"app": "api"})),))
     across = msgspec.structs.replace(apart, unjudged=ACROSS_NAMESPACES)
@@ -135,6 +135,6 @@ def test_pods_with_anti_affinity_concern_their_namespace_or_name_others() -> Non
     ]
     for pod in pods:
         placed.on_change(StoreChange(None, pod))
-    assert [pod.name for pod in placed.avoiding("shop")] == ["own", "own-across", "other-across"]
-    placed.on_change(StoreChange(pods[3], None))
     assert [pod.name for pod in placed.avoiding("shop")] == ["own", "own-across"]
+    placed.on_change(StoreChange(pods[1], None))
+    assert [pod.name for pod in placed.avoiding("shop")] == ["own"]

@@ -198,6 +198,8 @@ class TestEvidence:
         assert [record.shape for record in plan_of(observed).learned] == ["shared"]
         observed = with_replicas(observed, is_spot, volume_affinity=IN_ZONE_B)
         assert [record.shape for record in plan_of(observed).learned] == ["own"]
+        unbound = with_replicas(observed, is_spot, volume_affinity=(), claims=("data",))
+        assert [record.shape for record in plan_of(unbound).learned] == ["own"]
 
     def test_replicas_that_the_autoscaler_refuses_fall_back_at_once(self) -> None:
         observed = waits(a_workload(spot=2, on_demand=1), NOW - timedelta(seconds=3))

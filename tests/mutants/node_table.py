@@ -79,11 +79,11 @@ NODE_MUTANTS = (
         ),
     ),
     mutant(
-        "a ready replica probes for one that waits for a node",
+        "a ready replica moves in the place of one that waits for a node",
         "planner/moves.py",
         "surplus -= not replica.pod.node",
         "pass",
-        "tests/unit/planner/test_fallback.py",
+        "tests/unit/planner/test_moves.py",
     ),
     mutant(
         "unknown replicas without a node are subtracted from n",

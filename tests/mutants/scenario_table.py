@@ -51,7 +51,7 @@ SCENARIO_MUTANTS = (
         "app/inspection.py",
         '        if request.method != "GET":\n',
         '        if request.method == "DELETE":\n',
-        scenario("plan_command", "looking_at_a_cluster_writes_nothing"),
+        "tests/unit/app/test_inspection.py::test_a_write_is_answered_without_being_sent",
     ),
     mutant(
         "the forecast evicts in another order than the operator",

@@ -132,7 +132,7 @@ MUTANTS = (
         "controller/reconcile.py",
         "if stored is not None and stored.ledger is None:\n            return self._unreadable",
         "if stored is not None and stored.name == stored.uid:\n            return self._unreadable",
-        WIRE,
+        "tests/integration/faults/test_processes.py::test_row_55_a_ledger_of_another_version_stops_only_its_workload",
     ),
     # Evictions and requests
     mutant(

@@ -11,6 +11,7 @@ import pytest
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Reason
 from spotalis.model.replicas import desired_spot
 from spotalis.planner.observed import Observed
+from spotalis.planner.refusal import Refusal
 from tests.support.builders import (
     BOTH_KINDS,
     LONG_AGO,
@@ -464,3 +465,19 @@ def test_beside_a_provisioner_what_cannot_be_judged_begins_with_a_probe(
     )
     assert isinstance(decision, Evict)
     assert [move.probe for move in decision.moves] == [probe] * moves
+
+
+def test_no_ready_replica_moves_in_the_place_of_a_waiting_one_that_may_not_be_evicted_now() -> None:
+    observed = a_workload(spot=6, on_demand=4, percent=70, moves=5)
+    waiting = next(r for r in observed.replicas if r.node_type is ON_DEMAND)
+    observed = with_replicas(
+        observed,
+        lambda replica: replica.pod.uid == waiting.pod.uid,
+        node="",
+        phase="Pending",
+        ready=False,
+    )
+    assert moved(decision_of(observed)) == [waiting.pod.name]
+    refusal = Refusal(message="denied", failures=1, retry_at=NOW + timedelta(minutes=1))
+    decision = decision_of(with_facts(observed, refusals={waiting.pod.uid: refusal}))
+    assert reason_of(decision) is Reason.EVICTION_REFUSED

@@ -79,6 +79,30 @@ NODE_MUTANTS = (
         ),
     ),
     mutant(
+        "further replicas move to on-demand while one waits for a node",
+        "planner/moves.py",
+        "    if stuck is not None and stuck.reason is Reason.NO_ON_DEMAND_CAPACITY:\n",
+        "    if stuck is not None and stuck.reason is Reason.BALANCED:\n",
+        scenario(
+            "named_nodes",
+            "without_an_on_demand_node_one_replica_moves_and_the_reason_is_named",
+        ),
+    ),
+    mutant(
+        "what cannot be judged moves without a probe beside Karpenter",
+        "planner/moves.py",
+        "    judged = not spot.unjudged or waits_forever\n",
+        "    judged = True\n",
+        "tests/unit/planner/test_moves.py",
+    ),
+    mutant(
+        "the failure of a replica with an unbound claim counts for other workloads",
+        "planner/fallback.py",
+        "replica.volume_affinity or replica.pod.claims for",
+        "replica.volume_affinity for",
+        "tests/unit/planner/test_fallback.py",
+    ),
+    mutant(
         "a ready replica moves in the place of one that waits for a node",
         "planner/moves.py",
         "surplus -= not replica.pod.node",

@@ -326,7 +326,8 @@ def _no_candidate(observed: Observed, surplus_type: NodeType) -> Defer:
         count = sum(r.overridden for r in pinned)
         message += f", but another admission webhook has sent {count} of them to {surplus_type}"
         return Defer(Reason.PINNED, message)
-    if pinned and selects_compute_class(observed.workload.shape):
+    # The class may come from the template, or from a webhook that was called earlier.
+    if any(selects_compute_class(replica.pod.shape) for replica in pinned):
         return Defer(Reason.PINNED, f"{message}, but their GKE ComputeClass decides where they run")
     if pinned:
         return Defer(Reason.PINNED, f"{message}, but the pod template selects {surplus_type}")

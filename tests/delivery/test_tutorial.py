@@ -9,8 +9,8 @@ import pytest
 
 from tests.delivery.installed_operator import installed_operator
 from tests.delivery.kubectl import Kubectl
-from tests.delivery.test_install import INSTALL
 from tests.delivery.test_install import control_plane as control_plane
+from tests.delivery.test_install import installed as installed
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import ControlPlane
 
@@ -40,13 +40,12 @@ def blocks() -> list[list[str]]:
 
 
 def test_the_commands_of_the_tutorial_print_what_it_shows(
-    control_plane: ControlPlane, tmp_path: Path
+    installed: ControlPlane, tmp_path: Path
 ) -> None:
-    control_plane.kubectl("apply", "-f", str(INSTALL))
     (tmp_path / "api.yaml").write_text(manifest())
-    kubectl = Kubectl(control_plane)
+    kubectl = Kubectl(installed)
     printed, commands = "", 0
-    with installed_operator(control_plane, tmp_path):
+    with installed_operator(installed, tmp_path):
         for block in blocks():
             if not block[0].startswith("kubectl "):
                 for line in block:
@@ -69,15 +68,14 @@ def _shown(line: str, printed: str) -> bool:
     return re.search(r"\s+(?:\S+\s+)?".join(patterns), printed) is not None
 
 
-def test_the_doctor_finds_a_sound_installation(control_plane: ControlPlane, tmp_path: Path) -> None:
-    control_plane.kubectl("apply", "-f", str(INSTALL))
-    kubectl = Kubectl(control_plane)
+def test_the_doctor_finds_a_sound_installation(installed: ControlPlane, tmp_path: Path) -> None:
+    kubectl = Kubectl(installed)
     body = workload_body("Deployment", "checked", 4, policy(50))
-    with installed_operator(control_plane, tmp_path):
-        control_plane.request("POST", "/apis/apps/v1/namespaces/default/deployments", body)
+    with installed_operator(installed, tmp_path):
+        installed.request("POST", "/apis/apps/v1/namespaces/default/deployments", body)
         kubectl("status", "deploy/checked", "--wait", "--timeout", "2m")
         checks = {item["name"]: item for item in kubectl.items("doctor")}
-        pods = control_plane.request("GET", "/api/v1/namespaces/default/pods")["items"]
+        pods = installed.request("GET", "/api/v1/namespaces/default/pods")["items"]
     wrong = {name: item for name, item in checks.items() if item["state"] != "ok"}
     assert wrong == {}
     assert "was placed in" in checks["webhook"]["message"]

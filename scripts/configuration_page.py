@@ -90,7 +90,7 @@ def markdown() -> str:
         if section == "defaults":
             alone = ", ".join(f"`{key}`" for key in KEYS if key in ANNOTATION_ONLY_KEYS)
             parts.append(
-                f"\nThere is no default for {alone}: the owner of each workload must opt in.\n"
+                f"\nThe settings have no default for {alone}: they belong to a workload.\n"
             )
     names = ", ".join(f"`{group.name}`" for group in BUILT_IN_GROUPS)
     parts.append(f"{_NODE_GROUPS}\nThe built-in groups, in order: {names}.\n")

@@ -319,7 +319,7 @@ MUTANTS = (
     mutant(
         "old replicas that are lost later open the interruption breaker",
         "planner/breaker.py",
-        "max(lost_at) > recent[-1]",
+        "max(lost_created_at) > recent[-1]",
         "recent[-1] < now",
         "tests/unit/planner/test_breaker.py",
     ),

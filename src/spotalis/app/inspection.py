@@ -19,12 +19,7 @@ from spotalis.kube.client import Client
 from spotalis.kube.errors import Forbidden
 from spotalis.kube.resources import NAMESPACES
 from spotalis.kube.store import Event, EventType, Record
-from spotalis.model.configuration import (
-    ENABLED,
-    WorkloadConfiguration,
-    pause_everywhere,
-    read_configuration,
-)
+from spotalis.model.configuration import ENABLED, WorkloadConfiguration
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock, Random
 from spotalis.model.objects import PREFIX, Namespace, Workload
@@ -59,20 +54,36 @@ class MissingRight:
         return f"you may not list {self.resource} {where}: {CONSEQUENCES[self.resource]}"
 
 
+class LimitedTransport:
+    """Gives each request the same time limit. Streams keep theirs, which is about silence."""
+
+    def __init__(self, transport: Transport, seconds: float) -> None:
+        self._transport = transport
+        self._seconds = seconds
+
+    async def send(self, request: Request) -> Response:
+        """Send the request with the limit."""
+        return await self._transport.send(replace(request, timeout_seconds=self._seconds))
+
+    def stream(self, request: Request) -> AsyncIterator[bytes]:
+        """Stream the response."""
+        return self._transport.stream(request)
+
+    async def close(self) -> None:
+        """Release every connection."""
+        await self._transport.close()
+
+
 class ReadOnlyTransport:
     """Passes reads to an API server, and rejects every other request without sending it."""
 
-    def __init__(self, transport: Transport, request_seconds: float = 0) -> None:
-        """``request_seconds`` replaces the limit of each request, unless it is 0."""
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._request_seconds = request_seconds
 
     async def send(self, request: Request) -> Response:
         """Send a GET request; any other one is answered with 403."""
         if request.method != "GET":
             return Response(status=403, body=b'{"reason":"Forbidden","message":"read-only"}')
-        if self._request_seconds:
-            request = replace(request, timeout_seconds=self._request_seconds)
         return await self._transport.send(request)
 
     def stream(self, request: Request) -> AsyncIterator[bytes]:
@@ -82,6 +93,21 @@ class ReadOnlyTransport:
     async def close(self) -> None:
         """Release every connection."""
         await self._transport.close()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConnection:
+    """A connection to a cluster, with the permissions of a user."""
+
+    transport: Transport
+    clock: Clock
+    rng: Random
+    namespace: str = ""
+    """Where to list what the user may not list in all namespaces; also the default of commands."""
+
+    def client(self) -> Client:
+        """A client that may also write."""
+        return Client(self.transport, clock=self.clock, rng=self.rng)
 
 
 class Inspection:
@@ -107,10 +133,6 @@ class Inspection:
             changes: annotations to try, without the prefix, by key.
             enable: as if the workload had opted in, if its namespace is managed at all.
         """
-        cluster, settings = self.cluster, self.cluster.settings
-        namespace = cluster.namespaces.get("", workload.namespace)
-        if not settings.namespaces.admits(namespace):
-            return WorkloadConfiguration()
         annotations = {PREFIX + key: value for key, value in (changes or {}).items()}
         labels = {ENABLED: "true"} if enable else {}
         tried = msgspec.structs.replace(
@@ -118,8 +140,7 @@ class Inspection:
             annotations={**workload.annotations, **annotations},
             labels={**workload.labels, **labels},
         )
-        read = read_configuration(tried, namespace, settings.defaults)
-        return pause_everywhere(read, cluster.namespaces.get("", settings.namespace))
+        return self.cluster.read_policy(tried)
 
     async def plan(
         self, workload: Workload, configuration: WorkloadConfiguration | None = None
@@ -139,34 +160,17 @@ class Inspection:
         )
 
 
-async def inspect(
-    transport: Transport,
-    *,
-    settings: ControllerConfiguration,
-    clock: Clock,
-    rng: Random,
-    namespace: str = "",
-    request_seconds: float = 0,
-) -> Inspection:
-    """Read what the operator would watch, once.
-
-    Args:
-        settings: of the operator.
-        namespace: where to list what the user may not list in all namespaces.
-        request_seconds: the limit of each request; 0 for the usual limits.
+async def inspect(connection: ClusterConnection, settings: ControllerConfiguration) -> Inspection:
+    """Read what an operator with these settings would watch, once.
 
     Raises:
         ApiError, TransportError: the API server rejected the credentials or did not answer.
     """
-    operator = build_operator(
-        ReadOnlyTransport(transport, request_seconds), settings=settings, clock=clock, rng=rng
-    )
-    await operator.groups_in_use.discover()
-    await operator.watches.discover()
+    operator = await _prepare(connection, settings)
     sources = operator.watches.sources()
     if operator.cluster.watches_rollouts:
         sources += tuple(operator.watches.rollout_sources())
-    reads = (_read(operator.client, source, namespace) for source in sources)
+    reads = (_read(operator.client, source, connection.namespace) for source in sources)
     missing = [right for rights in await asyncio.gather(*reads) for right in rights]
     for source in sources:
         if source.resource is NAMESPACES and missing:
@@ -176,39 +180,21 @@ async def inspect(
 
 @asynccontextmanager
 async def follow(
-    transport: Transport,
-    *,
-    settings: ControllerConfiguration,
-    clock: Clock,
-    rng: Random,
-    namespace: str = "",
-    request_seconds: float = 0,
+    connection: ClusterConnection, settings: ControllerConfiguration
 ) -> AsyncIterator[Inspection]:
     """As :func:`inspect`, but the cluster is watched and stays up to date until the end.
 
     Raises:
         ApiError, TransportError: the cluster cannot be read, or a kind of it.
     """
-    first = await inspect(
-        transport,
-        settings=settings,
-        clock=clock,
-        rng=rng,
-        namespace=namespace,
-        request_seconds=request_seconds,
-    )
-    for right in first.missing:
+    for right in (await inspect(connection, settings)).missing:
         raise Forbidden(403, "Forbidden", f"to watch, every kind must be readable; {right}")
-    operator = build_operator(
-        ReadOnlyTransport(transport, request_seconds), settings=settings, clock=clock, rng=rng
-    )
+    operator = await _prepare(connection, settings)
 
     async def watch() -> None:
         async with asyncio.TaskGroup() as group:
             operator.watches.start(group)
 
-    await operator.groups_in_use.discover()
-    await operator.watches.discover()
     watching = asyncio.create_task(watch())
     try:
         await operator.synced.wait()
@@ -216,6 +202,19 @@ async def follow(
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+
+
+async def _prepare(connection: ClusterConnection, settings: ControllerConfiguration) -> Operator:
+    """An operator that is not started and knows which optional APIs are served."""
+    operator = build_operator(
+        ReadOnlyTransport(connection.transport),
+        settings=settings,
+        clock=connection.clock,
+        rng=connection.rng,
+    )
+    await operator.groups_in_use.discover()
+    await operator.watches.discover()
+    return operator
 
 
 async def _read(client: Client, source: Source[Any], namespace: str) -> list[MissingRight]:

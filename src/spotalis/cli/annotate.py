@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from spotalis.cli.cluster_flags import access_of
+from spotalis.cli.cluster_flags import run_connected
 from spotalis.cli.errors import usage_error
 from spotalis.cli.names import Target, not_found, read_targets
 from spotalis.cli.output import tell
 
 if TYPE_CHECKING:
+    from spotalis.app.inspection import ClusterConnection
     from spotalis.kube.client import Client
     from spotalis.kube.resources import Resource
 
@@ -54,32 +55,13 @@ def annotate(
     Raises:
         CommandError: an object does not exist, or the API server rejects the change.
     """
-    import asyncio
-    import random
-    import sys
 
-    from spotalis.app import logs
-    from spotalis.app.clock import SystemClock
-    from spotalis.cli.connect import explain_startup_failure
-    from spotalis.kube.client import Client
-    from spotalis.kube.http import HttpTransport
+    async def write(connection: ClusterConnection) -> None:
+        client, namespace = connection.client(), connection.namespace
+        for target in targets:
+            print(await _annotate(client, target, namespace, annotations, arguments.dry_run))
 
-    logs.configure(sys.stderr, form="text", level="error")
-    access = access_of(arguments)
-    namespace = arguments.namespace or access.namespace
-
-    async def write() -> None:
-        clock = SystemClock()
-        transport = HttpTransport(access, clock=clock, replica="cli")
-        try:
-            client = Client(transport, clock=clock, rng=random.Random())  # noqa: S311
-            for target in targets:
-                print(await _annotate(client, target, namespace, annotations, arguments.dry_run))
-        finally:
-            await transport.close()
-
-    with explain_startup_failure(access.server):
-        asyncio.run(write())
+    run_connected(arguments, write)
 
 
 async def _annotate(
@@ -117,8 +99,7 @@ async def _annotate(
             f"change it in its source as well{':' if lines else ''}{lines}"
         )
     suffix = " (server dry run)" if dry_run else ""
-    group = _resource(target.kind).group
-    group = f".{group}" if group else ""
+    group = f".{resource.group}" if resource.group else ""
     return f"{target.kind.lower()}{group}/{target.name} annotated{suffix}"
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from spotalis.cli.manifests import Manifest, Place, Unreadable
 from spotalis.kube import decode
+from spotalis.kube.resources import WORKLOADS
 from spotalis.model.configuration import (
     ENABLED,
     KEYS,
@@ -25,11 +26,7 @@ from spotalis.model.objects import PREFIX, DisruptionBudget, Namespace, Workload
 from spotalis.model.replicas import desired_spot
 from spotalis.model.suggestion import find_similar
 
-WORKLOAD_KINDS = {
-    "Deployment": decode.deployment,
-    "StatefulSet": decode.stateful_set,
-    "Rollout": decode.rollout,
-}
+WORKLOAD_KINDS = {kind: resource.decode for kind, resource in WORKLOADS.items()}
 
 
 class Severity(StrEnum):
@@ -176,7 +173,7 @@ def _check_namespace(manifest: Manifest, namespace: Namespace) -> Iterator[Findi
             yield _from_problem(manifest, problem, Severity.ERROR, "its workloads")
     for section, key, _ in own_texts(manifest):
         name = key.removeprefix(PREFIX)
-        if name not in KEYS and key != ENABLED and name != "paused-until":
+        if name not in KEYS and key != ENABLED:
             yield _unknown_key(manifest, section, key)
 
 
@@ -201,7 +198,7 @@ def _check_workload(
         if "namespace/" not in problem.source:
             yield _from_problem(manifest, problem, Severity.ERROR, "the workload")
     for problem in configuration.warnings:
-        if problem.message.startswith("is not read by Spotalis"):
+        if problem.is_unknown_key and not problem.source.startswith("template"):
             continue  # found below, also without opt-in
         yield _from_problem(manifest, problem, Severity.WARNING, "the workload")
     for section, key, _ in own_texts(manifest):
@@ -288,10 +285,9 @@ def _from_problem(manifest: Manifest, problem: Problem, severity: Severity, what
 def _place_of(manifest: Manifest, source: str, key: str) -> Place:
     if source.startswith("template"):
         for section in ("annotations", "labels"):
-            template = ("spec", "template", "metadata", section)
-            place = manifest.place(*template, key, key=True)
-            if place.text.lstrip().startswith((key, f'"{key}', f"'{key}")):
-                return place
+            path = ("spec", "template", "metadata", section, key)
+            if manifest.has(*path):
+                return manifest.place(*path, key=True)
     section = "labels" if source.startswith("label") else "annotations"
     return manifest.place("metadata", section, key)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spotalis.cli.errors import ExitCode, usage_error
 from spotalis.cli.output import FORMATS, Style, tell
 
 if TYPE_CHECKING:
-    from spotalis.app.inspection import Inspection
+    from spotalis.app.inspection import ClusterConnection, Inspection
     from spotalis.kube.config.access import ClusterAccess
     from spotalis.model.environment import Clock
     from spotalis.model.objects import Workload
@@ -80,15 +79,16 @@ def add_output_flags(parser: argparse.ArgumentParser, formats: tuple[str, ...] =
         parser.add_argument("--no-headers", action="store_true", help="Print rows only.")
 
 
-def add_selection_flags(parser: argparse.ArgumentParser) -> None:
+def add_selection_flags(parser: argparse.ArgumentParser, *, by_label: bool = True) -> None:
     """Add the flags that select workloads."""
     parser.add_argument(
         "names", nargs="*", metavar="TYPE/NAME", help="Workloads, such as deploy/api."
     )
     parser.add_argument("-A", "--all-namespaces", action="store_true", help="All namespaces.")
-    parser.add_argument(
-        "-l", "--selector", default="", metavar="SELECTOR", help="Labels of workloads: app=web."
-    )
+    if by_label:
+        parser.add_argument(
+            "-l", "--selector", default="", metavar="SELECTOR", help="Labels of workloads: app=web."
+        )
 
 
 def style_of(arguments: argparse.Namespace) -> Style:
@@ -126,20 +126,8 @@ def access_of(arguments: argparse.Namespace) -> ClusterAccess:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """A connection to the selected cluster."""
-
-    transport: Transport
-    namespace: str
-    """That of ``-n``, or of the context."""
-    clock: Clock
-    options: dict[str, Any]
-    """The other arguments of ``inspect`` and ``follow``."""
-
-
-def run_with_transport(
-    arguments: argparse.Namespace, body: Callable[[Selection], Awaitable[int | None]]
+def run_connected(
+    arguments: argparse.Namespace, body: Callable[[ClusterConnection], Awaitable[int | None]]
 ) -> int:
     """Connect to the selected cluster and run ``body``.
 
@@ -151,33 +139,27 @@ def run_with_transport(
 
     from spotalis.app import logs
     from spotalis.app.clock import SystemClock
+    from spotalis.app.inspection import ClusterConnection, LimitedTransport
     from spotalis.cli.connect import explain_startup_failure
-    from spotalis.cli.operator_settings import read_settings
-    from spotalis.kube.client import Client
     from spotalis.kube.http import HttpTransport
 
-    logs.configure(sys.stderr, form="text", level="error")
     access = access_of(arguments)
-    namespace = arguments.namespace or access.namespace
-    rng = random.Random()  # noqa: S311  # jitter, no secret
-    request_seconds = _seconds(arguments.request_timeout)
+    request_seconds = parse_seconds(arguments.request_timeout, "--request-timeout")
+    logs.configure(sys.stderr, form="text", level="error")
 
     async def connect_and_run() -> int:
         clock = SystemClock()
-        transport = HttpTransport(access, clock=clock, replica="cli")
+        transport: Transport = HttpTransport(access, clock=clock, replica="cli")
+        if request_seconds:
+            transport = LimitedTransport(transport, request_seconds)
+        connection = ClusterConnection(
+            transport=transport,
+            clock=clock,
+            rng=random.Random(),  # noqa: S311  # jitter, no secret
+            namespace=arguments.namespace or access.namespace,
+        )
         try:
-            client = Client(transport, clock=clock, rng=rng)
-            options = {
-                "settings": await read_settings(arguments, client),
-                "clock": clock,
-                "rng": rng,
-                "namespace": namespace,
-                "request_seconds": request_seconds,
-            }
-            selection = Selection(
-                transport=transport, namespace=namespace, clock=clock, options=options
-            )
-            return await body(selection) or ExitCode.SUCCESS
+            return await body(connection) or ExitCode.SUCCESS
         finally:
             await transport.close()
 
@@ -193,19 +175,26 @@ def run_inspection(
     Raises:
         CommandError: the cluster cannot be read.
     """
-    from spotalis.app.inspection import inspect
 
-    async def read_and_run(selection: Selection) -> int | None:
-        inspection = await inspect(selection.transport, **selection.options)
+    async def read_and_run(connection: ClusterConnection) -> int | None:
+        from spotalis.app.inspection import inspect
+        from spotalis.cli.operator_settings import read_settings
+
+        settings = await read_settings(arguments, connection.client())
+        inspection = await inspect(connection, settings)
         for right in inspection.missing:
             tell(f"note: {right}")
-        return await body(inspection, selection.namespace, selection.clock)
+        return await body(inspection, connection.namespace, connection.clock)
 
-    return run_with_transport(arguments, read_and_run)
+    return run_connected(arguments, read_and_run)
 
 
-def _seconds(text: str) -> float:
-    """A request timeout as kubectl reads it: seconds, or a number with a unit; 0 sets no limit."""
+def parse_seconds(text: str, flag: str) -> float:
+    """A limit of time as kubectl reads it: seconds, or a number with a unit; 0 is no limit.
+
+    Raises:
+        CommandError: the text is neither.
+    """
     from spotalis.model.durations import parse_duration
 
     if text.isdecimal():
@@ -213,7 +202,7 @@ def _seconds(text: str) -> float:
     try:
         return parse_duration(text).total_seconds()
     except ValueError as error:
-        raise usage_error(f"--request-timeout {error}", "--request-timeout 30s") from None
+        raise usage_error(f"{flag} {error}", f"{flag} 30s") from None
 
 
 async def select_workloads(

@@ -10,9 +10,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from spotalis.cli.main import COMMANDS
 from spotalis.cli.parser import Parser
+
+if TYPE_CHECKING:
+    from spotalis.app.inspection import ClusterConnection
 
 NO_FILES = ":4"
 """cobra's ShellCompDirectiveNoFileComp."""
@@ -80,40 +84,27 @@ def _words_of(command: str) -> list[str]:
 def _names(kind: str, parser: Parser, before: Sequence[str]) -> list[str]:
     """The names of objects in the cluster; empty if it cannot be read in time."""
     import asyncio
-    import random
 
-    from spotalis.app.clock import SystemClock
-    from spotalis.cli.cluster_flags import access_of
-    from spotalis.kube import resources
-    from spotalis.kube.client import Client
-    from spotalis.kube.http import HttpTransport
+    from spotalis.cli.cluster_flags import run_connected
+    from spotalis.kube.resources import NAMESPACES, NODES, PODS, WORKLOADS, Resource
 
-    known = {
-        "Deployment": resources.DEPLOYMENTS,
-        "StatefulSet": resources.STATEFULSETS,
-        "Rollout": resources.ROLLOUTS,
-        "Pod": resources.PODS,
-        "Node": resources.NODES,
-        "Namespace": resources.NAMESPACES,
+    known: dict[str, Resource[Any]] = {
+        **WORKLOADS,
+        **{resource.kind: resource for resource in (PODS, NODES, NAMESPACES)},
     }
     if kind not in known:
         return []
+    arguments, _ = parser.parse_known_args(list(before[1:]))
+    resource, found = known[kind], []
 
-    async def read() -> list[str]:
-        arguments, _ = parser.parse_known_args(list(before[1:]))
-        access = access_of(arguments)
-        clock = SystemClock()
-        transport = HttpTransport(access, clock=clock, replica="cli")
-        try:
-            client = Client(transport, clock=clock, rng=random.Random())  # noqa: S311
-            resource = known[kind]
-            scope = (arguments.namespace or access.namespace) if resource.namespaced else ""
-            async with asyncio.timeout(TIMEOUT_SECONDS):
-                return [one.name for one in await client.list_all(resource, scope)]  # type: ignore[attr-defined]
-        finally:
-            await transport.close()
+    async def read(connection: ClusterConnection) -> None:
+        scope = connection.namespace if resource.namespaced else ""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            listed = await connection.client().list_all(resource, scope)
+        found.extend(sorted(one.name for one in listed))
 
     try:
-        return sorted(asyncio.run(read()))
+        run_connected(arguments, read)
     except Exception:  # a completion never fails; the command itself says why
         return []
+    return found

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 
-from spotalis.cli.errors import CommandError
+from spotalis.cli.errors import CommandError, usage_error
 from spotalis.kube.config.access import ClusterAccess, Overrides, load
 from spotalis.kube.config.errors import ConfigError
 from spotalis.kube.errors import ApiError, Forbidden, NotFound
+from spotalis.kube.resources import InvalidName
 from spotalis.model.errors import NamespaceMissing, PortInUse
 from spotalis.model.transport import TransportError
 from spotalis.webhook.issuer import IssueFailed
@@ -59,6 +60,8 @@ def explain_startup_failure(server: str) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise  # the reader of stdout has gone, not the API server
+    except InvalidName as error:
+        raise usage_error(str(error), "kubectl get namespaces") from None
     except _EXPECTED as error:
         raise _explain(error, server) from None
 

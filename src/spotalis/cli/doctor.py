@@ -6,10 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 from spotalis.cli.cluster_flags import (
-    Selection,
     add_connection_flags,
     add_output_flags,
-    run_with_transport,
+    run_connected,
     style_of,
 )
 from spotalis.cli.errors import ExitCode
@@ -18,6 +17,7 @@ from spotalis.cli.output import Style, dump
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from spotalis.app.inspection import ClusterConnection
     from spotalis.cli.operator_checks import Check
 
 DESCRIPTION = """\
@@ -51,13 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: the cluster cannot be reached.
     """
 
-    async def diagnose(selection: Selection) -> int:
+    async def diagnose(connection: ClusterConnection) -> int:
         from spotalis.app.inspection import inspect
         from spotalis.cli.diagnosis import CheckList, Diagnosis
-        from spotalis.kube.client import Client
+        from spotalis.cli.operator_settings import read_settings
 
-        inspection = await inspect(selection.transport, **selection.options)
-        client = Client(selection.transport, clock=selection.clock, rng=selection.options["rng"])
+        client = connection.client()
+        inspection = await inspect(connection, await read_settings(arguments, client))
         diagnosis = Diagnosis(inspection, client, arguments.operator_namespace)
         checks = await (diagnosis.before_installation() if arguments.pre else diagnosis.installed())
         if arguments.output == "text":
@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         failed = any(check.state == "failed" for check in checks)
         return ExitCode.FINDINGS if failed else ExitCode.SUCCESS
 
-    return run_with_transport(arguments, diagnose)
+    return run_connected(arguments, diagnose)
 
 
 def _lines(checks: Sequence[Check], style: Style) -> Iterator[str]:

@@ -7,18 +7,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from spotalis.cli.cluster_flags import (
-    Selection,
     add_connection_flags,
     add_output_flags,
     add_selection_flags,
-    run_with_transport,
+    run_connected,
     style_of,
 )
-from spotalis.cli.errors import usage_error
 from spotalis.cli.names import SHORT, read_targets
 from spotalis.cli.output import dump, duration, table, tell
 
 if TYPE_CHECKING:
+    from spotalis.app.inspection import ClusterConnection
     from spotalis.cli.reported_events import ReportedEvent
 
 DESCRIPTION = """\
@@ -35,7 +34,7 @@ HEADERS = ("LAST-SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    add_selection_flags(parser)
+    add_selection_flags(parser, by_label=False)
     add_output_flags(parser, FORMATS)
     add_connection_flags(parser)
 
@@ -47,25 +46,23 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: a name is invalid, or the Events cannot be read.
     """
     targets = read_targets(arguments.names, arguments.command)
-    if arguments.selector:
-        raise usage_error("Events have no labels of workloads", f"{arguments.command} deploy/NAME")
 
-    async def show(selection: Selection) -> None:
+    async def show(connection: ClusterConnection) -> None:
         from spotalis.cli.reported_events import ReportedEventList, read_events
 
-        namespace = "" if arguments.all_namespaces else selection.namespace
-        found = await read_events(selection, namespace)
+        namespace = "" if arguments.all_namespaces else connection.namespace
+        found = await read_events(connection.client(), namespace)
         if targets:
             wanted = {(target.kind, target.name) for target in targets}
             found = [event for event in found if (event.type, event.name) in wanted]
         if arguments.output != "table":
             print(dump(ReportedEventList(items=found), arguments.output))
         elif found:
-            print(_table(arguments, found, selection.clock.now()))
+            print(_table(arguments, found, connection.clock.now()))
         else:
             tell("No Events of Spotalis found.")
 
-    return run_with_transport(arguments, show)
+    return run_connected(arguments, show)
 
 
 def _table(arguments: argparse.Namespace, events: list[ReportedEvent], now: datetime) -> str:

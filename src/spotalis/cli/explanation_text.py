@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from spotalis.cli.explanations import Condition, Facts, WorkloadExplanation
-from spotalis.cli.output import Style, table
+from spotalis.cli.output import Style, split_bar, table
 
 
 def lines_of(facts: WorkloadExplanation | Facts, style: Style) -> list[str]:
@@ -17,7 +17,7 @@ def lines_of(facts: WorkloadExplanation | Facts, style: Style) -> list[str]:
 
 def _workload_lines(facts: WorkloadExplanation, style: Style) -> Iterator[str]:
     split = facts.split
-    bar = style.bar(split.have.on_demand, split.have.spot, split.pending)
+    bar = split_bar(split, style)
     color = "green" if split.status == "Balanced" else "yellow"
     yield (
         style.paint(f"{split.namespace}/{split.short}", "bold")

@@ -234,6 +234,7 @@ _RULES = {
     "share": "the type of which fewest replicas are missing from their share",
     "slot": "the type of its ordinal",
     "fallback": "spot was exhausted, so a replica of a spot slot starts on on-demand",
+    "unstable": "spot replicas of the workload were lost again and again",
     "user-pinned": "the pod template selects the capacity type",
     "overridden": "another admission webhook has chosen the capacity type",
 }
@@ -287,23 +288,23 @@ def _arithmetic(observed: Observed) -> str:
 
 def _conditions(plan: ReconcilePlan, now: datetime) -> Iterator[Condition]:
     observed, decision = plan.observed, plan.decision
+    all_met = True
     for guard in (*WORKLOAD_GUARDS, *MOVE_GUARDS):
         objection = guard(observed, now)
+        all_met = all_met and objection is None
         yield Condition(
             name=guard.__name__.replace("_", "-"),
             meaning=(guard.__doc__ or "").split(". ")[0].split("\n")[0].rstrip("."),
             met=objection is None,
             message=f"{objection.reason}: {objection.message}" if objection else "",
         )
-    if not isinstance(decision, Evict) and to_move(observed):
-        met = any(g(observed, now) for g in (*WORKLOAD_GUARDS, *MOVE_GUARDS))
-        if not met:
-            yield Condition(
-                name="choice",
-                meaning="A replica may move, and its replacement has a place",
-                met=False,
-                message=f"{decision.reason}: {decision.message}",
-            )
+    if all_met and to_move(observed) and not isinstance(decision, Evict):
+        yield Condition(
+            name="choice",
+            meaning="A replica may move, and its replacement has a place",
+            met=False,
+            message=f"{decision.reason}: {decision.message}",
+        )
 
 
 def _spot_capacity(observed: Observed) -> str:
@@ -313,7 +314,8 @@ def _spot_capacity(observed: Observed) -> str:
         parts[0] += f" since {seen.since.isoformat(timespec='seconds')}"
     parts += [phrase for phrase in (seen.cause, spot.evidence) if phrase]
     if spot.free is not None:
-        parts.append(f"{spot.free} more replicas fit on Ready spot nodes")
+        noun = "replica fits" if spot.free == 1 else "replicas fit"
+        parts.append(f"{spot.free} more {noun} on Ready spot nodes")
     if spot.has_provisioner:
         parts.append("Karpenter adds nodes")
     if spot.node_arriving:

@@ -167,6 +167,8 @@ def describe(name: str) -> str:
     """
     import textwrap
 
+    from spotalis.settings.declarations import ANNOTATION_ONLY_KEYS
+
     key = name.removeprefix("spotalis.io/")
     if key not in KEY_HELP:
         from spotalis.model.suggestion import did_you_mean
@@ -175,11 +177,13 @@ def describe(name: str) -> str:
         raise usage_error(f"'{name}' is not a key of Spotalis{hint}", "spotalis key --list")
     found = KEY_HELP[key]
     kind = "label or annotation" if key == "enabled" else "annotation"
+    has_default = key != "enabled" and key not in ANNOTATION_ONLY_KEYS
+    settings = ", then `defaults` in the settings" if has_default else ""
     lines = [
         f"KEY:      spotalis.io/{key} ({kind})",
         f"VALUES:   {found.values}",
         f"DEFAULT:  {found.default}",
-        "READ FROM: the workload, then its Namespace, then `defaults` in the settings",
+        f"READ FROM: the workload, then its Namespace{settings}",
         "",
         *textwrap.wrap(found.meaning, 79),
         "",

@@ -56,6 +56,15 @@ class Manifest:
         metadata = self.value.get("metadata")
         return metadata if isinstance(metadata, Mapping) else {}
 
+    def has(self, *path: str) -> bool:
+        """Whether a field exists."""
+        value: object = self.value
+        for name in path:
+            if not isinstance(value, Mapping) or name not in value:
+                return False
+            value = value[name]
+        return True
+
     def place(self, *path: str, key: bool = False) -> Place:
         """The place of a field: of its value, or of its key.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from spotalis.cli.errors import CommandError, ExitCode, usage_error
+from spotalis.model.names import is_path_segment
 from spotalis.model.suggestion import did_you_mean
 
 _ALIASES = {
@@ -57,7 +58,7 @@ def _target(word: str, command: str, kinds: Sequence[str]) -> Target:
     type_, slash, name = word.partition("/")
     kind = KINDS.get(type_.lower())
     example = f"{command} deploy/NAME"
-    if not slash or not name or "/" in name:
+    if not slash or not is_path_segment(name):
         raise usage_error(f"'{word}' must be TYPE/NAME, such as deploy/api", example)
     if kind is None:
         known = [alias for alias, its in KINDS.items() if its in kinds]

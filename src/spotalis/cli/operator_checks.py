@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from spotalis.cli.names import SHORT
 from spotalis.cli.output import duration
 from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.rescue import absence
 from spotalis.kube.client import Client
-from spotalis.kube.resources import LEASES, PODS, WEBHOOK_CONFIGURATIONS
+from spotalis.kube.resources import (
+    DEPLOYMENTS,
+    LEASES,
+    PODS,
+    REPLICASETS,
+    STATEFULSETS,
+    WEBHOOK_CONFIGURATIONS,
+)
 from spotalis.model.configuration import POD_DECISION
 from spotalis.model.transport import Response, TransportError
 from spotalis.webhook.issuer import IssueFailed, inspect_certificate
@@ -57,8 +63,7 @@ class OperatorChecks:
         ]
 
     async def _operator(self) -> Check:
-        path = f"/apis/apps/v1/namespaces/{self._namespace}/deployments/{NAME}"
-        status, found = await get(self._client, path)
+        status, found = await get(self._client, DEPLOYMENTS.path(self._namespace, NAME))
         if status != 200:
             return unread("operator", status, f"deployment {self._namespace}/{NAME}", _INSTALL)
         wanted = found.get("spec", {}).get("replicas", 1)
@@ -70,30 +75,34 @@ class OperatorChecks:
         return Check(name="operator", state="ok" if ready >= wanted else "warning", message=message)
 
     async def _leader(self) -> Check:
-        status, _ = await get(self._client, LEASES.path(self._namespace, NAME))
-        if status != 200:
-            return unread("leader", status, f"lease {self._namespace}/{NAME}", _INSTALL)
-        lease = await self._client.get(LEASES, self._namespace, NAME)
-        if lease is None or not lease.holder:
+        election = self._cluster.settings.leader_election
+        if not election.enabled:
+            return Check(name="leader", state="ok", message="leader election is disabled")
+        name = election.lease_name
+        response = await self._client.raw("GET", LEASES.path(self._namespace, name))
+        if response.status != 200:
+            return unread("leader", response.status, f"lease {self._namespace}/{name}", _INSTALL)
+        lease = LEASES.decode(response.body)
+        silent = absence(lease, self._client.clock.now())
+        if not lease.holder or silent is None:
             return Check(
                 name="leader",
                 state="failed",
                 message="no instance leads: nothing moves",
                 fix=f"kubectl -n {self._namespace} get pods",
             )
-        silent = self._client.clock.now() - datetime.fromisoformat(lease.renewed_at)
         seconds = silent.total_seconds()
         message = f"{lease.holder}, renewed {duration(seconds)} ago"
         state = "ok" if seconds < _LONGEST_SILENCE_SECONDS else "failed"
         return Check(name="leader", state=state, message=message)
 
     async def _certificate(self) -> Check:
-        path = WEBHOOK_CONFIGURATIONS.path(name=NAME)
-        status, _ = await get(self._client, path)
-        if status != 200:
-            return unread("certificate", status, f"mutatingwebhookconfiguration/{NAME}", _INSTALL)
-        found = await self._client.get(WEBHOOK_CONFIGURATIONS, "", NAME)
-        bundles = [bundle for _, bundle in (found.ca_bundles if found else ()) if bundle]
+        response = await self._client.raw("GET", WEBHOOK_CONFIGURATIONS.path(name=NAME))
+        if response.status != 200:
+            what = f"mutatingwebhookconfiguration/{NAME}"
+            return unread("certificate", response.status, what, _INSTALL)
+        found = WEBHOOK_CONFIGURATIONS.decode(response.body)
+        bundles = [bundle for _, bundle in found.ca_bundles if bundle]
         if not bundles:
             return Check(
                 name="certificate",
@@ -133,18 +142,15 @@ class OperatorChecks:
         workload = self._cluster.find_workload(key)
         if workload is None:
             return None
-        plural, name, owner_kind, uid = "statefulsets", key.name, "StatefulSet", workload.uid
+        owner_kind, name, uid = STATEFULSETS.kind, key.name, workload.uid
+        path = STATEFULSETS.path(key.namespace, name)
         if key.kind != "StatefulSet":
-            sets = [
-                replica_set
-                for replica_set in self._cluster.replica_sets.in_namespace(key.namespace)
-                if replica_set.owner and replica_set.owner.uid == workload.uid
-            ]
+            sets = self._cluster.replica_sets_of(workload).values()
             if not sets:
                 return None
             newest = max(sets, key=lambda replica_set: replica_set.replicas)
-            plural, name, owner_kind, uid = "replicasets", newest.name, "ReplicaSet", newest.uid
-        path = f"/apis/apps/v1/namespaces/{key.namespace}/{plural}/{name}"
+            owner_kind, name, uid = REPLICASETS.kind, newest.name, newest.uid
+            path = REPLICASETS.path(key.namespace, name)
         _, controller = await get(self._client, path)
         template = controller.get("spec", {}).get("template")
         if not isinstance(template, dict):
@@ -187,7 +193,7 @@ def _webhook_check(key: WorkloadKey, response: Response, milliseconds: float) ->
         message = f"you may not create pods in {key.namespace}, so it is not tried"
         return Check(name="webhook", state="unknown", message=message)
     annotations = object_of(response).get("metadata", {}).get("annotations") or {}
-    what = f"a dry run of a pod of {key.namespace}/{SHORT[key.kind]}/{key.name}"
+    what = f"a dry run of a pod of {key}"
     if POD_DECISION in annotations:
         return Check(
             name="webhook", state="ok", message=f"{what} was placed in {milliseconds:.0f} ms"

@@ -10,6 +10,7 @@ import msgspec
 
 from spotalis.cli.output import tell
 from spotalis.kube.client import Client
+from spotalis.kube.resources import LEDGERS
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.settings.sources import Sources
 from spotalis.settings.value_types import InvalidSettings
@@ -32,7 +33,7 @@ async def read_settings(arguments: argparse.Namespace, client: Client) -> Contro
     """
     namespace = arguments.operator_namespace
     name = f"configmap/{CONFIG_MAP}"
-    response = await client.raw("GET", f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG_MAP}")
+    response = await client.raw("GET", LEDGERS.path(namespace, CONFIG_MAP))
     settings = ControllerConfiguration()
     if response.status == 200:
         text = (msgspec.json.decode(response.body, type=_ConfigMap).data or {}).get(FILE, "")

@@ -6,7 +6,10 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from spotalis.cli.views import WorkloadSplit
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 _BAR_CELLS = 20
@@ -61,6 +64,16 @@ class Style:
         if good:
             return self.paint("ok" if self.ascii else "✔", "green")
         return self.paint("x" if self.ascii else "✗", "red")
+
+
+def split_bar(split: WorkloadSplit, style: Style) -> str:
+    """The bar of a workload: its replicas of each type, and those that are missing."""
+    return style.bar(split.have.on_demand, split.have.spot, missing(split))
+
+
+def missing(split: WorkloadSplit) -> int:
+    """Desired replicas that are not on either type."""
+    return max(0, split.replicas - split.have.on_demand - split.have.spot)
 
 
 def _cells(counts: Sequence[int]) -> list[int]:

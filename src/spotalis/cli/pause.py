@@ -6,6 +6,7 @@ import argparse
 
 from spotalis.cli.cluster_flags import add_connection_flags
 from spotalis.cli.errors import usage_error
+from spotalis.cli.names import WORKLOADS
 
 DESCRIPTION = """\
 Stop all evictions of a workload, a namespace or, with --all, of the cluster.
@@ -16,7 +17,7 @@ Examples:
   spotalis pause ns/shop --reason "migration"
   spotalis pause --all                    # emergency stop"""
 
-KINDS = ("Deployment", "StatefulSet", "Rollout", "Namespace")
+KINDS = (*WORKLOADS, "Namespace")
 REASON = "spotalis.io/paused-reason"
 
 
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     from spotalis.app.clock import SystemClock
     from spotalis.model.durations import parse_duration
+    from spotalis.model.policy_text import check_length
     from spotalis.model.timestamps import format_time
 
     until = "forever"
@@ -62,7 +64,12 @@ def run(arguments: argparse.Namespace) -> None:
             raise usage_error(
                 f"--for {error}", f"{arguments.command} deploy/NAME --for 2h"
             ) from None
-    write_pause(arguments, until, arguments.reason or None)
+    try:
+        reason = check_length(arguments.reason)
+    except ValueError as error:
+        example = f"{arguments.command} deploy/NAME --reason migration"
+        raise usage_error(f"--reason {error}", example) from None
+    write_pause(arguments, until, reason or None)
 
 
 def write_pause(arguments: argparse.Namespace, until: str | None, reason: str | None) -> None:

@@ -14,7 +14,7 @@ from spotalis.cli.cluster_flags import (
     style_of,
 )
 from spotalis.cli.errors import ExitCode, usage_error
-from spotalis.cli.output import Style, dump, duration
+from spotalis.cli.output import Style, dump, duration, missing, split_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -163,13 +163,14 @@ def plan_text(plans: Sequence[WorkloadPlan], style: Style) -> str:
 def _plan_lines(plan: WorkloadPlan, style: Style) -> Iterator[str]:
     split = plan.split
     name = f"{split.namespace}/{split.short}"
-    before = style.bar(split.have.on_demand, split.have.spot, split.pending)
+    before = split_bar(split, style)
     if not plan.moves:
         yield f"{name}  {before}  no moves; {plan.end}: {plan.end_message}"
         return
     to_spot = sum(move.target == "spot" for move in plan.moves)
     shift = to_spot - (len(plan.moves) - to_spot)
-    after = style.bar(max(0, split.have.on_demand - shift), max(0, split.have.spot + shift))
+    on_demand, spot = split.have.on_demand - shift, split.have.spot + shift
+    after = style.bar(max(0, on_demand), max(0, spot), missing(split))
     words = [
         f"{count} to {target}"
         for count, target in ((to_spot, "spot"), (len(plan.moves) - to_spot, "on-demand"))

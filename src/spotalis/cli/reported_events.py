@@ -6,13 +6,10 @@ from datetime import datetime
 
 import msgspec
 
-from spotalis.cli.cluster_flags import Selection
 from spotalis.cli.views import API_VERSION
 from spotalis.controller.events import CONTROLLER
 from spotalis.kube.client import Client
 from spotalis.kube.resources import Resource
-
-PAGE_ITEMS = 500
 
 
 class ReportedEvent(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -78,7 +75,7 @@ REPORTED_EVENTS = Resource(
 """The field selectors of Events are in kubernetes/pkg/registry/core/event/strategy.go."""
 
 
-async def read_events(selection: Selection, namespace: str) -> list[ReportedEvent]:
+async def read_events(client: Client, namespace: str) -> list[ReportedEvent]:
     """The Events of the operator, oldest first.
 
     Args:
@@ -87,6 +84,5 @@ async def read_events(selection: Selection, namespace: str) -> list[ReportedEven
     Raises:
         ApiError, TransportError: the Events cannot be read.
     """
-    client = Client(selection.transport, clock=selection.clock, rng=selection.options["rng"])
     found = await client.list_all(REPORTED_EVENTS, namespace, quorum=True)
     return sorted(found, key=lambda event: event.last_seen.timestamp() if event.last_seen else 0.0)

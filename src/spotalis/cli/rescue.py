@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from spotalis.cli.cluster_flags import Selection, add_connection_flags, run_with_transport
+from spotalis.cli.cluster_flags import add_connection_flags, run_connected
+
+if TYPE_CHECKING:
+    from spotalis.app.inspection import ClusterConnection
 
 DESCRIPTION = """\
 Delete the pods that Spotalis has sent to spot and that have been Pending for 10
@@ -35,13 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
         CommandError: a request failed.
     """
 
-    async def release(selection: Selection) -> None:
+    async def release(connection: ClusterConnection) -> None:
         from spotalis.controller.rescue import rescue
-        from spotalis.kube.client import Client
 
-        client = Client(selection.transport, clock=selection.clock, rng=selection.options["rng"])
         found = await rescue(
-            client,
+            connection.client(),
             namespace=arguments.operator_namespace,
             lease=arguments.lease_name,
             dry_run=arguments.dry_run,
@@ -50,4 +52,4 @@ def run(arguments: argparse.Namespace) -> int:
         for pod in found.released:
             print(f"pod/{pod.name} in {pod.namespace} {'would be ' * arguments.dry_run}deleted")
 
-    return run_with_transport(arguments, release)
+    return run_connected(arguments, release)

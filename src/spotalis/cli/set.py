@@ -6,6 +6,7 @@ import argparse
 
 from spotalis.cli.cluster_flags import add_connection_flags
 from spotalis.cli.errors import usage_error
+from spotalis.cli.names import WORKLOADS
 
 DESCRIPTION = """\
 Write annotations of Spotalis to workloads or namespaces. Values are checked
@@ -16,7 +17,7 @@ Examples:
   spotalis set ns/shop spot-percentage=50
   spotalis set deploy/api min-on-demand- --dry-run"""
 
-KINDS = ("Deployment", "StatefulSet", "Rollout", "Namespace")
+KINDS = (*WORKLOADS, "Namespace")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +59,7 @@ def _change(text: str) -> tuple[str, str | None]:
         CommandError: the key is unknown or the value is invalid.
     """
     from spotalis.model.configuration import KEYS
+    from spotalis.model.policy_text import check_length
     from spotalis.model.suggestion import did_you_mean
 
     key, equals, value = text.partition("=")
@@ -73,7 +75,7 @@ def _change(text: str) -> tuple[str, str | None]:
             if value not in ("true", "false"):
                 raise ValueError('must be "true" or "false"')
         else:
-            KEYS[key](value)
+            KEYS[key](check_length(value).strip())
     except ValueError as error:
         raise usage_error(f"{key} '{value}' {error}", f"spotalis key {key}") from None
     return key, value

@@ -14,7 +14,7 @@ from spotalis.cli.cluster_flags import (
     style_of,
 )
 from spotalis.cli.errors import ExitCode, usage_error
-from spotalis.cli.output import Style, dump, duration, table, tell
+from spotalis.cli.output import Style, dump, duration, split_bar, table, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,6 @@ Examples:
   spotalis status -A --by node
   spotalis status deploy/api --wait --timeout 5m"""
 
-POLL_SECONDS = 2.0
 _COLORS = {"Balanced": "green", "InvalidPolicy": "red", "LedgerUnreadable": "red"}
 HEADERS = ("NAME", "SPLIT", "ON-DEMAND", "SPOT", "STATUS", "AGE")
 WIDE_HEADERS = ("PERCENT", "FLOOR", "PENDING", "MESSAGE")
@@ -140,7 +139,7 @@ def split_table(
         (
             *([split.namespace] if arguments.all_namespaces else []),
             split.short,
-            _bar(split, style),
+            split_bar(split, style) or "-",
             _share(split, split.have.on_demand, split.want.on_demand),
             _share(split, split.have.spot, split.want.spot),
             style.paint(split.status, _COLORS.get(split.status, "yellow")),
@@ -150,12 +149,6 @@ def split_table(
         for split in splits
     ]
     return table(rows, headers=None if arguments.no_headers else headers)
-
-
-def _bar(split: WorkloadSplit, style: Style) -> str:
-    have = split.have
-    pending = max(0, split.replicas - have.on_demand - have.spot)
-    return style.bar(have.on_demand, have.spot, pending) or "-"
 
 
 def _share(split: WorkloadSplit, have: int, want: int) -> str:

@@ -40,7 +40,7 @@ class WorkloadSplit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     namespace: str
     type: str
-    """``Deployment`` or ``StatefulSet``."""
+    """``Deployment``, ``StatefulSet`` or ``Rollout``."""
     name: str
     replicas: int
     """``spec.replicas``."""

@@ -6,16 +6,18 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
-from spotalis.app.inspection import Inspection, follow
-from spotalis.cli.cluster_flags import Selection, run_with_transport, style_of
-from spotalis.cli.errors import CommandError, ExitCode, usage_error
+from spotalis.app.inspection import ClusterConnection, Inspection, follow
+from spotalis.cli.cluster_flags import parse_seconds, run_connected, style_of
+from spotalis.cli.errors import CommandError, ExitCode
+from spotalis.cli.operator_settings import read_settings
 from spotalis.cli.output import tell
 from spotalis.cli.status import print_splits, read_splits, split_table
 from spotalis.cli.views import WorkloadSplit
-from spotalis.model.durations import parse_duration
 
 POLL_SECONDS = 0.5
-"""How often the splits are computed from what the watches have delivered; costs no request."""
+"""How often the splits are computed from what the watches have delivered."""
+SELECTOR_POLL_SECONDS = 5.0
+"""The same with ``--selector``: each time, the API server lists what matches."""
 
 
 def watch_status(arguments: argparse.Namespace) -> int:
@@ -26,35 +28,28 @@ def watch_status(arguments: argparse.Namespace) -> int:
     Raises:
         CommandError: a flag is invalid, or the cluster cannot be watched.
     """
-    timeout = _timeout(arguments)
 
-    async def follow_cluster(selection: Selection) -> int:
-        async with follow(selection.transport, **selection.options) as inspection:
+    timeout = parse_seconds(arguments.timeout, "--timeout") or None
+
+    async def follow_cluster(connection: ClusterConnection) -> int:
+        settings = await read_settings(arguments, connection.client())
+        async with follow(connection, settings) as inspection:
             try:
                 async with asyncio.timeout(timeout):
-                    return await _print_changes(arguments, inspection, selection)
+                    return await _print_changes(arguments, inspection, connection)
             except TimeoutError:
                 tell(f"timed out after {arguments.timeout}: not every workload is Balanced")
                 return ExitCode.TIMED_OUT
 
-    return run_with_transport(arguments, follow_cluster)
-
-
-def _timeout(arguments: argparse.Namespace) -> float | None:
-    if arguments.timeout == "0":
-        return None
-    try:
-        return parse_duration(arguments.timeout).total_seconds()
-    except ValueError as error:
-        raise usage_error(f"--timeout {error}", "--timeout 5m") from None
+    return run_connected(arguments, follow_cluster)
 
 
 async def _print_changes(
-    arguments: argparse.Namespace, inspection: Inspection, selection: Selection
+    arguments: argparse.Namespace, inspection: Inspection, connection: ClusterConnection
 ) -> int:
     shown: dict[tuple[str, str], WorkloadSplit] = {}
     while True:
-        splits = await read_splits(arguments, inspection, selection.namespace, selection.clock)
+        splits = await read_splits(arguments, inspection, connection.namespace, connection.clock)
         changed = [split for split in splits if _differs(shown.get(_key(split)), split)]
         if changed:
             _print(arguments, changed, first=not shown)
@@ -64,10 +59,10 @@ async def _print_changes(
         if arguments.wait and not splits:
             raise CommandError(
                 code="SP042",
-                what="there is no workload to wait for",
+                what="no workload is selected, so --wait has nothing to wait for",
                 fix="name a workload, or select another namespace with -n",
             )
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(SELECTOR_POLL_SECONDS if arguments.selector else POLL_SECONDS)
 
 
 def _key(split: WorkloadSplit) -> tuple[str, str]:

@@ -120,9 +120,7 @@ class CacheHealth:
 
     def denied_lists(self) -> list[str]:
         """The first lists that the API server denies: ``pods``, or ``pods in shop``."""
-        return [
-            f"{plural} in {scope}" if scope else plural for plural, scope in sorted(self._denied)
-        ]
+        return [_describe(*each) for each in sorted(self._denied)]
 
     def is_cut_off(self) -> bool:
         """Whether every watch has been silent for too long. One that still delivers is enough."""

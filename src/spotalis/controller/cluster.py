@@ -39,6 +39,7 @@ from spotalis.model.objects import (
     ReplicaSet,
     Workload,
 )
+from spotalis.model.rollouts import RolloutProgress
 
 
 class WorkloadKey(NamedTuple):
@@ -139,6 +140,20 @@ class Cluster:
     def replica_sets_of(self, workload: Workload) -> Mapping[str, ReplicaSet]:
         """The ReplicaSets of a Deployment or Rollout, by UID."""
         return self._sets_by_workload.get((workload.namespace, workload.uid), {})
+
+    def with_replica_sets(self, workload: Workload) -> tuple[Workload, Mapping[str, int]]:
+        """A paused Rollout with the sizes of its ReplicaSets, if there are several.
+
+        Its desired replicas are all of theirs: a preview comes in addition to ``spec.replicas``.
+        Every other workload is returned as it is.
+        """
+        if workload.rollout is None or workload.rollout.progress is not RolloutProgress.PAUSED:
+            return workload, {}
+        found = self.replica_sets_of(workload).values()
+        sizes = {each.uid: each.replicas for each in found if each.replicas}
+        if len(sizes) < 2:
+            return workload, {}
+        return msgspec.structs.replace(workload, replicas=sum(sizes.values())), sizes
 
     def pods_owned_by(self, namespace: str, uid: str) -> Collection[Pod]:
         """The pods of a namespace whose controller has this UID.
@@ -265,13 +280,13 @@ class Cluster:
         everywhere = latest.name == self.settings.namespace  # It may pause all workloads.
         for store in (self.deployments, self.stateful_sets, self.rollouts):
             for workload in store if everywhere else store.in_namespace(latest.name):
-                self._read_policy(workload)
+                self._update_policy(workload)
 
     def on_workload_change(self, change: StoreChange[Workload]) -> None:
         """Read the policy of the workload again."""
         old, new = change.old, change.new
         if new is not None:
-            self._read_policy(new)
+            self._update_policy(new)
         elif old is not None:
             self._forget(_key(old))
         if (latest := new or old) is not None:
@@ -311,15 +326,17 @@ class Cluster:
                 if key.namespace == latest.namespace:
                     self._enqueue(key)
 
-    def _read_policy(self, workload: Workload) -> None:
-        key = _key(workload)
+    def read_policy(self, workload: Workload) -> WorkloadConfiguration:
+        """The policy that labels and annotations give a workload; not enabled in namespaces that
+        are never managed."""
         namespace = self.namespaces.get("", workload.namespace)
         if not self.settings.namespaces.admits(namespace):
-            self._forget(key)
-            return
+            return WorkloadConfiguration()
         read = read_configuration(workload, namespace, self.settings.defaults)
-        own = self.namespaces.get("", self.settings.namespace)
-        read = pause_everywhere(read, own)
+        return pause_everywhere(read, self.namespaces.get("", self.settings.namespace))
+
+    def _update_policy(self, workload: Workload) -> None:
+        key, read = _key(workload), self.read_policy(workload)
         if read.enabled or read.problems:
             self._managed_in[key.namespace] += key not in self._managed
             self._managed[key] = read

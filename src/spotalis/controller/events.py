@@ -142,9 +142,10 @@ def _policy_messages(
     if previous is None or previous.warnings != configuration.warnings:
         for warning in configuration.warnings:
             quoted = f"'{PREFIX}{warning.key}'" + (f" {warning.value}" if warning.value else "")
-            is_unknown = "not read by Spotalis" in warning.message
             yield _warning(
-                EventReason.UNKNOWN_POLICY_KEY if is_unknown else EventReason.SPLIT_POLICY_WARNING,
+                EventReason.UNKNOWN_POLICY_KEY
+                if warning.is_unknown_key
+                else EventReason.SPLIT_POLICY_WARNING,
                 "Parse",
                 f"{quoted} {warning.message} ({warning.source})",
             )

@@ -264,6 +264,7 @@ class Evictor:
         workload = self._cluster.find_workload(key)
         if workload is None:
             return False
+        workload, _ = self._cluster.with_replica_sets(workload)
         cluster = dataclasses.replace(
             observed.cluster,
             stale_watch=self._cluster.health.stale_watch(key.kind, key.namespace),

@@ -71,7 +71,7 @@ class StoreNodesView:
 
     @property
     def version(self) -> int:
-        """Increases with every change on which the free capacity depends."""
+        """Increases with every change of nodes, pods, ledgers and volumes."""
         cluster = self._cluster
         own = self._ledgers.store.changes + self._volumes.reads
         return cluster.placed.changes + cluster.nodes.changes + own
@@ -149,6 +149,7 @@ class StoreNodesView:
         workload = self._cluster.find_workload(WorkloadKey.of(ledger))
         if workload is None:
             return
+        workload, _ = self._cluster.with_replica_sets(workload)
         pods = list(self._cluster.pods_of(workload))
         intended = {intent.pod for intent in ledger.intents}
         living = sum(not (pod.deleting_at or pod.finished or pod.uid in intended) for pod in pods)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 
-import msgspec
-
 from spotalis import logs
 from spotalis.controller.autoscaler import AutoscalerEvents, autoscaler_of
 from spotalis.controller.cluster import Cluster, WorkloadKey
@@ -24,7 +22,6 @@ from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, Workload
 from spotalis.model.possible_types import selects_compute_class
-from spotalis.model.rollouts import RolloutProgress
 from spotalis.model.transport import TransportError
 from spotalis.planner.breaker import with_breaker
 from spotalis.planner.decide import ReconcilePlan
@@ -153,7 +150,7 @@ class Observer:
         return waiting.with_autoscaler(news.announced, news.refused_by(autoscaler_of(pin)))
 
     def without_ledger(self, workload: Workload, configuration: WorkloadConfiguration) -> Observed:
-        """A workload whose ledger cannot be read."""
+        """A workload without its ledger: it, or a list, cannot be read."""
         return self._observe(workload, configuration, Ledger(), frozenset())
 
     def remember(self, key: WorkloadKey, plan: ReconcilePlan) -> None:
@@ -181,7 +178,7 @@ class Observer:
         cluster, now = self._cluster, self._clock.now()
         key = WorkloadKey(workload.kind, workload.namespace, workload.name)
         owners = cluster.owner_uids(workload)
-        workload, replica_sets = self._with_replica_sets(workload)
+        workload, replica_sets = cluster.with_replica_sets(workload)
         intended = {intent.pod for intent in ledger.intents}
         replicas = self._replicas(workload.namespace, owners, intended)
         state = WorkloadState(
@@ -210,19 +207,6 @@ class Observer:
             refusals=self._terminations.refusals.of(r.pod.uid for r in state.replicas),
             bypassed=self._bypassed(state),
         )
-
-    def _with_replica_sets(self, workload: Workload) -> tuple[Workload, Mapping[str, int]]:
-        """The sizes of the ReplicaSets of a paused Rollout, if there are several.
-
-        Its desired replicas are all of theirs: a preview comes in addition to ``spec.replicas``.
-        """
-        if workload.rollout is None or workload.rollout.progress is not RolloutProgress.PAUSED:
-            return workload, {}
-        found = self._cluster.replica_sets_of(workload).values()
-        sizes = {each.uid: each.replicas for each in found if each.replicas}
-        if len(sizes) < 2:
-            return workload, {}
-        return msgspec.structs.replace(workload, replicas=sum(sizes.values())), sizes
 
     def _spot_view(
         self,

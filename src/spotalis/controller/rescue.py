@@ -75,7 +75,8 @@ async def rescue(client: Client, *, namespace: str, lease: str, dry_run: bool = 
     now = client.clock.now()
     absent = absence(await client.get(LEASES, namespace, lease), now)
     if absent is None:
-        return Rescue(f"there is no renewed Lease {namespace}/{lease}: nothing is released")
+        what = f"the Lease {namespace}/{lease} does not exist or was never renewed"
+        return Rescue(f"{what}: nothing is released")
     minutes = int(absent.total_seconds() // 60)
     if absent < ABSENT_FOR:
         return Rescue(f"an instance renewed its Lease {minutes} minutes ago: nothing is released")

@@ -54,6 +54,8 @@ class Problem:
     """The end of a sentence: ``must be a whole number from 0 to 100``."""
     source: str
     """Where the value is written: ``annotation on deploy/api``."""
+    is_unknown_key: bool = False
+    """Spotalis does not read the key."""
 
     def __str__(self) -> str:
         value = "" if self.value is None else f" '{self.value}'"
@@ -358,11 +360,11 @@ class _Reader:
         ]
         for key, text, source in unread[:MAX_NAMED_KEYS]:
             suggestion = did_you_mean(key, (*KEYS, "enabled"), quote="'")
-            self._warning(key, text, NOT_READ + suggestion, source)
+            self._warning(key, text, NOT_READ + suggestion, source, is_unknown_key=True)
         if rest := unread[MAX_NAMED_KEYS:]:
             count = len(rest) - 1 + workload.dropped_keys
             message = f"and {count} more are not read by Spotalis" if count else NOT_READ
-            self._warning(rest[0][0], None, message, here)
+            self._warning(rest[0][0], None, message, here, is_unknown_key=True)
 
     def _warn_of_missing_percentage(self, floor: int | None) -> None:
         key, value = ("enabled", "true") if floor is None else ("min-on-demand", str(floor))
@@ -384,8 +386,17 @@ class _Reader:
     def _problem(self, key: str, value: str | None, message: str, source: str) -> None:
         self.problems.append(_problem(key, value, message, source))
 
-    def _warning(self, key: str, value: str | None, message: str, source: str) -> None:
-        self.warnings.append(_problem(key, value, message, source))
+    def _warning(
+        self,
+        key: str,
+        value: str | None,
+        message: str,
+        source: str,
+        *,
+        is_unknown_key: bool = False,
+    ) -> None:
+        found = _problem(key, value, message, source)
+        self.warnings.append(replace(found, is_unknown_key=is_unknown_key))
 
 
 def _problem(key: str, value: str | None, message: str, source: str) -> Problem:

@@ -56,7 +56,7 @@ class Reason(StrEnum):
     SPOT_UNSTABLE = "SpotUnstable"
     """Spot replicas of the workload were lost again and again: none starts on spot for a while."""
     NO_SPOT_CAPACITY = "NoSpotCapacity"
-    """No node of the target type has free resources for a replica."""
+    """No spot node has free resources for a replica."""
     NO_ON_DEMAND_CAPACITY = "NoOnDemandCapacity"
     """Replicas wait for an on-demand node, or no on-demand node could hold one that must move."""
     FUTILE = "Futile"

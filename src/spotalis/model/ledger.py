@@ -49,7 +49,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     schema: int = SCHEMA
     workload: str = ""
-    """For readers of the ConfigMap: ``Deployment/shop/api``."""
+    """``Deployment/shop/api``. Limits per namespace and the sweep depend on it."""
     intents: tuple[Intent, ...] = ()
     """The open moves, oldest first."""
     spot_availability: SpotAvailability = SpotAvailability.UNKNOWN

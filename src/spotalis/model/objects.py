@@ -382,6 +382,7 @@ class Lease(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     duration_seconds: int = 0
     transitions: int = 0
     renewed_at: str = ""
-    """``spec.renewTime`` as written; compared for change only, never against a clock."""
+    """``spec.renewTime`` as written. The election compares it for change only; commands that show
+    the age of the lead also read it as a time."""
     acquired_at: str = ""
     annotations: Mapping[str, str] = {}

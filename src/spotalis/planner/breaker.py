@@ -30,7 +30,7 @@ def with_breaker(observed: Observed, now: datetime) -> Observed:
     breaker, before = observed.cluster.breaker, observed.ledger
     ledger = _recorded(before, breaker, observed.replicas, now)
     observed = dataclasses.replace(observed, ledger=ledger)
-    return dataclasses.replace(observed, spot_births_left=_spot_births_left(observed, now))
+    return dataclasses.replace(observed, spot_starts_left=_spot_starts_left(observed, now))
 
 
 def _recorded(
@@ -40,7 +40,7 @@ def _recorded(
     if not breaker.interruptions or (until is not None and now >= until + breaker.within):
         return msgspec.structs.replace(ledger, interrupted_at=(), unstable_until=None)
     recent = tuple(at for at in ledger.interrupted_at if now - at < breaker.within)
-    lost_at = [
+    lost_created_at = [
         replica.pod.created_at
         for replica in replicas
         if replica.on_terminating_node
@@ -48,10 +48,10 @@ def _recorded(
         and replica.pod.created_at is not None
     ]
     if until is not None:
-        if now >= until and any(created_at >= until for created_at in lost_at):
+        if now >= until and any(created_at >= until for created_at in lost_created_at):
             return msgspec.structs.replace(ledger, unstable_until=now + breaker.open_for)
         return ledger
-    if lost_at and (not recent or max(lost_at) > recent[-1]):
+    if lost_created_at and (not recent or max(lost_created_at) > recent[-1]):
         recent = (*recent, now)
     if len(recent) >= breaker.interruptions:
         return msgspec.structs.replace(
@@ -60,7 +60,7 @@ def _recorded(
     return msgspec.structs.replace(ledger, interrupted_at=recent)
 
 
-def _spot_births_left(observed: Observed, now: datetime) -> int | None:
+def _spot_starts_left(observed: Observed, now: datetime) -> int | None:
     """How many more replicas may start on spot now; None if the breaker is closed."""
     until = observed.ledger.unstable_until
     if until is None:

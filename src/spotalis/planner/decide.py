@@ -81,7 +81,7 @@ def decide(
             requeue_after=_requeue_after(decision, WaitingReplicas()),
         )
     resolution = resolve_moves(observed, now)
-    observed = with_breaker(_after(observed, resolution, now), now)
+    observed = with_breaker(after_moves(observed, resolution, now), now)
     if resolution.found_spot:
         learned.append(success(observed.spot_view, now))
         observed = _with_spot_available(observed, now)
@@ -123,14 +123,15 @@ def _would_do(
 ) -> Decision:
     """The read-only decision, with what would happen now if the operator were not read-only."""
     writable = dataclasses.replace(observed.cluster, read_only=False)
-    wanted = plan_moves(dataclasses.replace(observed, cluster=writable), waiting, now)
+    observed = with_breaker(dataclasses.replace(observed, cluster=writable), now)
+    wanted = plan_moves(observed, waiting, now)
     if isinstance(wanted, Evict):
         names = ", ".join(move.pod.name for move in wanted.moves)
         return Defer(Reason.READ_ONLY, f"{decision.message}; it would evict {names} now")
     return Defer(Reason.READ_ONLY, f"{decision.message}; it would wait: {wanted.message}")
 
 
-def _after(observed: Observed, resolution: MoveResolution, now: datetime) -> Observed:
+def after_moves(observed: Observed, resolution: MoveResolution, now: datetime) -> Observed:
     """The same workload once its finished moves are removed from the ledger."""
     finished, moves = resolution.finished, observed.moves
     if finished:

@@ -18,9 +18,10 @@ import msgspec
 from spotalis.model.decision import Decision, Defer, Evict, Move, Reason
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
-from spotalis.planner.decide import decide
+from spotalis.planner.decide import after_moves, decide
 from spotalis.planner.fallback import waiting_for_spot
 from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.resolution import MoveResolution
 
 DEFAULT_START_TIME = timedelta(seconds=30)
 """Assumed if no replica of the workload has ever become ready."""
@@ -103,21 +104,28 @@ def forecast(observed: Observed, now: datetime, start_time: timedelta) -> Foreca
 
 
 def _settled(observed: Observed, now: datetime) -> Observed:
-    """The same workload once its open moves are over and its replicas are ready."""
-    replicas = tuple(
+    """The same workload once its open moves are over and each replacement is ready.
+
+    A replacement that does not exist yet is assumed on the target type of its move.
+    """
+    intents = observed.ledger.intents
+    gone = {replica.pod.uid: replica for replica in observed.replicas if not replica.is_active}
+    replaced = {replica.pod.move for replica in observed.active}
+    coming = [
+        _replacement(gone[intent.pod], Move(gone[intent.pod].pod, intent.target), now)
+        for intent in intents
+        if intent.pod in gone and intent.move not in replaced
+    ]
+    present = [
         dataclasses.replace(r, pod=msgspec.structs.replace(r.pod, ready=True, ready_at=now))
-        if r.pod.node and not r.pod.ready
+        if r.pod.move and r.pod.node and not r.pod.ready
         else r
-        for r in observed.replicas
-        if r.is_active
-    )
+        for r in observed.active
+    ]
     ledger = msgspec.structs.replace(observed.ledger, intents=())
-    moves = dataclasses.replace(
-        observed.moves,
-        free=observed.moves.free + len(observed.ledger.intents),
-        cooldown_until=now + observed.moves.cooldown,
-    )
-    return dataclasses.replace(observed, replicas=replicas, ledger=ledger, moves=moves)
+    over = MoveResolution(ledger=ledger, finished=intents)
+    observed = dataclasses.replace(observed, replicas=(*present, *coming))
+    return after_moves(observed, over, now)
 
 
 def _after(observed: Observed, moves: tuple[Move, ...], now: datetime) -> Observed:
@@ -150,6 +158,16 @@ def _replacement(replica: Replica, move: Move, now: datetime) -> Replica:
         ready=True,
         ready_at=now,
         created_at=now,
+        deleting_at=None,
+        phase="Running",
+        unschedulable=False,
         rule="",
     )
-    return dataclasses.replace(replica, pod=pod, node_type=move.target, other_pods=0)
+    return dataclasses.replace(
+        replica,
+        pod=pod,
+        node_type=move.target,
+        other_pods=0,
+        counts_as_gone=False,
+        on_terminating_node=False,
+    )

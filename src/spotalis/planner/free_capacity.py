@@ -79,10 +79,7 @@ class NodeRoom:
         if any(amount > free for amount, free in asked):
             return 0
         if shape.host_ports:
-            used = self.host_ports
-            return int(
-                not any(one.conflicts_with(other) for one in shape.host_ports for other in used)
-            )
+            return int(not any(map(self._is_used, shape.host_ports)))
         return min(free // amount for amount, free in asked if amount)
 
     def _is_used(self, port: HostPort) -> bool:

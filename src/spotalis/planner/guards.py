@@ -211,7 +211,7 @@ def spot_stable(observed: Observed, now: datetime) -> Defer | None:
     """Spot replicas were not lost again and again. Moves to on-demand are never stopped by that."""
     until = observed.ledger.unstable_until
     to_spot = observed.state.surplus_type is NodeType.ON_DEMAND
-    if until is None or observed.spot_births_left != 0 or not to_spot:
+    if until is None or observed.spot_starts_left != 0 or not to_spot:
         return None
     lost = f"{to_move(observed)}; spot nodes of this workload were lost again and again"
     if now < until:

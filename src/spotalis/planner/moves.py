@@ -143,8 +143,8 @@ def _choose(observed: Observed, surplus_type: NodeType, now: datetime) -> Decisi
     If there are none, the first limit that was reached is the reason.
     """
     surplus = observed.state.surplus(surplus_type) - _starting(observed, surplus_type)
-    if surplus_type is NodeType.ON_DEMAND and observed.spot_births_left is not None:
-        surplus = min(surplus, observed.spot_births_left)
+    if surplus_type is NodeType.ON_DEMAND and observed.spot_starts_left is not None:
+        surplus = min(surplus, observed.spot_starts_left)
     if observed.bypassed:  # One move is enough to find out whether the webhook is called.
         surplus = min(surplus, 1 - len(observed.ledger.intents))
     if surplus <= 0:
@@ -252,6 +252,12 @@ class _Supply:
     """Why no more may move."""
 
 
+_NO_CAPACITY = {
+    NodeType.SPOT: Reason.NO_SPOT_CAPACITY,
+    NodeType.ON_DEMAND: Reason.NO_ON_DEMAND_CAPACITY,
+}
+
+
 def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeTerms) -> _Supply:
     """Find evidence that replacements can be scheduled: free nodes, a provisioner, or a probe.
 
@@ -267,7 +273,7 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
         where = f" {by_volume.where}"
         if target not in by_volume.node_types:
             message = f"{to_move(observed)}; no {target} node{where} could hold the pod"
-            return _Supply(limit=0, stop=Defer(Reason.NO_SPOT_CAPACITY, message))
+            return _Supply(limit=0, stop=Defer(_NO_CAPACITY[target], message))
         free = None if free is None else by_volume.free
         has_provisioner = by_volume.has_provisioner
     elif target is NodeType.ON_DEMAND and not spot.on_demand_known:

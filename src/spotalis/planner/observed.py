@@ -259,7 +259,7 @@ class WorkloadState:
     """For a paused Rollout with more than one ReplicaSet: ``spec.replicas`` of each, by UID."""
     spot_view: SpotView = NOTHING_KNOWN
     """What is known about spot from all workloads."""
-    spot_births_left: int | None = None
+    spot_starts_left: int | None = None
     """How many more replicas may start on spot while its interruption breaker is not closed."""
 
     @cached_property

@@ -70,7 +70,7 @@ def place(observed: Observed, pod: NewPod) -> Placement:
         node_type, slot, rule = _place_next(observed, have_spot, have_on_demand, taken)
     move = _find_open_move(observed, pod, node_type)
     if node_type is NodeType.SPOT and not move:
-        if observed.spot_births_left == 0:
+        if observed.spot_starts_left == 0:
             node_type, rule = NodeType.ON_DEMAND, "unstable"
         elif observed.spot_view.is_exhausted:
             node_type, rule = NodeType.ON_DEMAND, "fallback"

@@ -80,6 +80,23 @@ async def test_a_preview_is_split_beside_the_active_replica_set(cluster: TestClu
 
 @pytest.mark.long
 @only_real
+async def test_replicas_of_a_preview_and_of_the_active_replica_set_move_during_a_pause(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=4, on_demand=3)
+    async with rollouts_beside(cluster) as rollouts, cluster.operator():
+        await rollouts.create("web", 4, policy(0), blue_green())
+        await rollouts.wait_for_splits("web", (4, 0), phase="Healthy")
+        await rollouts.set_image("web", NEW_IMAGE)
+        await rollouts.wait_for_splits("web", (4, 0), (4, 0), phase="Paused")
+        await rollouts.annotate("web", policy(50))
+        await rollouts.wait_for_splits("web", (2, 2), (2, 2), phase="Paused")
+        await cluster.wait_for_status("web", "Balanced")
+    assert len(cluster.evictions()) == 4
+
+
+@pytest.mark.long
+@only_real
 async def test_a_changed_policy_moves_replicas_of_each_replica_set_during_a_pause(
     cluster: TestCluster,
 ) -> None:

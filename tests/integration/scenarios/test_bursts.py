@@ -40,7 +40,9 @@ async def assert_exact(cluster: TestCluster, operators: OperatorReplicas, pods: 
     assert operators.unanswered_pods() == []
     assert len(cluster.evictions()) <= alone
     if not alone:
-        assert [write for write in cluster.writes() if write[1] not in UNRELATED_WRITES] == []
+        writes = [write for write in cluster.writes() if write[1] not in UNRELATED_WRITES]
+        # A run that lasts longer than --resync also records which provider groups are in use.
+        assert writes in ([], [("create", "configmaps")])
 
 
 async def split_one_large_workload(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from spotalis.app.inspection import inspect
+from spotalis.app.inspection import ClusterConnection, inspect
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.planner.forecast import Forecast, forecast, start_time_of
 from tests.support.cluster import TestCluster
@@ -15,9 +15,8 @@ from tests.support.scenarios import on_both_beds, only_embedded
 async def planned(cluster: TestCluster, name: str) -> Forecast:
     """The moves of a Deployment that ``spotalis plan`` shows."""
     clock = cluster.api.clock
-    inspection = await inspect(
-        cluster.reader, settings=ControllerConfiguration(), clock=clock, rng=cluster.api.rng
-    )
+    connection = ClusterConnection(transport=cluster.reader, clock=clock, rng=cluster.api.rng)
+    inspection = await inspect(connection, ControllerConfiguration())
     workload = next(one for one in inspection.cluster.deployments if one.name == name)
     plan = await inspection.plan(workload)
     return forecast(plan.observed, clock.now(), start_time_of(plan.observed.replicas))

@@ -36,6 +36,8 @@ def test_several_workloads_can_be_named() -> None:
     [
         (["api"], "'api' must be TYPE/NAME, such as deploy/api"),
         (["deploy/"], "'deploy/' must be TYPE/NAME, such as deploy/api"),
+        (["deploy/.."], "'deploy/..' must be TYPE/NAME, such as deploy/api"),
+        (["deploy/a%b"], "'deploy/a%b' must be TYPE/NAME, such as deploy/api"),
         (["deploy/a/b"], "'deploy/a/b' must be TYPE/NAME, such as deploy/api"),
         (["deplyo/api"], "unknown type 'deplyo'; did you mean 'deploy'?"),
         (["pod/api"], "spotalis status does not accept pod"),

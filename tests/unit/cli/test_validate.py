@@ -87,6 +87,16 @@ def findings(folder: Path, text: str, *flags: str) -> list[tuple[str, int, int]]
             [("SP302", 17, 7)],
             id="pinned",
         ),
+        pytest.param(
+            a_manifest(
+                f'{PERCENT}: "50"',
+                spec=SPEC.replace(
+                    "labels: {app: api}", 'labels: {app: api, spotalis.io/capcity-type: "spot"}'
+                ),
+            ),
+            [("SP201", 15, 26)],
+            id="an unknown key in the template",
+        ),
         pytest.param("a: [1\n", [("SP100", 2, 1)], id="not YAML"),
         pytest.param(
             "kind: Deployment\nspec: {replicas: x}\n", [("SP103", 2, 7)], id="no Deployment"

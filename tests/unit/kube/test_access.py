@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spotalis.kube.config.access import ClusterAccess, ConfigError, load
+from spotalis.kube.config.access import ClusterAccess, ConfigError, Overrides, load
 from tests.support.api_objects import Json
 from tests.support.manual_clock import ManualClock
 
@@ -107,6 +107,45 @@ class TestWhereItLooks:
     def test_the_context_can_be_named(self, tmp_path: Path) -> None:
         file = write(tmp_path / "config", a_kubeconfig("one", "two"))
         assert context_of(find(kubeconfig=file, context="two")) == "two"
+
+
+class TestOverrides:
+    async def test_flags_replace_parts_of_the_context(self, tmp_path: Path) -> None:
+        file = write(tmp_path / "config", a_kubeconfig("one"))
+        (tmp_path / "ca.crt").write_text("PEM")
+        found = find(
+            kubeconfig=file,
+            overrides=Overrides(
+                server="https://other:6443",
+                token="secret",
+                as_user="ana",
+                as_groups=("dev", "ops"),
+                tls_server_name="api",
+                certificate_authority=str(tmp_path / "ca.crt"),
+            ),
+        )
+        assert (found.server, found.tls_server_name) == ("https://other:6443", "api")
+        assert found.ca == tmp_path / "ca.crt"
+        assert await headers_of(found) == {
+            "Authorization": "Bearer secret",
+            "Impersonate-User": "ana",
+            "Impersonate-Group": "ops",
+        }
+
+    def test_a_certificate_authority_is_relative_to_the_working_directory(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = write(tmp_path / "kube" / "config", a_kubeconfig("one"))
+        (tmp_path / "ca.crt").write_text("PEM")
+        monkeypatch.chdir(tmp_path)
+        found = find(kubeconfig=file, overrides=Overrides(certificate_authority="ca.crt"))
+        assert found.ca == tmp_path / "ca.crt"
+
+    def test_inside_a_pod_no_flag_is_ignored_silently(self, tmp_path: Path) -> None:
+        environment, folder = inside_a_pod(tmp_path / "sa")
+        with pytest.raises(ConfigError) as caught:
+            find(environment, in_cluster_dir=folder, overrides=Overrides(as_user="ana"))
+        assert caught.value.what == "flags such as --as, --token and --server need a kubeconfig"
 
 
 class TestMerging:

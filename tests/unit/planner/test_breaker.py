@@ -88,7 +88,7 @@ def test_zero_interruptions_turn_the_breaker_off() -> None:
     ledger = Ledger(interrupted_at=(NOW,), unstable_until=NOW + 9 * MINUTE)
     observed = lost(NOW, ledger, breaker=off)
     assert after(1, observed) == Ledger()
-    assert with_breaker(observed, NOW).spot_births_left is None
+    assert with_breaker(observed, NOW).spot_starts_left is None
 
 
 @pytest.mark.parametrize(
@@ -113,17 +113,17 @@ def test_at_most_one_replica_tries(
         replicas=(*old.replicas, *new.replicas),
         reservations=reserved(*[a_reservation(9, SPOT)] * admitted),
     )
-    found = with_breaker(observed, NOW + minutes * MINUTE).spot_births_left
+    found = with_breaker(observed, NOW + minutes * MINUTE).spot_starts_left
     assert found == left
 
 
 def test_while_the_breaker_is_open_replicas_of_spot_slots_start_on_on_demand() -> None:
     pod = NewPod(owner=owner_of("Deployment").uid)
     observed = a_workload(on_demand=3, replicas=10)
-    found = place(with_facts(observed, spot_births_left=0), pod)
+    found = place(with_facts(observed, spot_starts_left=0), pod)
     assert (found.node_type, found.rule) == (ON_DEMAND, "unstable")
     for left in (1, None):
-        assert place(with_facts(observed, spot_births_left=left), pod).node_type is SPOT
+        assert place(with_facts(observed, spot_starts_left=left), pod).node_type is SPOT
 
 
 def test_no_replica_returns_while_the_breaker_is_open_and_one_when_it_is_half_open() -> None:

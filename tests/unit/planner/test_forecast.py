@@ -10,15 +10,18 @@ import pytest
 from spotalis.model.configuration import FOREVER
 from spotalis.model.decision import Reason
 from spotalis.model.disruption import DisruptionWindow
+from spotalis.model.ledger import Intent, Ledger
 from spotalis.planner.forecast import DEFAULT_START_TIME, Forecast, forecast, start_time_of
 from spotalis.planner.observed import Observed
 from tests.support.builders import (
     LONG_AGO,
     NOW,
+    ON_DEMAND,
     a_budget,
     a_replica,
     a_workload,
     with_facts,
+    with_replicas,
 )
 
 START = timedelta(seconds=20)
@@ -67,6 +70,28 @@ def test_a_pause_without_an_end_ends_the_forecast() -> None:
     found = of(a_workload(spot=10, paused_until=FOREVER))
     assert found.steps == ()
     assert found.end.reason is Reason.PAUSED
+
+
+@pytest.mark.parametrize("probe", [False, True])
+def test_open_moves_end_first_and_give_their_places_back(probe: bool) -> None:
+    observed = a_workload(spot=10, moves=1)
+    moving = observed.replicas[0]
+    intent = Intent(
+        pod=moving.pod.uid, name=moving.pod.name, target=ON_DEMAND, instance="other", probe=probe
+    )
+    observed = with_facts(
+        with_replicas(observed, 0, counts_as_gone=True),
+        ledger=Ledger(intents=(intent,)),
+        moves_free=0,
+        holders=frozenset({moving.pod.uid}),
+        probe_free=not probe,
+    )
+    found = of(observed)
+    assert [step.after for step in found.steps] == [START, 2 * START]
+    assert found.steps[0].waited_for is not None
+    assert found.steps[0].waited_for.message == "1 move in progress"
+    assert moving.pod.name not in [move.pod.name for move in found.moves]
+    assert found.end.reason is Reason.BALANCED
 
 
 def test_a_replica_takes_the_median_time_of_the_workload_to_start() -> None:

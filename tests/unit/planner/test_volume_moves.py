@@ -101,8 +101,13 @@ def test_only_one_of_two_zones_is_probed_at_a_time() -> None:
     assert [move.probe for move in decision.moves] == [True]
 
 
-@pytest.mark.parametrize("target", [SPOT, ON_DEMAND])
-def test_the_decision_says_that_no_node_can_attach_the_volume(target: NodeType) -> None:
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [(SPOT, Reason.NO_SPOT_CAPACITY), (ON_DEMAND, Reason.NO_ON_DEMAND_CAPACITY)],
+)
+def test_the_decision_says_that_no_node_can_attach_the_volume(
+    target: NodeType, reason: Reason
+) -> None:
     counts = {"spot" if target is ON_DEMAND else "on_demand": 2}
     observed = a_workload(
         **counts,  # type: ignore[arg-type]
@@ -113,5 +118,5 @@ def test_the_decision_says_that_no_node_can_attach_the_volume(target: NodeType) 
     )
     decision = decision_of(with_replicas(observed, (0, 1), volume_affinity=in_zone("b")), NOW)
     assert isinstance(decision, Defer)
-    assert decision.reason is Reason.NO_SPOT_CAPACITY
+    assert decision.reason is reason
     assert decision.message.endswith(f"; no {target} node in b could hold the pod")

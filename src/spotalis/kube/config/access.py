@@ -69,7 +69,9 @@ class Overrides:
             "server": self.server,
             "tls_server_name": self.tls_server_name,
             "insecure_skip_tls_verify": self.insecure_skip_tls_verify,
-            "certificate_authority": self.certificate_authority,
+            # Relative to the working directory, unlike a path in the kubeconfig.
+            "certificate_authority": self.certificate_authority
+            and os.path.abspath(self.certificate_authority),
         }
         if self.certificate_authority or self.insecure_skip_tls_verify:
             cluster = msgspec.structs.replace(
@@ -112,6 +114,13 @@ def load(
     if not config.contexts and not kubeconfig and not context:
         inside = _in_cluster(environment, in_cluster_dir)
         if inside is not None:
+            if overrides != Overrides():
+                raise ConfigError(
+                    NO_CLUSTER,
+                    "flags such as --as, --token and --server need a kubeconfig",
+                    ("inside a pod, the service account of the pod is used",),
+                    "name a kubeconfig with --kubeconfig",
+                )
             return inside
     searched = _searched(paths, config, environment, kubeconfig)
     name = context or config.current_context

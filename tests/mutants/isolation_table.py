@@ -153,7 +153,7 @@ ISOLATION_MUTANTS = (
         "a silent watch of one namespace stops all moves",
         "kube/store.py",
         'return min(by_scope.get("", float("inf")), by_scope.get(namespace, float("inf")))',
-        "return self.fresh_at",
+        "return min(by_scope.values())",
         scenario(
             "watched_namespaces",
             "a_namespace_whose_permissions_are_withdrawn_stops_only_its_own_workloads",

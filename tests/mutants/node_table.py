@@ -51,8 +51,8 @@ NODE_MUTANTS = (
     mutant(
         "ready replicas move to on-demand without a node that could hold them",
         "planner/spot_capacity.py",
-        "on_demand_known=has_provisioner or question.on_demand_could_hold(shape),",
-        "on_demand_known=True,",
+        "on_demand_could_hold=has_provisioner or question.on_demand_could_hold(shape),",
+        "on_demand_could_hold=True,",
         scenario(
             "named_nodes",
             "ready_replicas_stay_on_spot_until_an_on_demand_node_could_hold_them",

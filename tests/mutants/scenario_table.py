@@ -35,8 +35,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "the emergency stop on the operator's namespace is ignored",
         "controller/cluster.py",
-        "        read = pause_everywhere(read, own)\n",
-        "",
+        'return pause_everywhere(read, self.namespaces.get("", self.settings.namespace))',
+        "return read",
         scenario("policies", "paused_until_on_the_namespace_of_the_operator_stops_all_evictions"),
     ),
     mutant(

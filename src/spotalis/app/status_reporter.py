@@ -34,7 +34,7 @@ class StatusReporter:
         return await self._conditions.update(workload, result)
 
     async def remove_condition(self, key: WorkloadKey) -> None:
-        """Remove the condition of a workload that is no longer managed but still exists."""
+        """Remove the condition of a workload that still exists but is not managed any more."""
         workload = self._cluster.find_workload(key)
         if workload is None or not self._writes_conditions:
             return

@@ -100,7 +100,7 @@ def access_of(arguments: argparse.Namespace) -> ClusterAccess:
     """How to connect to the selected cluster.
 
     Raises:
-        CommandError: there is no such cluster, or the kubeconfig is invalid.
+        CommandError: the cluster does not exist, or the kubeconfig is invalid.
     """
     import os
 
@@ -190,7 +190,7 @@ def run_inspection(
 
 
 def parse_seconds(text: str, flag: str) -> float:
-    """A limit of time as kubectl reads it: seconds, or a number with a unit; 0 is no limit.
+    """A limit of time as kubectl reads it: seconds, or a number with a unit; 0 means no limit.
 
     Raises:
         CommandError: the text is neither.

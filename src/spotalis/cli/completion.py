@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the script.
 
     Raises:
-        CommandError: there is no such shell.
+        CommandError: the shell is not supported.
     """
     if arguments.shell not in SCRIPTS:
         raise usage_error(f"name a shell: {', '.join(SCRIPTS)}", "spotalis completion bash")

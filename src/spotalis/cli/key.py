@@ -146,7 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the reference.
 
     Raises:
-        CommandError: there is no such key.
+        CommandError: the key does not exist.
     """
     if arguments.schema:
         print(schema(arguments.schema))
@@ -163,7 +163,7 @@ def describe(name: str) -> str:
     """The description of one key.
 
     Raises:
-        CommandError: there is no such key.
+        CommandError: the key does not exist.
     """
     import textwrap
 

@@ -9,7 +9,7 @@ from spotalis.app.inspection import Inspection
 from spotalis.cli.cluster_flags import style_of
 from spotalis.cli.errors import ExitCode
 from spotalis.cli.output import dump, duration, table
-from spotalis.cli.views import NodeView, NodeViewList
+from spotalis.cli.views import NodeView, NodeViewList, age_seconds
 from spotalis.model.environment import Clock
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node
@@ -62,17 +62,12 @@ def node_views(inspection: Inspection, clock: Clock) -> list[NodeView]:
             pods=cluster.placed.count_on(node.name),
             managed=managed[node.name],
             zone=node.labels.get(ZONE, ""),
-            age_seconds=_age(node, clock),
+            age_seconds=age_seconds(node.created_at, clock.now()),
             note=_note(inspection, node),
         )
         for node in cluster.nodes.store
     ]
     return sorted(views, key=lambda view: (order.index(NodeType(view.type)), view.name))
-
-
-def _age(node: Node, clock: Clock) -> int | None:
-    created = node.created_at
-    return None if created is None else max(0, int((clock.now() - created).total_seconds()))
 
 
 def _note(inspection: Inspection, node: Node) -> str:

@@ -136,6 +136,11 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 workload``, ``2 workloads``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A span as kubectl prints ages: ``45s``, ``5m``, ``3h``, ``41d``."""
     whole = max(0, round(seconds))

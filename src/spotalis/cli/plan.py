@@ -14,7 +14,7 @@ from spotalis.cli.cluster_flags import (
     style_of,
 )
 from spotalis.cli.errors import ExitCode, usage_error
-from spotalis.cli.output import Style, dump, duration, missing, split_bar
+from spotalis.cli.output import Style, counted, dump, duration, missing, split_bar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,13 +150,13 @@ def plan_text(plans: Sequence[WorkloadPlan], style: Style) -> str:
     longest = max((plan.duration_seconds for plan in moving), default=0.0)
     stopped = [plan for plan in plans if plan.end != "Balanced"]
     if quiet:
-        lines.append(f"{_count(len(quiet), 'workload')} balanced, without moves")
+        lines.append(f"{counted(len(quiet), 'workload')} balanced, without moves")
     total = "no moves"
     if moves:
-        total = f"{_count(moves, 'move')} in {_count(len(moving), 'workload')}, "
+        total = f"{counted(moves, 'move')} in {counted(len(moving), 'workload')}, "
         total += f"about {duration(longest)}"
     if stopped:
-        total += f"; {_count(len(stopped), 'workload')} not balanced afterwards"
+        total += f"; {counted(len(stopped), 'workload')} not balanced afterwards"
     return "\n".join([*lines, f"Plan: {total}. Nothing was changed."])
 
 
@@ -185,7 +185,3 @@ def _plan_lines(plan: WorkloadPlan, style: Style) -> Iterator[str]:
         yield line + (f"  after {move.waits_for}" if move.waits_for else "")
     if plan.end != "Balanced":
         yield f"      then {plan.end}: {plan.end_message}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

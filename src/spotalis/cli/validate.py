@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from spotalis.cli.cluster_flags import add_output_flags, style_of
 from spotalis.cli.errors import ExitCode, usage_error
-from spotalis.cli.output import Style
+from spotalis.cli.output import Style, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -130,11 +130,7 @@ def _summary(report: Report, fixed: int) -> str:
     errors = sum(finding.severity == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
     fixable = sum(finding.edit is not None for finding in report.findings)
-    text = f"{_count(report.workloads, 'workload')} in {_count(report.files, 'file')}: "
-    text += f"{_count(errors, 'error')}, {_count(warnings, 'warning')}"
+    text = f"{counted(report.workloads, 'workload')} in {counted(report.files, 'file')}: "
+    text += f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
     text += f", {fixed} fixed" if fixed else ""
     return text + (f", {fixable} fixable (--fix)" if fixable else "")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,7 +12,6 @@ from spotalis.model.configuration import FOREVER, KEYS, WorkloadConfiguration
 from spotalis.model.decision import Defer
 from spotalis.model.durations import format_duration
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import Workload
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.forecast import Forecast
 from spotalis.planner.observed import Observed, Replica
@@ -83,7 +82,7 @@ class PlannedMove(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """``spot`` or ``on-demand``."""
     after_seconds: float
     probe: bool
-    """There is no evidence of spot capacity: this replica finds out."""
+    """Spot capacity is not known: this replica tests it."""
     waits_for: str
     """The condition that delays it; empty if it follows at once."""
 
@@ -150,7 +149,7 @@ def workload_split(plan: ReconcilePlan, now: datetime) -> WorkloadSplit:
         message=decision.message,
         policy=policy_values(observed.configuration),
         next_move_at=now + wait if wait is not None else None,
-        age_seconds=_age(workload, now),
+        age_seconds=age_seconds(workload.created_at, now),
     )
 
 
@@ -161,8 +160,8 @@ def _counts(replicas: Iterable[Replica]) -> Counts:
     return Counts(counts[NodeType.ON_DEMAND], counts[NodeType.SPOT], counts[NodeType.UNKNOWN])
 
 
-def _age(workload: Workload, now: datetime) -> int | None:
-    created = workload.created_at
+def age_seconds(created: datetime | None, now: datetime) -> int | None:
+    """The age of an object in whole seconds; None if its creation time is not known."""
     return None if created is None else max(0, int((now - created).total_seconds()))
 
 

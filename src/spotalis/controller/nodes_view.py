@@ -71,7 +71,8 @@ class StoreNodesView:
 
     @property
     def version(self) -> int:
-        """Increases with every change of nodes, pods, ledgers and volumes."""
+        """Increases with every change of what free capacity depends on: nodes, pods, ledgers and
+        volumes. The other properties are current at each call."""
         cluster = self._cluster
         own = self._ledgers.store.changes + self._volumes.reads
         return cluster.placed.changes + cluster.nodes.changes + own

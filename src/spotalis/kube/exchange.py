@@ -116,7 +116,7 @@ class Exchange:
     def _report(self, request: Request, status: int, started_at: float) -> None:
         if self._on_request is not None:
             verb, resource = verb_and_resource(request)
-            if "/" not in resource[:1] and resource.partition("/")[0] not in PLURALS:
+            if not resource.startswith("/") and resource.partition("/")[0] not in PLURALS:
                 resource = "other"
             self._on_request(verb, resource, status, self._clock.monotonic() - started_at)
 

@@ -59,14 +59,12 @@ class Store(Generic[T]):
     def __init__(self) -> None:
         self.synced = False
         """The first list of every writer is complete; never reset."""
-        self.fresh_at = float("-inf")
-        """Monotonic time as of which the store was last known to be current.
-
-        With several writers, that of the writer that has been silent for longest. It does not
-        advance during a relist, when the store holds a mix of the old and the new list.
-        """
         self.fresh_at_by_scope: dict[str, float] = {}
-        """The same for each writer, by scope. Written by StoreWriters only."""
+        """Monotonic time as of which each writer was last known to be current, by its scope.
+
+        It does not advance during a relist, when the store holds a mix of the old and the new
+        list. Written by StoreWriters only.
+        """
         self.pending_scopes: set[str] = set()
         """Scopes of the writers whose first list is not complete. Written by StoreWriters only."""
         self.by_namespace: dict[str, dict[str, T]] = {}
@@ -180,7 +178,6 @@ class StoreWriter(Generic[T]):
         """Note that the store was current at this monotonic time; ignored during a relist."""
         if self._seen is None and self.synced:
             self.store.fresh_at_by_scope[self.scope] = at
-            self.store.fresh_at = min(self.store.fresh_at_by_scope.values())
 
     def drop(self, gone: T) -> StoreChange[T] | None:
         """Drop an object that a relist did not show; the same version may be added again later."""

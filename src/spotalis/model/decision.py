@@ -100,7 +100,7 @@ class Move:
     pod: Pod
     target: NodeType
     probe: bool = False
-    """There is no evidence that the replacement can be scheduled."""
+    """Whether the replacement can be scheduled is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ def parse_duration(text: str) -> timedelta:
     """Parse a positive duration of up to 366 days.
 
     This is stricter than Go: every number needs a unit, units must be in decreasing order and may
-    occur once, and there is no sign. Typing errors such as ``90``, ``5 m`` or ``1h1h`` are errors.
+    occur once; a sign is not allowed. Typing errors such as ``90``, ``5 m`` or ``1h1h`` are errors.
 
     Raises:
         ValueError: says what a duration must look like.

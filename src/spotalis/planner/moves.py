@@ -247,7 +247,7 @@ class _Supply:
     limit: int | None = None
     """None: any number."""
     probe: bool = False
-    """There is no evidence of capacity: one replica moves as a probe."""
+    """Whether capacity exists is not known: one replica moves as a probe."""
     stop: Defer | None = None
     """Why no more may move."""
 
@@ -276,7 +276,7 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
             return _Supply(limit=0, stop=Defer(_NO_CAPACITY[target], message))
         free = None if free is None else by_volume.free
         has_provisioner = by_volume.has_provisioner
-    elif target is NodeType.ON_DEMAND and not spot.on_demand_known:
+    elif target is NodeType.ON_DEMAND and not spot.on_demand_could_hold:
         words = f"{to_move(observed)}; no on-demand node could hold the pod"
         return _Supply(limit=0, stop=Defer(Reason.NO_ON_DEMAND_CAPACITY, words))
     if target is NodeType.ON_DEMAND or free is None:

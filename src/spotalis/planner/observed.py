@@ -162,7 +162,7 @@ class ClusterState:
     breaker: InterruptionBreaker = field(default_factory=InterruptionBreaker)
     """The operator's settings."""
     storm_until: datetime | None = None
-    """No replica moves to spot until then. None or in the past: there is no storm."""
+    """No replica moves to spot until then. None or in the past: no storm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +206,7 @@ class SpotCapacity:
     on_demand_possible: bool = True
     """The pod template does not keep the replicas on spot nodes, so that an autoscaler may add an
     on-demand node for them."""
-    on_demand_known: bool = True
+    on_demand_could_hold: bool = True
     """An on-demand node could hold a replica if it were empty, Karpenter adds nodes, or there is
     no on-demand node to tell."""
     by_volume: Mapping[NodeTerms, VolumeCapacity] = field(default_factory=dict)

@@ -113,7 +113,7 @@ def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> Spot
         node_joined_at=_node_joined_at(state, nodes, shape, pin),
         recent_pods=_recent_pods(state, nodes, now),
         on_demand_possible=possible,
-        on_demand_known=has_provisioner or question.on_demand_could_hold(shape),
+        on_demand_could_hold=has_provisioner or question.on_demand_could_hold(shape),
         by_volume=by_volume,
     )
 

@@ -18,7 +18,7 @@ class StormState:
     losses: tuple[datetime, ...] = ()
     """When each spot node disappeared or was announced to be reclaimed, in order."""
     frozen_until: datetime | None = None
-    """No replica moves to spot until then. None or in the past: there is no storm."""
+    """No replica moves to spot until then. None or in the past: no storm."""
 
     def is_active(self, now: datetime) -> bool:
         """Whether moves to spot are stopped now."""

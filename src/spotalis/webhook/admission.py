@@ -86,8 +86,8 @@ class AdmissionDecision:
 class AdmissionHandler:
     """Answers admission requests; never denies one.
 
-    There is no await between observing a workload and reserving the slot of a new pod, and one
-    instance decides about all pods, so that a burst of pods is split exactly.
+    Observing a workload and reserving the slot of a new pod is one step without an await, and
+    one instance decides about all pods, so that a burst of pods is split exactly.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class AdmissionHandler:
         resolved = await self._resolve(request.namespace, owner)
         if resolved is None:
             return AdmissionDecision(AdmissionResult.OWNER_UNKNOWN)
-        # Anyone who can reach the port can invent a pod, but not the UID of an existing owner.
+        # Any client that reaches the port can invent a pod, but not the UID of an existing owner.
         self._observer.webhook_called = True
         if isinstance(resolved, NoWorkload):
             return AdmissionDecision(AdmissionResult.NO_WORKLOAD)
@@ -257,8 +257,8 @@ class AdmissionHandler:
         """Observe the workload of a new pod, at a time when there is room for the pod.
 
         While the cache shows as many pods as desired, it is stale: a pod that is gone is still
-        there. Waits up to ``FULL_WAIT_SECONDS`` for changes, which may be about other pods. There
-        is no await after the last observation, so the next request sees the reservation.
+        there. Waits up to ``FULL_WAIT_SECONDS`` for changes, which may be about other pods. It
+        does not await after the last observation, so the next request sees the reservation.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FULL_WAIT_SECONDS

@@ -216,7 +216,7 @@ class CertificateRotator:
     async def _publish(self) -> None:
         bundle = self._content.bundle
         if bundle and self._published != bundle:
-            # Without a configuration there is no API server to wait for.
+            # Without a configuration, no API server has to be waited for.
             await inject_ca_bundle(self._client, self._settings.configuration, bundle)
             self._set_published(bundle)
 

@@ -50,7 +50,7 @@ class ForwardResult(StrEnum):
     FORWARDED = "forwarded"
     """The leader decided."""
     NO_LEADER = "no-leader"
-    """There is no leader, or its address is not known."""
+    """No instance is the leader, or its address is not known."""
     BACKOFF = "backoff"
     """The leader did not answer a moment before."""
     TIMEOUT = "timeout"

@@ -40,7 +40,7 @@ def issue(request: IssueRequest) -> IssuedCertificate:
     """Issue a serving certificate, signed by the given authority or by a new one.
 
     Raises:
-        ValueError: there is no name or an invalid one, or the authority's key does not match.
+        ValueError: a name is missing or invalid, or the authority's key does not match.
     """
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in request.dns_names]
     names += [x509.IPAddress(ipaddress.ip_address(text)) for text in request.ip_addresses]

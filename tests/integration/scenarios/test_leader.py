@@ -81,7 +81,7 @@ async def wait_for_end(
 
 
 async def create_workloads(cluster: TestCluster, times: int) -> None:
-    """Pods of new workloads are placed while there is no leader."""
+    """Pods of new workloads are placed while no instance is the leader."""
     for number in range(times):
         name = f"new-{number}"
         await cluster.create_deployment(name, 2, policy(50))

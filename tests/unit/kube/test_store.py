@@ -176,13 +176,13 @@ class TestRelist:
     def test_the_store_is_never_fresh_before_or_during_a_list(self) -> None:
         writer = a_writer()
         writer.mark_fresh(1.0)
-        assert writer.store.fresh_at == float("-inf")
+        assert writer.store.fresh_in("") == float("-inf")
         writer.begin_relist()
         writer.end_relist()
         writer.mark_fresh(2.0)
         writer.begin_relist()
         writer.mark_fresh(3.0)
-        assert writer.store.fresh_at == 2.0
+        assert writer.store.fresh_in("") == 2.0
 
     def test_a_list_that_goes_back_in_time_accepts_older_versions(self) -> None:
         writer = a_writer(a_pod("one", 100))
@@ -262,18 +262,15 @@ class TestAWriterForEachNamespace:
         assert data.synced
         assert shop.store.synced
 
-    def test_the_store_is_as_fresh_as_its_most_silent_writer(self) -> None:
+    def test_a_namespace_is_as_fresh_as_its_own_writer(self) -> None:
         shop, data = writers_of("shop", "data")
         list_of(shop, at=1.0)
-        assert shop.store.fresh_at == float("-inf")
+        assert shop.store.fresh_in("data") == float("-inf")
         list_of(data, at=2.0)
-        assert shop.store.fresh_at == 1.0
         shop.mark_fresh(9.0)
-        assert shop.store.fresh_at == 2.0
         data.begin_relist()
         data.mark_fresh(8.0)
-        shop.mark_fresh(10.0)
-        assert shop.store.fresh_at == 2.0
+        assert (shop.store.fresh_in("shop"), shop.store.fresh_in("data")) == (9.0, 2.0)
 
 
 VERSIONS = st.integers(1, 30)

@@ -149,7 +149,7 @@ class TestPatience:
 
 class TestSignsOfLife:
     def fresh_at(self, *answers: Answer, until: float) -> float:
-        return follow(*answers, until=until).store.fresh_at
+        return follow(*answers, until=until).store.fresh_in("")
 
     def test_every_event_and_bookmark_refreshes_the_store(self) -> None:
         stream = Stream([*LISTED[:3], 30.0, modified("one", 11), 30.0, a_bookmark(20), 300.0])

@@ -408,14 +408,14 @@ class TestOnDemandCapacity:
         assert decision.message.startswith("1 replica to move from spot to on-demand; ")
 
     def test_ready_replicas_stay_if_no_on_demand_node_could_hold_them(self) -> None:
-        observed = a_workload(spot=10, on_demand_known=False)
+        observed = a_workload(spot=10, on_demand_could_hold=False)
         decision = decision_of(observed)
         assert isinstance(decision, Defer)
         assert decision.reason is Reason.NO_ON_DEMAND_CAPACITY
         assert decision.message == (
             "3 replicas to move from spot to on-demand; no on-demand node could hold the pod"
         )
-        assert isinstance(decision_of(with_facts(observed, on_demand_known=True)), Evict)
+        assert isinstance(decision_of(with_facts(observed, on_demand_could_hold=True)), Evict)
 
     @pytest.mark.parametrize(
         ("patience", "waited", "reason"),

@@ -147,12 +147,12 @@ def test_an_on_demand_node_is_possible_unless_the_template_allows_spot_only() ->
 
 def test_ready_replicas_need_an_on_demand_node_that_could_hold_them_or_karpenter() -> None:
     to_on_demand = a_workload(spot=10)
-    assert capacity(to_on_demand, on_demand=[a_node(cordoned=True)]).on_demand_known
-    assert not capacity(to_on_demand, on_demand=[TINY]).on_demand_known
-    assert capacity(to_on_demand, on_demand=[]).on_demand_known
+    assert capacity(to_on_demand, on_demand=[a_node(cordoned=True)]).on_demand_could_hold
+    assert not capacity(to_on_demand, on_demand=[TINY]).on_demand_could_hold
+    assert capacity(to_on_demand, on_demand=[]).on_demand_could_hold
     karpenter = a_node(labels={NODE_POOL: "default"})
-    assert capacity(to_on_demand, spot=[karpenter], on_demand=[TINY]).on_demand_known
-    assert capacity(to_spot(), on_demand=[TINY]).on_demand_known
+    assert capacity(to_on_demand, spot=[karpenter], on_demand=[TINY]).on_demand_could_hold
+    assert capacity(to_spot(), on_demand=[TINY]).on_demand_could_hold
 
 
 def test_volumes_restrict_capacity_to_the_nodes_that_can_attach_them() -> None:

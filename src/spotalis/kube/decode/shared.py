@@ -36,6 +36,3 @@ class SharedValues(Generic[T]):
         if found is None:
             found = self._values[digest] = self._decode(raw)
         return found
-
-    def __len__(self) -> int:
-        return len(self._values)

@@ -108,8 +108,8 @@ image-pins: ## renew the digests of base image, SBOM scanner and BuildKit; needs
 .PHONY: pins
 pins: $(READY) ## compile requirements/ from pyproject.toml
 	$(VENV)/bin/pip install --quiet uv
-	$(VENV)/bin/uv pip compile $(COMPILE) pyproject.toml -o requirements/runtime.txt
-	$(VENV)/bin/uv pip compile $(COMPILE) --extra dev pyproject.toml -o requirements/dev.txt
+	$(VENV)/bin/uv pip compile $(COMPILE) --extra controller pyproject.toml -o requirements/runtime.txt
+	$(VENV)/bin/uv pip compile $(COMPILE) --extra controller --extra dev pyproject.toml -o requirements/dev.txt
 	echo 'hatchling>=1.27' | $(VENV)/bin/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
 
 .PHONY: audit

@@ -17,7 +17,9 @@ use your kubeconfig and your permissions; Spotalis need not be installed. They s
 requests, except `doctor`, which also asks for your permissions and creates a pod as a dry run.
 
 kubectl finds the plugin if the folder of the program is on your `PATH`. In a checkout, after
-`make demo`: `export PATH="$PWD/.venv-run/bin:$PATH"`.
+`make demo`: `export PATH="$PWD/.venv-run/bin:$PATH"`. `pip install .` in a checkout installs the
+command line alone, 14 MB. `controller` and `demo` need more packages, which the extra `controller`
+adds: `pip install '.[controller]'`.
 
 Results go to standard output, everything else to standard error. `$NO_COLOR` and `$FORCE_COLOR` are
 respected. The [exit codes](../exit-codes.md) are the same for all commands.

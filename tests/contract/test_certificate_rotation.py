@@ -21,7 +21,7 @@ from spotalis.kube.errors import NotFound
 from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
 from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
-from spotalis.webhook.forward import HttpsPeerClient
+from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer

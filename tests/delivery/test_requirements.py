@@ -54,9 +54,12 @@ def test_the_tests_use_the_same_versions_as_the_image() -> None:
 
 
 def test_every_declared_dependency_is_pinned() -> None:
-    dependencies = project_table()["dependencies"]
+    project = project_table()
+    dependencies, extras = project["dependencies"], project["optional-dependencies"]
     assert isinstance(dependencies, list)
-    assert normalized_names(dependencies) <= pins("runtime.txt").keys()
+    assert isinstance(extras, dict)
+    assert normalized_names(dependencies + extras["controller"]) <= pins("runtime.txt").keys()
+    assert normalized_names(extras["dev"]) <= pins("dev.txt").keys()
 
 
 def test_requirements_readme_lists_exactly_the_packages_of_the_image() -> None:

@@ -28,7 +28,7 @@ from spotalis.web.health import EventLoopMonitor, HealthState
 from spotalis.web.metrics import Metrics
 from spotalis.web.server import health_server, metrics_server
 from spotalis.webhook.client_auth import ClientAuth
-from spotalis.webhook.forward import HttpsPeerClient
+from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.server import WebhookServer
 
 log = logs.get(__name__)

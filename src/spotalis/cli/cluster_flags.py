@@ -140,8 +140,8 @@ def run_connected(
     from spotalis.app import logs
     from spotalis.app.clock import SystemClock
     from spotalis.app.inspection import ClusterConnection, LimitedTransport
-    from spotalis.cli.connect import explain_startup_failure
-    from spotalis.kube.http import HttpTransport
+    from spotalis.cli.connect import command_advice, explain_failure
+    from spotalis.kube.http_threads import ThreadTransport
 
     access = access_of(arguments)
     request_seconds = parse_seconds(arguments.request_timeout, "--request-timeout")
@@ -149,7 +149,7 @@ def run_connected(
 
     async def connect_and_run() -> int:
         clock = SystemClock()
-        transport: Transport = HttpTransport(access, clock=clock, replica="cli")
+        transport: Transport = ThreadTransport(access, clock=clock, replica="cli")
         if request_seconds:
             transport = LimitedTransport(transport, request_seconds)
         connection = ClusterConnection(
@@ -163,7 +163,7 @@ def run_connected(
         finally:
             await transport.close()
 
-    with explain_startup_failure(access.server):
+    with explain_failure(access.server, command_advice(arguments)):
         return asyncio.run(connect_and_run())
 
 

@@ -1,9 +1,12 @@
-"""Connecting to a cluster, and explaining why the operator could not start."""
+"""Connecting to a cluster, and explaining why that failed."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from spotalis.cli.errors import CommandError, usage_error
 from spotalis.kube.config.access import ClusterAccess, Overrides, load
@@ -15,8 +18,6 @@ from spotalis.model.transport import TransportError
 from spotalis.webhook.issuer import IssueFailed
 from spotalis.webhook.serving_certificate import CertificateMismatch
 
-_NOTHING_STARTED = ("nothing was started",)
-_CHECK_SERVER = "check `kubectl get --raw /readyz` with the same kubeconfig and context"
 _UNAUTHORIZED = 401
 _EXPECTED = (
     TransportError,
@@ -48,9 +49,42 @@ def connect(
         raise _from_config_error(error) from None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """What a message says besides the cause: it differs for the operator and for commands."""
+
+    consequence: tuple[str, ...] = ()
+    if_unreachable: tuple[str, ...] = ()
+    if_forbidden: str
+    if_not_found: str
+    check_server: str
+
+
+OPERATOR_ADVICE = Advice(
+    consequence=("nothing was started",),
+    if_unreachable=("nothing was changed; pods are created unchanged meanwhile",),
+    if_forbidden="apply build/k8s/rbac.yaml, or use an account with these permissions",
+    if_not_found="apply build/k8s/install.yaml, and check the server address in the kubeconfig",
+    check_server="check `kubectl get --raw /readyz` with the same kubeconfig and context",
+)
+
+
+def command_advice(arguments: argparse.Namespace) -> Advice:
+    """For a command with the flags of kubectl, which the commands of the fix repeat."""
+    values = {name: getattr(arguments, name) for name in ("kubeconfig", "context", "cluster")}
+    values |= {"user": arguments.user, "server": arguments.server, "as": arguments.as_user}
+    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in values.items() if value)
+    return Advice(
+        if_forbidden=f"kubectl auth can-i --list{flags}     lists what this user may do; ask for "
+        "the permission, or use another --context or --user",
+        if_not_found=f"kubectl api-resources{flags}     lists what the server has",
+        check_server=f"kubectl get --raw /readyz{flags}     shows whether the server answers",
+    )
+
+
 @contextlib.contextmanager
-def explain_startup_failure(server: str) -> Iterator[None]:
-    """Turn the expected reasons for a failed start into messages; other exceptions pass.
+def explain_failure(server: str, advice: Advice) -> Iterator[None]:
+    """Turn the expected failures into messages; other exceptions pass.
 
     Raises:
         CommandError: the API server is unreachable or rejects a request, the namespace is
@@ -63,22 +97,22 @@ def explain_startup_failure(server: str) -> Iterator[None]:
     except InvalidName as error:
         raise usage_error(str(error), "kubectl get namespaces") from None
     except _EXPECTED as error:
-        raise _explain(error, server) from None
+        raise _explain(error, server, advice) from None
 
 
-def _explain(error: Exception, server: str) -> CommandError:
-    detail: tuple[str, ...] = _NOTHING_STARTED
+def _explain(error: Exception, server: str, advice: Advice) -> CommandError:
+    detail = advice.consequence
     match error:
         case ConfigError():
             return _from_config_error(error)
         case ApiError():
-            code, what, fix = _explain_api_error(error, server)
+            code, what, fix = _explain_api_error(error, server, advice)
         case TransportError():
-            code, what, fix = "SP002", f"{server} did not answer", _CHECK_SERVER
-            detail = (str(error), "nothing was changed; pods are created unchanged meanwhile")
+            code, what, fix = "SP002", f"{server} did not answer", advice.check_server
+            detail = (str(error), *advice.if_unreachable)
         case NamespaceMissing():
             code, what = "SP008", str(error)
-            detail = ("the operator keeps its Lease and its ledgers there", *_NOTHING_STARTED)
+            detail = ("the operator keeps its Lease and its ledgers there", *detail)
             fix = (
                 f"kubectl create namespace {error.namespace}\n"
                 "  or, to only look, without a namespace: spotalis status -A"
@@ -94,19 +128,17 @@ def _explain(error: Exception, server: str) -> CommandError:
     return CommandError(code=code, what=what, detail=detail, fix=fix)
 
 
-def _explain_api_error(error: ApiError, server: str) -> tuple[str, str, str]:
+def _explain_api_error(error: ApiError, server: str, advice: Advice) -> tuple[str, str, str]:
     """Return code, message and fix."""
     message = error.message or str(error)
     if isinstance(error, Forbidden):
-        fix = "apply build/k8s/rbac.yaml, or use an account with these permissions"
-        return "SP003", f"{server} denied a request: {message}", fix
+        return "SP003", f"{server} denied a request: {message}", advice.if_forbidden
     if isinstance(error, NotFound):
-        fix = "apply build/k8s/install.yaml, and check the server address in the kubeconfig"
-        return "SP009", f"{server} has no such object: {message}", fix
+        return "SP009", f"{server} has no such object: {message}", advice.if_not_found
     if error.status == _UNAUTHORIZED:
         fix = "renew the credentials of this kubeconfig user, or choose another --context"
         return "SP010", f"{server} rejected the credentials: {message}", fix
-    return "SP011", f"{server} failed with HTTP {error.status}: {message}", _CHECK_SERVER
+    return "SP011", f"{server} failed with HTTP {error.status}: {message}", advice.check_server
 
 
 def _from_config_error(error: ConfigError) -> CommandError:

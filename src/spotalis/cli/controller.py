@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     from spotalis.app import logs
     from spotalis.app.process import Process
     from spotalis.app.reload import Reloader
-    from spotalis.cli.connect import connect, explain_startup_failure
+    from spotalis.cli.connect import OPERATOR_ADVICE, connect, explain_failure
 
     settings = loaded.settings
     options = settings.logging
@@ -75,5 +75,5 @@ def run(arguments: argparse.Namespace) -> None:
         )
         await process.run()
 
-    with explain_startup_failure(access.server):
+    with explain_failure(access.server, OPERATOR_ADVICE):
         asyncio.run(serve())

@@ -52,14 +52,19 @@ def run(arguments: argparse.Namespace) -> int:
     """
 
     async def diagnose(connection: ClusterConnection) -> int:
+        from msgspec.structs import replace
+
         from spotalis.app.inspection import inspect
         from spotalis.cli.diagnosis import CheckList, Diagnosis
+        from spotalis.cli.main import as_called
         from spotalis.cli.operator_settings import read_settings
 
         client = connection.client()
         inspection = await inspect(connection, await read_settings(arguments, client))
         diagnosis = Diagnosis(inspection, client, arguments.operator_namespace)
-        checks = await (diagnosis.before_installation() if arguments.pre else diagnosis.installed())
+        found = await (diagnosis.before_installation() if arguments.pre else diagnosis.installed())
+        program = arguments.command.rpartition(" ")[0]
+        checks = [replace(check, fix=as_called(check.fix, program)) for check in found]
         if arguments.output == "text":
             print("\n".join(_lines(checks, style_of(arguments))))
         else:

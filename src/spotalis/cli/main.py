@@ -39,6 +39,8 @@ GROUPS = {
 }
 """Each is a module of this package; it is imported only when its command runs."""
 COMMANDS = [name for group in GROUPS.values() for name in group]
+OPERATOR_PACKAGES = ("aiohttp", "cryptography", "prometheus_client")
+"""What the extra ``controller`` in pyproject.toml installs."""
 EXAMPLES = {
     "status -A": "what is where, and is it right?",
     "explain deploy/api": "why is it like that?",
@@ -73,12 +75,22 @@ def root_help(program: str) -> str:
     )
 
 
+def as_called(text: str, program: str) -> str:
+    """Replace ``spotalis COMMAND`` in a text by what the user has to type."""
+    if program == "spotalis":
+        return text
+    import re
+
+    return re.sub(rf"(?<!kubectl )\bspotalis (?=({'|'.join(COMMANDS)})\b)", f"{program} ", text)
+
+
 def run(argv: Sequence[str]) -> int:
     """Run a command line, program name first, and return the exit code."""
+    program = program_name(argv[0])
     try:
-        return _run(program_name(argv[0]), argv[1:])
+        return _run(program, argv[1:])
     except CommandError as error:
-        print(error, file=sys.stderr)
+        print(as_called(str(error), program), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
@@ -108,12 +120,21 @@ def _run(program: str, arguments: Sequence[str]) -> int:
     from spotalis.cli.parser import Parser
 
     command = import_module(f"spotalis.cli.{name}")
-    description = command.DESCRIPTION.replace("  spotalis ", f"  {program} ")
-    parser = Parser(f"{program} {name}", description)
+    parser = Parser(f"{program} {name}", as_called(command.DESCRIPTION, program))
     parser.set_defaults(command=f"{program} {name}")
     command.add_arguments(parser)
     try:
         parsed = parser.parse(rest)
     except SystemExit:  # the help was printed
         return ExitCode.SUCCESS
-    return command.run(parsed) or ExitCode.SUCCESS
+    try:
+        return command.run(parsed) or ExitCode.SUCCESS
+    except ModuleNotFoundError as error:
+        if error.name not in OPERATOR_PACKAGES:
+            raise
+        raise CommandError(
+            code="SP045",
+            what=f"{program} {name} needs the package {error.name}, which is not installed",
+            detail=("spotalis without extras contains what the other commands need",),
+            fix="pip install 'spotalis[controller]'",
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import msgspec
@@ -18,9 +19,9 @@ from spotalis.kube.resources import (
     STATEFULSETS,
     WEBHOOK_CONFIGURATIONS,
 )
+from spotalis.kube.tls import client_context
 from spotalis.model.configuration import POD_DECISION
 from spotalis.model.transport import Response, TransportError
-from spotalis.webhook.issuer import IssueFailed, inspect_certificate
 
 NAME = "spotalis"
 """The name of the Deployment, the Lease and the webhook configuration in the manifests."""
@@ -110,11 +111,15 @@ class OperatorChecks:
                 message="caBundle is empty: the API server cannot call the webhook",
                 fix="the operator writes it within a minute; see its log otherwise",
             )
-        try:
-            authority = await inspect_certificate(bundles[0])
-        except IssueFailed as error:
-            return Check(name="certificate", state="failed", message=f"caBundle: {error}")
-        left = (authority.expires_at - self._client.clock.now()).total_seconds()
+        expires_at = _expiry(bundles[0])
+        if expires_at is None:
+            return Check(
+                name="certificate",
+                state="failed",
+                message="caBundle contains no certificate of an authority",
+                fix="the operator replaces it within a minute; see its log otherwise",
+            )
+        left = expires_at - self._client.clock.now().timestamp()
         message = f"the authority in caBundle is valid for {duration(left)}"
         return Check(name="certificate", state="ok" if left > 0 else "failed", message=message)
 
@@ -166,6 +171,16 @@ class OperatorChecks:
         # An ordinal that does not exist: the names of pods are unique.
         metadata["name"] = f"{name}-{workload.first_ordinal + workload.replicas + 1000}"
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def _expiry(bundle: bytes) -> float | None:
+    """When the last authority of a PEM bundle expires, in seconds since 1970; None without any."""
+    try:
+        authorities = client_context(bundle).get_ca_certs()
+    except ssl.SSLError:
+        return None
+    dates = [ssl.cert_time_to_seconds(str(each["notAfter"])) for each in authorities]
+    return max(dates, default=None)
 
 
 def object_of(response: Response) -> dict[str, Any]:

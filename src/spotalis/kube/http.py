@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
 
-from spotalis import __version__
 from spotalis.kube.config.access import ClusterAccess
-from spotalis.kube.config.credentials import REFRESH_SECONDS, Credential, read_pem
-from spotalis.kube.config.errors import BAD_TLS, ConfigError
-from spotalis.kube.tls import client_context
+from spotalis.kube.config.credentials import Credential
+from spotalis.kube.config.errors import ConfigError
+from spotalis.kube.http_requests import CONNECT_SECONDS, SEND_SECONDS, HttpRequests
 from spotalis.model.environment import Clock
 from spotalis.model.transport import Request, Response, StreamRefused, TransportError
-
-CONNECT_SECONDS = 10.0
-SEND_SECONDS = 30.0
-"""Timeout of requests that do not set one."""
 
 
 class HttpTransport:
@@ -28,13 +21,10 @@ class HttpTransport:
 
     def __init__(self, access: ClusterAccess, *, clock: Clock, replica: str = "") -> None:
         """``replica`` becomes part of the User-Agent, so that audit logs tell instances apart."""
-        self._agent = f"spotalis/{__version__}" + (f" ({replica})" if replica else "")
         self._access = access
         self._clock = clock
+        self._requests = HttpRequests(access, clock=clock, replica=replica)
         self._session: aiohttp.ClientSession | None = None
-        self._ca = b""
-        self._ca_read_at = float("-inf")
-        self._contexts: dict[tuple[bytes, bytes, bytes], ssl.SSLContext] = {}
         self._closed = False
 
     async def send(self, request: Request) -> Response:
@@ -84,7 +74,7 @@ class HttpTransport:
         except ConfigError as error:
             raise TransportError(error.what, maybe_sent=False) from error
         except _NEVER_SENT as error:
-            self._ca_read_at = float("-inf")  # the server may have a new CA
+            self._requests.reread_ca()
             raise TransportError(_message(error), maybe_sent=False) from error
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             # aiohttp raises RuntimeError for a read on a connection that this side has closed
@@ -106,60 +96,17 @@ class HttpTransport:
                 max_field_size=_HEADER_BYTES,
                 middlewares=(_send_once,),
             )
-        compress = self._access.compress and not streams
-        headers = [
-            ("Accept", "application/json"),
-            ("Accept-Encoding", "gzip" if compress else "identity"),
-            ("User-Agent", self._agent),
-            *credential.headers,
-        ]
-        if request.body:
-            headers.append(("Content-Type", request.content_type))
         return await self._session.request(
             request.method,
-            self._url(request),
+            URL(self._requests.url(request), encoded=True),
             data=request.body or None,
-            headers=headers,
+            headers=self._requests.headers(request, credential, streams=streams),
             timeout=timeout,
             allow_redirects=False,
-            ssl=self._context(credential),
+            ssl=self._requests.tls_context(credential) or True,
             server_hostname=self._access.tls_server_name or None,
             proxy=self._access.proxy_url or None,
         )
-
-    def _url(self, request: Request) -> URL:
-        query = f"?{urlencode(request.query)}" if request.query else ""
-        path = quote(request.path, safe="/:@")
-        return URL(f"{self._access.server.rstrip('/')}{path}{query}", encoded=True)
-
-    def _context(self, credential: Credential) -> ssl.SSLContext | bool:
-        """The current TLS context; open connections keep the one they were made with."""
-        if not self._access.server.startswith("https:"):
-            return True
-        try:
-            if self._clock.monotonic() - self._ca_read_at >= REFRESH_SECONDS:
-                self._ca = self._read_ca()
-                self._ca_read_at = self._clock.monotonic()
-            key = (self._ca, credential.certificate, credential.key)
-            if key not in self._contexts:
-                context = client_context(
-                    self._ca,
-                    verify=self._access.verify,
-                    certificate=credential.certificate,
-                    key=credential.key,
-                )
-                self._contexts = {key: context}
-        except (OSError, ValueError) as error:
-            raise ConfigError(BAD_TLS, f"unusable TLS certificates: {error}") from error
-        return self._contexts[key]
-
-    def _read_ca(self) -> bytes:
-        try:
-            return read_pem(self._access.ca)
-        except OSError:
-            if self._ca:
-                return self._ca  # the file is being replaced
-            raise
 
 
 _BUFFER_BYTES = 256 * 1024

@@ -7,9 +7,11 @@ import re
 
 import pytest
 
-from spotalis.cli.connect import explain_startup_failure
+from spotalis.cli.cluster_flags import add_connection_flags
+from spotalis.cli.connect import OPERATOR_ADVICE, command_advice, explain_failure
 from spotalis.cli.errors import CommandError
-from spotalis.cli.main import COMMANDS, run
+from spotalis.cli.main import COMMANDS, as_called, run
+from spotalis.cli.parser import Parser
 from spotalis.kube.errors import ApiError, Forbidden, NotFound
 from spotalis.model.transport import TransportError
 
@@ -70,18 +72,59 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
         assert version in capsys.readouterr().out
 
 
+FAILURES = [
+    (Forbidden(403, message="no"), "SP003", "apply build/k8s/rbac.yaml", "kubectl auth can-i"),
+    (NotFound(404, message="no"), "SP009", "apply build/k8s/install", "kubectl api-resources"),
+    (ApiError(401, message="no"), "SP010", "renew the credentials", "renew the credentials"),
+    (ApiError(503, message="no"), "SP011", "check `kubectl get", "kubectl get --raw /readyz"),
+    (TransportError("no"), "SP002", "check `kubectl get", "kubectl get --raw /readyz"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "fix", "fix_of_command"), FAILURES)
+def test_a_failure_names_its_cause_and_a_fix_for_the_operator_and_for_commands(
+    error: Exception, code: str, fix: str, fix_of_command: str
+) -> None:
+    parser = Parser("spotalis status", "")
+    add_connection_flags(parser)
+    advice = command_advice(parser.parse(["--context", "prod eu", "-s", "https://api:6443"]))
+    for given, expected in ((OPERATOR_ADVICE, fix), (advice, fix_of_command)):
+        with pytest.raises(CommandError) as caught, explain_failure("https://api:6443", given):
+            raise error
+        assert caught.value.code == code
+        assert caught.value.fix.startswith(expected)
+        if given is advice:
+            assert "nothing was" not in str(caught.value)
+            if expected.startswith("kubectl "):
+                assert "--context 'prod eu' --server https://api:6443" in caught.value.fix
+
+
 @pytest.mark.parametrize(
-    ("error", "code", "fix"),
+    ("text", "as_plugin"),
     [
-        (Forbidden(403, message="no"), "SP003", "apply build/k8s/rbac.yaml"),
-        (NotFound(404, message="no"), "SP009", "apply build/k8s/install.yaml"),
-        (ApiError(401, message="no"), "SP010", "renew the credentials"),
-        (ApiError(503, message="no"), "SP011", "check `kubectl get --raw /readyz`"),
-        (TransportError("no"), "SP002", "check `kubectl get --raw /readyz`"),
+        ("fix: spotalis explain deploy/api", "fix: kubectl spotalis explain deploy/api"),
+        ("or try: spotalis demo", "or try: kubectl spotalis demo"),
+        ("fix: kubectl spotalis status -A", "fix: kubectl spotalis status -A"),
+        ("the field manager spotalis wrote it", "the field manager spotalis wrote it"),
+        ("kubectl -n spotalis-system get pods", "kubectl -n spotalis-system get pods"),
     ],
 )
-def test_a_failed_start_names_its_cause_and_a_fix(error: Exception, code: str, fix: str) -> None:
-    with pytest.raises(CommandError) as caught, explain_startup_failure("https://api:6443"):
-        raise error
-    assert caught.value.code == code
-    assert caught.value.fix.startswith(fix)
+def test_a_fix_names_the_program_as_it_was_called(text: str, as_plugin: str) -> None:
+    assert as_called(text, "kubectl spotalis") == as_plugin
+    assert as_called(text, "spotalis") == text
+
+
+@pytest.mark.parametrize("command", ["controller", "demo"])
+def test_a_command_of_the_extra_names_the_package_and_how_to_install_it(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_without(arguments: object) -> None:
+        raise ModuleNotFoundError("No module named 'aiohttp'", name="aiohttp")
+
+    monkeypatch.setattr(f"spotalis.cli.{command}.run", run_without)
+    assert run(["spotalis", command]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error[SP045]: spotalis {command} needs the package aiohttp, which is not installed",
+        "  spotalis without extras contains what the other commands need",
+        "fix: pip install 'spotalis[controller]'",
+    ]

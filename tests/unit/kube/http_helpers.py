@@ -1,18 +1,32 @@
-"""Sends requests with the production transport, to servers that echo them."""
+"""Sends requests with both production transports, to servers that echo them."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from spotalis.kube.config.access import ClusterAccess
 from spotalis.kube.http import HttpTransport
-from spotalis.model.transport import Request, Response
+from spotalis.kube.http_threads import ThreadTransport
+from spotalis.model.transport import Request, Response, Transport
 from tests.support.manual_clock import ManualClock
 
 GET = Request(method="GET", path="/api/v1/pods")
+_transports: list[type[HttpTransport] | type[ThreadTransport]] = []
+
+
+@pytest.fixture(params=[HttpTransport, ThreadTransport], autouse=True)
+def transport_under_test(request: pytest.FixtureRequest) -> None:
+    """Run every test of a module that imports this with each transport."""
+    _transports[:] = [request.param]
+
+
+def new_transport(access: ClusterAccess, *, clock: ManualClock | None = None) -> Transport:
+    """The transport of this run of the test."""
+    return _transports[0](access, clock=clock or ManualClock())
 
 
 async def echo(request: web.Request) -> web.Response:
@@ -41,7 +55,7 @@ def access(server: str, **fields: Any) -> ClusterAccess:
 async def send(
     server: str, request: Request = GET, *, clock: ManualClock | None = None, **fields: Any
 ) -> Response:
-    transport = HttpTransport(access(server, **fields), clock=clock or ManualClock())
+    transport = new_transport(access(server, **fields), clock=clock)
     try:
         return await transport.send(request)
     finally:

@@ -12,15 +12,22 @@ from aiohttp import web
 
 from spotalis.kube.config.credentials import Credentials
 from spotalis.kube.config.exec_plugin import CompletedProcess, ExecPlugin
-from spotalis.kube.http import HttpTransport
 from spotalis.model.transport import Request, StreamRefused, TransportError
 from tests.support.fake_api_server import Handler, read_head, serve, serve_bytes
 from tests.support.manual_clock import ManualClock
-from tests.unit.kube.http_helpers import GET, access, asked, echo, send
+from tests.unit.kube.http_helpers import (
+    GET,
+    access,
+    asked,
+    echo,
+    new_transport,
+    send,
+)
+from tests.unit.kube.http_helpers import transport_under_test as transport_under_test
 
 
 async def collect(server: str, request: Request = GET, **fields: Any) -> bytes:
-    transport = HttpTransport(access(server, **fields), clock=ManualClock())
+    transport = new_transport(access(server, **fields))
     try:
         return b"".join([chunk async for chunk in transport.stream(request)])
     finally:
@@ -116,7 +123,7 @@ class TestSend:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
         async with serve_bytes(breaks) as server:
-            transport = HttpTransport(access(server), clock=ManualClock())
+            transport = new_transport(access(server))
             await transport.send(GET)
             with pytest.raises(TransportError) as caught:
                 await transport.send(Request(method=method, path="/"))
@@ -136,7 +143,7 @@ class TestSend:
 
     async def test_a_closed_transport_opens_no_connection(self) -> None:
         async with serve(echo) as server:
-            transport = HttpTransport(access(server), clock=ManualClock())
+            transport = new_transport(access(server))
             await transport.send(GET)
             await transport.close()
             with pytest.raises(TransportError):
@@ -200,7 +207,7 @@ class TestStream:
             return answer
 
         async with serve(streams) as server:
-            transport = HttpTransport(access(server), clock=ManualClock())
+            transport = new_transport(access(server))
             stream = transport.stream(GET)
             assert await anext(stream) == b"one\n"
             await transport.close()
@@ -214,7 +221,7 @@ class TestCredentials:
         token = tmp_path / "token"
         token.write_text("old\n")
         async with serve(only_with("new", seen)) as server:
-            transport = HttpTransport(
+            transport = new_transport(
                 access(server, credentials=Credentials(token_file=token)), clock=ManualClock()
             )
             assert (await transport.send(GET)).status == 401

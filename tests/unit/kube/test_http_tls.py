@@ -13,12 +13,20 @@ import trustme
 from aiohttp import web
 
 from spotalis.kube.config.credentials import REFRESH_SECONDS, Credentials
-from spotalis.kube.http import HttpTransport
 from spotalis.kube.tls import client_context
 from spotalis.model.transport import Request, TransportError
 from tests.support.fake_api_server import read_head, serve, serve_bytes
 from tests.support.manual_clock import ManualClock
-from tests.unit.kube.http_helpers import GET, access, asked, echo, echo_and_close, send
+from tests.unit.kube.http_helpers import (
+    GET,
+    access,
+    asked,
+    echo,
+    echo_and_close,
+    new_transport,
+    send,
+)
+from tests.unit.kube.http_helpers import transport_under_test as transport_under_test
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +126,7 @@ class TestTls:
         file = tmp_path / "ca.crt"
         file.write_bytes(pem(trustme.CA()))
         async with serve(echo, tls=serving(ca)) as server:
-            transport = HttpTransport(access(server, ca=file), clock=ManualClock())
+            transport = new_transport(access(server, ca=file))
             with pytest.raises(TransportError):
                 await transport.send(GET)
             file.write_bytes(pem(ca))
@@ -135,7 +143,7 @@ class TestTls:
         file.write_bytes(pem(old))
         shown = serving(old)
         async with serve(echo_and_close, tls=shown) as server:
-            transport = HttpTransport(access(server, ca=file), clock=clock)
+            transport = new_transport(access(server, ca=file), clock=clock)
             assert (await transport.send(GET)).status == 200
             file.write_bytes(pem(old) + pem(ca))
             clock.advance(REFRESH_SECONDS)
@@ -162,7 +170,7 @@ class TestTls:
             return answer
 
         async with serve(streams, tls=shown) as server:
-            transport = HttpTransport(access(server, ca=file), clock=clock)
+            transport = new_transport(access(server, ca=file), clock=clock)
             stream = transport.stream(Request(method="GET", path="/stream"))
             assert await anext(stream) == b"before\n"
             file.write_bytes(pem(ca))

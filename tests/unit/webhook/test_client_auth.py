@@ -13,9 +13,10 @@ import pytest
 
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.errors import NotLeader
-from spotalis.webhook.forward import HttpsPeerClient, PeerRejected, PeerUnreachable
+from spotalis.webhook.forward import PeerRejected, PeerUnreachable
 from spotalis.webhook.issuer import issue_certificate
 from spotalis.webhook.issuer_messages import IssuedCertificate, IssueRequest
+from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.pem import KeyPair
 from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate

@@ -10,6 +10,9 @@ NEWER_READY := $(NEWER_VENV)/.ready
 RUN_VENV := $(if $(wildcard $(READY)),$(VENV),.venv-run)
 RUNNABLE := $(RUN_VENV)/.ready
 RUN := $(RUN_VENV)/bin/spotalis
+# What compiles and audits the pins.
+TOOLS := .venv-tools/bin
+TOOLS_READY := .venv-tools/.ready
 # Parallel tests: those that compute, and those on real control planes, which mostly wait.
 WORKERS ?= 2
 CONTROL_PLANES ?= 5
@@ -106,20 +109,16 @@ image-pins: ## renew the digests of base image, SBOM scanner and BuildKit; needs
 	sh build/docker/pins.sh renew
 
 .PHONY: pins
-pins: $(READY) ## compile requirements/ from pyproject.toml
-	$(VENV)/bin/pip install --quiet uv
-	$(VENV)/bin/uv pip compile $(COMPILE) --extra controller pyproject.toml -o requirements/runtime.txt
-	$(VENV)/bin/uv pip compile $(COMPILE) --extra controller --extra dev pyproject.toml -o requirements/dev.txt
-	echo 'hatchling>=1.27' | $(VENV)/bin/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
+pins: $(TOOLS_READY) ## compile requirements/ from pyproject.toml
+	$(TOOLS)/uv pip compile $(COMPILE) --extra controller pyproject.toml -o requirements/runtime.txt
+	$(TOOLS)/uv pip compile $(COMPILE) --extra controller --extra dev pyproject.toml -o requirements/dev.txt
+	echo 'hatchling>=1.27' | $(TOOLS)/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
+	printf 'uv\npip-audit\n' | $(TOOLS)/uv pip compile $(COMPILE) - -o requirements/tools.txt
 
 .PHONY: audit
-audit: ## look for known vulnerabilities in all pins; needs an index with advisories (SECURITY.md)
-	@$(PYTHON) -m venv $(AUDIT_VENV)
-	$(AUDIT_VENV)/bin/pip install --quiet --disable-pip-version-check pip-audit
-	$(AUDIT_VENV)/bin/pip-audit --strict --require-hashes --disable-pip \
-	    -r requirements/runtime.txt -r requirements/dev.txt -r requirements/build.txt
+audit: $(TOOLS_READY) ## look for known vulnerabilities in all pins; needs an index with advisories (SECURITY.md)
+	$(TOOLS)/pip-audit --strict --require-hashes --disable-pip $(patsubst %,-r %,$(wildcard requirements/*.txt))
 
-AUDIT_VENV := .venv-audit
 COMPILE := --quiet --universal --generate-hashes --no-annotate --no-header --python-version 3.11
 
 define set_up
@@ -143,6 +142,11 @@ $(READY): $(PINS)
 	.venv-run/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
 	    --force-reinstall .
 	@touch .venv-run/.ready
+
+$(TOOLS_READY): requirements/tools.txt
+	@$(PYTHON) -m venv .venv-tools
+	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
 
 $(NEWER_READY): $(PINS)
 	$(call set_up,$(NEWER_PYTHON),$(NEWER_VENV))

@@ -25,7 +25,10 @@ _HEAD = """# Metrics
 asks for it. Every instance exports its own counters. Only the leader exports series per workload.
 
 - `reason` is one of the [reasons](../README.md#reasons).
-- `workload_type` is `deployment` or `statefulset`.
+- `workload_type` is `deployment`, `statefulset` or `rollout`.
+- `resource` is a plural name such as `pods` or `pods/eviction`, or the path of a request that
+  asks which APIs are served. It is `other` for every kind that Spotalis does not use, so that no
+  caller can add series.
 - `capacity_type` and `target` are `spot`, `on-demand` or `unknown`.
 - `state` is `ready`, `pending` or `desired`.
 

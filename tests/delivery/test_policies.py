@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from scripts.manifests import K8S
+from spotalis.controller.ledgers import GROUP_MEMORY, LEDGER_PREFIX
+from spotalis.controller.spot_memory import NAME as SPOT_MEMORY
 from tests.delivery.installed_operator import CONFIGURATION, OPERATOR_NAMESPACE
 from tests.support.control_plane import (
     ApiError,
@@ -180,13 +182,14 @@ def own_namespace_attempts() -> Iterator[Attempt]:
     def named(name: str) -> Json:
         return {"metadata": {"name": name}, "data": {"a": "b"}}
 
-    for name in ("spotalis-ledger-2", "spotalis-provider-groups"):
+    for name in (f"{LEDGER_PREFIX}2", GROUP_MEMORY, SPOT_MEMORY):
         yield Attempt(f"configmap: creates {name}", "POST", CONFIG_MAPS, named(name))
-    yield Attempt("configmap: creates other", "POST", CONFIG_MAPS, named("other"), None, policy)
-    ledger, settings = "spotalis-ledger-1", "spotalis-settings"
+    for name in ("other", "spotalis-ca", "spotalis-spot-2", "spotalis-ledger"):
+        yield Attempt(f"configmap: creates {name}", "POST", CONFIG_MAPS, named(name), None, policy)
+    ledger, settings = f"{LEDGER_PREFIX}1", "spotalis-settings"
     yield Attempt("configmap: writes a ledger", "PUT", f"{CONFIG_MAPS}/{ledger}", named(ledger))
     yield Attempt("configmap: deletes a ledger", "DELETE", f"{CONFIG_MAPS}/{ledger}")
-    for name in (settings, "kube-root-ca.crt"):
+    for name in (settings, "spotalis-ca-bundle", "kube-root-ca.crt"):
         path = f"{CONFIG_MAPS}/{name}"
         yield Attempt(f"configmap: writes {name}", "PUT", path, named(name), None, policy)
         yield Attempt(f"configmap: deletes {name}", "DELETE", path, denied_by=policy)
@@ -275,7 +278,8 @@ def attempts(control_plane: ControlPlane) -> list[Attempt]:
     control_plane.kubectl("create", "deployment", "web", "--image=any")
     for namespace, name in (("kube-system", "dns"), ("default", "bare")):
         control_plane.kubectl("-n", namespace, "run", name, "--image=any")
-    control_plane.request("POST", CONFIG_MAPS, {"metadata": {"name": "spotalis-ledger-1"}})
+    for name in (f"{LEDGER_PREFIX}1", "spotalis-ca-bundle"):
+        control_plane.request("POST", CONFIG_MAPS, {"metadata": {"name": name}})
     control_plane.request("POST", EVENTS, an_event("own", OWN))
     control_plane.request("POST", EVENTS, an_event("other", "kubelet"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ["build.txt", "dev.txt", "runtime.txt"]
+FILES = ["build.txt", "dev.txt", "runtime.txt", "tools.txt"]
 _PIN = re.compile(
     r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[0-9][0-9a-z.]*)(?P<marker> ; [^\\]+?)?"
     r"(?P<hashes>( \\\n    --hash=sha256:[0-9a-f]{64})+)"
@@ -46,6 +46,16 @@ def test_every_requirement_is_an_exact_version_with_hashes(file: str) -> None:
 
 def test_these_tests_cover_all_files() -> None:
     assert sorted(path.name for path in (ROOT / "requirements").glob("*.txt")) == FILES
+
+
+@pytest.mark.parametrize("file", ["Makefile", "build/docker/install.sh"])
+def test_every_installation_requires_hashes_or_installs_the_project_alone(file: str) -> None:
+    lines = (ROOT / file).read_text().replace("\\\n", " ").splitlines()
+    installations = [line for line in lines if "pip install" in line and "#" not in line]
+    assert installations
+    assert [
+        each for each in installations if not re.search("--(require-hashes|no-deps)", each)
+    ] == []
 
 
 def test_the_tests_use_the_same_versions_as_the_image() -> None:

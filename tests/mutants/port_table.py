@@ -118,6 +118,13 @@ PORT_MUTANTS = (
         CLIENT,
     ),
     mutant(
+        "requests about Rollouts are counted as other",
+        "kube/resources.py",
+        "NODE_POOLS, ROLLOUTS),",
+        "NODE_POOLS),",
+        "tests/unit/kube/test_client.py",
+    ),
+    mutant(
         "an expired list of Events is read without pages",
         "kube/client.py",
         "        except Gone:\n            pass\n        return found\n",

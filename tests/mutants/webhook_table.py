@@ -42,6 +42,13 @@ WEBHOOK_MUTANTS = (
         "tests/unit/controller/test_reservations.py",
     ),
     mutant(
+        "a pod of another namespace ends a reservation of the owner that it names",
+        "controller/reservations.py",
+        "        key = namespace, owner\n",
+        "        key = next((k for k in self._by_owner if k[1] == owner), (namespace, owner))\n",
+        "tests/unit/controller/test_reservations.py",
+    ),
+    mutant(
         "an ordinal of any size is reserved",
         "planner/observed.py",
         "if slot is not None and 0 <= slot < SLOT_LIMIT else 0",
@@ -72,8 +79,8 @@ WEBHOOK_MUTANTS = (
     mutant(
         "any update of the owner ends the webhook's wait",
         "webhook/admission.py",
-        "                await self._cluster.wait_for_change(owner.uid, remaining)\n",
-        "                await self._cluster.wait_for_change(owner.uid, remaining)\n"
+        "self._cluster.wait_for_change(request.namespace, owner.uid, remaining)\n",
+        "self._cluster.wait_for_change(request.namespace, owner.uid, remaining)\n"
         "                deadline = 0.0\n",
         "tests/integration/scenarios/test_neighbours.py",
     ),

@@ -96,15 +96,19 @@ class AdmissionWebhook:
 
     def reservations(self, workload: str) -> ReservedSlots:
         """The slots of admitted pods that do not exist yet."""
-        return self._operator.admission._reservations.of(self._owners[workload]["metadata"]["uid"])
+        return self._operator.admission._reservations.of(*self._owner(workload))
 
     def count_reservations(self, workload: str) -> int:
         """The number of these reservations; the pods of these tests have no ordinal."""
-        uid: str = self._owners[workload]["metadata"]["uid"]
-        return self._operator.admission._reservations.count(uid)
+        return self._operator.admission._reservations.count(*self._owner(workload))
 
     def drop_reservations(self, workload: str) -> None:
-        self._operator.admission._reservations.trim(self._owners[workload]["metadata"]["uid"], 0)
+        self._operator.admission._reservations.trim(*self._owner(workload), 0)
+
+    def _owner(self, workload: str) -> tuple[str, str]:
+        """Namespace and UID of the owner of a workload's pods."""
+        metadata = self._owners[workload]["metadata"]
+        return metadata["namespace"], metadata["uid"]
 
     async def _start(self) -> None:
         cluster, clock = self._cluster, SystemClock()

@@ -285,11 +285,17 @@ def is_on_demand(replica: Replica) -> bool:
 
 
 def a_reservation(
-    slot: int, node_type: NodeType, *, kind: str = DEPLOYMENT, request_uid: str = ""
+    slot: int,
+    node_type: NodeType,
+    *,
+    kind: str = DEPLOYMENT,
+    request_uid: str = "",
+    namespace: str = "shop",
 ) -> Reservation:
     """A pod that is admitted, but not yet in the cache."""
     return Reservation(
         request_uid=request_uid or f"request-{slot}",
+        namespace=namespace,
         owner=owner_of(kind).uid,
         slot=slot,
         node_type=node_type,

@@ -146,6 +146,7 @@ class History:
         self._reservations.append(
             Reservation(
                 request_uid=request_uid,
+                namespace="shop",
                 owner=new.owner,
                 slot=placement.slot,
                 node_type=placement.node_type,

@@ -104,7 +104,7 @@ class Cluster:
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._managed_in: Counter[str] = Counter()
         """The number of managed workloads by namespace."""
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[_NamespacedUid, list[asyncio.Future[None]]] = {}
 
     def stores(self) -> Mapping[str, Store[Any]]:
         """All caches, by the plural name of their kind; Rollouts only while they are watched."""
@@ -224,24 +224,25 @@ class Cluster:
             selector=workload.selector if workload.selector.requirements else source.selector,
         )
 
-    async def wait_for_change(self, owner_uid: str, seconds: float) -> bool:
+    async def wait_for_change(self, namespace: str, owner_uid: str, seconds: float) -> bool:
         """Wait for a change of an owner or of its pods; returns False if none comes in time.
 
         The owner need not be in the cache yet.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(owner_uid, []).append(future)
+        key = namespace, owner_uid
+        self._waiters.setdefault(key, []).append(future)
         try:
             async with asyncio.timeout(seconds):
                 await future
         except TimeoutError:
             return False
         finally:
-            waiting = self._waiters.get(owner_uid)
+            waiting = self._waiters.get(key)
             if waiting is not None and future in waiting:
                 waiting.remove(future)
                 if not waiting:
-                    del self._waiters[owner_uid]
+                    del self._waiters[key]
         return True
 
     def on_pod_change(self, change: StoreChange[Pod]) -> None:
@@ -260,8 +261,8 @@ class Cluster:
         if latest is None:
             return
         if latest.owner is not None:
-            self._reservations.remove(latest.owner.uid, latest.request_uid)
-            self._wake(latest.owner.uid)
+            self._reservations.remove(latest.namespace, latest.owner.uid, latest.request_uid)
+            self._wake(latest.namespace, latest.owner.uid)
         key = self.find_key(latest)
         if key is not None and key in self._managed:
             self._enqueue(key)
@@ -290,7 +291,7 @@ class Cluster:
         elif old is not None:
             self._forget(_key(old))
         if (latest := new or old) is not None:
-            self._wake(latest.uid)
+            self._wake(latest.namespace, latest.uid)
 
     def on_replica_set_change(self, change: StoreChange[ReplicaSet]) -> None:
         """Update the link between pods and their Deployment or Rollout."""
@@ -302,7 +303,7 @@ class Cluster:
         latest = new or old
         if latest is None:
             return
-        self._wake(latest.uid)
+        self._wake(latest.namespace, latest.uid)
         key = self.parent_of(latest)
         if key is not None and key in self._managed:
             self._enqueue(key)
@@ -352,8 +353,8 @@ class Cluster:
             self._managed_in += Counter()  # Drops the namespaces with none.
             self._enqueue(key)
 
-    def _wake(self, owner_uid: str) -> None:
-        for future in self._waiters.pop(owner_uid, ()):
+    def _wake(self, namespace: str, owner_uid: str) -> None:
+        for future in self._waiters.pop((namespace, owner_uid), ()):
             if not future.done():
                 future.set_result(None)
 

@@ -102,7 +102,7 @@ class Observer:
             spot_view=self._spot_view(workload, configuration, replicas, ledger)
             if self._spot.records or not ledger.is_empty
             else NOTHING_KNOWN,
-            reservations=self._reservations_of(owners),
+            reservations=self._reservations_of(workload.namespace, owners),
             cluster=self._cluster_state(workload),
         )
         return with_breaker(observed, self._clock.now())
@@ -198,7 +198,7 @@ class Observer:
             replica_sets=replica_sets,
             spot_view=state.spot_view,
             budgets=cluster.budgets_in(workload.namespace),
-            reservations=self._reservations_of(owners),
+            reservations=self._reservations_of(workload.namespace, owners),
             cluster=self._cluster_state(workload),
             spot=spot_capacity(state, self._nodes, now),
             moves=self._move_budget(key, configuration),
@@ -320,8 +320,8 @@ class Observer:
             other_pods=cluster.placed.count_on(pod.node) - 1 if pod.node else 0,
         )
 
-    def _reservations_of(self, owners: Set[str]) -> Mapping[str, ReservedSlots]:
-        return {owner: self._reservations.of(owner) for owner in owners}
+    def _reservations_of(self, namespace: str, owners: Set[str]) -> Mapping[str, ReservedSlots]:
+        return {owner: self._reservations.of(namespace, owner) for owner in owners}
 
 
 def _sent_to(pod: Pod) -> NodeType:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from spotalis.model.environment import Clock
 from spotalis.planner.observed import NO_RESERVED_SLOTS, Reservation, ReservedSlots
@@ -56,48 +57,52 @@ class _OwnerReservations:
         self.slots = ReservedSlots(slots.spot, slots.on_demand, frozenset(self.moves) - {""})
 
 
+_OwnerKey: TypeAlias = tuple[str, str]
+"""Namespace and UID of an owner."""
+
+
 class Reservations:
-    """The reservations of all workloads, by the UID of the pods' owner."""
+    """The reservations of all workloads, by the namespace and the UID of the pods' owner."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._by_owner: OrderedDict[str, _OwnerReservations] = OrderedDict()
+        self._by_owner: OrderedDict[_OwnerKey, _OwnerReservations] = OrderedDict()
         """The owner with the latest reservation is the last."""
 
-    def of(self, owner: str) -> ReservedSlots:
+    def of(self, namespace: str, owner: str) -> ReservedSlots:
         """The slots that the open reservations of an owner hold. Expired ones are removed."""
-        self._expire(owner)
-        found = self._by_owner.get(owner)
+        found = self._open(namespace, owner)
         return found.slots if found else NO_RESERVED_SLOTS
 
-    def count(self, owner: str) -> int:
+    def count(self, namespace: str, owner: str) -> int:
         """The number of open reservations of an owner."""
-        self._expire(owner)
-        found = self._by_owner.get(owner)
+        found = self._open(namespace, owner)
         return len(found.entries) if found else 0
 
     def add(self, reservation: Reservation) -> None:
         """Add a reservation. It replaces an earlier one for a pod of the same name."""
-        of_owner = self._by_owner.setdefault(reservation.owner, _OwnerReservations())
-        self._by_owner.move_to_end(reservation.owner)
+        key = reservation.namespace, reservation.owner
+        of_owner = self._by_owner.setdefault(key, _OwnerReservations())
+        self._by_owner.move_to_end(key)
         of_owner.add(self._clock.monotonic(), reservation)
         self._expire_owners()
 
-    def find(self, owner: str, request_uid: str) -> Reservation | None:
+    def find(self, namespace: str, owner: str, request_uid: str) -> Reservation | None:
         """The reservation of an admission request; None if it is not open."""
-        found = self._by_owner.get(owner)
+        found = self._by_owner.get((namespace, owner))
         entry = found.entries.get(request_uid) if found else None
         return entry[1] if entry else None
 
-    def remove(self, owner: str, request_uid: str) -> None:
+    def remove(self, namespace: str, owner: str, request_uid: str) -> None:
         """Remove the reservation of an admission request whose pod has been seen."""
-        found = self._by_owner.get(owner)
+        key = namespace, owner
+        found = self._by_owner.get(key)
         if found is not None:
             found.remove(request_uid)
             if not found.entries:
-                del self._by_owner[owner]
+                del self._by_owner[key]
 
-    def trim(self, owner: str, limit: int) -> bool:
+    def trim(self, namespace: str, owner: str, limit: int) -> bool:
         """Remove the oldest reservations until at most ``limit`` are left.
 
         An owner never creates more pods than it wants. Reservations beyond that are for pods that
@@ -106,9 +111,9 @@ class Reservations:
         Returns:
             Whether any was removed.
         """
-        excess = self.count(owner) - max(0, limit)
+        excess = self.count(namespace, owner) - max(0, limit)
         for _ in range(excess):
-            self.remove(owner, next(iter(self._by_owner[owner].entries)))
+            self.remove(namespace, owner, next(iter(self._by_owner[namespace, owner].entries)))
         return excess > 0
 
     def _expire_owners(self) -> None:
@@ -119,13 +124,14 @@ class Reservations:
         before = -1
         while len(self._by_owner) != before and self._by_owner:
             before = len(self._by_owner)
-            self._expire(next(iter(self._by_owner)))
+            self._open(*next(iter(self._by_owner)))
 
-    def _expire(self, owner: str) -> None:
-        """Remove the reservations of an owner that are older than their lifetime."""
+    def _open(self, namespace: str, owner: str) -> _OwnerReservations | None:
+        """The reservations of an owner, without those that are older than their lifetime."""
         oldest_valid = self._clock.monotonic() - LIFETIME_SECONDS
-        while (found := self._by_owner.get(owner)) is not None:
+        while (found := self._by_owner.get((namespace, owner))) is not None:
             request_uid, (made_at, _) = next(iter(found.entries.items()))
             if made_at >= oldest_valid:
-                return
-            self.remove(owner, request_uid)
+                return found
+            self.remove(namespace, owner, request_uid)
+        return None

@@ -80,8 +80,9 @@ class Reservation:
 
     request_uid: str
     """UID of the admission request. The pod carries it in its decision annotation."""
+    namespace: str
     owner: str
-    """UID of the ReplicaSet or StatefulSet."""
+    """UID of the ReplicaSet or StatefulSet. A pod of another namespace can name the same UID."""
     slot: int
     node_type: NodeType
     name: str = ""

@@ -167,7 +167,7 @@ class AdmissionHandler:
             return AdmissionDecision(unmanaged)
         if pod.has_long_constraints:
             return AdmissionDecision(AdmissionResult.CONSTRAINTS_TOO_LONG)
-        if (reservation := self._reservation_of(pod, owner)) is not None:
+        if (reservation := self._reservation_of(request.namespace, pod, owner)) is not None:
             return self._check_again(request, pod, reservation)
         response = None if body is None else await self._forwarder.forward(body)
         if response is not None:
@@ -195,7 +195,9 @@ class AdmissionHandler:
         if not (is_dns_subdomain(owner.name) and is_dns_subdomain(namespace)):
             return None
         resolved = self._cluster.find_owner(namespace, owner)
-        if resolved is None and await self._cluster.wait_for_change(owner.uid, OWNER_WAIT_SECONDS):
+        if resolved is None and await self._cluster.wait_for_change(
+            namespace, owner.uid, OWNER_WAIT_SECONDS
+        ):
             resolved = self._cluster.find_owner(namespace, owner)
         if resolved is None:
             try:
@@ -214,13 +216,17 @@ class AdmissionHandler:
         workload = await get(WORKLOADS[parent.kind], namespace, parent.name) if parent else None
         return resolve_owner(owner, replica_set, workload, has_parent=parent is not None)
 
-    def _reservation_of(self, pod: AdmissionPod, owner: Owner) -> Reservation | None:
+    def _reservation_of(
+        self, namespace: str, pod: AdmissionPod, owner: Owner
+    ) -> Reservation | None:
         """The reservation of a pod that was placed a moment before; None in its first request.
 
         The decision of a live pod that was copied into a pod template has no open reservation.
         """
         decision = parse_decision((pod.metadata.annotations or {}).get(POD_DECISION))
-        return self._reservations.find(owner.uid, decision.id) if decision.id else None
+        if not decision.id:
+            return None
+        return self._reservations.find(namespace, owner.uid, decision.id)
 
     def _check_again(
         self, request: AdmissionRequest, pod: AdmissionPod, reservation: Reservation
@@ -267,12 +273,14 @@ class AdmissionHandler:
             room = resolved.owner_replicas - _count_pods(observed, owner, request.name)
             remaining = deadline - loop.time()
             if room <= 0 and remaining > 0:
-                await self._cluster.wait_for_change(owner.uid, remaining)
+                await self._cluster.wait_for_change(request.namespace, owner.uid, remaining)
                 again = self._cluster.find_owner(request.namespace, owner)
                 resolved = again if isinstance(again, ResolvedOwner) else resolved
             # An owner never creates more pods than desired: the pods of reservations beyond that
             # were rejected after admission.
-            elif request.dry_run or not self._reservations.trim(owner.uid, room - 1):
+            elif request.dry_run or not self._reservations.trim(
+                request.namespace, owner.uid, room - 1
+            ):
                 return observed
 
     def _place(
@@ -291,6 +299,7 @@ class AdmissionHandler:
             self._reservations.add(
                 Reservation(
                     request_uid=request.uid,
+                    namespace=request.namespace,
                     owner=owner.uid,
                     slot=placement.slot,
                     node_type=placement.node_type,

@@ -25,8 +25,8 @@ from tests.support.builders import (
 )
 from tests.support.manual_clock import ManualClock
 
-OWNER = owner_of(DEPLOYMENT).uid
-SET = owner_of(STATEFUL_SET).uid
+OWNER = ("shop", owner_of(DEPLOYMENT).uid)
+SET = ("shop", owner_of(STATEFUL_SET).uid)
 BURST = 1000
 
 
@@ -58,10 +58,10 @@ def admit(reservations: Reservations, kind: str, number: int) -> None:
         on_demand=0,
         percent=70,
         floor=2,
-        reservations={owner: reservations.of(owner)},
+        reservations={owner: reservations.of("shop", owner)},
     )
     pod = NewPod(owner=owner, name=f"api-{number}" if kind == STATEFUL_SET else "")
-    reservations.trim(owner, BURST - 1)
+    reservations.trim("shop", owner, BURST - 1)
     placement = place(observed, pod)
     reservations.add(
         a_reservation(
@@ -79,7 +79,7 @@ def test_the_cost_of_an_admission_does_not_grow_with_the_number_of_reservations(
     ]
     # The two capacity types differ by a few lines. The garbage collector may run in any call.
     assert min(costs[-10:]) <= min(costs[:10]) + 10
-    slots = reservations.of(owner_of(kind).uid)
+    slots = reservations.of("shop", owner_of(kind).uid)
     assert (slots.spot.bit_count(), slots.on_demand.bit_count()) == (700, 300)
 
 
@@ -88,22 +88,30 @@ def test_the_slots_of_open_reservations_are_counted_by_owner_and_type() -> None:
     reservations.add(a_reservation(0, ON_DEMAND))
     reservations.add(a_reservation(3, SPOT))
     reservations.add(a_reservation(5, SPOT, kind=STATEFUL_SET))
-    assert reservations.of(OWNER) == ReservedSlots(spot=0b1000, on_demand=0b1)
-    assert reservations.of(SET) == ReservedSlots(spot=0b100000)
-    assert (reservations.count(OWNER), reservations.count(SET)) == (2, 1)
-    reservations.remove(OWNER, "request-3")
-    reservations.remove(OWNER, "request-3")
-    assert reservations.of(OWNER) == ReservedSlots(on_demand=0b1)
-    assert reservations.find(OWNER, "request-3") is None
+    assert reservations.of(*OWNER) == ReservedSlots(spot=0b1000, on_demand=0b1)
+    assert reservations.of(*SET) == ReservedSlots(spot=0b100000)
+    assert (reservations.count(*OWNER), reservations.count(*SET)) == (2, 1)
+    reservations.remove(*OWNER, "request-3")
+    reservations.remove(*OWNER, "request-3")
+    assert reservations.of(*OWNER) == ReservedSlots(on_demand=0b1)
+    assert reservations.find(*OWNER, "request-3") is None
+
+
+def test_the_pod_of_another_namespace_that_names_the_owner_ends_no_reservation() -> None:
+    reservations = Reservations(ManualClock())
+    reservations.add(a_reservation(3, SPOT))
+    reservations.remove("intruder", OWNER[1], "request-3")
+    assert reservations.find("intruder", OWNER[1], "request-3") is None
+    assert reservations.of(*OWNER) == ReservedSlots(spot=0b1000)
 
 
 def test_a_second_reservation_for_a_pod_name_replaces_the_first() -> None:
     reservations = Reservations(ManualClock())
     reservations.add(a_reservation(8, SPOT, kind=STATEFUL_SET, request_uid="try-1"))
     reservations.add(a_reservation(8, ON_DEMAND, kind=STATEFUL_SET, request_uid="try-2"))
-    assert reservations.of(SET) == ReservedSlots(on_demand=1 << 8)
-    reservations.remove(SET, "try-1")
-    assert reservations.count(SET) == 1
+    assert reservations.of(*SET) == ReservedSlots(on_demand=1 << 8)
+    reservations.remove(*SET, "try-1")
+    assert reservations.count(*SET) == 1
 
 
 def test_reservations_expire_and_the_oldest_are_trimmed_first() -> None:
@@ -112,20 +120,20 @@ def test_reservations_expire_and_the_oldest_are_trimmed_first() -> None:
     for slot in range(5):
         reservations.add(a_reservation(slot, SPOT))
         clock.advance(1)
-    assert reservations.trim(OWNER, 3)
-    assert reservations.of(OWNER) == ReservedSlots(spot=0b11100)
-    assert not reservations.trim(OWNER, 3)
+    assert reservations.trim(*OWNER, 3)
+    assert reservations.of(*OWNER) == ReservedSlots(spot=0b11100)
+    assert not reservations.trim(*OWNER, 3)
     clock.advance(LIFETIME_SECONDS - 2)
-    assert reservations.of(OWNER) == ReservedSlots(spot=0b11000)
+    assert reservations.of(*OWNER) == ReservedSlots(spot=0b11000)
     clock.advance(2)
-    assert reservations.of(OWNER) == NO_RESERVED_SLOTS
+    assert reservations.of(*OWNER) == NO_RESERVED_SLOTS
 
 
 def test_an_ordinal_beyond_the_limit_is_not_reserved() -> None:
     # A user can create a pod of any name with the owner reference of a StatefulSet.
     reservations = Reservations(ManualClock())
     reservations.add(a_reservation(5_000_000, SPOT, kind=STATEFUL_SET))
-    assert reservations.of(SET) == NO_RESERVED_SLOTS
+    assert reservations.of(*SET) == NO_RESERVED_SLOTS
 
 
 def test_reservations_of_owners_that_are_never_asked_about_again_are_forgotten() -> None:
@@ -135,7 +143,11 @@ def test_reservations_of_owners_that_are_never_asked_about_again_are_forgotten()
     for number in range(100):
         reservations.add(
             Reservation(
-                request_uid=f"request-{number}", owner=f"gone-{number}", slot=0, node_type=SPOT
+                request_uid=f"request-{number}",
+                namespace="shop",
+                owner=f"gone-{number}",
+                slot=0,
+                node_type=SPOT,
             )
         )
     clock.advance(LIFETIME_SECONDS + 1)

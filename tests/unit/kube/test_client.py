@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from spotalis.kube import resources
 from spotalis.kube.client import (
     AlreadyExists,
     ApiError,
@@ -19,7 +20,7 @@ from spotalis.kube.client import (
     TooManyRequests,
 )
 from spotalis.kube.limiter import RateLimiter
-from spotalis.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS, InvalidName
+from spotalis.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS, InvalidName, Resource
 from spotalis.model.objects import Lease
 from spotalis.model.transport import Request, Response, TransportError
 from tests.support.api_objects import Json, a_list, a_pod, a_status, metadata, text
@@ -381,6 +382,10 @@ class TestCounting:
         seen: list[tuple[str, str, int, float]] = []
         call(ask, refusal(404), on_request=lambda *args: seen.append(args))
         assert seen == [(verb, resource, 404, 0.0)]
+
+    def test_every_kind_that_is_read_is_reported_under_its_name(self) -> None:
+        kinds = [kind for kind in vars(resources).values() if isinstance(kind, Resource)]
+        assert {kind.plural for kind in kinds} == resources.PLURALS
 
     def test_a_request_without_a_response_is_reported_with_status_zero(self) -> None:
         seen: list[int] = []

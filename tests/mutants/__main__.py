@@ -33,6 +33,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.mutants.bound_table import BOUND_MUTANTS
 from tests.mutants.connection_table import CONNECTION_MUTANTS
 from tests.mutants.cost_table import COST_MUTANTS
 from tests.mutants.isolation_table import ISOLATION_MUTANTS
@@ -50,6 +51,7 @@ ALL_MUTANTS = (
     *WEBHOOK_MUTANTS,
     *PORT_MUTANTS,
     *CONNECTION_MUTANTS,
+    *BOUND_MUTANTS,
     *COST_MUTANTS,
     *NODE_MUTANTS,
     *ROLLOUT_MUTANTS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,6 +17,7 @@ from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, NodeTerms, Pod, PodShape
 from spotalis.model.provider_groups import KARPENTER_API
+from spotalis.planner.anti_affinity import AvoidingPods
 from spotalis.planner.free_capacity import FreeCapacity, Memo, WaitingPods, assign
 from spotalis.planner.spot_capacity import next_pod_shape
 
@@ -139,11 +140,18 @@ class StoreNodesView:
             if (node := self._cluster.nodes.get(pod.node)) is not None:
                 yield pod, node
 
-    def pods_avoiding(self, namespace: str) -> Iterator[tuple[Pod, Node]]:
-        """The bound pods whose anti-affinity may concern pods of a namespace, with their nodes."""
-        for pod in self._cluster.placed.avoiding(namespace):
-            if (node := self._cluster.nodes.get(pod.node)) is not None:
-                yield pod, node
+    def pods_avoiding(self, namespace: str) -> Sequence[AvoidingPods]:
+        """The bound pods whose anti-affinity may concern pods of a namespace."""
+        return self._cluster.placed.avoiding(namespace)
+
+    def find(self, name: str) -> Node | None:
+        """The node with this name."""
+        return self._cluster.nodes.get(name)
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """The labels of a namespace."""
+        found = self._cluster.namespaces.get("", namespace)
+        return found.labels if found is not None else {}
 
     def _replacements(self, ledger: Ledger, pin: Pin) -> Iterator[WaitingPods]:
         """The pods that the open moves of a ledger will bring to spot."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from spotalis.controller.index import index
 from spotalis.kube.store import StoreChange
 from spotalis.model.objects import Pod, PodShape
+from spotalis.planner.anti_affinity import AvoidingPods
 
 
 class PlacedPods:
@@ -15,8 +16,10 @@ class PlacedPods:
     def __init__(self) -> None:
         self._by_node: dict[str, dict[str, Pod]] = {}
         self._unbound: dict[str, Pod] = {}
-        self._avoiding: dict[str, dict[str, Pod]] = {}
-        """The bound pods with required anti-affinity, by namespace."""
+        self._avoiding: dict[str, dict[int, AvoidingPods]] = {}
+        """The bound pods with required anti-affinity, by namespace and identity of their shape."""
+        self._avoiding_others: dict[tuple[str, int], AvoidingPods] = {}
+        """Those of them with terms that name namespaces."""
         self.changes = 0
         """Counts the changes on which the free capacity of nodes depends."""
 
@@ -41,14 +44,12 @@ class PlacedPods:
             if not (pod.deleting_at or pod.finished or pod.gated)
         )
 
-    def avoiding(self, namespace: str) -> Iterable[Pod]:
-        """The bound pods of a namespace with required anti-affinity.
-
-        Pods of other namespaces whose terms name this one are left out: otherwise the pods of one
-        tenant could make every node unsuitable for the workloads of all others. A replica that
-        they really keep away waits, falls back, and later moves by probes.
-        """
-        return self._avoiding.get(namespace, {}).values()
+    def avoiding(self, namespace: str) -> list[AvoidingPods]:
+        """The bound pods whose required anti-affinity may concern pods of a namespace: its own, and
+        those of other namespaces whose terms name namespaces."""
+        own = self._avoiding.get(namespace, {}).values()
+        others = self._avoiding_others.values()
+        return [*own, *(pods for pods in others if pods.namespace != namespace)]
 
     def on_change(self, change: StoreChange[Pod]) -> None:
         """Update the indexes."""
@@ -59,13 +60,34 @@ class PlacedPods:
             if pod.node:
                 index(self._by_node, pod.node, pod.uid, pod, present)
                 if pod.shape.anti_affinity:
-                    index(self._avoiding, pod.namespace, pod.uid, pod, present)
+                    self._index_avoiding(pod, present and not pod.finished)
             if present and not pod.node:
                 self._unbound[pod.uid] = pod
             else:
                 self._unbound.pop(pod.uid, None)
         if _scheduling_fields(change.old) != _scheduling_fields(change.new):
             self.changes += 1
+
+    def _index_avoiding(self, pod: Pod, present: bool) -> None:
+        """Add a pod to those with its shape and namespace, or remove it; drop empty groups."""
+        shape, key = pod.shape, id(pod.shape)
+        groups = self._avoiding.setdefault(pod.namespace, {})
+        group = groups.get(key)
+        if present:
+            if group is None:
+                group = AvoidingPods(namespace=pod.namespace, terms=shape.anti_affinity)
+                groups[key] = group
+                if any(term.names_namespaces for term in shape.anti_affinity):
+                    self._avoiding_others[pod.namespace, key] = group
+            group.nodes[pod.uid] = pod.node
+            return
+        if group is not None:
+            group.nodes.pop(pod.uid, None)
+            if not group.nodes:
+                del groups[key]
+                self._avoiding_others.pop((pod.namespace, key), None)
+        if not groups:
+            del self._avoiding[pod.namespace]
 
 
 def _scheduling_fields(pod: Pod | None) -> tuple[object, ...] | None:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from spotalis.model.rollouts import RolloutState
+
+if TYPE_CHECKING:
+    from spotalis.model.anti_affinity import AntiAffinityTerm
 
 PREFIX = "spotalis.io/"
 BALANCED = PREFIX + "Balanced"
@@ -120,6 +123,11 @@ class LabelSelector(msgspec.Struct, frozen=True, gc=False):
         """Whether every requirement holds."""
         return all(requirement.matches(labels) for requirement in self.requirements)
 
+    @property
+    def comparisons(self) -> int:
+        """How many comparisons one evaluation takes at most."""
+        return 1 + sum(1 + len(requirement.values) for requirement in self.requirements)
+
     def __str__(self) -> str:
         """As a ``labelSelector`` parameter of the API."""
         return ",".join(map(str, self.requirements))
@@ -194,8 +202,8 @@ class PodShape(msgspec.Struct, frozen=True, weakref=True):
     node_terms: NodeTerms = ()
     """Required node affinity."""
     tolerations: tuple[Toleration, ...] = ()
-    anti_affinity: tuple[tuple[str, LabelSelector], ...] = ()
-    """Required pod anti-affinity: topology key, and the pods to avoid in the same domain."""
+    anti_affinity: tuple[AntiAffinityTerm, ...] = ()
+    """Required pod anti-affinity."""
     host_ports: tuple[HostPort, ...] = ()
     unjudged: str = ""
     """What the scheduler considers and no field holds, in words: whether a node can hold the pod is

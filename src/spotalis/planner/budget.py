@@ -7,6 +7,10 @@ from itertools import chain, islice
 
 from spotalis.model.objects import DisruptionBudget, Pod
 
+MAX_COMPARISONS = 20_000
+"""Of labels with requirements and their values, in one plan: a few milliseconds. The API server
+alone judges the rest: it refuses an eviction that a budget does not allow."""
+
 
 class DisruptionBudgets:
     """The PodDisruptionBudgets of a namespace, and the disruptions that one plan uses of them."""
@@ -72,20 +76,27 @@ class _Index:
     def __init__(self, budgets: Iterable[DisruptionBudget]) -> None:
         self._by_label: dict[tuple[str, str], list[DisruptionBudget]] = {}
         self._others: list[DisruptionBudget] = []
-        """Their selectors require no label with a single value."""
+        """Their selectors require no label."""
+        self._comparisons_left = MAX_COMPARISONS
         for budget in budgets:
             if budget.selector is None:
                 continue
-            for one in budget.selector.requirements:
-                if one.operator == "In" and len(one.values) == 1:
-                    self._by_label.setdefault((one.key, one.values[0]), []).append(budget)
-                    break
-            else:
+            lists = [one for one in budget.selector.requirements if one.operator == "In"]
+            shortest = min(lists, key=lambda one: len(one.values), default=None)
+            if shortest is None:
                 self._others.append(budget)
+                continue
+            for value in set(shortest.values):
+                self._by_label.setdefault((shortest.key, value), []).append(budget)
 
     def find(self, labels: Mapping[str, str]) -> Iterator[DisruptionBudget]:
-        """The budgets that select a pod with these labels."""
+        """The budgets that select a pod with these labels, as far as they may be evaluated."""
         likely = (self._by_label.get(label, ()) for label in labels.items())
         for budget in chain(*likely, self._others):
-            if budget.selector is not None and budget.selector.matches(labels):
+            if budget.selector is None:
+                continue
+            self._comparisons_left -= budget.selector.comparisons
+            if self._comparisons_left < 0:
+                return
+            if budget.selector.matches(labels):
                 yield budget

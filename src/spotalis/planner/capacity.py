@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from spotalis.model.classification import Pin
@@ -47,60 +46,6 @@ def is_local_to(node: Node, terms: NodeTerms) -> bool:
     return node.matches(terms) and not node_matches(
         {key: value for key, value in node.labels.items() if value != node.name}, terms
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AntiAffinity:
-    """Where the workload's required pod anti-affinity allows its next pods."""
-
-    excluded: frozenset[tuple[str, str]] = frozenset()
-    """Topology domains (label and value) that allow no such pod now."""
-    exclusive_keys: tuple[str, ...] = ()
-    """Labels in whose domains only one pod of the workload may run."""
-
-    def allows(self, node: Node) -> bool:
-        """Whether one more pod may run on the node. A node without the label has no domain."""
-        return self.excluded.isdisjoint(node.labels.items())
-
-    def after(self, node: Node) -> AntiAffinity:
-        """The same once one more pod of the workload runs on the node."""
-        if not self.exclusive_keys:
-            return self
-        more = {(key, node.labels[key]) for key in self.exclusive_keys if key in node.labels}
-        return AntiAffinity(excluded=self.excluded | more, exclusive_keys=self.exclusive_keys)
-
-
-NO_ANTI_AFFINITY = AntiAffinity()
-
-
-def anti_affinity(
-    shape: PodShape,
-    labels: Mapping[str, str],
-    present: Iterable[tuple[Node, Mapping[str, str]]],
-    avoiding: Iterable[tuple[Node, PodShape]] = (),
-) -> AntiAffinity:
-    """Evaluate the required pod anti-affinity of pods of this shape, and that of other pods.
-
-    Args:
-        labels: the labels of these pods.
-        present: node and labels of each other pod of the namespace.
-        avoiding: node and shape of the other pods whose anti-affinity may concern these pods.
-    """
-    excluded = {
-        (key, node.labels[key])
-        for node, other in avoiding
-        for key, selector in other.anti_affinity
-        if key in node.labels and selector.matches(labels)
-    }
-    if shape.anti_affinity:
-        excluded |= {
-            (key, node.labels[key])
-            for node, others in present
-            for key, selector in shape.anti_affinity
-            if key in node.labels and selector.matches(others)
-        }
-    exclusive = tuple(key for key, selector in shape.anti_affinity if selector.matches(labels))
-    return AntiAffinity(excluded=frozenset(excluded), exclusive_keys=exclusive)
 
 
 def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:

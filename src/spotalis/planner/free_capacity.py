@@ -12,9 +12,11 @@ from collections.abc import Generator, Iterable, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from spotalis.model.anti_affinity import AntiAffinityTerm
 from spotalis.model.classification import Pin
-from spotalis.model.objects import NODE_NAME_FIELD, HostPort, LabelSelector, Node, PodShape
-from spotalis.planner.capacity import NO_ANTI_AFFINITY, AntiAffinity, can_bind, may_accept_pods
+from spotalis.model.objects import NODE_NAME_FIELD, HostPort, Node, PodShape
+from spotalis.planner.anti_affinity import NO_ANTI_AFFINITY, AntiAffinity, Effort
+from spotalis.planner.capacity import can_bind, may_accept_pods
 
 SLICE = 1000
 """Comparisons between two interruptions: about a millisecond of work."""
@@ -29,7 +31,7 @@ _MAX_POSITIONS = 100_000
 _MISSES = 32
 """Pods without a place after which the upper bound of what is free is computed again."""
 
-AntiAffinityTerms: TypeAlias = tuple[tuple[str, LabelSelector], ...]
+AntiAffinityTerms: TypeAlias = tuple[AntiAffinityTerm, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,18 @@ class _Pace:
             return False
         self._left = SLICE
         return True
+
+
+class _Limit(_Pace):
+    """Counts comparisons up to the limit of an answer, without interruptions."""
+
+    def __init__(self, effort: Effort) -> None:
+        super().__init__()
+        self._effort = effort
+
+    def is_over(self, comparisons: int) -> bool:
+        self._effort.spend(comparisons)
+        return False
 
 
 def assign(
@@ -251,6 +265,7 @@ def count_fitting(
     limit: int,
     allowed: AntiAffinity = NO_ANTI_AFFINITY,
     namespace: str = "",
+    effort: Effort | None = None,
 ) -> int:
     """Count how many more pods of ``shape``, pinned by ``pin``, fit on the nodes.
 
@@ -261,12 +276,17 @@ def count_fitting(
         limit: where to stop counting.
         allowed: the workload's anti-affinity.
         namespace: of the workload.
+        effort: is spent; the default limit if it is None.
+
+    Raises:
+        TooMuchWorkError: counting takes more comparisons.
     """
+    pace = _Limit(effort or Effort())
     rooms = free.rooms
     if shape.anti_affinity and (alike := free.apart.get((namespace, shape.anti_affinity))):
-        rooms, allowed = _assign_again(rooms, alike, allowed)
+        rooms, allowed = _assign_again(rooms, alike, allowed, pace)
     count = 0
-    for position in _finish(_Kinds(rooms).bindable(shape, pin, _Pace())):
+    for position in _finish(_Kinds(rooms).bindable(shape, pin, pace)):
         room = rooms[position]
         if count >= limit:
             break
@@ -275,15 +295,17 @@ def count_fitting(
         fits = room.fits(shape)
         if fits and any(key in room.node.labels for key in allowed.exclusive_keys):
             fits = 1
+            pace.is_over(allowed.comparisons)
             allowed = allowed.after(room.node)
         count += min(fits, limit - count)
     return count
 
 
 def _assign_again(
-    rooms: Sequence[NodeRoom], alike: Iterable[_Assigned], allowed: AntiAffinity
+    rooms: Sequence[NodeRoom], alike: Iterable[_Assigned], allowed: AntiAffinity, pace: _Limit
 ) -> tuple[Sequence[NodeRoom], AntiAffinity]:
     """Assign pods that have the workload's anti-affinity to the nodes that it allows."""
+    pace.is_over(len(rooms))
     rooms = [room.copy() for room in rooms]
     for pods, given in alike:
         for position, count in given.items():
@@ -291,18 +313,23 @@ def _assign_again(
     kinds = _Kinds(rooms)
     for pods, _ in alike:
         left = pods.count
-        for position in _finish(kinds.bindable(pods.shape, None, _Pace())):
+        for position in _finish(kinds.bindable(pods.shape, None, pace)):
             room = rooms[position]
+            pace.is_over(1)
             while left and allowed.allows(room.node) and room.fits(pods.shape):
+                pace.is_over(allowed.comparisons)
                 room.take(pods.shape, 1)
                 allowed = allowed.after(room.node)
                 left -= 1
+            if not left:
+                break
     return rooms, allowed
 
 
 def _finish(steps: Generator[None, None, list[int]]) -> list[int]:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return list(end.value)
+    """The result of steps that are not interrupted."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return list(end.value)
+    raise AssertionError("a limit has no slices")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -18,13 +18,15 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, NodeTerms, Pod, PodShape, Workload
 from spotalis.model.possible_types import NODE_POOL
 from spotalis.model.spot_knowledge import SpotAvailability
-from spotalis.planner.capacity import (
+from spotalis.planner.anti_affinity import (
     AntiAffinity,
+    AvoidingPods,
+    Effort,
+    Surroundings,
+    TooMuchWorkError,
     anti_affinity,
-    could_hold,
-    is_arriving,
-    is_local_to,
 )
+from spotalis.planner.capacity import could_hold, is_arriving, is_local_to
 from spotalis.planner.free_capacity import FreeCapacity, count_fitting
 from spotalis.planner.interruption import accepts_new_pods
 from spotalis.planner.observed import RECENT, SpotCapacity, VolumeCapacity, WorkloadState
@@ -77,8 +79,16 @@ class NodesView(Protocol):
         """The bound pods of a namespace with their nodes."""
         ...
 
-    def pods_avoiding(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
-        """The bound pods whose anti-affinity may concern pods of a namespace, with their nodes."""
+    def pods_avoiding(self, namespace: str) -> Sequence[AvoidingPods]:
+        """The bound pods whose anti-affinity may concern pods of a namespace."""
+        ...
+
+    def find(self, name: str) -> Node | None:
+        """The node with this name."""
+        ...
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """The labels of a namespace."""
         ...
 
 
@@ -163,23 +173,32 @@ class _Question:
     nodes: NodesView
     pin: Pin
     now: datetime
+    effort: Effort = field(default_factory=Effort)
+    """Spent by all questions about this workload together."""
 
     def free(self, shape: PodShape) -> int | None:
-        """How many more pods of this shape fit on spot nodes; None if none is to move there."""
+        """How many more pods of this shape fit on spot nodes; None if none is to move there.
+
+        0 if that is not known: constraints that are not judged, or too many comparisons.
+        """
         if not self.nodes.shows_all_pods:
             return 0
         if self.state.state.surplus_type is not NodeType.ON_DEMAND:
             return None
         if shape.unjudged:
             return 0
-        return count_fitting(
-            self.nodes.free_capacity(),
-            shape,
-            self.pin,
-            limit=self.state.state.surplus(NodeType.ON_DEMAND),
-            allowed=self._anti_affinity(shape),
-            namespace=self.state.workload.namespace,
-        )
+        try:
+            return count_fitting(
+                self.nodes.free_capacity(),
+                shape,
+                self.pin,
+                limit=self.state.state.surplus(NodeType.ON_DEMAND),
+                allowed=self._anti_affinity(shape),
+                namespace=self.state.workload.namespace,
+                effort=self.effort,
+            )
+        except TooMuchWorkError:
+            return 0
 
     def on_demand_could_hold(self, shape: PodShape) -> bool:
         """Whether an on-demand node could hold a replica; True if none is to move there."""
@@ -216,12 +235,15 @@ class _Question:
             for pod, node in self.nodes.pods_in(workload.namespace)
             if pod.uid not in moving and not pod.finished
         )
-        avoiding = (
-            (node, pod.shape)
-            for pod, node in self.nodes.pods_avoiding(workload.namespace)
-            if pod.uid not in moving and not pod.finished
+        around = Surroundings(
+            namespace=workload.namespace,
+            namespace_labels=self.nodes.namespace_labels(workload.namespace),
+            present=present,
+            avoiding=self.nodes.pods_avoiding(workload.namespace),
+            moving=moving,
+            find_node=self.nodes.find,
         )
-        return anti_affinity(shape, workload.template_labels, present, avoiding)
+        return anti_affinity(shape, workload.template_labels, around, self.effort)
 
 
 def next_pod_shape(

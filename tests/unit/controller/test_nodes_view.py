@@ -15,7 +15,7 @@ from spotalis.controller.reservations import Reservations
 from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import Client
 from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
-from spotalis.model.constraints import ACROSS_NAMESPACES
+from spotalis.model.anti_affinity import AntiAffinityTerm
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.objects import Node, Pod, Requirement
 from tests.support.builders import NOW, a_node, a_pod, a_selector, a_shape
@@ -121,12 +121,15 @@ async def test_gated_pods_take_no_capacity() -> None:
     assert world.free_cpu_millis() == 4000
 
 
-def test_pods_with_anti_affinity_concern_their_own_namespace_only() -> None:
+def test_bound_pods_with_the_same_anti_affinity_are_one_group_per_namespace() -> None:
     placed = PlacedPods()
-    apart = a_shape(anti_affinity=((HOST, a_selector({"app": "api"})),))
-    across = msgspec.structs.replace(apart, unjudged=ACROSS_NAMESPACES)
+    term = AntiAffinityTerm(HOST, a_selector({"app": "api"}))
+    apart = a_shape(anti_affinity=(term,))
+    across = a_shape(anti_affinity=(msgspec.structs.replace(term, namespaces=("shop",)),))
     pods = [
         a_pod("own", shape=apart),
+        a_pod("second", shape=apart),
+        a_pod("finished", shape=apart, phase="Failed"),
         a_pod("own-across", shape=across),
         a_pod("other", namespace="else", shape=apart),
         a_pod("other-across", namespace="else", shape=across),
@@ -135,6 +138,16 @@ def test_pods_with_anti_affinity_concern_their_own_namespace_only() -> None:
     ]
     for pod in pods:
         placed.on_change(StoreChange(None, pod))
-    assert [pod.name for pod in placed.avoiding("shop")] == ["own", "own-across"]
-    placed.on_change(StoreChange(pods[1], None))
-    assert [pod.name for pod in placed.avoiding("shop")] == ["own"]
+    assert groups(placed, "shop") == [
+        ("shop", {"own-uid": "node-of-own", "second-uid": "node-of-second"}),
+        ("shop", {"own-across-uid": "node-of-own-across"}),
+        ("else", {"other-across-uid": "node-of-other-across"}),
+    ]
+    placed.on_change(StoreChange(pods[0], msgspec.structs.replace(pods[0], phase="Succeeded")))
+    for pod in pods[1:]:
+        placed.on_change(StoreChange(pod, None))
+    assert groups(placed, "shop") == groups(placed, "else") == []
+
+
+def groups(placed: PlacedPods, namespace: str) -> list[tuple[str, dict[str, str]]]:
+    return [(pods.namespace, pods.nodes) for pods in placed.avoiding(namespace)]

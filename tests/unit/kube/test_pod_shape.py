@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 
 from spotalis.kube import decode
-from spotalis.model.objects import HostPort, LabelSelector, PodShape, Requirement, Toleration
+from spotalis.model.anti_affinity import AntiAffinityTerm
+from spotalis.model.objects import (
+    HostPort,
+    LabelSelector,
+    PodShape,
+    Requirement,
+    Toleration,
+)
 from tests.support.api_objects import Json, a_pod, text
 
 
@@ -135,7 +142,34 @@ def test_required_pod_anti_affinity_is_kept_and_preferred_is_not() -> None:
     preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": term}]}
     app = LabelSelector((Requirement("app", "In", ("api",)),))
     found = shape(affinity={"podAntiAffinity": {**required, **preferred}})
-    assert found.anti_affinity == (("kubernetes.io/hostname", app),)
+    assert found.anti_affinity == (AntiAffinityTerm("kubernetes.io/hostname", app),)
+
+
+@pytest.mark.parametrize(
+    ("written", "concerned"),
+    [
+        pytest.param({}, ["own"], id="nothing is said"),
+        pytest.param({"namespaces": [], "namespaceSelector": None}, ["own"], id="null"),
+        pytest.param({"namespaces": ["tenant"]}, ["tenant"], id="another one is named"),
+        pytest.param({"namespaceSelector": {}}, ["own", "tenant", "other"], id="all"),
+        pytest.param(
+            {"namespaceSelector": {"matchLabels": {"team": "a"}}}, ["tenant"], id="a selector"
+        ),
+        pytest.param(
+            {"namespaces": ["own"], "namespaceSelector": {"matchLabels": {"team": "a"}}},
+            ["own", "tenant"],
+            id="both",
+        ),
+    ],
+)
+def test_an_anti_affinity_term_concerns_the_namespaces_that_it_names(
+    written: Json, concerned: list[str]
+) -> None:
+    term = {"topologyKey": "zone", "labelSelector": {}, **written}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": [term]}
+    (found,) = shape(affinity={"podAntiAffinity": required}).anti_affinity
+    labels = {"own": {}, "tenant": {"team": "a"}, "other": {"team": "b"}}
+    assert [name for name in labels if found.concerns(name, labels[name], "own")] == concerned
 
 
 def ports(*ports: Json, **fields: Any) -> tuple[HostPort, ...]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from spotalis.model.objects import DisruptionBudget, LabelSelector, Pod
-from spotalis.planner.budget import DisruptionBudgets
+from spotalis.model.objects import DisruptionBudget, LabelSelector, Pod, Requirement
+from spotalis.planner.budget import MAX_COMPARISONS, DisruptionBudgets
 from tests.support.builders import a_budget, a_pod
 
 EVERYTHING = LabelSelector()
@@ -137,3 +137,48 @@ def test_of_thousands_of_budgets_for_one_pod_two_are_named() -> None:
     many = [a_budget(1, name=f"pdb-{n}", selector=EVERYTHING) for n in range(5_000)]
     refusal = DisruptionBudgets(many).objection(a_pod())
     assert refusal == "pod api-0 has more than one PodDisruptionBudget: pdb-0, pdb-1"
+
+
+def any_of(*values: str, key: str = "app") -> Requirement:
+    return Requirement(key, "In", values)
+
+
+def test_of_budgets_with_many_values_only_those_with_a_label_of_the_pod_are_evaluated() -> None:
+    """300 budgets with 1,300 values each; the pod's own label is in the list of one."""
+    lists = ([f"app-{n}-{k}" for k in range(1_300)] for n in range(300))
+    many = [
+        a_budget(0, name=f"pdb-{n}", selector=LabelSelector((any_of(*values),)))
+        for n, values in enumerate(lists)
+    ]
+    CountedLabels.reads = 0
+    budgets = DisruptionBudgets(many)
+    pods = [a_pod(f"api-{n}", labels=CountedLabels(app="api", pod=f"api-{n}")) for n in range(3)]
+    assert [budgets.objection(pod) for pod in pods] == ["", "", ""]
+    assert CountedLabels.reads == 0
+    listed = a_pod(labels=CountedLabels(app="app-7-1299"))
+    assert budgets.objection(listed) == "pdb/pdb-7 allows 0 disruptions"
+    assert CountedLabels.reads == 1
+
+
+@pytest.mark.parametrize(
+    "requirements",
+    [
+        pytest.param((Requirement("app", "NotIn", ("api", "web")),), id="no label is required"),
+        pytest.param(
+            (any_of("api"), any_of(*(f"x-{n}" for n in range(1_000)), key="pod")),
+            id="a second requirement that fails",
+        ),
+    ],
+)
+def test_the_comparisons_of_one_plan_are_bounded_and_the_api_server_judges_the_rest(
+    requirements: tuple[Requirement, ...],
+) -> None:
+    many = [
+        a_budget(0, name=f"pdb-{n}", selector=LabelSelector(requirements)) for n in range(5_000)
+    ]
+    CountedLabels.reads = 0
+    budgets = DisruptionBudgets([*many, a_budget(0)])
+    pods = [a_pod(str(n), labels=CountedLabels(app="api", pod=f"api-{n}")) for n in range(100)]
+    for pod in pods:
+        budgets.objection(pod)
+    assert 0 < CountedLabels.reads <= MAX_COMPARISONS // 2

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spotalis.model.anti_affinity import AntiAffinityTerm
 from spotalis.model.classification import Pin
 from spotalis.model.objects import (
     HostPort,
+    LabelSelector,
     Node,
     NodeTerms,
     PodShape,
@@ -19,7 +22,16 @@ from spotalis.model.objects import (
     Taint,
     Toleration,
 )
-from spotalis.planner.capacity import anti_affinity
+from spotalis.planner.anti_affinity import (
+    MAX_COMPARISONS,
+    MAX_FOREIGN_COMPARISONS,
+    AntiAffinity,
+    AvoidingPods,
+    Effort,
+    Surroundings,
+    TooMuchWorkError,
+    anti_affinity,
+)
 from spotalis.planner.free_capacity import SLICE, Memo, WaitingPods, count_fitting
 from tests.support.builders import a_node, a_selector, a_shape
 from tests.support.free_capacity import computed, free_after
@@ -44,8 +56,12 @@ def fits(
 
 
 HOST, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
-APART = a_shape(anti_affinity=((HOST, a_selector({"app": "api"})),))
-APART_IN_ZONES = a_shape(anti_affinity=((ZONE, a_selector({"app": "api"})),))
+APART = a_shape(anti_affinity=(AntiAffinityTerm(HOST, a_selector({"app": "api"})),))
+APART_IN_ZONES = a_shape(anti_affinity=(AntiAffinityTerm(ZONE, a_selector({"app": "api"})),))
+
+
+def avoid(shape: PodShape, labels: Mapping[str, str], **around: Any) -> AntiAffinity:
+    return anti_affinity(shape, labels, Surroundings(namespace="shop", **around), Effort())
 
 
 def hosts(*names: str, zone: str = "a") -> list[Node]:
@@ -73,29 +89,158 @@ def test_pods_with_anti_affinity_need_separate_domains(
 ) -> None:
     nodes = [*hosts("one", "two"), *hosts("three", zone="b")]
     standing = [(node, {"app": "api"}) for node in nodes if node.name in on]
-    apart = anti_affinity(shape, labels, standing)
+    apart = avoid(shape, labels, present=standing)
     free = free_after(nodes, [WaitingPods(shape=one, namespace="shop") for one in waiting])
     assert count_fitting(free, shape, NO_PIN, 99, apart, "shop") == pods
 
 
 def test_a_node_without_the_topology_label_is_not_restricted() -> None:
-    apart = anti_affinity(APART, {"app": "api"}, [(a_node("old", labels={}), {"app": "api"})])
+    old = (a_node("old", labels={}), {"app": "api"})
+    apart = avoid(APART, {"app": "api"}, present=[old])
     free = free_after([a_node("new", labels={})])
     assert count_fitting(free, APART, NO_PIN, 99, apart, "shop") == 8
 
 
 def test_waiting_pods_of_another_namespace_are_not_apart_from_these() -> None:
     free = free_after(hosts("one", "two"), [WaitingPods(shape=APART, namespace="elsewhere")])
-    apart = anti_affinity(APART, {"app": "api"}, ())
+    apart = avoid(APART, {"app": "api"})
     assert count_fitting(free, APART, NO_PIN, 99, apart, "shop") == 2
 
 
 def test_other_pods_keep_these_away_by_their_anti_affinity() -> None:
     nodes = hosts("one", "two")
-    apart = anti_affinity(a_shape(), {"app": "api"}, (), [(nodes[0], APART)])
+    pods = AvoidingPods(namespace="shop", terms=APART.anti_affinity, nodes={"u": "one"})
+    find = {node.name: node for node in nodes}.get
+    apart = avoid(a_shape(), {"app": "api"}, avoiding=[pods], find_node=find)
     assert count_fitting(free_after(nodes), a_shape(), NO_PIN, 99, apart) == 8
-    others = anti_affinity(a_shape(), {"app": "web"}, (), [(nodes[0], APART)])
+    others = avoid(a_shape(), {"app": "web"}, avoiding=[pods], find_node=find)
     assert count_fitting(free_after(nodes), a_shape(), NO_PIN, 99, others) == 16
+    leaving = avoid(
+        a_shape(), {"app": "api"}, avoiding=[pods], find_node=find, moving=frozenset({"u"})
+    )
+    assert count_fitting(free_after(nodes), a_shape(), NO_PIN, 99, leaving) == 16
+
+
+ALL = LabelSelector()
+TEAM_A = a_selector({"team": "a"})
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "namespace_selector", "of", "excluded"),
+    [
+        pytest.param((), None, "shop", True, id="its own"),
+        pytest.param((), None, "tenant", False, id="its own is another"),
+        pytest.param(("tenant",), None, "tenant", False, id="a tenant names itself"),
+        pytest.param(("tenant",), None, "shop", False, id="a tenant is named, not its own"),
+        pytest.param(("shop",), None, "tenant", True, id="named"),
+        pytest.param((), ALL, "tenant", True, id="all"),
+        pytest.param((), TEAM_A, "tenant", True, id="selected"),
+        pytest.param((), a_selector({"team": "b"}), "tenant", False, id="not selected"),
+        pytest.param(("tenant",), TEAM_A, "tenant", True, id="named or selected"),
+    ],
+)
+def test_the_anti_affinity_of_other_pods_counts_in_the_namespaces_that_it_names(
+    namespaces: tuple[str, ...],
+    namespace_selector: LabelSelector | None,
+    of: str,
+    excluded: bool,
+) -> None:
+    (node,) = hosts("one")
+    term = AntiAffinityTerm(HOST, ALL, namespaces, namespace_selector)
+    pods = AvoidingPods(namespace=of, terms=(term,), nodes={"u": "one"})
+    around = {"namespace_labels": {"team": "a"}, "find_node": lambda _: node}
+    apart = avoid(a_shape(), {"app": "api"}, avoiding=[pods], **around)
+    assert apart.allows(node) is not excluded
+
+
+def test_the_terms_of_alike_pods_are_evaluated_once() -> None:
+    nodes = hosts(*(f"node-{n}" for n in range(100)))
+    names = {f"uid-{n}": f"node-{n % 100}" for n in range(1_000)}
+    terms = tuple(AntiAffinityTerm(HOST, a_selector({f"x-{n}": "y"})) for n in range(70))
+    pods = AvoidingPods(namespace="shop", terms=terms, nodes=names)
+    labels = CountedLabels(app="api")
+    CountedLabels.reads = 0
+    find = {node.name: node for node in nodes}.get
+    assert avoid(a_shape(), labels, avoiding=[pods], find_node=find).excluded == frozenset()
+    assert CountedLabels.reads == 70
+
+
+def hostile(namespace: str, selector: LabelSelector | None, count: int) -> list[AvoidingPods]:
+    """Pods with different terms, which concern no pod of the workload."""
+    of = [AntiAffinityTerm(HOST, a_selector({f"x-{n}": "y"}), (), selector) for n in range(count)]
+    return [AvoidingPods(namespace=namespace, terms=(term,), nodes={"u": "one"}) for term in of]
+
+
+def test_the_terms_of_other_namespaces_are_evaluated_up_to_a_limit() -> None:
+    labels = CountedLabels(app="api")
+    CountedLabels.reads = 0
+    avoid(a_shape(), labels, avoiding=hostile("tenant", ALL, 5_000))
+    assert 0 < CountedLabels.reads <= MAX_FOREIGN_COMPARISONS // 3
+
+
+def test_the_terms_of_the_own_namespace_are_evaluated_up_to_a_limit() -> None:
+    labels = CountedLabels(app="api")
+    CountedLabels.reads = 0
+    with pytest.raises(TooMuchWorkError):
+        avoid(a_shape(), labels, avoiding=hostile("shop", None, 10_000))
+    assert CountedLabels.reads <= MAX_COMPARISONS // 3
+
+
+def test_labels_that_pods_share_are_compared_with_the_terms_once() -> None:
+    labels = CountedLabels(app="web")
+    CountedLabels.reads = 0
+    avoid(APART, {"app": "api"}, present=[(node, labels) for node in hosts("a", "b") * 500])
+    assert CountedLabels.reads == 1
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        pytest.param([a_shape(1 + n) for n in range(2_000)], id="2,000 different requests"),
+        pytest.param([a_shape(0, 0)] * 2_000, id="2,000 alike"),
+    ],
+)
+def test_waiting_pods_with_the_same_anti_affinity_are_assigned_again_up_to_a_limit(
+    pods: list[PodShape],
+) -> None:
+    """Each of them has a node of its own, so that the excluded domains grow."""
+    nodes = hosts(*(f"node-{n}" for n in range(100)))
+    waiting = [
+        WaitingPods(
+            shape=msgspec.structs.replace(one, anti_affinity=APART.anti_affinity), namespace="shop"
+        )
+        for one in pods
+    ]
+    free = free_after(nodes, waiting)
+    apart = CountedAntiAffinity(exclusive_keys=(HOST,))
+    CountedAntiAffinity.asked = 0
+    with pytest.raises(TooMuchWorkError):
+        count_fitting(free, APART, NO_PIN, 99, apart, "shop")
+    assert CountedAntiAffinity.asked <= MAX_COMPARISONS
+    few = free_after(nodes, waiting[:10])
+    assert count_fitting(few, APART, NO_PIN, 99, apart, "shop") == 90
+
+
+class CountedAntiAffinity(AntiAffinity):
+    """Counts how often a node is compared with it."""
+
+    asked = 0
+
+    def allows(self, node: Node) -> bool:
+        CountedAntiAffinity.asked += 1
+        return super().allows(node)
+
+    def after(self, node: Node) -> AntiAffinity:
+        after = super().after(node)
+        return CountedAntiAffinity(excluded=after.excluded, exclusive_keys=after.exclusive_keys)
+
+
+def test_the_nodes_are_judged_for_one_workload_up_to_a_limit() -> None:
+    nodes = counted(f"node-{n}" for n in range(1_000))
+    far = tuple((Requirement(HOST, "In", (f"other-{n}",)),) for n in range(100))
+    with pytest.raises(TooMuchWorkError):
+        count_fitting(free_after(nodes), a_shape(node_terms=far), NO_PIN, 99)
+    assert CountedLabels.reads <= 2 * MAX_COMPARISONS
 
 
 WITH_PORT = a_shape(host_ports=(HostPort(8080),))

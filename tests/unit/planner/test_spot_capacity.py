@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
+from spotalis.model.anti_affinity import AntiAffinityTerm
 from spotalis.model.classification import NodeClassification, Pin
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import HostPort, Node, Pod, PodShape, Requirement, Taint, Toleration
+from spotalis.model.objects import (
+    HostPort,
+    Node,
+    Pod,
+    PodShape,
+    Requirement,
+    Taint,
+    Toleration,
+)
 from spotalis.model.possible_types import NODE_POOL
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
+from spotalis.planner.anti_affinity import AvoidingPods
 from spotalis.planner.free_capacity import FreeCapacity
 from spotalis.planner.observed import Observed, SpotCapacity, WorkloadState
 from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
@@ -49,7 +59,7 @@ class Nodes:
     coming: Sequence[PodShape] = ()
     pinned: bool = True
     shows_all_pods: bool = True
-    avoiding: Sequence[tuple[Pod, Node]] = ()
+    avoiding: Sequence[AvoidingPods] = ()
     serves_karpenter: bool = False
 
     def all(self) -> Iterable[Node]:
@@ -76,8 +86,14 @@ class Nodes:
     def pods_in(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
         return ()
 
-    def pods_avoiding(self, namespace: str) -> Iterable[tuple[Pod, Node]]:
+    def pods_avoiding(self, namespace: str) -> Sequence[AvoidingPods]:
         return self.avoiding
+
+    def find(self, name: str) -> Node | None:
+        return next((node for node in self.all() if node.name == name), None)
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        return {}
 
 
 def capacity(state: WorkloadState, **nodes: Any) -> SpotCapacity:
@@ -251,13 +267,22 @@ def test_a_selector_that_admission_adds_limits_the_free_capacity() -> None:
 
 def test_pods_that_keep_these_away_limit_the_free_capacity() -> None:
     nodes = [in_zone("a", "one"), in_zone("b", "two", cpu_millis=1000)]
-    selector = a_selector({"app": "api"})
-    lonely = a_pod("lonely", shape=a_shape(anti_affinity=((ZONE, selector),)))
+    term = AntiAffinityTerm(ZONE, a_selector({"app": "api"}))
+    lonely = AvoidingPods(namespace="shop", terms=(term,), nodes={"uid-lonely": "one"})
     state = with_workload(to_spot(), template_labels={"app": "api"})
-    assert capacity(state, spot=nodes, avoiding=[(lonely, nodes[0])]).free == 2
+    assert capacity(state, spot=nodes, avoiding=[lonely]).free == 2
 
 
 def test_constraints_that_cannot_be_judged_leave_no_free_capacity() -> None:
     found = capacity(to_spot(unjudged="resource claims"), spot=[a_node()])
     assert (found.free, found.unjudged) == (0, "resource claims")
     assert capacity(to_spot(), spot=[a_node()]).unjudged == ""
+
+
+def test_what_would_take_too_many_comparisons_leaves_no_free_capacity() -> None:
+    far = tuple((Requirement(ZONE, "In", (f"other-{n}",)),) for n in range(100))
+    nodes = [in_zone(f"zone-{n}", f"node-{n}") for n in range(1_000)]
+    assert capacity(to_spot(node_terms=far[:3]), spot=nodes, on_demand=nodes).free == 0
+    here = (*far, (Requirement(ZONE, "In", ("zone-1",)),))
+    assert capacity(to_spot(node_terms=here[-1:]), spot=nodes).free == 7
+    assert capacity(to_spot(node_terms=here), spot=nodes).free == 0

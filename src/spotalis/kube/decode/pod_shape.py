@@ -17,6 +17,7 @@ from spotalis.kube.decode.metadata import (
     selector,
 )
 from spotalis.kube.decode.shared import SharedValues
+from spotalis.model.anti_affinity import AntiAffinityTerm
 from spotalis.model.constraints import (
     ACROSS_NAMESPACES,
     MAX_CONSTRAINTS_BYTES,
@@ -27,7 +28,6 @@ from spotalis.model.constraints import (
 )
 from spotalis.model.objects import (
     HostPort,
-    LabelSelector,
     NodeTerms,
     PodShape,
     Requirement,
@@ -251,9 +251,7 @@ def _unjudged(key: _Key, affinity: Affinity, spread: Iterable[_SpreadConstraint]
         return SPREAD_CONSTRAINTS
     if _required(affinity.pod_affinity):
         return POD_AFFINITY
-    if any(
-        term.namespaces or term.namespace_selector for term in _required(affinity.pod_anti_affinity)
-    ):
+    if any(term.names_namespaces for term in _anti_affinity(affinity)):
         return ACROSS_NAMESPACES
     return ""
 
@@ -290,10 +288,15 @@ def _required(pods: PodAffinity | None) -> Sequence[PodAffinityTerm]:
     return (pods and pods.required_during_scheduling_ignored_during_execution) or ()
 
 
-def _anti_affinity(affinity: Affinity) -> tuple[tuple[str, LabelSelector], ...]:
-    """Required pod anti-affinity; terms that name other namespaces count for the pod's own."""
+def _anti_affinity(affinity: Affinity) -> tuple[AntiAffinityTerm, ...]:
+    """Required pod anti-affinity; a term without a selector concerns no pod."""
     return tuple(
-        (term.topology_key, selector(term.label_selector))
+        AntiAffinityTerm(
+            term.topology_key,
+            selector(term.label_selector),
+            tuple(term.namespaces or ()),
+            None if term.namespace_selector is None else selector(term.namespace_selector),
+        )
         for term in _required(affinity.pod_anti_affinity)
         if term.label_selector is not None
     )

@@ -94,9 +94,8 @@ docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.cli_pages
 
 .PHONY: manifests
-manifests: $(READY) ## assemble the manifests in build/k8s
+manifests: $(READY) ## generate values, schema and README of the chart; render build/k8s from it
 	$(VENV)/bin/python -m scripts.manifests
-	$(VENV)/bin/python -m scripts.policy_warnings
 
 .PHONY: docker-build
 docker-build: ## build the image for both platforms with the pinned digests; needs Docker buildx (OUTPUT=type=registry pushes)

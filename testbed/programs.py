@@ -72,5 +72,7 @@ ROLLOUTS = ProgramSet(
     ),
 )
 """The controller of Argo Rollouts."""
-PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS)
+HELM = ProgramSet("helm", (Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"),))
+"""Renders and installs the chart in charts/spotalis."""
+PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM)
 """All programs of the test bed, in build order."""

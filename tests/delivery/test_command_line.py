@@ -127,6 +127,22 @@ def test_the_settings_of_the_operator_count(kubectl: Kubectl, plane: ControlPlan
     assert "ReadOnly" in {plan["end"] for plan in plans}
 
 
+def test_the_rescue_reads_the_name_of_the_lease_in_the_settings(
+    kubectl: Kubectl, plane: ControlPlane
+) -> None:
+    namespace = "kube-node-lease"
+    settings = {"spotalis.yaml": "leaderElection: {leaseName: another}"}
+    config_map = {"metadata": {"name": "spotalis-settings"}, "data": settings}
+    plane.request("POST", f"/api/v1/namespaces/{namespace}/configmaps", config_map)
+    spec = {"holderIdentity": "a", "renewTime": "2020-01-01T00:00:00.000000Z"}
+    lease = {"metadata": {"name": "another"}, "spec": {**spec, "leaseDurationSeconds": 15}}
+    plane.request("POST", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases", lease)
+    words = ("rescue", "--dry-run", "--operator-namespace", namespace)
+    assert kubectl(*words).stdout.startswith("no instance has renewed its Lease for")
+    found = kubectl(*words, "--lease-name", "spotalis").stdout
+    assert found.startswith(f"the Lease {namespace}/spotalis does not exist")
+
+
 def test_explain_answers_for_a_workload_a_pod_a_node_and_a_namespace(kubectl: Kubectl) -> None:
     assert "4 replicas x 50% = 2 spot" in kubectl("explain", "deploy/web").stdout
     node = kubectl.items("status", "--by", "node")[0]

@@ -70,7 +70,7 @@ async def plan_early_evictions(cluster: TestCluster) -> None:
     await cluster.wait_for_split("web", 3, 3)
     types = await cluster.node_types()
     (spot,) = [node for node, found in types.items() if found is NodeType.SPOT]
-    await incidents.warn(cluster, spot, incidents.KARPENTER)
+    await incidents.warn(cluster, spot, incidents.SPOT_ITN)
 
 
 async def plan_deletion(cluster: TestCluster) -> None:

@@ -16,6 +16,26 @@ SCENARIO_MUTANTS = (
         ),
     ),
     mutant(
+        "nodes that Karpenter replaces open the interruption breaker",
+        "planner/breaker.py",
+        "r.on_reclaimed_node and",
+        "r.on_terminating_node and",
+        scenario(
+            "unstable_spot",
+            "nodes_that_karpenter_replaces_again_and_again_do_not_open_the_breaker",
+        ),
+    ),
+    mutant(
+        "pods leave nodes early that Karpenter replaces",
+        "planner/early_eviction.py",
+        "not replica.on_reclaimed_node or",
+        "not replica.on_terminating_node or",
+        scenario(
+            "interruptions",
+            "early_eviction_leaves_the_pods_of_a_node_that_karpenter_replaces_to_karpenter",
+        ),
+    ),
+    mutant(
         "workloads do not share what is known about spot",
         "planner/spot_knowledge.py",
         "        shape=own if shape.anti_affinity or",

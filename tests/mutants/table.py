@@ -319,9 +319,45 @@ MUTANTS = (
     mutant(
         "old replicas that are lost later open the interruption breaker",
         "planner/breaker.py",
-        "max(lost_created_at) > recent[-1]",
+        "any(_is_after(r.node_created_at, recent[-1]) for r in lost)",
         "recent[-1] < now",
         "tests/unit/planner/test_breaker.py",
+    ),
+    mutant(
+        "new replicas that are lost with an old node open the interruption breaker",
+        "planner/breaker.py",
+        "any(_is_after(r.node_created_at, recent[-1]) for r in lost)",
+        "any(_is_after(r.pod.created_at, recent[-1]) for r in lost)",
+        "tests/unit/planner/test_breaker.py",
+    ),
+    mutant(
+        "the last notice of a node tells which component has decided its end",
+        "planner/interruption.py",
+        "    first = min((since",
+        "    first = max((since",
+        "tests/unit/planner/test_interruption.py",
+    ),
+    mutant(
+        "nodes that an autoscaler removes count for a storm when they are announced",
+        "controller/nodes.py",
+        "        if end is not None and not end.by_autoscaler:",
+        "        if end is not None:",
+        "tests/unit/controller/test_interruptions.py",
+    ),
+    mutant(
+        "nodes that an autoscaler removes count for a storm when they are gone",
+        "controller/nodes.py",
+        "            if not by_autoscaler:",
+        "            if True:",
+        "tests/unit/controller/test_interruptions.py",
+    ),
+    mutant(
+        "the rescue does not read the operator's settings",
+        "cli/rescue.py",
+        "            lease = (await read_settings(arguments, client)).leader_election.lease_name",
+        '            lease = "spotalis"',
+        "tests/delivery/test_command_line.py"
+        "::test_the_rescue_reads_the_name_of_the_lease_in_the_settings",
     ),
     mutant(
         "a half open breaker lets all replicas try",

@@ -23,6 +23,12 @@ READY_NEVER: Mapping[str, str] = {
 """Annotations of a pod that never becomes Ready, for kwok and for the embedded kubelet."""
 
 KARPENTER = {"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}
+"""On a node that is not being deleted: Karpenter removes it by its own decision."""
+SPOT_ITN = {
+    "key": "aws-node-termination-handler/spot-itn",
+    "value": "spot-itn-1",
+    "effect": "NoSchedule",
+}
 REBALANCE = {
     "key": "aws-node-termination-handler/rebalance-recommendation",
     "value": "rebalance-1",
@@ -45,6 +51,22 @@ async def warn(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> No
         await _change_node(cluster, node, "", "taints", "key", [notice])
     else:
         await _change_node(cluster, node, "/status", "conditions", "type", [notice])
+
+
+async def interrupt(cluster: TestCluster, node: str) -> None:
+    """Let Karpenter learn that the provider reclaims a node: it deletes the node, then taints it.
+
+    A finalizer holds the node until :func:`end_interruption`.
+    """
+    path = f"/api/v1/nodes/{node}"
+    await _merge(cluster, path, {"metadata": {"finalizers": ["karpenter.sh/termination"]}})
+    await cluster.api.raw("DELETE", path)
+    await warn(cluster, node, KARPENTER)
+
+
+async def end_interruption(cluster: TestCluster, node: str) -> None:
+    """Remove the finalizer of a node, and thereby the node."""
+    await _merge(cluster, f"/api/v1/nodes/{node}", {"metadata": {"finalizers": None}})
 
 
 async def withdraw(cluster: TestCluster, node: str, notice: Mapping[str, str]) -> None:

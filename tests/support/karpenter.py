@@ -131,6 +131,12 @@ class Karpenter:
         selector = f"--selector={CAPACITY_TYPE_LABEL}={capacity_type}"
         await self._kubectl("delete", "nodeclaims", selector, "--wait=false")
 
+    async def interrupt(self, node: str) -> None:
+        """Delete the NodeClaim of a node, as Karpenter does if the provider reclaims the node."""
+        field = "--output=jsonpath={.metadata.ownerReferences[0].name}"
+        claim = await self._kubectl("get", "node", node, field)
+        await self._kubectl("delete", "nodeclaim", claim, "--wait=false")
+
     async def nodes(self, capacity_type: str = "") -> list[str]:
         """Return the names of its nodes (of a capacity type)."""
         value = f"={capacity_type}" if capacity_type else ""

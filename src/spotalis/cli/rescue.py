@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("--dry-run", action="store_true", help="Only name the pods.")
     parser.add_argument(
-        "--lease-name", default="spotalis", metavar="NAME", help="Default: spotalis."
+        "--lease-name",
+        default="",
+        metavar="NAME",
+        help="Lease of the operator. Default: that in its settings.",
     )
     add_connection_flags(parser)
 
@@ -40,12 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
 
     async def release(connection: ClusterConnection) -> None:
+        from spotalis.cli.operator_settings import read_settings
         from spotalis.controller.rescue import rescue
 
+        client, lease = connection.client(), arguments.lease_name
+        if not lease:
+            lease = (await read_settings(arguments, client)).leader_election.lease_name
         found = await rescue(
-            connection.client(),
+            client,
             namespace=arguments.operator_namespace,
-            lease=arguments.lease_name,
+            lease=lease,
             dry_run=arguments.dry_run,
         )
         print(found.leader)

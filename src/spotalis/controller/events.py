@@ -212,8 +212,8 @@ def _move_messages(
 
 
 def _node_messages(previous: ReconcileResult, result: ReconcileResult) -> Iterator[EventMessage]:
-    for node in sorted(result.terminating_nodes.keys() - previous.terminating_nodes.keys()):
-        affected = _count(result.terminating_nodes[node], "replica")
+    for node in sorted(result.reclaimed_nodes.keys() - previous.reclaimed_nodes.keys()):
+        affected = _count(result.reclaimed_nodes[node], "replica")
         note = f"The provider is reclaiming spot node {node}; {affected} affected"
         yield _normal(EventReason.SPOT_RECLAIMED, "Observe", note)
     surplus_type = result.state.surplus_type

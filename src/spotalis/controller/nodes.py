@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Set
 from datetime import datetime
+from typing import NamedTuple
 
 from spotalis.kube.store import Store, StoreChange
 from spotalis.model.classification import Pin
@@ -14,11 +15,25 @@ from spotalis.model.group_memory import GroupMemory, merge, remembered, renew
 from spotalis.model.nodes import NodeType, ProviderGroup
 from spotalis.model.objects import NODE_NAME_FIELD, Node, NodeTerms, PodShape
 from spotalis.model.possible_types import KnownNode, NodePool
-from spotalis.planner.interruption import NodeState, first_seen, interruption_notices, node_state
+from spotalis.planner.interruption import (
+    NodeState,
+    first_seen,
+    interruption_notices,
+    is_removed_by_autoscaler,
+    node_state,
+)
 from spotalis.planner.storm import StormState, evaluate, record_loss
 
 MAX_ANSWERS = 256
 """Different constraints of pods for which the possible type is remembered."""
+
+
+class NodeEnd(NamedTuple):
+    """How a node ends, or has ended."""
+
+    by_autoscaler: bool
+    """An autoscaler has decided it, and not the provider."""
+    created_at: datetime | None
 
 
 class Nodes:
@@ -49,8 +64,8 @@ class Nodes:
         self._memory: GroupMemory = {}
         self._notices: dict[str, dict[str, datetime]] = {}
         """By node name: when each of its interruption notices was first seen."""
-        self._deleted: set[str] = set()
-        """Names of deleted nodes that still have pods."""
+        self._deleted: dict[str, NodeEnd] = {}
+        """By name: deleted nodes that still have pods."""
         self._lost: set[str] = set()
         """UIDs of spot nodes that were counted as lost and still exist."""
         self._storm = StormState()
@@ -78,17 +93,23 @@ class Nodes:
         """All nodes of a capacity type."""
         return [node for node in self.store if self._types.get(node.name) is node_type]
 
-    def is_terminating(self, name: str) -> bool:
-        """Whether the provider is reclaiming a node, or has reclaimed it.
+    def end_of(self, name: str) -> NodeEnd | None:
+        """How a node ends or has ended; None for a node that stays, or is not in the cache yet.
 
         The pods of a deleted node exist for up to a minute longer, until the pod garbage collector
-        removes them. Returns False for a node that is not in the cache yet.
+        removes them.
         """
         since = self._notices.get(name)
         node = self.get(name)
         if node is None or not since:
-            return name in self._deleted
-        return node_state(node, since, self._clock.now()) is NodeState.TERMINATING
+            return self._deleted.get(name)
+        if node_state(node, since, self._clock.now()) is not NodeState.TERMINATING:
+            return None
+        return NodeEnd(is_removed_by_autoscaler(node, since), node.created_at)
+
+    def is_terminating(self, name: str) -> bool:
+        """Whether a node ends or has ended."""
+        return self.end_of(name) is not None
 
     @property
     def storm_until(self) -> datetime | None:
@@ -165,18 +186,20 @@ class Nodes:
             if not self._group_uses[group.name]:
                 self._memory = renew(self._memory, {group.name}, self._clock.now().date())
         if old is not None and (new is None or new.uid != old.uid):
-            self._count_loss(old, self._clock.now())
+            by_autoscaler = is_removed_by_autoscaler(old, self._notices.get(old.name, {}))
+            if not by_autoscaler:
+                self._count_loss(old, self._clock.now())
             self._lost.discard(old.uid)
             self._notices.pop(old.name, None)
             self._types.pop(old.name, None)
             self._known.pop(old.name, None)
             if self._has_pods(old.name):
-                self._deleted.add(old.name)
+                self._deleted[old.name] = NodeEnd(by_autoscaler, old.created_at)
         if new is not None:
             node_type = self._classification.classify(new.labels)
             self._types[new.name] = node_type
             self._known[new.name] = ({**new.labels, NODE_NAME_FIELD: new.name}, node_type)
-            self._deleted.discard(new.name)
+            self._deleted.pop(new.name, None)
             self._record_notices(new)
         if _placement_fields(old) == _placement_fields(new):
             return False
@@ -186,13 +209,14 @@ class Nodes:
 
     def on_last_pod_removed(self, name: str) -> None:
         """Forget a deleted node once it has no pods."""
-        self._deleted.discard(name)
+        self._deleted.pop(name, None)
 
     def _record_notices(self, node: Node) -> None:
-        """Record the interruption notices of a node, and its loss if they announce its end."""
+        """Record the interruption notices of a node, and its loss if its provider reclaims it."""
         since = first_seen(node, self._notices.get(node.name), self._clock.now())
         self._notices[node.name] = since
-        if self.is_terminating(node.name):
+        end = self.end_of(node.name)
+        if end is not None and not end.by_autoscaler:
             self._count_loss(node, max(since.values()))
 
     def _count_loss(self, node: Node, at: datetime) -> None:

@@ -292,6 +292,7 @@ class Observer:
         """``pinned`` is the only type on which the pod may run, unknown if there is none."""
         cluster = self._cluster
         known = cluster.nodes.type_of(pod.node) if pod.node else None
+        end = cluster.nodes.end_of(pod.node)
         sent_to = _sent_to(pod) if pinned is NodeType.UNKNOWN else pinned
         placed_on = pod.labels.get(POD_CAPACITY_TYPE, pinned)
         overridden = pod.rule == OVERRIDDEN or (
@@ -303,7 +304,9 @@ class Observer:
         return Replica(
             pod=pod,
             node_type=sent_to if known is None else known,
-            on_terminating_node=cluster.nodes.is_terminating(pod.node),
+            on_terminating_node=end is not None,
+            on_reclaimed_node=end is not None and not end.by_autoscaler,
+            node_created_at=end.created_at if end is not None else None,
             counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
             # The constraints of any other pod include those of the webhook.
             user_pinned=overridden

@@ -51,7 +51,7 @@ class ReconcileResult:
     """Moves are open, or replicas are to be moved."""
     fallbacks: int = 0
     """Replicas of spot slots that run on on-demand because spot was exhausted or unstable."""
-    terminating_nodes: Mapping[str, int] = field(default_factory=dict)
+    reclaimed_nodes: Mapping[str, int] = field(default_factory=dict)
     """Spot nodes that are being reclaimed, with the number of the workload's replicas on each."""
     refusal: str = ""
     """Why the autoscaler adds no spot node for replicas that fall back, if it says so."""
@@ -92,10 +92,10 @@ def summarize(
         ready=Counter(r.node_type for r in observed.replicas if r.is_ready),
         moving=bool(observed.ledger.intents) or observed.state.surplus_type is not None,
         fallbacks=sum(1 for r in observed.active if r.pod.rule in ("fallback", "unstable")),
-        terminating_nodes=Counter(
+        reclaimed_nodes=Counter(
             r.pod.node
             for r in observed.replicas
-            if r.on_terminating_node and r.node_type is NodeType.SPOT
+            if r.on_reclaimed_node and r.node_type is NodeType.SPOT
         ),
         refusal=plan.refusal,
         spot=observed.spot_view.availability,

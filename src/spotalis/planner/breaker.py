@@ -25,7 +25,9 @@ def with_breaker(observed: Observed, now: datetime) -> Observed:
     """Count the interruptions of spot replicas in the ledger; open or close the breaker.
 
     Replicas that are lost together are one interruption. The next one counts only if it hits a
-    replica that was created after the last: a large workload loses old replicas all the time.
+    node that was created after the last, because the autoscaler buys such nodes again and again. A
+    large workload loses replicas on old nodes all the time, and nodes that were created together
+    expire together. Nodes that an autoscaler removes by its own decision do not count.
     """
     breaker, before = observed.cluster.breaker, observed.ledger
     ledger = _recorded(before, breaker, observed.replicas, now)
@@ -40,24 +42,22 @@ def _recorded(
     if not breaker.interruptions or (until is not None and now >= until + breaker.within):
         return msgspec.structs.replace(ledger, interrupted_at=(), unstable_until=None)
     recent = tuple(at for at in ledger.interrupted_at if now - at < breaker.within)
-    lost_created_at = [
-        replica.pod.created_at
-        for replica in replicas
-        if replica.on_terminating_node
-        and replica.node_type is NodeType.SPOT
-        and replica.pod.created_at is not None
-    ]
+    lost = [r for r in replicas if r.on_reclaimed_node and r.node_type is NodeType.SPOT]
     if until is not None:
-        if now >= until and any(created_at >= until for created_at in lost_created_at):
+        if now >= until and any(_is_after(replica.pod.created_at, until) for replica in lost):
             return msgspec.structs.replace(ledger, unstable_until=now + breaker.open_for)
         return ledger
-    if lost_created_at and (not recent or max(lost_created_at) > recent[-1]):
+    if lost and (not recent or any(_is_after(r.node_created_at, recent[-1]) for r in lost)):
         recent = (*recent, now)
     if len(recent) >= breaker.interruptions:
         return msgspec.structs.replace(
             ledger, interrupted_at=(), unstable_until=now + breaker.open_for
         )
     return msgspec.structs.replace(ledger, interrupted_at=recent)
+
+
+def _is_after(created_at: datetime | None, time: datetime) -> bool:
+    return created_at is not None and created_at >= time
 
 
 def _spot_starts_left(observed: Observed, now: datetime) -> int | None:
@@ -70,8 +70,7 @@ def _spot_starts_left(observed: Observed, now: datetime) -> int | None:
     trying = sum(
         replica.is_active
         and replica.node_type is NodeType.SPOT
-        and replica.pod.created_at is not None
-        and replica.pod.created_at >= until
+        and _is_after(replica.pod.created_at, until)
         for replica in observed.replicas
     )
     moving = sum(intent.target is NodeType.SPOT for intent in observed.ledger.intents)

@@ -14,7 +14,7 @@ from spotalis.planner.observed import Observed, Replica
 
 
 def early_evictions(observed: Observed, now: datetime) -> tuple[Replica, ...]:
-    """The replicas on spot nodes being reclaimed that budgets allow to evict now, by name.
+    """The replicas on spot nodes that the provider reclaims and budgets allow to evict, by name.
 
     These evictions are not moves: the pods are lost soon in any case. Therefore rollouts,
     windows and move limits do not stop them. Only spot nodes count: spot replicas never count
@@ -27,7 +27,7 @@ def early_evictions(observed: Observed, now: datetime) -> tuple[Replica, ...]:
     evicted: list[Replica] = []
     for replica in sorted(observed.replicas, key=lambda replica: replica.pod.name):
         pod = replica.pod
-        stays = not replica.on_terminating_node or replica.node_type is not NodeType.SPOT
+        stays = not replica.on_reclaimed_node or replica.node_type is not NodeType.SPOT
         ended = pod.deleting_at is not None or pod.finished or replica.counts_as_gone
         refused = observed.is_backing_off(pod.uid, now)
         if stays or ended or refused or pod.protected or budgets.objection(pod):

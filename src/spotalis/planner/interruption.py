@@ -92,6 +92,9 @@ class Signal:
     source: str
     is_terminating: bool = True
     """False: only a warning that the node may be reclaimed. No more pods are moved to it."""
+    by_autoscaler: bool = False
+    """An autoscaler says this about nodes that it removes by its own decision: consolidation,
+    drift, scale-down. Karpenter also says it about nodes that are being deleted already."""
 
 
 _NTH = "github.com/aws/aws-node-termination-handler, pkg/node/node.go"
@@ -109,12 +112,14 @@ SIGNALS: tuple[Signal, ...] = (
         _tainted("karpenter.sh/disrupted"),
         "the taint is added so that no pods are scheduled, then the node is drained and deleted",
         "karpenter.sh/docs/concepts/disruption",
+        by_autoscaler=True,
     ),
     Signal(
         "Karpenter before v1",
         _tainted("karpenter.sh/disruption"),
         "karpenter.sh/disruption=disrupting:NoSchedule on nodes being deprovisioned",
         "github.com/kubernetes-sigs/karpenter, designs/no-schedule-taint.md",
+        by_autoscaler=True,
     ),
     Signal(
         "AWS node-termination-handler",
@@ -182,6 +187,7 @@ SIGNALS: tuple[Signal, ...] = (
         _tainted("ToBeDeletedByClusterAutoscaler", value_is_time=True),
         "about to be drained and deleted; the value is the Unix time of the decision",
         "github.com/kubernetes/autoscaler, cluster-autoscaler/utils/taints/taints.go",
+        by_autoscaler=True,
     ),
 )
 """All signals that are recognized. Not among them: the taint DeletionCandidateOfClusterAutoscaler,
@@ -194,6 +200,7 @@ class InterruptionNotice:
 
     signal: str
     is_terminating: bool
+    by_autoscaler: bool
     since: datetime | None
 
 
@@ -202,7 +209,9 @@ def interruption_notices(node: Node) -> Iterator[InterruptionNotice]:
     if node.taints or node.conditions or node.deleting_at is not None:
         for signal in SIGNALS:
             if (found := signal.detect(node)) is not None:
-                yield InterruptionNotice(found.signal, signal.is_terminating, found.since)
+                yield InterruptionNotice(
+                    found.signal, signal.is_terminating, signal.by_autoscaler, found.since
+                )
 
 
 def accepts_new_pods(node: Node) -> bool:
@@ -242,3 +251,20 @@ def node_state(node: Node, since: Mapping[str, datetime], now: datetime) -> Node
         return NodeState.ACTIVE
     counts = any(n.is_terminating and now - since.get(n.signal, now) < NOTICE_TTL for n in notices)
     return NodeState.TERMINATING if counts else NodeState.UNSCHEDULABLE
+
+
+def is_removed_by_autoscaler(node: Node, since: Mapping[str, datetime]) -> bool:
+    """Whether an autoscaler has decided that the node ends, and not its provider.
+
+    The notice that came first tells. Karpenter taints the nodes that it consolidates or replaces,
+    waits for their replacements, and then deletes them (pkg/controllers/disruption/queue.go of
+    v1.14.1). Nodes that the provider reclaims, and expired ones, it deletes first; then it taints
+    them (pkg/controllers/node/termination/controller.go). If both are seen at once, after a
+    restart of the operator, the provider has decided.
+
+    Args:
+        since: the answer of :func:`first_seen`.
+    """
+    notices = [notice for notice in interruption_notices(node) if notice.is_terminating]
+    first = min((since[notice.signal] for notice in notices), default=None)
+    return bool(notices) and all(n.by_autoscaler for n in notices if since[n.signal] == first)

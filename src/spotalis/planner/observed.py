@@ -32,7 +32,11 @@ class Replica:
     """The type of its node if the pod is bound to a known node. Otherwise the only type on which
     its constraints let it run, or else the type in the webhook's decision about it."""
     on_terminating_node: bool = False
-    """Its node is being reclaimed."""
+    """Its node ends, or has ended."""
+    on_reclaimed_node: bool = False
+    """The provider has decided that the node ends, and not an autoscaler."""
+    node_created_at: datetime | None = None
+    """When a node that ends was created."""
     counts_as_gone: bool = False
     """Its eviction was accepted and the watch does not show that yet. In a reconcile also: the
     ledger names it, so its eviction may have been sent."""

@@ -19,6 +19,9 @@ BIRTHS = [
         40, 80, (8, 32), id="40 replicas at 80% split into 8 + 32", marks=pytest.mark.long
     ),
 ]
+LARGE_BIRTHS = [(70, (90, 210)), (75, (75, 225)), (80, (60, 240))]
+LARGE_SECONDS = 300
+"""For 300 replicas on a busy machine."""
 
 
 async def add_managed_node_group(cluster: TestCluster) -> None:
@@ -57,3 +60,17 @@ async def test_a_deployment_is_split_at_creation_beside_a_managed_node_group(
         await cluster.wait_for_split("web", *split)
         await cluster.assert_unchanged("web")
         assert cluster.evictions() == []
+
+
+@pytest.mark.long
+@only_real
+@pytest.mark.parametrize(("percentage", "split"), LARGE_BIRTHS)
+async def test_300_replicas_are_split_at_creation_on_a_cluster_without_nodes(
+    cluster: TestCluster, percentage: int, split: tuple[int, int]
+) -> None:
+    async with karpenter_beside(cluster, NodePool()) as karpenter, cluster.operator():
+        await cluster.create_deployment("web", 300, policy(percentage))
+        await cluster.wait_for_split("web", *split, within=LARGE_SECONDS)
+        await cluster.assert_unchanged("web")
+        assert cluster.evictions() == []
+        assert karpenter.evictions() == []

@@ -13,7 +13,7 @@ from spotalis.embedded.cluster import Timing
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster, run_scenario
-from tests.support.incidents import AKS_PREEMPT, KARPENTER, REBALANCE, TOLERATES_ALL
+from tests.support.incidents import AKS_PREEMPT, KARPENTER, REBALANCE, SPOT_ITN, TOLERATES_ALL
 from tests.support.scenarios import on_both_beds, only_embedded, only_real
 
 MINUTE = 60.0
@@ -41,7 +41,7 @@ async def test_the_pods_of_a_reclaimed_spot_node_return_to_spot(
         doomed = [pod for pod in await cluster.pods("web") if pod.node == taken]
         others = {pod.uid for pod in await cluster.pods("web")} - {pod.uid for pod in doomed}
 
-        await incidents.warn(cluster, taken, KARPENTER)
+        await incidents.warn(cluster, taken, SPOT_ITN)
         await incidents.told(cluster, "web", "SpotReclaimed")  # before it is gone
         for pod in doomed[:2]:  # the provider's drain evicts what it can in two minutes
 
@@ -261,7 +261,7 @@ async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_bud
         taken = max(spot, key=lambda name: nodes[name])
         doomed = {pod.uid: pod.name for pod in await cluster.pods("web") if pod.node == taken}
         others = {pod.uid for pod in await cluster.pods("web")} - doomed.keys()
-        await incidents.warn(cluster, taken, KARPENTER)
+        await incidents.warn(cluster, taken, SPOT_ITN)
 
         async def empty() -> bool:
             return taken not in {pod.node for pod in await cluster.pods("web")}
@@ -284,9 +284,39 @@ async def test_without_early_eviction_pods_stay_until_their_node_is_removed(
     async with cluster.operator():
         await cluster.create_deployment("web", 10, policy(70, 2))
         await cluster.wait_for_split("web", 3, 7)
-        await incidents.warn(cluster, taken, KARPENTER)
+        await incidents.warn(cluster, taken, SPOT_ITN)
         await cluster.assert_unchanged("web", seconds=2 * MINUTE)
     assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_early_eviction_leaves_the_pods_of_a_node_that_karpenter_replaces_to_karpenter(
+    cluster: TestCluster,
+) -> None:
+    """Karpenter taints the node, and drains it once its replacement is ready."""
+    taken, *_ = await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator(EARLY):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 2, 2)
+        await incidents.warn(cluster, taken, KARPENTER)
+        await cluster.assert_unchanged("web", seconds=12)
+        assert "SpotReclaimed" not in await incidents.events(cluster, "web")
+    assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_spot_nodes_that_an_autoscaler_removes_are_no_storm(cluster: TestCluster) -> None:
+    spot = await cluster.add_nodes(spot=5, on_demand=3)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(0))
+        await cluster.wait_for_split("web", 4, 0)
+        for node in spot[:4]:
+            await incidents.warn(cluster, node, KARPENTER)
+            await cluster.reclaim(node)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_split("web", 2, 2)
+        assert "SpotStorm" not in await incidents.events(cluster, "web")
+    assert len(cluster.evictions()) == 2
 
 
 @on_both_beds
@@ -305,7 +335,7 @@ async def test_an_early_eviction_ignores_the_window_and_respects_a_pause(
             == (await pods_per_node(cluster, "rests"))[taken]
             == 1
         )
-        await incidents.warn(cluster, taken, KARPENTER)
+        await incidents.warn(cluster, taken, SPOT_ITN)
         await incidents.told(cluster, "web", "EvictedEarly")
         await cluster.wait_for_split("web", 2, 2)
         await cluster.assert_unchanged("rests")
@@ -324,7 +354,7 @@ async def test_an_early_eviction_is_sent_once_even_before_a_watch_shows_it(
         await cluster.wait_for_split("web", 2, 2)
         (pods,) = [s for s in cluster.transport.streams if s.request.path == "/api/v1/pods"]
         pods.silence()
-        await incidents.warn(cluster, taken, KARPENTER)
+        await incidents.warn(cluster, taken, SPOT_ITN)
         await asyncio.sleep(0.3)
         await incidents.cordon(cluster, taken)  # a change of the node
         await asyncio.sleep(1)

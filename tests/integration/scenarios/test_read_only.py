@@ -10,7 +10,7 @@ from spotalis.kube.client import PatchType
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
-from tests.support.incidents import AKS_PREEMPT, KARPENTER, READY_NEVER
+from tests.support.incidents import AKS_PREEMPT, READY_NEVER, SPOT_ITN
 from tests.support.scenarios import on_both_beds
 
 ALLOWED = {
@@ -64,7 +64,7 @@ async def run_all_scenarios(cluster: TestCluster, spot: list[str]) -> None:
     await incidents.roll_out(
         cluster, "Deployment", "rolled", "registry.example/main:2", READY_NEVER
     )
-    await incidents.warn(cluster, spot[0], KARPENTER)  # an interruption, and a storm
+    await incidents.warn(cluster, spot[0], SPOT_ITN)  # an interruption, and a storm
     await incidents.warn(cluster, spot[1], AKS_PREEMPT)
     await cluster.reclaim(*spot[1:])  # a spot shortage: pods that are pinned to spot stay pending
     labels = {"spotalis.io/enabled": "true", "team": "a"}  # a namespace

@@ -175,7 +175,7 @@ def a_result_with(reason: Reason, *, storm: bool = False, **leaving: int) -> Rec
         at=NOW,
         decision=decision,
         state=STATE,
-        terminating_nodes=leaving,
+        reclaimed_nodes=leaving,
         storm=storm,
     )
 

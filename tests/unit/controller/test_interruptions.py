@@ -14,11 +14,12 @@ from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.objects import Node, Taint
-from tests.support.builders import ON_DEMAND, SPOT, a_node, a_pod
+from tests.support.builders import NOW, ON_DEMAND, SPOT, a_node, a_pod
 from tests.support.manual_clock import ManualClock
 
 MINUTE = 60.0
 DISRUPTED = Taint("karpenter.sh/disrupted", effect="NoSchedule")
+SPOT_ITN = Taint("aws-node-termination-handler/spot-itn", effect="NoSchedule")
 REBALANCE = Taint("aws-node-termination-handler/rebalance-recommendation", effect="NoSchedule")
 
 
@@ -118,11 +119,31 @@ def test_a_new_node_with_the_name_of_a_deleted_one_is_not_terminating(nodes: Nod
     assert not nodes.known.is_terminating("spot-0")
 
 
+@pytest.mark.parametrize("by_autoscaler", [True, False])
+def test_the_cause_of_the_end_of_a_deleted_node_is_remembered(
+    nodes: Nodes, by_autoscaler: bool
+) -> None:
+    nodes.list(spot_nodes(1, created_at=NOW))
+    nodes.cluster.on_pod_change(StoreChange(None, a_pod(node="spot-0")))
+    if by_autoscaler:
+        nodes.taint("spot-0", DISRUPTED)
+        assert nodes.known.end_of("spot-0") == (True, NOW)
+    nodes.delete("spot-0")
+    assert nodes.known.end_of("spot-0") == (by_autoscaler, NOW)
+
+
 class TestStorm:
+    def test_does_not_count_nodes_that_an_autoscaler_removes(self, nodes: Nodes) -> None:
+        nodes.list(spot_nodes(9))
+        for number in range(9):
+            nodes.taint(f"spot-{number}", DISRUPTED)
+            nodes.delete(f"spot-{number}")
+        assert nodes.known.storm_until is None
+
     def test_starts_when_4_of_10_spot_nodes_are_lost_in_any_way(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(10))
-        nodes.taint("spot-0", DISRUPTED)
-        nodes.taint("spot-1", DISRUPTED)
+        nodes.taint("spot-0", SPOT_ITN)
+        nodes.taint("spot-1", SPOT_ITN)
         nodes.delete("spot-2")
         assert nodes.known.storm_until is None
         nodes.delete("spot-3")
@@ -134,8 +155,8 @@ class TestStorm:
     def test_counts_a_node_with_a_notice_and_its_deletion_once(self, nodes: Nodes) -> None:
         nodes.list(spot_nodes(9))
         for name in ("spot-0", "spot-1"):
-            nodes.taint(name, DISRUPTED)
-            nodes.put(a_node(name, taints=[DISRUPTED], cordoned=True))
+            nodes.taint(name, SPOT_ITN)
+            nodes.put(a_node(name, taints=[SPOT_ITN], cordoned=True))
             nodes.delete(name)
         assert nodes.known.storm_until is None
 
@@ -143,7 +164,7 @@ class TestStorm:
         """A compromised kubelet cannot stop moves to spot in the whole cluster."""
         nodes.list(spot_nodes(3))
         for _ in range(5):
-            nodes.taint("spot-0", DISRUPTED)
+            nodes.taint("spot-0", SPOT_ITN)
             nodes.taint("spot-0")
         assert nodes.known.storm_until is None
 
@@ -163,7 +184,7 @@ class TestStorm:
 
     def test_is_evaluated_at_the_end_of_the_first_list(self, nodes: Nodes) -> None:
         """After a restart, the list begins with the terminating nodes: 3 of the first 3."""
-        leaving = [a_node(f"a-{number}", taints=[DISRUPTED]) for number in range(3)]
+        leaving = [a_node(f"a-{number}", taints=[SPOT_ITN]) for number in range(3)]
         seen = []
         for node in leaving:
             nodes.put(node)
@@ -176,6 +197,6 @@ class TestStorm:
         assert other.known.is_storm
 
     def test_does_not_count_notices_older_than_15_minutes_at_the_start(self, nodes: Nodes) -> None:
-        old = msgspec.structs.replace(DISRUPTED, since=nodes.clock.now() - timedelta(minutes=15))
+        old = msgspec.structs.replace(SPOT_ITN, since=nodes.clock.now() - timedelta(minutes=15))
         nodes.list(spot_nodes(3, taints=[old]))
         assert nodes.known.storm_until is None

@@ -33,9 +33,16 @@ MINUTE = timedelta(minutes=1)
 
 
 def lost(created_at: datetime, ledger: Ledger, **changes: Any) -> Observed:
-    """Seven spot replicas on nodes that are being reclaimed."""
+    """Seven spot replicas on a node that is being reclaimed, all created at this time."""
     observed = a_workload(spot=7, on_demand=3, ledger=ledger, **changes)
-    return with_replicas(observed, is_spot, on_terminating_node=True, created_at=created_at)
+    return with_replicas(
+        observed,
+        is_spot,
+        on_terminating_node=True,
+        on_reclaimed_node=True,
+        node_created_at=created_at,
+        created_at=created_at,
+    )
 
 
 def after(minutes: float, observed: Observed) -> Ledger:
@@ -51,6 +58,19 @@ def test_replicas_that_are_lost_together_are_one_interruption() -> None:
 def test_old_replicas_that_are_lost_later_are_no_further_interruption() -> None:
     ledger = Ledger(interrupted_at=(NOW,))
     assert after(20, lost(NOW - 90 * MINUTE, ledger)) == ledger
+
+
+def test_new_replicas_on_an_old_node_are_no_further_interruption() -> None:
+    """Nodes that were created together expire, or are reclaimed, one after the other."""
+    ledger = Ledger(interrupted_at=(NOW,))
+    hopped = with_replicas(lost(NOW - 90 * MINUTE, ledger), is_spot, created_at=NOW + MINUTE)
+    assert after(20, hopped) == ledger
+
+
+def test_nodes_that_an_autoscaler_removes_do_not_count() -> None:
+    for ledger in (Ledger(), Ledger(interrupted_at=(NOW,)), OPEN):
+        removed = with_replicas(lost(NOW + MINUTE, ledger), is_spot, on_reclaimed_node=False)
+        assert after(3, removed) == ledger
 
 
 def test_a_replacement_that_is_lost_too_opens_the_breaker_for_an_hour() -> None:

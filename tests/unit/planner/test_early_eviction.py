@@ -20,14 +20,14 @@ from tests.support.builders import (
     with_workload,
 )
 
+RECLAIMED = {"on_terminating_node": True, "on_reclaimed_node": True}
+
 
 def on_a_leaving_node(**changes: object) -> Observed:
     """7 spot and 3 on-demand replicas; three spot replicas are on a node that is reclaimed."""
     observed = a_workload(spot=7, on_demand=3, **changes)  # type: ignore[arg-type]  # a builder
     spot = [replica.pod.name for replica in observed.replicas if is_spot(replica)][:3]
-    return with_replicas(
-        observed, lambda replica: replica.pod.name in spot, on_terminating_node=True
-    )
+    return with_replicas(observed, lambda replica: replica.pod.name in spot, **RECLAIMED)
 
 
 def names(observed: Observed) -> list[str]:
@@ -39,10 +39,13 @@ def test_all_pods_on_the_terminating_spot_nodes_are_evicted() -> None:
     assert names(a_workload(spot=7, on_demand=3)) == []
 
 
+def test_pods_on_a_node_that_an_autoscaler_removes_are_not_evicted_early() -> None:
+    observed = with_replicas(on_a_leaving_node(), is_spot, on_reclaimed_node=False)
+    assert names(observed) == []
+
+
 def test_on_demand_replicas_are_not_evicted_early() -> None:
-    observed = with_replicas(
-        a_workload(spot=7, on_demand=3), is_on_demand, on_terminating_node=True
-    )
+    observed = with_replicas(a_workload(spot=7, on_demand=3), is_on_demand, **RECLAIMED)
     assert names(observed) == []
 
 

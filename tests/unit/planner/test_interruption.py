@@ -18,6 +18,7 @@ from spotalis.planner.interruption import (
     accepts_new_pods,
     first_seen,
     interruption_notices,
+    is_removed_by_autoscaler,
     node_state,
 )
 from tests.support.builders import LONG_AGO, NOW, a_node
@@ -298,3 +299,57 @@ def test_a_value_of_too_many_digits_is_read_as_seconds() -> None:
     milliseconds = str(int(AT.timestamp() * 1000))
     (notice,) = interruption_notices(tainted("ToBeDeletedByClusterAutoscaler", milliseconds))
     assert notice.since == AT.astimezone(UTC)
+
+
+DISRUPTED = Taint("karpenter.sh/disrupted", effect="NoSchedule")
+SCALE_DOWN = Taint("ToBeDeletedByClusterAutoscaler", effect="NoSchedule")
+SPOT_ITN = Taint("aws-node-termination-handler/spot-itn", effect="NoSchedule")
+REBALANCE = Taint("aws-node-termination-handler/rebalance-recommendation")
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        pytest.param([{}], False, id="no notice"),
+        pytest.param([{"taints": (DISRUPTED,)}], True, id="Karpenter replaces it"),
+        pytest.param(
+            [{"taints": (DISRUPTED,)}, {"taints": (DISRUPTED,), "deleting_at": NOW}],
+            True,
+            id="Karpenter replaces it, then deletes it",
+        ),
+        pytest.param(
+            [{"deleting_at": NOW}, {"taints": (DISRUPTED,), "deleting_at": NOW}],
+            False,
+            id="Karpenter learns that it is reclaimed",
+        ),
+        pytest.param([{"deleting_at": NOW}], False, id="deleted"),
+        pytest.param([{"taints": (SCALE_DOWN,)}], True, id="cluster autoscaler removes it"),
+        pytest.param([{"taints": (SPOT_ITN,)}], False, id="AWS reclaims it"),
+        pytest.param(
+            [{"taints": (SPOT_ITN,)}, {"taints": (SPOT_ITN, DISRUPTED)}],
+            False,
+            id="AWS reclaims it, then Karpenter drains it",
+        ),
+        pytest.param(
+            [{"taints": (REBALANCE,)}, {"taints": (REBALANCE, DISRUPTED)}],
+            True,
+            id="Karpenter replaces it after a recommendation",
+        ),
+    ],
+)
+def test_an_autoscaler_removes_a_node_if_its_notice_came_first(
+    steps: list[dict[str, Any]], expected: bool
+) -> None:
+    seen, since = a_node(), dict[str, datetime]()
+    for minute, step in enumerate(steps):
+        seen = a_node(**step)
+        since = first_seen(seen, since, NOW + minute * MINUTE)
+    assert is_removed_by_autoscaler(seen, since) is expected
+
+
+@pytest.mark.parametrize("before", [None, {}], ids=["after a restart", "in one change"])
+def test_the_provider_reclaims_a_node_whose_deletion_and_taint_are_seen_at_once(
+    before: dict[str, datetime] | None,
+) -> None:
+    seen = a_node(taints=(DISRUPTED,), deleting_at=NOW - MINUTE)
+    assert not is_removed_by_autoscaler(seen, first_seen(seen, before, NOW))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from spotalis.model.nodes import NodeType
+from spotalis.web.connections import Stage
+from spotalis.webhook.admission import MAX_WAITS
 from tests.support.admission_webhook import NODES, REPLICAS, AdmissionWebhook, node_name
 from tests.support.pod_strategies import DELETION_COST, NODE_NAMES, POD_KEYS, REQUIRED, pods
 
@@ -205,3 +208,37 @@ def test_a_pod_of_an_invented_owner_is_no_sign_that_the_api_server_calls_the_web
         assert observer.webhook_called
     finally:
         served.close()
+
+
+def invented(review: Json, number: int) -> bytes:
+    """The request, with an owner that does not exist."""
+    review = copy.deepcopy(review)
+    (owner,) = review["request"]["object"]["metadata"]["ownerReferences"]
+    owner |= {"name": f"invented-{number}", "uid": f"uid-{number}"}
+    return json.dumps(review).encode()
+
+
+def test_requests_that_wait_are_few_and_do_not_delay_others(webhook: AdmissionWebhook) -> None:
+    pod: Json = {"metadata": {}, "spec": {}}
+    full = json.dumps(webhook.request("empty", pod, dryRun=True)).encode()
+    review = webhook.request("api", pod, dryRun=True)
+    other = json.dumps(webhook.request("db", pod, dryRun=True)).encode()
+    for crowd in (
+        [full] * 100,  # pods beyond the number that their owner wants
+        [invented(review, number) for number in range(100)],
+        [invented(review, 0)] * 100,
+    ):
+        reply, passed, waiting = webhook.post_beside(other, crowd)
+        assert reply.json()["response"]["auditAnnotations"]["decision"] == "on-demand"
+        assert (passed, waiting) == (0, MAX_WAITS // 2)
+
+
+def test_only_a_request_about_an_existing_owner_makes_its_client_known(
+    webhook: AdmissionWebhook,
+) -> None:
+    review = webhook.request("plain", {"metadata": {}, "spec": {}}, dryRun=True)
+    excluded = webhook.request("dns", {"metadata": {}, "spec": {}})
+    assert webhook.stage_after(b"{}") is Stage.CONNECTED
+    assert webhook.stage_after(json.dumps(excluded).encode()) is Stage.CONNECTED
+    assert webhook.stage_after(invented(review, 0)) is Stage.CONNECTED
+    assert webhook.stage_after(json.dumps(review).encode()) is Stage.KNOWN

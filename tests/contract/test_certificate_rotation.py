@@ -24,7 +24,7 @@ from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
-from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.server import HandlerResponse, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.eventually import until
@@ -42,8 +42,8 @@ SHORT = Lifetimes(
 They are valid for much longer, in case the machine pauses."""
 
 
-async def _handler(body: bytes) -> bytes:
-    return b"{}"
+async def _handler(body: bytes) -> HandlerResponse:
+    return HandlerResponse(b"{}")
 
 
 @dataclass(frozen=True)

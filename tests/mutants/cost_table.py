@@ -114,7 +114,7 @@ COST_MUTANTS = (
     mutant(
         "a request with a UID of megabytes is read",
         "webhook/admission_review.py",
-        "        _check_lengths(review.request)\n",
+        "        _check_lengths(request)\n",
         "",
         "tests/contract/test_malformed_requests.py::test_names_that_no_object_can_have_are_refused",
     ),

@@ -8,6 +8,7 @@ ROTATION = "tests/unit/webhook/test_rotation_plan.py"
 CONNECTIONS = "tests/unit/webhook/test_connections.py"
 SERVER = "tests/unit/webhook/test_server.py"
 PLAIN = "tests/unit/web/test_server.py"
+LOOKUP = "tests/unit/webhook/test_owner_lookup.py"
 CLIENT = "tests/unit/kube/test_client.py"
 CERTIFICATES = "tests/contract/test_certificate_rotation.py"
 
@@ -43,9 +44,58 @@ PORT_MUTANTS = (
     mutant(
         "an idle known client gives way to a new handshake",
         "web/connections.py",
-        "    if first is not Stage.ANSWERED:\n",
-        "    if False:\n",
+        "    slow = [one for one in unknown or connections if one.can_drop(now)]\n",
+        "    slow = [one for one in connections if one.can_drop(now)]\n",
         CONNECTIONS,
+    ),
+    mutant(
+        "every answered client is known",
+        "webhook/server.py",
+        "        if answer.is_known_client:\n",
+        "        if answer.body:\n",
+        CONNECTIONS,
+    ),
+    mutant(
+        "a client that invents owners is known",
+        "webhook/admission.py",
+        "is_known_client=decision.result not in _WITHOUT_OWNER",
+        "is_known_client=True",
+        "tests/contract/test_admission_requests.py",
+    ),
+    mutant(
+        "a namespace takes all places for lookups of unknown owners",
+        "webhook/places.py",
+        "        if self._taken[namespace] >= self._free:\n",
+        "        if not self._free:\n",
+        LOOKUP,
+    ),
+    mutant(
+        "an owner that was read gives back its place at once",
+        "webhook/owner_lookup.py",
+        "call_later(READ_HOLD_SECONDS,",
+        "call_later(0.0,",
+        LOOKUP,
+    ),
+    mutant(
+        "each request for an unknown owner reads it",
+        "webhook/owner_lookup.py",
+        "        reading = self._reading.get(key)\n",
+        "        reading = None\n",
+        LOOKUP,
+    ),
+    mutant(
+        "requests that wait for unknown owners have no limit",
+        "webhook/owner_lookup.py",
+        "        if not self._waits.take(namespace):\n",
+        "        if not (self._waits.take(namespace) or True):\n",
+        LOOKUP,
+    ),
+    mutant(
+        "requests that wait for a change of a full workload have no limit",
+        "webhook/admission.py",
+        "remaining > 0 and self._waits.take(request.namespace):\n",
+        "remaining > 0 and (self._waits.take(request.namespace) or True):\n",
+        "tests/contract/test_admission_requests.py",
     ),
     mutant(
         "handshakes never give way",

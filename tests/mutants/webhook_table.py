@@ -79,8 +79,8 @@ WEBHOOK_MUTANTS = (
     mutant(
         "any update of the owner ends the webhook's wait",
         "webhook/admission.py",
-        "self._cluster.wait_for_change(request.namespace, owner.uid, remaining)\n",
-        "self._cluster.wait_for_change(request.namespace, owner.uid, remaining)\n"
+        "                    self._waits.release(request.namespace)\n",
+        "                    self._waits.release(request.namespace)\n"
         "                deadline = 0.0\n",
         "tests/integration/scenarios/test_neighbours.py",
     ),
@@ -97,7 +97,7 @@ WEBHOOK_MUTANTS = (
     mutant(
         "the webhook does not look again at a pod that another one has changed",
         "webhook/admission.py",
-        "        if pin is None or rule in PINNED_RULES:\n",
+        "        if pin is None or request.decision.rule in PINNED_RULES:\n",
         "        if True:\n",
         scenario(
             "overriding_webhooks",

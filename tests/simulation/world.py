@@ -200,7 +200,7 @@ class World(SimulatedCluster):
             raise ConnectionRefusedError("no operator is reachable")
         if self._rng.random() < self.fault_rates.webhook_slow:
             await asyncio.sleep(self._rng.uniform(0.1, 3.0))
-        return await self._rng.choice(living).operator.admission.handle(body)
+        return (await self._rng.choice(living).operator.admission.handle(body)).body
 
     @property
     def processes(self) -> list[OperatorProcess]:

@@ -19,19 +19,22 @@ from spotalis.model.controller_configuration import ControllerConfiguration, Lea
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
 from spotalis.planner.observed import ReservedSlots
+from spotalis.web.connections import Stage
 from spotalis.webhook.server import WebhookServer
 from tests.support.cluster import NO_POLICY, policy, workload_body
-from tests.support.http_caller import Caller, Reply
+from tests.support.held_time import held_time
+from tests.support.http_caller import Caller, Reply, ask
 
 Json = Any
 REVIEW = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
 REPLICAS = 10
-"""Desired replicas of each workload; none of them exists."""
+"""Desired replicas of each workload but ``empty``; none of them exists."""
 WORKLOADS = (
     ("Deployment", "api", "shop", policy(70, 1)),
     ("StatefulSet", "db", "shop", policy(50, 1)),
     ("Deployment", "plain", "shop", NO_POLICY),
     ("Deployment", "dns", "kube-system", policy(70, 1)),
+    ("Deployment", "empty", "shop", policy(70, 1)),
 )
 PROVIDERS: tuple[Provider, ...] = (GKE, EKS)
 NODES = [
@@ -83,6 +86,41 @@ class AdmissionWebhook:
     def post(self, body: bytes) -> Reply:
         return self._runner.run(self._caller.ask("POST", "/mutate", body))
 
+    def post_beside(self, body: bytes, crowd: list[bytes]) -> tuple[Reply, float, int]:
+        """Send a request while a crowd of others is in progress, and time is held.
+
+        Returns the response, the time that had to pass for it, and how many of the others wait.
+        """
+        return self._runner.run(self._post_beside(body, crowd))
+
+    async def _post_beside(self, body: bytes, crowd: list[bytes]) -> tuple[Reply, float, int]:
+        with held_time() as time:
+            began = time.seconds()
+            others = [
+                asyncio.create_task(ask(self._port, "POST", "/mutate", each)) for each in crowd
+            ]
+            while len(self._server._requests) + sum(each.done() for each in others) < len(crowd):
+                await asyncio.sleep(0)
+            reply = await self._caller.ask("POST", "/mutate", body)
+            passed, waiting = time.seconds() - began, len(self._server._requests)
+            while not all(each.done() for each in others):
+                time.advance(0.01)
+                await asyncio.sleep(0)
+        assert {(await each).status for each in others} == {200}
+        return reply, passed, waiting
+
+    def stage_after(self, body: bytes) -> Stage:
+        """Send a request on a connection of its own; returns the stage of the connection."""
+        return self._runner.run(self._stage_after(body))
+
+    async def _stage_after(self, body: bytes) -> Stage:
+        assert self._server._listener is not None
+        before = set(self._server._listener._open)
+        async with Caller(self._port) as caller:
+            await caller.ask("POST", "/mutate", body)
+            (connection,) = self._server._listener._open - before
+            return connection.stage
+
     def admit(self, review: Json) -> tuple[Json, list[Json], str]:
         """Send a request; returns the pod after admission, the patch and the decision."""
         reply = self.post(json.dumps(review).encode())
@@ -127,14 +165,16 @@ class AdmissionWebhook:
         await cluster.stop_controller("replicaset")
         await cluster.stop_controller("statefulset")
         for kind, name, namespace, policy_annotations in WORKLOADS:
-            body = workload_body(kind, name, REPLICAS, policy_annotations)
+            replicas = 0 if name == "empty" else REPLICAS
+            body = workload_body(kind, name, replicas, policy_annotations)
             body["metadata"]["namespace"] = namespace
             await cluster.api.create(f"{kind.lower()}s", body)
         async with asyncio.timeout(60):
             while not self._has_owners():
                 await asyncio.sleep(0.01)
         self._server = WebhookServer(self._operator.admission.handle, clock=clock)
-        self._caller = Caller(await self._server.start("127.0.0.1", 0, None))
+        self._port = await self._server.start("127.0.0.1", 0, None)
+        self._caller = Caller(self._port)
         await self._caller.__aenter__()
         await self._caller.ask("POST", "/mutate", b"{}")  # keeps the connection open
 

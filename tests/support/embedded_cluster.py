@@ -29,6 +29,7 @@ from spotalis.settings.sources import Sources
 from spotalis.web.exposition import Snapshot
 from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import PeerRejected, PeerUnreachable
+from spotalis.webhook.server import HandlerResponse
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.cluster import Answer, TestCluster
 from tests.support.operator_replicas import (
@@ -296,7 +297,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
         self.unreachable_addresses: set[str] = set()
         """Addresses of other instances that do not answer this one."""
         self._cluster = cluster
-        self._serving: set[asyncio.Task[bytes]] = set()
+        self._serving: set[asyncio.Task[HandlerResponse]] = set()
         self.transport = cluster.embedded.transport(user)
         self.operator = build_operator(
             self.transport,
@@ -327,13 +328,13 @@ class EmbeddedOperatorInstance(OperatorInstance):
         return answer
 
     async def serve(
-        self, answer: Callable[[bytes], Coroutine[Any, Any, bytes]], body: bytes
+        self, answer: Callable[[bytes], Coroutine[Any, Any, HandlerResponse]], body: bytes
     ) -> bytes:
         """Answer an admission request. Fails if the instance is killed meanwhile."""
         task = asyncio.create_task(answer(body))
         self._serving.add(task)
         try:
-            return await task
+            return (await task).body
         except asyncio.CancelledError:
             if task.cancelled() and self.running.done():
                 raise ConnectionResetError("the operator died") from None

@@ -143,6 +143,7 @@ CROWDS: dict[str, dict[Attack, int]] = {
     },
     "silent": {silent: 384},
     "half-open": {half_open: 384},
+    "idle": {kept_alive: 160},
     "heads": {endless_head: 300},
 }
 """Kinds of callers in a crowd, and how many of each."""

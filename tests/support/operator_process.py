@@ -178,8 +178,8 @@ class OperatorProcess:
         except (aiohttp.ClientError, OSError):
             return None
 
-    async def review(self, workload: str) -> list[dict[str, Any]]:
-        """Return the patch for one more pod, by a dry run; [] without a response."""
+    def review_request(self, workload: str) -> bytes:
+        """The dry run of an admission request for one more pod."""
         made_by = next(
             one["metadata"]
             for one in self.cluster.store.list("replicasets")
@@ -195,10 +195,17 @@ class OperatorProcess:
             "dryRun": True,
             "object": {"metadata": {"ownerReferences": [owner]}, "spec": {}},
         }
-        body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+        return json.dumps(review | {"request": request}).encode()
+
+    async def review(self, workload: str) -> list[dict[str, Any]]:
+        """Return the patch for one more pod, by a dry run; [] without a response."""
         url = f"https://{HOST}:{self.ports[0]}/mutate"
+        body, headers = self.review_request(workload), {"Content-Type": "application/json"}
         try:
-            async with self._session.post(url, json=body, ssl=trusting()) as answer:
+            async with self._session.post(
+                url, data=body, headers=headers, ssl=trusting()
+            ) as answer:
                 if answer.status != 200:
                     return []
                 response = (await answer.json())["response"]

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spotalis.web.connections import Listener
-from spotalis.webhook.server import ServerLimits, WebhookServer
+from spotalis.webhook.server import HandlerResponse, ServerLimits, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.manual_clock import ManualClock
 
 MIB = 1024 * 1024
 
 
-async def answer_length(body: bytes) -> bytes:
-    return b'{"length":%d}' % len(body)
+async def answer_length(body: bytes) -> HandlerResponse:
+    """Answer as if every client were known, except for the body ``unknown``."""
+    return HandlerResponse(b'{"length":%d}' % len(body), is_known_client=body != b"unknown")
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    handler: Callable[[bytes], Awaitable[bytes]] = answer_length,
+    handler: Callable[[bytes], Awaitable[HandlerResponse]] = answer_length,
     certificate: ServingCertificate | None = None,
     **limits: Any,
 ) -> AsyncIterator[Served]:
@@ -69,16 +70,11 @@ class Gate:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.most_at_once = 0
-        self._active = 0
         self.open = asyncio.Event()
         self.entered_once = asyncio.Event()
 
-    async def __call__(self, body: bytes) -> bytes:
+    async def __call__(self, body: bytes) -> HandlerResponse:
         self.calls += 1
-        self._active += 1
-        self.most_at_once = max(self.most_at_once, self._active)
         self.entered_once.set()
         await self.open.wait()
-        self._active -= 1
-        return b"{}"
+        return HandlerResponse(b"{}")

@@ -109,7 +109,8 @@ def build_operator(
             cluster=shared.cluster,
             observer=shared.observer,
             reservations=shared.reservations,
-            client=client,
+            # Reads of unknown owners have a limit of their own (webhook/owner_lookup.py).
+            client=Client(transport, clock=clock, rng=rng, on_request=on_request),
             forwarder=Forwarder(elector, peer_client, clock=clock, on_forward=telemetry.on_forward),
             on_admission=telemetry.on_admission,
         ),

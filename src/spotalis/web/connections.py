@@ -52,11 +52,11 @@ class Stage(IntEnum):
 
     HANDSHAKE = 0
     CONNECTED = 1
-    ANSWERED = 2
-    """The client is known: at least one of its requests was answered."""
+    KNOWN = 2
+    """A request of the client was valid and named an existing object. Set by the server."""
 
 
-_PATIENCE_SECONDS = {Stage.HANDSHAKE: 0.5, Stage.CONNECTED: 0.25, Stage.ANSWERED: 1.0}
+_PATIENCE_SECONDS = {Stage.HANDSHAKE: 0.5, Stage.CONNECTED: 0.25, Stage.KNOWN: 1.0}
 """A client with a shorter delay keeps its connection. The API server sends its request, head and
 body, as soon as it is connected; an idle connection of a known client is likely to be used again;
 many handshakes at once take time."""
@@ -158,8 +158,6 @@ class Connection(web.RequestHandler):
 
     def end_request(self) -> None:
         """Record that the request was answered, with success or an error."""
-        if self.is_answering:
-            self.stage = Stage.ANSWERED
         self.is_busy = self.is_answering = False
         self.since = asyncio.get_running_loop().time()
 
@@ -188,10 +186,8 @@ def find_slowest(connections: Collection[Connection]) -> Connection | None:
     A known client is kept as long as there is an unknown one, which will be slow or known soon.
     """
     now = asyncio.get_running_loop().time()
-    first = min((one.stage for one in connections), default=Stage.ANSWERED)
-    slow = [one for one in connections if one.can_drop(now)]
-    if first is not Stage.ANSWERED:
-        slow = [one for one in slow if one.stage is not Stage.ANSWERED]
+    unknown = [one for one in connections if one.stage is not Stage.KNOWN]
+    slow = [one for one in unknown or connections if one.can_drop(now)]
     return min(slow, key=lambda one: (one.stage, one.since), default=None)
 
 

@@ -11,39 +11,35 @@ from enum import StrEnum
 from spotalis import logs
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.observe import Observer
-from spotalis.controller.owners import NoWorkload, ResolvedOwner, resolve_owner
+from spotalis.controller.owners import NoWorkload, ResolvedOwner
 from spotalis.controller.reservations import Reservations
-from spotalis.kube.client import ApiError, Client
-from spotalis.kube.decode import parse_decision
-from spotalis.kube.resources import REPLICASETS, STATEFULSETS, WORKLOADS
-from spotalis.model.configuration import POD_DECISION, WorkloadConfiguration, read_configuration
-from spotalis.model.names import is_dns_subdomain
+from spotalis.kube.client import Client
+from spotalis.model.configuration import WorkloadConfiguration, read_configuration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
 from spotalis.model.possible_types import selects_compute_class
-from spotalis.model.transport import TransportError
 from spotalis.planner.observed import Observed, Reservation
 from spotalis.planner.placement import NewPod, place
 from spotalis.webhook.admission_review import (
-    AdmissionPod,
     AdmissionRequest,
     decode_request,
     encode_response,
 )
-from spotalis.webhook.errors import InvalidAdmissionReview, NotLeader
+from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import Forwarder
+from spotalis.webhook.owner_lookup import OwnerLookup
+from spotalis.webhook.places import Places
 from spotalis.webhook.pod_patch import Operation, pod_patch
 from spotalis.webhook.reinvocation import choice_of_others, override_patch, restore_patch
+from spotalis.webhook.server import HandlerResponse
 
 log = logs.get(__name__)
 
-OWNER_WAIT_SECONDS = 0.2
-"""Time for an unknown owner to appear in the cache: the first pods of a new ReplicaSet can arrive
-before the ReplicaSet, because resources are watched independently."""
 FULL_WAIT_SECONDS = 0.1
 """Time for a change while the cache shows as many pods as desired, which means it is stale."""
-FETCH_SECONDS = 0.5
-"""Timeout for reading an unknown owner from the API server, which waits 2 s for the response."""
+MAX_WAITS = 64
+"""Requests that wait for their owner, or for such a change, half of them of one namespace. The
+other connections (webhook/server.py) are left for requests that need not wait."""
 
 _OWNER_KINDS = frozenset({"ReplicaSet", "StatefulSet"})
 
@@ -71,6 +67,19 @@ class AdmissionResult(StrEnum):
     PLACED_ALREADY = "placed-already"
     FORWARDED = "forwarded"
     """The leader decided; the response contains its result."""
+
+
+_WITHOUT_OWNER = frozenset(
+    {
+        AdmissionResult.NOT_A_POD,
+        AdmissionResult.NOT_A_CREATION,
+        AdmissionResult.NO_OWNER,
+        AdmissionResult.OWNER_UNKNOWN,
+        AdmissionResult.CACHE_NOT_READY,
+        AdmissionResult.NAMESPACE_EXCLUDED,
+    }
+)
+"""Results of requests that any client can invent: their owner was not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +113,11 @@ class AdmissionHandler:
         self._cluster = cluster
         self._observer = observer
         self._reservations = reservations
-        self._client = client
+        self._waits = Places(MAX_WAITS)
+        self._owners = OwnerLookup(cluster, client, self._waits)
         self._on_admission = on_admission
 
-    async def handle(self, body: bytes) -> bytes:
+    async def handle(self, body: bytes) -> HandlerResponse:
         """Answer an AdmissionReview of the API server.
 
         Raises:
@@ -115,7 +125,7 @@ class AdmissionHandler:
         """
         return await self._handle(body, is_forwarded=False)
 
-    async def handle_forwarded(self, body: bytes) -> bytes:
+    async def handle_forwarded(self, body: bytes) -> HandlerResponse:
         """Answer an AdmissionReview that another instance forwards; never forwards it again.
 
         Raises:
@@ -126,24 +136,21 @@ class AdmissionHandler:
             raise NotLeader
         return await self._handle(body, is_forwarded=True)
 
-    async def _handle(self, body: bytes, *, is_forwarded: bool) -> bytes:
+    async def _handle(self, body: bytes, *, is_forwarded: bool) -> HandlerResponse:
         request = decode_request(body)
-        if request.object is None:
-            raise InvalidAdmissionReview("request.object is missing")
-        decision = await self._decide(request, request.object, None if is_forwarded else body)
+        decision = await self._decide(request, None if is_forwarded else body)
         if decision.response:
-            return decision.response
+            return HandlerResponse(decision.response, is_known_client=True)
         self._on_admission(decision.result)
         audit = {"decision": str(decision.result)}
-        return encode_response(request.uid, patch=decision.patch, audit=audit)
+        response = encode_response(request.uid, patch=decision.patch, audit=audit)
+        return HandlerResponse(response, is_known_client=decision.result not in _WITHOUT_OWNER)
 
-    async def _decide(
-        self, request: AdmissionRequest, pod: AdmissionPod, body: bytes | None
-    ) -> AdmissionDecision:
+    async def _decide(self, request: AdmissionRequest, body: bytes | None) -> AdmissionDecision:
         """Decide about a pod; ``body`` is the request to forward, None if it must not be."""
         if ignored := _ignored(request):
             return AdmissionDecision(ignored)
-        owner = pod.owner
+        owner = request.owner
         if owner is None or owner.group != "apps" or owner.kind not in _OWNER_KINDS:
             return AdmissionDecision(AdmissionResult.NO_OWNER)
         cluster = self._cluster
@@ -155,7 +162,7 @@ class AdmissionHandler:
         namespace = cluster.namespaces.get("", request.namespace)
         if not cluster.settings.namespaces.admits(namespace):
             return AdmissionDecision(AdmissionResult.NAMESPACE_EXCLUDED)
-        resolved = await self._resolve(request.namespace, owner)
+        resolved = await self._owners.find(request.namespace, owner)
         if resolved is None:
             return AdmissionDecision(AdmissionResult.OWNER_UNKNOWN)
         # Any client that reaches the port can invent a pod, but not the UID of an existing owner.
@@ -165,15 +172,15 @@ class AdmissionHandler:
         configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
         if unmanaged := self._unmanaged(configuration):
             return AdmissionDecision(unmanaged)
-        if pod.has_long_constraints:
+        if request.has_long_constraints:
             return AdmissionDecision(AdmissionResult.CONSTRAINTS_TOO_LONG)
-        if (reservation := self._reservation_of(request.namespace, pod, owner)) is not None:
-            return self._check_again(request, pod, reservation)
+        if (reservation := self._reservation_of(request, owner)) is not None:
+            return self._check_again(request, reservation)
         response = None if body is None else await self._forwarder.forward(body)
         if response is not None:
             return AdmissionDecision(AdmissionResult.FORWARDED, response=response)
         observed = await self._observe(request, owner, resolved, configuration)
-        return self._place(request, pod, owner, observed)
+        return self._place(request, owner, observed)
 
     def _unmanaged(self, configuration: WorkloadConfiguration) -> AdmissionResult | None:
         """Return why the pods of a workload are not placed; None if they are."""
@@ -187,56 +194,25 @@ class AdmissionHandler:
             return AdmissionResult.NO_CLASSIFIER
         return AdmissionResult.READ_ONLY if self._cluster.settings.read_only else None
 
-    async def _resolve(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
-        """Find the workload of an owner in the cache, after a wait, or in the API server.
-
-        A name that no owner can have is never part of a request to the API server.
-        """
-        if not (is_dns_subdomain(owner.name) and is_dns_subdomain(namespace)):
-            return None
-        resolved = self._cluster.find_owner(namespace, owner)
-        if resolved is None and await self._cluster.wait_for_change(
-            namespace, owner.uid, OWNER_WAIT_SECONDS
-        ):
-            resolved = self._cluster.find_owner(namespace, owner)
-        if resolved is None:
-            try:
-                async with asyncio.timeout(FETCH_SECONDS):
-                    resolved = await self._fetch(namespace, owner)
-            except (ApiError, TransportError, TimeoutError) as error:
-                log.warning("Cannot read the owner of a pod", error=repr(error))
-        return resolved
-
-    async def _fetch(self, namespace: str, owner: Owner) -> ResolvedOwner | NoWorkload | None:
-        get = self._client.get
-        if owner.kind == "StatefulSet":
-            return resolve_owner(owner, None, await get(STATEFULSETS, namespace, owner.name))
-        replica_set = await get(REPLICASETS, namespace, owner.name)
-        parent = self._cluster.parent_of(replica_set)
-        workload = await get(WORKLOADS[parent.kind], namespace, parent.name) if parent else None
-        return resolve_owner(owner, replica_set, workload, has_parent=parent is not None)
-
-    def _reservation_of(
-        self, namespace: str, pod: AdmissionPod, owner: Owner
-    ) -> Reservation | None:
+    def _reservation_of(self, request: AdmissionRequest, owner: Owner) -> Reservation | None:
         """The reservation of a pod that was placed a moment before; None in its first request.
 
         The decision of a live pod that was copied into a pod template has no open reservation.
         """
-        decision = parse_decision((pod.metadata.annotations or {}).get(POD_DECISION))
-        if not decision.id:
+        earlier = request.decision.id
+        if not earlier:
             return None
-        return self._reservations.find(namespace, owner.uid, decision.id)
+        return self._reservations.find(request.namespace, owner.uid, earlier)
 
     def _check_again(
-        self, request: AdmissionRequest, pod: AdmissionPod, reservation: Reservation
+        self, request: AdmissionRequest, reservation: Reservation
     ) -> AdmissionDecision:
         """Answer a reinvocation: another webhook may have changed the capacity type."""
         nodes, placed_on = self._cluster.nodes, reservation.node_type
         pin = nodes.pin(placed_on)
-        rule = parse_decision((pod.metadata.annotations or {}).get(POD_DECISION)).rule
-        if pin is None or rule in PINNED_RULES:
+        if pin is None or request.decision.rule in PINNED_RULES:
             return AdmissionDecision(AdmissionResult.PLACED_ALREADY)
+        pod = request.decode_pod()
         chosen = choice_of_others(pod, placed_on, pin, nodes.pinned_to)
         if chosen is None:
             patch = restore_patch(pod, placed_on, pin, nodes.pinned_to)
@@ -263,8 +239,9 @@ class AdmissionHandler:
         """Observe the workload of a new pod, at a time when there is room for the pod.
 
         While the cache shows as many pods as desired, it is stale: a pod that is gone is still
-        there. Waits up to ``FULL_WAIT_SECONDS`` for changes, which may be about other pods. It
-        does not await after the last observation, so the next request sees the reservation.
+        there. Waits up to ``FULL_WAIT_SECONDS`` for changes, which may be about other pods, unless
+        ``MAX_WAITS`` is reached. It does not await after the last observation, so the next request
+        sees the reservation.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FULL_WAIT_SECONDS
@@ -272,8 +249,11 @@ class AdmissionHandler:
             observed = self._observer.for_placement(resolved.workload, configuration, owner.uid)
             room = resolved.owner_replicas - _count_pods(observed, owner, request.name)
             remaining = deadline - loop.time()
-            if room <= 0 and remaining > 0:
-                await self._cluster.wait_for_change(request.namespace, owner.uid, remaining)
+            if room <= 0 and remaining > 0 and self._waits.take(request.namespace):
+                try:
+                    await self._cluster.wait_for_change(request.namespace, owner.uid, remaining)
+                finally:
+                    self._waits.release(request.namespace)
                 again = self._cluster.find_owner(request.namespace, owner)
                 resolved = again if isinstance(again, ResolvedOwner) else resolved
             # An owner never creates more pods than desired: the pods of reservations beyond that
@@ -284,8 +264,9 @@ class AdmissionHandler:
                 return observed
 
     def _place(
-        self, request: AdmissionRequest, pod: AdmissionPod, owner: Owner, observed: Observed
+        self, request: AdmissionRequest, owner: Owner, observed: Observed
     ) -> AdmissionDecision:
+        pod = request.decode_pod()
         placement = place(observed, NewPod(owner=owner.uid, name=request.name))
         nodes, constraints = self._cluster.nodes, pod.node_constraints()
         pinned = nodes.pinned_to(constraints)

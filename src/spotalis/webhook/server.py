@@ -11,10 +11,11 @@ Its limits, and where they come from:
   ``LARGE_BYTES`` share the memory of ``_MAX_LARGE_BODIES`` bodies of the maximum size, and slow
   ones give way (:mod:`spotalis.webhook.bodies`). Ordinary requests never wait for large ones.
 * A decoded body takes up to 27 times its size (``{},{},``), so the number of values is limited
-  (:mod:`spotalis.webhook.admission_review`), and so is the number of bodies decoded at once: two
-  large ones take 2 x (14 + 9) MB, 32 ordinary ones of 32 KiB at most 32 x 0.9 MB. Together with
-  the connections, this is the memory that hostile clients can claim
-  (``tests/contract/test_hostile_callers.py`` compares it with the limit in the manifest).
+  (:mod:`spotalis.webhook.admission_review`), and no request is kept decoded while it waits.
+  Requests therefore need no limit besides that of connections, each of which has one at a time.
+  Hostile clients can claim the memory of the connections, of two large bodies of 7 MiB, of 128
+  ordinary ones of 32 KiB, and 9 MB for a decoded one (``tests/contract/test_hostile_callers.py``
+  compares it with the limit in the manifest).
 * Reading and answering have deadlines, so that no client holds resources for longer.
 * ``/forward`` is for other instances only, which present a certificate of their own authority
   (:mod:`spotalis.webhook.client_auth`).
@@ -28,15 +29,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from aiohttp import web
 
 from spotalis import logs
 from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
-from spotalis.web.connections import Connection, Listener, connection_of
-from spotalis.webhook.bodies import LARGE_BYTES, BodyReader, too_large
+from spotalis.web.connections import Connection, Listener, Stage, connection_of
+from spotalis.webhook.bodies import BodyReader, too_large
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.errors import ErrorCode, RequestRejected
 from spotalis.webhook.forward import FORWARD_PATH
@@ -44,7 +45,17 @@ from spotalis.webhook.serving_certificate import ServingCertificate
 
 log = logs.get(__name__)
 
-Handler: TypeAlias = Callable[[bytes], Awaitable[bytes]]
+
+class HandlerResponse(NamedTuple):
+    """What a handler answers."""
+
+    body: bytes
+    is_known_client: bool = False
+    """The request shows that the client is the API server or another instance: its connection is
+    kept longest."""
+
+
+Handler: TypeAlias = Callable[[bytes], Awaitable[HandlerResponse]]
 """Turns the body of an AdmissionReview into that of its response; raises RequestRejected."""
 OnRequest: TypeAlias = Callable[[str, str, float], None]
 """Called for every request with the operation (``create`` or ``forward``), the result
@@ -55,7 +66,7 @@ KEEP_ALIVE_SECONDS = 600.0
 """Well above the 90 s after which Go's HTTP client, and thus the API server, closes idle
 connections: Go does not repeat a POST on a connection that the server closes at the same time."""
 _MAX_LARGE_BODIES = 2
-"""Decoded at the same time; and in memory, complete or not, if they have the maximum size."""
+"""Of the maximum size in memory, complete or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +78,10 @@ class ServerLimits:
     max_connections: int = 128
     """Further connections wait. An idle TLS connection costs 0.3 MB, one of a hostile client up
     to 0.65 MB (measured): 83 MB in the worst case."""
-    max_concurrent: int = 32
-    """Requests answered at the same time; others wait."""
     read_timeout_seconds: float = 10.0
     """For the handshake, for the head of the first request, and for each body."""
     answer_timeout_seconds: float = 10.0
-    """For waiting and answering. The API server gives up after 2 s; this ends requests that
-    would never be answered."""
+    """The API server gives up after 2 s; this ends requests that would never be answered."""
 
 
 class WebhookServer:
@@ -107,8 +115,6 @@ class WebhookServer:
         self._clock = clock
         self._on_request = on_request
         self._limits = limits or ServerLimits()
-        self._answering = asyncio.Semaphore(self._limits.max_concurrent)
-        self._large = asyncio.Semaphore(_MAX_LARGE_BODIES)
         self._bodies = BodyReader(
             max_bytes=self._limits.max_body_bytes,
             max_total_bytes=_MAX_LARGE_BODIES * self._limits.max_body_bytes,
@@ -211,7 +217,10 @@ class WebhookServer:
         self._check_head(request)
         async with self._bodies.read(request) as body:
             connection.begin_answer()
-            return await self._answer(self._handlers[request.path], body)
+            answer = await self._answer(self._handlers[request.path], body)
+        if answer.is_known_client:
+            connection.stage = Stage.KNOWN
+        return answer.body
 
     def _check_head(self, request: web.BaseRequest) -> None:
         """Reject a request by its head."""
@@ -248,11 +257,11 @@ class WebhookServer:
             return self._client_auth.is_peer(presented, peer_ca_names)
         return self._client_auth.is_api_server(presented, peer_ca_names)
 
-    async def _answer(self, handler: Handler, body: bytes) -> bytes:
-        """Call the handler within the limits of concurrency and time."""
+    async def _answer(self, handler: Handler, body: bytes) -> HandlerResponse:
+        """Call the handler within the limit of time."""
         deadline = asyncio.timeout(self._limits.answer_timeout_seconds)
         try:
-            async with deadline, self._large if len(body) > LARGE_BYTES else self._answering:
+            async with deadline:
                 return await handler(body)
         except TimeoutError:
             if deadline.expired():

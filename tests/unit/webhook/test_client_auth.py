@@ -18,7 +18,7 @@ from spotalis.webhook.issuer import issue_certificate
 from spotalis.webhook.issuer_messages import IssuedCertificate, IssueRequest
 from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.pem import KeyPair
-from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.server import HandlerResponse, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.http_caller import ask
 from tests.support.manual_clock import ManualClock
@@ -57,14 +57,14 @@ def client(issued: IssuedCertificate | None, *, trusting: IssuedCertificate) -> 
     return context
 
 
-async def _mutate(body: bytes) -> bytes:
-    return b'{"path":"mutate"}'
+async def _mutate(body: bytes) -> HandlerResponse:
+    return HandlerResponse(b'{"path":"mutate"}')
 
 
-async def _forward(body: bytes) -> bytes:
+async def _forward(body: bytes) -> HandlerResponse:
     if body == b"not the leader":
         raise NotLeader
-    return b'{"path":"forward"}'
+    return HandlerResponse(b'{"path":"forward"}')
 
 
 @dataclass

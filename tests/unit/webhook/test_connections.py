@@ -9,6 +9,7 @@ import socket
 import tracemalloc
 from asyncio import sslproto
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -148,6 +149,22 @@ async def test_at_the_limit_a_known_connection_is_kept_for_a_second() -> None:
         assert (await ask(served.port, "POST", "/mutate", b"{}")).status == 200
         assert await silent.closed()
         assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+
+
+async def test_at_the_limit_idle_unknown_clients_give_way_before_a_known_one() -> None:
+    async with serving(max_connections=3) as served, AsyncExitStack() as stack:
+        kept, *unknown = [await stack.enter_async_context(Caller(served.port)) for _ in range(3)]
+        assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
+        with held_time() as time:
+            for caller in unknown:
+                assert (await caller.ask("POST", "/mutate", b"unknown")).status == 200
+            time.advance(2)
+            for caller in unknown:
+                assert (await ask(served.port, "POST", "/mutate", b"unknown")).status == 200
+                assert await caller.closed()
+                await stack.enter_async_context(late := Caller(served.port))
+                assert (await late.ask("POST", "/mutate", b"unknown")).status == 200
+            assert (await kept.ask("POST", "/mutate", b"{}")).status == 200
 
 
 async def test_at_the_limit_a_connection_with_a_missing_body_is_dropped() -> None:

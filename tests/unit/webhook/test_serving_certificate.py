@@ -18,15 +18,15 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from spotalis.webhook.server import WebhookServer
+from spotalis.webhook.server import HandlerResponse, WebhookServer
 from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
 from tests.support.http_caller import Caller, ask
 from tests.support.manual_clock import ManualClock
 from tests.support.tls_pairs import Pair, a_pair
 
 
-async def _handler(body: bytes) -> bytes:
-    return b"{}"
+async def _handler(body: bytes) -> HandlerResponse:
+    return HandlerResponse(b"{}")
 
 
 @asynccontextmanager

@@ -43,6 +43,9 @@ RELEASE = ("template", "spotalis", str(chart.CHART), "--namespace", "spotalis-sy
 """Arguments of helm. Its own default for the version of Kubernetes is too old for the chart."""
 _AS_MANIFESTS = ("createNamespace=true", "networkPolicy.enabled=false")
 
+WITH_ALL_VALUES = chart.CHART / "ci" / "all-values.rendered.yaml"
+"""The chart with ci/all-values.yaml, so that a review sees what a change of a template does."""
+
 _MADE = "# Rendered by `make manifests` from charts/spotalis; do not edit.\n"
 _INSTALL = f"""{_MADE}# Spotalis, which issues its own certificate.
 """
@@ -106,13 +109,22 @@ def rendered(helm: Path) -> Mapping[str, str]:
 def _templates(helm: Path, *values: str) -> dict[str, str]:
     """The output of each template, by its path without the suffix."""
     flags = [word for value in (*_AS_MANIFESTS, *values) for word in ("--set", value)]
-    command = [str(helm), *RELEASE, *flags]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603  # fixed words
+    output = _helm(helm, *flags)
     found: dict[str, list[str]] = {}
     for document in _RELEASE_LINES.sub("", output).split("---\n# Source: spotalis/templates/")[1:]:
         name, text = document.split(".yaml\n", 1)
         found.setdefault(name, []).append(text.strip() + "\n")
     return {name: "---\n".join(documents) for name, documents in found.items()}
+
+
+def with_all_values(helm: Path) -> str:
+    """The text of `WITH_ALL_VALUES`."""
+    return _helm(helm, "--values", str(chart.CHART / "ci" / "all-values.yaml"))
+
+
+def _helm(helm: Path, *flags: str) -> str:
+    command = [str(helm), *RELEASE, *flags]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603  # fixed words
 
 
 def _joined(templates: Mapping[str, str], names: Sequence[str]) -> str:
@@ -130,8 +142,10 @@ def main() -> None:
     """Write the generated files of the chart and the manifests."""
     policy_warnings.main()
     chart.main()
-    for name, text in rendered(obtain(HELM)["helm"]).items():
+    helm = obtain(HELM)["helm"]
+    for name, text in rendered(helm).items():
         (K8S / name).write_text(text, "utf-8")
+    WITH_ALL_VALUES.write_text(with_all_values(helm), "utf-8")
 
 
 if __name__ == "__main__":

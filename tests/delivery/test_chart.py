@@ -17,7 +17,6 @@ from testbed.programs import HELM
 from tests.support.control_plane import binaries_or_skip
 
 ALL_VALUES = chart.CHART / "ci" / "all-values.yaml"
-GOLDEN = Path(__file__).with_name("chart-with-all-values.yaml")
 EFFECTIVE_WITH = {
     "certificates.secretName": "certificates.source=cert-manager",
     "certificates.caBundle": "certificates.secretName=own",
@@ -75,8 +74,8 @@ def test_helm_lints_the_chart_without_a_warning(helm: Path, flags: tuple[str, ..
 
 
 def test_the_render_with_all_values_is_as_recorded(helm: Path) -> None:
-    """After a change, review the difference and write the new render to the file."""
-    assert render(helm, "-f", str(ALL_VALUES)) == GOLDEN.read_text()
+    recorded = manifests.WITH_ALL_VALUES.read_text()
+    assert manifests.with_all_values(helm) == recorded, "run `make manifests`"
 
 
 def test_two_renders_give_the_same_bytes(helm: Path) -> None:

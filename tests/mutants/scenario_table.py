@@ -256,9 +256,16 @@ SCENARIO_MUTANTS = (
     mutant(
         "a read-only operator writes conditions",
         "app/status_reporter.py",
-        "settings.conditions and not settings.read_only",
-        "settings.conditions",
+        "        if self._settings.read_only:",
+        "        if False:",
         scenario("read_only", "a_read_only_operator_writes_only_events_and_its_certificate"),
+    ),
+    mutant(
+        "conditions stay when they are turned off",
+        "app/status_reporter.py",
+        "            await self._conditions.remove(workload)\n            return None",
+        "            return None",
+        scenario("condition", "conditions_that_are_turned_off_are_removed"),
     ),
     mutant(
         "a renewed OnDelete set counts as in a rollout forever",

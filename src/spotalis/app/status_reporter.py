@@ -11,7 +11,10 @@ from spotalis.controller.result import ReconcileResult
 
 
 class StatusReporter:
-    """Records events, and keeps the condition ``spotalis.io/Balanced`` if it is enabled."""
+    """Records events, and keeps the condition ``spotalis.io/Balanced``.
+
+    The condition is removed if it is disabled. A read-only operator leaves it as it is.
+    """
 
     def __init__(
         self, cluster: Cluster, events: EventRecorder, conditions: ConditionWriter
@@ -19,8 +22,7 @@ class StatusReporter:
         self._cluster = cluster
         self._events = events
         self._conditions = conditions
-        settings = cluster.settings
-        self._writes_conditions = settings.conditions and not settings.read_only
+        self._settings = cluster.settings
 
     async def report(self, result: ReconcileResult) -> timedelta | None:
         """Report a result; return when the workload must be reconciled again for its condition."""
@@ -29,14 +31,17 @@ class StatusReporter:
         if workload is None or configuration is None:
             return None
         await self._events.record(workload, configuration, result)
-        if not self._writes_conditions:
+        if self._settings.read_only:
+            return None
+        if not self._settings.conditions:
+            await self._conditions.remove(workload)
             return None
         return await self._conditions.update(workload, result)
 
     async def remove_condition(self, key: WorkloadKey) -> None:
         """Remove the condition of a workload that still exists but is not managed any more."""
         workload = self._cluster.find_workload(key)
-        if workload is None or not self._writes_conditions:
+        if workload is None or self._settings.read_only:
             return
         namespace = self._cluster.namespaces.get("", key.namespace)
         if self._cluster.settings.namespaces.admits(namespace):

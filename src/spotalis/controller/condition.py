@@ -119,7 +119,7 @@ class ConditionWriter:
         return None
 
     async def remove(self, workload: Workload) -> None:
-        """Remove the condition from a Deployment that is not managed any more."""
+        """Remove the condition from a Deployment, if it has one."""
         if workload.kind == "Deployment" and workload.balanced is not None:
             await self._patch(workload, {"type": BALANCED, "$patch": "delete"})
 

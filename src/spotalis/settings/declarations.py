@@ -191,7 +191,11 @@ _DECLARATIONS = (
         for key in KEYS
         if key not in ANNOTATION_ONLY_KEYS
     ),
-    Setting("status.conditions", BOOLEAN, "Write the condition `spotalis.io/Balanced`."),
+    Setting(
+        "status.conditions",
+        BOOLEAN,
+        "Write the condition `spotalis.io/Balanced`. If false, it is removed where it exists.",
+    ),
     Setting("api.requestsPerSecond", number(0.1, 10_000), "Maximum sustained API request rate."),
     Setting("api.burst", number(1, 10_000), "Maximum number of API requests in a burst."),
     Setting("leaderElection.enabled", BOOLEAN, "Elect a leader. Disable it for one instance only."),

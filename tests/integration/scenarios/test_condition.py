@@ -69,6 +69,23 @@ async def test_the_condition_follows_a_deployment_until_it_is_disabled(
 
 @pytest.mark.check
 @on_both_beds
+async def test_conditions_that_are_turned_off_are_removed(cluster: TestCluster) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50))
+        await wait_for_condition(cluster, "True", "Balanced")
+    async with cluster.operator("--status-conditions=false"):
+
+        async def gone() -> bool:
+            return await condition(cluster) is None
+
+        await cluster.wait_until(gone, "the condition is removed")
+        assert written(cluster, 2)
+    assert cluster.evictions() == []
+
+
+@pytest.mark.check
+@on_both_beds
 async def test_a_stateful_set_has_no_condition(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)
     async with cluster.operator():

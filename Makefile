@@ -21,6 +21,8 @@ MINUTES ?= 60
 PYTEST := $(VENV)/bin/python -m pytest -q --dist worksteal
 # Where the tests of `make check` are (marker "check").
 CHECKED := tests/unit tests/conformance/test_recorded.py tests/integration/scenarios
+# Where the tests on real control planes are (marker "real").
+REAL_TESTS := tests/conformance tests/delivery tests/integration
 PINS := requirements/dev.txt pyproject.toml
 
 .PHONY: help
@@ -40,9 +42,9 @@ check: lint ## the inner loop, under 90 s: lint, unit tests, one scenario of eac
 	$(PYTEST) -n $(WORKERS) -m "check and not real" --hypothesis-profile quick $(CHECKED)
 
 .PHONY: test
-test: lint test-newer ## all tests on both test beds, about 15 minutes; what CI runs
+test: lint test-newer ## all tests, a selection on the real test bed, about 20 minutes; what CI runs
 	$(PYTEST) -n $(WORKERS) -m "not real and not long" --durations=10
-	$(PYTEST) -n $(CONTROL_PLANES) -m "real and not long" --reruns 1 -raR --durations=15
+	$(PYTEST) -n $(CONTROL_PLANES) -m "real and not long" --reruns 1 -raR --durations=15 $(REAL_TESTS)
 
 .PHONY: test-newer
 test-newer: ## the quick unit tests on Python 3.13, if it is installed
@@ -56,9 +58,9 @@ test-integration: $(READY) ## the scenarios only, on both test beds
 	$(PYTEST) -n $(WORKERS) tests/integration
 
 .PHONY: test-all
-test-all: test mutants ## everything, for hours: long tests, large models, MINUTES=60 of new seeds
+test-all: test mutants ## everything, for hours: all of both test beds, large models, MINUTES=60 of new seeds
 	$(PYTEST) -n $(WORKERS) -m "long and not real" --durations=10
-	$(PYTEST) -n $(CONTROL_PLANES) -m "long and real" --reruns 1 -raR --durations=15
+	$(PYTEST) -n $(CONTROL_PLANES) -m "long and real" --reruns 1 -raR --durations=15 $(REAL_TESTS)
 	$(PYTEST) -n $(WORKERS) tests/unit --hypothesis-profile=search
 	$(VENV)/bin/python -m tests.model --long
 	$(VENV)/bin/python -m tests.simulation --minutes $(MINUTES) --seed $$(date +%s)

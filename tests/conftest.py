@@ -34,15 +34,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Assign tests to the tiers of the Makefile.
 
-    A scenario with several sets of arguments takes minutes on the real control plane. The first set
-    runs in ``make test``, all of them on the embedded cluster, and the others in ``make test-all``.
+    A scenario takes half a minute on the real control plane. ``make test`` runs all scenarios on
+    the embedded cluster. It runs them on the real one too if they are marked ``check`` or ``both``,
+    or cannot run on the embedded one; of several sets of arguments, the first. ``make test-all``
+    runs the others.
     """
     seen: set[tuple[Path, str]] = set()
     for item in items:
         if item.get_closest_marker("real") is not None:
             if item.path.is_relative_to(SCENARIOS):
                 function = (item.path, item.name.partition("[")[0])
-                if function in seen:
+                chosen = any(item.get_closest_marker(name) for name in ("check", "both"))
+                if function in seen or (item.get_closest_marker("twin") and not chosen):
                     item.add_marker(pytest.mark.long)
                 seen.add(function)
         elif item.get_closest_marker("slow") is None and any(

@@ -118,6 +118,14 @@ CASES = (  # about 60 s CPU
         design=Design(), bounds=Bounds(crashes=0, replacements=0, batch=1), states=107_881,
     ),
     Case(
+        name="J-open-1", about="same as J-open, one instance, any number of crashes",
+        design=Design(), bounds=Bounds(instances=1, replacements=0, batch=1), states=8_413,
+    ),
+    Case(
+        name="J-open-2", about="same as J-open, two pods",
+        design=Design(), bounds=Bounds(pods=2, crashes=0, replacements=0, batch=1), states=6_663,
+    ),
+    Case(
         name="J-strict", about="as J-open, but excuses only losses since an eviction's own list",
         design=Design(), bounds=Bounds(crashes=0, replacements=0, batch=2, strict=True), steps=12,
     ),
@@ -129,6 +137,10 @@ CASES = (  # about 60 s CPU
     Case(
         name="J-replaced", about="implemented: any crashes, a replacement, one loss by others",
         design=Design(), bounds=Bounds(instances=1, batch=1), states=105_682,
+    ),
+    Case(
+        name="J-replaced-0", about="same as J-replaced, no crash",
+        design=Design(), bounds=Bounds(instances=1, crashes=0, batch=1), states=30_066,
     ),
     Case(
         name="J-4", about="implemented: four pods, floor 2, two leaders",

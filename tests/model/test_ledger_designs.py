@@ -7,9 +7,21 @@ import pytest
 from tests.model.ledger_designs import CASES, Case
 from tests.model.ledger_world import search
 
+LARGE = 50_000
+"""Number of states that take tens of seconds to search."""
+
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, id=f"{case.name}: {case.about}") for case in CASES if case.states]
+    "case",
+    [
+        pytest.param(
+            case,
+            id=f"{case.name}: {case.about}",
+            marks=[pytest.mark.long] if case.states > LARGE else [],
+        )
+        for case in CASES
+        if case.states
+    ],
 )
 def test_no_state_violates_the_floor(case: Case) -> None:
     result = search(case.design, case.bounds)

@@ -7,6 +7,9 @@
 
 The embedded cluster runs the coroutine on a loop in virtual time, the real one on an ordinary
 loop. The fixture ``cluster`` (tests/integration/conftest.py) supplies the runner for each.
+
+``make test`` runs every scenario on the embedded cluster, and on the real one those that are marked
+``check`` or ``both``: at least one of each kind. ``make test-all`` runs all of them on both.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _Decorator: TypeAlias = Callable[[_ScenarioTest], Callable[..., None]]
 
 _EMBEDDED = "embedded"
 _REAL = pytest.param("real", marks=pytest.mark.real)
+_TWIN = pytest.param("real", marks=[pytest.mark.real, pytest.mark.twin])
 
 
 def _on(*beds: Any) -> _Decorator:
@@ -44,6 +48,6 @@ def _on(*beds: Any) -> _Decorator:
     return decorate
 
 
-on_both_beds = _on(_EMBEDDED, _REAL)
+on_both_beds = _on(_EMBEDDED, _TWIN)
 only_embedded = _on(_EMBEDDED)
 only_real = _on(_REAL)

@@ -24,6 +24,7 @@ POLICIES = [
 ]
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize(("replicas", "annotations", "split"), POLICIES)
 async def test_a_new_deployment_is_split_at_creation_without_evictions(

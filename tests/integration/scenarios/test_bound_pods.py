@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy, workload_body
 from tests.support.scenarios import on_both_beds
@@ -27,6 +29,7 @@ async def nodes_of(cluster: TestCluster) -> set[str]:
     return {pod.node for pod in await cluster.pods("web") if pod.deleting_at is None}
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_pods_bound_to_two_nodes_by_name_are_placed_and_moved_only_there(
     cluster: TestCluster,

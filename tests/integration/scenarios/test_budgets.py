@@ -127,6 +127,7 @@ async def test_a_budget_created_during_a_rebalance_stops_it_until_the_budget_is_
     assert len(cluster.evictions()) == 7
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_with_pdb_override_pods_that_a_budget_blocks_are_deleted_and_the_floor_holds(
     cluster: TestCluster,

@@ -101,6 +101,7 @@ async def test_three_instances_split_50_deployments_of_20_pods_at_creation(
     await split_many_small_workloads(cluster, 50, 20, policy(80, 2), (4, 16))
 
 
+@pytest.mark.long
 @only_real
 async def test_three_processes_split_many_deployments_at_creation(
     cluster: TestCluster, full_size: bool
@@ -148,6 +149,7 @@ async def test_killing_the_leader_during_a_burst_causes_a_bounded_error_that_is_
     await kill_leader_during_burst(cluster, 1000, policy(73, 30), (270, 730), after=after)
 
 
+@pytest.mark.long
 @only_real
 async def test_killing_the_leader_process_during_a_burst_causes_a_bounded_error(
     cluster: TestCluster,

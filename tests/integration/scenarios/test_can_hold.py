@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.integration.scenarios.test_neighbours import respond, template
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
@@ -69,6 +71,7 @@ def select_sandbox(review: Mapping[str, Any]) -> dict[str, Any]:
     return respond(review, [{"op": "add", "path": "/spec/nodeSelector", "value": value}])
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_a_node_selector_that_admission_adds_limits_the_nodes_that_count(
     cluster: TestCluster,

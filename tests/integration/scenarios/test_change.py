@@ -64,6 +64,7 @@ async def test_enabling_20_spot_pods_at_70_percent_takes_exactly_6_evictions(
     assert len(cluster.evictions()) == 6
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_enabling_a_stateful_set_evicts_ordinals_16_13_10_6_1_0_in_this_order(
     cluster: TestCluster,

@@ -139,6 +139,7 @@ async def test_a_cluster_that_is_at_zero_at_night_keeps_its_provider_across_a_re
     assert cluster.evictions() == []
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_placement_follows_the_api_of_karpenter_while_the_operator_runs(
     cluster: TestCluster,

@@ -75,6 +75,7 @@ async def test_pods_that_select_a_compute_class_are_counted_where_it_puts_them(
     assert cluster.evictions() == []
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_a_compute_class_that_a_later_webhook_adds_replaces_the_pin(
     cluster: TestCluster,

@@ -36,6 +36,7 @@ async def wait_for_condition(cluster: TestCluster, status: str, reason: str) -> 
     await cluster.wait_until(is_reached, f"the condition is {status}, {reason}", instead=instead)
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_the_condition_follows_a_deployment_until_it_is_disabled(
     cluster: TestCluster,

@@ -80,6 +80,7 @@ async def wait_for_fallbacks(cluster: TestCluster, count: int) -> None:
     await cluster.wait_until(is_reached, f"{count} replicas start on on-demand", instead=instead)
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 async def test_replicas_fall_back_when_spot_is_lost_and_return_with_the_fewest_evictions(

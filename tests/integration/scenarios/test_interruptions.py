@@ -246,6 +246,7 @@ async def test_a_storm_ends_10_minutes_after_the_last_lost_node_and_is_reported_
     assert len(cluster.evictions()) == 2
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 async def test_with_early_eviction_pods_leave_at_the_notice_as_fast_as_their_budget_allows(

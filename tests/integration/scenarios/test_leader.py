@@ -119,6 +119,7 @@ async def test_a_terminated_leader_hands_over_within_3_seconds(
     await hand_over(cluster, lambda leader: leader.terminate(), CLEAN)
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_a_killed_leader_is_replaced_within_18_seconds(cluster: TestCluster) -> None:
     # Two moves at once, and two new workloads, at the time of the kill.
@@ -170,6 +171,7 @@ async def test_a_leader_frozen_for_20_seconds_resumes_as_a_standby(
         assert takeovers(operators.evictions()) == [leader.identity, other.identity]
 
 
+@pytest.mark.long
 @only_real
 async def test_ten_terminated_leaders_hand_over_within_3_seconds_each(cluster: TestCluster) -> None:
     async with cluster.operators(2) as operators:

@@ -9,6 +9,7 @@ from tests.support.cluster import TestCluster, policy
 from tests.support.scenarios import on_both_beds
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize("length", [253, 237, 236])
 async def test_a_workload_with_a_long_name_is_split_and_gets_its_events(

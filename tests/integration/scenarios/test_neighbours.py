@@ -292,6 +292,7 @@ async def run_vpa_updater(cluster: TestCluster, name: str) -> None:
     await cluster.wait_until(all_have_them, "every pod has the recommended requests", within=120)
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_with_a_vertical_pod_autoscaler_the_split_is_exact_and_capacity_counts_real_requests(
     cluster: TestCluster,

@@ -27,6 +27,7 @@ def set_once(field: str, value: Any) -> Any:
     return answer
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize(
     ("field", "value"),

@@ -163,6 +163,7 @@ async def namespace(cluster: TestCluster, name: str, **metadata: Any) -> None:
     assert answer.status == 201, answer.body
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_labelling_a_namespace_enables_and_disables_its_workloads_immediately(
     cluster: TestCluster,

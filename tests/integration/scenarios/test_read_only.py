@@ -77,6 +77,7 @@ async def run_all_scenarios(cluster: TestCluster, spot: list[str]) -> None:
     assert answer.status == 200
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_a_read_only_operator_writes_only_events_and_its_certificate(
     cluster: TestCluster,

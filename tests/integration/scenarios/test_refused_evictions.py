@@ -16,6 +16,7 @@ TO_50 = {"spot-percentage": "50"}
 BY = pytest.mark.parametrize("by", [POLICY, WEBHOOK])
 
 
+@pytest.mark.both
 @on_both_beds
 @BY
 async def test_if_the_eviction_of_one_pod_is_refused_the_next_candidates_move(

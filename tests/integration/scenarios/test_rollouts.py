@@ -163,6 +163,7 @@ SETS = [
 ]
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize("spec", SETS)
 async def test_a_stateful_set_is_split_exactly_by_moves_after_a_rollout(

@@ -55,6 +55,7 @@ async def test_scaling_a_stateful_set_from_6_to_2_to_12_causes_no_eviction(
     assert cluster.evictions() == []
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
 async def test_writes_to_the_scale_subresource_cause_no_eviction(

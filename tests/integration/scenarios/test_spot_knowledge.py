@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from spotalis.kube.resources import CORE_EVENTS
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
@@ -110,6 +112,7 @@ async def test_a_short_wait_of_one_workload_says_nothing_to_a_workload_that_wait
         assert len(cluster.evictions()) == 14
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_replicas_that_karpenter_refuses_start_on_on_demand_within_15_seconds(
     cluster: TestCluster,

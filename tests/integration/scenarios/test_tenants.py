@@ -81,6 +81,7 @@ async def add_replica_set(cluster: TestCluster) -> None:
     await cluster.api.create(REPLICASETS, OTHER, body)
 
 
+@pytest.mark.both
 @on_both_beds
 @pytest.mark.parametrize("intrude", [add_pods, add_replica_set])
 async def test_pods_of_another_namespace_that_name_the_owner_are_not_counted(

@@ -140,6 +140,7 @@ async def _are_on(node_type: NodeType, cluster: TestCluster, name: str, namespac
     return len(pods) == 4 and ready == [node_type] * 4
 
 
+@pytest.mark.both
 @on_both_beds
 async def test_a_namespace_that_the_operator_may_not_read_stops_only_its_own_workloads(
     cluster: TestCluster, recorded: RecordedRequests

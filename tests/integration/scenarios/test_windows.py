@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from spotalis.model.controller_configuration import LeaderElection
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster, run_scenario
@@ -59,6 +60,8 @@ def test_all_moves_stay_inside_the_window_when_clocks_change(
         assert isinstance(cluster, EmbeddedTestCluster)
         await cluster.add_nodes(spot=4, on_demand=4)
         slow = {"metadata": {"annotations": {"embedded.spotalis.io/start-seconds": "20"}}}
+        # A Lease would be renewed 50,000 times, which takes most of the time of the test.
+        cluster.settings = {"leader_election": LeaderElection(enabled=False)}
         async with cluster.operator():
             for name, annotations in (("night", NIGHT), ("midnight", MIDNIGHT)):
                 await cluster.create_deployment(name, 10, policy(0, **annotations))

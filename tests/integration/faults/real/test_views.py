@@ -36,6 +36,7 @@ SILENCED = {
 }
 
 
+@pytest.mark.long  # takes 90 s, and has a twin on the embedded cluster
 async def test_row_1_after_70_s_of_silence_on_a_watch_nothing_moves(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import json
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -78,8 +78,16 @@ async def expect_patches(it: OperatorProcess, seconds: float) -> None:
 
 
 @asynccontextmanager
-async def attacked_operator(tmp_path: Path) -> AsyncIterator[OperatorProcess]:
-    """A process that answers admission requests, with the environment of the image."""
+async def attacked_operator(
+    tmp_path: Path, *, serving: Mapping[str, object] = {}, webhook_ca: bytes | None = None
+) -> AsyncIterator[OperatorProcess]:
+    """A process that answers admission requests, with the environment of the image.
+
+    Args:
+        tmp_path: for its files.
+        serving: settings of the section ``serving``.
+        webhook_ca: see :func:`operator`.
+    """
     claim = claim_ports()
     webhook, metrics, health = claim.ports[:3]
     ports = {"webhookPort": webhook, "metricsPort": metrics, "healthPort": health}
@@ -87,8 +95,9 @@ async def attacked_operator(tmp_path: Path) -> AsyncIterator[OperatorProcess]:
         async with operator(
             tmp_path / "it",
             claim.ports,
-            {"serving": {"host": HOST} | ports},
+            {"serving": {"host": HOST, **ports, **serving}},
             variables=environment(),
+            webhook_ca=webhook_ca,
         ) as it:
             async with asyncio.timeout(120):
                 while not await it.review("api"):

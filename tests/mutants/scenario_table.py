@@ -60,6 +60,16 @@ SCENARIO_MUTANTS = (
         scenario("policies", "paused_until_on_the_namespace_of_the_operator_stops_all_evictions"),
     ),
     mutant(
+        "every replica that may not be moved is said to ask not to be disrupted",
+        "planner/moves.py",
+        "counts = Counter(one for one in found if one is not None)",
+        "counts = Counter(Obstacle.PROTECTED for one in found if one is not None)",
+        scenario(
+            "webhook_away",
+            "replicas_that_are_still_starting_are_named_when_no_other_may_be_moved",
+        ),
+    ),
+    mutant(
         "the rescue deletes pods while an instance leads",
         "controller/rescue.py",
         "    if absent < ABSENT_FOR:\n",
@@ -344,6 +354,16 @@ SCENARIO_MUTANTS = (
         scenario(
             "fallback",
             "a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock[embedded]",
+        ),
+    ),
+    mutant(
+        "a node whose GPUs are not registered yet does not stop the fallback clock",
+        "planner/capacity.py",
+        "if not (is_initializing(node) or awaits_devices(node, shape)):",
+        "if not is_initializing(node):",
+        scenario(
+            "fallback",
+            "a_spot_node_whose_gpus_are_not_registered_yet_stops_the_fallback_clock[embedded]",
         ),
     ),
 )

@@ -90,6 +90,13 @@ async def label(cluster: TestCluster, node: str, labels: Mapping[str, str | None
     await _merge(cluster, f"/api/v1/nodes/{node}", {"metadata": {"labels": dict(labels)}})
 
 
+async def offer_devices(cluster: TestCluster, node: str, **devices: str) -> None:
+    """Let a device plugin of a node register: ``offer_devices(cluster, node, gpu="4")``."""
+    resources = {f"nvidia.com/{name}": count for name, count in devices.items()}
+    status = {"status": {"allocatable": resources, "capacity": resources}}
+    await _merge(cluster, f"/api/v1/nodes/{node}/status", status)
+
+
 async def cordon(cluster: TestCluster, *nodes: str, cordoned: bool = True) -> None:
     """Cordon nodes, or uncordon them."""
     for node in nodes:

@@ -178,8 +178,8 @@ class OperatorProcess:
         except (aiohttp.ClientError, OSError):
             return None
 
-    def review_request(self, workload: str) -> bytes:
-        """The dry run of an admission request for one more pod."""
+    def review_request(self, workload: str, *, dry_run: bool = True) -> bytes:
+        """An admission request for one more pod."""
         made_by = next(
             one["metadata"]
             for one in self.cluster.store.list("replicasets")
@@ -192,16 +192,17 @@ class OperatorProcess:
             "resource": {"group": "", "version": "v1", "resource": "pods"},
             "operation": "CREATE",
             "namespace": made_by["namespace"],
-            "dryRun": True,
+            "dryRun": dry_run,
             "object": {"metadata": {"ownerReferences": [owner]}, "spec": {}},
         }
         review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
         return json.dumps(review | {"request": request}).encode()
 
-    async def review(self, workload: str) -> list[dict[str, Any]]:
-        """Return the patch for one more pod, by a dry run; [] without a response."""
+    async def review(self, workload: str, *, dry_run: bool = True) -> list[dict[str, Any]]:
+        """Return the patch for one more pod; [] without a response."""
         url = f"https://{HOST}:{self.ports[0]}/mutate"
-        body, headers = self.review_request(workload), {"Content-Type": "application/json"}
+        body = self.review_request(workload, dry_run=dry_run)
+        headers = {"Content-Type": "application/json"}
         try:
             async with self._session.post(
                 url, data=body, headers=headers, ssl=trusting()

@@ -74,7 +74,7 @@ class Obstacle(StrEnum):
 
     PINNED = "is restricted to the type by its pod template"
     PROTECTED = "asks not to be disrupted"
-    STARTING = "is the replacement of a move and is starting"
+    STARTING = "is still starting after a move"
 
 
 def obstacle(replica: Replica, observed: WorkloadState) -> Obstacle | None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from spotalis.model.classification import Pin
 from spotalis.model.objects import Node, NodeTerms, PodShape, Taint, node_matches
-from spotalis.planner.initialization import is_initializing, is_startup_taint
+from spotalis.planner.initialization import awaits_devices, is_initializing, is_startup_taint
 from spotalis.planner.interruption import accepts_new_pods
 
 REGISTRATION_TTL = timedelta(minutes=15)
@@ -59,7 +59,9 @@ def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime)
     """
     for node in nodes:
         young = node.created_at is not None and now - node.created_at < REGISTRATION_TTL
-        if not young or node.cordoned or not accepts_new_pods(node) or not is_initializing(node):
+        if not young or node.cordoned or not accepts_new_pods(node):
+            continue
+        if not (is_initializing(node) or awaits_devices(node, shape)):
             continue
         # Of a node that is not Ready the taints are not judged: most of them go away.
         if node.ready and not _are_tolerated(node, shape, pin):

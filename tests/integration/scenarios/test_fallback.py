@@ -12,6 +12,7 @@ import pytest
 from spotalis.kube.client import PatchType
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod
+from tests.integration.scenarios.test_neighbours import template
 from tests.support import incidents
 from tests.support.cluster import Policy, TestCluster, policy, workload_body
 from tests.support.scenarios import on_both_beds, only_embedded
@@ -329,5 +330,27 @@ async def test_a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock(
         await asyncio.sleep(10)
         assert cluster.evictions() == []
         await incidents.withdraw(cluster, spot, cilium)
+        await cluster.wait_for_split("web", 2, 2)
+    assert cluster.evictions() == []
+
+
+@on_both_beds
+async def test_a_spot_node_whose_gpus_are_not_registered_yet_stops_the_fallback_clock(
+    cluster: TestCluster,
+) -> None:
+    """The node is Ready and has no startup taint."""
+    (spot,) = await cluster.add_nodes(spot=1)
+    await incidents.label(cluster, spot, {"cloud.google.com/gke-accelerator": "nvidia-l4"})
+    for node in await cluster.add_nodes(on_demand=2):
+        await incidents.offer_devices(cluster, node, gpu="4")
+    spec = template("web", 4)
+    (container,) = spec["template"]["spec"]["containers"]
+    container["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50, spot_fallback="2s"), spec=spec)
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await asyncio.sleep(10)
+        assert cluster.evictions() == []
+        await incidents.offer_devices(cluster, spot, gpu="4")
         await cluster.wait_for_split("web", 2, 2)
     assert cluster.evictions() == []

@@ -42,7 +42,7 @@ def _requested_namespaces(cluster: EmbeddedTestCluster) -> set[str]:
     return {entry.namespace for entry in cluster.embedded.audit.find(user="spotalis")}
 
 
-async def _condition_message(cluster: TestCluster, name: str) -> str:
+async def condition_message(cluster: TestCluster, name: str) -> str:
     document = await cluster.get_object("Deployment", name)
     conditions = document["status"].get("conditions", ())
     return next((str(c["message"]) for c in conditions if c["type"] == "spotalis.io/Balanced"), "")
@@ -103,7 +103,7 @@ async def test_no_replica_probes_spot_if_it_could_not_return(cluster: TestCluste
         await incidents.end_provisioning(cluster)
         await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
         await cluster.assert_unchanged("web", seconds=95)
-        assert "not known with watchNamespaces" in await _condition_message(cluster, "web")
+        assert "not known with watchNamespaces" in await condition_message(cluster, "web")
 
 
 @only_embedded

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration.scenarios.test_tenants import start_endless_moves
+from tests.integration.scenarios.test_watched_namespaces import condition_message
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
 from tests.support.embedded_cluster import EmbeddedTestCluster
@@ -59,3 +61,22 @@ async def test_a_pod_created_while_the_webhook_is_unreachable_costs_one_eviction
         await cluster.wait_for_split("web", 0, 20)
         await cluster.assert_unchanged("web")
         assert len(cluster.evictions()) == 1
+
+
+@only_embedded
+async def test_replicas_that_are_still_starting_are_named_when_no_other_may_be_moved(
+    cluster: TestCluster,
+) -> None:
+    """The replacements of two moves land on on-demand again and do not become ready."""
+    assert isinstance(cluster, EmbeddedTestCluster)
+    await cluster.add_nodes(on_demand=2)
+    async with cluster.operator():
+        await cluster.create_deployment("other", 1, policy(0))
+        await cluster.wait_for_split("other", 1, 0)  # The webhook has been called.
+        cluster.webhook_unreachable = True
+        await start_endless_moves(cluster, "web", 4, cluster.namespace, held=2)
+        await cluster.wait_for_status("web", "NoCandidate")
+        assert await condition_message(cluster, "web") == (
+            "4 replicas to move from on-demand to spot, but of the 4 on-demand replicas "
+            "2 ask not to be disrupted, 2 are still starting after a move"
+        )

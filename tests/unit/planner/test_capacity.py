@@ -265,6 +265,27 @@ def test_devices_of_a_node_that_is_initializing_may_still_come(ready: bool) -> N
     assert not is_arriving([without], shape, NO_PIN, NOW)
 
 
+@pytest.mark.parametrize(
+    "label",
+    [
+        "cloud.google.com/gke-accelerator",
+        "k8s.amazonaws.com/accelerator",
+        "kubernetes.azure.com/accelerator",
+        "accelerator",
+        "nvidia.com/gpu.present",
+    ],
+)
+def test_a_young_node_whose_labels_promise_gpus_is_arriving_until_it_lists_them(label: str) -> None:
+    labels, shape = {label: "nvidia-l4"}, a_shape(other=(("nvidia.com/gpu", 1),))
+    assert is_arriving([a_node(created_at=YOUNG, labels=labels)], shape, NO_PIN, NOW)
+    assert not is_arriving([a_node(created_at=YOUNG)], shape, NO_PIN, NOW)
+    assert not is_arriving([a_node(created_at=YOUNG, labels=labels)], a_shape(), NO_PIN, NOW)
+    old = a_node(created_at=NOW - timedelta(minutes=16), labels=labels)
+    assert not is_arriving([old], shape, NO_PIN, NOW)
+    listed = a_node(created_at=YOUNG, labels=labels, other=(("nvidia.com/gpu", 1),))
+    assert not is_arriving([listed], shape, NO_PIN, NOW)
+
+
 def test_an_on_demand_node_with_a_startup_taint_could_hold_a_pod() -> None:
     assert could_hold([a_node(taints=[CILIUM])], a_shape(), NO_PIN)
     assert not could_hold([a_node(taints=[CILIUM, DEDICATED])], a_shape(), NO_PIN)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.control_plane import ControlPlane, binaries_or_skip
 
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 class Kubectl:

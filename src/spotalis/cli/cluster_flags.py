@@ -167,6 +167,28 @@ def run_connected(
         return asyncio.run(connect_and_run())
 
 
+async def read_cluster(arguments: argparse.Namespace, connection: ClusterConnection) -> Inspection:
+    """Read the settings of the operator, and what it would watch.
+
+    Raises:
+        ApiError, TransportError: the API server rejected the credentials or did not answer.
+        CommandError: the version of Kubernetes is not supported.
+    """
+    from spotalis.app.inspection import inspect
+    from spotalis.cli.operator_settings import read_settings
+    from spotalis.cli.progress import progress
+    from spotalis.kube.errors import NotFound
+
+    async with progress("reading the cluster"):
+        try:
+            return await inspect(connection, await read_settings(arguments, connection.client()))
+        except NotFound:
+            from spotalis.cli.server_version import check_server_version
+
+            await check_server_version(connection.client())
+            raise
+
+
 def run_inspection(
     arguments: argparse.Namespace, body: Callable[[Inspection, str, Clock], Awaitable[int | None]]
 ) -> int:
@@ -177,11 +199,7 @@ def run_inspection(
     """
 
     async def read_and_run(connection: ClusterConnection) -> int | None:
-        from spotalis.app.inspection import inspect
-        from spotalis.cli.operator_settings import read_settings
-
-        settings = await read_settings(arguments, connection.client())
-        inspection = await inspect(connection, settings)
+        inspection = await read_cluster(arguments, connection)
         for right in inspection.missing:
             tell(f"note: {right}")
         return await body(inspection, connection.namespace, connection.clock)

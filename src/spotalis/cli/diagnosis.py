@@ -11,6 +11,7 @@ import msgspec
 
 from spotalis.app.inspection import Inspection
 from spotalis.cli.operator_checks import NAME, Check, OperatorChecks, get, object_of, unread
+from spotalis.cli.server_version import OLDEST_MINOR, read_server_version
 from spotalis.cli.views import API_VERSION
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.kube.client import Client
@@ -18,9 +19,6 @@ from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget
 
-OLDEST_MINOR = 30
-"""Kubernetes 1.30 is the first version whose admission webhooks have ``matchConditions`` without a
-feature gate (KEP-3716)."""
 _TO_INSTALL = (
     ("", "namespaces"),
     ("apps", "deployments"),
@@ -81,10 +79,9 @@ class Diagnosis:
         ]
 
     async def _server(self) -> Check:
-        _, version = await get(self._client, "/version")
-        found = str(version.get("gitVersion", "unknown"))
-        digits = "".join(c for c in str(version.get("minor", "")) if c.isdigit())
-        if digits and int(digits) < OLDEST_MINOR:
+        version = await read_server_version(self._client)
+        found = version.git_version
+        if version.is_too_old:
             return Check(
                 name="kubernetes",
                 state="failed",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from spotalis.cli.cluster_flags import (
     add_connection_flags,
     add_output_flags,
+    read_cluster,
     run_connected,
     style_of,
 )
@@ -54,13 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
     async def diagnose(connection: ClusterConnection) -> int:
         from msgspec.structs import replace
 
-        from spotalis.app.inspection import inspect
         from spotalis.cli.diagnosis import CheckList, Diagnosis
         from spotalis.cli.main import as_called
-        from spotalis.cli.operator_settings import read_settings
 
         client = connection.client()
-        inspection = await inspect(connection, await read_settings(arguments, client))
+        inspection = await read_cluster(arguments, connection)
         diagnosis = Diagnosis(inspection, client, arguments.operator_namespace)
         found = await (diagnosis.before_installation() if arguments.pre else diagnosis.installed())
         program = arguments.command.rpartition(" ")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -15,6 +15,7 @@ from spotalis.cli.output import tell
 from spotalis.controller.cluster import WorkloadKey
 from spotalis.kube.store import StoreChange
 from spotalis.model.objects import Workload
+from spotalis.model.replicas import desired_spot
 
 
 def overlay(files: Sequence[str], inspection: Inspection, namespace: str) -> list[Workload]:
@@ -57,5 +58,26 @@ def overlay(files: Sequence[str], inspection: Inspection, namespace: str) -> lis
             texts: dict[str, dict[str, str]] = {"labels": {}, "annotations": {}}
             for section, key, value in own_texts(manifest):
                 texts[section][key] = str(value)
-            found.append(msgspec.structs.replace(workload, **texts))
+            changed_workload = msgspec.structs.replace(workload, **texts)
+            found.append(changed_workload)
+            spec = manifest.value.get("spec")
+            replicas = spec.get("replicas") if isinstance(spec, Mapping) else None
+            if isinstance(replicas, int) and replicas != workload.replicas:
+                tell(_scaling(inspection, changed_workload, replicas))
     return found
+
+
+def _scaling(inspection: Inspection, workload: Workload, replicas: int) -> str:
+    """A note about ``spec.replicas``, which a manifest changes.
+
+    Scaling needs no move: new pods are placed, and the pods with the highest numbers are deleted.
+    """
+    policy = inspection.configuration_of(workload)
+    spot = desired_spot(replicas, policy.percent, policy.floor)
+    name = f"{workload.namespace}/{SHORT[workload.kind]}/{workload.name}"
+    split = f": {replicas - spot} on-demand and {spot} spot, without moves"
+    return (
+        f"note: {name} is scaled from {workload.replicas} to {replicas}"
+        + (split if policy.has_policy else "")
+        + f"; the plan is for {workload.replicas}"
+    )

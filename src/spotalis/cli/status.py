@@ -52,7 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="workload or node. Default: workload.",
     )
     parser.add_argument(
-        "-w", "--watch", action="store_true", help="Print each change until Ctrl-C."
+        "-w",
+        "--watch",
+        action="store_true",
+        help="Redraw the table at each change until Ctrl-C; in a pipe, print what has changed.",
     )
     parser.add_argument(
         "--wait", action="store_true", help="Wait until every selected workload is Balanced."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Sequence
 
 from spotalis.app.inspection import ClusterConnection, Inspection, follow
@@ -14,6 +15,8 @@ from spotalis.cli.output import tell
 from spotalis.cli.status import print_splits, read_splits, split_table
 from spotalis.cli.views import WorkloadSplit
 
+_CLEAR = "\x1b[H\x1b[2J"
+"""Moves the cursor to the top left corner and erases the screen (ECMA-48, CUP and ED)."""
 POLL_SECONDS = 0.5
 """How often the splits are computed from what the watches have delivered."""
 SELECTOR_POLL_SECONDS = 5.0
@@ -51,9 +54,14 @@ async def _print_changes(
     while True:
         splits = await read_splits(arguments, inspection, connection.namespace, connection.clock)
         changed = [split for split in splits if _differs(shown.get(_key(split)), split)]
-        if changed:
+        gone = shown.keys() - {_key(split) for split in splits}
+        if _redraws(arguments) and (changed or gone):
+            print(_CLEAR + split_table(arguments, splits, style_of(arguments)), flush=True)
+        elif changed:
             _print(arguments, changed, first=not shown)
-            shown.update({_key(split): split for split in changed})
+        shown.update({_key(split): split for split in changed})
+        for key in gone:
+            del shown[key]
         if arguments.wait and splits and all(split.status == "Balanced" for split in splits):
             return ExitCode.SUCCESS
         if arguments.wait and not splits:
@@ -63,6 +71,12 @@ async def _print_changes(
                 fix="name a workload, or select another namespace with -n",
             )
         await asyncio.sleep(SELECTOR_POLL_SECONDS if arguments.selector else POLL_SECONDS)
+
+
+def _redraws(arguments: argparse.Namespace) -> bool:
+    """A terminal shows the present table; a pipe gets a line for each change, as of kubectl."""
+    tables = arguments.output in ("table", "wide")
+    return tables and not arguments.wait and sys.stdout.isatty()
 
 
 def _key(split: WorkloadSplit) -> tuple[str, str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Set
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+import msgspec
 
 from spotalis.kube.store import Store, StoreChange
 from spotalis.model.classification import Pin
@@ -14,7 +16,7 @@ from spotalis.model.environment import Clock
 from spotalis.model.group_memory import GroupMemory, merge, remembered, renew
 from spotalis.model.nodes import NodeType, ProviderGroup
 from spotalis.model.objects import NODE_NAME_FIELD, Node, NodeTerms, PodShape
-from spotalis.model.possible_types import KnownNode, NodePool
+from spotalis.model.possible_types import NODE_POOL, KnownNode, NodePool
 from spotalis.planner.interruption import (
     NodeState,
     first_seen,
@@ -23,6 +25,9 @@ from spotalis.planner.interruption import (
     node_state,
 )
 from spotalis.planner.storm import StormState, evaluate, record_loss
+
+_Constraints: TypeAlias = tuple[tuple[tuple[str, str], ...], NodeTerms]
+"""The node selector and the node terms of a shape."""
 
 MAX_ANSWERS = 256
 """Different constraints of pods for which the possible type is remembered."""
@@ -55,6 +60,12 @@ class Nodes:
         self._known: dict[str, KnownNode] = {}
         self._answers: dict[tuple[object, NodeTerms], NodeType] = {}
         """What :meth:`pinned_to` has answered since the last change of a node."""
+        self._pins: dict[tuple[NodeType, tuple[str, ...]], Pin | None] = {}
+        """What :meth:`pin` has answered, by the names of the groups in use."""
+        self._own: dict[_Constraints, _Constraints] = {}
+        """What :meth:`without_pins` has answered."""
+        self._of_pools: set[str] = set()
+        """Names of the nodes that belong to a NodePool of Karpenter."""
         self.changes = 0
         """Counts the changes that placements may depend on."""
         self._group_uses: Counter[str] = Counter()
@@ -92,6 +103,11 @@ class Nodes:
     def of_type(self, node_type: NodeType) -> list[Node]:
         """All nodes of a capacity type."""
         return [node for node in self.store if self._types.get(node.name) is node_type]
+
+    @property
+    def has_node_pool(self) -> bool:
+        """Whether a node belongs to a NodePool of Karpenter."""
+        return bool(self._of_pools)
 
     def end_of(self, name: str) -> NodeEnd | None:
         """How a node ends or has ended; None for a node that stays, or is not in the cache yet.
@@ -158,7 +174,11 @@ class Nodes:
 
     def pin(self, node_type: NodeType) -> Pin | None:
         """What pins a pod to a capacity type; None while no node has a known type."""
-        return self._classification.pin(node_type, self.groups_in_use())
+        groups = self.groups_in_use()
+        question = (node_type, tuple(group.name for group in groups))
+        if question not in self._pins:
+            self._pins[question] = self._classification.pin(node_type, groups)
+        return self._pins[question]
 
     def pinned_to(self, shape: PodShape) -> NodeType:
         """The only capacity type on whose nodes a pod of this shape may run; unknown if none."""
@@ -174,7 +194,16 @@ class Nodes:
 
     def without_pins(self, shape: PodShape) -> PodShape:
         """The shape of an admitted pod without what pins of any provider have added."""
-        return self._classification.without_pins(shape)
+        question = (shape.node_selector, shape.node_terms)
+        own = self._own.get(question)
+        if own is None:
+            if len(self._own) >= MAX_ANSWERS:
+                self._own.clear()
+            found = self._classification.without_pins(shape)
+            own = self._own[question] = (found.node_selector, found.node_terms)
+        if own == question:
+            return shape
+        return msgspec.structs.replace(shape, node_selector=own[0], node_terms=own[1])
 
     def on_change(self, change: StoreChange[Node]) -> bool:
         """Update the derived state; returns whether placements may change."""
@@ -193,12 +222,14 @@ class Nodes:
             self._notices.pop(old.name, None)
             self._types.pop(old.name, None)
             self._known.pop(old.name, None)
+            self._of_pools.discard(old.name)
             if self._has_pods(old.name):
                 self._deleted[old.name] = NodeEnd(by_autoscaler, old.created_at)
         if new is not None:
             node_type = self._classification.classify(new.labels)
             self._types[new.name] = node_type
             self._known[new.name] = ({**new.labels, NODE_NAME_FIELD: new.name}, node_type)
+            (self._of_pools.add if NODE_POOL in new.labels else self._of_pools.discard)(new.name)
             self._deleted.pop(new.name, None)
             self._record_notices(new)
         if _placement_fields(old) == _placement_fields(new):

@@ -42,9 +42,10 @@ class StoreNodesView:
         return not self._cluster.settings.namespaces.watched
 
     @property
-    def serves_karpenter(self) -> bool:
-        """Whether the API server serves the API of Karpenter."""
-        return self._cluster.nodes.served.get(KARPENTER_API, False)
+    def has_provisioner(self) -> bool:
+        """Whether the API server serves the API of Karpenter, or a node is Karpenter's."""
+        nodes = self._cluster.nodes
+        return nodes.served.get(KARPENTER_API, False) or nodes.has_node_pool
 
     def all(self) -> Iterable[Node]:
         """All nodes."""

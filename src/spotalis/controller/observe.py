@@ -20,7 +20,7 @@ from spotalis.model.constraints import TOO_LONG
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, Workload
+from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, PodShape, Workload
 from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.transport import TransportError
 from spotalis.planner.breaker import with_breaker
@@ -99,7 +99,9 @@ class Observer:
             configuration=configuration,
             replicas=replicas,
             ledger=ledger,
-            spot_view=self._spot_view(workload, configuration, replicas, ledger)
+            spot_view=self._spot_view(
+                workload, configuration, self._next_shape(workload, replicas), ledger
+            )
             if self._spot.records or not ledger.is_empty
             else NOTHING_KNOWN,
             reservations=self._reservations_of(workload.namespace, owners),
@@ -181,13 +183,14 @@ class Observer:
         workload, replica_sets = cluster.with_replica_sets(workload)
         intended = {intent.pod for intent in ledger.intents}
         replicas = self._replicas(workload.namespace, owners, intended)
+        shape = self._next_shape(workload, replicas)
         state = WorkloadState(
             workload=workload,
             configuration=configuration,
             replicas=replicas,
             ledger=ledger,
             replica_sets=replica_sets,
-            spot_view=self._spot_view(workload, configuration, replicas, ledger),
+            spot_view=self._spot_view(workload, configuration, shape, ledger),
         )
         unschedulable = (r.pod.uid for r in state.replicas if r.pod.unschedulable)
         return Observed(
@@ -200,7 +203,7 @@ class Observer:
             budgets=cluster.budgets_in(workload.namespace),
             reservations=self._reservations_of(workload.namespace, owners),
             cluster=self._cluster_state(workload),
-            spot=spot_capacity(state, self._nodes, now),
+            spot=spot_capacity(state, shape, self._nodes, now),
             moves=self._move_budget(key, configuration),
             terminated=terminated,
             first_unschedulable=self._first_unschedulable(key, unschedulable, now),
@@ -208,16 +211,18 @@ class Observer:
             bypassed=self._bypassed(state),
         )
 
+    def _next_shape(self, workload: Workload, replicas: Sequence[Replica]) -> PodShape:
+        pods = [replica.pod for replica in replicas]
+        return next_pod_shape(workload, pods, self._nodes.without_pins)
+
     def _spot_view(
         self,
         workload: Workload,
         configuration: WorkloadConfiguration,
-        replicas: Sequence[Replica],
+        shape: PodShape,
         ledger: Ledger,
     ) -> SpotView:
         now = self._clock.now()
-        pods = [replica.pod for replica in replicas]
-        shape = next_pod_shape(workload, pods, self._nodes.without_pins)
         question = question_of(shape, workload.uid, configuration.spot_fallback)
         return view(with_ledger(self._spot.records, ledger, question, now), question, now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from spotalis.model.nodes import NodeType
 
@@ -40,7 +41,7 @@ def nth_slot(n: int, node_type: NodeType, percent: int, floor: int) -> int | Non
     return n * 100 // (100 - percent) if percent < 100 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReplicaState:
     """Desired and present replicas of one workload, per type."""
 
@@ -62,7 +63,7 @@ class ReplicaState:
         """The desired replicas without those of unknown type: the ``n`` of the arithmetic."""
         return max(0, self.desired - self.unknown)
 
-    @property
+    @cached_property
     def desired_spot(self) -> int:
         """Replicas that belong on spot."""
         if self.parts:
@@ -100,7 +101,7 @@ class ReplicaState:
             return sum(part.surplus(node_type) for part in self.parts)
         return max(0, self.count(node_type) - self.desired_for(node_type))
 
-    @property
+    @cached_property
     def surplus_type(self) -> NodeType | None:
         """The type with replicas that belong on the other type; None if no replica is to move."""
         for node_type in (NodeType.SPOT, NodeType.ON_DEMAND):

@@ -31,8 +31,12 @@ def with_breaker(observed: Observed, now: datetime) -> Observed:
     """
     breaker, before = observed.cluster.breaker, observed.ledger
     ledger = _recorded(before, breaker, observed.replicas, now)
-    observed = dataclasses.replace(observed, ledger=ledger)
-    return dataclasses.replace(observed, spot_starts_left=_spot_starts_left(observed, now))
+    if ledger != before:  # a copy loses what is derived from its fields
+        observed = dataclasses.replace(observed, ledger=ledger)
+    left = _spot_starts_left(observed, now)
+    if left == observed.spot_starts_left:
+        return observed
+    return dataclasses.replace(observed, spot_starts_left=left)
 
 
 def _recorded(

@@ -142,6 +142,8 @@ def after_moves(observed: Observed, resolution: MoveResolution, now: datetime) -
             probe_free=moves.probe_free or any(intent.probe for intent in finished),
             cooldown_until=now + moves.cooldown if last else moves.cooldown_until,
         )
+    if moves is observed.moves and resolution.ledger == observed.ledger:
+        return observed  # a copy loses what is derived from its fields
     return dataclasses.replace(observed, ledger=resolution.ledger, moves=moves)
 
 

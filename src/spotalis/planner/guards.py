@@ -67,8 +67,7 @@ def has_policy(observed: Observed, now: datetime) -> Defer | None:
 
 def writable(observed: Observed, now: datetime) -> Defer | None:
     """The operator is not read-only. The answer says what the operator would do."""
-    surplus = to_move(observed)
-    if observed.cluster.read_only and surplus:
+    if observed.cluster.read_only and (surplus := to_move(observed)):
         return Defer(Reason.READ_ONLY, f"{surplus}; the operator is read-only")
     return None
 

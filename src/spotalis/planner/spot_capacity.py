@@ -41,8 +41,9 @@ class NodesView(Protocol):
         ...
 
     @property
-    def serves_karpenter(self) -> bool:
-        """Whether the API server serves the API of Karpenter, which adds nodes for Pending pods."""
+    def has_provisioner(self) -> bool:
+        """Whether Karpenter adds nodes for Pending pods: the API server serves its API, or a node
+        belongs to one of its NodePools."""
         ...
 
     def all(self) -> Iterable[Node]:
@@ -92,18 +93,19 @@ class NodesView(Protocol):
         ...
 
 
-def spot_capacity(state: WorkloadState, nodes: NodesView, now: datetime) -> SpotCapacity:
+def spot_capacity(
+    state: WorkloadState, shape: PodShape, nodes: NodesView, now: datetime
+) -> SpotCapacity:
     """Compute what the nodes offer, as far as a decision about this workload can need it.
 
     Args:
+        shape: of the next pod, as :func:`next_pod_shape` returns it.
         now: aware.
     """
-    has_provisioner = nodes.serves_karpenter or any(NODE_POOL in n.labels for n in nodes.all())
+    has_provisioner = nodes.has_provisioner
     pin = nodes.pin(NodeType.SPOT)
     if pin is None:
         return SpotCapacity(has_provisioner=has_provisioner)
-    pods = [replica.pod for replica in state.replicas]
-    shape = next_pod_shape(state.workload, pods, nodes.without_pins)
     question = _Question(state, nodes, pin, now)
     affinities = dict.fromkeys(r.volume_affinity for r in state.active if r.volume_affinity)
     by_volume = {

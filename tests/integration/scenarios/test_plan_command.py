@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from spotalis.app.inspection import ClusterConnection, inspect
+from spotalis.cli.overlay import overlay
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.planner.forecast import Forecast, forecast, start_time_of
-from tests.support.cluster import TestCluster
+from tests.support.cluster import TestCluster, policy, workload_body
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
@@ -70,3 +74,26 @@ async def test_looking_at_a_cluster_writes_nothing(cluster: TestCluster) -> None
     assert (await planned(cluster, "web")).moves
     verbs = {entry.verb for entry in cluster.embedded.audit.entries if entry.user == "reader"}
     assert verbs <= {"get", "list"}
+
+
+@only_embedded
+async def test_changed_replicas_of_a_manifest_are_a_note_with_the_new_split(
+    cluster: TestCluster, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await cluster.add_nodes(spot=2, on_demand=2)
+    await unplaced(cluster, "web", 4)
+    clock = cluster.api.clock
+    connection = ClusterConnection(transport=cluster.reader, clock=clock, rng=cluster.api.rng)
+    inspection = await inspect(connection, ControllerConfiguration())
+    for replicas, note in (
+        (4, ""),
+        (10, "is scaled from 4 to 10: 3 on-demand and 7 spot, without moves; the plan is for 4\n"),
+    ):
+        body = workload_body("Deployment", "web", replicas, policy(70, 2))
+        body["metadata"]["namespace"] = cluster.namespace
+        file = tmp_path / f"{replicas}.yaml"
+        file.write_text(json.dumps(body))
+        [workload] = overlay([str(file)], inspection, cluster.namespace)
+        assert workload.replicas == 4
+        note = f"note: {cluster.namespace}/deploy/web {note}" if note else ""
+        assert capsys.readouterr().err == note

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.ledgers import Ledgers
@@ -16,8 +18,12 @@ from spotalis.controller.volumes import Volumes
 from spotalis.kube.client import Client
 from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
 from spotalis.model.anti_affinity import AntiAffinityTerm
+from spotalis.model.classification import NodeClassification
 from spotalis.model.controller_configuration import ControllerConfiguration
+from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, Pod, Requirement
+from spotalis.model.possible_types import NODE_POOL
+from spotalis.model.provider_groups import KARPENTER_API
 from tests.support.builders import NOW, a_node, a_pod, a_selector, a_shape
 from tests.support.loaded_rng import LoadedRandom
 from tests.support.scripted_transport import ScriptedTransport
@@ -151,3 +157,41 @@ def test_bound_pods_with_the_same_anti_affinity_are_one_group_per_namespace() ->
 
 def groups(placed: PlacedPods, namespace: str) -> list[tuple[str, dict[str, str]]]:
     return [(pods.namespace, pods.nodes) for pods in placed.avoiding(namespace)]
+
+
+@in_virtual_time
+async def test_karpenter_adds_nodes_while_a_node_is_of_its_pools_or_its_api_is_served() -> None:
+    world, seen = World(), []
+    for labels in ({}, {NODE_POOL: "default"}, {}):
+        world.node("one", labels=labels)
+        seen.append(world.view.has_provisioner)
+    world.cluster.nodes.served[KARPENTER_API] = True
+    assert [*seen, world.view.has_provisioner] == [False, True, False, True]
+
+
+@in_virtual_time
+async def test_pins_and_shapes_without_them_are_computed_once_for_all_workloads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With thousands of workloads of a few shapes, each of them would cost a tenth of a ms."""
+    asked: list[str] = []
+    for name in ("pin", "without_pins"):
+        monkeypatch.setattr(NodeClassification, name, _counted(name, asked))
+    world = World()
+    world.node("one")
+    pinned = a_shape(node_selector=(("karpenter.sh/capacity-type", "spot"), ("team", "shop")))
+    for _ in range(1000):
+        assert world.view.pin(NodeType.SPOT) == world.view.pin(NodeType.SPOT)
+        assert world.view.without_pins(pinned).node_selector == (("team", "shop"),)
+        assert world.view.without_pins(SHAPE) is SHAPE
+    assert sorted(asked) == ["pin", "without_pins", "without_pins"]
+
+
+def _counted(name: str, asked: list[str]) -> Callable[..., Any]:
+    plain = getattr(NodeClassification, name)
+
+    def call(*arguments: Any) -> Any:
+        asked.append(name)
+        return plain(*arguments)
+
+    return call

@@ -22,7 +22,6 @@ from spotalis.model.objects import (
     Taint,
     Toleration,
 )
-from spotalis.model.possible_types import NODE_POOL
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.planner.anti_affinity import AvoidingPods
 from spotalis.planner.free_capacity import FreeCapacity
@@ -60,7 +59,7 @@ class Nodes:
     pinned: bool = True
     shows_all_pods: bool = True
     avoiding: Sequence[AvoidingPods] = ()
-    serves_karpenter: bool = False
+    has_provisioner: bool = False
 
     def all(self) -> Iterable[Node]:
         return [*self.spot, *self.on_demand]
@@ -97,7 +96,9 @@ class Nodes:
 
 
 def capacity(state: WorkloadState, **nodes: Any) -> SpotCapacity:
-    return spot_capacity(state, Nodes(**nodes), NOW)
+    view = Nodes(**nodes)
+    shape = next_pod_shape(state.workload, [r.pod for r in state.replicas], view.without_pins)
+    return spot_capacity(state, shape, view, NOW)
 
 
 def to_spot(**shape: Any) -> Observed:
@@ -133,11 +134,9 @@ def test_free_capacity_is_unknown_if_not_all_pods_are_watched() -> None:
     assert (found.free, found.is_known) == (0, False)
 
 
-def test_a_node_of_karpenter_or_its_api_means_that_nodes_are_added() -> None:
-    node = a_node(labels={NODE_POOL: "default"})
-    assert capacity(to_spot(), on_demand=[node]).has_provisioner
-    assert capacity(to_spot(), serves_karpenter=True).has_provisioner
-    assert not capacity(to_spot(), on_demand=[a_node(labels={})]).has_provisioner
+def test_a_provisioner_means_that_nodes_are_added() -> None:
+    assert capacity(to_spot(), has_provisioner=True).has_provisioner
+    assert not capacity(to_spot()).has_provisioner
 
 
 def waiting() -> WorkloadState:
@@ -166,8 +165,7 @@ def test_ready_replicas_need_an_on_demand_node_that_could_hold_them_or_karpenter
     assert capacity(to_on_demand, on_demand=[a_node(cordoned=True)]).on_demand_could_hold
     assert not capacity(to_on_demand, on_demand=[TINY]).on_demand_could_hold
     assert capacity(to_on_demand, on_demand=[]).on_demand_could_hold
-    karpenter = a_node(labels={NODE_POOL: "default"})
-    assert capacity(to_on_demand, spot=[karpenter], on_demand=[TINY]).on_demand_could_hold
+    assert capacity(to_on_demand, has_provisioner=True, on_demand=[TINY]).on_demand_could_hold
     assert capacity(to_spot(), on_demand=[TINY]).on_demand_could_hold
 
 

@@ -89,6 +89,11 @@ testbed: $(READY) ## build the programs of the real test bed from Go modules, on
 bench: $(READY) ## measure memory, webhook latency and watch events
 	$(VENV)/bin/python -m benchmarks
 
+.PHONY: compare
+compare: $(READY) ## compare Spotalis with the capacity-spread recipe beside real Karpenter, 35 minutes
+	$(VENV)/bin/python -m benchmarks.compare
+	$(VENV)/bin/python -m benchmarks.compare.returns
+
 .PHONY: docs
 docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.configuration_page

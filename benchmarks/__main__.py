@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import events, outage, process
+from benchmarks import events, outage, process, rollouts
 from benchmarks.figure import Figure
 
 
@@ -30,6 +30,10 @@ BENCHMARKS = {
         process.measure,
         "memory and webhook latency of an operator process (real control plane, 4 min;\n"
         "           builds the test bed's binaries first if they are missing)",
+    ),
+    "rollouts": Benchmark(
+        rollouts.measure,
+        "webhook latency for pods of Rollouts that did not opt in (real control plane, 30 s)",
     ),
 }
 _EXAMPLES = """

@@ -105,24 +105,15 @@ def _wait(futures: list[Any]) -> None:
 def _measure(
     control_plane: ControlPlane, folder: Path, ports: tuple[int, ...], owners: list[dict[str, str]]
 ) -> list[Figure]:
-    webhook, metrics, health = ports[:3]
+    webhook, _, health = ports[:3]
     configuration = yaml.safe_load((ROOT / "build" / "k8s" / "webhook.yaml").read_text())
     for entry in configuration["webhooks"]:
         entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
     control_plane.apply([configuration])
-    command = [sys.executable, "-m", "spotalis", "controller", "--host", "127.0.0.1"]
-    command += [
-        "--kubeconfig",
-        str(control_plane.kubeconfig("spotalis")),
-        "--webhook-port",
-        str(webhook),
-    ]
-    command += ["--metrics-port", str(metrics), "--health-port", str(health)]
     began = time.perf_counter()
-    with (folder / "operator.log").open("wb") as log:
-        operator = subprocess.Popen(command, stdout=log, stderr=log)
+    operator = start_operator(control_plane, folder, ports)
     try:
-        eventually(lambda: _ready(health), within=60, what="the operator is ready")
+        wait_until_ready(health)
         ready_seconds = time.perf_counter() - began
         time.sleep(IDLE_SECONDS)
         figures = [
@@ -142,6 +133,23 @@ def _measure(
     finally:
         operator.terminate()
         operator.wait(20)
+
+
+def start_operator(
+    control_plane: ControlPlane, folder: Path, ports: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    """Start an operator with these ports for webhook, metrics and health."""
+    command = [sys.executable, "-m", "spotalis", "controller", "--host", "127.0.0.1"]
+    command += ["--kubeconfig", str(control_plane.kubeconfig("spotalis"))]
+    for flag, port in zip(("webhook", "metrics", "health"), ports, strict=False):
+        command += [f"--{flag}-port", str(port)]
+    with (folder / "operator.log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def wait_until_ready(health_port: int) -> None:
+    """Wait until the operator is ready."""
+    eventually(lambda: _ready(health_port), within=60, what="the operator is ready")
 
 
 def _ready(port: int) -> bool:
@@ -171,11 +179,34 @@ def _memory(pid: int, when: str, goal: float | None) -> list[Figure]:
 
 
 def _latency(port: int, connections: int, owners: list[dict[str, str]]) -> list[Figure]:
+    latencies = send_load(port, connections, owners, rate=RATE, seconds=SECONDS)
+    how = f"open loop, {RATE} requests/s for {SECONDS} s, TLS keep-alive, client on the other core"
+    return [
+        Figure(
+            name=f"webhook {word} at {connections} connections",
+            value=1000 * percentile(latencies, share),
+            unit="ms",
+            at_most=10.0 if word == "p99" and connections == 32 else None,
+            how=how if word == "p50" else "",
+        )
+        for word, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+    ]
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value below which this share of the ordered values is."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def send_load(
+    port: int, connections: int, owners: list[dict[str, str]], *, rate: int, seconds: int
+) -> list[float]:
+    """Send admission requests for pods of these ReplicaSets; return the latencies in order."""
     plan = {
         "port": port,
         "connections": connections,
-        "rate": RATE,
-        "seconds": SECONDS,
+        "rate": rate,
+        "seconds": seconds,
         "owners": owners,
     }
     done = subprocess.run(
@@ -187,15 +218,5 @@ def _latency(port: int, connections: int, owners: list[dict[str, str]]) -> list[
         cwd=ROOT,
     )
     latencies = sorted(json.loads(done.stdout))
-    assert len(latencies) == RATE * SECONDS
-    how = f"open loop, {RATE} requests/s for {SECONDS} s, TLS keep-alive, client on the other core"
-    return [
-        Figure(
-            name=f"webhook {word} at {connections} connections",
-            value=1000 * latencies[min(len(latencies) - 1, int(len(latencies) * share))],
-            unit="ms",
-            at_most=10.0 if word == "p99" and connections == 32 else None,
-            how=how if word == "p50" else "",
-        )
-        for word, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
-    ]
+    assert len(latencies) == rate * seconds
+    return latencies

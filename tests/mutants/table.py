@@ -8,6 +8,7 @@ WIRE = "tests/integration/test_write_ahead.py"
 LEDGER = "tests/unit/planner/test_ledger.py"
 GUARDS = "tests/unit/planner/test_guards.py"
 FALLBACK = "tests/unit/planner/test_fallback.py"
+TOGETHER = "tests/unit/planner/test_moves_together.py"
 RESOLUTION = "tests/unit/planner/test_resolution.py"
 ZONES = "tests/integration/scenarios/test_zones.py"
 ELECTOR = "tests/model/test_elector_designs.py"
@@ -387,6 +388,27 @@ MUTANTS = (
         "supply.probe and len(self._moves) < 0",
         FALLBACK,
         "tests/unit/planner/test_moves.py",
+    ),
+    mutant(
+        "moves that need new nodes do not start together",
+        "planner/moves.py",
+        "together = self._together_in > timedelta(0)",
+        "together = False",
+        TOGETHER,
+    ),
+    mutant(
+        "moves need new nodes before present ones are full",
+        "planner/moves.py",
+        "together = self._sent[replica.volume_affinity] >= supply.free",
+        "together = False",
+        TOGETHER,
+    ),
+    mutant(
+        "a replica that is not ready waits for moves in progress",
+        "planner/moves.py",
+        "if replica.pod.ready and supply.adds_nodes:",
+        "if supply.adds_nodes:",
+        TOGETHER,
     ),
     mutant(
         "all workloads probe at the same time",

@@ -42,6 +42,7 @@ class NodePool:
     """A NodePool. By default it launches both capacity types, without limits, and keeps its nodes.
 
     labels:            of its nodes.
+    requirements:      further requirements: allowed values by label key. Karpenter chooses one.
     taints:            of its nodes: effect by key.
     cpu_limit:         CPUs of all its nodes together.
     expire_after:      lifetime of its nodes, as Go writes durations.
@@ -52,6 +53,7 @@ class NodePool:
     name: str = "default"
     capacity_types: tuple[str, ...] = SPOT_AND_ON_DEMAND
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    requirements: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     taints: Mapping[str, str] = dataclasses.field(default_factory=dict)
     cpu_limit: int | None = None
     expire_after: str = "Never"
@@ -61,15 +63,16 @@ class NodePool:
     def body(self) -> dict[str, Any]:
         """Return the manifest."""
         requirements = {
-            "kubernetes.io/arch": ["amd64"],
-            "kubernetes.io/os": ["linux"],
-            CAPACITY_TYPE_LABEL: list(self.capacity_types),
+            "kubernetes.io/arch": ("amd64",),
+            "kubernetes.io/os": ("linux",),
+            CAPACITY_TYPE_LABEL: self.capacity_types,
+            **self.requirements,
         }
         template = {
             "metadata": {"labels": dict(self.labels)},
             "spec": {
                 "requirements": [
-                    {"key": key, "operator": "In", "values": values}
+                    {"key": key, "operator": "In", "values": list(values)}
                     for key, values in requirements.items()
                 ],
                 "taints": [{"key": key, "effect": effect} for key, effect in self.taints.items()],

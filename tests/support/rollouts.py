@@ -164,10 +164,17 @@ class Rollouts:
 
 
 @asynccontextmanager
-async def rollouts_beside(cluster: TestCluster) -> AsyncIterator[Rollouts]:
-    """Run the controller during the block, ready when it begins. The operator may read Rollouts."""
+async def rollouts_beside(
+    cluster: TestCluster, *, readable: bool = True
+) -> AsyncIterator[Rollouts]:
+    """Run the controller during the block, ready when it begins.
+
+    Args:
+        readable: the operator may read Rollouts.
+    """
     assert isinstance(cluster, RealTestCluster)
-    await asyncio.to_thread(cluster.plane.kubectl, "apply", "-f", str(PERMISSIONS))
+    if readable:
+        await asyncio.to_thread(cluster.plane.kubectl, "apply", "-f", str(PERMISSIONS))
     async with running_beside(
         cluster.plane,
         ROLLOUTS,

@@ -30,6 +30,9 @@ from spotalis.planner.refusal import Refusal
 ON_DEMAND_PATIENCE = timedelta(minutes=2)
 """How long replicas may wait for an on-demand node before that is the workload's reason, if
 ``spot-fallback`` is ``never``; otherwise as long as for a spot node."""
+TOGETHER_PATIENCE = timedelta(minutes=2)
+"""How long moves that need new spot nodes wait for earlier ones, so that they start together. A
+replacement that waits longer for a node falls back by default."""
 
 
 def plan_moves(observed: Observed, waiting: WaitingReplicas, now: datetime) -> Decision:
@@ -177,6 +180,7 @@ class _Selection:
         self._budgets = DisruptionBudgets(observed.budgets)
         self._free = observed.moves_left(now)
         self._above_floor = observed.ready_on_demand - observed.configuration.floor
+        self._together_in = _together_in(observed, now)
         self._supplies: dict[NodeTerms, _Supply] = {}
         self._sent: Counter[NodeTerms] = Counter()
         self._moves: list[Move] = []
@@ -217,6 +221,13 @@ class _Selection:
         exhausted = limit is not None and self._sent[replica.volume_affinity] >= limit
         if exhausted or (supply.probe and any(move.probe for move in self._moves)):
             return supply.stop
+        if replica.pod.ready and supply.adds_nodes:
+            if supply.free:
+                together = self._sent[replica.volume_affinity] >= supply.free
+            else:
+                together = self._together_in > timedelta(0)
+            if together:
+                return self._wait_for_others()
         missing = observed.missing(self._now)
         if supply.probe and supply.stop and missing > 0 and not replica.pod.unschedulable:
             # It may not come back at once. A replica that runs nowhere costs nothing.
@@ -224,6 +235,12 @@ class _Selection:
             words = f"no probe while {missing} of {of} replicas are missing"
             return Defer(Reason.NO_SPOT_CAPACITY, f"{supply.stop.message}; {words}")
         return None
+
+    def _wait_for_others(self) -> Defer:
+        """Let moves that need new nodes start together: an autoscaler adds one node for them."""
+        words = "the next moves need new nodes and start together, after the moves in progress"
+        message = f"{to_move(self._observed)}; {words}"
+        return Defer(Reason.MOVES_IN_FLIGHT, message, self._together_in or None)
 
     def _take(self, replica: Replica) -> None:
         supply = self._supply(replica.volume_affinity)
@@ -250,6 +267,19 @@ class _Supply:
     """Whether capacity exists is not known: one replica moves as a probe."""
     stop: Defer | None = None
     """Why no more may move."""
+    adds_nodes: bool = False
+    """An autoscaler adds spot nodes for those beyond ``free``, the free places on present ones."""
+    free: int = 0
+
+
+def _together_in(observed: Observed, now: datetime) -> timedelta:
+    """How long moves that need new spot nodes wait for the open ones; zero if they do not."""
+    started = (
+        intent.created_at
+        for intent in observed.ledger.intents
+        if intent.target is NodeType.SPOT and intent.created_at is not None
+    )
+    return max((at + TOGETHER_PATIENCE - now for at in started), default=timedelta(0))
 
 
 _NO_CAPACITY = {
@@ -283,11 +313,11 @@ def _supply(observed: Observed, target: NodeType, now: datetime, affinity: NodeT
         return _Supply()
     availability = observed.spot_view.availability
     if availability is SpotAvailability.AVAILABLE:
-        return _Supply()
+        return _Supply(adds_nodes=True, free=free)
     waits_forever = observed.configuration.spot_fallback == timedelta.max  # so no probe may start
     judged = not spot.unjudged or waits_forever
     if has_provisioner and judged and availability is SpotAvailability.UNKNOWN:
-        return _Supply()
+        return _Supply(adds_nodes=True, free=free)
     message = f"{to_move(observed)}; "
     if spot.unjudged:
         message += f"which {target} nodes can hold it is not known, because it has {spot.unjudged}"

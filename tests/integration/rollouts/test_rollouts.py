@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.support.audit_log import AuditEvent
 from tests.support.cluster import TestCluster, policy
 from tests.support.real_cluster import RealTestCluster
 from tests.support.rollouts import Rollouts, blue_green, canary, rollouts_beside
@@ -159,6 +160,55 @@ async def test_a_rollout_can_use_the_pod_template_of_a_deployment(cluster: TestC
         await rollouts.wait_for_splits("web", (3, 7), phase="Healthy")
         await cluster.assert_unchanged("web")
     assert cluster.evictions() == []
+
+
+@pytest.mark.parametrize(
+    ("readable", "result"),
+    [
+        pytest.param(True, "not-managed", id="that did not opt in"),
+        pytest.param(False, "no-workload", id="that Spotalis may not read"),
+    ],
+)
+@only_real
+async def test_pods_of_a_rollout_are_admitted_without_a_request_to_the_api_server(
+    cluster: TestCluster, readable: bool, result: str
+) -> None:
+    """Requests are counted from the second pod on: then the ReplicaSet is in the cache."""
+    assert isinstance(cluster, RealTestCluster)
+    await cluster.add_nodes(spot=1, on_demand=1)
+    cluster.expects_denials = not readable
+    async with rollouts_beside(cluster, readable=readable) as rollouts, cluster.operator():
+        await rollouts.create("web", 1)
+        await wait_until_healthy(cluster, rollouts, 1)
+        reads, decided = len(reads_of_owners(cluster)), len(decisions(cluster))
+        await rollouts.scale("web", 21)
+        await wait_until_healthy(cluster, rollouts, 21)
+        assert decisions(cluster)[decided:] == [result] * 20
+        assert len(reads_of_owners(cluster)) == reads
+
+
+def decisions(cluster: RealTestCluster) -> list[str]:
+    """The results of the webhook, from the audit annotations."""
+    created = cluster.plane.audit(verb="create", kind="pods")
+    key = "pods.spotalis.io/decision"
+    return [event.annotations[key] for event in created if key in event.annotations]
+
+
+def reads_of_owners(cluster: RealTestCluster) -> list[AuditEvent]:
+    """The operator's requests for single ReplicaSets, Deployments and Rollouts."""
+    owners = {"replicasets", "deployments", "rollouts"}
+    read = cluster.plane.audit(user=cluster.user, verb="get")
+    return [event for event in read if event.kind in owners and event.name]
+
+
+async def wait_until_healthy(cluster: TestCluster, rollouts: Rollouts, replicas: int) -> None:
+    """Wait until the Rollout has these replicas, all Ready."""
+
+    async def is_reached() -> bool:
+        ready = [pod for pod in await cluster.pods("web") if pod.ready]
+        return len(ready) == replicas and await rollouts.phase("web") == "Healthy"
+
+    await cluster.wait_until(is_reached, f"web has {replicas} Ready replicas")
 
 
 async def wait_for_unordered_splits(

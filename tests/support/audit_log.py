@@ -13,6 +13,10 @@ from typing import Any, Self
 Json = dict[str, Any]
 
 
+class AuditLogRotated(Exception):
+    """The API server has started another file: counts would be too small."""
+
+
 @dataclass(frozen=True)
 class AuditEvent:
     """One line of the audit log: one stage of one request.
@@ -108,8 +112,14 @@ class AuditLog:
         self._events: list[AuditEvent] = []
 
     def events(self) -> list[AuditEvent]:
-        """Return all events in the order of their lines, without an incomplete last line."""
+        """Return all events in the order of their lines, without an incomplete last line.
+
+        Raises:
+            AuditLogRotated: a part of the events is in another file.
+        """
         with self._lock:
+            if rotated := sorted(self._path.parent.glob(f"{self._path.stem}-2*")):  # and the date
+                raise AuditLogRotated(f"rotated: {', '.join(map(str, rotated))}")
             with self._path.open("rb") as file:
                 file.seek(self._offset)
                 text = file.read()

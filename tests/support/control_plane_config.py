@@ -153,7 +153,8 @@ class CommandLines:
             f"--audit-policy-file={TESTBED / 'kubernetes' / 'audit-policy.yaml'}",
             f"--audit-log-path={self.folder / 'audit.log'}",
             "--audit-log-mode=blocking",
-            "--audit-log-maxsize=0",  # one file, without rotation
+            # One file, without rotation (k8s.io/apiserver v0.36.1, pkg/server/options/audit.go).
+            "--audit-log-maxsize=0",
             "--shutdown-watch-termination-grace-period=1s",  # or watches outlive it
             *self.api_server_args,
         ]

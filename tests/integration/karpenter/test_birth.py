@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 
 from tests.support.cluster import CAPACITY_TYPE_LABEL, EKS_LABEL, TestCluster, policy
@@ -31,6 +34,19 @@ async def add_managed_node_group(cluster: TestCluster) -> None:
         on_demand=2,
         labels={CAPACITY_TYPE_LABEL: "", EKS_LABEL: "ON_DEMAND"},
         allocatable={"cpu": "250m", "memory": "1Gi", "pods": "20"},
+    )
+
+
+async def wait_longer_for_the_webhook(cluster: TestCluster) -> None:
+    """Set the timeout of the webhook to 30 s instead of 2 s.
+
+    The ReplicaSet controller creates hundreds of pods at once, and the machine may be busy.
+    """
+    assert isinstance(cluster, RealTestCluster)
+    change = [{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 30}]
+    arguments = ("mutatingwebhookconfiguration", "spotalis", "--type=json")
+    await asyncio.to_thread(
+        cluster.plane.kubectl, "patch", *arguments, f"--patch={json.dumps(change)}"
     )
 
 
@@ -69,6 +85,7 @@ async def test_300_replicas_are_split_at_creation_on_a_cluster_without_nodes(
     cluster: TestCluster, percentage: int, split: tuple[int, int]
 ) -> None:
     async with karpenter_beside(cluster, NodePool()) as karpenter, cluster.operator():
+        await wait_longer_for_the_webhook(cluster)
         await cluster.create_deployment("web", 300, policy(percentage))
         await cluster.wait_for_split("web", *split, within=LARGE_SECONDS)
         await cluster.assert_unchanged("web")

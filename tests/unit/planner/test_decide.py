@@ -147,7 +147,9 @@ def test_a_replica_with_an_announced_node_stays_and_is_looked_at_again() -> None
 
 
 def test_early_evictions_need_the_setting() -> None:
-    observed = with_replicas(a_workload(spot=7, on_demand=3), 9, on_terminating_node=True)
+    observed = with_replicas(
+        a_workload(spot=7, on_demand=3), 9, on_terminating_node=True, on_reclaimed_node=True
+    )
     observed = with_replicas(observed, 9, node_type=SPOT)
     assert plan_of(observed).early_evictions == ()
     (replica,) = plan_of(with_facts(observed, evict_early=True)).early_evictions

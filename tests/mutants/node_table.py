@@ -93,7 +93,7 @@ NODE_MUTANTS = (
         "planner/moves.py",
         "    judged = not spot.unjudged or waits_forever\n",
         "    judged = True\n",
-        "tests/unit/planner/test_moves.py",
+        "tests/unit/planner/test_move_capacity.py",
     ),
     mutant(
         "the failure of a replica with an unbound claim counts for other workloads",
@@ -108,6 +108,7 @@ NODE_MUTANTS = (
         "surplus -= not replica.pod.node",
         "pass",
         "tests/unit/planner/test_moves.py",
+        "tests/unit/planner/test_move_capacity.py",
     ),
     mutant(
         "unknown replicas without a node are subtracted from n",
@@ -169,7 +170,7 @@ NODE_MUTANTS = (
         "model/classification.py",
         "or served.get(group.api_group, group.name in remembered)",
         "or served.get(group.api_group) or group.name in remembered",
-        "tests/unit/model/test_nodes.py",
+        "tests/unit/model/test_pinned_shapes.py",
     ),
     mutant(
         "APIs are asked for only at the start",

@@ -388,6 +388,7 @@ MUTANTS = (
         "supply.probe and len(self._moves) < 0",
         FALLBACK,
         "tests/unit/planner/test_moves.py",
+        "tests/unit/planner/test_move_capacity.py",
     ),
     mutant(
         "moves that need new nodes do not start together",
@@ -417,6 +418,7 @@ MUTANTS = (
         "if not observed.cluster.synced:",
         FALLBACK,
         "tests/unit/planner/test_moves.py",
+        "tests/unit/planner/test_move_capacity.py",
     ),
     mutant(
         "futile moves are not counted",

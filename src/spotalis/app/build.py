@@ -98,13 +98,7 @@ def build_operator(
         watches=_build_watches(shared, queue, telemetry),
         elector=elector,
         reconcile_loop=loop,
-        groups_in_use=GroupsInUse(
-            cluster=shared.cluster,
-            ledgers=shared.ledgers,
-            client=client,
-            can_write=lambda: loop.can_evict() and shared.cluster.health.is_settled(),
-            on_change=loop.enqueue_all,
-        ),
+        groups_in_use=_build_groups_in_use(shared, client, loop),
         admission=AdmissionHandler(
             cluster=shared.cluster,
             observer=shared.observer,
@@ -196,6 +190,16 @@ def _build_loop(
         clock=clock,
     )
     return loop
+
+
+def _build_groups_in_use(shared: _Shared, client: Client, loop: ReconcileLoop) -> GroupsInUse:
+    return GroupsInUse(
+        cluster=shared.cluster,
+        ledgers=shared.ledgers,
+        client=client,
+        can_write=lambda: loop.can_evict() and shared.cluster.health.is_settled(),
+        on_change=loop.enqueue_all,
+    )
 
 
 def _build_watches(shared: _Shared, queue: WorkQueue, telemetry: Telemetry) -> Watches:

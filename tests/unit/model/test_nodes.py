@@ -19,6 +19,7 @@ BUILT_IN = NodeClassification(BUILT_IN_GROUPS)
 GROUPS = {group.name: group for group in BUILT_IN_GROUPS}
 
 Labels = Mapping[str, str]
+Terms = tuple[tuple[Requirement, ...], ...]
 ON_EVERY_NODE: Labels = {"kubernetes.io/os": "linux", "kubernetes.io/hostname": "node-1"}
 
 
@@ -293,172 +294,7 @@ def test_tolerations_from_the_settings_come_with_a_pin_to_spot_once() -> None:
     assert on_demand.tolerations == ()
 
 
-_KARPENTER = "karpenter.sh/capacity-type"
-
-
-def selects(key: str, value: str) -> PodShape:
-    return PodShape(node_selector=((key, value),))
-
-
-def requires(*terms: tuple[Requirement, ...]) -> PodShape:
-    return PodShape(node_terms=terms)
-
-
-def an(key: str, operator: str, *values: str) -> Requirement:
-    return Requirement(key=key, operator=operator, values=values)
-
-
-@pytest.mark.parametrize(
-    ("shape", "node_type"),
-    [
-        pytest.param(PodShape(), UNKNOWN, id="selects nothing"),
-        pytest.param(selects(_KARPENTER, "on-demand"), ON_DEMAND, id="selects on-demand"),
-        pytest.param(selects(_KARPENTER, "reserved"), ON_DEMAND, id="selects reserved"),
-        pytest.param(selects(_KARPENTER, "spot"), SPOT, id="selects spot"),
-        pytest.param(selects("kubernetes.io/arch", "arm64"), UNKNOWN, id="selects something else"),
-        pytest.param(selects("cloud.google.com/gke-spot", "true"), SPOT, id="selects GKE spot"),
-        pytest.param(
-            selects("cloud.google.com/gke-nodepool", "pool-1"), UNKNOWN, id="selects a GKE pool"
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "NotIn", "spot"),)), ON_DEMAND, id="requires not spot"
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "NotIn", "on-demand", "reserved"),)),
-            SPOT,
-            id="only spot remains",
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "NotIn", "on-demand"),)), UNKNOWN, id="reserved remains too"
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "In", "spot", "on-demand"),)), UNKNOWN, id="allows both"
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "Exists"),)), UNKNOWN, id="requires a Karpenter node"
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "In", "lottery"),)), UNKNOWN, id="requires an unknown value"
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "In", "spot"),), (an(_KARPENTER, "In", "on-demand"),)),
-            UNKNOWN,
-            id="one term for each type",
-        ),
-        pytest.param(
-            requires((an(_KARPENTER, "In", "spot"),), (an("zone", "In", "a"),)),
-            UNKNOWN,
-            id="one term does not restrict the type",
-        ),
-        pytest.param(
-            requires(
-                (an(_KARPENTER, "In", "spot"), an("zone", "In", "a")),
-                (an("eks.amazonaws.com/capacityType", "In", "SPOT"),),
-            ),
-            SPOT,
-            id="two providers, one type",
-        ),
-        pytest.param(
-            requires((an("cloud.google.com/gke-provisioning", "In", "spot"),)), SPOT, id="GKE spot"
-        ),
-        pytest.param(
-            requires((an("kubernetes.azure.com/scalesetpriority", "In", "spot"),)),
-            SPOT,
-            id="AKS spot",
-        ),
-        pytest.param(
-            requires((an("oci.oraclecloud.com/oke-is-preemptible", "DoesNotExist"),)),
-            ON_DEMAND,
-            id="not preemptible on OKE",
-        ),
-        pytest.param(
-            PodShape(
-                node_selector=((_KARPENTER, "spot"),),
-                node_terms=((an(_KARPENTER, "NotIn", "spot"),),),
-            ),
-            UNKNOWN,
-            id="contradicts itself",
-        ),
-    ],
-)
-def test_a_shape_is_pinned_if_all_alternatives_lead_to_one_type(
-    shape: PodShape, node_type: NodeType
-) -> None:
-    assert BUILT_IN.pinned_to(shape) is node_type
-
-
-@given(
-    requirements=st.lists(
-        st.builds(
-            lambda operator, values: Requirement(
-                _KARPENTER, operator, tuple(values) if operator in ("In", "NotIn") else ()
-            ),
-            st.sampled_from(("In", "NotIn", "Exists", "DoesNotExist")),
-            st.lists(
-                st.sampled_from(("spot", "on-demand", "reserved", "lottery")),
-                min_size=1,
-                unique=True,
-            ),
-        ),
-        min_size=1,
-        max_size=3,
-    )
-)
-def test_a_pinned_pod_cannot_run_on_nodes_of_the_other_type(
-    requirements: list[Requirement],
-) -> None:
-    pinned = BUILT_IN.pinned_to(requires(tuple(requirements)))
-    allowed = {
-        BUILT_IN.classify({_KARPENTER: value})
-        for value in ("spot", "on-demand", "reserved", "lottery")
-        if all(r.matches({_KARPENTER: value}) for r in requirements)
-    } - {UNKNOWN}
-    assert pinned is (allowed.pop() if len(allowed) == 1 else UNKNOWN)
-
-
-def test_the_other_type() -> None:
-    assert SPOT.other is ON_DEMAND
-    assert ON_DEMAND.other is SPOT
-    assert UNKNOWN.other is UNKNOWN
-
-
-# -- groups in use, and the order of the terms ---------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("seen", "served", "remembered", "names"),
-    [
-        pytest.param((), {}, (), [], id="nothing is known"),
-        pytest.param(("eks",), {}, (), ["eks"], id="by a node"),
-        pytest.param((), {"karpenter.sh": True}, (), ["karpenter"], id="by its API"),
-        pytest.param((), {"karpenter.sh": False}, (), [], id="the API is not served"),
-        pytest.param((), {}, ("karpenter", "eks"), ["karpenter", "eks"], id="by memory"),
-        pytest.param(
-            (), {"karpenter.sh": False}, ("karpenter", "eks"), ["eks"], id="the API was removed"
-        ),
-        pytest.param(
-            ("karpenter",), {"karpenter.sh": False}, (), ["karpenter"], id="only its nodes are left"
-        ),
-        pytest.param(
-            ("eks",), {"karpenter.sh": True}, (), ["karpenter", "eks"], id="a node and an API"
-        ),
-        pytest.param((), {}, ("unknown",), [], id="a group of other settings is remembered"),
-    ],
-)
-def test_a_group_is_in_use_by_node_by_api_or_by_memory(
-    seen: tuple[str, ...], served: dict[str, bool], remembered: tuple[str, ...], names: list[str]
-) -> None:
-    found = BUILT_IN.in_use(set(seen), served, set(remembered))
-    assert [group.name for group in found] == names
-
-
-def test_a_group_that_the_settings_name_is_always_in_use() -> None:
-    rules = NodeClassification(BUILT_IN_GROUPS, named=frozenset({"karpenter", "ocean"}))
-    found = rules.in_use(set(), {"karpenter.sh": False}, set())
-    assert [group.name for group in found] == ["ocean", "karpenter"]
-
-
-Terms = tuple[tuple[Requirement, ...], ...]
+NODE_TYPE = "karpenter.sh/capacity-type"
 UNDEFINED_OK = ("NotIn", "DoesNotExist")
 """Karpenter rejects any other requirement about a label that the NodePool does not define."""
 
@@ -470,7 +306,7 @@ def finds_node_pool(terms: Terms, preferences: int, node_type: NodeType) -> bool
     success it drops a term; if only one is left, it drops a preference.
     """
     while True:
-        node = {_KARPENTER: str(node_type)}
+        node = {NODE_TYPE: str(node_type)}
         possible = all(
             r.matches(node) if r.key in node else r.operator in UNDEFINED_OK for r in terms[0]
         )
@@ -499,7 +335,7 @@ def test_karpenter_finds_its_term_whatever_the_pod_prefers(
     for groups in ((other, karpenter), (karpenter, other)):
         pin = NodeClassification(groups).pin(node_type, groups)
         assert pin is not None
-        terms = pin.terms or (tuple(an(k, "In", v) for k, v in pin.node_selector),)
+        terms = pin.terms or (tuple(Requirement(k, "In", (v,)) for k, v in pin.node_selector),)
         assert finds_node_pool(terms, preferences, node_type)
 
 

@@ -15,7 +15,8 @@ from spotalis.model.objects import PodShape, Requirement
 from spotalis.model.possible_types import COMPUTE_CLASS, NODE_POOL, KnownNode, selects_compute_class
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from tests.support.builders import ON_DEMAND, SPOT, UNKNOWN
-from tests.unit.model.test_nodes import OWN_GROUPS, an, labels, requires, selects
+from tests.unit.model.test_nodes import OWN_GROUPS, labels
+from tests.unit.model.test_pinned_shapes import an, requires, selects
 
 BUILT_IN = NodeClassification(BUILT_IN_GROUPS)
 GROUPS = {group.name: group for group in (*BUILT_IN_GROUPS, *OWN_GROUPS)}

@@ -40,6 +40,7 @@ from tests.support.operator_replicas import (
     OperatorInstance,
     OperatorReplicas,
 )
+from tests.support.process_groups import clean_environment
 from tests.support.provisioning import custom_resource, provisioning
 from tests.support.scenarios import Scenario, ScenarioRunner
 from tests.support.spreader import spreading
@@ -287,9 +288,15 @@ class RealOperatorInstance(OperatorInstance):
     """A process that runs ``python -m spotalis controller``."""
 
     def __init__(
-        self, kubeconfig: Path, ports: Sequence[int], log: Path, flags: Sequence[str]
+        self,
+        kubeconfig: Path,
+        ports: Sequence[int],
+        log: Path,
+        flags: Sequence[str],
+        source: Path | None = None,
     ) -> None:
-        self._started_with = (kubeconfig, ports, log, flags)
+        """Start it. ``source`` is the folder of other code: of another version."""
+        self._started_with = (kubeconfig, ports, log, flags, source)
         webhook, self._metrics, self._health = ports[:3]
         self.log = log
         command = [sys.executable, "-m", "spotalis", "controller"]
@@ -299,7 +306,10 @@ class RealOperatorInstance(OperatorInstance):
         command += flags
         self._begins_at = log.stat().st_size if log.exists() else 0
         with log.open("ab") as file:
-            self._process = subprocess.Popen(command, stdout=file, stderr=file)
+            variables = (
+                None if source is None else {**clean_environment(), "PYTHONPATH": str(source)}
+            )
+            self._process = subprocess.Popen(command, stdout=file, stderr=file, env=variables)
         self.identity = ""
 
     @property

@@ -34,6 +34,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.mutants.bound_table import BOUND_MUTANTS
+from tests.mutants.command_table import COMMAND_MUTANTS
 from tests.mutants.connection_table import CONNECTION_MUTANTS
 from tests.mutants.cost_table import COST_MUTANTS
 from tests.mutants.isolation_table import ISOLATION_MUTANTS
@@ -50,6 +51,7 @@ ALL_MUTANTS = (
     *MUTANTS,
     *WEBHOOK_MUTANTS,
     *PORT_MUTANTS,
+    *COMMAND_MUTANTS,
     *CONNECTION_MUTANTS,
     *BOUND_MUTANTS,
     *COST_MUTANTS,

@@ -155,10 +155,11 @@ class Explainer:
             return [f"  decision   by the rule {pod.rule}; its record cannot be read"]
         have, want = decision.get("have", [0, 0]), decision.get("want", [0, 0])
         lines = [f"  decision   {decision.get('class')}, slot {decision.get('slot')}"]
+        pending = decision.get("pending", 0)
         lines.append(
-            f"  counted    {have[0]} on-demand and {have[1]} spot replicas, "
-            f"{decision.get('pending', 0)} of them admitted and not seen yet; "
-            f"wanted {want[0]} and {want[1]}"
+            f"  counted    {have[0]} on-demand and {have[1]} spot replicas before it"
+            + (f", {pending} of them just admitted" if pending else "")
+            + f"; {want[0]} and {want[1]} are wanted"
         )
         lines.append(f"  rule       {pod.rule}: {_RULES.get(pod.rule, 'see docs')}")
         if pod.move:
@@ -231,7 +232,7 @@ class Explainer:
 
 
 _RULES = {
-    "share": "the type of which fewest replicas are missing from their share",
+    "share": "the type that the split of the replicas so far and this one lacks",
     "slot": "the type of its ordinal",
     "fallback": "spot was exhausted, so a replica of a spot slot starts on on-demand",
     "unstable": "spot replicas of the workload were lost again and again",

@@ -126,8 +126,7 @@ class ThreadTransport:
                 body=request.body or None,
                 headers=headers,
                 timeout=timeout,
-                retries=False,
-                redirect=False,
+                retries=False,  # nor are redirects followed
                 preload_content=not streams,
             )
         )

@@ -9,6 +9,8 @@ import pytest
 
 from spotalis.app.inspection import ClusterConnection, inspect
 from spotalis.cli.overlay import overlay
+from spotalis.cli.reported_events import read_events
+from spotalis.controller.events import CONTROLLER
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.planner.forecast import Forecast, forecast, start_time_of
 from tests.support.cluster import TestCluster, policy, workload_body
@@ -97,3 +99,22 @@ async def test_changed_replicas_of_a_manifest_are_a_note_with_the_new_split(
         assert workload.replicas == 4
         note = f"note: {cluster.namespace}/deploy/web {note}" if note else ""
         assert capsys.readouterr().err == note
+
+
+@on_both_beds
+async def test_events_shows_what_the_operator_has_reported_and_nothing_else(
+    cluster: TestCluster,
+) -> None:
+    for number, component in enumerate((CONTROLLER, "kubelet")):
+        body = {
+            "metadata": {"name": f"web.{number}"},
+            "involvedObject": {"kind": "Deployment", "name": "web", "namespace": cluster.namespace},
+            "reason": "Rebalancing",
+            "type": "Normal",
+            "reportingComponent": component,
+            "reportingInstance": "one",
+        }
+        path = f"/api/v1/namespaces/{cluster.namespace}/events"
+        assert (await cluster.api.raw("POST", path, body)).status == 201
+    [event] = await read_events(cluster.api, cluster.namespace)
+    assert (event.type, event.name, event.reason) == ("Deployment", "web", "Rebalancing")

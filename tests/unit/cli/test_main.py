@@ -128,3 +128,8 @@ def test_a_command_of_the_extra_names_the_package_and_how_to_install_it(
         "  spotalis without extras contains what the other commands need",
         "fix: pip install 'spotalis[controller]'",
     ]
+
+
+def test_the_message_of_a_plugin_names_the_plugin(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["kubectl-spotalis", "key", "spot-percentge"]) == 2
+    assert capsys.readouterr().err.endswith("fix: kubectl spotalis key --list\n")

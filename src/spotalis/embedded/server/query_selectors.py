@@ -141,6 +141,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "events": (
         *(f"involvedObject.{part}" for part in ("kind", "namespace", "name", "uid")),
         "reason",
+        "reportingComponent",
         "type",
     ),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import events, outage, process, rollouts
+from benchmarks import attacks, events, outage, process, rollouts
 from benchmarks.figure import Figure
 
 
@@ -22,6 +22,9 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
+    "attacks": Benchmark(
+        attacks.measure, "webhook latency of others during attacks (embedded cluster, 4 min)"
+    ),
     "events": Benchmark(events.measure, "watch events applied per second (in memory, 10 s)"),
     "outage": Benchmark(
         outage.measure, "loss and return of all spot nodes (embedded cluster, virtual time, 30 s)"

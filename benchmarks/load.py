@@ -71,7 +71,8 @@ async def run(plan: dict[str, Any]) -> list[float]:
     latencies: list[float] = []
     owners = plan["owners"]
     total = int(plan["rate"] * plan["seconds"])
-    bodies = [admission_request("default", owners[n % len(owners)]) for n in range(total)]
+    namespace = plan.get("namespace", "default")
+    bodies = [admission_request(namespace, owners[n % len(owners)]) for n in range(total)]
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], ssl=context)

@@ -7,6 +7,7 @@ callers run in a process of their own, so that their memory and CPU are not meas
 from __future__ import annotations
 
 import asyncio
+import itertools
 import ssl
 import sys
 from collections.abc import Callable, Coroutine
@@ -123,6 +124,23 @@ async def slow_reader(caller: Caller) -> None:
     await asyncio.Event().wait()
 
 
+async def invented_owners(caller: Caller) -> None:
+    """Ask about pods of owners that do not exist, another one each time."""
+    for number in itertools.count():
+        body = (REVIEW % b"").replace(b'"missing"', b'"invented-%d-%d"' % (id(caller), number))
+        await caller.ask("POST", "/mutate", body)
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
+async def odd_names(caller: Caller) -> None:
+    """Ask about owners with names that no object can have, and with UIDs of 100 kB."""
+    for number in itertools.count():
+        body = (REVIEW % b"").replace(b'"name":"missing"', b'"name":"../%d/status"' % number)
+        await caller.ask("POST", "/mutate", body)
+        await caller.ask("POST", "/mutate", body.replace(b'"missing"', b'"%s"' % (b"u" * 100_000)))
+        await asyncio.sleep(PAUSE_SECONDS)
+
+
 WITHOUT_TLS: set[Attack] = {half_open, silent, endless_head, slow_reader}
 
 CROWDS: dict[str, dict[Attack, int]] = {
@@ -145,6 +163,23 @@ CROWDS: dict[str, dict[Attack, int]] = {
     "half-open": {half_open: 384},
     "idle": {kept_alive: 160},
     "heads": {endless_head: 300},
+    "few heads": {endless_head: 100, slow_reader: 8},
+    "invented": {invented_owners: 100},
+    "all": {
+        sending(dense(LARGEST)): 4,
+        sending(wide(LARGEST)): 2,
+        sending(dense(30_000)): 10,
+        slow_head: 20,
+        slow_body(30_000): 10,
+        slow_body(LARGEST): 10,
+        without_length: 4,
+        huge_head: 4,
+        half_open: 100,
+        silent: 100,
+        kept_alive: 40,
+        invented_owners: 40,
+        odd_names: 4,
+    },
 }
 """Kinds of callers in a crowd, and how many of each."""
 

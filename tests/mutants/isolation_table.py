@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Edit, Mutant, mutant, scenario
 
 SEND_TIME = "tests/integration/test_send_time_checks.py"
+PLANNED = f"{SEND_TIME}::test_after_a_pause_or_a_lost_lease_no_planned_eviction_or_deletion_is_sent"
 LEADERS = "tests/integration/test_change_of_leader.py"
 ELECTION = "tests/unit/controller/test_leadership_model.py"
 
@@ -79,14 +80,14 @@ ISOLATION_MUTANTS = (
         "controller/evictor.py",
         "replica.pod, with_resource_version=True, precondition=is_unchanged",
         "replica.pod, with_resource_version=True",
-        SEND_TIME,
+        f"{PLANNED}[plan_fallbacks-pause-embedded]",
     ),
     mutant(
         "a planned early eviction is sent without a last check",
         "controller/evictor.py",
         "self._client.evict(replica.pod, precondition=is_unchanged)",
         "self._client.evict(replica.pod)",
-        SEND_TIME,
+        f"{PLANNED}[plan_early_evictions-pause-embedded]",
     ),
     mutant(
         "a planned move is sent without a last check",
@@ -100,7 +101,7 @@ ISOLATION_MUTANTS = (
         "controller/evictor.py",
         "self._client.delete_pod(pod, precondition=precondition)",
         "self._client.delete_pod(pod, precondition=lambda: True)",
-        SEND_TIME,
+        f"{PLANNED}[plan_deletion-pause-embedded]",
     ),
     mutant(
         "the last check ignores a lost Lease",
@@ -280,12 +281,23 @@ ISOLATION_MUTANTS = (
         "tests/unit/controller/test_open_moves.py",
         scenario("tenants", "moves_that_never_finish_leave_half_of_the_places_to_other_namespaces"),
     ),
-    mutant(
-        "a move that never finishes holds its place in the cluster",
-        "controller/open_moves.py",
-        "if self._counts(intent, COUNTED_FOR)",
-        "if self._counts(intent, PROBE_COUNTED_FOR)",
-        scenario("tenants", "a_move_holds_its_place_in_the_cluster_for_five_minutes_at_most"),
+    Mutant(
+        name="a move that never finishes holds its place in the cluster",
+        edits=(
+            Edit(
+                file="controller/open_moves.py",
+                before="if self._counts(intent, COUNTED_FOR)",
+                after="if self._counts(intent, PROBE_COUNTED_FOR)",
+            ),
+            Edit(  # Without it, a time in the past wakes the workload up again and again.
+                file="controller/open_moves.py",
+                before="left += [COUNTED_FOR - self._age",
+                after="left += [PROBE_COUNTED_FOR - self._age",
+            ),
+        ),
+        tests=(
+            scenario("tenants", "a_move_holds_its_place_in_the_cluster_for_five_minutes_at_most"),
+        ),
     ),
     mutant(
         "a probe that does not end keeps all others from probing",

@@ -107,6 +107,27 @@ SCENARIO_MUTANTS = (
         ),
     ),
     mutant(
+        "the old key of Karpenter that forbids evictions is ignored",
+        "kube/decode/pods.py",
+        '        or annotations.do_not_evict == "true"\n',
+        "",
+        "tests/unit/kube/test_decode.py",
+    ),
+    mutant(
+        "the keys of CAST AI that forbid removals are ignored",
+        "kube/decode/pods.py",
+        'or "true" in (annotations.removal_disabled, labels.get(REMOVAL_DISABLED))',
+        'or "true" in ()',
+        "tests/unit/kube/test_decode.py",
+    ),
+    mutant(
+        "a missing object is reported as a missing permission",
+        "cli/connect.py",
+        'return "SP009", ',
+        'return "SP003", ',
+        "tests/unit/cli/test_main.py",
+    ),
+    mutant(
         "the descheduler's evict: false is ignored",
         "kube/decode/pods.py",
         '        or annotations.descheduler_evict == "false"\n',
@@ -355,6 +376,13 @@ SCENARIO_MUTANTS = (
             "fallback",
             "a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock[embedded]",
         ),
+    ),
+    mutant(
+        "the fallback clock starts again after a change of leader",
+        "planner/fallback.py",
+        "pod.unschedulable_since or observed.first_unschedulable.get(pod.uid, now)",
+        "observed.first_unschedulable.get(pod.uid, now)",
+        scenario("leader", "the_clock_of_the_fallback_goes_on_after_a_change_of_leader"),
     ),
     mutant(
         "a node whose GPUs are not registered yet does not stop the fallback clock",

@@ -49,6 +49,16 @@ WEBHOOK_MUTANTS = (
         "tests/unit/controller/test_reservations.py",
     ),
     mutant(
+        "the leader does not know pods again that another instance forwards",
+        "webhook/admission.py",
+        "        if (reservation := self._reservation_of(request, owner)) is not None:\n",
+        "        if body and (reservation := self._reservation_of(request, owner)) is not None:\n",
+        scenario(
+            "overriding_webhooks",
+            "any_instance_tells_the_leader_what_a_later_webhook_has_chosen",
+        ),
+    ),
+    mutant(
         "an ordinal of any size is reserved",
         "planner/observed.py",
         "if slot is not None and 0 <= slot < SLOT_LIMIT else 0",

@@ -11,7 +11,7 @@ import pytest
 from tests.integration.scenarios.test_neighbours import respond, template
 from tests.support import incidents
 from tests.support.cluster import TestCluster, policy
-from tests.support.scenarios import on_both_beds, only_embedded
+from tests.support.scenarios import on_both_beds, only_embedded, only_real
 
 HOST = "kubernetes.io/hostname"
 NEVER = {"spot-fallback": "never", "max-moves-in-flight": "4"}
@@ -97,6 +97,75 @@ async def test_a_node_selector_that_admission_adds_limits_the_nodes_that_count(
         await incidents.cordon(cluster, spot, cordoned=False)
         await cluster.wait_for_split("web", 1, 3)
     assert len(cluster.evictions()) == 3
+
+
+async def create(cluster: TestCluster, path: str, body: Mapping[str, Any]) -> None:
+    answer = await cluster.api.raw("POST", path, body)
+    assert answer.status == 201, answer.body
+
+
+@only_real  # The admission plugin of the API server adds the selector.
+async def test_the_nodes_of_a_runtime_class_are_the_ones_that_count(cluster: TestCluster) -> None:
+    """Of two spot nodes one belongs to the class, and is cordoned."""
+    (spot, _) = await cluster.add_nodes(spot=2)
+    for node in [spot, *await cluster.add_nodes(on_demand=2)]:
+        await incidents.label(cluster, node, {"sandbox": "gvisor"})
+    await incidents.cordon(cluster, spot)
+    await incidents.end_provisioning(cluster)
+    runtime = {"metadata": {"name": "gvisor"}, "handler": "runsc"}
+    scheduling = {"scheduling": {"nodeSelector": {"sandbox": "gvisor"}}}
+    await create(cluster, "/apis/node.k8s.io/v1/runtimeclasses", runtime | scheduling)
+    async with cluster.operator():
+        spec = template("web", 4, runtimeClassName="gvisor")
+        await cluster.create_deployment("web", 4, policy(0, **NEVER), spec=spec)
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "75"})
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await cluster.assert_unchanged("web")
+        assert cluster.evictions() == []
+        await incidents.cordon(cluster, spot, cordoned=False)
+        await cluster.wait_for_split("web", 1, 3)
+    assert len(cluster.evictions()) == 3
+
+
+DRIVER = "gpu.example.com"
+RESOURCES = "/apis/resource.k8s.io/v1"
+
+
+async def add_devices(cluster: TestCluster, node: str, count: int) -> None:
+    """Publish devices of a node, as a driver of dynamic resource allocation does."""
+    pool = {"name": node, "generation": 1, "resourceSliceCount": 1}
+    devices = [{"name": f"gpu-{number}"} for number in range(count)]
+    spec = {"driver": DRIVER, "nodeName": node, "pool": pool, "devices": devices}
+    await create(cluster, f"{RESOURCES}/resourceslices", {"metadata": {"name": node}, "spec": spec})
+
+
+@only_real  # The embedded scheduler does not know resource claims.
+async def test_no_ready_replica_moves_to_a_spot_node_without_the_devices_of_its_resource_claim(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(spot=1)
+    for node in await cluster.add_nodes(on_demand=2):
+        await add_devices(cluster, node, 4)
+    await incidents.end_provisioning(cluster)
+    selectors = [{"cel": {"expression": f"device.driver == '{DRIVER}'"}}]
+    device_class = {"metadata": {"name": DRIVER}, "spec": {"selectors": selectors}}
+    await create(cluster, f"{RESOURCES}/deviceclasses", device_class)
+    requests = [{"name": "gpu", "exactly": {"deviceClassName": DRIVER}}]
+    claim = {"metadata": {"name": "gpu"}, "spec": {"spec": {"devices": {"requests": requests}}}}
+    namespaced = f"{RESOURCES}/namespaces/{cluster.namespace}"
+    await create(cluster, f"{namespaced}/resourceclaimtemplates", claim)
+    claims = [{"name": "gpu", "resourceClaimTemplateName": "gpu"}]
+    spec = template("web", 4, resourceClaims=claims)
+    (container,) = spec["template"]["spec"]["containers"]
+    container["resources"] = {"claims": [{"name": "gpu"}]}
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(0, **NEVER), spec=spec)
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "75"})
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
 @on_both_beds

@@ -17,7 +17,7 @@ from tests.support.operator_replicas import (
     OperatorReplicas,
     takeovers,
 )
-from tests.support.scenarios import on_both_beds, only_real
+from tests.support.scenarios import on_both_beds, only_embedded, only_real
 
 CLEAN = timedelta(seconds=3)
 CRASH = timedelta(seconds=18)
@@ -209,3 +209,21 @@ def test_two_instances_that_move_pods_at_once_are_detected() -> None:
     )
     with pytest.raises(AssertionError, match="two movers"):
         takeovers([one, other])
+
+
+@only_embedded
+async def test_the_clock_of_the_fallback_goes_on_after_a_change_of_leader(
+    cluster: TestCluster,
+) -> None:
+    """It starts at the transition time of the pod's condition, which the API server keeps."""
+    await cluster.add_nodes(on_demand=3)
+    async with cluster.operators(2) as operators:
+        began = await cluster.now()
+        await cluster.create_deployment("web", 4, policy(50, spot_fallback="60s"))
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await asyncio.sleep(40)
+        assert operators.evictions() == []
+        await (await operators.leader()).kill()
+        await cluster.wait_for_split("web", 4, 0, within=60)
+        waited = {round((one.received - began).total_seconds()) for one in operators.evictions()}
+        assert (waited, len(operators.evictions())) == ({60}, 2)

@@ -57,6 +57,28 @@ async def test_the_choice_of_a_later_webhook_is_respected_and_reported(
     assert cluster.evictions() == []
 
 
+@only_embedded
+async def test_any_instance_tells_the_leader_what_a_later_webhook_has_chosen(
+    cluster: TestCluster,
+) -> None:
+    """The API server calls another instance the second time."""
+    await cluster.add_nodes(spot=2, on_demand=2)
+    later = set_once("nodeSelector", SELECTOR["nodeSelector"])
+    async with (
+        cluster.operators(3) as operators,
+        incidents.injecting(cluster, "z-webhook", later),
+    ):
+        await cluster.create_deployment("web", 4, policy(50))
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.wait_for_status("web", "Pinned")
+        await cluster.assert_unchanged("web")
+        pods = await cluster.pods("web")
+        assert {pod.labels["spotalis.io/capacity-type"] for pod in pods} == {"on-demand"}
+        assert sorted(pod.rule for pod in pods).count("overridden") == 2
+        assert (await operators.forward_results())["leader"] > 0
+    assert cluster.evictions() == []
+
+
 @on_both_beds
 async def test_a_pin_that_a_later_webhook_removes_is_restored(cluster: TestCluster) -> None:
     await cluster.add_nodes(spot=2, on_demand=2)

@@ -122,6 +122,7 @@ async def test_a_failed_write_of_a_deleted_workload_is_forgotten() -> None:
     transport.answers.append(TransportError("no response"))
     with pytest.raises(TransportError):
         await ledgers.write(WORKLOAD, None, Ledger(futile_moves=1))
+    transport.answers.append(ABSENT)
     ledgers.retain(set())
     await ledgers.read(WORKLOAD.uid)
     assert len(transport.requests) == 3

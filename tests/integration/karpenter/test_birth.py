@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-
 import pytest
 
 from tests.support.cluster import CAPACITY_TYPE_LABEL, EKS_LABEL, TestCluster, policy
-from tests.support.karpenter import NodePool, karpenter_beside
+from tests.support.karpenter import NodePool, karpenter_beside, wait_longer_for_the_webhook
 from tests.support.real_cluster import RealTestCluster
 from tests.support.scenarios import only_real
 
@@ -34,19 +31,6 @@ async def add_managed_node_group(cluster: TestCluster) -> None:
         on_demand=2,
         labels={CAPACITY_TYPE_LABEL: "", EKS_LABEL: "ON_DEMAND"},
         allocatable={"cpu": "250m", "memory": "1Gi", "pods": "20"},
-    )
-
-
-async def wait_longer_for_the_webhook(cluster: TestCluster) -> None:
-    """Set the timeout of the webhook to 30 s instead of 2 s.
-
-    The ReplicaSet controller creates hundreds of pods at once, and the machine may be busy.
-    """
-    assert isinstance(cluster, RealTestCluster)
-    change = [{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 30}]
-    arguments = ("mutatingwebhookconfiguration", "spotalis", "--type=json")
-    await asyncio.to_thread(
-        cluster.plane.kubectl, "patch", *arguments, f"--patch={json.dumps(change)}"
     )
 
 

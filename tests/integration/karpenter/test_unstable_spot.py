@@ -11,7 +11,12 @@ import pytest
 
 from spotalis.model.nodes import NodeType
 from tests.support.cluster import TestCluster, policy
-from tests.support.karpenter import Karpenter, NodePool, karpenter_beside
+from tests.support.karpenter import (
+    Karpenter,
+    NodePool,
+    karpenter_beside,
+    wait_longer_for_the_webhook,
+)
 from tests.support.scenarios import only_real
 
 LIFETIME_SECONDS = 180
@@ -53,6 +58,7 @@ async def dying_spot_nodes(
 
 async def count_births(cluster: TestCluster, karpenter: Karpenter) -> dict[str, int]:
     """Count the replicas on spot in 15 minutes, if spot nodes die 3 minutes after they joined."""
+    await wait_longer_for_the_webhook(cluster)
     async with dying_spot_nodes(cluster, karpenter) as on_spot:
         for name, (replicas, percentage, split) in WORKLOADS.items():
             await cluster.create_deployment(name, replicas, policy(percentage))

@@ -239,11 +239,10 @@ def pause_everywhere(
     This is the emergency stop of the cluster. An invalid value pauses forever.
     """
     key = PREFIX + "paused-until"
-    annotations = operators_namespace.annotations if operators_namespace is not None else {}
-    if operators_namespace is None or key not in annotations:
+    if operators_namespace is None or key not in operators_namespace.annotations:
         return configuration
     try:
-        until = _paused_until(check_length(annotations[key]).strip())
+        until = _paused_until(check_length(operators_namespace.annotations[key]).strip())
     except ValueError:
         until = FOREVER
     own = configuration.disruption.paused_until
@@ -316,24 +315,20 @@ class _Reader:
     def check_window(self, values: Mapping[str, Any]) -> None:
         pair = ("disruption-schedule", "disruption-duration")
         for key, other in (pair, pair[::-1]):
-            if key in values and other not in self.sources:
-                is_invalid = any(problem.key == other for problem in self.problems)
-                if not is_invalid:
-                    self._problem(key, "", f"also needs {PREFIX}{other}", self.sources[key])
+            is_invalid = any(problem.key == other for problem in self.problems)
+            if key in values and other not in self.sources and not is_invalid:
+                self._problem(key, "", f"also needs {PREFIX}{other}", self.sources[key])
 
     def warn(self, workload: Workload, here: str, values: Mapping[str, Any]) -> None:
         for name in workload.template_keys:
-            if name in POD_KEYS:
-                message = "does not belong in a pod template and is overwritten"
+            if name in READ_KEYS:
+                overwritten = "does not belong in a pod template and is overwritten"
+                message = overwritten if name in POD_KEYS else MISPLACED
                 self._warning(name.removeprefix(PREFIX), None, message, f"template of {here}")
-            elif name in READ_KEYS:
-                self._warning(name.removeprefix(PREFIX), None, MISPLACED, f"template of {here}")
         self._warn_of_unread_keys(workload, here)
         if selects_compute_class(workload.shape):
-            message = (
-                "only counts the replicas: the pod template selects a GKE ComputeClass, which "
-                "decides where they run"
-            )
+            message = "only counts the replicas: the pod template selects a GKE ComputeClass, "
+            message += "which decides where they run"
             self._warning("enabled", "true", message, f"template of {here}")
         floor = values.get("min-on-demand")
         if "spot-percentage" not in values:

@@ -37,8 +37,8 @@ COST_MUTANTS = (
     mutant(
         "labels are kept after their last pod is gone",
         "kube/decode/shared.py",
-        "self._values: WeakValueDictionary[bytes, T] = WeakValueDictionary()",
-        "self._values: dict[bytes, T] = {}",
+        "        self._kept[key] = kept\n",
+        "        self._kept[key] = lambda: found\n",
         BOUNDED + "test_a_pod_that_is_relabelled_again_and_again_keeps_only_its_last_labels",
     ),
     mutant(

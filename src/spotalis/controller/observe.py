@@ -16,7 +16,7 @@ from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
 from spotalis.kube.client import ApiError
 from spotalis.model.configuration import POD_CAPACITY_TYPE, WorkloadConfiguration
-from spotalis.model.constraints import TOO_LONG
+from spotalis.model.constraints import NOT_KEPT, TOO_LONG
 from spotalis.model.environment import Clock
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
@@ -223,7 +223,7 @@ class Observer:
         ledger: Ledger,
     ) -> SpotView:
         now = self._clock.now()
-        question = question_of(shape, workload.uid, configuration.spot_fallback)
+        question = question_of(shape, workload.uid, configuration.spot_fallback, workload.namespace)
         return view(with_ledger(self._spot.records, ledger, question, now), question, now)
 
     def _cluster_state(self, workload: Workload) -> ClusterState:
@@ -315,6 +315,7 @@ class Observer:
             counts_as_gone=pod.uid in intended or pod.uid in self._terminations,
             # The constraints of any other pod include those of the webhook.
             user_pinned=overridden
+            or pod.shape.unjudged == NOT_KEPT
             or (
                 pod.rule in ("", USER_PINNED)
                 and (

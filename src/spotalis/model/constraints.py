@@ -12,6 +12,8 @@ common pods have fewer than 2,000. Every node is compared with every requirement
 tenants that Spotalis does not manage."""
 
 TOO_LONG = f"scheduling constraints of more than {MAX_CONSTRAINTS_BYTES} bytes"
+NOT_KEPT = "constraints beyond the share of its namespace"
+"""Nothing is known about the nodes that can hold the pod, so that it is not moved."""
 RESOURCE_CLAIMS = "resource claims"
 SPREAD_CONSTRAINTS = "topology spread constraints"
 POD_AFFINITY = "pod affinity"

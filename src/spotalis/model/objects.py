@@ -8,7 +8,7 @@ between records. Absent text is ``""``, an absent time ``None``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -111,7 +111,7 @@ def intersect_terms(left: NodeTerms, right: NodeTerms) -> NodeTerms:
     return tuple((*one, *other) for one in left for other in right)
 
 
-class LabelSelector(msgspec.Struct, frozen=True, gc=False):
+class LabelSelector(msgspec.Struct, frozen=True, weakref=True):
     """A label selector; ``matchLabels`` become ``In`` requirements of one value.
 
     An empty selector matches everything, as in the API. The absence of a selector is ``None``.
@@ -241,7 +241,7 @@ class Pod(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The transition time of that condition; None if it has none, or if it may be the time at
     which a scheduling gate began to hold the pod."""
     shape: PodShape = PodShape()
-    claims: tuple[str, ...] = ()
+    claims: Sequence[str] = ()
     """Names of the PersistentVolumeClaims that it mounts."""
     gated: bool = False
     """A scheduling gate holds it: the scheduler does not look at it."""

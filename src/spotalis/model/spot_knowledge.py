@@ -34,6 +34,9 @@ class SpotRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shape: str
     """Identifies the scheduling shape."""
     at: datetime
+    namespace: str = ""
+    """The namespace of the workload that has found it out. Empty for what the cluster itself
+    shows: a spot node has joined. Also empty in records of older versions."""
     cpu_millis: int = 0
     memory_bytes: int = 0
     found: bool = False

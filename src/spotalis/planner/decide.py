@@ -83,7 +83,7 @@ def decide(
     resolution = resolve_moves(observed, now)
     observed = with_breaker(after_moves(observed, resolution, now), now)
     if resolution.found_spot:
-        learned.append(success(observed.spot_view, now))
+        learned.append(success(observed.spot_view, now, node_joined=False))
         observed = _with_spot_available(observed, now)
     if waiting.due:
         learned.append(failure_of(observed, waiting, now))
@@ -162,7 +162,7 @@ def _learn(observed: Observed, now: datetime) -> tuple[Observed, list[SpotRecord
         observed = dataclasses.replace(observed, ledger=ledger)
     joined_at = observed.spot.node_joined_at
     if seen.is_exhausted and seen.since and joined_at and joined_at > seen.since:
-        learned.append(success(seen, joined_at))
+        learned.append(success(seen, joined_at, node_joined=True))
         observed = _with_spot_available(observed, joined_at)
     return observed, learned
 

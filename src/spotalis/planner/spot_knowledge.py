@@ -5,15 +5,20 @@ See docs/reference/behaviour.md, "Spot shortage and return".
 Spot capacity is a property of the cluster, not of a workload. Pods that differ only in what they
 request share a **scheduling shape**. A success of a larger pod counts for a smaller one, and a
 failure of a smaller pod counts for a larger one, never the other way round.
+
+A tenant can let replicas wait on purpose, write the Events of an autoscaler, or make room for a
+probe. What the workloads of one namespace find out therefore counts for this namespace. A failure
+counts for all others once two namespaces have found it out, a success only if a spot node has
+joined.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from spotalis.model.ledger import Ledger
 from spotalis.model.objects import PodShape
@@ -33,6 +38,8 @@ ALWAYS_SECONDS = 10**9
 """The wait of a failure that the autoscaler itself has reported: it counts for every workload
 that falls back at all."""
 MAX_CAUSE_LENGTH = 200
+MIN_NAMESPACES = 2
+"""Other namespaces that must have found out a failure before it counts."""
 _NODE_STATES = "node.kubernetes.io/"
 
 
@@ -43,6 +50,7 @@ class SpotQuestion:
     shape: str = ""
     own: str = ""
     """The shape of the workload alone, for failures that may not concern others."""
+    namespace: str = ""
     cpu_millis: int = 0
     memory_bytes: int = 0
     patience: timedelta = timedelta(0)
@@ -86,7 +94,9 @@ class SpotView:
 NOTHING_KNOWN = SpotView()
 
 
-def question_of(shape: PodShape, workload_uid: str, patience: timedelta) -> SpotQuestion:
+def question_of(
+    shape: PodShape, workload_uid: str, patience: timedelta, namespace: str = ""
+) -> SpotQuestion:
     """The question of a workload.
 
     Pods may also wait because of other pods, or for reasons that are not judged. A workload whose
@@ -96,18 +106,19 @@ def question_of(shape: PodShape, workload_uid: str, patience: timedelta) -> Spot
         shape: of its next pod, without what the webhook adds.
         workload_uid: UID of the workload.
         patience: its ``spot-fallback``.
+        namespace: its namespace.
     """
     own = f"workload/{workload_uid}"
     return SpotQuestion(
         shape=own if shape.anti_affinity or shape.host_ports or shape.unjudged else _digest(shape),
         own=own,
+        namespace=namespace,
         cpu_millis=shape.cpu_millis,
         memory_bytes=shape.memory_bytes,
         patience=patience,
     )
 
 
-@lru_cache(maxsize=4096)
 def _digest(shape: PodShape) -> str:
     """A short name of the shape: node constraints, tolerations and extended resources."""
     # Admission adds the tolerations of the states of nodes to every pod, templates lack them.
@@ -119,8 +130,14 @@ def _digest(shape: PodShape) -> str:
 def view(records: Iterable[SpotRecord], question: SpotQuestion, now: datetime) -> SpotView:
     """What the records say to this question."""
     mine = [one for one in records if one.shape in (question.shape, question.own)]
-    failures = [one for one in mine if not one.found and _is_failure_for(one, question)]
-    found_at = [one.at for one in mine if one.found and _is_as_large(one, question)]
+    failures = _believed(
+        [one for one in mine if not one.found and _is_failure_for(one, question)], question
+    )
+    found_at = [
+        one.at
+        for one in mine
+        if one.found and _is_as_large(one, question) and _is_from(one, question)
+    ]
     found = max(found_at, default=None)
     failed = max(failures, key=_rank, default=None)
     if failed is not None and (found is None or found <= failed.at):
@@ -137,6 +154,19 @@ def view(records: Iterable[SpotRecord], question: SpotQuestion, now: datetime) -
     if found is not None and now < found + FORGET_AFTER:
         return SpotView(question=question).available_since(found)
     return SpotView(question=question)
+
+
+def _is_from(record: SpotRecord, question: SpotQuestion) -> bool:
+    """Whether the cluster shows it, or a workload of the same namespace has found it out."""
+    return record.namespace in ("", question.namespace)
+
+
+def _believed(failures: list[SpotRecord], question: SpotQuestion) -> list[SpotRecord]:
+    """Those of the workload's own namespace, and all if two other namespaces agree."""
+    others = {one.namespace for one in failures if not _is_from(one, question)}
+    if len(others) >= MIN_NAMESPACES:
+        return failures
+    return [one for one in failures if _is_from(one, question)]
 
 
 def _rank(record: SpotRecord) -> tuple[datetime, int, str]:
@@ -191,6 +221,7 @@ def failure(
     question = seen.question
     return SpotRecord(
         shape=question.own if is_private else question.shape,
+        namespace=question.namespace,
         cpu_millis=question.cpu_millis,
         memory_bytes=question.memory_bytes,
         at=now,
@@ -200,13 +231,21 @@ def failure(
     )
 
 
-def success(seen: SpotView, at: datetime) -> SpotRecord | None:
-    """The record of spot capacity that was seen to be added for such a pod; None if known."""
+def success(seen: SpotView, at: datetime, *, node_joined: bool) -> SpotRecord | None:
+    """The record of spot capacity for such a pod; None if known.
+
+    Args:
+        seen: what was known before.
+        at: when it was seen.
+        node_joined: a spot node was added. Otherwise a probe has found room, which says nothing
+            to other namespaces: its owner may have made the room.
+    """
     if seen.availability is SpotAvailability.AVAILABLE and _is_recent(seen, at):
         return None
     question = seen.question
     return SpotRecord(
         shape=question.shape,
+        namespace="" if node_joined else question.namespace,
         cpu_millis=question.cpu_millis,
         memory_bytes=question.memory_bytes,
         found=True,
@@ -221,7 +260,8 @@ def _is_recent(seen: SpotView, now: datetime) -> bool:
 def merge(records: Iterable[SpotRecord], news: Iterable[SpotRecord]) -> tuple[SpotRecord, ...]:
     """The records with news, without those that say nothing beyond others; the latest first.
 
-    The order does not matter, so that two instances may merge the same news.
+    The order does not matter, so that two instances may merge the same news. If they are too many,
+    the namespaces that have most lose their oldest first.
     """
     ordered = sorted({*records, *news}, key=_rank, reverse=True)
     if not ordered:
@@ -229,16 +269,31 @@ def merge(records: Iterable[SpotRecord], news: Iterable[SpotRecord]) -> tuple[Sp
     oldest = ordered[0].at - FORGET_AFTER - MAX_PROBE_BACKOFF
     kept: list[SpotRecord] = []
     for record in ordered:
-        if record.at <= oldest or len(kept) == MAX_RECORDS:
+        if record.at <= oldest:
             break
         if not any(_implies(later, record) for later in kept):
             kept.append(record)
-    return tuple(kept)
+    return _fair_share(kept)
+
+
+def _fair_share(records: list[SpotRecord]) -> tuple[SpotRecord, ...]:
+    """The first records of each namespace, as many as are kept, in the same order."""
+    if len(records) <= MAX_RECORDS:
+        return tuple(records)
+    seen: Counter[str] = Counter()
+    places = []
+    for record in records:
+        seen[record.namespace] += 1
+        places.append(seen[record.namespace])
+    first = sorted(range(len(records)), key=places.__getitem__)[:MAX_RECORDS]
+    return tuple(records[index] for index in sorted(first))
 
 
 def _implies(later: SpotRecord, record: SpotRecord) -> bool:
     """Whether a later record says all that this one says."""
     if later.shape != record.shape or later.found is not record.found:
+        return False
+    if later.namespace not in ("", record.namespace):
         return False
     if record.found:
         return _is_as_large(later, record)
@@ -258,11 +313,12 @@ def from_ledger(ledger: Ledger, question: SpotQuestion, now: datetime) -> SpotRe
     if ledger.spot_availability is SpotAvailability.UNKNOWN:
         return None
     if ledger.spot_availability is SpotAvailability.AVAILABLE:
-        return success(SpotView(question=question), now)
+        return success(SpotView(question=question), now, node_joined=False)
     failed = max(1, ledger.failed_probes)
     due = ledger.next_probe_at or now
     return SpotRecord(
         shape=question.own,
+        namespace=question.namespace,
         cpu_millis=question.cpu_millis,
         memory_bytes=question.memory_bytes,
         at=due - probe_backoff(failed),

@@ -22,6 +22,7 @@ from tests.support.cluster import CAPACITY_TYPE_LABEL, TestCluster, policy, work
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.eventually import until
 from tests.support.incidents import READY_NEVER
+from tests.support.large_objects import large_spec
 from tests.support.limited_permissions import limit_permissions
 from tests.support.recorded_requests import LEDGERS, RecordedRequests
 from tests.support.scenarios import on_both_beds, only_embedded
@@ -104,6 +105,29 @@ async def test_pods_of_another_namespace_that_name_the_owner_are_not_counted(
         await cluster.wait_for_status("web", "Balanced")
         await cluster.assert_unchanged("web")
         assert cluster.evictions() == []
+
+
+@only_embedded
+async def test_replicas_whose_constraints_are_not_kept_are_not_moved(cluster: TestCluster) -> None:
+    """Other pods of the namespace have used up its share of the operator's memory."""
+    await cluster.add_nodes(spot=2, on_demand=2)
+    # In the order of the list: what is small finds room that is left by what is large.
+    sizes = [700] * 100 + [100] * 10 + [10] * 10 + [1] * 10 + [0] * 10
+    for number, values in enumerate(sizes):
+        spec = large_spec(number, values=values)
+        if not values:
+            del spec["affinity"]
+            spec["containers"][0]["resources"] = {"requests": {"cpu": f"{number}"}}
+        pod = {"metadata": {"name": f"large-{number:03}"}, "spec": spec}
+        answer = await cluster.api.raw("POST", f"/api/v1/namespaces/{cluster.namespace}/pods", pod)
+        assert answer.status == 201, answer.body
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(0))
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "50"})
+        await cluster.wait_for_status("web", "Pinned")
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == []
 
 
 @on_both_beds

@@ -7,10 +7,15 @@ import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from spotalis.kube import decode
+from spotalis.kube.decode.shared import SharedValues
+from spotalis.model.constraints import NOT_KEPT
 from spotalis.model.objects import PREFIX, LabelSelector
 from spotalis.model.policy_text import TooLong
 from tests.support.api_objects import Json, a_pod, metadata, text
+from tests.support.large_objects import large_labels, large_selector, large_spec
 
 KIB = 1024
 
@@ -116,3 +121,98 @@ def test_constraints_that_are_too_long_are_not_kept_and_make_the_shape_unjudged(
     shape = decode.pod(text(a_pod(spec=spec))).shape
     assert (shape.cpu_millis, shape.node_terms) == (2000, ())
     assert shape.unjudged == "scheduling constraints of more than 8192 bytes"
+
+
+def test_an_owner_whose_names_no_object_can_have_is_not_kept() -> None:
+    reference = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "controller": True}
+    owners = [reference | {"uid": "u" * 253}, reference | {"uid": "u" * 254}]
+    kept = [decode.pod(text(a_pod(ownerReferences=[one]))).owner for one in owners]
+    assert [owner is not None for owner in kept] == [True, False]
+
+
+class Words(list[str]):
+    """A value that allows weak references."""
+
+
+def words(raw: bytes) -> Words:
+    return Words(msgspec.json.decode(raw))
+
+
+def test_a_namespace_has_a_share_and_values_give_theirs_back_with_their_last_use() -> None:
+    shared = SharedValues(words, max_bytes=2_000)
+    texts = [msgspec.json.encode([f"word-{n}"] * 10) for n in range(4)]
+    first, second, third = (shared.find(one, "tenant") for one in texts[:3])
+    assert first is not None
+    assert second is not None
+    assert third is None
+    assert shared.find(texts[0], "tenant") is first
+    assert shared.find(texts[2], "shop") is not None
+    del first
+    gc.collect()
+    third = shared.find(texts[2], "tenant")
+    assert third is not None
+    assert shared.find(texts[3], "tenant") is None
+    assert len(shared) == 2
+
+
+def test_a_value_that_says_nothing_is_not_remembered() -> None:
+    shared: SharedValues[Words] = SharedValues(lambda raw: None, max_bytes=2_000)
+    for number in range(100):
+        assert shared.find(b"%d" % number, "tenant") is None
+    assert len(shared) == 0
+
+
+def large_pod(number: int, namespace: str) -> Json:
+    """A pod of 50 kB whose record would take 170 KiB."""
+    return a_pod(
+        str(number),
+        namespace=namespace,
+        labels=large_labels(number),
+        spec=large_spec(number, claims=128),
+    )
+
+
+def test_the_pods_of_a_namespace_beyond_its_share_are_kept_without_labels_and_constraints() -> None:
+    kept = [decode.pod(text(large_pod(n, "tenant"))) for n in range(150)]
+    assert (len(kept[0].labels), len(kept[0].claims)) == (1_302, 128)
+    assert kept[0].shape.node_terms
+    last = kept[-1]
+    assert last.labels == {f"{PREFIX}capacity-type": "spot"}
+    assert (last.shape.cpu_millis, last.shape.node_terms, last.claims) == (2000, (), ())
+    assert last.shape.unjudged == NOT_KEPT
+    other = decode.pod(text(large_pod(0, "shop")))
+    assert len(other.labels) == 1_302
+    assert other.shape.node_terms
+
+
+def test_selectors_of_a_namespace_beyond_its_share_select_nothing() -> None:
+    def budget(number: int) -> object:
+        meta = metadata(str(number), namespace="tenant")
+        written = {"metadata": meta, "spec": {"selector": large_selector(number)}}
+        return decode.disruption_budget(text(written)).selector
+
+    kept = [budget(number) for number in range(50)]
+    assert kept[0] is not None
+    assert kept[-1] is None
+
+
+def test_pod_templates_of_a_namespace_beyond_its_share_are_kept_without_labels() -> None:
+    def template(number: int) -> Json:
+        return {"metadata": {"labels": large_labels(number)}, "spec": large_spec(number)}
+
+    kept = [
+        decode.deployment(
+            text(
+                {
+                    "metadata": metadata(str(number), namespace="tenant"),
+                    "spec": {"selector": large_selector(number), "template": template(number)},
+                }
+            )
+        )
+        for number in range(150)
+    ]
+    assert len(kept[0].template_labels) == 1_302
+    assert kept[0].selector.requirements
+    assert list(kept[-1].template_labels) == [f"{PREFIX}capacity-type"]
+    assert kept[-1].selector == LabelSelector()
+    assert kept[-1].shape.unjudged == NOT_KEPT

@@ -33,6 +33,7 @@ UNKNOWN, EXHAUSTED, AVAILABLE = SpotAvailability
 QUESTION = SpotQuestion(
     shape="plain",
     own="workload/api-uid",
+    namespace="shop",
     cpu_millis=500,
     memory_bytes=500,
     patience=timedelta(seconds=120),
@@ -91,6 +92,72 @@ def test_what_records_say(records: list[SpotRecord], availability: SpotAvailabil
     assert view(records, QUESTION, NOW).availability is availability
 
 
+@pytest.mark.parametrize(
+    ("records", "availability"),
+    [
+        pytest.param([failed(namespace="shop")], EXHAUSTED, id="its own namespace"),
+        pytest.param([failed(namespace="tenant")], UNKNOWN, id="another namespace"),
+        pytest.param(
+            [failed(namespace="tenant", waited_seconds=ALWAYS_SECONDS)],
+            UNKNOWN,
+            id="an Event of another namespace",
+        ),
+        pytest.param(
+            [failed(1, namespace="tenant"), failed(2, namespace="tenant", cpu_millis=400)],
+            UNKNOWN,
+            id="another namespace twice",
+        ),
+        pytest.param(
+            [failed(1, namespace="tenant"), failed(2, namespace="bank")],
+            EXHAUSTED,
+            id="two other namespaces",
+        ),
+        pytest.param(
+            [failed(1, namespace="tenant"), failed(2, namespace="bank", shape="gpu")],
+            UNKNOWN,
+            id="two other namespaces, different shapes",
+        ),
+        pytest.param(
+            [failed(1, namespace="tenant"), failed(2, namespace="bank", cpu_millis=600)],
+            UNKNOWN,
+            id="two other namespaces, a larger pod",
+        ),
+        pytest.param(
+            [failed(2), succeeded(1, namespace="shop")], AVAILABLE, id="its own probe landed"
+        ),
+        pytest.param(
+            [failed(2), succeeded(1, namespace="tenant"), succeeded(1, namespace="bank")],
+            EXHAUSTED,
+            id="probes of other namespaces landed",
+        ),
+        pytest.param([failed(2, namespace="shop"), succeeded(1)], AVAILABLE, id="a node joined"),
+    ],
+)
+def test_what_other_namespaces_have_found_out(
+    records: list[SpotRecord], availability: SpotAvailability
+) -> None:
+    assert view(merge((), records), QUESTION, NOW).availability is availability
+
+
+def test_a_record_names_the_namespace_that_has_found_it_out() -> None:
+    record = new_failure(view([], QUESTION, NOW))
+    landed = success(view([], QUESTION, NOW), NOW, node_joined=False)
+    joined = success(view([], QUESTION, NOW), NOW, node_joined=True)
+    assert record is not None
+    assert landed is not None
+    assert joined is not None
+    assert (record.namespace, landed.namespace, joined.namespace) == ("shop", "shop", "")
+
+
+def test_a_namespace_with_many_shapes_displaces_its_own_records_only() -> None:
+    old = [failed(60, namespace=name, shape=name) for name in ("shop", "bank", "")]
+    many = [failed(n / 60, namespace="tenant", shape=f"{n}") for n in range(3 * MAX_RECORDS)]
+    kept = merge(old, many)
+    assert len(kept) == MAX_RECORDS
+    assert kept == (*many[: MAX_RECORDS - 3], *(one for one in kept if one in old))
+    assert set(kept) >= set(old)
+
+
 def test_a_workload_that_never_falls_back_ignores_failures() -> None:
     question = question_of(a_shape(), "api-uid", timedelta.max)
     records = [failed(shape=question.shape, waited_seconds=ALWAYS_SECONDS)]
@@ -142,8 +209,8 @@ def test_evidence_that_says_the_same_again_within_30_seconds_is_not_recorded() -
     assert new_failure(view([failed(0.4)], QUESTION, NOW)) is None
     assert new_failure(view([failed(0.6)], QUESTION, NOW)) is not None
     assert new_failure(view([failed(0.4)], QUESTION, NOW), is_probe=True) is not None
-    assert success(view([succeeded(0.4)], QUESTION, NOW), NOW) is None
-    assert success(view([succeeded(0.6)], QUESTION, NOW), NOW) is not None
+    assert success(view([succeeded(0.4)], QUESTION, NOW), NOW, node_joined=True) is None
+    assert success(view([succeeded(0.6)], QUESTION, NOW), NOW, node_joined=True) is not None
 
 
 RECORDS = (

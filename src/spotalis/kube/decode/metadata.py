@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from math import inf
 from typing import TypeAlias
 
 import msgspec
@@ -101,10 +102,26 @@ def controlling_owner(references: list[OwnerReference] | None) -> Owner | None:
     return None
 
 
+MAX_NAME_LENGTH = 253
+"""Characters of a name (RFC 1123 subdomain); no other field of an owner is longer. The API server
+does not check the length of what an owner reference names."""
+
+
 def shared_owner(references: msgspec.Raw) -> Owner | None:
-    """Like :func:`controlling_owner`; equal JSON returns the same object."""
-    owner = _SHARED_OWNERS.get(bytes(references))
-    return None if owner is _NO_OWNER else owner
+    """Like :func:`controlling_owner`; equal JSON returns the same object.
+
+    None if no object can have these names. Owners have no share, because a pod without its owner
+    would be missing from its workload.
+    """
+    return _SHARED_OWNERS.find(references, "")
+
+
+def _bounded_owner(raw: bytes) -> Owner | None:
+    owner = controlling_owner(_OWNERS.decode(raw))
+    if owner is None:
+        return None
+    names = (owner.group, owner.kind, owner.name, owner.uid)
+    return owner if max(map(len, names)) <= MAX_NAME_LENGTH else None
 
 
 def own_keys(keys: Labels) -> tuple[dict[str, str], int]:
@@ -142,12 +159,30 @@ _FIRST_KEPT = (
 """Labels of pods that Spotalis reads by name."""
 
 
-def bounded_labels(labels: Labels) -> Mapping[str, str]:
-    """The labels of a pod or pod template; if they are too long, only some of them."""
-    labels = labels or {}
+class _Labels(dict[str, str]):
+    """Labels that several pods share."""
+
+    __slots__ = ("__weakref__",)
+
+
+def shared_labels(raw: msgspec.Raw, namespace: str) -> Mapping[str, str]:
+    """The labels of a pod or pod template; equal JSON returns the same object.
+
+    If they are too long, some of them; if the namespace has used up its share, those that are read
+    by name.
+    """
+    found = _SHARED_LABELS.find(raw, namespace)
+    if found is not None:
+        return found
+    labels = _LABELS.decode(raw) or {}
+    return {key: labels[key] for key in _FIRST_KEPT if key in labels}
+
+
+def _bounded_labels(raw: bytes) -> _Labels:
+    labels = _LABELS.decode(raw) or {}
     if sum(map(len, labels)) + sum(map(len, labels.values())) <= MAX_LABELS_LENGTH:
-        return labels
-    kept: dict[str, str] = {}
+        return _Labels(labels)
+    kept = _Labels()
     left = MAX_LABELS_LENGTH
     for key in (*_FIRST_KEPT, *labels):
         left -= len(key) + len(labels.get(key, ""))
@@ -162,9 +197,16 @@ MAX_SELECTOR_BYTES = 8192
 """JSON of a label selector. Selectors of people and tools have fewer than 500 bytes."""
 
 
-def bounded_selector(raw: msgspec.Raw) -> LabelSelector | None:
-    """A label selector; None if it is absent, or too long to be evaluated."""
-    written = _SELECTOR.decode(raw) if len(bytes(raw)) <= MAX_SELECTOR_BYTES else None
+def shared_selector(raw: msgspec.Raw, namespace: str) -> LabelSelector | None:
+    """A label selector; equal JSON returns the same object.
+
+    None if it is absent, too long to be evaluated, or if the namespace has used up its share.
+    """
+    return _SHARED_SELECTORS.find(raw, namespace)
+
+
+def _bounded_selector(raw: bytes) -> LabelSelector | None:
+    written = _SELECTOR.decode(raw) if len(raw) <= MAX_SELECTOR_BYTES else None
     return None if written is None else selector(written)
 
 
@@ -185,5 +227,14 @@ def requirement(expression: Expression) -> Requirement:
 _IDENTIFIED = msgspec.json.Decoder(_Identified)
 _SELECTOR = msgspec.json.Decoder(Selector | None)
 _OWNERS = msgspec.json.Decoder(list[OwnerReference] | None)
-_NO_OWNER = Owner("", "", "", "")
-_SHARED_OWNERS = SharedValues(lambda raw: controlling_owner(_OWNERS.decode(raw)) or _NO_OWNER)
+_LABELS = msgspec.json.Decoder(Labels)
+
+MIB = 2**20
+SHARE_OF_LABELS = 8 * MIB
+"""Of each namespace: about 5,000 different sets of ten labels, as the pods of StatefulSets have
+them."""
+SHARE_OF_SELECTORS = 2 * MIB
+"""About 5,000 PodDisruptionBudgets and workloads with a selector of one label."""
+_SHARED_OWNERS = SharedValues(_bounded_owner, inf)
+_SHARED_LABELS = SharedValues(_bounded_labels, SHARE_OF_LABELS)
+_SHARED_SELECTORS = SharedValues(_bounded_selector, SHARE_OF_SELECTORS)

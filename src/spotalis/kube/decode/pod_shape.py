@@ -21,6 +21,7 @@ from spotalis.model.anti_affinity import AntiAffinityTerm
 from spotalis.model.constraints import (
     ACROSS_NAMESPACES,
     MAX_CONSTRAINTS_BYTES,
+    NOT_KEPT,
     POD_AFFINITY,
     RESOURCE_CLAIMS,
     SPREAD_CONSTRAINTS,
@@ -155,8 +156,11 @@ class _Key(msgspec.Struct, array_like=True):
     ports: list[msgspec.Raw]
 
 
-def shape_of(spec: PodSpec) -> PodShape:
-    """The shape of a pod with this spec; equal JSON returns the same object."""
+def shape_of(spec: PodSpec, namespace: str) -> PodShape:
+    """The shape of a pod with this spec; equal JSON in a namespace returns the same object.
+
+    If the namespace has used up its share, only the requests of CPU and memory are kept.
+    """
     host_network = bool(spec.host_network)
     containers, ports = [], []
     for container in spec.containers or ():
@@ -182,7 +186,16 @@ def shape_of(spec: PodSpec) -> PodShape:
         # The host network has a hostPort for each port of a container (API reference, PodSpec).
         ports=[raw for raw in ports if host_network or b'"hostPort"' in bytes(raw)],
     )
-    return _SHARED_SHAPES.get(msgspec.json.encode(key))
+    found = _SHARED_SHAPES.find(msgspec.json.encode(key), namespace)
+    if found is not None:
+        return found
+    requests = _requests_of(key)
+    return reduced(requests.get("cpu", 0), requests.get("memory", 0))
+
+
+def reduced(cpu_millis: int, memory_bytes: int) -> PodShape:
+    """The shape of a pod that exceeds the share of its namespace."""
+    return PodShape(cpu_millis=cpu_millis, memory_bytes=memory_bytes, unjudged=NOT_KEPT)
 
 
 def node_terms(required: NodeSelector | None) -> NodeTerms:
@@ -311,7 +324,9 @@ def _term(term: NodeSelectorTerm) -> tuple[Requirement, ...]:
 _CONTAINER, _INIT, _SIDECAR = "container", "init", "sidecar"
 
 _KEY = msgspec.json.Decoder(_Key)
-_SHARED_SHAPES = SharedValues(_shape)
+SHARE_OF_SHAPES = 4 * 2**20
+"""Of each namespace: about 2,000 different pod templates."""
+_SHARED_SHAPES = SharedValues(_shape, SHARE_OF_SHAPES)
 _PORTS = msgspec.json.Decoder(list[_Port] | None)
 _SPREAD = msgspec.json.Decoder(list[_SpreadConstraint] | None)
 _RESOURCES = msgspec.json.Decoder(_Resources | None)

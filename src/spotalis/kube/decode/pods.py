@@ -6,8 +6,9 @@ by their JSON, so that a cached pod costs only what is its own (half a kilobyte)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from sys import intern
 
 import msgspec
@@ -18,12 +19,11 @@ from spotalis.kube.decode.metadata import (
     REMOVAL_DISABLED,
     RESTRICT_SCALE_DOWN,
     Condition,
-    Labels,
     Wire,
-    bounded_labels,
+    shared_labels,
     shared_owner,
 )
-from spotalis.kube.decode.pod_shape import PodSpec, shape_of
+from spotalis.kube.decode.pod_shape import PodSpec, reduced, shape_of
 from spotalis.kube.decode.shared import SharedValues
 from spotalis.model import objects
 
@@ -105,7 +105,11 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
             unschedulable_since = _unless_gated(metadata, condition.last_transition_time)
     annotations = metadata.annotations or _NO_ANNOTATIONS
     decision = parse_decision(annotations.decision)
-    labels = _SHARED_LABELS.get(bytes(metadata.labels))
+    labels = shared_labels(metadata.labels, metadata.namespace)
+    shape = shape_of(written.spec, metadata.namespace)
+    claims = _claims(written.spec.volumes, metadata.namespace)
+    if claims is None:
+        shape = reduced(shape.cpu_millis, shape.memory_bytes)
     return objects.Pod(
         namespace=intern(metadata.namespace),
         name=metadata.name,
@@ -121,13 +125,13 @@ def pod(raw: bytes | msgspec.Raw) -> objects.Pod:
         deleting_at=metadata.deletion_timestamp,
         unschedulable=unschedulable,
         unschedulable_since=unschedulable_since,
-        shape=shape_of(written.spec),
-        claims=_claims(written.spec.volumes),
+        shape=shape,
+        claims=claims or (),
         gated=bytes(written.spec.scheduling_gates) not in (b"null", b"[]"),
         slot=_slot(annotations.slot),
         request_uid=decision.id,
-        rule=intern(decision.rule),
-        move=intern(decision.move),
+        rule=decision.rule,
+        move=decision.move,
         protected=_is_protected(annotations, labels),
     )
 
@@ -162,24 +166,31 @@ def _unless_gated(metadata: _Metadata, since: datetime | None) -> datetime | Non
     return since
 
 
-class _Labels(dict[str, str]):
-    """Labels that several pods share."""
-
-    __slots__ = ("__weakref__",)
-
-
 MAX_CLAIMS = 128
 """Claims of a pod that are read. No node attaches more volumes (kubernetes.io, "Node-specific
 Volume Limits"), and each claim costs two requests."""
 
 
-def _claims(raw: msgspec.Raw) -> tuple[str, ...]:
-    """The claims that a pod mounts; volumes are decoded only if one of them names a claim."""
+class _Claims(list[str]):
+    """Names of claims."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _claims(raw: msgspec.Raw, namespace: str) -> Sequence[str] | None:
+    """The claims that a pod mounts; volumes are decoded only if one of them names a claim.
+
+    None if the namespace has used up its share.
+    """
     if b"persistentVolumeClaim" not in bytes(raw):
         return ()
+    return _SHARED_CLAIMS.find(raw, namespace)
+
+
+def _bounded_claims(raw: bytes) -> _Claims:
     sources = (volume.persistent_volume_claim for volume in _VOLUMES.decode(raw) or ())
-    names = [source.claim_name for source in sources if source is not None]
-    return tuple(names[:MAX_CLAIMS])
+    names = (source.claim_name for source in sources if source is not None)
+    return _Claims(islice(names, MAX_CLAIMS))
 
 
 def _slot(text: str | None) -> int | None:
@@ -208,5 +219,6 @@ _NO_DECISION = Decision()
 _POD = msgspec.json.Decoder(_Pod)
 _DECISION = msgspec.json.Decoder(Decision)
 _VOLUMES = msgspec.json.Decoder(list[_Volume] | None)
-_LABELS = msgspec.json.Decoder(Labels)
-_SHARED_LABELS = SharedValues(lambda raw: _Labels(bounded_labels(_LABELS.decode(raw))))
+SHARE_OF_CLAIMS = 2 * 2**20
+"""Of each namespace: about 10,000 pods with a claim of their own."""
+_SHARED_CLAIMS = SharedValues(_bounded_claims, SHARE_OF_CLAIMS)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from spotalis.kube.decode.metadata import NULL, Metadata, Wire, bounded_selector
+from spotalis.kube.decode.metadata import NULL, Metadata, Wire, shared_selector
 from spotalis.kube.decode.workloads import Template, common_fields
 from spotalis.model.durations import parse_duration
 from spotalis.model.objects import LabelSelector, Workload
@@ -84,7 +84,7 @@ def rollout(raw: bytes | msgspec.Raw) -> Workload:
         **common_fields(metadata, spec.template),
         kind="Rollout",
         observed_generation=int(observed) if observed.isdecimal() else metadata.generation,
-        selector=bounded_selector(spec.selector) or LabelSelector(),
+        selector=shared_selector(spec.selector, metadata.namespace) or LabelSelector(),
         replicas=1 if spec.replicas is None else spec.replicas,
         status_replicas=status.replicas or 0,
         updated_replicas=status.updated_replicas or 0,

@@ -13,10 +13,10 @@ from spotalis.kube.decode.metadata import (
     Labels,
     Metadata,
     Wire,
-    bounded_labels,
-    bounded_selector,
     own_keys,
+    shared_labels,
     shared_owner,
+    shared_selector,
 )
 from spotalis.kube.decode.pod_shape import PodSpec, shape_of
 from spotalis.model import objects
@@ -25,7 +25,7 @@ from spotalis.model.policy_text import cut
 
 
 class _TemplateMetadata(Wire):
-    labels: Labels = None
+    labels: msgspec.Raw = NULL
     annotations: Labels = None
 
 
@@ -137,7 +137,7 @@ def disruption_budget(raw: bytes | msgspec.Raw) -> objects.DisruptionBudget:
         name=metadata.name,
         uid=metadata.uid,
         resource_version=metadata.resource_version,
-        selector=bounded_selector(spec.selector),
+        selector=shared_selector(spec.selector, metadata.namespace),
         disruptions_allowed=status.disruptions_allowed or 0,
         current_healthy=status.current_healthy or 0,
         desired_healthy=status.desired_healthy or 0,
@@ -157,7 +157,7 @@ def _workload(kind: str, written: _Workload) -> objects.Workload:
         kind=kind,
         observed_generation=status.observed_generation or 0,
         # Without a selector all pods of the namespace are listed; their owners tell them apart.
-        selector=bounded_selector(spec.selector) or LabelSelector(),
+        selector=shared_selector(spec.selector, metadata.namespace) or LabelSelector(),
         replicas=1 if spec.replicas is None else spec.replicas,
         status_replicas=status.replicas or 0,
         updated_replicas=status.updated_replicas or 0,
@@ -179,7 +179,10 @@ def common_fields(metadata: Metadata, template: Template | None) -> dict[str, An
     labels, more_labels = own_keys(metadata.labels)
     annotations, more_annotations = own_keys(metadata.annotations)
     template_keys, more_keys = own_keys(
-        {**(template_metadata.labels or {}), **(template_metadata.annotations or {})}
+        {
+            **(_LABELS.decode(template_metadata.labels) or {}),
+            **(template_metadata.annotations or {}),
+        }
     )
     return {
         "namespace": intern(metadata.namespace),
@@ -191,8 +194,8 @@ def common_fields(metadata: Metadata, template: Template | None) -> dict[str, An
         "annotations": annotations,
         "template_keys": tuple(sorted(template_keys)),
         "dropped_keys": more_labels + more_annotations + more_keys,
-        "template_labels": bounded_labels(template_metadata.labels),
-        "shape": shape_of(template.spec or PodSpec()),
+        "template_labels": shared_labels(template_metadata.labels, metadata.namespace),
+        "shape": shape_of(template.spec or PodSpec(), metadata.namespace),
         "created_at": metadata.creation_timestamp,
         "deleting_at": metadata.deletion_timestamp,
     }
@@ -205,6 +208,7 @@ def _balanced(conditions: list[Condition] | None) -> tuple[str, str] | None:
     return None
 
 
+_LABELS = msgspec.json.Decoder(Labels)
 _WORKLOAD = msgspec.json.Decoder(_Workload)
 _REPLICA_SET = msgspec.json.Decoder(_ReplicaSet)
 _BUDGET = msgspec.json.Decoder(_Budget)

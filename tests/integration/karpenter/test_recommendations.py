@@ -13,6 +13,7 @@ from tests.support.real_cluster import RealTestCluster
 from tests.support.scenarios import only_real
 
 SPOT_TAINT = "example.com/spot"
+TOLERATION = {"key": SPOT_TAINT, "operator": "Exists", "effect": "NoSchedule"}
 
 
 def pools(**of_spot: Any) -> tuple[NodePool, NodePool]:
@@ -30,6 +31,23 @@ def template(**spec: Any) -> dict[str, Any]:
 
 def requirement(key: str, *values: str) -> dict[str, Any]:
     return {"matchExpressions": [{"key": key, "operator": "In", "values": list(values)}]}
+
+
+@pytest.mark.long
+@only_real
+async def test_a_taint_on_the_spot_pool_is_tolerated_with_spot_tolerations(
+    cluster: TestCluster,
+) -> None:
+    tolerations = json.dumps([TOLERATION])
+    async with (
+        karpenter_beside(cluster, *pools(taints={SPOT_TAINT: "NoSchedule"})) as karpenter,
+        cluster.operator("--spot-tolerations", tolerations),
+    ):
+        await cluster.create_deployment("web", 10, policy(70))
+        await cluster.wait_for_split("web", 3, 7)
+        await cluster.assert_unchanged("web")
+        assert cluster.evictions() == []
+        assert karpenter.launches() == 2
 
 
 @pytest.mark.long
@@ -76,3 +94,29 @@ async def test_a_node_pool_of_both_capacity_types_may_be_named(cluster: TestClus
         await cluster.wait_for_split("web", 3, 7)
         await cluster.assert_unchanged("web")
         assert cluster.evictions() == []
+
+
+@pytest.mark.long
+@only_real
+async def test_pods_of_daemon_sets_take_room_on_every_node_and_change_no_split(
+    cluster: TestCluster,
+) -> None:
+    assert isinstance(cluster, RealTestCluster)
+    agent = template(tolerations=[{"operator": "Exists"}])
+    agent["metadata"]["labels"] = {"app": "agent"}
+    agent["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "1"}}
+    daemon_set = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": "agent", "namespace": cluster.namespace},
+        "spec": {"selector": {"matchLabels": {"app": "agent"}}, "template": agent},
+    }
+    async with karpenter_beside(cluster, *pools()) as karpenter, cluster.operator():
+        cluster.plane.apply([daemon_set])
+        await cluster.create_deployment("web", 10, policy(0))
+        await cluster.wait_for_split("web", 10, 0)
+        await cluster.annotate("Deployment", "web", {"spot-percentage": "70"})
+        await cluster.wait_for_split("web", 3, 7)
+        # Each node of 2 CPUs has room for the agent and 9 replicas of 100m.
+        assert len(await karpenter.nodes("spot")) == 1
+        assert len(cluster.evictions()) == 7

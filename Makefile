@@ -98,6 +98,7 @@ compare: $(READY) ## compare Spotalis with the capacity-spread recipe beside rea
 docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.configuration_page
 	$(VENV)/bin/python -m scripts.metrics_page
+	$(VENV)/bin/python -m scripts.dashboards
 	$(VENV)/bin/python -m scripts.cli_pages
 
 .PHONY: manifests

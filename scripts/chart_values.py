@@ -195,6 +195,29 @@ VALUES = (
     Value("monitoring.serviceMonitor.labels", {}, TEXTS, "More labels of the ServiceMonitor."),
     Value("monitoring.podMonitor.enabled", False, BOOLEAN, "PodMonitor of Prometheus Operator."),
     Value("monitoring.podMonitor.labels", {}, TEXTS, "More labels of the PodMonitor."),
+    Value("monitoring.prometheusRule.enabled", False, BOOLEAN, "Alerts for Prometheus Operator."),
+    Value("monitoring.prometheusRule.labels", {}, TEXTS, "More labels of the PrometheusRule."),
+    Value(
+        "monitoring.prometheusRule.runbookUrl",
+        "",
+        TEXT,
+        "Address of the folder docs/alerts, without a slash at the end. The alerts refer to it.",
+    ),
+    Value(
+        "monitoring.dashboards.enabled", False, BOOLEAN, "Dashboards for Grafana, as ConfigMaps."
+    ),
+    Value(
+        "monitoring.dashboards.labels",
+        {"grafana_dashboard": "1"},
+        TEXTS,
+        "Labels by which the sidecar of Grafana finds the ConfigMaps.",
+    ),
+    Value(
+        "monitoring.dashboards.annotations",
+        {},
+        TEXTS,
+        "Annotations of the ConfigMaps, such as the folder.",
+    ),
     Value(
         "priorityClassName",
         "system-cluster-critical",

@@ -153,7 +153,8 @@ def _stamp(programs: ProgramSet) -> str:
 
     The name of an optional set comes first.
     """
-    digest = hashlib.sha256(" ".join([*_BUILD, platform.machine()]).encode())
+    tags = sorted({binary.tags for binary in programs.binaries if binary.tags})
+    digest = hashlib.sha256(" ".join([*_BUILD, platform.machine(), *tags]).encode())
     for module in programs.modules:
         for name in ("go.mod", "go.sum"):
             digest.update((HERE / module / name).read_bytes())
@@ -244,7 +245,8 @@ def _build(
     started = time.monotonic()
     part = target.with_name(f".{binary.name}.{os.getpid()}.part")
     try:
-        _run_go(binary, go, [*_BUILD, "-o", str(part), binary.package], environment)
+        tags = ["-tags", binary.tags] if binary.tags else []
+        _run_go(binary, go, [*_BUILD, *tags, "-o", str(part), binary.package], environment)
         if binary.crds:
             _copy_crds(binary, target, go, environment)
         part.replace(target)

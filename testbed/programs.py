@@ -13,12 +13,14 @@ class Binary:
     """A program of the test bed: its name, the folder of its Go module, its Go package.
 
     crds: the Go module that contains the program's CRDs, and patterns of their files.
+    tags: build tags, separated by commas.
     """
 
     name: str
     module: str
     package: str
     crds: tuple[str, ...] = ()
+    tags: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,22 @@ ROLLOUTS = ProgramSet(
     ),
 )
 """The controller of Argo Rollouts."""
+_WITHOUT_CLOUDS = "remove_all_sd"
+"""Without the clients of cloud providers, which would be most of Prometheus."""
+PROMETHEUS = ProgramSet(
+    "prometheus",
+    tuple(
+        Binary(
+            name,
+            "prometheus",
+            f"github.com/prometheus/prometheus/cmd/{name}",
+            tags=_WITHOUT_CLOUDS,
+        )
+        for name in ("prometheus", "promtool")
+    ),
+)
+"""Prometheus, which evaluates the alerts, and promtool, which tests them."""
 HELM = ProgramSet("helm", (Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"),))
 """Renders and installs the chart in charts/spotalis."""
-PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM)
+PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM, PROMETHEUS)
 """All programs of the test bed, in build order."""

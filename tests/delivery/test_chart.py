@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ EFFECTIVE_WITH = {
     "monitoring.interval": "monitoring.podMonitor.enabled=true",
     "monitoring.serviceMonitor.labels": "monitoring.serviceMonitor.enabled=true",
     "monitoring.podMonitor.labels": "monitoring.podMonitor.enabled=true",
+    "monitoring.prometheusRule.labels": "monitoring.prometheusRule.enabled=true",
+    "monitoring.prometheusRule.runbookUrl": "monitoring.prometheusRule.enabled=true",
+    "monitoring.dashboards.labels": "monitoring.dashboards.enabled=true",
+    "monitoring.dashboards.annotations": "monitoring.dashboards.enabled=true",
 }
 """Values that have an effect only together with another one."""
 
@@ -76,6 +81,21 @@ def test_helm_lints_the_chart_without_a_warning(helm: Path, flags: tuple[str, ..
 def test_the_render_with_all_values_is_as_recorded(helm: Path) -> None:
     recorded = manifests.WITH_ALL_VALUES.read_text()
     assert manifests.with_all_values(helm) == recorded, "run `make manifests`"
+
+
+def test_the_chart_contains_the_dashboards_and_alerts_unchanged(helm: Path) -> None:
+    found = list(yaml.safe_load_all(render(helm, "-f", str(ALL_VALUES))))
+    [rule] = [each for each in found if each["kind"] == "PrometheusRule"]
+    base = "https://docs.example/alerts"
+    alerts = (
+        (chart.CHART / "files" / "alerts.yaml").read_text().replace("docs/alerts/S", f"{base}/S")
+    )
+    assert rule["spec"] == yaml.safe_load(alerts)
+    data = [each["data"] for each in found if each["metadata"]["name"].startswith("spotalis-dash")]
+    files = sorted((chart.CHART / "files" / "dashboards").glob("*.json"))
+    assert [json.loads(text) for each in data for text in each.values()] == [
+        json.loads(file.read_text()) for file in files
+    ]
 
 
 def test_two_renders_give_the_same_bytes(helm: Path) -> None:

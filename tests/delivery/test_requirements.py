@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = ["build.txt", "dev.txt", "runtime.txt", "tools.txt"]
 _PIN = re.compile(
-    r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>[0-9][0-9a-z.]*)(?P<marker> ; [^\\]+?)?"
+    r"(?P<name>[a-z0-9][a-z0-9-]*)==(?P<version>([0-9]+!)?[0-9][0-9a-z.]*)(?P<marker> ; [^\\]+?)?"
     r"(?P<hashes>( \\\n    --hash=sha256:[0-9a-f]{64})+)"
 )
 

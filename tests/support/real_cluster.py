@@ -90,6 +90,12 @@ class RealTestCluster(TestCluster):
         if self._transport is not None:
             await self._transport.close()
 
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Host and port of the webhook and of the metrics of :meth:`operator`."""
+        webhook, metrics = self._ports.ports[:2]
+        return f"127.0.0.1:{webhook}", f"127.0.0.1:{metrics}"
+
     @asynccontextmanager
     async def mutating_webhook(self, answer: Answer) -> AsyncIterator[Mapping[str, Any]]:
         """Serve a mutating webhook over HTTPS."""

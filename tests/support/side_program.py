@@ -1,4 +1,4 @@
-"""Programs that run beside a control plane during a test: Karpenter, the controller of Rollouts."""
+"""Programs that run beside a control plane during a test, such as Karpenter and Prometheus."""
 # ruff: noqa: TID251  # real processes live in real time
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ async def running_beside(
     ready_path: str,
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[str]:
     """Install the CRDs of a program and run it during the block, ready when the block begins.
+
+    Yields the URL of its health port.
 
     The program ends (SIGKILL) with the block, and with the Python process however that ends. Its
     output is in ``logs/<name>.log`` of the control plane's folder.
@@ -46,9 +48,11 @@ async def running_beside(
     Raises:
         ControlPlaneError: the program is not ready within 60 s.
     """
-    [binary] = binaries_or_skip(programs).values()
-    # `apply` would add an annotation that is too long for the CRDs of Argo Rollouts.
-    await asyncio.to_thread(plane.kubectl, "create", "-f", str(crds_file(binary)))
+    main = programs.binaries[0]
+    binary = binaries_or_skip(programs)[main.name]
+    if main.crds:
+        # `apply` would add an annotation that is too long for the CRDs of Argo Rollouts.
+        await asyncio.to_thread(plane.kubectl, "create", "-f", str(crds_file(binary)))
     claim, guard = claim_ports(), start_guard(plane.folder)
     ports = {"health": claim.ports[0], "metrics": claim.ports[1]}
     log_file = plane.folder / "logs" / f"{binary.name}.log"
@@ -70,9 +74,9 @@ async def running_beside(
     try:
         guard.stdin.write(f"{process.pid}\n".encode())
         guard.stdin.flush()
-        url = f"http://127.0.0.1:{ports['health']}{ready_path}"
-        await asyncio.to_thread(_wait_until_ready, process, url, log_file)
-        yield
+        url = f"http://127.0.0.1:{ports['health']}"
+        await asyncio.to_thread(_wait_until_ready, process, url + ready_path, log_file)
+        yield url
     finally:
         signal_group(process, signal.SIGKILL)
         process.wait()

@@ -21,10 +21,11 @@ from spotalis.kube.errors import NotFound
 from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
 from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
+from spotalis.webhook.handler import HandlerResponse
 from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
-from spotalis.webhook.server import HandlerResponse, WebhookServer
+from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.eventually import until

@@ -29,7 +29,7 @@ from spotalis.settings.sources import Sources
 from spotalis.web.exposition import Snapshot
 from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import PeerRejected, PeerUnreachable
-from spotalis.webhook.server import HandlerResponse
+from spotalis.webhook.handler import HandlerResponse
 from spotalis.webhook.webhook_configuration import webhook_configuration
 from tests.support.cluster import Answer, TestCluster
 from tests.support.operator_replicas import (

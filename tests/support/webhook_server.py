@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spotalis.web.connections import Listener
-from spotalis.webhook.server import HandlerResponse, ServerLimits, WebhookServer
+from spotalis.webhook.handler import HandlerResponse
+from spotalis.webhook.server import ServerLimits, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.manual_clock import ManualClock
 

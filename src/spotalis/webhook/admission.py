@@ -27,11 +27,11 @@ from spotalis.webhook.admission_review import (
 )
 from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import Forwarder
+from spotalis.webhook.handler import HandlerResponse
 from spotalis.webhook.owner_lookup import OwnerLookup
 from spotalis.webhook.places import Places
 from spotalis.webhook.pod_patch import Operation, pod_patch
 from spotalis.webhook.reinvocation import choice_of_others, override_patch, restore_patch
-from spotalis.webhook.server import HandlerResponse
 
 log = logs.get(__name__)
 

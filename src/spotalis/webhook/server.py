@@ -26,10 +26,10 @@ Its limits, and where they come from:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -41,22 +41,12 @@ from spotalis.webhook.bodies import BodyReader, too_large
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.errors import ErrorCode, RequestRejected
 from spotalis.webhook.forward import FORWARD_PATH
+from spotalis.webhook.handler import Handler, HandlerResponse
 from spotalis.webhook.serving_certificate import ServingCertificate
 
 log = logs.get(__name__)
 
 
-class HandlerResponse(NamedTuple):
-    """What a handler answers."""
-
-    body: bytes
-    is_known_client: bool = False
-    """The request shows that the client is the API server or another instance: its connection is
-    kept longest."""
-
-
-Handler: TypeAlias = Callable[[bytes], Awaitable[HandlerResponse]]
-"""Turns the body of an AdmissionReview into that of its response; raises RequestRejected."""
 OnRequest: TypeAlias = Callable[[str, str, float], None]
 """Called for every request with the operation (``create`` or ``forward``), the result
 (``answered`` or the code of an error) and the duration in seconds."""

@@ -14,11 +14,12 @@ import pytest
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.errors import NotLeader
 from spotalis.webhook.forward import PeerRejected, PeerUnreachable
+from spotalis.webhook.handler import HandlerResponse
 from spotalis.webhook.issuer import issue_certificate
 from spotalis.webhook.issuer_messages import IssuedCertificate, IssueRequest
 from spotalis.webhook.peer_client import HttpsPeerClient
 from spotalis.webhook.pem import KeyPair
-from spotalis.webhook.server import HandlerResponse, WebhookServer
+from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.http_caller import ask
 from tests.support.manual_clock import ManualClock

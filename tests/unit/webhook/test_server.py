@@ -12,7 +12,8 @@ from aiohttp import web
 
 from spotalis.model.errors import PortInUse
 from spotalis.webhook.errors import ErrorCode, RequestRejected
-from spotalis.webhook.server import HandlerResponse, WebhookServer
+from spotalis.webhook.handler import HandlerResponse
+from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.held_time import held_time
 from tests.support.http_caller import Caller, ask

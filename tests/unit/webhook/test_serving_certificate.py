@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from spotalis.webhook.server import HandlerResponse, WebhookServer
+from spotalis.webhook.handler import HandlerResponse
+from spotalis.webhook.server import WebhookServer
 from spotalis.webhook.serving_certificate import CertificateMismatch, ServingCertificate
 from tests.support.http_caller import Caller, ask
 from tests.support.manual_clock import ManualClock

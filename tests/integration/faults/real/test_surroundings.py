@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -26,6 +25,7 @@ from spotalis.model.decision import Reason
 from spotalis.model.transport import Response
 from spotalis.webhook.certificate_rotation import CertificateRotator, RotationSettings
 from spotalis.webhook.client_auth import ClientAuth
+from spotalis.webhook.handler import Handler, HandlerResponse
 from spotalis.webhook.pem import split_bundle
 from spotalis.webhook.rotation_plan import Lifetimes
 from spotalis.webhook.server import WebhookServer
@@ -194,12 +194,13 @@ async def test_row_49_with_a_delayed_ca_bundle_no_admission_request_fails(
 ) -> None:
     received: list[str] = []
 
-    async def review(body: bytes) -> bytes:
+    async def review(body: bytes) -> HandlerResponse:
         request = json.loads(body)
         received.append(request["request"]["name"])
         response = {"uid": request["request"]["uid"], "allowed": True}
         keys = ("apiVersion", "kind")
-        return json.dumps({**{key: request[key] for key in keys}, "response": response}).encode()
+        document = {**{key: request[key] for key in keys}, "response": response}
+        return HandlerResponse(json.dumps(document).encode())
 
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(
@@ -261,7 +262,7 @@ async def trusted(cluster: FaultTestCluster) -> list[bytes]:
 
 
 async def serve(
-    cluster: FaultTestCluster, stack: AsyncExitStack, kubeconfig: Path, number: int, review: Any
+    cluster: FaultTestCluster, stack: AsyncExitStack, kubeconfig: Path, number: int, review: Handler
 ) -> None:
     """Start a webhook server and its certificate rotator, as in an instance of the operator."""
     clock, rng = SystemClock(), random.Random(number)

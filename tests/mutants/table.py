@@ -353,14 +353,6 @@ MUTANTS = (
         "tests/unit/controller/test_interruptions.py",
     ),
     mutant(
-        "the rescue does not read the operator's settings",
-        "cli/rescue.py",
-        "            lease = (await read_settings(arguments, client)).leader_election.lease_name",
-        '            lease = "spotalis"',
-        "tests/delivery/test_command_line.py"
-        "::test_the_rescue_reads_the_name_of_the_lease_in_the_settings",
-    ),
-    mutant(
         "a half open breaker lets all replicas try",
         "planner/breaker.py",
         "    return max(0, 1 - trying - moving - reserved)",

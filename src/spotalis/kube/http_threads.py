@@ -85,7 +85,7 @@ class ThreadTransport:
         for response in self._open_streams:
             _shut_down(response)
         if self._pools is not None:
-            self._pools[1].clear()
+            _close(self._pools[1])
 
     @asynccontextmanager
     async def _streaming(self, response: urllib3.BaseHTTPResponse) -> AsyncIterator[None]:
@@ -136,7 +136,7 @@ class ThreadTransport:
         context = self._requests.tls_context(credential)
         if self._pools is None or self._pools[0] is not context:
             if self._pools is not None:
-                self._pools[1].clear()  # closes idle connections; open streams go on
+                _close(self._pools[1])
             self._pools = (context, self._new_pool(context))
         return self._pools[1]
 
@@ -156,6 +156,16 @@ class ThreadTransport:
         user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         headers = urllib3.make_headers(proxy_basic_auth=user) if parts.username else None
         return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+
+
+def _close(connections: urllib3.PoolManager) -> None:
+    """Close the idle connections. The others go on, and end after their response.
+
+    ``clear`` alone would leave them open until the pools are collected.
+    """
+    for key in connections.pools.keys():  # noqa: SIM118  # the container is not iterable
+        connections.pools[key].close()
+    connections.clear()
 
 
 @contextlib.contextmanager

@@ -110,6 +110,9 @@ async def test_pods_of_another_namespace_that_name_the_owner_are_not_counted(
 @only_embedded
 async def test_replicas_whose_constraints_are_not_kept_are_not_moved(cluster: TestCluster) -> None:
     """Other pods of the namespace have used up its share of the operator's memory."""
+    # A namespace of its own: the shares last as long as the process, which runs other tests too.
+    cluster.namespace = "full"
+    await add_tenant(cluster, cluster.namespace)
     await cluster.add_nodes(spot=2, on_demand=2)
     # In the order of the list: what is small finds room that is left by what is large.
     sizes = [700] * 100 + [100] * 10 + [10] * 10 + [1] * 10 + [0] * 10

@@ -110,19 +110,21 @@ async def stays_off_unstable_spot(it: OperatorProcess) -> object:
 
 
 async def _lose_a_replica_twice(it: OperatorProcess) -> bool:
-    await it.cluster.fleet.add(spot=4)
+    fleet = it.cluster.fleet
+    for name in fleet.names(NodeType.SPOT):
+        await fleet.cordon(name)
+    [node] = await fleet.add(spot=1)
     await it.deploy("data", "late", 2, policy(50, 1), cpu="100m")
     for _ in range(2):
-        node = ""
-        while not node:
+        while _spot_node_of(it, "late") != node:
             await asyncio.sleep(0.2)
-            node = _spot_node_of(it, "late")
         await asyncio.sleep(2)  # creationTimestamp has whole seconds
-        await it.cluster.fleet.announce_reclaim(node)
+        await fleet.announce_reclaim(node, "node-termination-handler")
         await asyncio.sleep(2)
-        await it.cluster.fleet.reclaim(node)
+        await fleet.reclaim(node)
         while _spot_node_of(it, "late") == node:
             await asyncio.sleep(0.2)
+        [node] = await fleet.add(spot=1)
     for _ in range(75):
         await asyncio.sleep(0.2)
         if _spot_node_of(it, "late"):
@@ -147,7 +149,7 @@ async def evicts_on_notice(it: OperatorProcess) -> object:
             return None
         it.memory["before"] = it.evicted("api")
         for name in it.cluster.fleet.names(NodeType.SPOT):
-            await it.cluster.fleet.announce_reclaim(name)
+            await it.cluster.fleet.announce_reclaim(name, "node-termination-handler")
         await asyncio.sleep(1.5)
     return it.evicted("api") > it.memory["before"]
 

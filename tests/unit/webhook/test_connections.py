@@ -158,6 +158,7 @@ async def test_at_the_limit_idle_unknown_clients_give_way_before_a_known_one() -
         with held_time() as time:
             for caller in unknown:
                 assert (await caller.ask("POST", "/mutate", b"unknown")).status == 200
+                time.advance(0.1)  # the first one is idle for longer
             time.advance(2)
             for caller in unknown:
                 assert (await ask(served.port, "POST", "/mutate", b"unknown")).status == 200

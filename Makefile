@@ -15,7 +15,7 @@ TOOLS := .venv-tools/bin
 TOOLS_READY := .venv-tools/.ready
 # Parallel tests: those that compute, and those on real control planes, which mostly wait.
 WORKERS ?= 2
-CONTROL_PLANES ?= 5
+CONTROL_PLANES ?= 4
 # Minutes of new seeds for `make test-all`.
 MINUTES ?= 60
 PYTEST := $(VENV)/bin/python -m pytest -q --dist worksteal

@@ -119,7 +119,7 @@ async def _lose_a_replica_twice(it: OperatorProcess) -> bool:
         while _spot_node_of(it, "late") != node:
             await asyncio.sleep(0.2)
         await asyncio.sleep(2)  # creationTimestamp has whole seconds
-        await fleet.announce_reclaim(node, "node-termination-handler")
+        await fleet.announce_reclaim(node)
         await asyncio.sleep(2)
         await fleet.reclaim(node)
         while _spot_node_of(it, "late") == node:
@@ -149,7 +149,7 @@ async def evicts_on_notice(it: OperatorProcess) -> object:
             return None
         it.memory["before"] = it.evicted("api")
         for name in it.cluster.fleet.names(NodeType.SPOT):
-            await it.cluster.fleet.announce_reclaim(name, "node-termination-handler")
+            await it.cluster.fleet.announce_reclaim(name)
         await asyncio.sleep(1.5)
     return it.evicted("api") > it.memory["before"]
 

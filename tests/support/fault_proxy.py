@@ -14,8 +14,8 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import parse_qsl
@@ -171,6 +171,8 @@ class FaultProxy:
         self.watches: list[Watch] = []
         """Watches that are open."""
         self.port = 0
+        self._waiting: set[asyncio.Transport] = set()
+        """Connections with a request that has no response yet."""
         self._session = session
         self._authority = authority
 
@@ -192,6 +194,15 @@ class FaultProxy:
             if applies(watch.request):
                 watch.cut()
 
+    def cut_requests(self) -> None:
+        """Break the connections of all requests without a response, also of watches.
+
+        The API server still performs the requests. This is what a load balancer does when it
+        removes an API server.
+        """
+        for transport in tuple(self._waiting):
+            transport.abort()
+
     def mend(self) -> None:
         """Stop all faults. Breaks the watches that were silent."""
         self.cut_watches(self.silent)
@@ -208,10 +219,20 @@ class FaultProxy:
             if fate is None and ("watch", "true") in query:
                 return await self._watch(incoming, request)
             call = Call(request, lambda: self._forward(incoming, body))
-            answer = await (fate or _pass)(call)
+            with self._is_waiting(incoming.transport):
+                answer = await (fate or _pass)(call)
         except (HangUp, aiohttp.ClientError):
             return _hung_up(incoming)
         return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
+
+    @contextmanager
+    def _is_waiting(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+        assert isinstance(transport, asyncio.Transport)
+        self._waiting.add(transport)
+        try:
+            yield
+        finally:
+            self._waiting.discard(transport)
 
     def _ask(self, incoming: web.BaseRequest, body: bytes) -> aiohttp.client._RequestContextManager:
         headers = {name: incoming.headers[name] for name in _THERE if name in incoming.headers}
@@ -228,7 +249,9 @@ class FaultProxy:
             )
 
     async def _watch(self, incoming: web.BaseRequest, request: Request) -> web.StreamResponse:
-        async with self._ask(incoming, b"") as answer:
+        async with AsyncExitStack() as stack:
+            with self._is_waiting(incoming.transport):
+                answer = await stack.enter_async_context(self._ask(incoming, b""))
             passed = web.StreamResponse(status=answer.status)
             for name in _BACK:
                 if name in answer.headers:

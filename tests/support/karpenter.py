@@ -193,20 +193,6 @@ async def karpenter_beside(cluster: TestCluster, *pools: NodePool) -> AsyncItera
         yield karpenter
 
 
-async def wait_longer_for_the_webhook(cluster: TestCluster) -> None:
-    """Set the timeout of the webhook to 30 s instead of 2 s.
-
-    For stories that count every eviction: the machine may be busy, and a pod that is admitted
-    without the webhook is moved later.
-    """
-    assert isinstance(cluster, RealTestCluster)
-    change = [{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 30}]
-    arguments = ("mutatingwebhookconfiguration", "spotalis", "--type=json")
-    await asyncio.to_thread(
-        cluster.plane.kubectl, "patch", *arguments, f"--patch={json.dumps(change)}"
-    )
-
-
 def _instance_type(cpus: int) -> dict[str, Any]:
     """An entry of Karpenter's file of instance types. Spot costs a third of on-demand."""
     prices = {"on-demand": 0.03 * cpus, "spot": 0.01 * cpus}

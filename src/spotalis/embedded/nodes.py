@@ -96,8 +96,11 @@ RECLAIM_NOTICES: Mapping[str, ReclaimNotice] = {
 }
 """Keyed by the ``how`` of ``Fleet.announce_reclaim``.
 
-``rebalance`` and ``aks-freeze`` look like interruption notices but the node stays.
+``rebalance`` and ``aks-freeze`` look like interruption notices but the node stays. ``karpenter``
+and ``cluster-autoscaler`` are also how an autoscaler begins to remove a node by its own decision.
 """
+PROVIDER_NOTICE = "node-termination-handler"
+"""A notice that always means that the provider reclaims the node."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +219,7 @@ class Fleet:
         self._api.set_status("nodes", "", name, lambda obj: obj.update(status=dated))
         return name
 
-    async def announce_reclaim(self, name: str, how: str = "karpenter") -> None:
+    async def announce_reclaim(self, name: str, how: str = PROVIDER_NOTICE) -> None:
         """Announce that the provider reclaims the node; ``how`` is a key of ``RECLAIM_NOTICES``.
 
         Raises:
@@ -236,7 +239,7 @@ class Fleet:
                 lambda obj: put(obj, kind, "True", at, reason=reason, message=message),
             )
 
-    async def withdraw_notice(self, name: str, how: str = "karpenter") -> None:
+    async def withdraw_notice(self, name: str, how: str = PROVIDER_NOTICE) -> None:
         """Withdraw a notice: the node stays."""
         notice = RECLAIM_NOTICES[how]
         if notice.taint is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.cluster import CAPACITY_TYPE_LABEL, EKS_LABEL, TestCluster, policy
-from tests.support.karpenter import NodePool, karpenter_beside, wait_longer_for_the_webhook
+from tests.support.karpenter import NodePool, karpenter_beside
 from tests.support.real_cluster import RealTestCluster
 from tests.support.scenarios import only_real
 
@@ -68,8 +68,8 @@ async def test_a_deployment_is_split_at_creation_beside_a_managed_node_group(
 async def test_300_replicas_are_split_at_creation_on_a_cluster_without_nodes(
     cluster: TestCluster, percentage: int, split: tuple[int, int]
 ) -> None:
+    cluster.webhook_timeout_seconds = 30
     async with karpenter_beside(cluster, NodePool()) as karpenter, cluster.operator():
-        await wait_longer_for_the_webhook(cluster)
         await cluster.create_deployment("web", 300, policy(percentage))
         await cluster.wait_for_split("web", *split, within=LARGE_SECONDS)
         await cluster.assert_unchanged("web")

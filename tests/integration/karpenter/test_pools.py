@@ -11,7 +11,6 @@ from tests.support.karpenter import (
     Karpenter,
     NodePool,
     karpenter_beside,
-    wait_longer_for_the_webhook,
 )
 from tests.support.real_cluster import RealTestCluster
 from tests.support.scenarios import only_real
@@ -80,9 +79,9 @@ async def assert_only_karpenter_has_moved_pods(cluster: TestCluster, karpenter: 
 async def test_consolidation_and_drift_keep_the_split_and_cause_no_eviction_by_the_operator(
     cluster: TestCluster,
 ) -> None:
+    cluster.webhook_timeout_seconds = 30
     pool = NodePool(consolidate_after="10s", disruption_budget="1")
     async with karpenter_beside(cluster, pool) as karpenter, cluster.operator():
-        await wait_longer_for_the_webhook(cluster)
         for number in range(5):
             await cluster.create_deployment(f"web-{number}", 10, policy(70))
         for number in range(5):
@@ -100,11 +99,11 @@ async def test_expiry_keeps_the_split_and_causes_no_eviction_by_the_operator(
     cluster: TestCluster,
 ) -> None:
     """Replicas of nodes that expire go to nodes that expire 4 minutes later: no unstable spot."""
+    cluster.webhook_timeout_seconds = 30
     async with (
         karpenter_beside(cluster, NodePool(expire_after="8m")) as karpenter,
         cluster.operator(),
     ):
-        await wait_longer_for_the_webhook(cluster)
         nodes: set[str] = set()
         for numbers in (range(1), range(1, 5)):
             for number in numbers:

@@ -15,7 +15,6 @@ from tests.support.karpenter import (
     Karpenter,
     NodePool,
     karpenter_beside,
-    wait_longer_for_the_webhook,
 )
 from tests.support.scenarios import only_real
 
@@ -58,7 +57,6 @@ async def dying_spot_nodes(
 
 async def count_births(cluster: TestCluster, karpenter: Karpenter) -> dict[str, int]:
     """Count the replicas on spot in 15 minutes, if spot nodes die 3 minutes after they joined."""
-    await wait_longer_for_the_webhook(cluster)
     async with dying_spot_nodes(cluster, karpenter) as on_spot:
         for name, (replicas, percentage, split) in WORKLOADS.items():
             await cluster.create_deployment(name, replicas, policy(percentage))
@@ -72,6 +70,7 @@ async def count_births(cluster: TestCluster, karpenter: Karpenter) -> dict[str, 
 async def test_each_spot_slot_is_filled_twice_before_the_breaker_opens(
     cluster: TestCluster,
 ) -> None:
+    cluster.webhook_timeout_seconds = 30
     async with karpenter_beside(cluster, NodePool()) as karpenter, cluster.operator():
         assert await count_births(cluster, karpenter) == {"web": 2, "shop": 14}
         for name, (replicas, _, _) in WORKLOADS.items():
@@ -85,6 +84,7 @@ async def test_each_spot_slot_is_filled_twice_before_the_breaker_opens(
 async def test_without_the_breaker_spot_slots_are_filled_again_and_again(
     cluster: TestCluster,
 ) -> None:
+    cluster.webhook_timeout_seconds = 30
     async with (
         karpenter_beside(cluster, NodePool()) as karpenter,
         cluster.operator("--breaker-interruptions=0"),

@@ -55,7 +55,7 @@ async def _post(cluster: TestCluster, body: bytes, *, seconds: float = 0.0) -> N
 
 @asynccontextmanager
 async def _repeated(cluster: TestCluster, *, seconds: float = 0.0) -> AsyncIterator[None]:
-    """Send requests that are no admission reviews, one after the other, during the block."""
+    """Send invalid requests, one after the other, during the block."""
 
     async def repeat() -> None:
         while True:

@@ -18,7 +18,7 @@ SMALL = {"pool": "small"}
 TOO_SMALL = {"cpu": "50m", "memory": "32Mi", "pods": "10"}
 UNPLACED = ("offtarget", "blocked", "paused", "invalid", "rolling", "plain")
 KINDS = {"db": "sts", "canary": "rollout"}
-"""Of the workloads that are no Deployment."""
+"""The kinds of the workloads other than Deployments."""
 
 
 async def create_before_spot(cluster: RealTestCluster) -> None:

@@ -82,7 +82,9 @@ async def test_three_instances_split_1000_pods_of_one_replica_set_at_creation(
 
 @pytest.fixture
 def full_size(request: pytest.FixtureRequest) -> bool:
-    """True for bursts as large as on the embedded cluster; False for what two slow cores can do."""
+    """True for bursts as large as on the embedded cluster, with the manifest's timeout; False for
+    what two slow cores can do beside other tests.
+    """
     return bool(request.config.getoption("--whole-bursts"))
 
 
@@ -91,6 +93,8 @@ async def test_three_processes_split_the_pods_of_one_replica_set_at_creation(
     cluster: TestCluster, full_size: bool
 ) -> None:
     pods, split = (1000, (270, 730)) if full_size else (300, (81, 219))
+    if not full_size:
+        cluster.webhook_timeout_seconds = 30
     await split_one_large_workload(cluster, pods, policy(73, 30), split)
 
 
@@ -107,6 +111,8 @@ async def test_three_processes_split_many_deployments_at_creation(
     cluster: TestCluster, full_size: bool
 ) -> None:
     workloads, pods, split = (50, 20, (4, 16)) if full_size else (20, 15, (3, 12))
+    if not full_size:
+        cluster.webhook_timeout_seconds = 30
     await split_many_small_workloads(cluster, workloads, pods, policy(80, 2), split)
 
 

@@ -19,6 +19,8 @@ CONTROL_PLANES ?= 4
 # Minutes of new seeds for `make test-all`.
 MINUTES ?= 60
 PYTEST := $(VENV)/bin/python -m pytest -q --dist worksteal
+# Where `make sbom` writes.
+SBOM ?= dist/spotalis.cdx.json
 # Where the tests of `make check` are (marker "check").
 CHECKED := tests/unit tests/conformance/test_recorded.py tests/integration/scenarios
 # Where the tests on real control planes are (marker "real").
@@ -43,7 +45,7 @@ check: lint ## the inner loop, under 90 s: lint, unit tests, one scenario of eac
 
 .PHONY: test
 test: lint test-newer ## all tests, a selection on the real test bed, about 20 minutes; what CI runs
-	$(PYTEST) -n $(WORKERS) -m "not real and not long" --durations=10
+	$(PYTEST) -n $(WORKERS) -m "not real and not long and not image" --durations=10
 	$(PYTEST) -n $(CONTROL_PLANES) -m "real and not long" --reruns 1 -raR --durations=15 $(REAL_TESTS)
 
 .PHONY: test-newer
@@ -58,12 +60,16 @@ test-integration: $(READY) ## the scenarios only, on both test beds
 	$(PYTEST) -n $(WORKERS) tests/integration
 
 .PHONY: test-all
-test-all: test mutants ## everything, for hours: all of both test beds, large models, MINUTES=60 of new seeds
+test-all: test test-image mutants ## everything, for hours: all of both test beds, large models, MINUTES=60 of new seeds
 	$(PYTEST) -n $(WORKERS) -m "long and not real" --durations=10
 	$(PYTEST) -n $(CONTROL_PLANES) -m "long and real" --reruns 1 -raR --durations=15 $(REAL_TESTS)
 	$(PYTEST) -n $(WORKERS) tests/unit --hypothesis-profile=search
 	$(VENV)/bin/python -m tests.model --long
 	$(VENV)/bin/python -m tests.simulation --minutes $(MINUTES) --seed $$(date +%s)
+
+.PHONY: test-image
+test-image: $(READY) $(TOOLS_READY) ## build the image and run it: 3 minutes; needs root and apt-get install buildah mmdebstrap runc
+	$(PYTEST) -m image tests/delivery
 
 .PHONY: mutants
 mutants: $(READY) ## plant each known bug in a copy of the tree; a test must find it
@@ -109,18 +115,25 @@ manifests: $(READY) ## generate values, schema and README of the chart; render b
 docker-build: ## build the image for both platforms with the pinned digests; needs Docker buildx (OUTPUT=type=registry pushes)
 	@sh build/docker/pins.sh check
 	set -a && . build/docker/pins.env && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
-	    docker buildx bake --file build/docker/docker-bake.hcl $(if $(OUTPUT),--set '*.output=$(OUTPUT)')
+	    docker buildx bake --file build/docker/docker-bake.hcl $(if $(OUTPUT),--set '*.output=$(OUTPUT)') \
+	    $(if $(METADATA),--metadata-file $(METADATA))
 
 .PHONY: image-pins
 image-pins: ## renew the digests of base image, SBOM scanner and BuildKit; needs Docker buildx and the registries
 	sh build/docker/pins.sh renew
+
+.PHONY: sbom
+sbom: $(TOOLS_READY) ## write the bill of materials of the image's Python packages, CycloneDX, to dist/
+	@mkdir -p $(dir $(SBOM))
+	$(TOOLS)/cyclonedx-py requirements --output-reproducible --output-format JSON \
+	    --pyproject pyproject.toml --mc-type application --output-file $(SBOM) requirements/runtime.txt
 
 .PHONY: pins
 pins: $(TOOLS_READY) ## compile requirements/ from pyproject.toml
 	$(TOOLS)/uv pip compile $(COMPILE) --extra controller pyproject.toml -o requirements/runtime.txt
 	$(TOOLS)/uv pip compile $(COMPILE) --extra controller --extra dev pyproject.toml -o requirements/dev.txt
 	echo 'hatchling>=1.27' | $(TOOLS)/uv pip compile $(COMPILE) -c requirements/dev.txt - -o requirements/build.txt
-	printf 'uv\npip-audit\n' | $(TOOLS)/uv pip compile $(COMPILE) - -o requirements/tools.txt
+	printf 'uv\npip-audit\ncyclonedx-bom\n' | $(TOOLS)/uv pip compile $(COMPILE) - -o requirements/tools.txt
 
 .PHONY: audit
 audit: $(TOOLS_READY) ## look for known vulnerabilities in all pins; needs an index with advisories (SECURITY.md)

@@ -35,22 +35,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.programs import CONTROL_PLANE, KUBERNETES, Binary, ProgramSet
+from testbed.programs import CONTROL_PLANE, Binary, ProgramSet, Version
 
 HERE = Path(__file__).resolve().parent
 """The folder with the Go modules."""
 
-_VERSION = ".".join(map(str, KUBERNETES))
 _VERSION_VARIABLES = "k8s.io/component-base/version"
-_LINKER_FLAGS = " ".join(
-    [
-        "-s -w",
-        f"-X {_VERSION_VARIABLES}.gitVersion=v{_VERSION}",
-        f"-X {_VERSION_VARIABLES}.gitMajor={KUBERNETES[0]}",
-        f"-X {_VERSION_VARIABLES}.gitMinor={KUBERNETES[1]}",
-    ]
-)
-_BUILD = ["build", "-trimpath", "-buildvcs=false", "-ldflags", _LINKER_FLAGS]
+
+
+def _build_command(version: Version) -> list[str]:
+    """Go's arguments for a binary that reports this version of Kubernetes."""
+    flags = " ".join(
+        [
+            "-s -w",
+            f"-X {_VERSION_VARIABLES}.gitVersion=v{'.'.join(map(str, version))}",
+            f"-X {_VERSION_VARIABLES}.gitMajor={version[0]}",
+            f"-X {_VERSION_VARIABLES}.gitMinor={version[1]}",
+        ]
+    )
+    return ["build", "-trimpath", "-buildvcs=false", "-ldflags", flags]
 
 
 class UnobtainableError(Exception):
@@ -104,7 +107,7 @@ def find(
     folders = _cache_folders(programs, environment)
     found: dict[str, Path] = {}
     for binary in programs.binaries:
-        path = None if programs.is_optional else _in_assets(binary.name, environment)
+        path = None if programs.is_optional else _in_assets(binary, environment)
         candidates = [folder / binary.name for folder in folders] if path is None else [path]
         for candidate in candidates:
             if _is_complete(binary, candidate):
@@ -154,7 +157,9 @@ def _stamp(programs: ProgramSet) -> str:
     The name of an optional set comes first.
     """
     tags = sorted({binary.tags for binary in programs.binaries if binary.tags})
-    digest = hashlib.sha256(" ".join([*_BUILD, platform.machine(), *tags]).encode())
+    versions = sorted({binary.kubernetes for binary in programs.binaries})
+    commands = [word for version in versions for word in _build_command(version)]
+    digest = hashlib.sha256(" ".join([*commands, platform.machine(), *tags]).encode())
     for module in programs.modules:
         for name in ("go.mod", "go.sum"):
             digest.update((HERE / module / name).read_bytes())
@@ -162,13 +167,14 @@ def _stamp(programs: ProgramSet) -> str:
     return prefix + digest.hexdigest()[:12]
 
 
-def _in_assets(name: str, environment: Mapping[str, str]) -> Path | None:
+def _in_assets(binary: Binary, environment: Mapping[str, str]) -> Path | None:
     """The binary in $KUBEBUILDER_ASSETS, if it is of the pinned version."""
     assets = environment.get("KUBEBUILDER_ASSETS")
-    path = Path(assets, name).absolute() if assets else None
+    path = Path(assets, binary.name).absolute() if assets else None
     if path is None or not (path.is_file() and os.access(path, os.X_OK)):
         return None
-    wanted = r"Version: 3\." if name == "etcd" else rf"v{KUBERNETES[0]}\.{KUBERNETES[1]}\."
+    major, minor, _ = binary.kubernetes
+    wanted = r"Version: 3\." if binary.name == "etcd" else rf"v{major}\.{minor}\."
     return path if re.search(wanted, _version_of(path)) else None
 
 
@@ -246,7 +252,8 @@ def _build(
     part = target.with_name(f".{binary.name}.{os.getpid()}.part")
     try:
         tags = ["-tags", binary.tags] if binary.tags else []
-        _run_go(binary, go, [*_BUILD, *tags, "-o", str(part), binary.package], environment)
+        command = [*_build_command(binary.kubernetes), *tags, "-o", str(part), binary.package]
+        _run_go(binary, go, command, environment)
         if binary.crds:
             _copy_crds(binary, target, go, environment)
         part.replace(target)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
-KUBERNETES = (1, 36, 1)
+Version = tuple[int, int, int]
+
+KUBERNETES: Version = (1, 36, 1)
 """The pinned Kubernetes version, as in kubernetes/go.mod. The binaries report it."""
+OLDER: dict[str, Version] = {"1.32": (1, 32, 13)}
+"""Other versions, as in kubernetes-<minor>/go.mod."""
+VERSION_VARIABLE = "TESTBED_KUBERNETES"
+"""The environment variable that selects one of them for the control plane, for example "1.32"."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +21,7 @@ class Binary:
 
     crds: the Go module that contains the program's CRDs, and patterns of their files.
     tags: build tags, separated by commas.
+    kubernetes: the version of Kubernetes that the binary reports.
     """
 
     name: str
@@ -21,6 +29,7 @@ class Binary:
     package: str
     crds: tuple[str, ...] = ()
     tags: str = ""
+    kubernetes: Version = KUBERNETES
 
 
 @dataclass(frozen=True)
@@ -38,18 +47,33 @@ class ProgramSet:
 
 
 _COMMANDS = "k8s.io/kubernetes/cmd"
-CONTROL_PLANE = ProgramSet(
-    "control-plane",
-    (
-        Binary("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
-        Binary("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
-        Binary("kube-apiserver", "kubernetes", f"{_COMMANDS}/kube-apiserver"),
-        Binary("kube-controller-manager", "kubernetes", f"{_COMMANDS}/kube-controller-manager"),
-        Binary("kube-scheduler", "kubernetes", f"{_COMMANDS}/kube-scheduler"),
-        Binary("kubectl", "kubernetes", f"{_COMMANDS}/kubectl"),
-    ),
-    is_optional=False,
-)
+_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+def control_plane(minor: str = "") -> ProgramSet:
+    """The control plane of a minor version, for example "1.32"; by default the pinned one.
+
+    etcd, kwok and kubectl are the same for all versions.
+
+    Raises:
+        KeyError: the version is not in OLDER.
+    """
+    module, version = (f"kubernetes-{minor}", OLDER[minor]) if minor else ("kubernetes", KUBERNETES)
+    servers = (Binary(name, module, f"{_COMMANDS}/{name}", kubernetes=version) for name in _SERVERS)
+    return ProgramSet(
+        "control-plane",
+        (
+            Binary("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+            Binary("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok"),
+            *servers,
+            Binary("kubectl", "kubernetes", f"{_COMMANDS}/kubectl"),
+        ),
+        is_optional=False,
+    )
+
+
+CONTROL_PLANE = control_plane(os.environ.get(VERSION_VARIABLE, ""))
+"""The control plane of the tests."""
 KARPENTER = ProgramSet(
     "karpenter",
     (
@@ -89,7 +113,12 @@ PROMETHEUS = ProgramSet(
     ),
 )
 """Prometheus, which evaluates the alerts, and promtool, which tests them."""
+ACTIONLINT = ProgramSet(
+    "actionlint",
+    (Binary("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),),
+)
+"""Checks the workflows in .github/workflows."""
 HELM = ProgramSet("helm", (Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"),))
 """Renders and installs the chart in charts/spotalis."""
-PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM, PROMETHEUS)
+PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM, PROMETHEUS, ACTIONLINT)
 """All programs of the test bed, in build order."""

@@ -20,6 +20,15 @@ variable "SOURCE_DATE_EPOCH" {
   default = "0"
 }
 
+# The address of the sources and the commit, for the image's labels; empty: no label.
+variable "SOURCE" {
+  default = ""
+}
+
+variable "REVISION" {
+  default = ""
+}
+
 group "default" {
   targets = ["spotalis"]
 }
@@ -33,6 +42,10 @@ target "spotalis" {
     VERSION           = VERSION
     PYTHON_DIGEST     = PYTHON_DIGEST
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
+  }
+  labels = {
+    for key, value in { source = SOURCE, revision = REVISION } :
+    "org.opencontainers.image.${key}" => value if value != ""
   }
   attest = ["type=provenance,mode=max", "type=sbom,generator=docker/buildkit-syft-scanner@${SBOM_SCANNER_DIGEST}"]
   output = ["type=image,push=false,rewrite-timestamp=true"]

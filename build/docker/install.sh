@@ -21,4 +21,5 @@ $pip wheel --no-deps --no-build-isolation --wheel-dir "$tools/wheels" .
 "$python" -m venv --without-pip "$folder"
 $pip --python "$folder/bin/python" install --no-compile --require-hashes --only-binary :all: -r requirements/runtime.txt
 $pip --python "$folder/bin/python" install --no-compile --no-deps --no-index --find-links "$tools/wheels" spotalis
-"$folder/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$folder/lib"
+# -f: pip has imported `attr`, if present, and left byte code with the times of this installation.
+"$folder/bin/python" -m compileall -q -f -j 0 --invalidation-mode unchecked-hash "$folder/lib"

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,18 +22,30 @@ from tests.support.free_ports import claim_ports
 
 OPERATOR_NAMESPACE = "spotalis-system"
 DEADLINE = 120.0
+CommandLine = Callable[[Sequence[str], Mapping[str, str]], list[str]]
+"""Returns the command that runs Spotalis with these arguments and environment variables."""
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/spotalis"
+
+
+def in_this_python(arguments: Sequence[str], _variables: Mapping[str, str]) -> list[str]:
+    """Run Spotalis by the Python that runs the tests. The process has the variables already."""
+    return [sys.executable, "-m", "spotalis", *arguments]
 
 
 @contextmanager
 def installed_operator(
-    control_plane: ControlPlane, folder: Path, *, bundle: bytes = b""
+    control_plane: ControlPlane,
+    folder: Path,
+    *,
+    bundle: bytes = b"",
+    command_line: CommandLine = in_this_python,
 ) -> Iterator[None]:
     """An operator process with the arguments, settings, variables and token of the container.
 
     Args:
         bundle: CA bundle for the webhook configuration; without it the operator writes its own.
             With it, ``folder`` replaces the volume that contains the certificate.
+        command_line: how the operator is started, for example in its image.
     """
     ports = claim_ports()
     webhook, metrics, health = ports.ports[:3]
@@ -44,9 +56,10 @@ def installed_operator(
     control_plane.request(
         "PATCH", CONFIGURATION, set_client, content_type="application/json-patch+json"
     )
-    command, variables = _command_and_variables(control_plane, folder)
-    command += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
-    command += ["--health-port", str(health)]
+    arguments, variables = _arguments_and_variables(control_plane, folder)
+    arguments += ["--webhook-port", str(webhook), "--metrics-port", str(metrics)]
+    arguments += ["--health-port", str(health)]
+    command = command_line(arguments, variables)
     log = folder / "operator.log"
     inherited = {key: value for key, value in os.environ.items() if key == "PATH"}  # noqa: TID251  # a process needs it
     with log.open("wb") as stream:
@@ -77,10 +90,10 @@ def installed_operator(
     assert process.returncode == 0, log.read_text()[-2000:]
 
 
-def _command_and_variables(
+def _arguments_and_variables(
     control_plane: ControlPlane, folder: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """The command and the environment of the container in the manifests, with its settings file."""
+    """The arguments and variables of the container in the manifests, with its settings file."""
     deployment = control_plane.request(
         "GET", f"/apis/apps/v1/namespaces/{OPERATOR_NAMESPACE}/deployments/spotalis"
     )
@@ -95,15 +108,15 @@ def _command_and_variables(
         each["name"]: downward[each["valueFrom"]["fieldRef"]["fieldPath"]]
         for each in container["env"]
     }
-    command = [sys.executable, "-m", "spotalis", *container["args"]]
-    command[command.index("/etc/spotalis/spotalis.yaml")] = str(file)
-    command += [
+    arguments = list(container["args"])
+    arguments[arguments.index("/etc/spotalis/spotalis.yaml")] = str(file)
+    arguments += [
         "--kubeconfig",
         str(_service_account_kubeconfig(control_plane, folder)),
         "--host",
         "127.0.0.1",
     ]
-    return command, variables
+    return arguments, variables
 
 
 def _service_account_kubeconfig(control_plane: ControlPlane, folder: Path) -> Path:

@@ -6,10 +6,11 @@
 
 The control plane (etcd, kube-apiserver, kube-controller-manager, kube-scheduler), kubectl and kwok
 are built from Go modules, and so are the optional programs that tests run beside it: Karpenter,
-the controller of Argo Rollouts, Prometheus, Helm and actionlint. Small modules in this folder list
-them as tools; the committed go.sum files pin the versions. The first build on a machine takes about
-eight minutes on two cores for the control plane, and about five for each optional program. If an
-optional program cannot be built, it is skipped with one line, except where CI=true.
+the controller of Argo Rollouts, Prometheus, cert-manager, Helm and actionlint. Small modules in
+this folder list them as tools; the committed go.sum files pin the versions. The first build on a
+machine takes about eight minutes on two cores for the control plane, and about five for each
+optional program. If an optional program cannot be built, it is skipped with one line, except where
+CI=true.
 
 Exit status: 0 all required binaries are available, 1 a build failed, 3 Go is missing or too old,
 130 interrupted. build.py says where binaries are searched for.

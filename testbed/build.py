@@ -5,8 +5,8 @@ Each binary is searched for in this order:
 1. the folder $KUBEBUILDER_ASSETS, as `setup-envtest` sets it, if the binary there reports the
    pinned Kubernetes minor version (etcd: any 3.x). Only programs of the control plane can be there.
 2. the cache folder: $XDG_CACHE_HOME/spotalis/testbed/<stamp>, by default under ~/.cache. Each set
-   has a folder of its own. Its stamp is derived from the set's go.mod and go.sum files, the build
-   flags and the Go version, so that no set is rebuilt because another one changes.
+   has a folder of its own. Its stamp is derived from the set's go.mod, go.sum and Go files, the
+   build flags and the Go version, so that no set is rebuilt because another one changes.
 3. a build with the Go on the PATH. Go never downloads another toolchain.
 
 The CRDs of an optional program are copied from its module in Go's module cache into one file
@@ -161,7 +161,8 @@ def _stamp(programs: ProgramSet) -> str:
     commands = [word for version in versions for word in _build_command(version)]
     digest = hashlib.sha256(" ".join([*commands, platform.machine(), *tags]).encode())
     for module in programs.modules:
-        for name in ("go.mod", "go.sum"):
+        sources = sorted(file.name for file in (HERE / module).glob("*.go"))
+        for name in ("go.mod", "go.sum", *sources):
             digest.update((HERE / module / name).read_bytes())
     prefix = f"{programs.name}-" if programs.is_optional else ""
     return prefix + digest.hexdigest()[:12]

@@ -113,6 +113,18 @@ PROMETHEUS = ProgramSet(
     ),
 )
 """Prometheus, which evaluates the alerts, and promtool, which tests them."""
+CERT_MANAGER = ProgramSet(
+    "cert-manager",
+    (
+        Binary(
+            "cert-manager",
+            "cert-manager",
+            "spotalis.io/testbed/cert-manager",
+            ("github.com/cert-manager/cert-manager", "deploy/crds/cert-manager.io_*.yaml"),
+        ),
+    ),
+)
+"""cert-manager's controllers for certificates, and its CA injector."""
 ACTIONLINT = ProgramSet(
     "actionlint",
     (Binary("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint"),),
@@ -120,5 +132,5 @@ ACTIONLINT = ProgramSet(
 """Checks the workflows in .github/workflows."""
 HELM = ProgramSet("helm", (Binary("helm", "helm", "helm.sh/helm/v3/cmd/helm"),))
 """Renders and installs the chart in charts/spotalis."""
-PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM, PROMETHEUS, ACTIONLINT)
+PROGRAM_SETS = (CONTROL_PLANE, KARPENTER, ROLLOUTS, HELM, PROMETHEUS, CERT_MANAGER, ACTIONLINT)
 """All programs of the test bed, in build order."""

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.control_plane import (
+    CAPACITY_TYPE_LABEL,
     ControlPlane,
     eventually,
 )
@@ -88,6 +90,21 @@ def installed_operator(
             process.wait()
         ports.release()
     assert process.returncode == 0, log.read_text()[-2000:]
+
+
+def wait_for_split(
+    plane: ControlPlane, workload: str, *, on_demand: int = 0, spot: int = 0
+) -> None:
+    """Wait until a workload in the namespace default has exactly these Ready pods."""
+
+    def is_split() -> bool:
+        nodes = plane.request("GET", "/api/v1/nodes")["items"]
+        types = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
+        pods = plane.ready_pods("default", f"app={workload}")
+        found = Counter(types[pod["spec"]["nodeName"]] for pod in pods)
+        return found == Counter({"on-demand": on_demand, "spot": spot})
+
+    eventually(is_split, within=DEADLINE, what=f"{workload} is {on_demand} + {spot}")
 
 
 def _arguments_and_variables(

@@ -16,15 +16,13 @@ from pathlib import Path
 import pytest
 
 from spotalis import __version__
-from tests.delivery.installed_operator import OPERATOR_NAMESPACE, installed_operator
+from tests.delivery.installed_operator import OPERATOR_NAMESPACE, installed_operator, wait_for_split
 from tests.delivery.test_requirements import pins
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
-    CAPACITY_TYPE_LABEL,
     ControlPlane,
     ControlPlaneConfig,
     binaries_or_skip,
-    eventually,
 )
 from tests.support.image import given
 from tests.support.local_image import BASE, Container, LocalImages, skip_without_programs
@@ -196,21 +194,8 @@ def test_the_image_places_and_moves_pods_of_a_real_cluster(
     deployments = "/apis/apps/v1/namespaces/default/deployments"
     with installed_operator(plane, readable, command_line=command_line):
         plane.request("POST", deployments, workload_body("Deployment", "web", 4, policy(50)))
-        wait_for_split(plane, spot=2, on_demand=2)
+        wait_for_split(plane, "web", spot=2, on_demand=2)
         none = "spotalis.io/spot-percentage=0"
         plane.kubectl("annotate", "deployment", "web", "--overwrite", none)
-        wait_for_split(plane, on_demand=4)
+        wait_for_split(plane, "web", on_demand=4)
     assert len(plane.evictions("spotalis")) == 2
-
-
-def wait_for_split(plane: ControlPlane, **wanted: int) -> None:
-    nodes = {
-        node["metadata"]["name"]: node["metadata"]["labels"][CAPACITY_TYPE_LABEL].replace("-", "_")
-        for node in plane.request("GET", "/api/v1/nodes")["items"]
-    }
-
-    def split() -> dict[str, int]:
-        types = [nodes[pod["spec"]["nodeName"]] for pod in plane.ready_pods("default", "app=web")]
-        return {kind: types.count(kind) for kind in set(types)}
-
-    eventually(lambda: split() == wanted, within=120, what=f"the split is {wanted}")

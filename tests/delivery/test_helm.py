@@ -20,10 +20,10 @@ from tests.delivery.installed_operator import (
     DEADLINE,
     OPERATOR_NAMESPACE,
     installed_operator,
+    wait_for_split,
 )
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
-    CAPACITY_TYPE_LABEL,
     ControlPlane,
     ControlPlaneConfig,
     Json,
@@ -69,7 +69,7 @@ def test_helm_installs_upgrades_rolls_back_and_leaves_no_trace(
     assert "WARNING" not in notes
     with installed_operator(plane, tmp_path):
         plane.request("POST", DEPLOYMENTS, workload_body("Deployment", "web", 4, policy(50)))
-        wait_for_split(plane, on_demand=2, spot=2)
+        wait_for_split(plane, "web", on_demand=2, spot=2)
         wait_for_condition(plane, "True")
     restore_service(plane)
     assert_tools_find_no_difference(plane, helm, tmp_path)
@@ -104,7 +104,7 @@ def test_kubectl_delete_leaves_no_trace(plane: ControlPlane, tmp_path: Path) -> 
     set_settings(plane, {"status": {"conditions": True}})
     with installed_operator(plane, tmp_path):
         plane.request("POST", DEPLOYMENTS, workload_body("Deployment", "web", 4, policy(50)))
-        wait_for_split(plane, on_demand=2, spot=2)
+        wait_for_split(plane, "web", on_demand=2, spot=2)
         wait_for_condition(plane, "True")
     pods = pods_of_web(plane)
     set_settings(plane, {"status": {"conditions": False}})
@@ -188,17 +188,6 @@ def set_settings(plane: ControlPlane, changed: Json) -> None:
         {"data": {"spotalis.yaml": text}},
         content_type="application/merge-patch+json",
     )
-
-
-def wait_for_split(plane: ControlPlane, *, on_demand: int, spot: int) -> None:
-    def is_split() -> bool:
-        nodes = plane.request("GET", "/api/v1/nodes")["items"]
-        types = {n["metadata"]["name"]: n["metadata"]["labels"][CAPACITY_TYPE_LABEL] for n in nodes}
-        pods = plane.ready_pods("default", "app=web")
-        found = Counter(types[pod["spec"]["nodeName"]] for pod in pods)
-        return found == Counter({"on-demand": on_demand, "spot": spot})
-
-    eventually(is_split, within=DEADLINE, what=f"web is {on_demand} + {spot}")
 
 
 def wait_for_condition(plane: ControlPlane, status: str) -> None:

@@ -146,7 +146,7 @@ def test_the_service_account_uses_exactly_the_documented_permissions(
 def test_with_cert_manager_the_operator_requests_no_secrets_and_webhook_configurations(
     installed: ControlPlane, tmp_path: Path
 ) -> None:
-    """The test does cert-manager's work, because its custom resources are not installed."""
+    """The test does cert-manager's work; test_cert_manager.py runs the real one."""
     objects = list(yaml.safe_load_all((K8S / "install-cert-manager.yaml").read_text()))
     installed.apply(
         [each for each in objects if not each["apiVersion"].startswith("cert-manager.io/")]

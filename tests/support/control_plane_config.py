@@ -69,6 +69,7 @@ class ControlPlaneConfig:
             "system:kube-scheduler": ["system:masters"],
             "kwok": ["system:masters"],
             "karpenter": ["system:masters"],
+            "cert-manager": ["system:masters"],
             "argo-rollouts": ["system:masters"],
             "spotalis": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}"],
         }

@@ -34,7 +34,7 @@ Json = dict[str, Any]
 
 def skip_without_programs() -> None:
     """Skip the test on a machine that cannot build images."""
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
+    missing = " ".join(name for name in PROGRAMS if shutil.which(name) is None)
     if missing:
         pytest.skip(f"building the image needs Debian's packages: apt-get install {missing}")
     if os.geteuid() != 0:

@@ -44,7 +44,7 @@ check: lint ## the inner loop, under 90 s: lint, unit tests, one scenario of eac
 	$(PYTEST) -n $(WORKERS) -m "check and not real" --hypothesis-profile quick $(CHECKED)
 
 .PHONY: test
-test: lint test-newer ## all tests, a selection on the real test bed, about 20 minutes; what CI runs
+test: lint test-newer ## all tests, a selection on the real test bed, about 25 minutes; what CI runs
 	$(PYTEST) -n $(WORKERS) -m "not real and not long and not image" --durations=10
 	$(PYTEST) -n $(CONTROL_PLANES) -m "real and not long" --reruns 1 -raR --durations=15 $(REAL_TESTS)
 

@@ -9,10 +9,13 @@ Version = tuple[int, int, int]
 
 KUBERNETES: Version = (1, 36, 1)
 """The pinned Kubernetes version, as in kubernetes/go.mod. The binaries report it."""
-OLDER: dict[str, Version] = {"1.32": (1, 32, 13)}
-"""Other versions, as in kubernetes-<minor>/go.mod."""
+CONTROL_PLANES: dict[str, tuple[str, Version]] = {
+    "1.36": ("kubernetes", KUBERNETES),
+    "1.32": ("kubernetes-1.32", (1, 32, 13)),
+}
+"""By minor version: the folder of the Go module of the servers, and the version in its go.mod."""
 VERSION_VARIABLE = "TESTBED_KUBERNETES"
-"""The environment variable that selects one of them for the control plane, for example "1.32"."""
+"""The environment variable that selects one of them, for example "1.32"."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +53,18 @@ _COMMANDS = "k8s.io/kubernetes/cmd"
 _SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
-def control_plane(minor: str = "") -> ProgramSet:
-    """The control plane of a minor version, for example "1.32"; by default the pinned one.
+def control_plane(minor: str) -> ProgramSet:
+    """The control plane of a minor version, for example "1.32".
 
     etcd, kwok and kubectl are the same for all versions.
 
     Raises:
-        KeyError: the version is not in OLDER.
+        ValueError: the version is not in CONTROL_PLANES.
     """
-    module, version = (f"kubernetes-{minor}", OLDER[minor]) if minor else ("kubernetes", KUBERNETES)
+    if minor not in CONTROL_PLANES:
+        known = " or ".join(CONTROL_PLANES)
+        raise ValueError(f"{VERSION_VARIABLE}={minor} is not supported; set it to {known}")
+    module, version = CONTROL_PLANES[minor]
     servers = (Binary(name, module, f"{_COMMANDS}/{name}", kubernetes=version) for name in _SERVERS)
     return ProgramSet(
         "control-plane",
@@ -72,7 +78,7 @@ def control_plane(minor: str = "") -> ProgramSet:
     )
 
 
-CONTROL_PLANE = control_plane(os.environ.get(VERSION_VARIABLE, ""))
+CONTROL_PLANE = control_plane(os.environ.get(VERSION_VARIABLE) or "1.36")
 """The control plane of the tests."""
 KARPENTER = ProgramSet(
     "karpenter",

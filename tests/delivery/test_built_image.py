@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from spotalis import __version__
-from tests.delivery.installed_operator import OPERATOR_NAMESPACE, installed_operator, wait_for_split
+from tests.delivery.installed_operator import installed_operator, wait_for_split
 from tests.delivery.test_requirements import pins
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
+    WITHOUT_PERMISSIONS,
     ControlPlane,
-    ControlPlaneConfig,
     binaries_or_skip,
 )
 from tests.support.image import given
@@ -116,7 +116,7 @@ def files_of_pip(root: Path) -> list[str]:
     ]
 
 
-def test_all_files_belong_to_root_and_nobody_else_can_write_them(root: Path) -> None:
+def test_all_files_belong_to_root_and_only_root_can_write_them(root: Path) -> None:
     installed = root / "opt" / "spotalis"
     stats = {path: path.lstat() for path in installed.rglob("*") if not path.is_symlink()}
     assert {(stat.st_uid, stat.st_gid) for stat in stats.values()} == {(0, 0)}
@@ -170,12 +170,9 @@ def test_the_bill_of_materials_lists_what_the_image_contains(root: Path, tmp_pat
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[ControlPlane]:
     """A cluster with the manifests of build/k8s."""
-    namespace = tmp_path / "namespace.yaml"
-    namespace.write_text(
-        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
-    )
-    config = ControlPlaneConfig(rbac=(namespace,))
-    with ControlPlane.boot(tmp_path / "plane", config, binaries=binaries_or_skip()) as plane:
+    with ControlPlane.boot(
+        tmp_path / "plane", WITHOUT_PERMISSIONS, binaries=binaries_or_skip()
+    ) as plane:
         plane.kubectl("apply", "-f", str(ROOT / "build" / "k8s" / "install.yaml"))
         plane.add_nodes(spot=2, on_demand=2)
         yield plane

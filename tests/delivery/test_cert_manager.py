@@ -24,8 +24,8 @@ from tests.delivery.installed_operator import (
 )
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
+    WITHOUT_PERMISSIONS,
     ControlPlane,
-    ControlPlaneConfig,
     Json,
     binaries_or_skip,
     eventually,
@@ -43,12 +43,9 @@ MERGE = "application/merge-patch+json"
 @pytest.fixture
 async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
     """A cluster with cert-manager and the manifests of Spotalis."""
-    namespace = tmp_path / "namespace.yaml"
-    namespace.write_text(
-        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
-    )
-    config = ControlPlaneConfig(rbac=(namespace,))
-    with ControlPlane.boot(tmp_path / "plane", config, binaries=binaries_or_skip()) as plane:
+    with ControlPlane.boot(
+        tmp_path / "plane", WITHOUT_PERMISSIONS, binaries=binaries_or_skip()
+    ) as plane:
         kubeconfig = plane.kubeconfig("cert-manager")
         async with running_beside(
             plane, CERT_MANAGER, user="cert-manager", ready_path="/healthz",

@@ -24,8 +24,8 @@ from tests.delivery.installed_operator import (
 )
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
+    WITHOUT_PERMISSIONS,
     ControlPlane,
-    ControlPlaneConfig,
     Json,
     binaries_or_skip,
     eventually,
@@ -43,13 +43,9 @@ NO_CONDITIONS = "settings.status.conditions=false"
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster without Spotalis, whose operator has no permissions yet."""
     folder = tmp_path_factory.mktemp("helm")
-    namespace = folder / "namespace.yaml"
-    namespace.write_text(
-        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
-    )
     with ControlPlane.boot(
         folder / "control_plane",
-        ControlPlaneConfig(rbac=(namespace,)),
+        WITHOUT_PERMISSIONS,
         binaries=binaries_or_skip(),
     ) as plane:
         plane.add_nodes(spot=2, on_demand=3)

@@ -27,9 +27,9 @@ from tests.delivery.permissions import documented_as_used, granted
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
     CAPACITY_TYPE_LABEL,
+    WITHOUT_PERMISSIONS,
     AuditEvent,
     ControlPlane,
-    ControlPlaneConfig,
     Json,
     binaries_or_skip,
     eventually,
@@ -51,13 +51,8 @@ CLUSTER_SCOPED = {
 
 @contextmanager
 def _without_permissions(folder: Path) -> Iterator[ControlPlane]:
-    namespace = folder / "namespace.yaml"
-    namespace.write_text(
-        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
-    )
-    config = ControlPlaneConfig(rbac=(namespace,))
     with ControlPlane.boot(
-        folder / "control_plane", config, binaries=binaries_or_skip()
+        folder / "control_plane", WITHOUT_PERMISSIONS, binaries=binaries_or_skip()
     ) as control_plane:
         control_plane.add_nodes(spot=2, on_demand=3)
         yield control_plane

@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from scripts.manifests import K8S, OPTIONAL
-from tests.delivery.installed_operator import DEADLINE, OPERATOR_NAMESPACE, installed_operator
+from tests.delivery.installed_operator import DEADLINE, installed_operator
 from tests.support.cluster import policy, workload_body
 from tests.support.control_plane import (
     CAPACITY_TYPE_LABEL,
+    WITHOUT_PERMISSIONS,
     ControlPlane,
-    ControlPlaneConfig,
     binaries_or_skip,
     eventually,
 )
@@ -32,13 +32,8 @@ metadata: {name: any}
 
 @pytest.fixture
 def control_plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    namespace = tmp_path / "namespace.yaml"
-    namespace.write_text(
-        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
-    )
-    config = ControlPlaneConfig(rbac=(namespace,))
     with ControlPlane.boot(
-        tmp_path / "control_plane", config, binaries=binaries_or_skip()
+        tmp_path / "control_plane", WITHOUT_PERMISSIONS, binaries=binaries_or_skip()
     ) as control_plane:
         control_plane.add_nodes(spot=2, on_demand=2)
         yield control_plane

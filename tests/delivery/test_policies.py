@@ -18,9 +18,9 @@ from spotalis.controller.ledgers import GROUP_MEMORY, LEDGER_PREFIX
 from spotalis.controller.spot_memory import NAME as SPOT_MEMORY
 from tests.delivery.installed_operator import CONFIGURATION, OPERATOR_NAMESPACE
 from tests.support.control_plane import (
+    WITHOUT_PERMISSIONS,
     ApiError,
     ControlPlane,
-    ControlPlaneConfig,
     Json,
     binaries_or_skip,
     eventually,
@@ -260,12 +260,8 @@ def condition_attempts() -> Iterator[Attempt]:
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster with an installation without policies."""
     folder = tmp_path_factory.mktemp("policies")
-    (folder / "namespace.yaml").write_text(
-        f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: {OPERATOR_NAMESPACE}}}\n"
-    )
-    config = ControlPlaneConfig(rbac=(folder / "namespace.yaml",))
     with ControlPlane.boot(
-        folder / "control_plane", config, binaries=binaries_or_skip()
+        folder / "control_plane", WITHOUT_PERMISSIONS, binaries=binaries_or_skip()
     ) as control_plane:
         control_plane.add_nodes(on_demand=2)
         control_plane.apply([each for each in manifests() if not is_policy(each)])

@@ -21,7 +21,12 @@ import yaml
 
 from spotalis.controller.ledgers import LEDGER_PREFIX
 from tests.support.cluster import policy
-from tests.support.control_plane import ControlPlane, ControlPlaneConfig, Json, binaries_or_skip
+from tests.support.control_plane import (
+    WITHOUT_PERMISSIONS,
+    ControlPlane,
+    Json,
+    binaries_or_skip,
+)
 from tests.support.free_ports import PortClaim, claim_ports
 from tests.support.real_cluster import (
     READY_SECONDS,
@@ -76,13 +81,8 @@ def previous_version(folder: Path) -> Version:
 
 @pytest.fixture
 def plane(tmp_path: Path) -> Iterator[ControlPlane]:
-    namespace = tmp_path / "namespace.yaml"
-    namespace.write_text(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: spotalis-system}\n", "utf-8"
-    )
-    config = ControlPlaneConfig(rbac=(namespace,))
     with ControlPlane.boot(
-        tmp_path / "control_plane", config, binaries=binaries_or_skip()
+        tmp_path / "control_plane", WITHOUT_PERMISSIONS, binaries=binaries_or_skip()
     ) as plane:
         plane.add_nodes(spot=3, on_demand=3)
         yield plane

@@ -78,10 +78,10 @@ class TestCluster(ABC):
     """Factor by which promised durations may be exceeded on this cluster."""
     webhook_unreachable: bool = False
     """If set before the operator starts, the API server cannot reach its webhook."""
-    webhook_timeout_seconds: int = 2
-    """How long the API server waits for the webhook, as in the manifest; set before the operator
-    starts. Tests that count every eviction set 30: the machine may be busy, and a pod that is
-    admitted without the webhook is moved later.
+    webhook_timeout_seconds: int | None = None
+    """If set before the operator starts, the API server waits for the webhook for this time instead
+    of that in the manifest. Tests that count every eviction set 30: the machine may be busy, and a
+    pod that is admitted without the webhook is moved later.
     """
 
     # -- implemented by each cluster -----------------------------------------------------------

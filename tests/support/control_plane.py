@@ -27,7 +27,11 @@ from testbed import build
 from testbed.programs import CONTROL_PLANE, ProgramSet
 from tests.support.api_requests import ApiError, Json
 from tests.support.audit_log import AuditEvent, AuditLog
-from tests.support.control_plane_config import ControlPlaneConfig, ProcessName
+from tests.support.control_plane_config import (
+    WITHOUT_PERMISSIONS,
+    ControlPlaneConfig,
+    ProcessName,
+)
 from tests.support.control_plane_errors import ControlPlaneError, KubectlError
 from tests.support.control_plane_processes import ControlPlaneProcesses, say_if_building
 from tests.support.eventually import NeverHappenedError, eventually
@@ -35,6 +39,7 @@ from tests.support.free_ports import PortClaim
 
 __all__ = [
     "CAPACITY_TYPE_LABEL",
+    "WITHOUT_PERMISSIONS",
     "ApiError",
     "AuditEvent",
     "ControlPlane",

@@ -75,6 +75,10 @@ class ControlPlaneConfig:
         }
 
 
+WITHOUT_PERMISSIONS = ControlPlaneConfig(rbac=(TESTBED / "kubernetes" / "namespace.yaml",))
+"""The operator has its namespace and no permissions: the test applies the manifests."""
+
+
 @dataclass(kw_only=True)
 class CommandLines:
     """The flags of each process of a control plane on loopback."""

@@ -219,14 +219,18 @@ class FaultProxy:
             if fate is None and ("watch", "true") in query:
                 return await self._watch(incoming, request)
             call = Call(request, lambda: self._forward(incoming, body))
-            with self._is_waiting(incoming.transport):
+            with self._is_waiting(incoming):
                 answer = await (fate or _pass)(call)
         except (HangUp, aiohttp.ClientError):
             return _hung_up(incoming)
         return web.Response(status=answer.status, body=answer.body, headers=dict(answer.headers))
 
     @contextmanager
-    def _is_waiting(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+    def _is_waiting(self, incoming: web.BaseRequest) -> Iterator[None]:
+        transport = incoming.transport
+        if transport is None:  # the client has disconnected; its request is still performed
+            yield
+            return
         assert isinstance(transport, asyncio.Transport)
         self._waiting.add(transport)
         try:
@@ -250,7 +254,7 @@ class FaultProxy:
 
     async def _watch(self, incoming: web.BaseRequest, request: Request) -> web.StreamResponse:
         async with AsyncExitStack() as stack:
-            with self._is_waiting(incoming.transport):
+            with self._is_waiting(incoming):
                 answer = await stack.enter_async_context(self._ask(incoming, b""))
             passed = web.StreamResponse(status=answer.status)
             for name in _BACK:

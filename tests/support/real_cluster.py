@@ -168,7 +168,8 @@ class RealTestCluster(TestCluster):
         configuration = yaml.safe_load(WEBHOOK.read_text())
         for entry in configuration["webhooks"]:
             entry["clientConfig"] = {"url": f"https://127.0.0.1:{port}/mutate"}
-            entry["timeoutSeconds"] = self.webhook_timeout_seconds
+            if self.webhook_timeout_seconds is not None:
+                entry["timeoutSeconds"] = self.webhook_timeout_seconds
         self.plane.apply([configuration])
 
     async def restore_webhook(self) -> None:

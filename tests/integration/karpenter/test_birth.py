@@ -64,11 +64,14 @@ async def test_a_deployment_is_split_at_creation_beside_a_managed_node_group(
 
 @pytest.mark.long
 @only_real
+@pytest.mark.parametrize("beside_managed_nodes", [False, True])
 @pytest.mark.parametrize(("percentage", "split"), LARGE_BIRTHS)
-async def test_300_replicas_are_split_at_creation_on_a_cluster_without_nodes(
-    cluster: TestCluster, percentage: int, split: tuple[int, int]
+async def test_300_replicas_are_split_at_creation(
+    cluster: TestCluster, percentage: int, split: tuple[int, int], beside_managed_nodes: bool
 ) -> None:
     cluster.webhook_timeout_seconds = 30
+    if beside_managed_nodes:
+        await add_managed_node_group(cluster)
     async with karpenter_beside(cluster, NodePool()) as karpenter, cluster.operator():
         await cluster.create_deployment("web", 300, policy(percentage))
         await cluster.wait_for_split("web", *split, within=LARGE_SECONDS)

@@ -10,6 +10,8 @@ VIEW = "tests/unit/controller/test_nodes_view.py::"
 FREE = "tests/unit/planner/test_free_capacity.py::"
 SPOT = "tests/unit/planner/test_spot_capacity.py::"
 BOUNDED = "tests/unit/kube/test_bounded_records.py::"
+TRACKED = "tests/unit/controller/test_tracked_owners.py"
+BURST = "tests/unit/webhook/test_burst_cost.py"
 
 COST_MUTANTS = (
     mutant(
@@ -33,6 +35,69 @@ COST_MUTANTS = (
         "_slots_of(node_type, percent, floor, 1 << taken.bit_count().bit_length())",
         "_slots_of(node_type, percent, floor, min(highest, 1 << 16))",
         PLACEMENT + "test_a_placement_takes_the_same_memory_for_any_number_of_desired_replicas",
+    ),
+    mutant(
+        "every pod of an owner is evaluated for each new one",
+        "controller/tracked_owners.py",
+        "changed = tracked.held, self._cluster.changed_pods.take(key)",
+        "changed = tracked.held, self._cluster.pods_by_uid(*key).keys()",
+        BURST,
+    ),
+    mutant(
+        "changes of pods are kept forever for owners without placements",
+        "controller/changed_pods.py",
+        "        if len(changed) > pods:\n",
+        "        if len(changed) > 100 + pods:\n",
+        TRACKED + "::test_an_owner_for_which_no_placement_is_asked_again_takes_no_memory",
+    ),
+    mutant(
+        "replicas of owners without placements are kept forever",
+        "controller/tracked_owners.py",
+        "        self._cluster.changed_pods.unfollow(key)\n",
+        "",
+        TRACKED + "::test_nothing_is_kept_of_owners_that_are_forgotten",
+    ),
+    mutant(
+        "a placement does not see that a node has changed",
+        "controller/cluster.py",
+        "            for pod in self.placed.pods_on(latest.name):\n",
+        "            for pod in ():\n",
+        TRACKED,
+    ),
+    mutant(
+        "a placement does not see that a notice has expired",
+        "controller/tracked_owners.py",
+        "            and (until is None or self._clock.now() < until)\n",
+        "",
+        TRACKED + "::test_the_replicas_of_a_node_whose_notice_has_expired_hold_their_slots_again",
+    ),
+    mutant(
+        "a placement does not see that other nodes change what a pod may run on",
+        "controller/tracked_owners.py",
+        "            and self._has_same_types(tracked)\n",
+        "",
+        TRACKED,
+    ),
+    mutant(
+        "a placement does not see that a pod was evicted",
+        "controller/tracked_owners.py",
+        "        if tracked.terminated != self._terminations.uids:\n",
+        "        if False:\n",
+        TRACKED,
+    ),
+    mutant(
+        "a slot that two replicas hold is free when one of them is gone",
+        "planner/held.py",
+        "self.slots | bit if self._holders[bit] else",
+        "self.slots | bit if by > 0 else",
+        TRACKED,
+    ),
+    mutant(
+        "the newest pod is not looked for after it is gone",
+        "planner/held.py",
+        "        if self._newest is not None and self._newest.uid == uid:\n",
+        "        if False:\n",
+        TRACKED + "::test_the_newest_pod_is_known_after_a_newer_one_is_gone",
     ),
     mutant(
         "labels are kept after their last pod is gone",

@@ -20,8 +20,8 @@ ISOLATION_MUTANTS = (
             ),
             Edit(
                 file="controller/cluster.py",
-                before="self._pods_by_owner.get((namespace, uid), {})",
-                after='self._pods_by_owner.get(("", uid), {})',
+                before="self._pods_by_owner.get((namespace, owner_uid), {})",
+                after='self._pods_by_owner.get(("", owner_uid), {})',
             ),
         ),
         tests=(
@@ -48,8 +48,8 @@ ISOLATION_MUTANTS = (
             ),
             Edit(
                 file="controller/cluster.py",
-                before="self._pods_by_owner.get((namespace, uid), {})",
-                after='self._pods_by_owner.get(("", uid), {})',
+                before="self._pods_by_owner.get((namespace, owner_uid), {})",
+                after='self._pods_by_owner.get(("", owner_uid), {})',
             ),
         ),
         tests=(

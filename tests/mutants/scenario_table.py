@@ -177,9 +177,9 @@ SCENARIO_MUTANTS = (
     mutant(
         "placement ignores reservations",
         "webhook/admission.py",
-        "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
-        "        observed = dataclasses.replace(observed, reservations={})\n"
-        "        placement = place(observed, NewPod(owner=owner.uid, name=request.name))\n",
+        "        placement = place_in(view, NewPod(owner=owner.uid, name=request.name))\n",
+        "        view = dataclasses.replace(view, reserved=type(view.reserved)())\n"
+        "        placement = place_in(view, NewPod(owner=owner.uid, name=request.name))\n",
         scenario("bursts", "a_burst_is_split_at_creation_although_watches_deliver"),
     ),
     mutant(

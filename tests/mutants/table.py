@@ -430,7 +430,7 @@ MUTANTS = (
     mutant(
         "the node affinity of volumes is ignored",
         "controller/observe.py",
-        "volume_affinity=self._volumes.affinity(pod) if pod.claims else (),",
+        "volume_affinity=self._volumes.affinity(pod) if for_moves and pod.claims else (),",
         "volume_affinity=(),",
         ZONES,
     ),
@@ -451,7 +451,7 @@ MUTANTS = (
     mutant(
         "capacity is counted with the template's requests",
         "planner/spot_capacity.py",
-        "    if not created:\n        return workload.shape",
+        "    if last is None:\n        return workload.shape",
         "    return workload.shape",
         "tests/integration/scenarios/test_neighbours.py",
     ),

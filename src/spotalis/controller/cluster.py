@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import msgspec
 
 from spotalis.controller.cache_health import CacheHealth
+from spotalis.controller.changed_pods import ChangedPods
 from spotalis.controller.index import index
 from spotalis.controller.nodes import Nodes
 from spotalis.controller.owners import NoWorkload, ResolvedOwner, resolve_owner
@@ -100,6 +101,8 @@ class Cluster:
         }
         self.health = CacheHealth(self._stores, clock)
         self._pods_by_owner: dict[_NamespacedUid, dict[str, Pod]] = {}
+        self.changed_pods = ChangedPods()
+        """The pods that have changed, or whose node has."""
         self._sets_by_workload: dict[_NamespacedUid, dict[str, ReplicaSet]] = {}
         self._managed: dict[WorkloadKey, WorkloadConfiguration] = {}
         self._managed_in: Counter[str] = Counter()
@@ -160,7 +163,11 @@ class Cluster:
 
         Any user can create a pod that names an owner in another namespace. Such a pod has no owner.
         """
-        return self._pods_by_owner.get((namespace, uid), {}).values()
+        return self.pods_by_uid(namespace, uid).values()
+
+    def pods_by_uid(self, namespace: str, owner_uid: str) -> Mapping[str, Pod]:
+        """The same pods by their own UIDs."""
+        return self._pods_by_owner.get((namespace, owner_uid), {})
 
     def pods_of(self, workload: Workload) -> Iterator[Pod]:
         """The pods of a workload."""
@@ -257,6 +264,8 @@ class Cluster:
                 index(self._pods_by_owner, (pod.namespace, pod.owner.uid), pod.uid, pod, present)
             if not self.placed.count_on(pod.node):
                 self.nodes.on_last_pod_removed(pod.node)
+        for pod in (old, new):
+            self._mark_changed(pod)
         latest = new or old
         if latest is None:
             return
@@ -269,7 +278,12 @@ class Cluster:
 
     def on_node_change(self, change: StoreChange[Node]) -> None:
         """Update the nodes; enqueue all workloads if placements may change."""
-        if self.nodes.on_change(change):
+        enqueue = self.nodes.on_change(change)
+        latest = change.new or change.old
+        if self.changed_pods and latest is not None:
+            for pod in self.placed.pods_on(latest.name):
+                self._mark_changed(pod)
+        if enqueue:
             for key in self._managed:
                 self._enqueue(key)
 
@@ -352,6 +366,11 @@ class Cluster:
             self._managed_in[key.namespace] -= 1
             self._managed_in += Counter()  # Drops the namespaces with none.
             self._enqueue(key)
+
+    def _mark_changed(self, pod: Pod | None) -> None:
+        if pod is not None and pod.owner is not None:
+            owner = pod.namespace, pod.owner.uid
+            self.changed_pods.mark(owner, pod.uid, len(self.pods_owned_by(*owner)))
 
     def _wake(self, namespace: str, owner_uid: str) -> None:
         for future in self._waiters.pop((namespace, owner_uid), ()):

@@ -23,6 +23,7 @@ from spotalis.planner.interruption import (
     interruption_notices,
     is_removed_by_autoscaler,
     node_state,
+    terminating_until,
 )
 from spotalis.planner.storm import StormState, evaluate, record_loss
 
@@ -39,6 +40,8 @@ class NodeEnd(NamedTuple):
     by_autoscaler: bool
     """An autoscaler has decided it, and not the provider."""
     created_at: datetime | None
+    until: datetime | None = None
+    """When its notices stop to count; None for a node that is gone."""
 
 
 class Nodes:
@@ -119,9 +122,11 @@ class Nodes:
         node = self.get(name)
         if node is None or not since:
             return self._deleted.get(name)
-        if node_state(node, since, self._clock.now()) is not NodeState.TERMINATING:
+        now = self._clock.now()
+        if node_state(node, since, now) is not NodeState.TERMINATING:
             return None
-        return NodeEnd(is_removed_by_autoscaler(node, since), node.created_at)
+        until = terminating_until(node, since, now)
+        return NodeEnd(is_removed_by_autoscaler(node, since), node.created_at, until)
 
     def is_terminating(self, name: str) -> bool:
         """Whether a node ends or has ended."""

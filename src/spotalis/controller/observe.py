@@ -13,6 +13,7 @@ from spotalis.controller.nodes_view import StoreNodesView
 from spotalis.controller.open_moves import OpenMoves
 from spotalis.controller.reservations import Reservations
 from spotalis.controller.terminations import Terminations
+from spotalis.controller.tracked_owners import TrackedOwners
 from spotalis.controller.volumes import Volumes, pods_with_relevant_volumes
 from spotalis.kube.client import ApiError
 from spotalis.model.configuration import POD_CAPACITY_TYPE, WorkloadConfiguration
@@ -23,9 +24,10 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import OVERRIDDEN, USER_PINNED, Pod, PodShape, Workload
 from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.transport import TransportError
-from spotalis.planner.breaker import with_breaker
+from spotalis.planner.breaker import record_interruption, spot_starts_left
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.fallback import WaitingReplicas, waiting_for_spot
+from spotalis.planner.held import HeldByOwners
 from spotalis.planner.ledger import drop_unsent
 from spotalis.planner.observed import (
     ClusterState,
@@ -35,6 +37,7 @@ from spotalis.planner.observed import (
     ReservedSlots,
     WorkloadState,
 )
+from spotalis.planner.placement import PlacementView
 from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
 from spotalis.planner.spot_knowledge import NOTHING_KNOWN, SpotView, question_of, view, with_ledger
 
@@ -72,6 +75,7 @@ class Observer:
         self._clock = clock
         self._instance = instance
         self._nodes = StoreNodesView(cluster, ledgers, volumes)
+        self._tracked = TrackedOwners(cluster, terminations, clock, self._placed_replica)
         self._open_moves = OpenMoves(cluster, ledgers, terminations, clock)
         self._unschedulable: dict[WorkloadKey, dict[str, datetime]] = {}
         """By workload: when each of its unschedulable pods was first seen so, by pod UID."""
@@ -82,32 +86,41 @@ class Observer:
         """Whether an admission request for a pod of an existing owner has reached any instance."""
 
     def for_placement(
-        self, workload: Workload, configuration: WorkloadConfiguration, owner_uid: str
-    ) -> Observed:
+        self, workload: Workload, configuration: WorkloadConfiguration, owner_uid: str, name: str
+    ) -> PlacementView:
         """A workload as the webhook must see it: only pods that were really evicted are gone.
 
         Args:
             owner_uid: of the ReplicaSet or StatefulSet that creates the pod. Its pods count even
                 if no watch has shown the ReplicaSet yet.
+            name: of the new pod; empty for those of a ReplicaSet.
         """
+        now, namespace = self._clock.now(), workload.namespace
         stored = self._ledgers.cached(workload.uid)
         ledger = (stored.ledger if stored else None) or Ledger()
         owners = self._cluster.owner_uids(workload) | {owner_uid}
-        replicas = self._replicas(workload.namespace, owners, frozenset())
-        observed = Observed(
-            workload=workload,
-            configuration=configuration,
-            replicas=replicas,
-            ledger=ledger,
-            spot_view=self._spot_view(
-                workload, configuration, self._next_shape(workload, replicas), ledger
-            )
-            if self._spot.records or not ledger.is_empty
-            else NOTHING_KNOWN,
-            reservations=self._reservations_of(workload.namespace, owners),
-            cluster=self._cluster_state(workload),
+        first = workload.first_ordinal if workload.kind == "StatefulSet" else None
+        reservations = self._reservations_of(namespace, owners)
+        namesake = self._cluster.pods.get(namespace, name) if name else None
+        held = HeldByOwners(
+            owner=owner_uid,
+            by_owner={uid: self._tracked.get(namespace, uid, first) for uid in owners},
+            reservations=reservations,
+            namesake=namesake.uid if namesake else "",
         )
-        return with_breaker(observed, self._clock.now())
+        spot_view = NOTHING_KNOWN
+        if self._spot.records or not ledger.is_empty:
+            shape = next_pod_shape(workload, held.newest_pods(), self._nodes.without_pins)
+            spot_view = self._spot_view(workload, configuration, shape, ledger)
+        ledger = record_interruption(ledger, self._cluster.settings.breaker, held.lost(), now)
+        starts_left = spot_starts_left(ledger, held.replicas(), reservations.values(), now)
+        return held.view(
+            workload,
+            configuration,
+            ledger,
+            spot_starts_left=starts_left,
+            is_spot_exhausted=spot_view.is_exhausted,
+        )
 
     async def for_reconcile(
         self, workload: Workload, configuration: WorkloadConfiguration, ledger: Ledger
@@ -293,7 +306,13 @@ class Observer:
         pinned = {key: nodes.pinned_to(shape) for key, shape in shapes.items()}
         return tuple(self._replica(pod, pinned[id(pod.shape)], intended) for pod in pods)
 
-    def _replica(self, pod: Pod, pinned: NodeType, intended: Set[str]) -> Replica:
+    def _placed_replica(self, pod: Pod, pinned: NodeType) -> Replica:
+        """A replica with the fields that placements depend on."""
+        return self._replica(pod, pinned, frozenset(), for_moves=False)
+
+    def _replica(
+        self, pod: Pod, pinned: NodeType, intended: Set[str], *, for_moves: bool = True
+    ) -> Replica:
         """``pinned`` is the only type on which the pod may run, unknown if there is none."""
         cluster = self._cluster
         known = cluster.nodes.type_of(pod.node) if pod.node else None
@@ -325,8 +344,8 @@ class Observer:
                 )
             ),
             overridden=overridden,
-            volume_affinity=self._volumes.affinity(pod) if pod.claims else (),
-            other_pods=cluster.placed.count_on(pod.node) - 1 if pod.node else 0,
+            volume_affinity=self._volumes.affinity(pod) if for_moves and pod.claims else (),
+            other_pods=cluster.placed.count_on(pod.node) - 1 if for_moves and pod.node else 0,
         )
 
     def _reservations_of(self, namespace: str, owners: Set[str]) -> Mapping[str, ReservedSlots]:

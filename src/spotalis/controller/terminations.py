@@ -7,7 +7,7 @@ restart is in the ledger (controller/ledgers.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.refusals import Refusals
@@ -26,6 +26,11 @@ class Terminations:
         self.sent: set[str] = set()
         """UIDs of the pods whose evictions this instance has sent or may have sent."""
         self.refusals = Refusals()
+
+    @property
+    def uids(self) -> Set[str]:
+        """UIDs of the pods that terminate, are gone, or have been evicted."""
+        return self._terminated
 
     def __contains__(self, pod_uid: str) -> bool:
         """Whether the pod is known to terminate, to be gone, or to have been evicted."""

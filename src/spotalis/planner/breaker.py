@@ -10,7 +10,7 @@ opens again. Everything follows from the ledger and the time.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from spotalis.model.controller_configuration import InterruptionBreaker
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.observed import Observed, Replica, ReservedSlots
 
 
 def with_breaker(observed: Observed, now: datetime) -> Observed:
@@ -30,18 +30,20 @@ def with_breaker(observed: Observed, now: datetime) -> Observed:
     expire together. Nodes that an autoscaler removes by its own decision do not count.
     """
     breaker, before = observed.cluster.breaker, observed.ledger
-    ledger = _recorded(before, breaker, observed.replicas, now)
+    ledger = record_interruption(before, breaker, observed.replicas, now)
     if ledger != before:  # a copy loses what is derived from its fields
         observed = dataclasses.replace(observed, ledger=ledger)
-    left = _spot_starts_left(observed, now)
+    left = spot_starts_left(ledger, observed.replicas, observed.reservations.values(), now)
     if left == observed.spot_starts_left:
         return observed
     return dataclasses.replace(observed, spot_starts_left=left)
 
 
-def _recorded(
-    ledger: Ledger, breaker: InterruptionBreaker, replicas: Sequence[Replica], now: datetime
+def record_interruption(
+    ledger: Ledger, breaker: InterruptionBreaker, replicas: Iterable[Replica], now: datetime
 ) -> Ledger:
+    """The ledger after the losses among these replicas; those on spot nodes that are reclaimed
+    suffice."""
     until = ledger.unstable_until
     if not breaker.interruptions or (until is not None and now >= until + breaker.within):
         return msgspec.structs.replace(ledger, interrupted_at=(), unstable_until=None)
@@ -64,9 +66,17 @@ def _is_after(created_at: datetime | None, time: datetime) -> bool:
     return created_at is not None and created_at >= time
 
 
-def _spot_starts_left(observed: Observed, now: datetime) -> int | None:
-    """How many more replicas may start on spot now; None if the breaker is closed."""
-    until = observed.ledger.unstable_until
+def spot_starts_left(
+    ledger: Ledger,
+    replicas: Iterable[Replica],
+    reservations: Iterable[ReservedSlots],
+    now: datetime,
+) -> int | None:
+    """How many more replicas may start on spot now; None if the breaker is closed.
+
+    ``replicas`` is read only while the breaker is half open.
+    """
+    until = ledger.unstable_until
     if until is None:
         return None
     if now < until:
@@ -75,8 +85,8 @@ def _spot_starts_left(observed: Observed, now: datetime) -> int | None:
         replica.is_active
         and replica.node_type is NodeType.SPOT
         and _is_after(replica.pod.created_at, until)
-        for replica in observed.replicas
+        for replica in replicas
     )
-    moving = sum(intent.target is NodeType.SPOT for intent in observed.ledger.intents)
-    reserved = sum(slots.spot.bit_count() for slots in observed.reservations.values())
+    moving = sum(intent.target is NodeType.SPOT for intent in ledger.intents)
+    reserved = sum(slots.spot.bit_count() for slots in reservations)
     return max(0, 1 - trying - moving - reserved)

@@ -246,11 +246,22 @@ def node_state(node: Node, since: Mapping[str, datetime], now: datetime) -> Node
     Args:
         since: the answer of :func:`first_seen`.
     """
-    notices = tuple(interruption_notices(node))
-    if not notices:
+    if accepts_new_pods(node):
         return NodeState.ACTIVE
-    counts = any(n.is_terminating and now - since.get(n.signal, now) < NOTICE_TTL for n in notices)
+    until = terminating_until(node, since, now)
+    counts = until is not None and now < until
     return NodeState.TERMINATING if counts else NodeState.UNSCHEDULABLE
+
+
+def terminating_until(node: Node, since: Mapping[str, datetime], now: datetime) -> datetime | None:
+    """Until when the node's notices mean that it ends, perhaps in the past; None without one.
+
+    Args:
+        since: the answer of :func:`first_seen`.
+    """
+    terminating = (n.signal for n in interruption_notices(node) if n.is_terminating)
+    last = max((since.get(signal, now) for signal in terminating), default=None)
+    return None if last is None else last + NOTICE_TTL
 
 
 def is_removed_by_autoscaler(node: Node, since: Mapping[str, datetime]) -> bool:

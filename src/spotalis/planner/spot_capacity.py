@@ -261,10 +261,10 @@ def next_pod_shape(
     Args:
         without_pins: removes from the shape of an admitted pod what the webhook has added.
     """
-    created = [pod for pod in pods if pod.created_at is not None]
-    if not created:
+    last = newest_of(pods)
+    if last is None:
         return workload.shape
-    newest = max(created, key=lambda pod: (pod.created_at, pod.shape.cpu_millis, pod.uid)).shape
+    newest = last.shape
     own, admitted = workload.shape, without_pins(newest)
     selector = dict(admitted.node_selector) | dict(own.node_selector)
     return msgspec.structs.replace(
@@ -273,6 +273,15 @@ def next_pod_shape(
         node_terms=admitted.node_terms or own.node_terms,
         tolerations=tuple(dict.fromkeys((*own.tolerations, *newest.tolerations))),
         unjudged=newest.unjudged or own.unjudged,
+    )
+
+
+def newest_of(pods: Iterable[Pod]) -> Pod | None:
+    """The pod that was created last; of several, one that requests the most CPU. None if no pod has
+    a time."""
+    created = [pod for pod in pods if pod.created_at is not None]
+    return max(
+        created, key=lambda pod: (pod.created_at, pod.shape.cpu_millis, pod.uid), default=None
     )
 
 

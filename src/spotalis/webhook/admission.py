@@ -18,8 +18,8 @@ from spotalis.model.configuration import WorkloadConfiguration, read_configurati
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
 from spotalis.model.possible_types import selects_compute_class
-from spotalis.planner.observed import Observed, Reservation
-from spotalis.planner.placement import NewPod, place
+from spotalis.planner.observed import Reservation
+from spotalis.planner.placement import NewPod, PlacementView, place_in
 from spotalis.webhook.admission_review import (
     AdmissionRequest,
     decode_request,
@@ -179,8 +179,8 @@ class AdmissionHandler:
         response = None if body is None else await self._forwarder.forward(body)
         if response is not None:
             return AdmissionDecision(AdmissionResult.FORWARDED, response=response)
-        observed = await self._observe(request, owner, resolved, configuration)
-        return self._place(request, owner, observed)
+        view = await self._observe(request, owner, resolved, configuration)
+        return self._place(request, owner, view)
 
     def _unmanaged(self, configuration: WorkloadConfiguration) -> AdmissionResult | None:
         """Return why the pods of a workload are not placed; None if they are."""
@@ -235,7 +235,7 @@ class AdmissionHandler:
         owner: Owner,
         resolved: ResolvedOwner,
         configuration: WorkloadConfiguration,
-    ) -> Observed:
+    ) -> PlacementView:
         """Observe the workload of a new pod, at a time when there is room for the pod.
 
         While the cache shows as many pods as desired, it is stale: a pod that is gone is still
@@ -246,8 +246,10 @@ class AdmissionHandler:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FULL_WAIT_SECONDS
         while True:
-            observed = self._observer.for_placement(resolved.workload, configuration, owner.uid)
-            room = resolved.owner_replicas - _count_pods(observed, owner, request.name)
+            view = self._observer.for_placement(
+                resolved.workload, configuration, owner.uid, request.name
+            )
+            room = resolved.owner_replicas - view.pods
             remaining = deadline - loop.time()
             if room <= 0 and remaining > 0 and self._waits.take(request.namespace):
                 try:
@@ -261,13 +263,13 @@ class AdmissionHandler:
             elif request.dry_run or not self._reservations.trim(
                 request.namespace, owner.uid, room - 1
             ):
-                return observed
+                return view
 
     def _place(
-        self, request: AdmissionRequest, owner: Owner, observed: Observed
+        self, request: AdmissionRequest, owner: Owner, view: PlacementView
     ) -> AdmissionDecision:
         pod = request.decode_pod()
-        placement = place(observed, NewPod(owner=owner.uid, name=request.name))
+        placement = place_in(view, NewPod(owner=owner.uid, name=request.name))
         nodes, constraints = self._cluster.nodes, pod.node_constraints()
         pinned = nodes.pinned_to(constraints)
         if pinned is NodeType.UNKNOWN and selects_compute_class(constraints):
@@ -298,14 +300,3 @@ def _ignored(request: AdmissionRequest) -> AdmissionResult | None:
     if (resource.group, resource.resource) != ("", "pods") or request.sub_resource:
         return AdmissionResult.NOT_A_POD
     return None if request.operation == "CREATE" else AdmissionResult.NOT_A_CREATION
-
-
-def _count_pods(observed: Observed, owner: Owner, name: str) -> int:
-    """Count the owner's pods that hold a slot, without the pod to be replaced under its name."""
-    return sum(
-        1
-        for replica in observed.active
-        if replica.pod.owner is not None
-        and replica.pod.owner.uid == owner.uid
-        and not (name and replica.pod.name == name)
-    )

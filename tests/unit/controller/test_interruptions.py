@@ -10,10 +10,12 @@ import msgspec
 import pytest
 
 from spotalis.controller.cluster import Cluster
+from spotalis.controller.nodes import NodeEnd
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.store import Event, EventType, StoreChange, StoreWriter
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.objects import Node, Taint
+from spotalis.planner.interruption import NOTICE_TTL
 from tests.support.builders import NOW, ON_DEMAND, SPOT, a_node, a_pod
 from tests.support.manual_clock import ManualClock
 
@@ -127,9 +129,9 @@ def test_the_cause_of_the_end_of_a_deleted_node_is_remembered(
     nodes.cluster.on_pod_change(StoreChange(None, a_pod(node="spot-0")))
     if by_autoscaler:
         nodes.taint("spot-0", DISRUPTED)
-        assert nodes.known.end_of("spot-0") == (True, NOW)
+        assert nodes.known.end_of("spot-0") == NodeEnd(True, NOW, NOW + NOTICE_TTL)
     nodes.delete("spot-0")
-    assert nodes.known.end_of("spot-0") == (by_autoscaler, NOW)
+    assert nodes.known.end_of("spot-0") == NodeEnd(by_autoscaler, NOW)
 
 
 class TestStorm:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import pytest
 
@@ -23,29 +19,12 @@ from tests.support.builders import (
     a_workload,
     owner_of,
 )
+from tests.support.executed_lines import executed_lines
 from tests.support.manual_clock import ManualClock
 
 OWNER = ("shop", owner_of(DEPLOYMENT).uid)
 SET = ("shop", owner_of(STATEFUL_SET).uid)
 BURST = 1000
-
-
-def executed_lines(call: Callable[[], object]) -> int:
-    """Count the lines of Python that a call executes, in all functions."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def admit(reservations: Reservations, kind: str, number: int) -> None:
@@ -73,10 +52,11 @@ def admit(reservations: Reservations, kind: str, number: int) -> None:
 @pytest.mark.parametrize("kind", BOTH_KINDS)
 def test_the_cost_of_an_admission_does_not_grow_with_the_number_of_reservations(kind: str) -> None:
     reservations = Reservations(ManualClock())
-    costs = [
-        executed_lines(lambda number=number: admit(reservations, kind, number))  # type: ignore[misc]
-        for number in range(BURST)
-    ]
+    costs = []
+    for number in range(BURST):
+        with executed_lines() as lines:
+            admit(reservations, kind, number)
+        costs.append(lines.count)
     # The two capacity types differ by a few lines. The garbage collector may run in any call.
     assert min(costs[-10:]) <= min(costs[:10]) + 10
     slots = reservations.of("shop", owner_of(kind).uid)

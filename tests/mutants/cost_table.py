@@ -12,6 +12,7 @@ SPOT = "tests/unit/planner/test_spot_capacity.py::"
 BOUNDED = "tests/unit/kube/test_bounded_records.py::"
 TRACKED = "tests/unit/controller/test_tracked_owners.py"
 BURST = "tests/unit/webhook/test_burst_cost.py"
+AT_REST = "tests/unit/controller/test_at_rest.py"
 
 COST_MUTANTS = (
     mutant(
@@ -98,6 +99,55 @@ COST_MUTANTS = (
         "        if self._newest is not None and self._newest.uid == uid:\n",
         "        if False:\n",
         TRACKED + "::test_the_newest_pod_is_known_after_a_newer_one_is_gone",
+    ),
+    mutant(
+        "the resync computes workloads at rest again",
+        "app/reconcile_loop.py",
+        "            if before is None or before != self.reconciler.versions(key):\n",
+        "            if True:\n",
+        scenario("at_rest", "a_resync_skips_workloads_at_rest_until_something_changes"),
+    ),
+    mutant(
+        "workloads that are not at rest are skipped too",
+        "controller/result.py",
+        "            self.reason is Reason.BALANCED\n            and self.requeue_after is None\n",
+        "            self.reason is not None\n",
+        scenario("at_rest", "a_resync_reconciles_workloads_that_are_not_at_rest"),
+    ),
+    mutant(
+        "a workload stays at rest although a notice of a node has expired",
+        "controller/observe.py",
+        "(pod.uid, pod.resource_version, nodes.end_of(pod.node), ",
+        "(pod.uid, pod.resource_version, ",
+        AT_REST,
+    ),
+    mutant(
+        "a workload stays at rest although a pod was evicted",
+        "controller/observe.py",
+        "nodes.end_of(pod.node), pod.uid in self._terminations)",
+        "nodes.end_of(pod.node))",
+        AT_REST,
+    ),
+    mutant(
+        "a workload stays at rest although nodes have changed",
+        "controller/observe.py",
+        "(nodes.changes, nodes.node_pools, ",
+        "(nodes.node_pools, ",
+        AT_REST,
+    ),
+    mutant(
+        "a workload stays at rest although NodePools have changed",
+        "controller/observe.py",
+        "(nodes.changes, nodes.node_pools, ",
+        "(nodes.changes, ",
+        AT_REST + "::test_a_workload_is_not_at_rest_after_the_node_pools_have_changed",
+    ),
+    mutant(
+        "a failed write of the condition is not tried again",
+        "controller/condition.py",
+        "            return RETRY_TIME\n",
+        "",
+        "tests/unit/controller/test_condition_writer.py",
     ),
     mutant(
         "labels are kept after their last pod is gone",

@@ -294,8 +294,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "conditions stay when they are turned off",
         "app/status_reporter.py",
-        "            await self._conditions.remove(workload)\n            return None",
-        "            return None",
+        "            return await self._conditions.remove(workload)\n",
+        "            return None\n",
         scenario("condition", "conditions_that_are_turned_off_are_removed"),
     ),
     mutant(

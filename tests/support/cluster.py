@@ -115,6 +115,10 @@ class TestCluster(ABC):
         """Return the workload's reason in the metric ``spotalis_workload_status``, or ""."""
 
     @abstractmethod
+    async def count_reconciles(self) -> int:
+        """Return how many reconciles of the running instances have completed."""
+
+    @abstractmethod
     async def restore_webhook(self) -> None:
         """Let the API server reach the webhook of the running operator again."""
 

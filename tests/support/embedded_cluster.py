@@ -14,6 +14,7 @@ from typing import Any
 
 from spotalis.app.build import build_operator
 from spotalis.app.telemetry import take_snapshot
+from spotalis.controller.result import ReconcileResult
 from spotalis.controller.telemetry import Telemetry
 from spotalis.embedded.cluster import EmbeddedCluster, Timing
 from spotalis.embedded.controllers.provisioner import Provisioning
@@ -199,6 +200,10 @@ class EmbeddedTestCluster(TestCluster):
                     return row.reason
         return ""
 
+    async def count_reconciles(self) -> int:
+        """Counted in the running instances."""
+        return sum(instance.results.reconciles for instance in self._instances)
+
     async def restore_webhook(self) -> None:
         """Let admission requests reach the operator again."""
         self.webhook_unreachable = False
@@ -266,11 +271,15 @@ def _set_by(flags: Sequence[str]) -> ControllerConfiguration:
 
 
 class _Results(Telemetry):
-    """Counts the results of admission requests."""
+    """Counts the reconciles, and the results of admission requests."""
 
     def __init__(self) -> None:
         self.of_admission: Counter[str] = Counter()
         self.of_forwarding: Counter[str] = Counter()
+        self.reconciles = 0
+
+    def on_reconcile(self, result: ReconcileResult, seconds: float) -> None:
+        self.reconciles += 1
 
     def on_admission(self, result: str) -> None:
         self.of_admission.update([result])
@@ -291,7 +300,7 @@ class EmbeddedOperatorInstance(OperatorInstance):
         rng: random.Random,
     ) -> None:
         self.identity = settings.identity
-        results = _Results()
+        self.results = results = _Results()
         self.forward_results = results.of_forwarding
         self.admission_results = results.of_admission
         self.unreachable_addresses: set[str] = set()

@@ -215,6 +215,14 @@ class RealTestCluster(TestCluster):
                     return str(said["reason"])
         return ""
 
+    async def count_reconciles(self) -> int:
+        """Read from /metrics of the running instances."""
+        assert self._operators is not None
+        found = [
+            await i.samples("spotalis_reconciliations_total") for i in self._operators.instances
+        ]
+        return int(sum(sum(samples.values()) for samples in found))
+
     def writes(self) -> list[tuple[str, str]]:
         """Read from the audit log."""
         events = self.plane.audit(user=self.user)

@@ -34,8 +34,7 @@ class StatusReporter:
         if self._settings.read_only:
             return None
         if not self._settings.conditions:
-            await self._conditions.remove(workload)
-            return None
+            return await self._conditions.remove(workload)
         return await self._conditions.update(workload, result)
 
     async def remove_condition(self, key: WorkloadKey) -> None:

@@ -27,6 +27,8 @@ log = logs.get(__name__)
 FIELD_MANAGER = "spotalis"
 SETTLE_TIME = timedelta(seconds=10)
 """How long a transient state must last before it is written."""
+RETRY_TIME = timedelta(seconds=30)
+"""When a write that has failed is tried again."""
 
 UNKNOWN_REASONS = frozenset(
     {
@@ -77,7 +79,7 @@ def balanced_condition(result: ReconcileResult) -> BalancedCondition:
 
 
 class ConditionWriter:
-    """Writes the conditions of Deployments; a failed write is retried by the next reconcile."""
+    """Writes the conditions of Deployments."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
@@ -87,7 +89,10 @@ class ConditionWriter:
         """Responses to the last writes, until the watch has caught up."""
 
     async def update(self, workload: Workload, result: ReconcileResult) -> timedelta | None:
-        """Write the condition if it changed; returns when to try again if it may change soon."""
+        """Write the condition if it changed.
+
+        Returns when to try again if the write has failed, or if the condition may change soon.
+        """
         if workload.kind != "Deployment":
             return None
         wanted = balanced_condition(result)
@@ -105,7 +110,7 @@ class ConditionWriter:
         if wanted.reason in _TRANSIENT and left > timedelta(0):
             return left
         now = format_time(self._clock.now())
-        await self._patch(
+        return await self._patch(
             workload,
             {
                 "type": BALANCED,
@@ -116,12 +121,12 @@ class ConditionWriter:
                 "lastTransitionTime": now,
             },
         )
-        return None
 
-    async def remove(self, workload: Workload) -> None:
-        """Remove the condition from a Deployment, if it has one."""
+    async def remove(self, workload: Workload) -> timedelta | None:
+        """Remove the condition from a Deployment, if it has one; returns when to try again."""
         if workload.kind == "Deployment" and workload.balanced is not None:
-            await self._patch(workload, {"type": BALANCED, "$patch": "delete"})
+            return await self._patch(workload, {"type": BALANCED, "$patch": "delete"})
+        return None
 
     def forget(self, key: WorkloadKey) -> None:
         """Drop the state of a workload that was deleted or is not managed any more."""
@@ -133,7 +138,7 @@ class ConditionWriter:
         self._since.clear()
         self._written.clear()
 
-    async def _patch(self, workload: Workload, condition: dict[str, str]) -> None:
+    async def _patch(self, workload: Workload, condition: dict[str, str]) -> timedelta | None:
         try:
             written = await self._client.patch(
                 DEPLOYMENTS,
@@ -151,3 +156,5 @@ class ConditionWriter:
                 workload=f"{workload.namespace}/{workload.name}",
                 error=str(error),
             )
+            return RETRY_TIME
+        return None

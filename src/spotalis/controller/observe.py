@@ -168,6 +168,32 @@ class Observer:
         """A workload without its ledger: it, or a list, cannot be read."""
         return self._observe(workload, configuration, Ledger(), frozenset())
 
+    def versions(self, workload: Workload) -> int | None:
+        """A hash of the versions of everything that makes a workload balanced, or not.
+
+        Of what a reconcile reads, it leaves out the time, and what matters only to moves. None if
+        time alone may change the result: an open move or a step of a Rollout continues.
+        """
+        if workload.rollout is not None or self._ledgers.cached(workload.uid) is not None:
+            return None
+        cluster, nodes = self._cluster, self._cluster.nodes
+        policy = [
+            found.resource_version
+            for name in (workload.namespace, cluster.settings.namespace)
+            if (found := cluster.namespaces.get("", name)) is not None
+        ]
+        pods = [
+            (pod.uid, pod.resource_version, nodes.end_of(pod.node), pod.uid in self._terminations)
+            for pod in cluster.pods_of(workload)
+        ]
+        return hash(
+            (
+                (workload.uid, workload.resource_version, *policy),
+                tuple(pods),
+                (nodes.changes, nodes.node_pools, self._cluster_state(workload)),
+            )
+        )
+
     def remember(self, key: WorkloadKey, plan: ReconcilePlan) -> None:
         """Keep what a plan found out for later reconciles."""
         if (until := plan.observed.moves.cooldown_until) is not None:

@@ -65,6 +65,12 @@ class Reconciler:
         """Forget what only the leader remembers about workloads."""
         self._observer.forget_all()
 
+    def versions(self, key: WorkloadKey) -> int | None:
+        """A hash of the versions of what a reconcile of a balanced workload reads; None if it must
+        be reconciled again even if nothing changes."""
+        workload = self._cluster.find_workload(key)
+        return None if workload is None else self._observer.versions(workload)
+
     async def reconcile(self, key: WorkloadKey) -> ReconcileResult | None:
         """Reconcile a workload. Returns None if it is gone or not managed.
 

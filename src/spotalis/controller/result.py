@@ -69,6 +69,17 @@ class ReconcileResult:
         """Why the workload is in this state."""
         return self.decision.reason
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether a reconcile finds the same as long as nothing changes but the time."""
+        return (
+            self.reason is Reason.BALANCED
+            and self.requeue_after is None
+            # The end of these is reported.
+            and self.spot is not SpotAvailability.EXHAUSTED
+            and not self.storm
+        )
+
 
 def summarize(
     key: WorkloadKey,

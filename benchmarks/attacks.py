@@ -18,7 +18,8 @@ from benchmarks.figure import Figure
 from tests.contract.test_crowd import called_operator
 from tests.contract.test_hostile_callers import under_attack
 from tests.support.hostile_tenant import MERGE, PAUSE_SECONDS, HostileTenant
-from tests.support.operator_process import OperatorProcess
+from tests.support.http_caller import ask
+from tests.support.operator_process import OperatorProcess, trusting
 
 RATE = 50
 """Admission requests per second, as of a rollout of a large workload."""
@@ -27,11 +28,15 @@ CONNECTIONS = 4
 REPLICAS = 10_000
 """Desired replicas of the workload, so that it lacks every pod of the load."""
 AT_MOST_MS = 50.0
+NEW_CLIENTS = 10
+API_SERVER_MS = 2000.0
+"""The ``timeoutSeconds`` of the shipped webhook configuration."""
 ROOT = Path(__file__).parents[1]
 
 CALLERS = {
     "silent connections (row 6)": (0, "silent"),
     "half-open handshakes (row 6)": (0, "half-open"),
+    "complete handshakes (row 6)": (0, "handshakes"),
     "idle answered connections (row 6)": (0, "idle"),
     "half-open heads at /metrics (row 5)": (1, "heads"),
     "half-open heads at /healthz (row 5)": (2, "heads"),
@@ -39,6 +44,8 @@ CALLERS = {
     "large bodies (row 15)": (0, "large"),
     "dense bodies (row 15)": (0, "dense"),
     "slow bodies and heads (row 15)": (0, "rude"),
+    "TLS records of one byte": (0, "tiny"),
+    "unknown paths": (0, "paths"),
 }
 """Crowds of callers, with the number of their port."""
 
@@ -57,6 +64,8 @@ async def _measure() -> list[Figure]:
             for name, (port, crowd) in CALLERS.items():
                 async with under_attack(it.ports[port], crowd):
                     figures += _figures(name, await _latencies(it), quiet)
+                    if port == 0:
+                        figures.append(await _first_request(it, name))
             tenant = HostileTenant(it)
             await tenant.settle()
             figures += _figures("Pending pods, budgets (rows 4, 15)", await _latencies(it), quiet)
@@ -132,9 +141,26 @@ async def _latencies(it: OperatorProcess) -> list[float]:
     return latencies
 
 
+async def _first_request(it: OperatorProcess, name: str) -> Figure:
+    """The longest time from connecting until the response of a new client."""
+    loop, tls, request = asyncio.get_running_loop(), trusting(), it.review_request("api")
+    longest = 0.0
+    for _ in range(NEW_CLIENTS):
+        began = loop.time()
+        assert (await ask(it.ports[0], "POST", "/mutate", request, tls=tls)).status == 200
+        longest = max(longest, loop.time() - began)
+    return Figure(
+        name=f"first request of a connection: {name}",
+        value=1000 * longest,
+        unit="ms",
+        at_most=API_SERVER_MS,
+        how=f"longest of {NEW_CLIENTS}, the TLS handshake included",
+    )
+
+
 def _figures(name: str, latencies: list[float], quiet: list[float]) -> list[Figure]:
-    print(f"measured: {name}", file=sys.stderr, flush=True)
     p50, p99 = (_percentile(latencies, share) for share in (0.5, 0.99))
+    print(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms", file=sys.stderr, flush=True)
     ratio = p99 / _percentile(quiet, 0.99)
     return [
         Figure(

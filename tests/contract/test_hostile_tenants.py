@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.test_hostile_callers import expect_patches, manifest_limit, memory
+from tests.contract.test_hostile_callers import expect_patches, known_client, manifest_limit, memory
 from tests.support.cluster import workload_body
 from tests.support.free_ports import claim_ports
 from tests.support.image import environment
@@ -115,11 +115,11 @@ async def served_operator(folder: Path) -> AsyncIterator[OperatorProcess]:
 async def test_tenants_that_write_all_they_may_neither_fill_the_memory_nor_delay_others(
     tmp_path: Path,
 ) -> None:
-    async with served_operator(tmp_path / "it") as it:
+    async with served_operator(tmp_path / "it") as it, known_client(it) as kept:
         before = memory(it, "VmRSS")
         for attack in (write_long_policies, annotate_deployments, relabel_a_pod):
             await attack(it)
-            await expect_patches(it, 2.0)
+            await expect_patches(it, kept, 2.0)
             assert it.process.returncode is None
         assert await it.reason("long-19") == "InvalidPolicy"
         assert memory(it, "VmHWM") < manifest_limit()
@@ -130,10 +130,10 @@ async def test_tenants_that_write_all_they_may_neither_fill_the_memory_nor_delay
 async def test_thousands_of_large_objects_of_one_tenant_do_not_fill_the_memory(
     tmp_path: Path,
 ) -> None:
-    async with served_operator(tmp_path / "it") as it:
+    async with served_operator(tmp_path / "it") as it, known_client(it) as kept:
         before = memory(it, "VmRSS")
         await create_many_large_objects(it)
-        await expect_patches(it, 2.0)
+        await expect_patches(it, kept, 2.0)
         assert it.process.returncode is None
         assert memory(it, "VmHWM") < manifest_limit()
         assert memory(it, "VmRSS") - before < MAX_GROWTH_OF_MANY

@@ -9,6 +9,8 @@ CONNECTIONS = "tests/unit/webhook/test_connections.py"
 SERVER = "tests/unit/webhook/test_server.py"
 PLAIN = "tests/unit/web/test_server.py"
 LOOKUP = "tests/unit/webhook/test_owner_lookup.py"
+UNKNOWN = "tests/unit/webhook/test_unknown_clients.py"
+BUDGET = "tests/unit/web/test_event_loop_budget.py"
 CLIENT = "tests/unit/kube/test_client.py"
 CERTIFICATES = "tests/contract/test_certificate_rotation.py"
 
@@ -106,7 +108,7 @@ PORT_MUTANTS = (
     ),
     mutant(
         "a handshake has ten seconds",
-        "web/connections.py",
+        "web/listener.py",
         "_HANDSHAKE_SECONDS = 5.0\n",
         "_HANDSHAKE_SECONDS = 10.0\n",
         CONNECTIONS,
@@ -197,5 +199,83 @@ PORT_MUTANTS = (
         '    if not hasattr(os, "memfd_create"):\n',
         "    if content:\n",
         "tests/unit/kube/test_http_tls.py",
+    ),
+    mutant(
+        "known clients wait for unknown ones",
+        "web/connections.py",
+        "        if self.stage is Stage.KNOWN:\n            return\n",
+        "",
+        UNKNOWN,
+    ),
+    mutant(
+        "handling a request of an unknown client costs nothing",
+        "web/connections.py",
+        "            self._budget.charge(seconds)\n",
+        "            self._budget.charge(0.0)\n",
+        UNKNOWN,
+    ),
+    mutant(
+        "a client that has taken much time has its turn before others",
+        "web/connections.py",
+        "        return int(self._taken_seconds / _PRIORITY_SECONDS)\n",
+        "        return 0\n",
+        UNKNOWN,
+    ),
+    mutant(
+        "a request that is rejected by its head waits for no turn",
+        "webhook/server.py",
+        "        except RequestRejected:\n            await self._take_turn(request, connection)\n",
+        "        except RequestRejected:\n",
+        UNKNOWN,
+    ),
+    mutant(
+        "a request waits for its turn as long as the client does",
+        "webhook/server.py",
+        "            async with asyncio.timeout(self._limits.answer_timeout_seconds):\n"
+        "                await connection.take_turn()\n",
+        "            await connection.take_turn()\n",
+        UNKNOWN,
+    ),
+    mutant(
+        "bodies of unknown clients are read without a pause",
+        "web/connections.py",
+        "            tcp.pause_reading()\n",
+        "",
+        UNKNOWN,
+    ),
+    mutant(
+        "reading from known clients is paused",
+        "web/connections.py",
+        "        if self.stage is Stage.CONNECTED and self._pause is None:\n",
+        "        if self._pause is None:\n",
+        UNKNOWN,
+    ),
+    mutant(
+        "handshakes begin without a turn",
+        "web/listener.py",
+        "            await budget.turn(0)\n",
+        "",
+        UNKNOWN,
+    ),
+    mutant(
+        "all turns are given in one iteration of the loop",
+        "web/event_loop_budget.py",
+        "                    self.charge(_TURN_SECONDS)\n                    break\n",
+        "                    self.charge(_TURN_SECONDS)\n",
+        BUDGET,
+    ),
+    mutant(
+        "the budget grows without a limit",
+        "web/event_loop_budget.py",
+        "min(self._burst, self._balance + earned), now",
+        "self._balance + earned, now",
+        BUDGET,
+    ),
+    mutant(
+        "a turn itself costs nothing",
+        "web/event_loop_budget.py",
+        "                    self.charge(_TURN_SECONDS)\n",
+        "",
+        BUDGET,
     ),
 )

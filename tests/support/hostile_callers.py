@@ -101,7 +101,28 @@ async def kept_alive(caller: Caller) -> None:
 async def half_open(caller: Caller) -> None:
     """Send the first bytes of a TLS ClientHello only."""
     await caller.send(b"\x16\x03\x01\x02\x00\x01")
-    await asyncio.Event().wait()
+    await caller.closed()
+
+
+async def only_handshake(caller: Caller) -> None:
+    """Disconnect after a complete TLS handshake."""
+
+
+async def tiny_records(caller: Caller) -> None:
+    """Send a body with a TLS record for each byte."""
+    await caller.send(HEAD + b"Content-Length: %d\r\n\r\n" % LARGEST)
+    tls: Any = caller.writer.transport
+    while True:
+        tls._ssl_protocol._write_appdata([b"x"] * 4096)
+        await caller.send(b"x")
+
+
+async def unknown_paths(caller: Caller) -> None:
+    """Send requests that are rejected by their head, many at once."""
+    while True:
+        await caller.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 32)
+        for _ in range(32):
+            await caller.answer()
 
 
 async def silent(caller: Caller) -> None:
@@ -161,6 +182,9 @@ CROWDS: dict[str, dict[Attack, int]] = {
     },
     "silent": {silent: 384},
     "half-open": {half_open: 384},
+    "handshakes": {only_handshake: 384},
+    "tiny": {tiny_records: 8},
+    "paths": {unknown_paths: 20},
     "idle": {kept_alive: 160},
     "heads": {endless_head: 300},
     "few heads": {endless_head: 100, slow_reader: 8},

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from spotalis.web.connections import Listener
+from spotalis.web.event_loop_budget import EventLoopBudget
+from spotalis.web.listener import Listener
 from spotalis.webhook.handler import HandlerResponse
 from spotalis.webhook.server import ServerLimits, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
@@ -35,6 +36,11 @@ class Served:
         assert self.server._listener is not None
         return self.server._listener
 
+    @property
+    def body_bytes(self) -> int:
+        """What was read of large bodies that are not answered yet."""
+        return self.server._bodies._total
+
     async def wait_for_requests(self, count: int) -> None:
         """Wait until the heads of this many requests have arrived."""
         while len(self.server._requests) < count:
@@ -50,6 +56,7 @@ class Served:
 async def serving(
     handler: Callable[[bytes], Awaitable[HandlerResponse]] = answer_length,
     certificate: ServingCertificate | None = None,
+    budget: EventLoopBudget | None = None,
     **limits: Any,
 ) -> AsyncIterator[Served]:
     results: list[str] = []
@@ -58,6 +65,7 @@ async def serving(
         clock=ManualClock(),
         on_request=lambda operation, result, seconds: results.append(result),
         limits=ServerLimits(**limits),
+        budget=budget,
     )
     port = await server.start("127.0.0.1", 0, certificate)
     try:

@@ -1,32 +1,26 @@
 """Limits the number, the heads and the delays of client connections on every port.
 
 aiohttp limits the memory of one connection and the time of its first request, and the kernel keeps
-connections that have sent nothing. Neither limits the number of connections or handshakes. asyncio
-allocates 256 kB for the read buffer of each TLS connection, so their number determines the memory.
+connections that have sent nothing. Neither limits the number of connections or handshakes, or the
+time that a client takes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Coroutine
 from enum import IntEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
-from spotalis import logs
-from spotalis.kube.waiting import wait_for_event
-from spotalis.web.sockets import bind, port_of
+from spotalis.web.event_loop_budget import EventLoopBudget
 
-log = logs.get(__name__)
+if TYPE_CHECKING:
+    from spotalis.web.listener import Listener
 
-_HANDSHAKE_SECONDS = 5.0
-"""The API server waits 2 s for the response, so it does not need a longer handshake."""
-_POLL_SECONDS = 0.02
-_READ_TURNS = 4
-"""Iterations of the event loop from the arrival of bytes to the start of their request."""
-_TLS_SHUTDOWN_SECONDS = 2.0
+T = TypeVar("T")
+
 _LINGERING_SECONDS = 2.0
 """Time for which the rest of a rejected body is read and discarded, so that the client receives
 the response."""
@@ -35,6 +29,9 @@ _REQUEST_LINE_BYTES = 1024
 _HEAD_BYTES = 16 * 1024
 """Of an incomplete head. A token of a service account has about 1 kB, other headers much less."""
 _READ_BUFFER_BYTES = 64 * 1024
+_PRIORITY_SECONDS = 0.005
+"""Unknown clients that have taken less time come first, then those that have taken less than twice
+as much, and so on. A handshake and a request of the API server take 3 ms (measured)."""
 
 
 def drop_traceback(error: BaseException) -> None:
@@ -56,22 +53,26 @@ class Stage(IntEnum):
     """A request of the client was valid and named an existing object. Set by the server."""
 
 
-_PATIENCE_SECONDS = {Stage.HANDSHAKE: 0.5, Stage.CONNECTED: 0.25, Stage.KNOWN: 1.0}
-"""A client with a shorter delay keeps its connection. The API server sends its request, head and
-body, as soon as it is connected; an idle connection of a known client is likely to be used again;
-many handshakes at once take time."""
+_PATIENCE_SECONDS = {Stage.HANDSHAKE: 0.1, Stage.CONNECTED: 0.25, Stage.KNOWN: 1.0}
+"""A client with a shorter delay keeps its connection. A handshake waits once for the client; the
+API server sends its request, head and body, as soon as it is connected; an idle connection of a
+known client is likely to be used again."""
 
 
 class Connection(web.RequestHandler):
     """A connection from its TLS handshake on; aiohttp parses HTTP from it."""
 
     __slots__ = (
+        "_budget",
         "_first_request",
         "_head_bytes",
         "_listener",
+        "_pause",
+        "_taken_seconds",
         "handshake",
         "is_answering",
         "is_busy",
+        "is_waiting",
         "since",
         "stage",
     )
@@ -80,6 +81,7 @@ class Connection(web.RequestHandler):
         self,
         server: web.Server,
         listener: Listener,
+        budget: EventLoopBudget,
         *,
         first_request_seconds: float,
         keep_alive_seconds: float,
@@ -97,6 +99,10 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # compressed bodies are rejected
         )
         self._listener = listener
+        self._budget = budget
+        self._taken_seconds = 0.0
+        self._pause: asyncio.Future[None] | None = None
+        """The turn for which the client has to wait before more is read."""
         self._head_bytes = 0
         self._first_request = loop.call_later(first_request_seconds, self.abort)
         self.handshake: asyncio.Task[None] | None = None
@@ -107,6 +113,8 @@ class Connection(web.RequestHandler):
         self.is_answering = False
         """The whole request has arrived: a delay is the server's, unless the client does not read
         the response."""
+        self.is_waiting = False
+        """The client's request waits for its turn."""
         self.since = loop.time()
         """When the client's current delay began."""
 
@@ -134,6 +142,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102  # asyncio's
         self._first_request.cancel()
+        self._end_pause()
         self._listener.on_disconnected(self)
         super().connection_lost(exc)
 
@@ -161,8 +170,66 @@ class Connection(web.RequestHandler):
         self.is_busy = self.is_answering = False
         self.since = asyncio.get_running_loop().time()
 
+    def become_known(self) -> None:
+        """Record that a request was valid and named an existing object."""
+        self.stage = Stage.KNOWN
+        self._end_pause()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the client cannot send more until it has a turn."""
+        return self._pause is not None
+
+    def charge(self, seconds: float) -> None:
+        """Charge the client with time of the event loop, unless it is known."""
+        if self.stage is not Stage.KNOWN:
+            self._taken_seconds += seconds
+            self._budget.charge(seconds)
+
+    async def metered(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Await a coroutine, and charge the client with the time of its steps."""
+        return await self._budget.metered(coroutine, self.charge)
+
+    async def take_turn(self) -> None:
+        """Wait until the request of the client may be handled: at once if it is known."""
+        if self.stage is Stage.KNOWN:
+            return
+        self.is_waiting = True
+        try:
+            await self._turn()
+        finally:
+            self.is_waiting = False
+
+    def on_read(self, seconds: float, tcp: asyncio.Transport) -> None:
+        """Charge the client with what was read; the next piece has to wait for a turn."""
+        self.charge(seconds)
+        if self.stage is Stage.CONNECTED and self._pause is None:
+            tcp.pause_reading()
+            self._pause = self._turn()
+            self._pause.add_done_callback(lambda turn: self._resume(tcp))
+
+    def _resume(self, tcp: asyncio.Transport) -> None:
+        self._pause = None
+        tcp.resume_reading()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+
+    def _turn(self) -> asyncio.Future[None]:
+        return self._budget.turn(self._priority)
+
+    @property
+    def _priority(self) -> int:
+        return int(self._taken_seconds / _PRIORITY_SECONDS)
+
     def can_drop(self, now: float) -> bool:
-        """Whether the client delays its request, or the reading of the response, for too long."""
+        """Whether the client delays its request, or the reading of the response, for too long.
+
+        A client that waits for a turn delays nothing, but is dropped if it has taken much time.
+        """
+        if self.is_waiting or self.is_paused:
+            return self._priority > 0
         is_waiting_for_client = not self.is_answering or self.writing_paused
         return is_waiting_for_client and now - self.since >= _PATIENCE_SECONDS[self.stage]
 
@@ -189,173 +256,3 @@ def find_slowest(connections: Collection[Connection]) -> Connection | None:
     unknown = [one for one in connections if one.stage is not Stage.KNOWN]
     slow = [one for one in unknown or connections if one.can_drop(now)]
     return min(slow, key=lambda one: (one.stage, one.since), default=None)
-
-
-class Listener:
-    """Accepts at most ``max_connections``, handshakes included.
-
-    At the limit, a new client replaces the client that is slow, of the earliest stage, and for the
-    longest time. As long as none is slow, new connections wait in the system's backlog.
-    """
-
-    def __init__(
-        self,
-        server: web.Server,
-        *,
-        on_malformed: Callable[[], web.Response],
-        max_connections: int,
-        first_request_seconds: float,
-        keep_alive_seconds: float,
-    ) -> None:
-        """Prepare; :meth:`listen` opens the port.
-
-        Args:
-            server: handles the requests.
-            on_malformed: returns the response to what is not HTTP.
-            max_connections: the limit.
-            first_request_seconds: for the handshake and the head of the first request.
-            keep_alive_seconds: for which a connection may be idle after a request.
-        """
-        self.on_malformed = on_malformed
-        self._server = server
-        self._max_connections = max_connections
-        self._first_request_seconds = first_request_seconds
-        self._keep_alive_seconds = keep_alive_seconds
-        self._open: set[Connection] = set()
-        self._disconnected = asyncio.Event()
-        self._sockets: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
-        """Start accepting on each address of the host, and return the port.
-
-        Args:
-            host: an address or a host name; ``""`` and ``::`` for all IPv4 and IPv6 addresses.
-            port: 0 lets the system choose one.
-            context: for TLS.
-
-        Raises:
-            PortInUse: another process listens on the port.
-            OSError: the address is not local, or the port is privileged.
-        """
-        self._sockets = bind(host, port)
-        self._accepting = [
-            asyncio.create_task(self._accept(listener, context), name="accept")
-            for listener in self._sockets
-        ]
-        return port_of(self._sockets[0])
-
-    async def close(self) -> None:
-        """Stop accepting; keeps open connections."""
-        await _cancel(self._accepting)
-        await asyncio.sleep(0)  # handshakes that just began must own their sockets first
-        await _cancel([one.handshake for one in self._open if one.handshake is not None])
-        for listener in self._sockets:
-            listener.close()
-
-    def close_idle(self) -> None:
-        """Close every connection without a request."""
-        for connection in list(self._open):
-            if not connection.is_busy:
-                connection.force_close()
-
-    def on_disconnected(self, connection: Connection) -> None:
-        """Stop counting a connection."""
-        self._open.discard(connection)
-        self._disconnected.set()
-
-    async def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
-        while True:
-            try:
-                accepted, _ = listener.accept()
-            except BlockingIOError:
-                await _wait_for_connection(listener)
-                continue
-            except OSError as error:  # out of file descriptors, or the client disconnected
-                log.warning("Cannot accept connection", error=str(error))
-                await asyncio.sleep(_POLL_SECONDS)
-                continue
-            try:
-                await self._make_room()
-            except asyncio.CancelledError:
-                accepted.close()
-                raise
-            self._begin_handshake(accepted, context)
-
-    def _begin_handshake(self, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
-        connection = Connection(
-            self._server,
-            self,
-            first_request_seconds=self._first_request_seconds,
-            keep_alive_seconds=self._keep_alive_seconds,
-        )
-        self._open.add(connection)
-        handshake = self._connect(connection, accepted, context)
-        connection.handshake = asyncio.create_task(handshake, name="handshake")
-
-    async def _make_room(self) -> None:
-        """Wait until one more connection is allowed; drops a connection if possible."""
-        while len(self) >= self._max_connections:
-            if (slowest := find_slowest(self._open)) is not None:
-                if await self._is_still_slow(slowest):
-                    slowest.abort()
-                    self._open.discard(slowest)
-                continue
-            self._disconnected.clear()
-            # Without an event, a connection may be idle for long enough by then.
-            await wait_for_event(self._disconnected, _POLL_SECONDS)
-
-    async def _connect(
-        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None
-    ) -> None:
-        seconds = min(_HANDSHAKE_SECONDS, self._first_request_seconds)
-        try:
-            await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: connection,
-                accepted,
-                ssl=context,
-                ssl_handshake_timeout=seconds if context else None,
-                ssl_shutdown_timeout=_TLS_SHUTDOWN_SECONDS if context else None,
-            )
-        except OSError as error:  # not TLS, too old a version, too slow, or disconnected
-            log.debug("TLS handshake failed", error=str(error))
-            drop_traceback(error)
-        except asyncio.CancelledError as error:  # made room for another connection
-            drop_traceback(error)
-        finally:
-            connection.handshake = None
-            if connection.stage is Stage.HANDSHAKE:
-                connection.connection_lost(None)
-
-    async def _is_still_slow(self, connection: Connection) -> bool:
-        """Whether to drop a connection after reading everything that has arrived.
-
-        Its request may have arrived while the event loop was busy.
-        """
-        for _ in range(_READ_TURNS):
-            await asyncio.sleep(0)
-        now = asyncio.get_running_loop().time()
-        return connection in self._open and connection.can_drop(now)
-
-
-async def _wait_for_connection(listener: socket.socket) -> None:
-    """Wait until a connection can be accepted.
-
-    asyncio's ``sock_accept`` loses a connection that arrives together with a cancellation.
-    """
-    arrived, loop = asyncio.Event(), asyncio.get_running_loop()
-    loop.add_reader(listener, arrived.set)
-    try:
-        await arrived.wait()
-    finally:
-        loop.remove_reader(listener)
-
-
-async def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

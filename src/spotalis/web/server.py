@@ -8,6 +8,7 @@ response headers forbid caching, and forbid browsers to run or embed a response.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -17,9 +18,11 @@ from aiohttp import web
 from spotalis import logs
 from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
-from spotalis.web.connections import Connection, Listener, connection_of, find_slowest
+from spotalis.web.connections import Connection, connection_of, find_slowest
+from spotalis.web.event_loop_budget import EventLoopBudget
 from spotalis.web.exposition import Snapshot
 from spotalis.web.health import HealthState, healthz, readyz
+from spotalis.web.listener import Listener
 from spotalis.web.metrics import OPEN_METRICS, Metrics, content_type
 
 log = logs.get(__name__)
@@ -72,6 +75,7 @@ class PlainServer:
             max_connections=_MAX_CONNECTIONS,
             first_request_seconds=_HEAD_SECONDS,
             keep_alive_seconds=_HEAD_SECONDS,
+            budget=EventLoopBudget(burst_seconds=math.inf),  # no client becomes known here
         )
         return self._listener.listen(host, port)
 

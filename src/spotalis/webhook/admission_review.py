@@ -30,7 +30,7 @@ MAX_VALUES = 100_000
 """Maximum number of JSON values in a request. The largest object that etcd accepts has fewer
 (1.5 MiB at 15 bytes per value). Decoded, 7 MiB of ``{},{},`` take 190 MB (measured), and this
 many values 9 MB."""
-
+_COUNTED_BYTES = 64 * 1024
 
 MAX_UID_LENGTH = 64
 """Characters of a UID; those of Kubernetes have 36. The decision annotation repeats it."""
@@ -142,7 +142,7 @@ def decode_request(body: bytes) -> AdmissionRequest:
         InvalidAdmissionReview: not JSON, not v1, no object, a field of the wrong type, or too many
             values.
     """
-    if body.count(b",") + body.count(b"{") + body.count(b"[") > MAX_VALUES:
+    if _has_too_many_values(body):
         raise InvalidAdmissionReview(f"the request has more than {MAX_VALUES} values")
     try:
         review = _REVIEW.decode(body)
@@ -156,6 +156,17 @@ def decode_request(body: bytes) -> AdmissionRequest:
             f"not {review.kind} of {review.api_version}"
         )
     return request
+
+
+def _has_too_many_values(body: bytes) -> bool:
+    """Whether there are more than ``MAX_VALUES``; stops counting there."""
+    values = 0
+    for start in range(0, len(body), _COUNTED_BYTES):
+        end = start + _COUNTED_BYTES
+        values += sum(body.count(mark, start, end) for mark in b",{[")
+        if values > MAX_VALUES:
+            return True
+    return False
 
 
 def _summarize(request: _Request) -> AdmissionRequest:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from spotalis.kube.waiting import wait_for_event
-from spotalis.web.connections import drop_traceback
+from spotalis.web.connections import connection_of, drop_traceback
 from spotalis.webhook.errors import ErrorCode, RequestRejected
 
 LARGE_BYTES = 32 * 1024
@@ -83,7 +83,10 @@ class BodyReader:
                     if counts:
                         await self._count(body, len(chunk))
         except TimeoutError:
-            raise self._too_slow(body) from None
+            if body.gave_way or connection_of(request).is_paused:
+                raise overloaded("too many large bodies at once") from None
+            message = f"the body took longer than {self._timeout_seconds:g} s"
+            raise RequestRejected(ErrorCode.REQUEST_TIMEOUT, message, close=True) from None
         except OSError as error:  # disconnected, or TLS broke: the response only counts
             drop_traceback(error)
             raise RequestRejected(
@@ -116,17 +119,6 @@ class BodyReader:
         body.gave_way = True
         body.timeout.reschedule(asyncio.get_running_loop().time())
 
-    def _too_slow(self, body: _Body) -> RequestRejected:
-        if body.gave_way:
-            return RequestRejected(
-                ErrorCode.OVERLOADED,
-                "too many large bodies at once",
-                headers={"Retry-After": "1"},
-                close=True,
-            )
-        message = f"the body took longer than {self._timeout_seconds:g} s"
-        return RequestRejected(ErrorCode.REQUEST_TIMEOUT, message, close=True)
-
 
 def too_large(max_bytes: int) -> RequestRejected:
     """The error for a body that is larger than ``max_bytes``."""
@@ -136,3 +128,9 @@ def too_large(max_bytes: int) -> RequestRejected:
         details={"limit": max_bytes},
         close=True,
     )
+
+
+def overloaded(message: str) -> RequestRejected:
+    """The error for a request for which there are no resources."""
+    headers = {"Retry-After": "1"}
+    return RequestRejected(ErrorCode.OVERLOADED, message, headers=headers, close=True)

@@ -36,8 +36,10 @@ from aiohttp import web
 from spotalis import logs
 from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
-from spotalis.web.connections import Connection, Listener, Stage, connection_of
-from spotalis.webhook.bodies import BodyReader, too_large
+from spotalis.web.connections import Connection, connection_of
+from spotalis.web.event_loop_budget import EventLoopBudget
+from spotalis.web.listener import Listener
+from spotalis.webhook.bodies import BodyReader, overloaded, too_large
 from spotalis.webhook.client_auth import ClientAuth
 from spotalis.webhook.errors import ErrorCode, RequestRejected
 from spotalis.webhook.forward import FORWARD_PATH
@@ -71,7 +73,8 @@ class ServerLimits:
     read_timeout_seconds: float = 10.0
     """For the handshake, for the head of the first request, and for each body."""
     answer_timeout_seconds: float = 10.0
-    """The API server gives up after 2 s; this ends requests that would never be answered."""
+    """For the turn of a request, and for its answer. The API server gives up after 2 s; this ends
+    requests that would never be answered."""
 
 
 class WebhookServer:
@@ -86,6 +89,7 @@ class WebhookServer:
         forward_handler: Handler | None = None,
         client_auth: ClientAuth | None = None,
         limits: ServerLimits | None = None,
+        budget: EventLoopBudget | None = None,
     ) -> None:
         """Prepare the server; :meth:`start` opens the port.
 
@@ -97,6 +101,7 @@ class WebhookServer:
                 ``client_auth``, ``/forward`` does not exist.
             client_auth: the clients of each path; None accepts every client.
             limits: on what clients can claim.
+            budget: limits the time of the event loop that unknown clients take.
         """
         self._handlers = {MUTATE_PATH: handler}
         if forward_handler is not None and client_auth is not None:
@@ -105,6 +110,7 @@ class WebhookServer:
         self._clock = clock
         self._on_request = on_request
         self._limits = limits or ServerLimits()
+        self._budget = budget or EventLoopBudget()
         self._bodies = BodyReader(
             max_bytes=self._limits.max_body_bytes,
             max_total_bytes=_MAX_LARGE_BODIES * self._limits.max_body_bytes,
@@ -142,6 +148,7 @@ class WebhookServer:
             max_connections=self._limits.max_connections,
             first_request_seconds=self._limits.read_timeout_seconds,
             keep_alive_seconds=KEEP_ALIVE_SECONDS,
+            budget=self._budget,
         )
         bound = listener.listen(host, port, certificate.context if certificate else None)
         self._listener = listener
@@ -171,10 +178,15 @@ class WebhookServer:
         await self._http.shutdown(timeout=1.0)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        began = perf_counter()
-        connection, task = connection_of(request), asyncio.current_task()
-        assert task is not None
+        connection = connection_of(request)
         connection.begin_request()
+        return await connection.metered(self._respond(request, connection))
+
+    async def _respond(
+        self, request: web.BaseRequest, connection: Connection
+    ) -> web.StreamResponse:
+        began, task = perf_counter(), asyncio.current_task()
+        assert task is not None
         self._requests.add(task)
         try:
             body = await self._process(request, connection)
@@ -204,13 +216,34 @@ class WebhookServer:
         Raises:
             RequestRejected: with the error to respond with.
         """
-        self._check_head(request)
+        try:
+            self._check_head(request)
+        except RequestRejected:
+            await self._take_turn(request, connection)
+            raise
+        if self._proves_identity(request):
+            connection.become_known()
         async with self._bodies.read(request) as body:
             connection.begin_answer()
+            await self._take_turn(request, connection)
             answer = await self._answer(self._handlers[request.path], body)
         if answer.is_known_client:
-            connection.stage = Stage.KNOWN
+            connection.become_known()
         return answer.body
+
+    async def _take_turn(self, request: web.BaseRequest, connection: Connection) -> None:
+        """Wait until the request may be handled.
+
+        Raises:
+            RequestRejected: too many unknown clients wait, or the client has disconnected.
+        """
+        try:
+            async with asyncio.timeout(self._limits.answer_timeout_seconds):
+                await connection.take_turn()
+        except TimeoutError:
+            raise overloaded("too many requests at once") from None
+        if request.transport is None:
+            raise RequestRejected(ErrorCode.CLIENT_DISCONNECTED, "connection lost", close=True)
 
     def _check_head(self, request: web.BaseRequest) -> None:
         """Reject a request by its head."""
@@ -246,6 +279,11 @@ class WebhookServer:
         if request.path == FORWARD_PATH:
             return self._client_auth.is_peer(presented, peer_ca_names)
         return self._client_auth.is_api_server(presented, peer_ca_names)
+
+    def _proves_identity(self, request: web.BaseRequest) -> bool:
+        """Whether a certificate of the client was necessary for access to the path."""
+        auth = self._client_auth
+        return request.path == FORWARD_PATH or (auth is not None and bool(auth.api_server_name))
 
     async def _answer(self, handler: Handler, body: bytes) -> HandlerResponse:
         """Call the handler within the limit of time."""

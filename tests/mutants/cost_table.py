@@ -13,6 +13,11 @@ BOUNDED = "tests/unit/kube/test_bounded_records.py::"
 TRACKED = "tests/unit/controller/test_tracked_owners.py"
 BURST = "tests/unit/webhook/test_burst_cost.py"
 AT_REST = "tests/unit/controller/test_at_rest.py"
+IN_USE = (
+    "tests/unit/controller/test_groups_in_use.py::"
+    "test_the_groups_in_use_follow_nodes_apis_the_memory_and_the_day"
+)
+QUESTION = "(today, seen, tuple(self.served.items()), self._memory)"
 
 COST_MUTANTS = (
     mutant(
@@ -148,6 +153,17 @@ COST_MUTANTS = (
         "            return RETRY_TIME\n",
         "",
         "tests/unit/controller/test_condition_writer.py",
+    ),
+    *(
+        mutant(
+            f"the groups in use do not follow {what}", "controller/nodes.py", QUESTION, read, IN_USE
+        )
+        for what, read in (
+            ("the day", "(seen, tuple(self.served.items()), self._memory)"),
+            ("the nodes", "(today, tuple(self.served.items()), self._memory)"),
+            ("the APIs", "(today, seen, self._memory)"),
+            ("the memory", "(today, seen, tuple(self.served.items()))"),
+        )
     ),
     mutant(
         "labels are kept after their last pod is gone",

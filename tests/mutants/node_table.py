@@ -138,8 +138,8 @@ NODE_MUTANTS = (
     mutant(
         "provider groups are forgotten with their last node",
         "controller/nodes.py",
-        "self._groups_of_nodes(), self.served, remembered(self._memory, today)",
-        "self._groups_of_nodes(), self.served, frozenset()",
+        "memory = remembered(self._memory, today)",
+        "memory = frozenset[str]()",
         scenario(
             "clusters_at_zero",
             "a_cluster_that_is_at_zero_at_night_keeps_its_provider_across_a_restart",

@@ -61,6 +61,8 @@ class WorkloadKey(NamedTuple):
 
 _NamespacedUid: TypeAlias = tuple[str, str]
 """A namespace and the UID of an owner in it."""
+NOT_ENABLED = WorkloadConfiguration()
+"""The policy of a workload that is not managed."""
 Enqueue: TypeAlias = Callable[[WorkloadKey], None]
 
 
@@ -341,12 +343,18 @@ class Cluster:
                 if key.namespace == latest.namespace:
                     self._enqueue(key)
 
+    def policy_of(self, workload: Workload) -> WorkloadConfiguration:
+        """The same as :meth:`read_policy`; it is not read again for a workload in the cache."""
+        if self._store_of(workload.kind).get(workload.namespace, workload.name) is workload:
+            return self._managed.get(_key(workload), NOT_ENABLED)
+        return self.read_policy(workload)
+
     def read_policy(self, workload: Workload) -> WorkloadConfiguration:
         """The policy that labels and annotations give a workload; not enabled in namespaces that
         are never managed."""
         namespace = self.namespaces.get("", workload.namespace)
         if not self.settings.namespaces.admits(namespace):
-            return WorkloadConfiguration()
+            return NOT_ENABLED
         read = read_configuration(workload, namespace, self.settings.defaults)
         return pause_everywhere(read, self.namespaces.get("", self.settings.namespace))
 

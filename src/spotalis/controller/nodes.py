@@ -67,6 +67,8 @@ class Nodes:
         """What :meth:`pin` has answered, by the names of the groups in use."""
         self._own: dict[_Constraints, _Constraints] = {}
         """What :meth:`without_pins` has answered."""
+        self._in_use: tuple[object, tuple[ProviderGroup, ...]] = (None, ())
+        """What :meth:`groups_in_use` has answered last, after what it was computed from."""
         self._of_pools: set[str] = set()
         """Names of the nodes that belong to a NodePool of Karpenter."""
         self.changes = 0
@@ -149,10 +151,12 @@ class Nodes:
 
     def groups_in_use(self) -> tuple[ProviderGroup, ...]:
         """The rule groups whose nodes exist, or may be added."""
-        today = self._clock.now().date()
-        return self._classification.in_use(
-            self._groups_of_nodes(), self.served, remembered(self._memory, today)
-        )
+        today, seen = self._clock.now().date(), self._groups_of_nodes()
+        question = (today, seen, tuple(self.served.items()), self._memory)
+        if self._in_use[0] != question:
+            memory = remembered(self._memory, today)
+            self._in_use = question, self._classification.in_use(seen, self.served, memory)
+        return self._in_use[1]
 
     @property
     def api_groups(self) -> Set[str]:

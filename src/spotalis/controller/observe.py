@@ -98,7 +98,13 @@ class Observer:
         now, namespace = self._clock.now(), workload.namespace
         stored = self._ledgers.cached(workload.uid)
         ledger = (stored.ledger if stored else None) or Ledger()
-        owners = self._cluster.owner_uids(workload) | {owner_uid}
+        owners = {owner_uid}.union(
+            # A Deployment keeps its last ReplicaSets, which have no pods any more.
+            uid
+            for uid in self._cluster.owner_uids(workload)
+            if self._cluster.pods_owned_by(namespace, uid)
+            or self._reservations.count(namespace, uid)
+        )
         first = workload.first_ordinal if workload.kind == "StatefulSet" else None
         reservations = self._reservations_of(namespace, owners)
         namesake = self._cluster.pods.get(namespace, name) if name else None

@@ -45,10 +45,12 @@ def record_interruption(
     """The ledger after the losses among these replicas; those on spot nodes that are reclaimed
     suffice."""
     until = ledger.unstable_until
+    lost = [r for r in replicas if r.on_reclaimed_node and r.node_type is NodeType.SPOT]
+    if until is None and not ledger.interrupted_at and not lost:
+        return ledger
     if not breaker.interruptions or (until is not None and now >= until + breaker.within):
         return msgspec.structs.replace(ledger, interrupted_at=(), unstable_until=None)
     recent = tuple(at for at in ledger.interrupted_at if now - at < breaker.within)
-    lost = [r for r in replicas if r.on_reclaimed_node and r.node_type is NodeType.SPOT]
     if until is not None:
         if now >= until and any(_is_after(replica.pod.created_at, until) for replica in lost):
             return msgspec.structs.replace(ledger, unstable_until=now + breaker.open_for)

@@ -14,7 +14,7 @@ from spotalis.controller.observe import Observer
 from spotalis.controller.owners import NoWorkload, ResolvedOwner
 from spotalis.controller.reservations import Reservations
 from spotalis.kube.client import Client
-from spotalis.model.configuration import WorkloadConfiguration, read_configuration
+from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
 from spotalis.model.possible_types import selects_compute_class
@@ -169,7 +169,7 @@ class AdmissionHandler:
         self._observer.webhook_called = True
         if isinstance(resolved, NoWorkload):
             return AdmissionDecision(AdmissionResult.NO_WORKLOAD)
-        configuration = read_configuration(resolved.workload, namespace, cluster.settings.defaults)
+        configuration = cluster.policy_of(resolved.workload)
         if unmanaged := self._unmanaged(configuration):
             return AdmissionDecision(unmanaged)
         if request.has_long_constraints:

@@ -19,6 +19,7 @@ from spotalis.kube.client import Client, Conflict
 from spotalis.kube.store import Event, EventType, StoreChange
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.environment import Clock
+from spotalis.model.group_memory import MEMORY
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PodShape, Requirement
 from spotalis.model.possible_types import NODE_POOL
@@ -225,3 +226,24 @@ async def test_a_conflict_leaves_the_memory_to_the_next_resync() -> None:
 def test_a_damaged_memory_is_empty(groups: str) -> None:
     found = decode.ledger(config_map(groups))
     assert (found.ledger, found.group_memory) == (None, {})
+
+
+def test_the_groups_in_use_follow_nodes_apis_the_memory_and_the_day() -> None:
+    clock = ManualClock()
+    nodes = World(clock=clock).cluster.nodes
+
+    def in_use() -> set[str]:
+        return {group.name for group in nodes.groups_in_use()}
+
+    assert in_use() == set()
+    nodes.recall({"gke": clock.now().date()})
+    assert in_use() == {"gke"}
+    nodes.served["karpenter.sh"] = True
+    assert in_use() == {"gke", "karpenter"}
+    nodes.served["karpenter.sh"] = False
+    assert in_use() == {"gke"}
+    label = {"eks.amazonaws.com/capacityType": "SPOT"}
+    nodes.on_change(StoreChange(None, a_node(labels=label)))
+    assert in_use() == {"gke", "eks"}
+    clock.advance((MEMORY + DAY).total_seconds())
+    assert in_use() == {"eks"}

@@ -42,6 +42,12 @@ ROOT = Path(__file__).parents[2]
             id="a controller that imports aiohttp",
         ),
         pytest.param(
+            "cli/setting_flags.py",
+            "from spotalis.embedded import cluster",
+            "the command `controller` starts without the simulator BROKEN",
+            id="an operator that imports the simulator",
+        ),
+        pytest.param(
             "nowhere/__init__.py",
             "",
             "marked as 'exhaustive'",

@@ -92,6 +92,35 @@ def test_the_table_fits_into_80_columns_and_has_a_line_for_each_workload(kubectl
     assert (done.stderr, done.returncode) == ("", 0)
 
 
+def test_the_wide_table_and_explain_name_what_waits_and_what_scales(
+    kubectl: Kubectl, plane: ControlPlane
+) -> None:
+    path = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
+    owner = {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "name": "front", "uid": "1"}
+    for name, workload, owners in (
+        ("web", "web", []),
+        ("keda-hpa-front", "paused", [{**owner, "controller": True}]),
+    ):
+        target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": workload}
+        spec = {"minReplicas": 2, "maxReplicas": 9, "scaleTargetRef": target}
+        metadata = {"name": name, "ownerReferences": owners}
+        plane.request("POST", path, {"metadata": metadata, "spec": spec})
+    done = kubectl("status", "-o", "wide")
+    header, *lines = done.stdout.splitlines()
+    assert header.split()[-5:] == ["PERCENT", "FLOOR", "WAITING-FOR", "SCALED-BY", "LAST-MOVE"]
+    rows = {line.split()[0]: line.split()[-5:] for line in lines}
+    assert rows["deploy/paused"] == ["100%", "0", "pause", "keda/front", "-"]
+    assert rows["deploy/web"][3:] == ["hpa/web", "-"]
+    assert rows["deploy/legacy"][2:] == ["policy", "-", "-"]
+    assert "SCALED BY\n  hpa/web: 2 to 9 replicas" in kubectl("explain", "deploy/web").stdout
+    assert kubectl.items("status")[2]["scaledBy"]["maxReplicas"] == 9
+    restricted = kubectl("status", "-o", "wide", "--as", "nobody", "-n", "default")
+    assert (
+        "note: you may not list horizontalpodautoscalers in namespace default: "
+        in restricted.stderr
+    )
+
+
 def test_plan_shows_what_it_would_do_for_workloads_that_have_not_opted_in(
     kubectl: Kubectl,
 ) -> None:

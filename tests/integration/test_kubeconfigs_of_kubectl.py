@@ -16,7 +16,7 @@ import trustme
 import yaml
 from aiohttp import web
 
-from spotalis.kube.config.access import load
+from spotalis.kube.config.access import Overrides, load
 from spotalis.kube.http import HttpTransport
 from spotalis.model.transport import Request
 from tests.support import kubeconfigs
@@ -83,15 +83,30 @@ class Server:
     def __init__(self) -> None:
         self.authority = trustme.CA()
         self.seen: list[str] = []
+        self.seen_certificates: list[str] = []
+        """The common names of client certificates."""
 
     async def answer(self, request: web.Request) -> web.Response:
         self.seen.append(request.headers.get("Authorization", ""))
+        peer = request.transport and request.transport.get_extra_info("peercert")
+        names = dict(pair for part in (peer or {}).get("subject", ()) for pair in part)
+        self.seen_certificates.append(names.get("commonName", ""))
         return web.json_response({})
 
     def tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert("127.0.0.1").configure_cert(context)
+        self.authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+    def client(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """The files of a client certificate with this common name, and of its key."""
+        pair = self.authority.issue_cert(f"{name}.example", common_name=name)
+        files = folder / f"{name}.crt", folder / f"{name}.key"
+        files[0].write_bytes(pair.cert_chain_pems[0].bytes())
+        files[1].write_bytes(pair.private_key_pem.bytes())
+        return files
 
     @property
     def ca(self) -> bytes:
@@ -113,8 +128,8 @@ def _kubeconfig(folder: Path, url: str, ca: bytes, user: Mapping[str, Any]) -> s
     return str(file)
 
 
-async def _ask(file: str) -> int:
-    access = load({"PATH": "/usr/bin:/bin"}, kubeconfig=file)
+async def _ask(file: str, overrides: Overrides = Overrides()) -> int:
+    access = load({"PATH": "/usr/bin:/bin"}, kubeconfig=file, overrides=overrides)
     transport = HttpTransport(access, clock=ManualClock())
     try:
         return (await transport.send(Request(method="GET", path="/version"))).status
@@ -211,3 +226,38 @@ async def test_a_server_without_tls_receives_no_credentials(tmp_path: Path) -> N
         await kubectl(tmp_path, "--kubeconfig", file, "get", "--raw", "/version")
         await _ask(file)
     assert server.seen == ["", ""]
+
+
+@pytest.mark.parametrize("flags", ["token", "certificate", "both"])
+@pytest.mark.parametrize(
+    "user", ["token", "token file", "certificate", "files", "plugin", "nothing"]
+)
+async def test_flags_replace_the_credentials_of_the_user_as_those_of_kubectl_do(
+    tmp_path: Path, user: str, flags: str
+) -> None:
+    server = Server()
+    own, other = server.client(tmp_path, "own"), server.client(tmp_path, "other")
+    users: dict[str, dict[str, Any]] = {
+        "token": {"token": "own"},
+        "token file": {"tokenFile": str(tmp_path / "token")},
+        "certificate": {
+            "client-certificate-data": base64.b64encode(own[0].read_bytes()).decode(),
+            "client-key-data": base64.b64encode(own[1].read_bytes()).decode(),
+        },
+        "files": {"client-certificate": str(own[0]), "client-key": str(own[1])},
+        "plugin": _plugin(f"print({_credential('own')!r})"),
+        "nothing": {},
+    }
+    (tmp_path / "token").write_text("own")
+    token = "" if flags == "certificate" else "other"
+    certificate, key = ("", "") if flags == "token" else map(str, other)
+    names = ("token", "client-certificate", "client-key")
+    given = zip(names, (token, certificate, key), strict=True)
+    words = [f"--{name}={value}" for name, value in given if value]
+    overrides = Overrides(token=token, client_certificate=certificate, client_key=key)
+    async with serve(server.answer, tls=server.tls()) as url:
+        file = _kubeconfig(tmp_path, url, server.ca, users[user])
+        await kubectl(tmp_path, "--kubeconfig", file, *words, "get", "--raw", "/version")
+        assert await _ask(file, overrides) == 200
+    assert server.seen == server.seen[:1] * 2
+    assert server.seen_certificates == server.seen_certificates[:1] * 2

@@ -67,8 +67,8 @@ BOUND_MUTANTS = (
     mutant(
         "pods that wait with the same anti-affinity are assigned again without a limit",
         "planner/free_capacity.py",
-        "_assign_again(rooms, alike, allowed, pace)",
-        "_assign_again(rooms, alike, allowed, _Limit(Effort(10**9)))",
+        "_assign_again(kinds, alike, allowed, pace)",
+        "_assign_again(kinds, alike, allowed, _Limit(Effort(10**9)))",
         FREE + "test_waiting_pods_with_the_same_anti_affinity_are_assigned_again_up_to_a_limit",
     ),
     mutant(

@@ -43,15 +43,15 @@ COMMAND_MUTANTS = (
     mutant(
         "a fix names the program that was not called",
         "cli/main.py",
-        "        print(as_called(str(error), program), file=sys.stderr)\n",
-        '        print(as_called(str(error), "spotalis"), file=sys.stderr)\n',
+        "    print(as_called(str(error), program), file=sys.stderr)\n",
+        '    print(as_called(str(error), "spotalis"), file=sys.stderr)\n',
         MAIN,
     ),
     mutant(
         "the fix of a command ignores its context",
         "cli/connect.py",
-        'for name in ("kubeconfig", "context", "cluster")',
-        'for name in ("kubeconfig", "cluster")',
+        '*("kubeconfig", "context", "cluster"',
+        '*("kubeconfig", "cluster"',
         MAIN,
     ),
     mutant(

@@ -9,6 +9,7 @@ PLACEMENT = "tests/unit/planner/test_placement.py::"
 VIEW = "tests/unit/controller/test_nodes_view.py::"
 FREE = "tests/unit/planner/test_free_capacity.py::"
 SPOT = "tests/unit/planner/test_spot_capacity.py::"
+EFFORT = "tests/unit/app/test_effort.py"
 BOUNDED = "tests/unit/kube/test_bounded_records.py::"
 TRACKED = "tests/unit/controller/test_tracked_owners.py"
 BURST = "tests/unit/webhook/test_burst_cost.py"
@@ -292,5 +293,26 @@ COST_MUTANTS = (
         "1",
         "tests/unit/kube/test_watch.py::"
         "test_other_tasks_run_after_a_slice_of_events_or_after_a_few_large_ones",
+    ),
+    mutant(
+        "each reconcile reads all ledgers",
+        "controller/ledgers.py",
+        "        if self._open_as_of != self.store.changes:\n",
+        "        if True:\n",
+        EFFORT,
+    ),
+    mutant(
+        "each reconcile groups all nodes",
+        "planner/free_capacity.py",
+        "_finish(kinds.bindable(shape, pin, pace))",
+        "_finish(_Kinds(kinds.rooms).bindable(shape, pin, pace))",
+        EFFORT,
+    ),
+    mutant(
+        "the help of the operator loads the library of schedules",
+        "model/disruption.py",
+        "from dataclasses import dataclass\n",
+        "from dataclasses import dataclass\nimport cronsim\n",
+        "tests/unit/cli/test_config.py::test_printing_commands_do_not_import_what_they_do_not_need",
     ),
 )

@@ -113,8 +113,8 @@ NODE_MUTANTS = (
     mutant(
         "unknown replicas without a node are subtracted from n",
         "planner/observed.py",
-        "if replica.node_type is not NodeType.UNKNOWN or replica.pod.node:",
-        "if True:",
+        " if r.node_type is not NodeType.UNKNOWN or r.pod.node]",
+        "]",
         "tests/unit/planner/test_observed.py",
     ),
     mutant(

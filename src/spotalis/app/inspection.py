@@ -13,7 +13,7 @@ import msgspec
 from spotalis.app.build import build_operator
 from spotalis.app.operator import Operator
 from spotalis.app.watches import Source
-from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.cluster import Cluster, key_of
 from spotalis.controller.ledgers import LEDGER_PREFIX
 from spotalis.kube.client import Client
 from spotalis.kube.errors import Forbidden
@@ -154,7 +154,7 @@ class Inspection:
             ApiError, TransportError: an object that only some decisions need could not be read.
         """
         if configuration is None:
-            key = WorkloadKey(workload.kind, workload.namespace, workload.name)
+            key = key_of(workload)
             configuration = self.cluster.find_configuration(key)
         name = LEDGER_PREFIX + workload.uid
         stored = self.cluster.ledgers.get(self.cluster.settings.namespace, name)

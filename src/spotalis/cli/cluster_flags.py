@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING
 
 from spotalis.cli.errors import ExitCode, usage_error
@@ -31,6 +32,8 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
     add("--user", default="", metavar="NAME", help="User of the kubeconfig.")
     add("-s", "--server", default="", metavar="URL", help="Address of the API server.")
     add("--token", default="", metavar="TEXT", help="Bearer token.")
+    add("--client-certificate", default="", metavar="FILE", help="Client certificate, in PEM.")
+    add("--client-key", default="", metavar="FILE", help="Its private key, in PEM.")
     add("--as", dest="as_user", default="", metavar="USER", help="User to impersonate.")
     add("--as-group", action="append", default=[], metavar="GROUP", help="May be repeated.")
     add("--as-uid", default="", metavar="UID", help="UID to impersonate.")
@@ -48,6 +51,16 @@ def add_connection_flags(parser: argparse.ArgumentParser) -> None:
         help="Limit of a single request, such as 30s. Default: 0, which means no other limit "
         "than 10 s for an object and 60 s for a list.",
     )
+    add(
+        "-v",
+        "--v",
+        dest="verbosity",
+        type=int,
+        default=0,
+        metavar="LEVEL",
+        help="From 6 on, print each request on stderr; from 1 on, also the traceback of a bug.",
+    )
+    add("-q", "--quiet", action="store_true", help="Print no notes on stderr, only errors.")
     own = parser.add_argument_group("Flags for the operator")
     own.add_argument(
         "--operator-namespace",
@@ -116,6 +129,8 @@ def access_of(arguments: argparse.Namespace) -> ClusterAccess:
             user=arguments.user,
             server=arguments.server,
             token=arguments.token,
+            client_certificate=arguments.client_certificate,
+            client_key=arguments.client_key,
             as_user=arguments.as_user,
             as_groups=tuple(arguments.as_group),
             as_uid=arguments.as_uid,
@@ -141,17 +156,21 @@ def run_connected(
     from spotalis.app.clock import SystemClock
     from spotalis.app.inspection import ClusterConnection, LimitedTransport
     from spotalis.cli.connect import command_advice, explain_failure
+    from spotalis.cli.request_log import REQUESTS_LEVEL, LoggedTransport
     from spotalis.kube.http_threads import ThreadTransport
 
     access = access_of(arguments)
     request_seconds = parse_seconds(arguments.request_timeout, "--request-timeout")
     logs.configure(sys.stderr, form="text", level="error")
 
+    clock = SystemClock()
+
     async def connect_and_run() -> int:
-        clock = SystemClock()
         transport: Transport = ThreadTransport(access, clock=clock, replica="cli")
         if request_seconds:
             transport = LimitedTransport(transport, request_seconds)
+        if arguments.verbosity >= REQUESTS_LEVEL:
+            transport = LoggedTransport(transport, access.server, clock)
         connection = ClusterConnection(
             transport=transport,
             clock=clock,
@@ -163,7 +182,7 @@ def run_connected(
         finally:
             await transport.close()
 
-    with explain_failure(access.server, command_advice(arguments)):
+    with explain_failure(access, command_advice(arguments), clock):
         return asyncio.run(connect_and_run())
 
 
@@ -189,6 +208,19 @@ async def read_cluster(arguments: argparse.Namespace, connection: ClusterConnect
             raise
 
 
+@contextlib.contextmanager
+def _without_collections() -> Iterator[None]:
+    """Do not look for garbage: everything that was read stays until the command ends, and each
+    look takes longer with the number of objects (5 % of the CPU for 10,000 pods, measured)."""
+    import gc
+
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def run_inspection(
     arguments: argparse.Namespace, body: Callable[[Inspection, str, Clock], Awaitable[int | None]]
 ) -> int:
@@ -199,10 +231,11 @@ def run_inspection(
     """
 
     async def read_and_run(connection: ClusterConnection) -> int | None:
-        inspection = await read_cluster(arguments, connection)
-        for right in inspection.missing:
-            tell(f"note: {right}")
-        return await body(inspection, connection.namespace, connection.clock)
+        with _without_collections():
+            inspection = await read_cluster(arguments, connection)
+            for right in inspection.missing:
+                tell(f"note: {right}")
+            return await body(inspection, connection.namespace, connection.clock)
 
     return run_connected(arguments, read_and_run)
 

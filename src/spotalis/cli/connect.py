@@ -13,12 +13,12 @@ from spotalis.kube.config.access import ClusterAccess, Overrides, load
 from spotalis.kube.config.errors import ConfigError
 from spotalis.kube.errors import ApiError, Forbidden, NotFound
 from spotalis.kube.resources import InvalidName
+from spotalis.model.environment import Clock
 from spotalis.model.errors import NamespaceMissing, PortInUse
 from spotalis.model.transport import TransportError
 from spotalis.webhook.issuer import IssueFailed
 from spotalis.webhook.serving_certificate import CertificateMismatch
 
-_UNAUTHORIZED = 401
 _EXPECTED = (
     TransportError,
     ConfigError,
@@ -69,11 +69,24 @@ OPERATOR_ADVICE = Advice(
 )
 
 
+_REPEATED_FLAGS = (
+    *("kubeconfig", "context", "cluster", "user", "server"),
+    *("client-certificate", "client-key", "certificate-authority", "tls-server-name"),
+)
+"""Flags of kubectl that select a connection, and are no secrets."""
+
+
+def repeated_flags(arguments: argparse.Namespace) -> str:
+    """The flags with which the user has selected a cluster and a user, each after a space."""
+    values = {name: str(getattr(arguments, name.replace("-", "_"))) for name in _REPEATED_FLAGS}
+    values["as"] = arguments.as_user
+    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in values.items() if value)
+    return flags + (" --insecure-skip-tls-verify" if arguments.insecure_skip_tls_verify else "")
+
+
 def command_advice(arguments: argparse.Namespace) -> Advice:
     """For a command with the flags of kubectl, which the commands of the fix repeat."""
-    values = {name: getattr(arguments, name) for name in ("kubeconfig", "context", "cluster")}
-    values |= {"user": arguments.user, "server": arguments.server, "as": arguments.as_user}
-    flags = "".join(f" --{name} {shlex.quote(value)}" for name, value in values.items() if value)
+    flags = repeated_flags(arguments)
     return Advice(
         if_forbidden=f"kubectl auth can-i --list{flags}     lists what this user may do; ask for "
         "the permission, or use another --context or --user",
@@ -83,7 +96,7 @@ def command_advice(arguments: argparse.Namespace) -> Advice:
 
 
 @contextlib.contextmanager
-def explain_failure(server: str, advice: Advice) -> Iterator[None]:
+def explain_failure(access: ClusterAccess, advice: Advice, clock: Clock) -> Iterator[None]:
     """Turn the expected failures into messages; other exceptions pass.
 
     Raises:
@@ -97,14 +110,21 @@ def explain_failure(server: str, advice: Advice) -> Iterator[None]:
     except InvalidName as error:
         raise usage_error(str(error), "kubectl get namespaces") from None
     except _EXPECTED as error:
-        raise _explain(error, server, advice) from None
+        raise _explain(error, access, advice, clock) from None
 
 
-def _explain(error: Exception, server: str, advice: Advice) -> CommandError:
-    detail = advice.consequence
+def _explain(error: Exception, access: ClusterAccess, advice: Advice, clock: Clock) -> CommandError:
+    server, detail = access.server, advice.consequence
     match error:
         case ConfigError():
             return _from_config_error(error)
+        case TransportError(__cause__=ConfigError() as cause):
+            return _from_config_error(cause)
+        case ApiError(status=401):
+            code = "SP010"
+            what = f"{server} rejected the credentials: {error.message or error}"
+            why, fix = access.credentials.explain_rejection(clock.now())
+            detail = (why, *detail)
         case ApiError():
             code, what, fix = _explain_api_error(error, server, advice)
         case TransportError():
@@ -135,9 +155,6 @@ def _explain_api_error(error: ApiError, server: str, advice: Advice) -> tuple[st
         return "SP003", f"{server} denied a request: {message}", advice.if_forbidden
     if isinstance(error, NotFound):
         return "SP009", f"{server} has no such object: {message}", advice.if_not_found
-    if error.status == _UNAUTHORIZED:
-        fix = "renew the credentials of this kubeconfig user, or choose another --context"
-        return "SP010", f"{server} rejected the credentials: {message}", fix
     return "SP011", f"{server} failed with HTTP {error.status}: {message}", advice.check_server
 
 

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
     import sys
 
     from spotalis.app import logs
+    from spotalis.app.clock import SystemClock
     from spotalis.app.process import Process
     from spotalis.app.reload import Reloader
     from spotalis.cli.connect import OPERATOR_ADVICE, connect, explain_failure
@@ -75,5 +76,5 @@ def run(arguments: argparse.Namespace) -> None:
         )
         await process.run()
 
-    with explain_failure(access.server, OPERATOR_ADVICE):
+    with explain_failure(access, OPERATOR_ADVICE, SystemClock()):
         asyncio.run(serve())

@@ -13,7 +13,7 @@ from spotalis.app.inspection import Inspection
 from spotalis.cli.operator_checks import NAME, Check, OperatorChecks, get, object_of, unread
 from spotalis.cli.server_version import OLDEST_MINOR, read_server_version
 from spotalis.cli.views import API_VERSION
-from spotalis.controller.cluster import WorkloadKey
+from spotalis.controller.cluster import key_of
 from spotalis.kube.client import Client
 from spotalis.kube.resources import WEBHOOK_CONFIGURATIONS
 from spotalis.model.nodes import NodeType
@@ -213,9 +213,7 @@ class Diagnosis:
             budget.selector is not None and budget.selector.matches(workload.template_labels)
             for workload in self._cluster.workloads()
             if workload.namespace == budget.namespace
-            and self._cluster.find_configuration(
-                WorkloadKey(workload.kind, workload.namespace, workload.name)
-            )
+            and self._cluster.find_configuration(key_of(workload))
         )
 
     async def _monitoring(self) -> Check:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from spotalis.cli.cluster_flags import (
+    OPERATOR_NAMESPACE,
     add_connection_flags,
     add_output_flags,
     run_inspection,
@@ -55,14 +56,21 @@ def run(arguments: argparse.Namespace) -> int:
     target = targets[0]
 
     async def show(inspection: Inspection, namespace: str, clock: Clock) -> None:
+        from spotalis.cli.connect import repeated_flags
         from spotalis.cli.explanation_text import lines_of
         from spotalis.cli.explanations import Explainer
+        from spotalis.cli.main import as_called
         from spotalis.cli.output import dump
 
-        facts = await Explainer(inspection, namespace, clock).facts(target)
+        flags = repeated_flags(arguments)
+        if arguments.operator_namespace != OPERATOR_NAMESPACE:
+            flags += f" --operator-namespace {arguments.operator_namespace}"
+        facts = await Explainer(inspection, namespace, clock, flags).facts(target)
+        program = arguments.command.rpartition(" ")[0]
         if arguments.output == "text":
-            print("\n".join(lines_of(facts, style_of(arguments))))
+            text = "\n".join(lines_of(facts, style_of(arguments), clock.now()))
         else:
-            print(dump(facts, arguments.output))
+            text = dump(facts, arguments.output)
+        print(as_called(text, program))
 
     return run_inspection(arguments, show)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
+from spotalis.cli.autoscalers import Autoscaler
 from spotalis.cli.explanations import Condition, Facts, WorkloadExplanation
-from spotalis.cli.output import Style, split_bar, table
+from spotalis.cli.output import Style, duration, split_bar, table
 
 
-def lines_of(facts: WorkloadExplanation | Facts, style: Style) -> list[str]:
+def lines_of(facts: WorkloadExplanation | Facts, style: Style, now: datetime) -> list[str]:
     """The explanation of any object, line by line."""
     if isinstance(facts, Facts):
         return [style.paint(f"{facts.name}: {facts.summary}", "bold"), *facts.lines]
-    return list(_workload_lines(facts, style))
+    return list(_workload_lines(facts, style, now))
 
 
-def _workload_lines(facts: WorkloadExplanation, style: Style) -> Iterator[str]:
+def _workload_lines(facts: WorkloadExplanation, style: Style, now: datetime) -> Iterator[str]:
     split = facts.split
     bar = split_bar(split, style)
     color = "green" if split.status == "Balanced" else "yellow"
@@ -32,6 +34,10 @@ def _workload_lines(facts: WorkloadExplanation, style: Style) -> Iterator[str]:
     yield ""
     yield from _have_lines(facts)
     yield ""
+    if split.scaled_by is not None:
+        yield "SCALED BY"
+        yield f"  {_scaling(split.scaled_by, now)}"
+        yield ""
     yield "CONDITIONS FOR MOVES"
     yield from _condition_lines(facts.conditions, style)
     yield ""
@@ -40,10 +46,24 @@ def _workload_lines(facts: WorkloadExplanation, style: Style) -> Iterator[str]:
     yield ""
     yield "NEXT"
     yield from (f"  {line}" for line in facts.next)
+    if facts.commands:
+        yield ""
+        yield from facts.commands
     if facts.warnings:
         yield ""
         yield style.paint("WARNINGS", "yellow")
         yield from (f"  {line}" for line in facts.warnings)
+
+
+def _scaling(autoscaler: Autoscaler, now: datetime) -> str:
+    """``hpa/api: 2 to 10 replicas, 5 wanted; last scaled 14m ago``."""
+    found = autoscaler
+    text = f"{found.name}: {found.min_replicas} to {found.max_replicas} replicas"
+    if found.desired_replicas is not None:
+        text += f", {found.desired_replicas} wanted"
+    if found.last_scaled_at is not None:
+        text += f"; last scaled {duration((now - found.last_scaled_at).total_seconds())} ago"
+    return text
 
 
 def _have_lines(facts: WorkloadExplanation) -> list[str]:

@@ -10,7 +10,9 @@ from typing import Any
 import msgspec
 
 from spotalis.app.inspection import Inspection
+from spotalis.cli.autoscalers import read_autoscalers
 from spotalis.cli.names import SHORT, Target, not_found
+from spotalis.cli.next_commands import next_commands
 from spotalis.cli.output import duration
 from spotalis.cli.views import (
     API_VERSION,
@@ -28,7 +30,7 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Node, Pod, Workload
 from spotalis.planner.candidates import obstacle
 from spotalis.planner.decide import ReconcilePlan
-from spotalis.planner.forecast import forecast, start_time_of
+from spotalis.planner.forecast import Forecast, forecast, start_time_of
 from spotalis.planner.guards import MOVE_GUARDS, WORKLOAD_GUARDS, to_move
 from spotalis.planner.observed import Observed
 
@@ -58,6 +60,8 @@ class WorkloadExplanation(msgspec.Struct, frozen=True, rename="camel", kw_only=T
     spot_capacity: str
     warnings: list[str]
     next: list[str]
+    commands: list[str]
+    """What the user may want to do, each with its command."""
 
 
 class Facts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -73,7 +77,11 @@ class Facts(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class Explainer:
     """Explains the objects of one cluster."""
 
-    def __init__(self, inspection: Inspection, namespace: str, clock: Clock) -> None:
+    def __init__(
+        self, inspection: Inspection, namespace: str, clock: Clock, flags: str = ""
+    ) -> None:
+        """``flags`` select the cluster; the commands in explanations repeat them."""
+        self._flags = flags
         self._inspection = inspection
         self._cluster = inspection.cluster
         self._namespace = namespace
@@ -108,14 +116,25 @@ class Explainer:
         plan = await self._inspection.plan(workload, configuration)
         now = self._clock.now()
         observed = plan.observed
+        autoscalers = await read_autoscalers(self._inspection, self._namespace)
+        split = workload_split(plan, now, autoscalers.get(key))
+        found = forecast(observed, now, start_time_of(observed.replicas))
         return WorkloadExplanation(
-            split=workload_split(plan, now),
+            split=split,
             arithmetic=_arithmetic(observed),
             nodes={str(t): on_node(observed, t) for t in TYPES if on_node(observed, t)},
             conditions=list(_conditions(plan, now)),
             spot_capacity=_spot_capacity(observed),
             warnings=[str(one) for one in (*configuration.problems, *configuration.warnings)],
-            next=list(_next(plan, now)),
+            next=list(_next(found)),
+            commands=list(
+                next_commands(
+                    split,
+                    moves=bool(found.steps),
+                    operator_namespace=self._cluster.settings.namespace,
+                    flags=self._flags,
+                )
+            ),
         )
 
     async def _pod(self, target: Target) -> Facts:
@@ -326,8 +345,7 @@ def _spot_capacity(observed: Observed) -> str:
     return "; ".join(parts)
 
 
-def _next(plan: ReconcilePlan, now: datetime) -> Iterator[str]:
-    found = forecast(plan.observed, now, start_time_of(plan.observed.replicas))
+def _next(found: Forecast) -> Iterator[str]:
     for step in found.steps[:5]:
         names = ", ".join(f"{m.pod.name} ({m.pod.node or 'no node'})" for m in step.moves)
         why = f" after {step.waited_for.reason}" if step.waited_for else ""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 
 from spotalis.cli.errors import usage_error
 from spotalis.cli.output import table
 
 DESCRIPTION = """\
-Describe the labels and annotations that owners of workloads write.
+Describe the labels and annotations that owners of workloads write, or what the
+code of an error means.
 
 Examples:
   spotalis key                      # all keys
   spotalis key spot-percentage
+  spotalis key SP101                # what does error[SP101] mean?
   spotalis key --schema status      # JSON Schema of `spotalis status -o json`"""
 
 SCHEMAS = ("status", "plan", "explain")
@@ -135,7 +138,12 @@ KEY_HELP = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("name", nargs="?", metavar="KEY", help="With or without spotalis.io/.")
+    parser.add_argument(
+        "name",
+        nargs="?",
+        metavar="KEY",
+        help="With or without spotalis.io/; or a code such as SP101.",
+    )
     parser.add_argument("--list", action="store_true", help="Print the names only.")
     parser.add_argument(
         "--schema", choices=SCHEMAS, metavar="COMMAND", help=f"One of {', '.join(SCHEMAS)}."
@@ -146,12 +154,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the reference.
 
     Raises:
-        CommandError: the key does not exist.
+        CommandError: the key or the code does not exist.
     """
     if arguments.schema:
         print(schema(arguments.schema))
     elif arguments.list:
         print("\n".join(KEY_HELP))
+    elif arguments.name and re.fullmatch(r"SP[0-9]+", arguments.name.upper()):
+        print(describe_code(arguments.name.upper()))
     elif arguments.name:
         print(describe(arguments.name))
     else:
@@ -195,6 +205,38 @@ def describe(name: str) -> str:
     if found.also:
         lines += ["", f"SEE ALSO: {', '.join(found.also)}"]
     return "\n".join(lines)
+
+
+def describe_code(code: str) -> str:
+    """The description of an error code.
+
+    Raises:
+        CommandError: the code does not exist.
+    """
+    import textwrap
+
+    from spotalis.cli.error_codes import ERRORS
+
+    if code not in ERRORS:
+        first, *_, last = ERRORS
+        raise usage_error(
+            f"'{code}' is not a code of Spotalis; they are {first} to {last}",
+            "docs/reference/errors.md lists them",
+        )
+    meaning, fix, meanwhile = ERRORS[code]
+    texts = {"CODE": code, "MEANING": meaning, "MEANWHILE": meanwhile, "FIX": fix}
+    return "\n".join(
+        textwrap.fill(
+            text,
+            79,
+            initial_indent=f"{title + ':':<11}",
+            subsequent_indent=" " * 11,
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+        for title, text in texts.items()
+        if text
+    )
 
 
 def schema(command: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 from spotalis.cli.errors import CommandError, ExitCode, usage_error
@@ -90,8 +91,7 @@ def run(argv: Sequence[str]) -> int:
     try:
         return _run(program, argv[1:])
     except CommandError as error:
-        print(as_called(str(error), program), file=sys.stderr)
-        return error.exit_code
+        return _fail(error, program)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
@@ -99,6 +99,28 @@ def run(argv: Sequence[str]) -> int:
         # does not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
+    except Exception as error:
+        if argv[1:2] == ["controller"]:
+            raise  # its log is where the traceback belongs
+        from spotalis.cli.bug_report import bug_report
+
+        command = " ".join([program, *argv[1:2]])
+        return _fail(bug_report(error, command, argv[2:], os.environ), program)
+
+
+def _fail(error: CommandError, program: str) -> int:
+    print(as_called(str(error), program), file=sys.stderr)
+    return error.exit_code
+
+
+@contextlib.contextmanager
+def _without_notes(*, quiet: bool) -> Iterator[None]:
+    """With ``--quiet``, print nothing on stderr but the error with which the command ends."""
+    if not quiet:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def _run(program: str, arguments: Sequence[str]) -> int:
@@ -128,7 +150,8 @@ def _run(program: str, arguments: Sequence[str]) -> int:
     except SystemExit:  # the help was printed
         return ExitCode.SUCCESS
     try:
-        return command.run(parsed) or ExitCode.SUCCESS
+        with _without_notes(quiet=getattr(parsed, "quiet", False)):
+            return command.run(parsed) or ExitCode.SUCCESS
     except ModuleNotFoundError as error:
         if error.name not in OPERATOR_PACKAGES:
             raise

@@ -97,25 +97,29 @@ class Unreadable:
     message: str
 
 
-def read_manifests(names: Sequence[str]) -> Iterator[Manifest | Unreadable]:
-    """Read files, directories (recursively) and ``-`` for standard input.
+def read_manifests(names: Sequence[str], *, recursive: bool) -> Iterator[Manifest | Unreadable]:
+    """Read files, directories and ``-`` for standard input.
+
+    Args:
+        recursive: read the directories in directories too.
 
     Raises:
         CommandError: a file does not exist or cannot be read.
     """
     for name in names:
-        for shown, data in _files(name):
+        for shown, data in _files(name, recursive=recursive):
             yield from _documents(shown, data)
 
 
-def _files(name: str) -> Iterator[tuple[str, bytes]]:
+def _files(name: str, *, recursive: bool) -> Iterator[tuple[str, bytes]]:
     if name == "-":
         yield "(stdin)", sys.stdin.buffer.read()
         return
     path = Path(name)
     try:
         if path.is_dir():
-            for found in sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES):
+            entries = path.rglob("*") if recursive else path.glob("*")
+            for found in sorted(p for p in entries if p.suffix in SUFFIXES):
                 yield str(found), found.read_bytes()
         else:
             yield name, path.read_bytes()

@@ -8,6 +8,7 @@ from collections import Counter
 from spotalis.app.inspection import Inspection
 from spotalis.cli.cluster_flags import style_of
 from spotalis.cli.errors import ExitCode
+from spotalis.cli.labels import label_cells, label_headers
 from spotalis.cli.output import dump, duration, table
 from spotalis.cli.views import NodeView, NodeViewList, age_seconds
 from spotalis.model.environment import Clock
@@ -21,6 +22,7 @@ ZONE = "topology.kubernetes.io/zone"
 def print_nodes(arguments: argparse.Namespace, inspection: Inspection, clock: Clock) -> int:
     """Print every node, on-demand first."""
     views = node_views(inspection, clock)
+    labels = {node.name: node.labels for node in inspection.cluster.nodes.store}
     style = style_of(arguments)
     if arguments.output in ("json", "yaml"):
         notes = [str(right) for right in inspection.missing]
@@ -38,10 +40,12 @@ def print_nodes(arguments: argparse.Namespace, inspection: Inspection, clock: Cl
                 view.zone or "-",
                 "<unknown>" if view.age_seconds is None else duration(view.age_seconds),
                 view.note or "-",
+                *label_cells(arguments, labels.get(view.name, {})),
             )
             for view in views
         ]
-        print(table(rows, headers=None if arguments.no_headers else HEADERS))
+        headers = (*HEADERS, *label_headers(arguments))
+        print(table(rows, headers=None if arguments.no_headers else headers))
     return ExitCode.SUCCESS
 
 

@@ -18,7 +18,9 @@ from spotalis.model.objects import Workload
 from spotalis.model.replicas import desired_spot
 
 
-def overlay(files: Sequence[str], inspection: Inspection, namespace: str) -> list[Workload]:
+def overlay(
+    files: Sequence[str], inspection: Inspection, namespace: str, *, recursive: bool = False
+) -> list[Workload]:
     """The workloads that manifests name, as they would be after `kubectl apply`.
 
     Only labels and annotations of Spotalis are taken from the manifests. Namespaces among them
@@ -26,13 +28,14 @@ def overlay(files: Sequence[str], inspection: Inspection, namespace: str) -> lis
 
     Args:
         namespace: of manifests without one.
+        recursive: read the directories in directories too.
 
     Raises:
         CommandError: a file cannot be read, or is not YAML.
     """
     cluster, found = inspection.cluster, []
     manifests = []
-    for document in read_manifests(files):
+    for document in read_manifests(files, recursive=recursive):
         if not isinstance(document, Manifest):
             raise CommandError(
                 code="SP100",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
@@ -11,11 +13,25 @@ from spotalis.cli.errors import usage_error
 from spotalis.model.suggestion import did_you_mean
 
 
+def _terminal_width() -> int:
+    """As argparse finds it: $COLUMNS, or the terminal, or 80; less 2.
+
+    argparse loads shutil for this, and with it the compression libraries (4 ms).
+    """
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns) - 2
+    try:
+        return (os.get_terminal_size(sys.stdout.fileno()).columns or 80) - 2
+    except (ValueError, OSError):  # no terminal
+        return 78
+
+
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Each flag on a line of its own, its description indented below."""
 
     def __init__(self, prog: str, width: int | None = None) -> None:
-        super().__init__(prog, max_help_position=6, width=width)
+        super().__init__(prog, max_help_position=6, width=width or _terminal_width())
 
     def add_usage(
         self,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from spotalis.app.inspection import Inspection
-    from spotalis.cli.views import WorkloadPlan
+    from spotalis.cli.views import PlannedMove, WorkloadPlan
     from spotalis.model.environment import Clock
 
 DESCRIPTION = """\
@@ -34,7 +34,7 @@ Examples:
   spotalis plan -A
   spotalis plan deploy/api -n shop --set spot-percentage=90
   spotalis plan -A --all --set spot-percentage=70
-  spotalis plan -f k8s/                     # what would these manifests change?
+  spotalis plan -R -f k8s/                  # what would these manifests change?
   spotalis plan -A --check                  # exit code 3 if there are moves"""
 
 FORMATS = ("text", "json", "yaml")
@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Try the labels and annotations of these manifests: a file, a directory, or -.",
     )
     parser.add_argument(
+        "-R", "--recursive", action="store_true", help="-f also reads directories in directories."
+    )
+    parser.add_argument(
         "--all", action="store_true", help="Also workloads that have not opted in. Needs --set."
     )
     parser.add_argument("--check", action="store_true", help="Exit with 3 if there are moves.")
@@ -75,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     changes = _changes(arguments)
     if arguments.filename and (arguments.names or arguments.all or arguments.selector):
-        raise usage_error("-f selects the workloads itself", f"{arguments.command} -f k8s/")
+        raise usage_error("-f selects the workloads itself", f"{arguments.command} -R -f k8s/")
     if arguments.all and "spot-percentage" not in changes:
         raise usage_error("--all needs a policy to try", "--set spot-percentage=70")
 
@@ -125,7 +128,7 @@ async def read_plans(
     if arguments.filename:
         from spotalis.cli.overlay import overlay
 
-        selected = overlay(arguments.filename, inspection, namespace)
+        selected = overlay(arguments.filename, inspection, namespace, recursive=arguments.recursive)
     else:
         selected = await select_workloads(arguments, inspection, namespace)
     plans = []
@@ -137,7 +140,8 @@ async def read_plans(
         plan = await inspection.plan(workload, configuration)
         now = clock.now()
         found = forecast(plan.observed, now, start_time_of(plan.observed.replicas))
-        plans.append(workload_plan(workload_split(plan, now), found))
+        split = workload_split(plan, now)
+        plans.append(workload_plan(split, found, plan.observed.budgets))
     return sorted(plans, key=lambda plan: not plan.moves)
 
 
@@ -158,6 +162,21 @@ def plan_text(plans: Sequence[WorkloadPlan], style: Style) -> str:
     if stopped:
         total += f"; {counted(len(stopped), 'workload')} not balanced afterwards"
     return "\n".join([*lines, f"Plan: {total}. Nothing was changed."])
+
+
+def _gates(move: PlannedMove) -> str:
+    """What a move waits for, as the end of its line: ``  after pod/web-1, if pdb/web allows``."""
+    earlier = [gate for gate in move.gates if gate.startswith("pod/")]
+    budgets = [gate for gate in move.gates if gate not in earlier]
+    words = []
+    if move.waits_for:
+        words.append(f"after {move.waits_for}")
+    elif earlier:
+        more = f" and {len(earlier) - 1} more" if len(earlier) > 1 else ""
+        words.append(f"after {earlier[0]}{more}")
+    if budgets:
+        words.append(f"if {' and '.join(budgets)} allows")
+    return f"  {', '.join(words)}" if words else ""
 
 
 def _plan_lines(plan: WorkloadPlan, style: Style) -> Iterator[str]:
@@ -182,6 +201,6 @@ def _plan_lines(plan: WorkloadPlan, style: Style) -> Iterator[str]:
         line = f"  {number:>2}  +{duration(move.after_seconds):<5}  evict {move.pod:<{width}}"
         line += f"  from {move.node}" if move.node else "  (no node yet)"
         line += "  as a probe" if move.probe else ""
-        yield line + (f"  after {move.waits_for}" if move.waits_for else "")
+        yield line + _gates(move)
     if plan.end != "Balanced":
         yield f"      then {plan.end}: {plan.end_message}"

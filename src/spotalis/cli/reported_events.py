@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
+from typing import TypeAlias
 
 import msgspec
 
@@ -41,7 +43,12 @@ class _Object(msgspec.Struct):
     name: str = ""
 
 
+class _Metadata(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+
+
 class _Event(msgspec.Struct, rename="camel"):
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
     involved_object: _Object = msgspec.field(default_factory=_Object)
     type: str = ""
     reason: str = ""
@@ -54,10 +61,17 @@ class _Event(msgspec.Struct, rename="camel"):
 _DECODER = msgspec.json.Decoder(_Event)
 
 
-def _decode(raw: bytes | msgspec.Raw) -> ReportedEvent:
+_Order: TypeAlias = tuple[int, int]
+"""The time of an Event in whole seconds, and its resourceVersion: within a second, Events were
+written in this order. kube/store.py compares versions in the same way."""
+
+
+def _decode(raw: bytes | msgspec.Raw) -> tuple[_Order, ReportedEvent]:
     written = _DECODER.decode(raw)
-    about = written.involved_object
-    return ReportedEvent(
+    about, version = written.involved_object, written.metadata.resource_version
+    last_seen = written.last_timestamp or written.event_time
+    seconds = last_seen.timestamp() if last_seen else 0.0
+    return (int(seconds), int(version) if version.isdecimal() else 0), ReportedEvent(
         namespace=about.namespace,
         type=about.kind,
         name=about.name,
@@ -65,7 +79,7 @@ def _decode(raw: bytes | msgspec.Raw) -> ReportedEvent:
         reason=written.reason,
         message=written.message,
         count=written.count or 1,
-        last_seen=written.last_timestamp or written.event_time,
+        last_seen=last_seen,
     )
 
 
@@ -85,4 +99,4 @@ async def read_events(client: Client, namespace: str) -> list[ReportedEvent]:
         ApiError, TransportError: the Events cannot be read.
     """
     found = await client.list_all(REPORTED_EVENTS, namespace, quorum=True)
-    return sorted(found, key=lambda event: event.last_seen.timestamp() if event.last_seen else 0.0)
+    return [event for _, event in sorted(found, key=itemgetter(0))]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spotalis.cli.errors import CommandError, ExitCode
@@ -39,7 +38,6 @@ def add_setting_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         metavar="FILE",
-        type=Path,
         help=f"Settings file (YAML). Default: ${FILE_VARIABLE}, or no file.",
     )
     for section, settings in groupby(SETTINGS.values(), lambda setting: setting.section):
@@ -64,6 +62,8 @@ def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
 
 def sources(arguments: argparse.Namespace) -> Sources:
     """The sources of the settings: the file, this process's environment, and the flags."""
+    from pathlib import Path
+
     from spotalis.settings.sources import Sources
 
     flags = {key: text for key in SETTINGS if (text := getattr(arguments, key)) is not None}

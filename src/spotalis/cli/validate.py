@@ -29,9 +29,22 @@ FORMATS = ("text", "json", "yaml", "github")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("names", nargs="*", metavar="FILE", help="Files, directories, or -.")
     parser.add_argument(
-        "-f", "--filename", action="append", default=[], metavar="FILE", help="As an argument."
+        "names",
+        nargs="*",
+        metavar="FILE",
+        help="Files, directories with all directories in them, or -.",
+    )
+    parser.add_argument(
+        "-f",
+        "--filename",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="As kubectl reads it: of a directory, the files in it.",
+    )
+    parser.add_argument(
+        "-R", "--recursive", action="store_true", help="-f also reads directories in directories."
     )
     add_output_flags(parser, FORMATS)
     parser.add_argument("--strict", action="store_true", help="Warnings count as errors.")
@@ -49,16 +62,20 @@ def run(arguments: argparse.Namespace) -> int:
     from spotalis.cli.checks import Severity, check
     from spotalis.cli.manifests import read_manifests
 
-    names = [*arguments.names, *arguments.filename]
-    if not names:
+    if not (arguments.names or arguments.filename):
         raise usage_error("name files or directories", f"{arguments.command} k8s/")
-    report = check(list(read_manifests(names)))
-    fixed = 0
+
+    def read_and_check() -> Report:
+        named = read_manifests(arguments.names, recursive=True)
+        files = read_manifests(arguments.filename, recursive=arguments.recursive)
+        return check([*named, *files])
+
+    report, fixed = read_and_check(), 0
     if arguments.fix:
         from spotalis.cli.edits import apply_edits
 
         fixed = apply_edits(report.findings)
-        report = check(list(read_manifests(names))) if fixed else report
+        report = read_and_check() if fixed else report
     print(_rendered(report, arguments.output, style_of(arguments), fixed))
     errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
     failed = report.findings if arguments.strict else errors

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
+from spotalis.cli.autoscalers import Autoscaler
 from spotalis.cli.names import SHORT
+from spotalis.cli.waiting import last_move_at, waiting_for
 from spotalis.model.configuration import FOREVER, KEYS, WorkloadConfiguration
-from spotalis.model.decision import Defer
+from spotalis.model.decision import Defer, Move
 from spotalis.model.durations import format_duration
 from spotalis.model.nodes import NodeType
+from spotalis.model.objects import DisruptionBudget
+from spotalis.planner.budget import DisruptionBudgets
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.forecast import Forecast
 from spotalis.planner.observed import Observed, Replica
@@ -55,6 +60,12 @@ class WorkloadSplit(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     policy: dict[str, PolicyValue]
     next_move_at: datetime | None = None
     """When a condition that now prevents moves ends; null if that is not known."""
+    waiting_for: str = ""
+    """The object or condition that prevents moves: ``pdb/strict``, ``window-2h``."""
+    last_move_at: datetime | None = None
+    """When the last move started of which the replacement is still there; null if none is."""
+    scaled_by: Autoscaler | None = None
+    """Null if nothing does, or if that was not read: ``plan`` does not."""
     age_seconds: int | None = None
 
     @property
@@ -85,6 +96,9 @@ class PlannedMove(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Spot capacity is not known: this replica tests it."""
     waits_for: str
     """The condition that delays it; empty if it follows at once."""
+    gates: list[str]
+    """The objects on which it depends: ``pod/web-1`` for each pod whose replacement must be ready
+    first, and ``pdb/strict`` for each PodDisruptionBudget that must allow it."""
 
 
 class WorkloadPlan(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -131,7 +145,9 @@ class NodeViewList(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     notes: list[str]
 
 
-def workload_split(plan: ReconcilePlan, now: datetime) -> WorkloadSplit:
+def workload_split(
+    plan: ReconcilePlan, now: datetime, scaled_by: Autoscaler | None = None
+) -> WorkloadSplit:
     """The split of a workload as its next reconcile sees it."""
     observed, decision = plan.observed, plan.decision
     workload, state = observed.workload, observed.state
@@ -149,15 +165,16 @@ def workload_split(plan: ReconcilePlan, now: datetime) -> WorkloadSplit:
         message=decision.message,
         policy=policy_values(observed.configuration),
         next_move_at=now + wait if wait is not None else None,
+        waiting_for=waiting_for(decision),
+        last_move_at=last_move_at(observed),
+        scaled_by=scaled_by,
         age_seconds=age_seconds(workload.created_at, now),
     )
 
 
 def _counts(replicas: Iterable[Replica]) -> Counts:
-    counts = dict.fromkeys(NodeType, 0)
-    for replica in replicas:
-        counts[replica.node_type] += 1
-    return Counts(counts[NodeType.ON_DEMAND], counts[NodeType.SPOT], counts[NodeType.UNKNOWN])
+    types = [replica.node_type for replica in replicas]
+    return Counts(*map(types.count, (NodeType.ON_DEMAND, NodeType.SPOT, NodeType.UNKNOWN)))
 
 
 def age_seconds(created: datetime | None, now: datetime) -> int | None:
@@ -190,6 +207,7 @@ def policy_values(configuration: WorkloadConfiguration) -> dict[str, PolicyValue
     }
 
 
+@lru_cache(typed=True)  # the same defaults in every policy; 1 and true are different texts
 def _text(value: object) -> str:
     match value:
         case None:
@@ -207,11 +225,20 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def workload_plan(split: WorkloadSplit, forecast: Forecast) -> WorkloadPlan:
-    """The moves of a workload to come."""
-    return WorkloadPlan(
-        split=split,
-        moves=[
+def workload_plan(
+    split: WorkloadSplit, forecast: Forecast, budgets: Sequence[DisruptionBudget]
+) -> WorkloadPlan:
+    """The moves of a workload to come.
+
+    Args:
+        budgets: the PodDisruptionBudgets of its namespace.
+    """
+    of_pods = DisruptionBudgets(budgets)
+    before: tuple[Move, ...] = ()
+    moves = []
+    for step in forecast.steps:
+        earlier = [] if step.waited_for else [f"pod/{move.pod.name}" for move in before]
+        moves += [
             PlannedMove(
                 pod=move.pod.name,
                 node=move.pod.node,
@@ -219,10 +246,14 @@ def workload_plan(split: WorkloadSplit, forecast: Forecast) -> WorkloadPlan:
                 after_seconds=step.after.total_seconds(),
                 probe=move.probe,
                 waits_for=str(step.waited_for.reason) if step.waited_for else "",
+                gates=[*earlier, *(f"pdb/{name}" for name in of_pods.names(move.pod))],
             )
-            for step in forecast.steps
             for move in step.moves
-        ],
+        ]
+        before = step.moves
+    return WorkloadPlan(
+        split=split,
+        moves=moves,
         duration_seconds=forecast.duration.total_seconds(),
         end=str(forecast.end.reason),
         end_message=forecast.end.message,

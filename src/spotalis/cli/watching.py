@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from dataclasses import replace
 
 from spotalis.app.inspection import ClusterConnection, Inspection, follow
 from spotalis.cli.cluster_flags import parse_seconds, run_connected, style_of
 from spotalis.cli.errors import CommandError, ExitCode
+from spotalis.cli.labels import shows_labels
 from spotalis.cli.operator_settings import read_settings
 from spotalis.cli.output import tell
-from spotalis.cli.status import print_splits, read_splits, split_table
+from spotalis.cli.status import Splits, print_splits, read_splits, split_table
 from spotalis.cli.views import WorkloadSplit
 
 _CLEAR = "\x1b[H\x1b[2J"
 """Moves the cursor to the top left corner and erases the screen (ECMA-48, CUP and ED)."""
 POLL_SECONDS = 0.5
 """How often the splits are computed from what the watches have delivered."""
-SELECTOR_POLL_SECONDS = 5.0
-"""The same with ``--selector``: each time, the API server lists what matches."""
+LIST_POLL_SECONDS = 5.0
+"""The same if the API server lists workloads each time: for ``--selector``, and for labels."""
 
 
 def watch_status(arguments: argparse.Namespace) -> int:
@@ -39,7 +40,7 @@ def watch_status(arguments: argparse.Namespace) -> int:
         async with follow(connection, settings) as inspection:
             try:
                 async with asyncio.timeout(timeout):
-                    return await _print_changes(arguments, inspection, connection)
+                    return await print_changes(arguments, inspection, connection)
             except TimeoutError:
                 tell(f"timed out after {arguments.timeout}: not every workload is Balanced")
                 return ExitCode.TIMED_OUT
@@ -47,30 +48,39 @@ def watch_status(arguments: argparse.Namespace) -> int:
     return run_connected(arguments, follow_cluster)
 
 
-async def _print_changes(
+async def print_changes(
     arguments: argparse.Namespace, inspection: Inspection, connection: ClusterConnection
 ) -> int:
+    """Print the changes until every selected workload is balanced, or without ``--wait`` forever.
+
+    Raises:
+        ApiError, TransportError: the cluster cannot be read.
+        CommandError: with ``--wait``, no workload is selected.
+    """
     shown: dict[tuple[str, str], WorkloadSplit] = {}
+    lists = bool(arguments.selector) or shows_labels(arguments)
+    is_first, quiet = True, arguments.watch_only
     while True:
         splits = await read_splits(arguments, inspection, connection.namespace, connection.clock)
-        changed = [split for split in splits if _differs(shown.get(_key(split)), split)]
-        gone = shown.keys() - {_key(split) for split in splits}
-        if _redraws(arguments) and (changed or gone):
+        changed = [split for split in splits.items if _differs(shown.get(_key(split)), split)]
+        gone = shown.keys() - {_key(split) for split in splits.items}
+        if not quiet and _redraws(arguments) and (changed or gone):
             print(_CLEAR + split_table(arguments, splits, style_of(arguments)), flush=True)
-        elif changed:
-            _print(arguments, changed, first=not shown)
+        elif not quiet and changed:
+            _print(arguments, replace(splits, items=changed), first=is_first)
+        is_first, quiet = is_first and (quiet or not changed), False
         shown.update({_key(split): split for split in changed})
         for key in gone:
             del shown[key]
-        if arguments.wait and splits and all(split.status == "Balanced" for split in splits):
+        if arguments.wait and splits.items and all(s.status == "Balanced" for s in splits.items):
             return ExitCode.SUCCESS
-        if arguments.wait and not splits:
+        if arguments.wait and not splits.items:
             raise CommandError(
                 code="SP042",
                 what="no workload is selected, so --wait has nothing to wait for",
                 fix="name a workload, or select another namespace with -n",
             )
-        await asyncio.sleep(SELECTOR_POLL_SECONDS if arguments.selector else POLL_SECONDS)
+        await asyncio.sleep(LIST_POLL_SECONDS if lists else POLL_SECONDS)
 
 
 def _redraws(arguments: argparse.Namespace) -> bool:
@@ -92,7 +102,7 @@ def _differs(before: WorkloadSplit | None, after: WorkloadSplit) -> bool:
     )
 
 
-def _print(arguments: argparse.Namespace, splits: Sequence[WorkloadSplit], *, first: bool) -> None:
+def _print(arguments: argparse.Namespace, splits: Splits, *, first: bool) -> None:
     if arguments.output not in ("table", "wide"):
         print_splits(arguments, splits, [])
         return

@@ -88,15 +88,18 @@ class CacheHealth:
     def stale_watch(self, kind: str, namespace: str) -> str:
         """A message about a watch that has been silent for too long; empty if none has."""
         now = self._clock.monotonic()
-        ages = {
-            plural: now - store.fresh_in(namespace)
-            for plural, store in self._stores.items()
-            if plural in _FOR_MOVES[kind] and store.is_synced_in(namespace)
+        fresh_after = now - STALE_AFTER.total_seconds()
+        silent = {
+            plural: fresh_at
+            for plural in _FOR_MOVES[kind]
+            if (store := self._stores.get(plural)) is not None
+            and (fresh_at := store.fresh_in(namespace)) < fresh_after
+            and store.is_synced_in(namespace)
         }
-        plural = max(ages, key=lambda each: ages[each], default="")
-        if not plural or ages[plural] <= STALE_AFTER.total_seconds():
+        if not silent:
             return ""
-        return f"the watch of {plural} has been silent for {ages[plural]:.0f} s"
+        plural = min(silent, key=lambda each: (silent[each], each))
+        return f"the watch of {plural} has been silent for {now - silent[plural]:.0f} s"
 
     def suspect_list(self, kind: str, namespace: str) -> str:
         """A message about a list from which too many objects vanished; empty if none is suspect."""

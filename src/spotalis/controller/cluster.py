@@ -305,7 +305,7 @@ class Cluster:
         if new is not None:
             self._update_policy(new)
         elif old is not None:
-            self._forget(_key(old))
+            self._forget(key_of(old))
         if (latest := new or old) is not None:
             self._wake(latest.namespace, latest.uid)
 
@@ -332,7 +332,7 @@ class Cluster:
             del self._stores[ROLLOUTS.plural]
             dropped, self.rollouts = self.rollouts, Store()
             for workload in dropped:
-                self._forget(_key(workload))
+                self._forget(key_of(workload))
         self.watches_rollouts = readable
 
     def on_budget_change(self, change: StoreChange[DisruptionBudget]) -> None:
@@ -346,7 +346,7 @@ class Cluster:
     def policy_of(self, workload: Workload) -> WorkloadConfiguration:
         """The same as :meth:`read_policy`; it is not read again for a workload in the cache."""
         if self._store_of(workload.kind).get(workload.namespace, workload.name) is workload:
-            return self._managed.get(_key(workload), NOT_ENABLED)
+            return self._managed.get(key_of(workload), NOT_ENABLED)
         return self.read_policy(workload)
 
     def read_policy(self, workload: Workload) -> WorkloadConfiguration:
@@ -359,7 +359,7 @@ class Cluster:
         return pause_everywhere(read, self.namespaces.get("", self.settings.namespace))
 
     def _update_policy(self, workload: Workload) -> None:
-        key, read = _key(workload), self.read_policy(workload)
+        key, read = key_of(workload), self.read_policy(workload)
         if read.enabled or read.problems:
             self._managed_in[key.namespace] += key not in self._managed
             self._managed[key] = read
@@ -386,5 +386,6 @@ class Cluster:
                 future.set_result(None)
 
 
-def _key(workload: Workload) -> WorkloadKey:
+def key_of(workload: Workload) -> WorkloadKey:
+    """The key of a workload."""
     return WorkloadKey(workload.kind, workload.namespace, workload.name)

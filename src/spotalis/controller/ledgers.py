@@ -41,6 +41,10 @@ class Ledgers:
         self._doubtful: set[str] = set()
         """Names whose last write failed, conflicted, or had no response."""
         self._being_written: dict[str, Ledger] = {}
+        self._open: list[Ledger] = []
+        """The ledgers in the store that have open moves: few of all ledgers."""
+        self._open_as_of = -1
+        """The version of the store that they are from."""
 
     def cached(self, workload_uid: str) -> LedgerObject | None:
         """The ledger from the watch. It may be behind, which is sufficient for placement."""
@@ -52,9 +56,12 @@ class Ledgers:
         Without the latter, limits for the whole cluster would not hold, because several workers
         reconcile at the same time.
         """
-        held = [one.ledger for one in self.store if one.ledger is not None]
+        if self._open_as_of != self.store.changes:
+            self._open_as_of = self.store.changes
+            held = (one.ledger for one in self.store if one.ledger is not None)
+            self._open = [ledger for ledger in held if ledger.intents]
         found: dict[str, dict[str, Intent]] = {}
-        for ledger in (*held, *self._being_written.values()):
+        for ledger in (*self._open, *self._being_written.values()):
             if ledger.intents:
                 namespace = ledger.workload.split("/", 2)[1]
                 found.setdefault(namespace, {}).update((i.pod, i) for i in ledger.intents)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from spotalis import logs
 from spotalis.controller.autoscaler import AutoscalerEvents, autoscaler_of
-from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.cluster import Cluster, WorkloadKey, key_of
 from spotalis.controller.ledgers import Ledgers
 from spotalis.controller.nodes_view import StoreNodesView
 from spotalis.controller.open_moves import OpenMoves
@@ -223,7 +223,7 @@ class Observer:
         terminated: Set[str],
     ) -> Observed:
         cluster, now = self._cluster, self._clock.now()
-        key = WorkloadKey(workload.kind, workload.namespace, workload.name)
+        key = key_of(workload)
         owners = cluster.owner_uids(workload)
         workload, replica_sets = cluster.with_replica_sets(workload)
         intended = {intent.pod for intent in ledger.intents}
@@ -238,13 +238,8 @@ class Observer:
             spot_view=self._spot_view(workload, configuration, shape, ledger),
         )
         unschedulable = (r.pod.uid for r in state.replicas if r.pod.unschedulable)
-        return Observed(
-            workload=workload,
-            configuration=configuration,
-            replicas=state.replicas,
-            ledger=ledger,
-            replica_sets=replica_sets,
-            spot_view=state.spot_view,
+        return Observed.of(
+            state,
             budgets=cluster.budgets_in(workload.namespace),
             reservations=self._reservations_of(workload.namespace, owners),
             cluster=self._cluster_state(workload),

@@ -29,11 +29,11 @@ class FreePlaces:
     """Zero or less if none may start."""
     is_share: bool
     """The share of the namespace leaves fewer places than the cluster."""
-    next_in: timedelta | None
+    next_in: timedelta | None = None
     """When an open move stops to count at the latest; None if none counts."""
-    holders: Set[str]
+    holders: Set[str] = frozenset()
     """UIDs of the pods of the namespace's moves that count."""
-    probes: bool
+    probes: bool = False
     """A probe counts, in any namespace, or one of this namespace has not ended within an hour."""
 
 
@@ -73,6 +73,12 @@ class OpenMoves:
     def places(self, namespace: str) -> FreePlaces:
         """The places that are free for the workloads of a namespace."""
         moves = self._ledgers.intents()
+        limit = self._cluster.settings.max_moves_in_flight
+        is_shared = self._cluster.manages_others(namespace)
+        if not moves:
+            self._seen_at = {}
+            count, is_share = free_places({}, namespace, limit, is_shared=is_shared)
+            return FreePlaces(count=count, is_share=is_share)
         now = self._clock.monotonic()
         pods = [intent.pod for intents in moves.values() for intent in intents]
         self._seen_at = {pod: self._seen_at.get(pod, now) for pod in pods}
@@ -86,12 +92,7 @@ class OpenMoves:
         for intents in counted.values():
             probes += intents
             left += [COUNTED_FOR - self._age(intent) for intent in intents]
-        count, is_share = free_places(
-            holders,
-            namespace,
-            self._cluster.settings.max_moves_in_flight,
-            is_shared=self._cluster.manages_others(namespace),
-        )
+        count, is_share = free_places(holders, namespace, limit, is_shared=is_shared)
         return FreePlaces(
             count=count,
             is_share=is_share,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spotalis import logs
-from spotalis.controller.cluster import Cluster, WorkloadKey
+from spotalis.controller.cluster import Cluster, WorkloadKey, key_of
 from spotalis.controller.ledgers import LEDGER_PREFIX, Ledgers
 from spotalis.controller.terminations import Terminations
 from spotalis.controller.volumes import Volumes
@@ -73,7 +73,7 @@ class Sweeper:
             return await self._have_ended(WorkloadKey.of(held.ledger).namespace, held.ledger)
         if workload is None:
             return await self._was_deleted(held.name, held.ledger)
-        key = WorkloadKey(workload.kind, workload.namespace, workload.name)
+        key = key_of(workload)
         if self._cluster.find_configuration(key) is not None:
             return False
         return await self._have_ended(workload.namespace, held.ledger)

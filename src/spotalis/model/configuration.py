@@ -10,10 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from cronsim import CronSim, CronSimError
+from typing import TYPE_CHECKING, Any
 
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
 from spotalis.model.durations import parse_duration
@@ -21,6 +18,9 @@ from spotalis.model.objects import PREFIX, Namespace, Workload
 from spotalis.model.policy_text import check_length, cut
 from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo  # `spotalis controller --help` needs no schedule
 
 FOREVER = datetime.max.replace(tzinfo=UTC)
 """A pause without an end."""
@@ -154,6 +154,8 @@ def _schedule(text: str) -> str:
 def _problem_of_schedule(text: str) -> str | None:
     """Why a schedule is invalid; None if it is not. CronSim searches 50 years, day by day, for the
     first firing of a schedule that never fires."""
+    from cronsim import CronSim, CronSimError
+
     if len(text.split()) != 5:
         return ""
     try:
@@ -164,6 +166,8 @@ def _problem_of_schedule(text: str) -> str | None:
 
 
 def _timezone(text: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -262,7 +266,7 @@ def _disruption(values: Mapping[str, Any]) -> DisruptionPolicy:
         window = DisruptionWindow(
             schedule=values["disruption-schedule"],
             duration=values["disruption-duration"],
-            timezone=values.get("disruption-timezone", ZoneInfo("UTC")),
+            timezone=values.get("disruption-timezone") or _timezone("UTC"),
         )
     return DisruptionPolicy(
         window=window,

@@ -91,6 +91,8 @@ class Defer:
     message: str
     requeue_after: timedelta | None = None
     """When to reconcile again at the latest; None: when something changes, or at the resync."""
+    gate: str = ""
+    """The object that prevents moves: ``pdb/strict``; empty if it is not an object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
-from cronsim import CronSim
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo  # loaded with the first schedule, as CronSim is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class DisruptionWindow:
         return self._first_after(now.astimezone(UTC))
 
     def _first_after(self, instant: datetime) -> datetime:
+        from cronsim import CronSim
+
         # In the hour that is repeated when daylight saving time ends, CronSim returns firings of
         # the first pass again, which are in the past. The times are compared in UTC, because
         # local times of one zone are compared without their offset.

@@ -32,7 +32,7 @@ class DisruptionBudgets:
         """
         matching = self._matching(pod)
         if len(matching) > 1:
-            names = ", ".join(sorted(budget.name for budget in matching))
+            names = ", ".join(self.names(pod))
             return f"pod {pod.name} has more than one PodDisruptionBudget: {names}"
         for budget in matching:
             if self._exempts(budget, pod):
@@ -42,6 +42,10 @@ class DisruptionBudgets:
             if budget.disruptions_allowed - self._spent.get(budget.name, 0) <= 0:
                 return f"pdb/{budget.name} allows {budget.disruptions_allowed} disruptions"
         return ""
+
+    def names(self, pod: Pod) -> list[str]:
+        """The budgets that count for the pod: none, one, or two of several."""
+        return sorted(budget.name for budget in self._matching(pod))
 
     def spend(self, pod: Pod) -> None:
         """Count a planned eviction of the pod."""

@@ -23,11 +23,8 @@ SLICE = 1000
 
 _READS_PER_COMPARISON = 16
 """To read a label takes that much less time than to evaluate a requirement (measured)."""
-_MAX_KEYS = 64
-"""Different sets of labels for which the kinds of nodes are remembered."""
-
 _MAX_POSITIONS = 100_000
-"""Positions in a memo: less than 1 MiB."""
+"""Positions in a memo, or of the kinds of nodes that are remembered: a few MiB."""
 _MISSES = 32
 """Pods without a place after which the upper bound of what is free is computed again."""
 
@@ -109,10 +106,15 @@ _Assigned: TypeAlias = tuple[WaitingPods, Mapping[int, int]]
 class FreeCapacity:
     """What is free on the nodes of one type."""
 
-    rooms: Sequence[NodeRoom] = ()
+    kinds: _Kinds = field(default_factory=lambda: _Kinds(()))
     apart: Mapping[tuple[str, AntiAffinityTerms], Sequence[_Assigned]] = field(default_factory=dict)
     """Where the waiting pods with anti-affinity are, by namespace and terms: for a workload with
     the same terms they are assigned again, with the rules that hold for it."""
+
+    @property
+    def rooms(self) -> Sequence[NodeRoom]:
+        """The free resources of each node."""
+        return self.kinds.rooms
 
 
 Memo: TypeAlias = MutableMapping[int, tuple[PodShape, Sequence[int]]]
@@ -188,7 +190,7 @@ def assign(
             apart.setdefault((pods.namespace, shape.anti_affinity), []).append((pods, given))
     memo.clear()
     memo.update(used)
-    return FreeCapacity(rooms=rooms, apart=apart)
+    return FreeCapacity(kinds=kinds, apart=apart)
 
 
 def _largest(rooms: Iterable[NodeRoom]) -> NodeRoom:
@@ -223,7 +225,7 @@ class _Kinds:
     """Nodes that differ only in labels that a shape does not mention, judged as one."""
 
     def __init__(self, rooms: Sequence[NodeRoom]) -> None:
-        self._rooms = rooms
+        self.rooms = rooms
         self._by_keys: dict[tuple[str, ...], list[list[int]]] = {}
         """By the labels that a shape mentions: the positions of the nodes of each kind."""
 
@@ -236,12 +238,12 @@ class _Kinds:
         keys = tuple(sorted(named))
         kinds = self._by_keys.get(keys)
         if kinds is None:
-            if len(self._by_keys) >= _MAX_KEYS:
+            if (len(self._by_keys) + 1) * len(self.rooms) > _MAX_POSITIONS:
                 self._by_keys.clear()
             kinds = self._by_keys[keys] = yield from self._group(keys, pace)
         found: list[int] = []
         for positions in kinds:
-            if can_bind(self._rooms[positions[0]].node, shape, pin):
+            if can_bind(self.rooms[positions[0]].node, shape, pin):
                 found += positions
             if pace.is_over(1 + len(requirements) + len(shape.tolerations)):
                 yield
@@ -249,7 +251,7 @@ class _Kinds:
 
     def _group(self, keys: tuple[str, ...], pace: _Pace) -> Generator[None, None, list[list[int]]]:
         kinds: dict[tuple[object, ...], list[int]] = {}
-        for position, room in enumerate(self._rooms):
+        for position, room in enumerate(self.rooms):
             node, get = room.node, room.node.labels.get
             name = node.name if NODE_NAME_FIELD in keys else ""
             kinds.setdefault((node.taints, name, *map(get, keys)), []).append(position)
@@ -282,12 +284,12 @@ def count_fitting(
         TooMuchWorkError: counting takes more comparisons.
     """
     pace = _Limit(effort or Effort())
-    rooms = free.rooms
+    kinds = free.kinds
     if shape.anti_affinity and (alike := free.apart.get((namespace, shape.anti_affinity))):
-        rooms, allowed = _assign_again(rooms, alike, allowed, pace)
+        kinds, allowed = _assign_again(kinds, alike, allowed, pace)
     count = 0
-    for position in _finish(_Kinds(rooms).bindable(shape, pin, pace)):
-        room = rooms[position]
+    for position in _finish(kinds.bindable(shape, pin, pace)):
+        room = kinds.rooms[position]
         if count >= limit:
             break
         if not allowed.allows(room.node):
@@ -302,11 +304,11 @@ def count_fitting(
 
 
 def _assign_again(
-    rooms: Sequence[NodeRoom], alike: Iterable[_Assigned], allowed: AntiAffinity, pace: _Limit
-) -> tuple[Sequence[NodeRoom], AntiAffinity]:
+    free: _Kinds, alike: Iterable[_Assigned], allowed: AntiAffinity, pace: _Limit
+) -> tuple[_Kinds, AntiAffinity]:
     """Assign pods that have the workload's anti-affinity to the nodes that it allows."""
-    pace.is_over(len(rooms))
-    rooms = [room.copy() for room in rooms]
+    pace.is_over(len(free.rooms))
+    rooms = [room.copy() for room in free.rooms]
     for pods, given in alike:
         for position, count in given.items():
             rooms[position].take(pods.shape, -count)
@@ -323,7 +325,7 @@ def _assign_again(
                 left -= 1
             if not left:
                 break
-    return rooms, allowed
+    return kinds, allowed
 
 
 def _finish(steps: Generator[None, None, list[int]]) -> list[int]:

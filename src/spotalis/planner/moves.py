@@ -77,7 +77,7 @@ def _stuck_move(observed: Observed, now: datetime) -> Defer | None:
 def _refused(refusal: Refusal, pod_name: str, now: datetime) -> Defer:
     delay = max(timedelta(0), refusal.retry_at - now)
     words = f"{refusal.describe(pod_name)}; next try in {_seconds(delay)} s"
-    return Defer(Reason.EVICTION_REFUSED, words, delay)
+    return Defer(Reason.EVICTION_REFUSED, words, delay, gate=f"pod/{pod_name}")
 
 
 def recheck(observed: Observed, now: datetime) -> Defer | None:
@@ -213,7 +213,8 @@ class _Selection:
             return _refused(observed.refusals[replica.pod.uid], replica.pod.name, self._now)
         blocked = self._budgets.objection(replica.pod)
         if blocked and not observed.moves.may_override_budgets:
-            return Defer(Reason.BLOCKED_BY_PDB, f"{blocked}; {to_move(observed)}")
+            gate = ",".join(f"pdb/{name}" for name in self._budgets.names(replica.pod))
+            return Defer(Reason.BLOCKED_BY_PDB, f"{blocked}; {to_move(observed)}", gate=gate)
         if replica.pod.ready and self._from_on_demand and self._above_floor <= 0:
             return floor_met(observed, self._now) or _floor_reached(observed)
         supply = self._supply(replica.volume_affinity)

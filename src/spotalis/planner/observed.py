@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.controller_configuration import InterruptionBreaker
@@ -301,18 +301,15 @@ class WorkloadState:
     def _count(
         self, replicas: Iterable[Replica], desired: int, parts: tuple[ReplicaState, ...] = ()
     ) -> ReplicaState:
-        counts = dict.fromkeys(NodeType, 0)
-        for replica in replicas:
-            # One without a node may still land on either type: it stays in n, on neither side.
-            if replica.node_type is not NodeType.UNKNOWN or replica.pod.node:
-                counts[replica.node_type] += 1
+        # One without a node may still land on either type: it stays in n, on neither side.
+        types = [r.node_type for r in replicas if r.node_type is not NodeType.UNKNOWN or r.pod.node]
         return ReplicaState(
             desired=desired,
             percent=self.configuration.percent,
             floor=self.configuration.floor,
-            spot=counts[NodeType.SPOT],
-            on_demand=counts[NodeType.ON_DEMAND],
-            unknown=counts[NodeType.UNKNOWN],
+            spot=types.count(NodeType.SPOT),
+            on_demand=types.count(NodeType.ON_DEMAND),
+            unknown=types.count(NodeType.UNKNOWN),
             parts=parts,
         )
 
@@ -384,6 +381,18 @@ class Observed(WorkloadState):
     """By pod UID: how evictions of the workload's pods were refused."""
     bypassed: int = 0
     """Replicas that were created without an admission request, if no request ever arrived."""
+
+    @classmethod
+    def of(cls, state: WorkloadState, **surroundings: Any) -> Self:
+        """A workload with its surroundings; what is derived from its state is not derived again.
+
+        Args:
+            state: the workload.
+            surroundings: the fields that a :class:`WorkloadState` does not have.
+        """
+        observed = cls(workload=state.workload, configuration=state.configuration, **surroundings)
+        vars(observed).update(vars(state))
+        return observed
 
     @property
     def free_in_cluster(self) -> int:

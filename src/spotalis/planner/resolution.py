@@ -43,6 +43,8 @@ def resolve_moves(observed: Observed, now: datetime) -> MoveResolution:
         observed: with the ledger as read.
         now: aware.
     """
+    if not observed.ledger.intents:
+        return MoveResolution(ledger=observed.ledger)
     finished = _finished(observed, now)
     removed = {intent.pod for intent in finished}
     ledger = msgspec.structs.replace(

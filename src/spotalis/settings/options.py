@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from spotalis.model.controller_configuration import ControllerConfiguration
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ServingOptions(msgspec.Struct, frozen=True, kw_only=True):

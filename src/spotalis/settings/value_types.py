@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +13,9 @@ from spotalis.model.configuration import KEYS
 from spotalis.model.durations import parse_duration
 from spotalis.model.policy_text import check_length
 from spotalis.model.suggestion import did_you_mean
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -194,11 +196,17 @@ def policy_value(key: str) -> ValueType:
     return _scalar(description, {"type": ["string", "integer", "boolean"]}, parse)
 
 
+def _path(text: str) -> Path | None:
+    from pathlib import Path
+
+    return Path(text) if text and "\0" not in text else None
+
+
 BOOLEAN = _scalar("true or false", {"type": "boolean"}, {"true": True, "false": False}.get)
 FILE = _scalar(
     "the path of a file",
     {"type": "string", "minLength": 1},
-    lambda text: Path(text) if text and "\0" not in text else None,
+    _path,
     "FILE",
 )
 

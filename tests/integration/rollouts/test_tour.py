@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -124,6 +125,14 @@ async def test_each_command_describes_each_workload(cluster: TestCluster) -> Non
         [pod, *_] = [pod for pod in await cluster.pods("fallen") if pod.rule == "fallback"]
         why = await run("explain", f"pod/{pod.name}")
         what_if = await run("plan", "--all", "--set", "spot-percentage=75")
+        shown = moves_of(await run("plan", "-o", "json"))
+        present = {pod.name for name in EXPLAINED for pod in await cluster.pods(name)}
+        async with cluster.operator():
+            await cluster.wait_for_split("offtarget", 2, 2)
+            await cluster.wait_for_split("db", 2, 1)
+            await cluster.wait_for_status("probing", "NoSpotCapacity")
+        # The probe finds no node, so that its replacement is evicted and starts on on-demand.
+        moved = [pod for pod in cluster.evictions() if pod in present]
 
     rows = {line.split()[0].partition("/")[2]: line for line in status.splitlines()}
     assert {name: row.split()[4] for name, row in rows.items()} == STATUS
@@ -144,6 +153,15 @@ async def test_each_command_describes_each_workload(cluster: TestCluster) -> Non
     assert why.splitlines()[0].endswith(": on on-demand")
     assert "rule       fallback: spot was exhausted" in why
     assert "move 3 to spot" in _line(what_if, "deploy/plain")
+    del shown["probing"][1:]  # The plan assumes that the probe finds a node.
+    assert {name: [pod for pod in moved if pod.startswith(f"{name}-")] for name in shown} == shown
+    assert len(moved) == sum(map(len, shown.values()))
+
+
+def moves_of(plan: str) -> dict[str, list[str]]:
+    """The pods that a plan in JSON moves, in order, by workload."""
+    items = json.loads(plan)["items"]
+    return {item["split"]["name"]: [move["pod"] for move in item["moves"]] for item in items}
 
 
 def _line(text: str, start: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from spotalis.app.inspection import ClusterConnection, inspect
+from spotalis.app.inspection import ClusterConnection, follow, inspect
+from spotalis.cli import status
 from spotalis.cli.overlay import overlay
+from spotalis.cli.parser import Parser
 from spotalis.cli.reported_events import read_events
+from spotalis.cli.watching import POLL_SECONDS, print_changes
 from spotalis.controller.events import CONTROLLER
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.planner.forecast import Forecast, forecast, start_time_of
@@ -18,14 +22,21 @@ from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
 
-async def planned(cluster: TestCluster, name: str) -> Forecast:
-    """The moves of a Deployment that ``spotalis plan`` shows."""
+async def forecasts(cluster: TestCluster) -> dict[str, Forecast]:
+    """The moves of each workload that ``spotalis plan --all`` shows."""
     clock = cluster.api.clock
     connection = ClusterConnection(transport=cluster.reader, clock=clock, rng=cluster.api.rng)
     inspection = await inspect(connection, ControllerConfiguration())
-    workload = next(one for one in inspection.cluster.deployments if one.name == name)
-    plan = await inspection.plan(workload)
-    return forecast(plan.observed, clock.now(), start_time_of(plan.observed.replicas))
+    plans = {one.name: await inspection.plan(one) for one in inspection.cluster.workloads()}
+    return {
+        name: forecast(plan.observed, clock.now(), start_time_of(plan.observed.replicas))
+        for name, plan in plans.items()
+    }
+
+
+async def planned(cluster: TestCluster, name: str) -> Forecast:
+    """The moves of a workload that ``spotalis plan`` shows."""
+    return (await forecasts(cluster))[name]
 
 
 async def unplaced(cluster: TestCluster, name: str, replicas: int) -> None:
@@ -64,6 +75,84 @@ async def test_the_operator_makes_the_moves_that_plan_shows(
     assert cluster.evictions() == shown
 
 
+HALF = {"enabled": "true", "spot-percentage": "50"}
+NEVER = {"disruption-schedule": "0 0 29 2 *", "disruption-duration": "1h"}
+MANY = {
+    "half": (6, HALF),
+    "pairs": (6, {**HALF, "spot-percentage": "100", "max-moves-in-flight": "2"}),
+    "floor": (6, {**HALF, "spot-percentage": "100", "min-on-demand": "3"}),
+    "blocked": (4, HALF),
+    "paused": (4, {**HALF, "paused-until": "forever"}),
+    "invalid": (4, {**HALF, "spot-percentage": "7O"}),
+    "closed": (4, {**HALF, **NEVER}),
+    "rolling": (4, HALF),
+    "right": (4, {**HALF, "spot-percentage": "0"}),
+    "plain": (4, {}),
+}
+"""Replicas of Deployments, and what their owners write."""
+
+
+async def unplaced_workloads(cluster: TestCluster) -> None:
+    """Workloads in many states, before the operator runs.
+
+    On one node of each type: the moves of a workload change how full nodes are, which decides
+    between equal replicas of the others.
+    """
+    await cluster.add_nodes(on_demand=1)
+    for name, (replicas, _) in MANY.items():
+        await cluster.create_deployment(name, replicas)
+    await cluster.create_stateful_set("db", 4)
+    await cluster.create_budget("strict", "blocked", minAvailable=4)
+    for name in (*MANY, "db"):
+        await cluster.wait_for_split(name, MANY[name][0] if name in MANY else 4, 0)
+    await cluster.add_nodes(spot=1)
+    await cluster.create_deployment("back", 6)
+
+    async def ready() -> bool:
+        return sum(await cluster.split("back")) == 6
+
+    await cluster.wait_until(ready, "back is Ready, on nodes of both types")
+    nowhere = {"spec": {"template": {"spec": {"nodeSelector": {"pool": "none"}}}}}
+    await cluster.patch_workload("Deployment", "rolling", nowhere)
+    for name, (_, values) in MANY.items():
+        await cluster.annotate("Deployment", name, values)
+    await cluster.annotate("Deployment", "back", {**HALF, "spot-percentage": "0"})
+    await cluster.annotate("StatefulSet", "db", HALF)
+
+
+@on_both_beds
+async def test_the_operator_makes_the_moves_that_plan_shows_of_many_workloads(
+    cluster: TestCluster,
+) -> None:
+    cluster.webhook_timeout_seconds = 30
+    await unplaced_workloads(cluster)
+
+    async def observed() -> bool:
+        found = [await cluster.get_workload("Deployment", name) for name in (*MANY, "back")]
+        return all(one.observed_generation == one.generation for one in found)
+
+    await cluster.wait_until(observed, "the Deployment controller has observed the annotations")
+    found = await forecasts(cluster)
+    shown = {name: [move.pod.name for move in one.moves] for name, one in found.items()}
+    _, to_on_demand = await cluster.split("back")
+    counts = {name: len(moves) for name, moves in shown.items() if moves}
+    assert counts == {"half": 3, "pairs": 6, "floor": 3, "back": to_on_demand, "db": 2}
+    async with cluster.operator():
+        for name, split in {
+            "half": (3, 3),
+            "pairs": (0, 6),
+            "floor": (3, 3),
+            "back": (6, 0),
+            "db": (2, 2),
+        }.items():
+            await cluster.wait_for_split(name, *split)
+        await cluster.wait_for_status("blocked", "BlockedByPDB")
+    evicted: dict[str, list[str]] = {name: [] for name in shown}
+    for pod in cluster.evictions():
+        evicted[pod.partition("-")[0]].append(pod)
+    assert evicted == shown
+
+
 @only_embedded
 async def test_looking_at_a_cluster_writes_nothing(cluster: TestCluster) -> None:
     assert isinstance(cluster, EmbeddedTestCluster)
@@ -99,6 +188,74 @@ async def test_changed_replicas_of_a_manifest_are_a_note_with_the_new_split(
         assert workload.replicas == 4
         note = f"note: {cluster.namespace}/deploy/web {note}" if note else ""
         assert capsys.readouterr().err == note
+
+
+@pytest.mark.parametrize("flag", ["--watch", "--watch-only"])
+@on_both_beds
+async def test_a_watch_prints_the_changes_and_without_watch_only_the_present_state(
+    cluster: TestCluster, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await cluster.add_nodes(spot=1, on_demand=1)
+    await cluster.create_deployment("web", 2, policy(50))
+    await cluster.wait_for_split("web", 1, 1)
+    parser = Parser("spotalis status", "")
+    parser.set_defaults(command="spotalis status")
+    status.add_arguments(parser)
+    arguments = parser.parse(["deploy/web", flag])
+    connection = ClusterConnection(
+        transport=cluster.reader,
+        clock=cluster.api.clock,
+        rng=cluster.api.rng,
+        namespace=cluster.namespace,
+    )
+    capsys.readouterr()
+    printed: list[str] = []
+
+    async def shows(text: str) -> bool:
+        if watching.done():
+            await watching
+        printed.extend(capsys.readouterr().out.splitlines())
+        return any(text in line for line in printed)
+
+    async with follow(connection, ControllerConfiguration()) as inspection:
+        watching = asyncio.create_task(print_changes(arguments, inspection, connection))
+        if flag == "--watch":
+            await cluster.wait_until(lambda: shows("deploy/web"), "the present state")
+        else:
+            await asyncio.sleep(5 * POLL_SECONDS)
+            assert not await shows("deploy/web")
+        await cluster.annotate("Deployment", "web", {"paused-until": "forever"})
+        await cluster.wait_until(lambda: shows("Paused"), "the change")
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert [line.split()[0] for line in printed].count("NAME") == 1
+    assert printed[0].split()[0] == "NAME"
+
+
+@on_both_beds
+async def test_events_of_the_same_second_are_shown_in_the_order_of_their_last_report(
+    cluster: TestCluster,
+) -> None:
+    path = f"/api/v1/namespaces/{cluster.namespace}/events"
+    at = "2026-11-30T14:00:00Z"
+    for name in ("web.3", "web.1", "web.2"):  # lists are ordered by name
+        body = {
+            "metadata": {"name": name},
+            "involvedObject": {"kind": "Deployment", "name": "web", "namespace": cluster.namespace},
+            "reason": f"Reason{name[-1]}",
+            "type": "Normal",
+            "reportingComponent": CONTROLLER,
+            "reportingInstance": "one",
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+        }
+        assert (await cluster.api.raw("POST", path, body)).status == 201
+    found = await read_events(cluster.api, cluster.namespace)
+    assert [event.reason for event in found] == ["Reason3", "Reason1", "Reason2"]
+    merge = "application/merge-patch+json"
+    await cluster.api.raw("PATCH", f"{path}/web.3", {"count": 2}, content_type=merge)
+    found = await read_events(cluster.api, cluster.namespace)
+    assert [event.reason for event in found] == ["Reason1", "Reason2", "Reason3"]
 
 
 @on_both_beds

@@ -189,13 +189,23 @@ def test_the_schema_accepts_durations_with_units_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", ["--help", "version", "config --show", "config --schema", "controller --help"]
+    ("argv", "unwanted"),
+    [
+        ("--help", {"asyncio", "argparse", "msgspec"}),
+        ("version", {"asyncio"}),
+        ("config --show", {"asyncio", "aiohttp"}),
+        ("config --schema", {"asyncio", "aiohttp"}),
+        ("controller --help", {"asyncio", "pathlib", "shutil", "cronsim", "zoneinfo", "yaml"}),
+    ],
 )
-def test_printing_commands_do_not_import_asyncio(argv: str) -> None:
+def test_printing_commands_do_not_import_what_they_do_not_need(
+    argv: str, unwanted: set[str]
+) -> None:
     program = (
-        "import sys; from spotalis.cli.main import run; "
+        "import sys; [sys.modules.pop(name, None) for name in ('pathlib', 'shutil')]; "
+        "from spotalis.cli.main import run; "
         f"assert run(['spotalis', *{argv.split()!r}]) == 0; "
-        "loaded = {'asyncio', 'aiohttp'} & set(sys.modules); assert not loaded, loaded"
+        f"loaded = {unwanted!r} & set(sys.modules); assert not loaded, loaded"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, b"")

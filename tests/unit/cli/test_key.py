@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+import spotalis
+from spotalis.cli.error_codes import ERRORS
 from spotalis.cli.key import KEY_HELP, SCHEMAS
 from spotalis.cli.main import run
 from spotalis.model.configuration import KEYS
@@ -87,3 +90,28 @@ def test_the_schema_of_an_output_is_json_schema(
     assert run(["spotalis", "key", "--schema", command]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert {"$ref", "$defs"} <= schema.keys()
+
+
+def test_every_code_in_the_source_is_described_and_no_other() -> None:
+    source = Path(spotalis.__file__).parent
+    codes = {
+        code
+        for file in source.rglob("*.py")
+        if file.name != "error_codes.py"
+        for code in re.findall(r'"(SP[0-9]{3})"', file.read_text("utf-8"))
+    }
+    assert set(ERRORS) == codes
+
+
+@pytest.mark.parametrize("code", ["SP101", "sp101"])
+def test_a_code_prints_its_description(code: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["spotalis", "key", code]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["CODE", "MEANING", "MEANWHILE", "FIX"]
+    assert lines[2] == "MEANWHILE: The workload is left unchanged and reports InvalidPolicy."
+    assert max(map(len, lines)) <= 80
+
+
+def test_an_unknown_code_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["spotalis", "key", "SP999"]) == 2
+    assert "'SP999' is not a code of Spotalis" in capsys.readouterr().err

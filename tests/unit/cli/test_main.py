@@ -12,8 +12,11 @@ from spotalis.cli.connect import OPERATOR_ADVICE, command_advice, explain_failur
 from spotalis.cli.errors import CommandError
 from spotalis.cli.main import COMMANDS, as_called, run
 from spotalis.cli.parser import Parser
+from spotalis.kube.config.access import ClusterAccess
+from spotalis.kube.config.errors import ConfigError
 from spotalis.kube.errors import ApiError, Forbidden, NotFound
 from spotalis.model.transport import TransportError
+from tests.support.manual_clock import ManualClock
 
 
 @pytest.mark.parametrize("argv", [(), ("--help",), ("-h",), ("help",)])
@@ -76,6 +79,7 @@ FAILURES = [
     (Forbidden(403, message="no"), "SP003", "apply build/k8s/rbac.yaml", "kubectl auth can-i"),
     (NotFound(404, message="no"), "SP009", "apply build/k8s/install", "kubectl api-resources"),
     (ApiError(401, message="no"), "SP010", "renew the credentials", "renew the credentials"),
+    (ConfigError("SP006", "no", fix="log in"), "SP006", "log in", "log in"),
     (ApiError(503, message="no"), "SP011", "check `kubectl get", "kubectl get --raw /readyz"),
     (TransportError("no"), "SP002", "check `kubectl get", "kubectl get --raw /readyz"),
 ]
@@ -89,7 +93,9 @@ def test_a_failure_names_its_cause_and_a_fix_for_the_operator_and_for_commands(
     add_connection_flags(parser)
     advice = command_advice(parser.parse(["--context", "prod eu", "-s", "https://api:6443"]))
     for given, expected in ((OPERATOR_ADVICE, fix), (advice, fix_of_command)):
-        with pytest.raises(CommandError) as caught, explain_failure("https://api:6443", given):
+        access = ClusterAccess(server="https://api:6443")
+        explained = explain_failure(access, given, ManualClock())
+        with pytest.raises(CommandError) as caught, explained:
             raise error
         assert caught.value.code == code
         assert caught.value.fix.startswith(expected)

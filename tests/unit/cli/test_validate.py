@@ -208,6 +208,20 @@ def test_a_directory_is_read_recursively_and_helm_names_its_templates(
 
 
 @pytest.mark.parametrize(
+    ("flags", "workloads"), [((), 1), (("-R",), 2)], ids=["as kubectl", "recursive"]
+)
+def test_a_directory_after_f_is_read_as_kubectl_reads_it(
+    flags: tuple[str, ...], workloads: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deep").mkdir()
+    for file in ("one.yaml", "deep/two.yaml"):
+        (tmp_path / file).write_text(a_manifest('spotalis.io/spot-percentage: "50"'))
+    assert run(["spotalis", "validate", *flags, "-f", str(tmp_path)]) == 0
+    noun = "workload" if workloads == 1 else "workloads"
+    assert capsys.readouterr().out.startswith(f"{workloads} {noun} in ")
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         ([], 2, "error[SP020]: name files or directories"),

@@ -56,6 +56,8 @@ class Overrides:
     user: str = ""
     server: str = ""
     token: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
     as_user: str = ""
     as_groups: tuple[str, ...] = ()
     as_uid: str = ""
@@ -80,10 +82,22 @@ class Overrides:
         return msgspec.structs.replace(cluster, **{k: v for k, v in changes.items() if v})
 
     def apply_to_user(self, user: User) -> User:
-        """The user with these flags. A token replaces the user's other credentials."""
-        if self.token:
-            user = User(token=self.token)
-        changes = {"as_": self.as_user, "as_uid": self.as_uid, "as_groups": list(self.as_groups)}
+        """The user with these flags. As in kubectl, a token does not replace the certificate of the
+        user, which the API server looks at first."""
+        if self.client_certificate:
+            path = os.path.abspath(self.client_certificate)
+            user = msgspec.structs.replace(
+                user, client_certificate=path, client_certificate_data=None
+            )
+        if self.client_key:
+            path = os.path.abspath(self.client_key)
+            user = msgspec.structs.replace(user, client_key=path, client_key_data=None)
+        changes = {
+            "token": self.token,
+            "as_": self.as_user,
+            "as_uid": self.as_uid,
+            "as_groups": list(self.as_groups),
+        }
         return msgspec.structs.replace(user, **{k: v for k, v in changes.items() if v})
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import msgspec
 
 from spotalis.kube.config.errors import NO_CREDENTIALS, ConfigError
 from spotalis.kube.config.exec_plugin import ExecPlugin, PluginCredential
 from spotalis.model.environment import Clock
+from spotalis.model.timestamps import format_time
 
 PemSource = bytes | Path
 """PEM text, or the file that holds it and may be replaced at any time."""
@@ -74,6 +78,21 @@ class Credentials:
                 self._held = await self._fetch(clock, renew=self._held is rejected)
             return self._held
 
+    def explain_rejection(self, now: datetime) -> tuple[str, str]:
+        """What is known about credentials that the server has rejected, and how to renew them."""
+        if self._plugin is None:
+            expired_at = _expiry_of(self._held)
+            what = "the token is wrong or has expired, or the certificate is not accepted"
+            if expired_at is not None and expired_at <= now:
+                what = f"the token expired at {format_time(expired_at)}"
+            return what, "renew the credentials of this user, or choose another --context or --user"
+        command = " ".join((self._plugin.command, *self._plugin.args))
+        expires_at = self._from_plugin.expires_at if self._from_plugin else None
+        what = f"also those that the credential plugin `{self._plugin.command}` printed then"
+        if expires_at is not None and expires_at <= now:
+            what += f", which expired at {format_time(expires_at)}"
+        return what, f"log in again, until `{command}` prints new credentials"
+
     def _is_stale(self, clock: Clock) -> bool:
         in_files = self._token_file or self._certificate or self._key
         if in_files and clock.monotonic() - self._read_at >= REFRESH_SECONDS:
@@ -116,6 +135,26 @@ class Credentials:
             if self._token and self._held is None:
                 return self._token
             raise
+
+
+def _expiry_of(credential: Credential | None) -> datetime | None:
+    """When a bearer token expires, if it is a JWT that says so (RFC 7519, `exp`).
+
+    The signature does not matter: this is for a message.
+    """
+    headers = dict(credential.headers) if credential is not None else {}
+    parts = headers.get("Authorization", "").split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+        return datetime.fromtimestamp(msgspec.json.decode(payload, type=_Claims).exp, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+class _Claims(msgspec.Struct):
+    exp: int
 
 
 def _unreadable(error: OSError | UnicodeDecodeError) -> ConfigError:

@@ -61,7 +61,8 @@ class SharedValues(Generic[T]):
             DECODE_ERRORS: it cannot be decoded.
         """
         raw = bytes(raw)
-        key = blake2b(raw, digest_size=_DIGEST_BYTES, key=_key_of(namespace)).digest()
+        # Names of namespaces have at most 63 characters (RFC 1123 label).
+        key = blake2b(raw, digest_size=_DIGEST_BYTES, key=namespace.encode()[:64]).digest()
         kept = self._kept.get(key)
         found = None if kept is None else kept()
         if found is not None:
@@ -94,8 +95,3 @@ def estimated_bytes(value: object) -> int:
     """About what a value of dicts, lists, structs and strings takes in memory."""
     text = msgspec.json.encode(value)
     return len(text) + _BYTES_PER_STRING * (text.count(b'"') // 2 + text.count(b"{"))
-
-
-def _key_of(namespace: str) -> bytes:
-    """A key for the digest; names of namespaces have at most 63 characters (RFC 1123 label)."""
-    return namespace.encode()[:64]

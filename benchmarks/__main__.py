@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import attacks, events, outage, process, rollouts
+from benchmarks import (
+    admissions,
+    attacks,
+    decisions,
+    events,
+    incidents,
+    outage,
+    process,
+    rollouts,
+    scale,
+    start,
+)
 from benchmarks.figure import Figure
 
 
@@ -22,10 +34,21 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
+    "admissions": Benchmark(
+        admissions.measure,
+        "admissions per second, their CPU and latency (synthetic API server, 1 min)",
+    ),
     "attacks": Benchmark(
         attacks.measure, "webhook latency of others during attacks (embedded cluster, 4 min)"
     ),
+    "decisions": Benchmark(
+        decisions.measure, "CPU of admissions, reconciles and the resync (in memory, 20 s)"
+    ),
     "events": Benchmark(events.measure, "watch events applied per second (in memory, 10 s)"),
+    "incidents": Benchmark(
+        incidents.measure,
+        "a day with interruptions, and a storm (embedded cluster, virtual time, 1 min)",
+    ),
     "outage": Benchmark(
         outage.measure, "loss and return of all spot nodes (embedded cluster, virtual time, 30 s)"
     ),
@@ -38,6 +61,11 @@ BENCHMARKS = {
         rollouts.measure,
         "webhook latency for pods of Rollouts that did not opt in (real control plane, 30 s)",
     ),
+    "scale": Benchmark(
+        scale.measure,
+        "start, memory and CPU at rest with 10,000 to 150,000 pods (synthetic API server, 7 min)",
+    ),
+    "start": Benchmark(start.measure, "start of commands and of the operator (20 s)"),
 }
 _EXAMPLES = """
 examples:
@@ -50,14 +78,24 @@ examples:
 def main() -> int:
     """Run the benchmarks that the command line names, or all of them."""
     arguments = _parse(None)
-    figures: list[Figure] = []
+    conditions = (
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} CPUs, "
+        f"load average {os.getloadavg()[0]:.1f} before, loopback; minimum, median and maximum of "
+        f"{arguments.repeat}"
+    )
+    series: dict[str, list[Figure]] = {}
     for name in arguments.names or BENCHMARKS:
-        print(f"running benchmark: {name}", file=sys.stderr, flush=True)
-        figures += BENCHMARKS[name].measure()
-    conditions = f"Python {platform.python_version()}, {platform.machine()}, one run, loopback"
-    _print_table(conditions, figures)
+        for number in range(arguments.repeat):
+            print(f"running benchmark: {name} ({number + 1})", file=sys.stderr, flush=True)
+            for figure in BENCHMARKS[name].measure():
+                series.setdefault(figure.name, []).append(figure)
+    ordered = [sorted(runs, key=lambda run: run.value) for runs in series.values()]
+    _print_table(conditions, ordered)
     if arguments.json is not None:
-        document = {"conditions": conditions, "figures": [figure.as_json() for figure in figures]}
+        figures = [
+            _median(runs).as_json() | {"runs": [run.value for run in runs]} for runs in ordered
+        ]
+        document = {"conditions": conditions, "figures": figures}
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
@@ -71,6 +109,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=f"benchmarks:\n{listed}\n{_EXAMPLES}",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmark to run; see below")
+    parser.add_argument(
+        "--repeat", type=int, default=1, metavar="N", help="run each benchmark N times"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parsed = parser.parse_args(arguments)
     if unknown := [name for name in parsed.names if name not in BENCHMARKS]:
@@ -78,12 +119,20 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def _print_table(conditions: str, figures: Sequence[Figure]) -> None:
+def _median(runs: Sequence[Figure]) -> Figure:
+    """The middle of some figures in order; of two the larger one."""
+    return runs[len(runs) // 2]
+
+
+def _print_table(conditions: str, series: Sequence[Sequence[Figure]]) -> None:
     print(f"\n{conditions}")
-    width = max(len(figure.name) for figure in figures)
-    for figure in figures:
+    width = max(len(runs[0].name) for runs in series)
+    for runs in series:
+        figure = _median(runs)
         met = "" if figure.met is None else ("  met" if figure.met else "  MISSED")
-        print(f"  {figure.name:<{width}}  {figure.shown:>14}  {figure.goal}{met}")
+        values = [runs[0], figure, runs[-1]] if len(runs) > 1 else [figure]
+        shown = " ".join(f"{each.shown:>14}" for each in values)
+        print(f"  {figure.name:<{width}}  {shown}  {figure.goal}{met}")
         if figure.how:
             print(f"  {'':<{width}}  {figure.how}")
 

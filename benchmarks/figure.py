@@ -19,11 +19,8 @@ class Figure:
     @property
     def shown(self) -> str:
         """The value and unit as printed in the table."""
-        return (
-            f"{self.value:,.1f} {self.unit}"
-            if self.value < 1000
-            else f"{self.value:,.0f} {self.unit}"
-        )
+        number = f"{self.value:.3g}" if self.value < 1000 else f"{self.value:,.0f}"
+        return f"{number} {self.unit}"
 
     @property
     def goal(self) -> str:

@@ -1,9 +1,10 @@
 """Load generator for the webhook, a separate process: ``python -m benchmarks.load < plan.json``.
 
 An open loop: admission requests are sent at a fixed rate, answered or not. Latency counts from the
-time at which a request was due, so a stall counts for every request that it delays. Each connection
-sends a request at once, as the API server does, whose latency does not count: its client is known
-from then on.
+time at which a request was due, so a stall counts for every request that it delays. With a rate of
+0 it is a closed loop: each connection sends its next request once the last one is answered. Each
+connection sends a request at once, as the API server does, whose latency does not count: its client
+is known from then on.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ async def run(plan: dict[str, Any]) -> list[float]:
     context.verify_mode = ssl.CERT_NONE
     due_times: asyncio.Queue[float | None] = asyncio.Queue()
     latencies: list[float] = []
-    owners = plan["owners"]
-    total = int(plan["rate"] * plan["seconds"])
+    owners, rate = plan["owners"], plan["rate"]
+    total = int(rate * plan["seconds"]) if rate else plan["requests"]
     namespace = plan.get("namespace", "default")
     connections = plan["connections"]
     bodies = [
@@ -83,7 +84,8 @@ async def run(plan: dict[str, Any]) -> list[float]:
         reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], ssl=context)
         await _send(reader, writer, bodies.pop())
         known.set()
-        while (at := await due_times.get()) is not None:
+        while (due := await due_times.get()) is not None:
+            at = due or time.perf_counter()
             await _send(reader, writer, bodies.pop())
             latencies.append(time.perf_counter() - at)
         writer.close()
@@ -96,7 +98,7 @@ async def run(plan: dict[str, Any]) -> list[float]:
             await known.wait()
         began = time.perf_counter()
         for number in range(total):
-            at = began + number / plan["rate"]
+            at = began + number / rate if rate else 0.0
             if (ahead := at - time.perf_counter()) > 0:
                 await asyncio.sleep(ahead)
             due_times.put_nowait(at)

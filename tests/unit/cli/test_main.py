@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import re
 
 import pytest
 
+from spotalis.__main__ import main
 from spotalis.cli.cluster_flags import add_connection_flags
 from spotalis.cli.connect import OPERATOR_ADVICE, command_advice, explain_failure
 from spotalis.cli.errors import CommandError
@@ -139,3 +141,15 @@ def test_a_command_of_the_extra_names_the_package_and_how_to_install_it(
 def test_the_message_of_a_plugin_names_the_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["kubectl-spotalis", "key", "spot-percentge"]) == 2
     assert capsys.readouterr().err.endswith("fix: kubectl spotalis key --list\n")
+
+
+def test_a_command_that_ends_leaves_no_objects_for_the_last_garbage_collection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["spotalis", "version"])
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert (end.value.code, gc.get_freeze_count() > 0) == (0, True)
+    finally:
+        gc.unfreeze()

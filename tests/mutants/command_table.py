@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import mutant
+from tests.mutants.mutant import mutant, scenario
 
 HTTP = "tests/unit/kube/test_http.py"
 TLS = "tests/unit/kube/test_http_tls.py"
 MAIN = "tests/unit/cli/test_main.py"
 TALK = "tests/unit/cli/test_talk.py"
+GATES = "tests/unit/cli/test_gates.py"
+STATUS = "tests/unit/cli/test_status.py"
 VIEW = "tests/unit/controller/test_nodes_view.py"
 PLAN = "tests/integration/scenarios/test_plan_command.py"
 
@@ -88,5 +90,70 @@ COMMAND_MUTANTS = (
         "desired_spot(replicas, policy",
         "desired_spot(workload.replicas, policy",
         PLAN,
+    ),
+    mutant(
+        "the bug report contains the values of flags",
+        "cli/bug_report.py",
+        'word.partition("=")[0] for word in arguments if word.startswith("-")',
+        'word for word in arguments if word.startswith("-")',
+        STATUS,
+    ),
+    mutant(
+        "an expired token is reported as a wrong one",
+        "kube/config/credentials.py",
+        "expired_at is not None and expired_at <= now",
+        "expired_at is not None and expired_at > now",
+        "tests/unit/cli/test_rejected_credentials.py",
+    ),
+    mutant(
+        "the last move is the first one",
+        "cli/waiting.py",
+        "max((at for at in",
+        "min((at for at in",
+        GATES,
+    ),
+    mutant(
+        "a move does not name the move before it",
+        "cli/views.py",
+        "        before = step.moves\n",
+        "",
+        GATES,
+    ),
+    mutant(
+        "a planned move does not name its budgets",
+        "cli/views.py",
+        'gates=[*earlier, *(f"pdb/{name}" for name in of_pods.names(move.pod))]',
+        "gates=earlier",
+        GATES,
+    ),
+    mutant(
+        "--watch-only prints the present state",
+        "cli/watching.py",
+        "is_first, quiet = True, arguments.watch_only",
+        "is_first, quiet = True, False",
+        scenario(
+            "plan_command",
+            "a_watch_prints_the_changes_and_without_watch_only_the_present_state",
+        ),
+    ),
+    mutant(
+        "events of the same second are in the order of their names",
+        "cli/reported_events.py",
+        "int(version) if version.isdecimal() else 0",
+        "0",
+        scenario(
+            "plan_command",
+            "events_of_the_same_second_are_shown_in_the_order_of_their_last_report",
+        ),
+    ),
+    mutant(
+        "the plan moves the same pod again",
+        "planner/forecast.py",
+        "        if replica.pod.uid in moved\n",
+        "        if False\n",
+        scenario(
+            "plan_command",
+            "the_operator_makes_the_moves_that_plan_shows_of_many_workloads",
+        ),
     ),
 )

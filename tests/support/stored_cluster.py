@@ -40,7 +40,7 @@ class StoredObjects:
 
 
 def stored_cluster(size: int) -> StoredObjects:
-    """So many workloads, each with a ledger and both replicas on on-demand, and so many nodes of
+    """``size`` workloads, each with a ledger and both replicas on on-demand, and ``size`` nodes of
     each type."""
     found: dict[str, list[Json]] = {"namespaces": [{"metadata": metadata("shop", "")}]}
     for number in range(size):

@@ -73,7 +73,7 @@ _REPEATED_FLAGS = (
     *("kubeconfig", "context", "cluster", "user", "server"),
     *("client-certificate", "client-key", "certificate-authority", "tls-server-name"),
 )
-"""Flags of kubectl that select a connection, and are no secrets."""
+"""Flags of kubectl that select a connection, and are not secrets."""
 
 
 def repeated_flags(arguments: argparse.Namespace) -> str:

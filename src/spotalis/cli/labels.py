@@ -25,7 +25,7 @@ def shows_labels(arguments: argparse.Namespace) -> bool:
     """Whether the table has columns with labels.
 
     Raises:
-        CommandError: the output is no table.
+        CommandError: the output is not a table.
     """
     wanted = bool(arguments.label_columns or arguments.show_labels)
     if wanted and arguments.output not in ("table", "wide"):

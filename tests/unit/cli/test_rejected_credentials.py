@@ -108,7 +108,7 @@ async def test_a_rejected_token_is_said_to_have_expired_only_if_it_has(
         pytest.param({"expirationTimestamp": "2999-01-01T00:00:00Z"}, "", id="not expired"),
         pytest.param(
             {"expirationTimestamp": "2020-01-01T00:00:00Z"},
-            ", which expired at 2020-01-01T00:00:00Z",
+            "; they expired at 2020-01-01T00:00:00Z",
             id="expired",
         ),
     ],
@@ -119,7 +119,7 @@ async def test_a_plugin_with_rejected_tokens_is_named_with_its_command(
     text = await error_of(printing("stale", **status), tmp_path, capsys)
     error, why, fix = text.splitlines()
     assert error + "\n" == REJECTED
-    assert why == f"  also those that the credential plugin `aws` printed then{expired}"
+    assert why == f"  new credentials of the credential plugin `aws` were rejected too{expired}"
     assert fix.startswith("fix: log in again, until `aws -c print(")
     assert fix.endswith("` prints new credentials")
 

@@ -88,9 +88,11 @@ class Credentials:
             return what, "renew the credentials of this user, or choose another --context or --user"
         command = " ".join((self._plugin.command, *self._plugin.args))
         expires_at = self._from_plugin.expires_at if self._from_plugin else None
-        what = f"also those that the credential plugin `{self._plugin.command}` printed then"
+        what = (
+            f"new credentials of the credential plugin `{self._plugin.command}` were rejected too"
+        )
         if expires_at is not None and expires_at <= now:
-            what += f", which expired at {format_time(expires_at)}"
+            what += f"; they expired at {format_time(expires_at)}"
         return what, f"log in again, until `{command}` prints new credentials"
 
     def _is_stale(self, clock: Clock) -> bool:

@@ -106,6 +106,11 @@ docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.metrics_page
 	$(VENV)/bin/python -m scripts.dashboards
 	$(VENV)/bin/python -m scripts.cli_pages
+	$(VENV)/bin/python -m scripts.split_picture
+
+.PHONY: docs-site
+docs-site: $(READY) ## build the documentation site in dist/site, and check its links and its search
+	$(VENV)/bin/python -m scripts.docs_site
 
 .PHONY: manifests
 manifests: $(READY) ## generate values, schema and README of the chart; render build/k8s from it

@@ -117,6 +117,8 @@ def test_the_pages_of_the_commands_are_made_from_their_help() -> None:
 def test_every_metric_that_a_page_names_exists(page: Path) -> None:
     names = re.findall(r"\bspotalis_\w+", page.read_text())
     named = {name.removesuffix("_bucket") for name in names}
+    if page.name == "from-the-go-original.md":
+        named -= {"spotalis_controller_last_seen_timestamp"}  # of the other operator
     assert named <= {*first_cells("metrics.md"), "spotalis_workload"}
 
 

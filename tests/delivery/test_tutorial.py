@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.markdown_pages import read_page
 from tests.delivery.installed_operator import installed_operator
 from tests.delivery.kubectl import Kubectl
 from tests.delivery.test_install import control_plane as control_plane
@@ -20,44 +21,33 @@ PAGE = Path(__file__).parents[2] / "docs" / "start" / "first-workload.md"
 MINUTES_FOR_A_STEP = 5
 
 
-def manifest() -> str:
-    """The YAML block of the page."""
-    found = re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert found
-    return found[1]
-
-
-def blocks() -> list[list[str]]:
-    """The indented blocks of the page in order: commands, or what they print."""
-    found: list[list[str]] = [[]]
-    text = re.sub(r"```.*?```", "", PAGE.read_text(), flags=re.DOTALL)
-    for line in text.splitlines():
-        if line.startswith("    "):
-            found[-1].append(line[4:])
-        elif found[-1]:
-            found.append([])
-    return [block for block in found if block]
+def blocks() -> list[tuple[str, list[str]]]:
+    """The code blocks of the page in order, with their language: ``sh`` for commands, ``text`` for
+    what they print, ``yaml`` for a file."""
+    return [(block.language, block.content.splitlines()) for block in read_page(PAGE).blocks]
 
 
 def test_the_commands_of_the_tutorial_print_what_it_shows(
     installed: ControlPlane, tmp_path: Path
 ) -> None:
-    (tmp_path / "api.yaml").write_text(manifest())
     kubectl = Kubectl(installed)
     printed, commands = "", 0
     with installed_operator(installed, tmp_path):
-        for block in blocks():
-            if not block[0].startswith("kubectl "):
-                for line in block:
+        for language, lines in blocks():
+            if language == "yaml":
+                name = lines[0].removeprefix("# ")
+                (tmp_path / name).write_text("\n".join(lines))
+            elif language == "text":
+                for line in lines:
                     assert line == "..." or _shown(line, printed), (line, printed)
-                continue
-            printed = ""
-            for command in block:
-                done = kubectl.shell(command, folder=tmp_path, minutes=MINUTES_FOR_A_STEP)
-                assert done.returncode == 0, (command, done.stdout, done.stderr)
-                printed += done.stdout
-                commands += 1
-    assert commands == sum(line.startswith("kubectl ") for block in blocks() for line in block)
+            else:
+                assert language == "sh"
+                printed = ""
+                for command in lines:
+                    done = kubectl.shell(command, folder=tmp_path, minutes=MINUTES_FOR_A_STEP)
+                    assert done.returncode == 0, (command, done.stdout, done.stderr)
+                    printed += done.stdout
+                    commands += 1
     assert commands > 15
 
 

@@ -183,7 +183,10 @@ async def evict(cluster: TestCluster, pod: Pod) -> int:
 
 @asynccontextmanager
 async def injecting(cluster: TestCluster, name: str, answer: Answer) -> AsyncIterator[None]:
-    """Register another mutating webhook for pods during the block. Waits until it is called."""
+    """Register another mutating webhook for pods during the block.
+
+    Waits until the API server calls it, and at the end until it does no longer.
+    """
     asked = 0
 
     def counted(review: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -228,13 +231,20 @@ async def injecting(cluster: TestCluster, name: str, answer: Answer) -> AsyncIte
         }
 
         async def heeded() -> bool:
-            path = f"/api/v1/namespaces/{cluster.namespace}/pods"
-            answered = await cluster.api.raw("POST", path, probe, query=[("dryRun", "All")])
+            before = asked
+            pods = f"/api/v1/namespaces/{cluster.namespace}/pods"
+            answered = await cluster.api.raw("POST", pods, probe, query=[("dryRun", "All")])
             assert answered.status == 201, answered.body
-            return asked > 0
+            return asked > before
+
+        async def ignored() -> bool:
+            return not await heeded()
 
         await cluster.wait_until(heeded, f"the API server calls {name}")
         yield
+        answered = await cluster.api.raw("DELETE", f"{path}/{name}")
+        assert answered.status == 200, answered.body
+        await cluster.wait_until(ignored, f"the API server calls {name} no longer")
 
 
 async def take_the_lease(cluster: TestCluster) -> None:

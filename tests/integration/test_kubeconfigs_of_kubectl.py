@@ -137,9 +137,11 @@ async def _ask(file: str, overrides: Overrides = Overrides()) -> int:
         await transport.close()
 
 
-async def _sent(folder: Path, user: Mapping[str, Any], *, comment: bytes = b"") -> list[str]:
+async def _sent(
+    folder: Path, user: Mapping[str, Any], *, comment: bytes = b"", server: Server | None = None
+) -> list[str]:
     """The credentials that kubectl sent, then those that Spotalis sent."""
-    server = Server()
+    server = server or Server()
     async with serve(server.answer, tls=server.tls()) as url:
         file = _kubeconfig(folder, url, comment + server.ca, user)
         assert await kubectl(folder, "--kubeconfig", file, "get", "--raw", "/version") is not None
@@ -212,11 +214,12 @@ async def test_a_token_takes_precedence_over_a_plugin_and_over_oidc(tmp_path: Pa
 
 
 async def test_a_client_certificate_takes_precedence_over_a_plugin(tmp_path: Path) -> None:
-    pair = trustme.CA().issue_cert("client")
-    (tmp_path / "tls.crt").write_bytes(pair.cert_chain_pems[0].bytes())
-    (tmp_path / "tls.key").write_bytes(pair.private_key_pem.bytes())
-    user = {"client-certificate": "tls.crt", "client-key": "tls.key"}
-    assert await _sent(tmp_path, {**user, **_plugin("raise SystemExit(1)")}) == ["", ""]
+    server = Server()
+    certificate, key = server.client(tmp_path, "own")
+    user = {"client-certificate": certificate.name, "client-key": key.name}
+    user |= _plugin("raise SystemExit(1)")
+    assert await _sent(tmp_path, user, server=server) == ["", ""]
+    assert server.seen_certificates == ["own", "own"]
 
 
 async def test_a_server_without_tls_receives_no_credentials(tmp_path: Path) -> None:

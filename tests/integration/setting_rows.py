@@ -381,13 +381,13 @@ ROWS = [
         change={"logging.level": "debug"},
         probe=loggers_at_debug,
         before=set(),
-        after={"spotalis.web.connections", "asyncio"},
+        after={"spotalis.web.listener", "asyncio"},
     ),
     Row(
         change={"logging.levels": {"spotalis.web": "debug"}},
         probe=loggers_at_debug,
         before=set(),
-        after={"spotalis.web.connections"},
+        after={"spotalis.web.listener"},
     ),
     Row(change={"logging.format": "text"}, probe=logs_are_json, before=True, after=False),
 ]

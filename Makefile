@@ -19,6 +19,9 @@ CONTROL_PLANES ?= 4
 # Minutes of new seeds for `make test-all`.
 MINUTES ?= 60
 PYTEST := $(VENV)/bin/python -m pytest -q --dist worksteal
+# How often `make bench` runs each benchmark, and where it writes the figures.
+REPEAT ?= 3
+FIGURES ?= dist/figures.json
 # Where `make sbom` writes.
 SBOM ?= dist/spotalis.cdx.json
 # Where the tests of `make check` are (marker "check").
@@ -92,8 +95,8 @@ testbed: $(READY) ## build the programs of the real test bed from Go modules, on
 	$(VENV)/bin/python -m testbed
 
 .PHONY: bench
-bench: $(READY) ## measure memory, webhook latency and watch events
-	$(VENV)/bin/python -m benchmarks
+bench: $(READY) ## all benchmarks, three times, about 80 minutes; BASELINE=FILE: beside another operator (benchmarks/baseline.example.yaml)
+	$(VENV)/bin/python -m benchmarks --repeat $(REPEAT) $(if $(BASELINE),--baseline $(BASELINE)) --json $(FIGURES)
 
 .PHONY: compare
 compare: $(READY) ## compare Spotalis with the capacity-spread recipe beside real Karpenter, 35 minutes

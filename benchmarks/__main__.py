@@ -21,57 +21,73 @@ from benchmarks import (
     process,
     rollouts,
     scale,
+    scenarios,
     start,
 )
 from benchmarks.figure import Figure
+from benchmarks.operators import SPOTALIS, Operator, read
 
 
 class Benchmark(NamedTuple):
     """A benchmark and its line in ``--help``."""
 
-    measure: Callable[[], list[Figure]]
+    measure: Callable[[Sequence[Operator]], list[Figure]]
     about: str
+
+
+def _alone(measure: Callable[[], list[Figure]]) -> Callable[[Sequence[Operator]], list[Figure]]:
+    """A benchmark of Spotalis alone."""
+    return lambda operators: measure()
 
 
 BENCHMARKS = {
     "admissions": Benchmark(
-        admissions.measure,
+        _alone(admissions.measure),
         "admissions per second, their CPU and latency (synthetic API server, 1 min)",
     ),
     "attacks": Benchmark(
-        attacks.measure, "webhook latency of others during attacks (embedded cluster, 4 min)"
+        _alone(attacks.measure),
+        "webhook latency of others during attacks (embedded cluster, 4 min)",
     ),
     "decisions": Benchmark(
-        decisions.measure, "CPU of admissions, reconciles and the resync (in memory, 20 s)"
+        _alone(decisions.measure), "CPU of admissions, reconciles and the resync (in memory, 20 s)"
     ),
-    "events": Benchmark(events.measure, "watch events applied per second (in memory, 10 s)"),
+    "events": Benchmark(
+        _alone(events.measure), "watch events applied per second (in memory, 10 s)"
+    ),
     "incidents": Benchmark(
-        incidents.measure,
+        _alone(incidents.measure),
         "a day with interruptions, and a storm (embedded cluster, virtual time, 1 min)",
     ),
     "outage": Benchmark(
-        outage.measure, "loss and return of all spot nodes (embedded cluster, virtual time, 30 s)"
+        _alone(outage.measure),
+        "loss and return of all spot nodes (embedded cluster, virtual time, 30 s)",
     ),
     "process": Benchmark(
         process.measure,
-        "memory and webhook latency of an operator process (real control plane, 4 min;\n"
-        "           builds the test bed's binaries first if they are missing)",
+        "memory and webhook latency beside 10,000 pods (real control plane, 5 min; compares)",
     ),
     "rollouts": Benchmark(
-        rollouts.measure,
+        _alone(rollouts.measure),
         "webhook latency for pods of Rollouts that did not opt in (real control plane, 30 s)",
     ),
     "scale": Benchmark(
-        scale.measure,
+        _alone(scale.measure),
         "start, memory and CPU at rest with 10,000 to 150,000 pods (synthetic API server, 7 min)",
     ),
-    "start": Benchmark(start.measure, "start of commands and of the operator (20 s)"),
+    "scenarios": Benchmark(
+        scenarios.measure,
+        "adoption, changed policy, bursts, failover (real control plane, 5 min; compares)",
+    ),
+    "start": Benchmark(_alone(start.measure), "start of commands and of the operator (20 s)"),
 }
 _EXAMPLES = """
 examples:
   python -m benchmarks                    run all benchmarks
   python -m benchmarks events             run one benchmark only
   python -m benchmarks events outage --json figures.json
+  python -m benchmarks scenarios process --baseline FILE
+                                          beside another operator; benchmarks/baseline.example.yaml
 """
 
 
@@ -83,11 +99,12 @@ def main() -> int:
         f"load average {os.getloadavg()[0]:.1f} before, loopback; minimum, median and maximum of "
         f"{arguments.repeat}"
     )
+    operators = [SPOTALIS] if arguments.baseline is None else [SPOTALIS, arguments.baseline]
     series: dict[str, list[Figure]] = {}
     for name in arguments.names or BENCHMARKS:
         for number in range(arguments.repeat):
             print(f"running benchmark: {name} ({number + 1})", file=sys.stderr, flush=True)
-            for figure in BENCHMARKS[name].measure():
+            for figure in BENCHMARKS[name].measure(operators):
                 series.setdefault(figure.name, []).append(figure)
     ordered = [sorted(runs, key=lambda run: run.value) for runs in series.values()]
     _print_table(conditions, ordered)
@@ -96,12 +113,13 @@ def main() -> int:
             _median(runs).as_json() | {"runs": [run.value for run in runs]} for runs in ordered
         ]
         document = {"conditions": conditions, "figures": figures}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    listed = "\n".join(f"  {name:<8} {each.about}" for name, each in BENCHMARKS.items())
+    listed = "\n".join(f"  {name:<10} {each.about}" for name, each in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -112,11 +130,24 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--repeat", type=int, default=1, metavar="N", help="run each benchmark N times"
     )
+    parser.add_argument(
+        "--baseline",
+        type=_operator,
+        metavar="FILE",
+        help="also run the operator that this file describes, in the benchmarks that compare",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parsed = parser.parse_args(arguments)
     if unknown := [name for name in parsed.names if name not in BENCHMARKS]:
         parser.error(f"unknown benchmark {unknown[0]!r}; choose from {', '.join(BENCHMARKS)}")
     return parsed
+
+
+def _operator(path: str) -> Operator:
+    try:
+        return read(Path(path))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _median(runs: Sequence[Figure]) -> Figure:

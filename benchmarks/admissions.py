@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from typing import Any
-
+from benchmarks.client import milliseconds, send_load
 from benchmarks.figure import Figure
 from benchmarks.served import (
-    ROOT,
     RunningOperator,
     cpu_seconds,
     running_operator,
@@ -32,14 +27,16 @@ def measure() -> list[Figure]:
         figures += _closed(operator, "one ReplicaSet", owners[:1])
         # The webhook accepts 128 connections; further clients replace those that are idle.
         for connections, at_most in ((32, 5.0), (120, 15.0)):
-            latencies = _load(operator, connections, owners[1:], rate=RATE, seconds=SECONDS)
+            latencies = send_load(
+                operator.webhook_port, connections, owners[1:], rate=RATE, seconds=SECONDS
+            )
             figures.append(
                 Figure(
                     name=f"open loop, {RATE:,}/s, {connections} connections: p99",
-                    value=_milliseconds(latencies, 0.99),
+                    value=milliseconds(latencies, 0.99),
                     unit="ms",
                     at_most=at_most,
-                    how=f"p50 {_milliseconds(latencies, 0.5):.1f} ms; none failed",
+                    how=f"p50 {milliseconds(latencies, 0.5):.1f} ms; none failed",
                 )
             )
         return figures
@@ -47,9 +44,9 @@ def measure() -> list[Figure]:
 
 def _closed(operator: RunningOperator, what: str, owners: list[dict[str, str]]) -> list[Figure]:
     before = cpu_seconds(operator.pid)
-    latencies = _load(operator, 32, owners, rate=0, requests=REQUESTS)
+    latencies = send_load(operator.webhook_port, 32, owners, rate=0, requests=REQUESTS)
     cpu = cpu_seconds(operator.pid) - before
-    p50, p99 = (_milliseconds(latencies, share) for share in (0.5, 0.99))
+    p50, p99 = (milliseconds(latencies, share) for share in (0.5, 0.99))
     return [
         Figure(
             name=f"closed loop, 32 connections, pods of {what}",
@@ -66,23 +63,3 @@ def _closed(operator: RunningOperator, what: str, owners: list[dict[str, str]]) 
             how="TLS and HTTP included",
         ),
     ]
-
-
-def _load(
-    operator: RunningOperator, connections: int, owners: list[dict[str, str]], **plan: Any
-) -> list[float]:
-    """Latencies in seconds, in order; raises CalledProcessError if a request fails."""
-    plan |= {"port": operator.webhook_port, "connections": connections, "owners": owners}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load"],
-        input=json.dumps(plan),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    return sorted(json.loads(done.stdout))
-
-
-def _milliseconds(ordered: list[float], share: float) -> float:
-    return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * share))]

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from benchmarks.client import milliseconds
 from benchmarks.figure import Figure
 from tests.contract.test_crowd import called_operator
 from tests.contract.test_hostile_callers import under_attack
@@ -159,9 +160,9 @@ async def _first_request(it: OperatorProcess, name: str) -> Figure:
 
 
 def _figures(name: str, latencies: list[float], quiet: list[float]) -> list[Figure]:
-    p50, p99 = (_percentile(latencies, share) for share in (0.5, 0.99))
+    p50, p99 = (milliseconds(latencies, share) for share in (0.5, 0.99))
     print(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms", file=sys.stderr, flush=True)
-    ratio = p99 / _percentile(quiet, 0.99)
+    ratio = p99 / milliseconds(quiet, 0.99)
     return [
         Figure(
             name=f"p99 during: {name}",
@@ -172,7 +173,3 @@ def _figures(name: str, latencies: list[float], quiet: list[float]) -> list[Figu
             f"{ratio:.1f} times the quiet p99",
         )
     ]
-
-
-def _percentile(latencies: list[float], share: float) -> float:
-    return 1000 * latencies[min(len(latencies) - 1, int(len(latencies) * share))]

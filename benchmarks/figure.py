@@ -26,7 +26,7 @@ class Figure:
     def goal(self) -> str:
         """The goal as printed in the table; empty without a goal."""
         if self.at_most is not None:
-            return f"goal < {self.at_most:g} {self.unit}"
+            return f"goal <= {self.at_most:g} {self.unit}"
         if self.at_least is not None:
             return f"goal >= {self.at_least:,.0f} {self.unit}"
         return ""
@@ -35,7 +35,7 @@ class Figure:
     def met(self) -> bool | None:
         """Whether the value meets its goal; None without a goal."""
         if self.at_most is not None:
-            return self.value < self.at_most
+            return self.value <= self.at_most
         if self.at_least is not None:
             return self.value >= self.at_least
         return None

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections import Counter
+from dataclasses import replace
 
 from benchmarks.figure import Figure
 from benchmarks.served import memory_mib
@@ -31,19 +32,25 @@ def measure() -> list[Figure]:
         assert isinstance(cluster, EmbeddedTestCluster)
         figures.extend(await _day(cluster))
 
+    async def day_without_lease(cluster: TestCluster) -> None:
+        assert isinstance(cluster, EmbeddedTestCluster)
+        cpu = (await _day(cluster, "--leader-election=false"))[0]
+        figures.append(replace(cpu, name=f"{cpu.name}, without leader election", at_most=None))
+
     async def storm(cluster: TestCluster) -> None:
         assert isinstance(cluster, EmbeddedTestCluster)
         figures.extend(await _storm(cluster))
 
     run_scenario(day)
+    run_scenario(day_without_lease)
     run_scenario(storm)
     return figures
 
 
-async def _day(cluster: EmbeddedTestCluster) -> list[Figure]:
+async def _day(cluster: EmbeddedTestCluster, *flags: str) -> list[Figure]:
     """Reclaim a spot node every half hour and add another one."""
     await cluster.add_nodes(spot=10, on_demand=5)
-    async with cluster.operator():
+    async with cluster.operator(*flags):
         await cluster.create_deployment("web", REPLICAS, policy(70, 2))
         await cluster.wait_for_status("web", "Balanced")
         began, memory = time.process_time(), 0.0

@@ -74,7 +74,7 @@ async def run(plan: dict[str, Any]) -> list[float]:
     latencies: list[float] = []
     owners, rate = plan["owners"], plan["rate"]
     total = int(rate * plan["seconds"]) if rate else plan["requests"]
-    namespace = plan.get("namespace", "default")
+    namespace, path = plan.get("namespace", "default"), plan.get("path", "/mutate")
     connections = plan["connections"]
     bodies = [
         admission_request(namespace, owners[n % len(owners)]) for n in range(total + connections)
@@ -82,11 +82,11 @@ async def run(plan: dict[str, Any]) -> list[float]:
 
     async def connection(known: asyncio.Event) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", plan["port"], ssl=context)
-        await _send(reader, writer, bodies.pop())
+        await _send(reader, writer, path, bodies.pop())
         known.set()
         while (due := await due_times.get()) is not None:
             at = due or time.perf_counter()
-            await _send(reader, writer, bodies.pop())
+            await _send(reader, writer, path, bodies.pop())
             latencies.append(time.perf_counter() - at)
         writer.close()
 
@@ -107,9 +107,11 @@ async def run(plan: dict[str, Any]) -> list[float]:
     return latencies
 
 
-async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, body: bytes) -> None:
+async def _send(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes
+) -> None:
     head = (
-        "POST /mutate HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: webhook\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     writer.write(head.encode() + body)

@@ -1,71 +1,88 @@
-"""Memory and webhook latency of an operator process on the real control plane."""
+"""Memory and webhook latency of operators on the real control plane."""
 
 from __future__ import annotations
 
-import json
-import re
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import yaml
-
+from benchmarks.client import milliseconds, send_load
 from benchmarks.figure import Figure
 from benchmarks.objects import NODES, deployment, node, pod
-from scripts.manifests import PERMISSION_FILES
-from testbed import build
-from tests.support.control_plane import ControlPlane, ControlPlaneConfig
+from benchmarks.operators import NAMESPACE, SPOTALIS, USER, Bench, Operator, booted
+from benchmarks.served import cpu_seconds, memory_mib
+from tests.support.control_plane import CAPACITY_TYPE_LABEL
 from tests.support.eventually import eventually
-from tests.support.free_ports import claim_ports
 
 WORKLOADS = 1_000
 PODS_EACH = 10
+PERCENT = 70
 SCALED_TO = 50
 """Replicas of each workload during the load, more than the load has requests per workload.
 
 Every request is then for a pod that its owner lacks. The webhook delays a request for a surplus pod
 until its cache shows why the pod exists; that delay is not what this benchmark measures.
 """
-IDLE_SECONDS = 30
+SETTLE_SECONDS = 30
+REST_SECONDS = 60
 RATE = 1_000
 SECONDS = 10
-ROOT = Path(__file__).parents[1]
+STANDBY_RATE, STANDBY_CONNECTIONS = 100, 20
 
 
-def measure() -> list[Figure]:
+def measure(operators: Sequence[Operator]) -> list[Figure]:
     """Measure with 1,000 workloads and 10,000 pods, at 1,000 admission requests per second."""
-    binaries = build.obtain(report=lambda line: print(line, file=sys.stderr))
-    ports = claim_ports()
-    with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
-        folder = Path(name)
-        config = ControlPlaneConfig(rbac=PERMISSION_FILES)
-        try:
-            with ControlPlane.boot(
-                folder / "control_plane", config, binaries=binaries
-            ) as control_plane:
-                owners = _fill(control_plane)
-                return _measure(control_plane, folder, ports.ports, owners)
-        finally:
-            ports.release()
+    figures = []
+    for operator in operators:
+        with booted(operator) as bench:
+            owners = _fill(bench)
+            bench.register()
+            figures += _measure(bench, owners)
+    return figures
 
 
-def _fill(control_plane: ControlPlane) -> list[dict[str, str]]:
+def _measure(bench: Bench, owners: list[dict[str, str]]) -> list[Figure]:
+    name = bench.operator.name
+    began = time.perf_counter()
+    with bench.running() as process:
+        figures = [
+            Figure(
+                name=f"{name}: start to ready",
+                value=time.perf_counter() - began,
+                unit="s",
+                how="process start, initial lists, certificate creation",
+            )
+        ]
+        time.sleep(SETTLE_SECONDS)
+        figures += _at_rest(bench, process)
+        if not bench.operator.webhook_path:
+            return figures
+        _scale_up(bench, owners)
+        for connections in (1, 8, 32):
+            figures += _latency(bench, connections, owners)
+        figures += _memory(name, process.pid, "after the load", None)
+        with bench.running(1):
+            figures += _through_a_standby(bench, owners)
+    return figures
+
+
+def _fill(bench: Bench) -> list[dict[str, str]]:
     """Create nodes, Deployments and running pods; return the ReplicaSets that own the pods."""
     print("filling the cluster (about two minutes)", file=sys.stderr, flush=True)
+    control_plane = bench.control_plane
+    apps, core = f"/apis/apps/v1/namespaces/{NAMESPACE}", f"/api/v1/namespaces/{NAMESPACE}"
+    sets = f"{apps}/replicasets"
     with ThreadPoolExecutor(8) as pool:
 
         def post(path: str, body: dict[str, Any]) -> Future[Any]:
             return pool.submit(control_plane.request, "POST", path, body)
 
-        _wait([post("/api/v1/nodes", node(number)) for number in range(NODES)])
-        path = "/apis/apps/v1/namespaces/default/deployments"
-        _wait([post(path, deployment(f"web-{n}", 0)) for n in range(WORKLOADS)])
-        sets = "/apis/apps/v1/namespaces/default/replicasets"
+        _wait([post("/api/v1/nodes", _node(bench.operator, number)) for number in range(NODES)])
+        workloads = [_workload(bench.operator, f"web-{number}") for number in range(WORKLOADS)]
+        _wait([post(f"{apps}/deployments", workload) for workload in workloads])
         eventually(
             lambda: len(control_plane.request("GET", sets)["items"]) == WORKLOADS,
             within=120,
@@ -81,20 +98,37 @@ def _fill(control_plane: ControlPlane) -> list[dict[str, str]]:
         for index, owner in enumerate(owners):
             for nth in range(PODS_EACH):
                 body = pod(index * PODS_EACH + nth, owner["name"], owner["uid"])
-                for key in ("uid", "resourceVersion", "managedFields", "creationTimestamp"):
+                for key in (
+                    *("uid", "resourceVersion", "managedFields", "creationTimestamp"),
+                    "namespace",
+                ):
                     body["metadata"].pop(key)
-                pods.append(post("/api/v1/namespaces/default/pods", body))
+                pods.append(post(f"{core}/pods", body))
         _wait(pods)
     return owners
 
 
-def _scale_up(control_plane: ControlPlane, owners: list[dict[str, str]]) -> None:
-    base = "/apis/apps/v1/namespaces/default"
+def _node(operator: Operator, number: int) -> dict[str, Any]:
+    """A node with the label that the operator reads."""
+    body, label = node(number), operator.node_label
+    is_spot = body["metadata"]["labels"].pop(CAPACITY_TYPE_LABEL) == "spot"
+    body["metadata"]["labels"][label.key] = label.spot if is_spot else label.on_demand
+    return body
+
+
+def _workload(operator: Operator, name: str) -> dict[str, Any]:
+    body = deployment(name, 0)
+    body["metadata"] |= operator.opt_in(PERCENT, 1)
+    return body
+
+
+def _scale_up(bench: Bench, owners: list[dict[str, str]]) -> None:
+    base = f"/apis/apps/v1/namespaces/{NAMESPACE}"
     scale = {"spec": {"replicas": SCALED_TO}}
     paths = [f"{base}/deployments/web-{number}" for number in range(WORKLOADS)]
     paths += [f"{base}/replicasets/{owner['name']}" for owner in owners]
     with ThreadPoolExecutor(8) as pool:
-        _wait([pool.submit(control_plane.request, "PATCH", path, scale) for path in paths])
+        _wait([pool.submit(bench.control_plane.request, "PATCH", path, scale) for path in paths])
 
 
 def _wait(futures: list[Any]) -> None:
@@ -102,121 +136,84 @@ def _wait(futures: list[Any]) -> None:
         future.result()
 
 
-def _measure(
-    control_plane: ControlPlane, folder: Path, ports: tuple[int, ...], owners: list[dict[str, str]]
-) -> list[Figure]:
-    webhook, _, health = ports[:3]
-    configuration = yaml.safe_load((ROOT / "build" / "k8s" / "webhook.yaml").read_text())
-    for entry in configuration["webhooks"]:
-        entry["clientConfig"] = {"url": f"https://127.0.0.1:{webhook}/mutate"}
-    control_plane.apply([configuration])
-    began = time.perf_counter()
-    operator = start_operator(control_plane, folder, ports)
-    try:
-        wait_until_ready(health)
-        ready_seconds = time.perf_counter() - began
-        time.sleep(IDLE_SECONDS)
-        figures = [
-            Figure(
-                name="start to ready",
-                value=ready_seconds,
-                unit="s",
-                how="process start, initial lists, certificate creation",
-            ),
-            *_memory(operator.pid, "after 30 s idle", 80.0),
-        ]
-        _scale_up(control_plane, owners)
-        for connections in (1, 8, 32):
-            figures += _latency(webhook, connections, owners)
-        figures += _memory(operator.pid, "after the load", None)
-        return figures
-    finally:
-        operator.terminate()
-        operator.wait(20)
-
-
-def start_operator(
-    control_plane: ControlPlane, folder: Path, ports: tuple[int, ...]
-) -> subprocess.Popen[bytes]:
-    """Start an operator with these ports for webhook, metrics and health."""
-    command = [sys.executable, "-m", "spotalis", "controller", "--host", "127.0.0.1"]
-    command += ["--kubeconfig", str(control_plane.kubeconfig("spotalis"))]
-    for flag, port in zip(("webhook", "metrics", "health"), ports, strict=False):
-        command += [f"--{flag}-port", str(port)]
-    with (folder / "operator.log").open("wb") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log)
-
-
-def wait_until_ready(health_port: int) -> None:
-    """Wait until the operator is ready."""
-    eventually(lambda: _ready(health_port), within=60, what="the operator is ready")
-
-
-def _ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _memory(pid: int, when: str, goal: float | None) -> list[Figure]:
-    status = Path(f"/proc/{pid}/status").read_text()
-    figures = []
-    for name, field, at_most in (("RSS", "VmRSS", goal), ("RSS high water", "VmHWM", None)):
-        found = re.search(rf"{field}:\s+(\d+) kB", status)
-        assert found is not None
-        figures.append(
-            Figure(
-                name=f"{name} {when}",
-                value=int(found[1]) / 1024,
-                unit="MiB",
-                at_most=at_most,
-                how=f"{WORKLOADS} Deployments, {WORKLOADS * PODS_EACH} pods, {NODES} nodes",
-            )
-        )
-    return figures
-
-
-def _latency(port: int, connections: int, owners: list[dict[str, str]]) -> list[Figure]:
-    latencies = send_load(port, connections, owners, rate=RATE, seconds=SECONDS)
-    how = f"open loop, {RATE} requests/s for {SECONDS} s, TLS keep-alive, client on the other core"
+def _at_rest(bench: Bench, process: subprocess.Popen[bytes]) -> list[Figure]:
+    """Nothing changes; the pods are not at their split, but nothing can be evicted usefully."""
+    name, plane = bench.operator.name, bench.control_plane
+    before, requests = cpu_seconds(process.pid), len(plane.audit(user=USER))
+    time.sleep(REST_SECONDS)
     return [
         Figure(
-            name=f"webhook {word} at {connections} connections",
-            value=1000 * percentile(latencies, share),
-            unit="ms",
-            at_most=10.0 if word == "p99" and connections == 32 else None,
-            how=how if word == "p50" else "",
-        )
-        for word, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+            name=f"{name}: CPU at rest",
+            value=cpu_seconds(process.pid) - before,
+            unit="s per minute",
+        ),
+        Figure(
+            name=f"{name}: requests at rest",
+            value=len(plane.audit(user=USER)) - requests,
+            unit="per minute",
+        ),
+        *_memory(name, process.pid, "at rest", 80.0 if bench.operator is SPOTALIS else None),
     ]
 
 
-def percentile(ordered: list[float], share: float) -> float:
-    """The value below which this share of the ordered values is."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+def _memory(name: str, pid: int, when: str, goal: float | None) -> list[Figure]:
+    how = f"{WORKLOADS:,} Deployments, {WORKLOADS * PODS_EACH:,} pods, {NODES} nodes"
+    return [
+        Figure(
+            name=f"{name}: memory (RSS) {when}",
+            value=memory_mib(pid),
+            unit="MiB",
+            at_most=goal,
+            how=how,
+        ),
+        Figure(
+            name=f"{name}: most memory so far, {when}", value=memory_mib(pid, "VmHWM"), unit="MiB"
+        ),
+    ]
 
 
-def send_load(
-    port: int, connections: int, owners: list[dict[str, str]], *, rate: int, seconds: int
+def _latency(bench: Bench, connections: int, owners: list[dict[str, str]]) -> list[Figure]:
+    latencies = _send(bench, 0, connections, owners, RATE)
+    how = f"open loop, {RATE:,}/s for {SECONDS} s, TLS, client on the other core"
+    return [
+        Figure(
+            name=f"{bench.operator.name}: webhook {word} at {connections} connections",
+            value=milliseconds(latencies, share),
+            unit="ms",
+            at_most=10.0 if (word, connections) == ("p99", 32) else None,
+            how=how if word == "p50" else "",
+        )
+        for word, share in (("p50", 0.5), ("p99", 0.99), ("maximum", 1.0))
+    ]
+
+
+def _through_a_standby(bench: Bench, owners: list[dict[str, str]]) -> list[Figure]:
+    """The second process has started later, so it does not lead."""
+    p99 = [
+        milliseconds(_send(bench, number, STANDBY_CONNECTIONS, owners, STANDBY_RATE), 0.99)
+        for number in (0, 1)
+    ]
+    return [
+        Figure(
+            name=f"{bench.operator.name}: webhook p99 through a standby",
+            value=p99[1] / p99[0],
+            unit="times",
+            at_most=2.0,
+            how=f"{p99[1]:.1f} ms; {p99[0]:.1f} ms at the leader; {STANDBY_RATE}/s over "
+            f"{STANDBY_CONNECTIONS} connections",
+        )
+    ]
+
+
+def _send(
+    bench: Bench, number: int, connections: int, owners: list[dict[str, str]], rate: int
 ) -> list[float]:
-    """Send admission requests for pods of these ReplicaSets; return the latencies in order."""
-    plan = {
-        "port": port,
-        "connections": connections,
-        "rate": rate,
-        "seconds": seconds,
-        "owners": owners,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.load"],
-        input=json.dumps(plan),
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
+    return send_load(
+        bench.ports(number)[0],
+        connections,
+        owners,
+        rate=rate,
+        seconds=SECONDS,
+        namespace=NAMESPACE,
+        path=bench.operator.webhook_path,
     )
-    latencies = sorted(json.loads(done.stdout))
-    assert len(latencies) == rate * seconds
-    return latencies

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
+from benchmarks.client import milliseconds, send_load
 from benchmarks.figure import Figure
 from benchmarks.objects import deployment
-from benchmarks.process import percentile, send_load, start_operator, wait_until_ready
-from scripts.manifests import PERMISSION_FILES
+from benchmarks.operators import SPOTALIS, Bench, booted
 from testbed import build
 from testbed.programs import ROLLOUTS
-from tests.support.control_plane import ControlPlane, ControlPlaneConfig
-from tests.support.free_ports import claim_ports
+from tests.support.control_plane import ControlPlane
 from tests.support.rollouts import API, PERMISSIONS
 
 COUNT = 50
@@ -25,24 +22,12 @@ CONNECTIONS = 4
 def measure() -> list[Figure]:
     """Measure latency, and the requests that the operator sends to the API server meanwhile."""
     crds = build.crds_file(build.obtain(ROLLOUTS)["rollouts-controller"])
-    config = ControlPlaneConfig(rbac=(*PERMISSION_FILES, PERMISSIONS))
-    ports = claim_ports()
-    with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name:
-        folder = Path(name)
-        try:
-            with ControlPlane.boot(folder / "control_plane", config) as control_plane:
-                control_plane.kubectl("create", "-f", str(crds))
-                control_plane.kubectl("wait", "--for=condition=Established", "-f", str(crds))
-                owners = _create_owners(control_plane)
-                operator = start_operator(control_plane, folder, ports.ports)
-                try:
-                    wait_until_ready(ports.ports[2])
-                    return _measure(control_plane, ports.ports[0], owners)
-                finally:
-                    operator.terminate()
-                    operator.wait(20)
-        finally:
-            ports.release()
+    with booted(SPOTALIS, rbac=[PERMISSIONS]) as bench:
+        bench.control_plane.kubectl("create", "-f", str(crds))
+        bench.control_plane.kubectl("wait", "--for=condition=Established", "-f", str(crds))
+        owners = _create_owners(bench.control_plane)
+        with bench.running():
+            return _measure(bench, owners)
 
 
 def _create_owners(control_plane: ControlPlane) -> list[dict[str, str]]:
@@ -74,15 +59,15 @@ def _create_owners(control_plane: ControlPlane) -> list[dict[str, str]]:
     return owners
 
 
-def _measure(control_plane: ControlPlane, port: int, owners: list[dict[str, str]]) -> list[Figure]:
-    reads = _count_reads(control_plane)
-    latencies = send_load(port, CONNECTIONS, owners, rate=RATE, seconds=SECONDS)
+def _measure(bench: Bench, owners: list[dict[str, str]]) -> list[Figure]:
+    reads = _count_reads(bench.control_plane)
+    latencies = send_load(bench.ports()[0], CONNECTIONS, owners, rate=RATE, seconds=SECONDS)
     how = f"{RATE} requests/s for {SECONDS} s over {CONNECTIONS} connections, open loop"
     return [
         *(
             Figure(
                 name=f"webhook {word}, pods of Rollouts that did not opt in",
-                value=1000 * percentile(latencies, share),
+                value=milliseconds(latencies, share),
                 unit="ms",
                 at_most=20.0 if word == "p99" else None,
                 how=how if word == "p50" else "",
@@ -91,7 +76,7 @@ def _measure(control_plane: ControlPlane, port: int, owners: list[dict[str, str]
         ),
         Figure(
             name="requests to the API server for these pods",
-            value=_count_reads(control_plane) - reads,
+            value=_count_reads(bench.control_plane) - reads,
             unit="requests",
             at_most=0.5,
         ),

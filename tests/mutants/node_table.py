@@ -252,4 +252,20 @@ NODE_MUTANTS = (
             "compute_classes", "pods_that_select_a_compute_class_are_counted_where_it_puts_them"
         ),
     ),
+    mutant(
+        "a replica falls back before the scheduler can bind it to a new node",
+        "planner/capacity.py",
+        "now - since >= SCHEDULING_GRACE",
+        "now >= since",
+        "tests/integration/scenarios/test_fallback.py::"
+        "test_the_scheduler_has_time_to_bind_pods_to_a_node_that_has_just_been_initialized",
+    ),
+    mutant(
+        "only the first change of a node opens it for pods",
+        "controller/nodes.py",
+        "            if self.store.synced and _gates(old) != _gates(new):\n",
+        "            if self.store.synced and old is None:\n",
+        "tests/integration/scenarios/test_fallback.py::"
+        "test_the_scheduler_has_time_to_bind_pods_to_a_node_that_has_just_been_initialized",
+    ),
 )

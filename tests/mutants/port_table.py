@@ -12,6 +12,7 @@ LOOKUP = "tests/unit/webhook/test_owner_lookup.py"
 UNKNOWN = "tests/unit/webhook/test_unknown_clients.py"
 BUDGET = "tests/unit/web/test_event_loop_budget.py"
 CLIENT = "tests/unit/kube/test_client.py"
+WAITING = "tests/unit/kube/test_waiting.py"
 CERTIFICATES = "tests/contract/test_certificate_rotation.py"
 
 PORT_MUTANTS = (
@@ -231,8 +232,7 @@ PORT_MUTANTS = (
     mutant(
         "a request waits for its turn as long as the client does",
         "webhook/server.py",
-        "            async with asyncio.timeout(self._limits.answer_timeout_seconds):\n"
-        "                await connection.take_turn()\n",
+        "            await within(self._limits.answer_timeout_seconds, connection.take_turn())\n",
         "            await connection.take_turn()\n",
         UNKNOWN,
     ),
@@ -277,5 +277,19 @@ PORT_MUTANTS = (
         "                    self.charge(_TURN_SECONDS)\n",
         "",
         BUDGET,
+    ),
+    mutant(
+        "a request that has to wait has no deadline",
+        "kube/waiting.py",
+        "        async with timer:\n            return await _resume(coroutine, awaited)\n",
+        "        return await _resume(coroutine, awaited)\n",
+        WAITING,
+    ),
+    mutant(
+        "any timeout counts as the deadline",
+        "kube/waiting.py",
+        "        if timer.expired():\n",
+        "        if timer:\n",
+        WAITING,
     ),
 )

@@ -387,8 +387,8 @@ SCENARIO_MUTANTS = (
     mutant(
         "a node whose GPUs are not registered yet does not stop the fallback clock",
         "planner/capacity.py",
-        "if not (is_initializing(node) or awaits_devices(node, shape)):",
-        "if not is_initializing(node):",
+        "(is_initializing(node) or awaits_devices(node, shape))",
+        "is_initializing(node)",
         scenario(
             "fallback",
             "a_spot_node_whose_gpus_are_not_registered_yet_stops_the_fallback_clock[embedded]",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from spotalis.web.event_loop_budget import EventLoopBudget
 from spotalis.web.listener import Listener
-from spotalis.webhook.handler import HandlerResponse
+from spotalis.webhook.handler import Handler, HandlerResponse
 from spotalis.webhook.server import ServerLimits, WebhookServer
 from spotalis.webhook.serving_certificate import ServingCertificate
 from tests.support.manual_clock import ManualClock
@@ -54,7 +54,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    handler: Callable[[bytes], Awaitable[HandlerResponse]] = answer_length,
+    handler: Handler = answer_length,
     certificate: ServingCertificate | None = None,
     budget: EventLoopBudget | None = None,
     **limits: Any,

@@ -84,6 +84,8 @@ class Nodes:
         """By name: deleted nodes that still have pods."""
         self._lost: set[str] = set()
         """UIDs of spot nodes that were counted as lost and still exist."""
+        self._opened: dict[str, datetime] = {}
+        """By node name: when the node last changed so that it might take more pods."""
         self._storm = StormState()
         self._losses_changed = False
 
@@ -113,6 +115,10 @@ class Nodes:
     def has_node_pool(self) -> bool:
         """Whether a node belongs to a NodePool of Karpenter."""
         return bool(self._of_pools)
+
+    def opened_at(self, name: str) -> datetime | None:
+        """When the node last changed so that it might take more pods; None if that is not known."""
+        return self._opened.get(name)
 
     def end_of(self, name: str) -> NodeEnd | None:
         """How a node ends or has ended; None for a node that stays, or is not in the cache yet.
@@ -232,6 +238,7 @@ class Nodes:
             self._types.pop(old.name, None)
             self._known.pop(old.name, None)
             self._of_pools.discard(old.name)
+            self._opened.pop(old.name, None)
             if self._has_pods(old.name):
                 self._deleted[old.name] = NodeEnd(by_autoscaler, old.created_at)
         if new is not None:
@@ -241,6 +248,8 @@ class Nodes:
             (self._of_pools.add if NODE_POOL in new.labels else self._of_pools.discard)(new.name)
             self._deleted.pop(new.name, None)
             self._record_notices(new)
+            if self.store.synced and _gates(old) != _gates(new):
+                self._opened[new.name] = self._clock.now()
         if _placement_fields(old) == _placement_fields(new):
             return False
         self._answers.clear()
@@ -265,6 +274,11 @@ class Nodes:
             self._lost.add(node.uid)
             self._storm = record_loss(self._storm, at, self._breaker)
             self._losses_changed = True
+
+
+def _gates(node: Node | None) -> tuple[object, ...] | None:
+    """The fields of a node for which the scheduler may have refused pods that fit."""
+    return None if node is None else (node.ready, node.cordoned, node.taints, node.other)
 
 
 def _placement_fields(node: Node | None) -> tuple[object, ...] | None:

@@ -55,6 +55,10 @@ class StoreNodesView:
         """The nodes of a type."""
         return self._cluster.nodes.of_type(node_type)
 
+    def opened_at(self, name: str) -> datetime | None:
+        """When the node last changed so that it might take more pods."""
+        return self._cluster.nodes.opened_at(name)
+
     def pin(self, node_type: NodeType) -> Pin | None:
         """What the webhook adds to pods of this type."""
         return self._cluster.nodes.pin(node_type)

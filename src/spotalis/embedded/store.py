@@ -71,7 +71,7 @@ class _Kind:
 class ObjectStore:
     """Holds objects by plural, namespace and name."""
 
-    def __init__(self, *, window: int = 20_000) -> None:
+    def __init__(self, *, window: int = 2_000) -> None:
         """``window`` is the minimum number of recent commits that are kept per kind."""
         self.revision = 1
         """The revision of the last commit, of any kind."""

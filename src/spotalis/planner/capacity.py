@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from spotalis.model.classification import Pin
@@ -13,6 +13,10 @@ from spotalis.planner.interruption import accepts_new_pods
 REGISTRATION_TTL = timedelta(minutes=15)
 """A node that is not Ready within this time never becomes Ready: Karpenter's own limit
 (karpenter/pkg/controllers/nodeclaim/lifecycle/liveness.go, registrationTTL)."""
+
+SCHEDULING_GRACE = timedelta(seconds=15)
+"""After a node has begun to take pods, the scheduler may leave a pod in its backoff for 10 s more
+(kube-scheduler, podMaxBackoffSeconds), and then has to bind it."""
 
 
 def may_accept_pods(node: Node) -> bool:
@@ -48,20 +52,31 @@ def is_local_to(node: Node, terms: NodeTerms) -> bool:
     )
 
 
-def is_arriving(nodes: Iterable[Node], shape: PodShape, pin: Pin, now: datetime) -> bool:
-    """Whether one of the nodes has registered, is still initializing, and will fit the pod.
+def is_arriving(
+    nodes: Iterable[Node],
+    shape: PodShape,
+    pin: Pin,
+    now: datetime,
+    opened_at: Callable[[str], datetime | None],
+) -> bool:
+    """Whether the scheduler may soon bind the pod to one of the nodes, which was not possible yet.
+
+    The node has registered and is still initializing, or it takes pods since a moment ago.
 
     Args:
         nodes: the nodes of the target type.
         shape: what the workload's next pod requests.
         pin: what the webhook adds.
         now: a node that registered longer ago than REGISTRATION_TTL is broken, not arriving.
+        opened_at: since when a node of a name takes pods; None if that is not known.
     """
     for node in nodes:
-        young = node.created_at is not None and now - node.created_at < REGISTRATION_TTL
-        if not young or node.cordoned or not accepts_new_pods(node):
+        if node.cordoned or not accepts_new_pods(node):
             continue
-        if not (is_initializing(node) or awaits_devices(node, shape)):
+        young = node.created_at is not None and now - node.created_at < REGISTRATION_TTL
+        starting = young and (is_initializing(node) or awaits_devices(node, shape))
+        since = opened_at(node.name)
+        if not starting and (since is None or now - since >= SCHEDULING_GRACE):
             continue
         # Of a node that is not Ready the taints are not judged: most of them go away.
         if node.ready and not _are_tolerated(node, shape, pin):

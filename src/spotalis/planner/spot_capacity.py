@@ -54,6 +54,11 @@ class NodesView(Protocol):
         """The nodes of a type."""
         ...
 
+    def opened_at(self, name: str) -> datetime | None:
+        """When its taints, devices or state last changed so that it might take more pods; None if
+        they have not changed since the operator knows the node."""
+        ...
+
     def pin(self, node_type: NodeType) -> Pin | None:
         """What the webhook adds to pods of this type; None if no provider group is in use."""
         ...
@@ -114,7 +119,7 @@ def spot_capacity(
     }
     arriving, possible = False, True
     if state.unschedulable_on_spot:
-        arriving = is_arriving(nodes.of_type(NodeType.SPOT), shape, pin, now)
+        arriving = is_arriving(nodes.of_type(NodeType.SPOT), shape, pin, now, nodes.opened_at)
         possible = nodes.pinned_to(state.workload.shape) is not NodeType.SPOT
     return SpotCapacity(
         free=_reachable(state, question.free(shape), by_volume),
@@ -225,7 +230,9 @@ class _Question:
             node_types=node_types,
             free=self.free(shape) or 0,
             has_provisioner=has_provisioner,
-            node_arriving=is_arriving(self.nodes.of_type(NodeType.SPOT), shape, self.pin, self.now),
+            node_arriving=is_arriving(
+                self.nodes.of_type(NodeType.SPOT), shape, self.pin, self.now, self.nodes.opened_at
+            ),
         )
 
     def _anti_affinity(self, shape: PodShape) -> AntiAffinity:

@@ -188,6 +188,8 @@ class Connection(web.RequestHandler):
 
     async def metered(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Await a coroutine, and charge the client with the time of its steps."""
+        if self.stage is Stage.KNOWN:
+            return await coroutine
         return await self._budget.metered(coroutine, self.charge)
 
     async def take_turn(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from aiohttp import web
 
-from spotalis.kube.waiting import wait_for_event
+from spotalis.kube.waiting import wait_for_event, within
 from spotalis.web.connections import connection_of, drop_traceback
 from spotalis.webhook.errors import ErrorCode, RequestRejected
 
@@ -20,7 +20,7 @@ new bodies read instead of old ones."""
 _POLL_SECONDS = 0.02
 
 
-class _Body:
+class _LargeBody:
     """A large body: what has arrived of it counts until its request is answered."""
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
@@ -28,6 +28,22 @@ class _Body:
         self.since = asyncio.get_running_loop().time()
         self.size = 0
         self.gave_way = False
+
+
+class Body:
+    """A body, and what to do when its request is answered."""
+
+    __slots__ = ("_data", "_release")
+
+    def __init__(self, data: bytes, release: Callable[[], None]) -> None:
+        self._data = data
+        self._release = release
+
+    def __enter__(self) -> bytes:
+        return self._data
+
+    def __exit__(self, *error: object) -> None:
+        self._release()
 
 
 class BodyReader:
@@ -43,47 +59,47 @@ class BodyReader:
         self._max_total_bytes = max_total_bytes
         self._timeout_seconds = timeout_seconds
         self._total = 0
-        self._incomplete: dict[_Body, None] = {}
+        self._incomplete: dict[_LargeBody, None] = {}
         """Oldest first."""
         self._released = asyncio.Event()
 
-    @asynccontextmanager
-    async def read(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        """Read the body of a request; its memory counts until the block ends.
+    async def read(self, request: web.BaseRequest) -> Body:
+        """Read the body of a request; its memory counts until the end of a ``with`` block.
 
         Raises:
             RequestRejected: it is too large, too slow, broken, or had to give way.
         """
-        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         length = request.content_length
-        body = _Body(asyncio.timeout_at(deadline))
-        is_large = length is None or length > LARGE_BYTES
-        if is_large:
-            self._incomplete[body] = None
+        if length is not None and length <= LARGE_BYTES:
+            collecting = within(self._timeout_seconds, self._collect(request, None))
+            return Body(await self._checked(request, None, collecting), lambda: None)
+        deadline = asyncio.get_running_loop().time() + self._timeout_seconds
+        large = _LargeBody(asyncio.timeout_at(deadline))
+        self._incomplete[large] = None
         try:
-            yield await self._read(request, body, counts=is_large)
-        finally:
-            self._incomplete.pop(body, None)
-            self._total -= body.size
-            self._released.set()
+            data = await self._checked(request, large, self._collect_large(request, large))
+        except BaseException:
+            self._release(large)
+            raise
+        del self._incomplete[large]
+        return Body(data, lambda: self._release(large))
 
-    async def _read(self, request: web.BaseRequest, body: _Body, *, counts: bool) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
-        expects_continue = request.headers.get("Expect", "").lower() == "100-continue"
+    def _release(self, body: _LargeBody) -> None:
+        self._incomplete.pop(body, None)
+        self._total -= body.size
+        self._released.set()
+
+    async def _checked(
+        self,
+        request: web.BaseRequest,
+        large: _LargeBody | None,
+        collecting: Coroutine[Any, Any, bytes],
+    ) -> bytes:
+        """Await a body; turns errors into those of a request."""
         try:
-            if expects_continue and request.transport is not None:
-                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            async with body.timeout:
-                while chunk := await request.content.readany():
-                    size += len(chunk)
-                    if size > self._max_bytes:
-                        raise too_large(self._max_bytes)
-                    chunks.append(chunk)
-                    if counts:
-                        await self._count(body, len(chunk))
+            return await collecting
         except TimeoutError:
-            if body.gave_way or connection_of(request).is_paused:
+            if (large is not None and large.gave_way) or connection_of(request).is_paused:
                 raise overloaded("too many large bodies at once") from None
             message = f"the body took longer than {self._timeout_seconds:g} s"
             raise RequestRejected(ErrorCode.REQUEST_TIMEOUT, message, close=True) from None
@@ -96,10 +112,27 @@ class BodyReader:
             drop_traceback(error)
             message = "the body does not match its headers"
             raise RequestRejected(ErrorCode.INVALID_REQUEST, message, close=True) from None
-        self._incomplete.pop(body, None)
+
+    async def _collect_large(self, request: web.BaseRequest, large: _LargeBody) -> bytes:
+        async with large.timeout:
+            return await self._collect(request, large)
+
+    async def _collect(self, request: web.BaseRequest, large: _LargeBody | None) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        expects_continue = request.headers.get("Expect", "").lower() == "100-continue"
+        if expects_continue and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while chunk := await request.content.readany():
+            size += len(chunk)
+            if size > self._max_bytes:
+                raise too_large(self._max_bytes)
+            chunks.append(chunk)
+            if large is not None:
+                await self._count(large, len(chunk))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _count(self, body: _Body, size: int) -> None:
+    async def _count(self, body: _LargeBody, size: int) -> None:
         """Count bytes that have arrived; makes room for them."""
         body.size += size
         self._total += size
@@ -112,7 +145,7 @@ class BodyReader:
                 self._released.clear()
                 await wait_for_event(self._released, _POLL_SECONDS)
 
-    def _give_way(self, body: _Body) -> None:
+    def _give_way(self, body: _LargeBody) -> None:
         del self._incomplete[body]
         self._total -= body.size
         body.size = 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeAlias
 
 
 class HandlerResponse(NamedTuple):
@@ -15,5 +15,5 @@ class HandlerResponse(NamedTuple):
     kept longest."""
 
 
-Handler: TypeAlias = Callable[[bytes], Awaitable[HandlerResponse]]
+Handler: TypeAlias = Callable[[bytes], Coroutine[Any, Any, HandlerResponse]]
 """Turns the body of an AdmissionReview into that of its response; raises RequestRejected."""

@@ -34,6 +34,7 @@ from typing import TypeAlias
 from aiohttp import web
 
 from spotalis import logs
+from spotalis.kube.waiting import DeadlineExceededError, within
 from spotalis.model.environment import Clock
 from spotalis.model.errors import error_json
 from spotalis.web.connections import Connection, connection_of
@@ -223,7 +224,7 @@ class WebhookServer:
             raise
         if self._proves_identity(request):
             connection.become_known()
-        async with self._bodies.read(request) as body:
+        with await self._bodies.read(request) as body:
             connection.begin_answer()
             await self._take_turn(request, connection)
             answer = await self._answer(self._handlers[request.path], body)
@@ -238,8 +239,7 @@ class WebhookServer:
             RequestRejected: too many unknown clients wait, or the client has disconnected.
         """
         try:
-            async with asyncio.timeout(self._limits.answer_timeout_seconds):
-                await connection.take_turn()
+            await within(self._limits.answer_timeout_seconds, connection.take_turn())
         except TimeoutError:
             raise overloaded("too many requests at once") from None
         if request.transport is None:
@@ -287,15 +287,12 @@ class WebhookServer:
 
     async def _answer(self, handler: Handler, body: bytes) -> HandlerResponse:
         """Call the handler within the limit of time."""
-        deadline = asyncio.timeout(self._limits.answer_timeout_seconds)
+        seconds = self._limits.answer_timeout_seconds
         try:
-            async with deadline:
-                return await handler(body)
-        except TimeoutError:
-            if deadline.expired():
-                message = f"no answer within {self._limits.answer_timeout_seconds:g} s"
-                raise RequestRejected(ErrorCode.DEADLINE_EXCEEDED, message) from None
-            raise
+            return await within(seconds, handler(body))
+        except DeadlineExceededError:
+            message = f"no answer within {seconds:g} s"
+            raise RequestRejected(ErrorCode.DEADLINE_EXCEEDED, message) from None
 
     def _reject_malformed(self) -> web.Response:
         """Respond to what aiohttp cannot parse as HTTP."""

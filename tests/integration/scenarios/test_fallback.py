@@ -15,9 +15,12 @@ from spotalis.model.objects import Pod
 from tests.integration.scenarios.test_neighbours import template
 from tests.support import incidents
 from tests.support.cluster import Policy, TestCluster, policy, workload_body
+from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
 
 FALLBACK = "10s"
+CILIUM = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
+"""A startup taint."""
 
 
 def fallback_policy(fallback: str = FALLBACK) -> Policy:
@@ -322,14 +325,34 @@ async def test_a_ready_spot_node_with_a_startup_taint_stops_the_fallback_clock(
 ) -> None:
     await cluster.add_nodes(on_demand=3)
     (spot,) = await cluster.add_nodes(spot=1)
-    cilium = {"key": "node.cilium.io/agent-not-ready", "effect": "NoSchedule"}
-    await incidents.warn(cluster, spot, cilium)
+    await incidents.warn(cluster, spot, CILIUM)
     async with cluster.operator():
         await cluster.create_deployment("web", 4, policy(50, spot_fallback="2s"))
         await cluster.wait_for_status("web", "NoSpotCapacity")
         await asyncio.sleep(10)
         assert cluster.evictions() == []
-        await incidents.withdraw(cluster, spot, cilium)
+        await incidents.withdraw(cluster, spot, CILIUM)
+        await cluster.wait_for_split("web", 2, 2)
+    assert cluster.evictions() == []
+
+
+@only_embedded  # The scheduler stands still.
+async def test_the_scheduler_has_time_to_bind_pods_to_a_node_that_has_just_been_initialized(
+    cluster: TestCluster,
+) -> None:
+    """The clock is over when the node is ready, because initialization took longer."""
+    assert isinstance(cluster, EmbeddedTestCluster)
+    await cluster.add_nodes(on_demand=3)
+    (spot,) = await cluster.add_nodes(spot=1)
+    await incidents.warn(cluster, spot, CILIUM)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50, spot_fallback="2s"))
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await asyncio.sleep(30)
+        await cluster.embedded.stop_controller("scheduler")
+        await incidents.withdraw(cluster, spot, CILIUM)
+        await asyncio.sleep(12)
+        await cluster.embedded.start_controller("scheduler")
         await cluster.wait_for_split("web", 2, 2)
     assert cluster.evictions() == []
 

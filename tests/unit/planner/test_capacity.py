@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -28,6 +28,12 @@ SPOT_TAINT = Taint(key="spot", value="true", effect="NoSchedule")
 TOLERATES_SPOT = Toleration(key="spot", operator="Equal", value="true", effect="NoSchedule")
 GPU = "nvidia.com/gpu"
 NO_PIN = Pin()
+
+
+def never(node: str) -> None:
+    """No node has changed since the operator knows it."""
+
+
 IN_ZONE_A = Requirement(key="zone", operator="In", values=("a",))
 ON_NODE_1 = Requirement(key=NODE_NAME_FIELD, operator="In", values=("node-1",))
 NOT_ON_NODE_1 = Requirement(key=NODE_NAME_FIELD, operator="NotIn", values=("node-1",))
@@ -178,7 +184,7 @@ YOUNG = NOW - timedelta(minutes=2)
     ],
 )
 def test_a_node_that_registered_recently_and_fits_is_arriving(node: Node, arriving: bool) -> None:
-    assert is_arriving([node], a_shape(), NO_PIN, NOW) is arriving
+    assert is_arriving([node], a_shape(), NO_PIN, NOW, never) is arriving
 
 
 CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -205,7 +211,7 @@ def test_a_node_in_another_zone_neither_arrives_for_the_pod_nor_could_hold_it(zo
     labels = {"zone": zone}
     shape = a_shape(node_terms=((IN_ZONE_A,),))
     node = a_node(ready=False, created_at=YOUNG, labels=labels)
-    assert is_arriving([node], shape, NO_PIN, NOW) is (zone == "a")
+    assert is_arriving([node], shape, NO_PIN, NOW, never) is (zone == "a")
     assert could_hold([a_node(labels=labels)], shape, NO_PIN) is (zone == "a")
 
 
@@ -253,16 +259,16 @@ YOUNG = NOW - timedelta(minutes=5)
     ],
 )
 def test_a_young_node_that_is_still_initializing_is_arriving(node: Node, arriving: bool) -> None:
-    assert is_arriving([node], a_shape(), NO_PIN, NOW) is arriving
+    assert is_arriving([node], a_shape(), NO_PIN, NOW, never) is arriving
 
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_devices_of_a_node_that_is_initializing_may_still_come(ready: bool) -> None:
     shape = a_shape(other=(("nvidia.com/gpu", 1),))
     node = a_node(created_at=YOUNG, taints=[CILIUM], ready=ready)
-    assert is_arriving([node], shape, NO_PIN, NOW)
+    assert is_arriving([node], shape, NO_PIN, NOW, never)
     without = a_node(created_at=YOUNG, taints=[CILIUM], ready=ready, other=(("nvidia.com/gpu", 0),))
-    assert not is_arriving([without], shape, NO_PIN, NOW)
+    assert not is_arriving([without], shape, NO_PIN, NOW, never)
 
 
 @pytest.mark.parametrize(
@@ -277,13 +283,33 @@ def test_devices_of_a_node_that_is_initializing_may_still_come(ready: bool) -> N
 )
 def test_a_young_node_whose_labels_promise_gpus_is_arriving_until_it_lists_them(label: str) -> None:
     labels, shape = {label: "nvidia-l4"}, a_shape(other=(("nvidia.com/gpu", 1),))
-    assert is_arriving([a_node(created_at=YOUNG, labels=labels)], shape, NO_PIN, NOW)
-    assert not is_arriving([a_node(created_at=YOUNG)], shape, NO_PIN, NOW)
-    assert not is_arriving([a_node(created_at=YOUNG, labels=labels)], a_shape(), NO_PIN, NOW)
+    assert is_arriving([a_node(created_at=YOUNG, labels=labels)], shape, NO_PIN, NOW, never)
+    assert not is_arriving([a_node(created_at=YOUNG)], shape, NO_PIN, NOW, never)
+    assert not is_arriving([a_node(created_at=YOUNG, labels=labels)], a_shape(), NO_PIN, NOW, never)
     old = a_node(created_at=NOW - timedelta(minutes=16), labels=labels)
-    assert not is_arriving([old], shape, NO_PIN, NOW)
+    assert not is_arriving([old], shape, NO_PIN, NOW, never)
     listed = a_node(created_at=YOUNG, labels=labels, other=(("nvidia.com/gpu", 1),))
-    assert not is_arriving([listed], shape, NO_PIN, NOW)
+    assert not is_arriving([listed], shape, NO_PIN, NOW, never)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "arriving"), [(0, True), (14.9, True), (15, False), (600, False)]
+)
+@pytest.mark.parametrize("created_at", [YOUNG, LONG_AGO])
+def test_the_scheduler_has_15_seconds_to_bind_pods_to_a_node_that_has_begun_to_take_them(
+    created_at: datetime, seconds: float, arriving: bool
+) -> None:
+    opened = {"opened": NOW - timedelta(seconds=seconds)}
+    nodes = [a_node("opened", created_at=created_at), a_node("other", created_at=created_at)]
+    assert is_arriving(nodes, a_shape(), NO_PIN, NOW, opened.get) is arriving
+
+
+def test_a_node_that_takes_pods_since_a_moment_ago_and_does_not_fit_is_not_arriving() -> None:
+    shape = a_shape(other=(("nvidia.com/gpu", 1),))
+    assert not is_arriving(
+        [a_node(other=(("nvidia.com/gpu", 0),))], shape, NO_PIN, NOW, lambda name: NOW
+    )
+    assert not is_arriving([a_node(taints=[SPOT_TAINT])], shape, NO_PIN, NOW, lambda name: NOW)
 
 
 def test_an_on_demand_node_with_a_startup_taint_could_hold_a_pod() -> None:

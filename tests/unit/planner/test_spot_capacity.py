@@ -67,6 +67,9 @@ class Nodes:
     def of_type(self, node_type: NodeType) -> Sequence[Node]:
         return self.spot if node_type is SPOT else self.on_demand
 
+    def opened_at(self, name: str) -> datetime | None:
+        return None
+
     def pin(self, node_type: NodeType) -> Pin | None:
         return Pin() if self.pinned else None
 

@@ -11,10 +11,10 @@ from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.server.errors import ApiError
 from spotalis.model.environment import Clock
 
-MAX_ENTRIES = 100_000
+MAX_ENTRIES = 10_000
 """The minimum number of recent entries that are kept; between one and two times as many are held.
 
-About two days of requests of two Spotalis instances that renew a lease every 2 s.
+About six hours of requests of an instance of Spotalis, which renews its Lease every 2 s.
 """
 
 

@@ -6,7 +6,7 @@ import json
 from itertools import groupby
 from pathlib import Path
 
-from spotalis.model.configuration import KEYS
+from spotalis.model.policy_values import KEYS
 from spotalis.model.provider_groups import BUILT_IN_GROUPS
 from spotalis.settings.declarations import ANNOTATION_ONLY_KEYS, SETTINGS, Setting
 from spotalis.settings.value_types import BOOLEAN

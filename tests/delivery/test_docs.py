@@ -14,9 +14,10 @@ from spotalis.cli.error_codes import ERRORS
 from spotalis.cli.errors import ExitCode
 from spotalis.controller.condition import UNKNOWN_REASONS
 from spotalis.controller.events import WARNINGS, EventReason
-from spotalis.model.configuration import ENABLED, KEYS, POD_KEYS
+from spotalis.model.configuration import ENABLED, POD_KEYS
 from spotalis.model.decision import Reason
 from spotalis.model.objects import PREFIX
+from spotalis.model.policy_values import KEYS
 from spotalis.web.health import HealthState, readyz
 from spotalis.webhook.admission import AdmissionResult
 from spotalis.webhook.errors import ErrorCode

@@ -60,7 +60,7 @@ WEBHOOK_MUTANTS = (
     ),
     mutant(
         "an ordinal of any size is reserved",
-        "planner/observed.py",
+        "planner/reserved_slots.py",
         "if slot is not None and 0 <= slot < SLOT_LIMIT else 0",
         "if slot is not None and 0 <= slot < 10 * SLOT_LIMIT else 0",
         "tests/unit/controller/test_reservations.py",

@@ -18,7 +18,7 @@ from spotalis.embedded.server.patches import json_patch
 from spotalis.model.controller_configuration import ControllerConfiguration, LeaderElection
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Owner
-from spotalis.planner.observed import ReservedSlots
+from spotalis.planner.reserved_slots import ReservedSlots
 from spotalis.web.connections import Stage
 from spotalis.webhook.server import WebhookServer
 from tests.support.cluster import NO_POLICY, policy, workload_body

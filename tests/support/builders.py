@@ -34,10 +34,9 @@ from spotalis.planner.observed import (
     MoveBudget,
     Observed,
     Replica,
-    Reservation,
-    ReservedSlots,
     SpotCapacity,
 )
+from spotalis.planner.reserved_slots import Reservation, ReservedSlots
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(hours=1)

@@ -29,8 +29,9 @@ from spotalis.model.possible_types import NODE_POOL, NodePool
 from spotalis.model.spot_knowledge import SpotRecord
 from spotalis.planner.breaker import with_breaker
 from spotalis.planner.interruption import NOTICE_TTL
-from spotalis.planner.observed import Observed, Reservation
+from spotalis.planner.observed import Observed
 from spotalis.planner.placement import NewPod, place, place_in, view_of
+from spotalis.planner.reserved_slots import Reservation
 from spotalis.planner.spot_capacity import next_pod_shape
 from spotalis.planner.spot_knowledge import NOTHING_KNOWN, question_of, view, with_ledger
 from tests.support.builders import (

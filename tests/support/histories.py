@@ -18,8 +18,9 @@ import msgspec
 from spotalis.model.decision import Decision, Defer, Evict, Hold
 from spotalis.model.disruption import MoveLimit
 from spotalis.model.nodes import NodeType
-from spotalis.planner.observed import Observed, Replica, Reservation
+from spotalis.planner.observed import Observed, Replica
 from spotalis.planner.placement import NewPod, Placement, place
+from spotalis.planner.reserved_slots import Reservation
 from tests.support.builders import (
     DEPLOYMENT,
     LONG_AGO,

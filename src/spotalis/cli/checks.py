@@ -14,7 +14,6 @@ from spotalis.kube import decode
 from spotalis.kube.resources import WORKLOADS
 from spotalis.model.configuration import (
     ENABLED,
-    KEYS,
     POD_KEYS,
     Problem,
     WorkloadConfiguration,
@@ -23,6 +22,7 @@ from spotalis.model.configuration import (
 from spotalis.model.controller_configuration import ControllerConfiguration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PREFIX, DisruptionBudget, Namespace, Workload
+from spotalis.model.policy_values import KEYS
 from spotalis.model.replicas import desired_spot
 from spotalis.model.suggestion import find_similar
 

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, str]:
-    from spotalis.model.configuration import KEYS
+    from spotalis.model.policy_values import KEYS
     from spotalis.model.suggestion import did_you_mean
 
     changes = {}

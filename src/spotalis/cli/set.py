@@ -58,8 +58,8 @@ def _change(text: str) -> tuple[str, str | None]:
     Raises:
         CommandError: the key is unknown or the value is invalid.
     """
-    from spotalis.model.configuration import KEYS
     from spotalis.model.policy_text import check_length
+    from spotalis.model.policy_values import KEYS
     from spotalis.model.suggestion import did_you_mean
 
     key, equals, value = text.partition("=")

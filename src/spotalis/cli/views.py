@@ -11,11 +11,12 @@ import msgspec
 from spotalis.cli.autoscalers import Autoscaler
 from spotalis.cli.names import SHORT
 from spotalis.cli.waiting import last_move_at, waiting_for
-from spotalis.model.configuration import FOREVER, KEYS, WorkloadConfiguration
+from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.decision import Defer, Move
 from spotalis.model.durations import format_duration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import DisruptionBudget
+from spotalis.model.policy_values import FOREVER, KEYS
 from spotalis.planner.budget import DisruptionBudgets
 from spotalis.planner.decide import ReconcilePlan
 from spotalis.planner.forecast import Forecast

@@ -34,10 +34,10 @@ from spotalis.planner.observed import (
     MoveBudget,
     Observed,
     Replica,
-    ReservedSlots,
     WorkloadState,
 )
 from spotalis.planner.placement import PlacementView
+from spotalis.planner.reserved_slots import ReservedSlots
 from spotalis.planner.spot_capacity import next_pod_shape, spot_capacity
 from spotalis.planner.spot_knowledge import NOTHING_KNOWN, SpotView, question_of, view, with_ledger
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from spotalis.model.environment import Clock
-from spotalis.planner.observed import NO_RESERVED_SLOTS, Reservation, ReservedSlots
+from spotalis.planner.reserved_slots import NO_RESERVED_SLOTS, Reservation, ReservedSlots
 
 LIFETIME_SECONDS = 30.0
 """A pod that is not seen by then was rejected after admission, by a quota or another webhook."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from spotalis.embedded.objects.conditions import drop, put
 from spotalis.embedded.objects.resources import Object
 from spotalis.embedded.objects.timestamps import stamp
-from spotalis.embedded.server.errors import ApiError
 from spotalis.model.nodes import NodeType
 
 if TYPE_CHECKING:
@@ -67,32 +66,26 @@ AKS = Provider(
 class ReclaimNotice:
     """How a provider announces that it reclaims a node: by a taint, a condition or both."""
 
-    taint: tuple[str, str, str] | None = None
-    """Key, value and effect of the taint."""
+    taint: str = ""
+    """The key of a taint with effect NoSchedule."""
     condition: tuple[str, str, str] | None = None
     """Type, reason and message of the condition, whose status becomes True."""
 
 
 RECLAIM_NOTICES: Mapping[str, ReclaimNotice] = {
-    "karpenter": ReclaimNotice(taint=("karpenter.sh/disrupted", "", "NoSchedule")),
-    "node-termination-handler": ReclaimNotice(
-        taint=("aws-node-termination-handler/spot-itn", "", "NoSchedule")
-    ),
-    "rebalance": ReclaimNotice(
-        taint=("aws-node-termination-handler/rebalance-recommendation", "", "NoSchedule")
-    ),
-    "gke": ReclaimNotice(taint=("cloud.google.com/impending-node-termination", "", "NoSchedule")),
+    "karpenter": ReclaimNotice(taint="karpenter.sh/disrupted"),
+    "node-termination-handler": ReclaimNotice(taint="aws-node-termination-handler/spot-itn"),
+    "rebalance": ReclaimNotice(taint="aws-node-termination-handler/rebalance-recommendation"),
+    "gke": ReclaimNotice(taint="cloud.google.com/impending-node-termination"),
     "aks": ReclaimNotice(condition=("VMEventScheduled", "PreemptScheduled", "Preempt scheduled")),
     "aks-freeze": ReclaimNotice(
         condition=("VMEventScheduled", "FreezeScheduled", "Freeze scheduled")
     ),
-    "aks-remediator": ReclaimNotice(
-        taint=("remediator.kubernetes.azure.com/unschedulable", "", "NoSchedule")
-    ),
+    "aks-remediator": ReclaimNotice(taint="remediator.kubernetes.azure.com/unschedulable"),
     "openshift": ReclaimNotice(
         condition=("Terminating", "TerminationRequested", "The cloud provider has marked it")
     ),
-    "cluster-autoscaler": ReclaimNotice(taint=("ToBeDeletedByClusterAutoscaler", "", "NoSchedule")),
+    "cluster-autoscaler": ReclaimNotice(taint="ToBeDeletedByClusterAutoscaler"),
 }
 """Keyed by the ``how`` of ``Fleet.announce_reclaim``.
 
@@ -227,8 +220,8 @@ class Fleet:
             ApiError: the node does not exist.
         """
         notice = RECLAIM_NOTICES[how]
-        if notice.taint is not None:
-            await self.taint(name, *notice.taint)
+        if notice.taint:
+            await self.taint(name, notice.taint)
         if notice.condition is not None:
             kind, reason, message = notice.condition
             at = stamp(self._clock.now())
@@ -242,9 +235,8 @@ class Fleet:
     async def withdraw_notice(self, name: str, how: str = PROVIDER_NOTICE) -> None:
         """Withdraw a notice: the node stays."""
         notice = RECLAIM_NOTICES[how]
-        if notice.taint is not None:
-            key = notice.taint[0]
-            await self._change(name, lambda spec: _set_taints(spec, key, None))
+        if notice.taint:
+            await self._change(name, lambda spec: _set_taints(spec, notice.taint, None))
         if notice.condition is not None:
             kind = notice.condition[0]
             self._api.set_status("nodes", "", name, lambda obj: drop(obj["status"], kind))
@@ -297,19 +289,13 @@ class Fleet:
         )
 
     async def _change(self, name: str, change: Callable[[Object], Object]) -> None:
-        """Change the spec of a node, and retry on conflicts."""
-        while True:
-            node = self._api.store.get("nodes", "", name)
-            if node is None:
-                raise KeyError(f"no node {name!r}")
-            changed = {**node, "spec": change(node.get("spec") or {})}
-            try:
-                await self._api.update("nodes", changed, user=USER)
-            except ApiError as refused:
-                if refused.status != 409:
-                    raise
-            else:
-                return
+        """Change the spec of a node, whatever its version."""
+        node = self._api.store.get("nodes", "", name)
+        if node is None:
+            raise KeyError(f"no node {name!r}")
+        metadata = {key: it for key, it in node["metadata"].items() if key != "resourceVersion"}
+        changed = {**node, "metadata": metadata, "spec": change(node.get("spec") or {})}
+        await self._api.update("nodes", changed, user=USER)
 
 
 def _taint(taint: tuple[str, str, str]) -> Object:

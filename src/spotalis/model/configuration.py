@@ -5,25 +5,23 @@ See docs/reference/behaviour.md, "What an owner writes".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import Any
 
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
-from spotalis.model.durations import parse_duration
 from spotalis.model.objects import PREFIX, Namespace, Workload
 from spotalis.model.policy_text import check_length, cut
+from spotalis.model.policy_values import (
+    FOREVER,
+    KEYS,
+    parse_boolean,
+    parse_paused_until,
+    parse_timezone,
+)
 from spotalis.model.possible_types import selects_compute_class
 from spotalis.model.suggestion import did_you_mean
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo  # `spotalis controller --help` needs no schedule
-
-FOREVER = datetime.max.replace(tzinfo=UTC)
-"""A pause without an end."""
 
 DEFAULT_SPOT_FALLBACK = timedelta(seconds=120)
 
@@ -95,100 +93,6 @@ class WorkloadConfiguration:
         return self.min_on_demand or 0
 
 
-def _percentage(text: str) -> int:
-    digits = text.removesuffix("%")
-    if not re.fullmatch(r"[0-9]{1,3}", digits) or int(digits) > 100:
-        raise ValueError("must be a whole number from 0 to 100, with or without %")
-    return int(digits)
-
-
-def _floor(text: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text):
-        raise ValueError("must be a whole number from 0 to 9999")
-    return int(text)
-
-
-def _fallback(text: str) -> timedelta:
-    if text == "never":
-        return timedelta.max
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise ValueError(f"{error}, or never") from None
-
-
-def _boolean(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError('must be "true" or "false"')
-    return text == "true"
-
-
-def _paused_until(text: str) -> datetime:
-    if text == "forever":
-        return FOREVER
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None or "T" not in text:
-        raise ValueError("must be an instant such as 2026-03-01T18:00:00Z, or forever")
-    return instant
-
-
-def _moves(text: str) -> MoveLimit:
-    share = re.fullmatch(r"([0-9]{1,3})%", text)
-    if share and 1 <= int(share[1]) <= 100:
-        return MoveLimit(percent=int(share[1]))
-    if re.fullmatch(r"[0-9]{1,4}", text) and int(text) > 0:
-        return MoveLimit(count=int(text))
-    raise ValueError("must be a whole number from 1 to 9999, or a percentage from 1% to 100%")
-
-
-def _schedule(text: str) -> str:
-    if (problem := _problem_of_schedule(text)) is not None:
-        raise ValueError(f"must be a cron expression of 5 fields{problem}")
-    return text
-
-
-@lru_cache(maxsize=256)
-def _problem_of_schedule(text: str) -> str | None:
-    """Why a schedule is invalid; None if it is not. CronSim searches 50 years, day by day, for the
-    first firing of a schedule that never fires."""
-    from cronsim import CronSim, CronSimError
-
-    if len(text.split()) != 5:
-        return ""
-    try:
-        next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
-    except (CronSimError, StopIteration) as error:
-        return f" ({error})"
-    return None
-
-
-def _timezone(text: str) -> ZoneInfo:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        return ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError("must be an IANA time zone such as Europe/Berlin") from None
-
-
-KEYS: Mapping[str, Callable[[str], Any]] = {
-    "spot-percentage": _percentage,
-    "min-on-demand": _floor,
-    "spot-fallback": _fallback,
-    "disruption-schedule": _schedule,
-    "disruption-duration": parse_duration,
-    "disruption-timezone": _timezone,
-    "pdb-override": _boolean,
-    "paused-until": _paused_until,
-    "paused-reason": str,
-    "max-moves-in-flight": _moves,
-}
-"""Every annotation that an owner may write, with its parser. ``enabled`` is not among them: it is
-also read from labels, and ``false`` wins."""
-
 READ_KEYS = frozenset({ENABLED, *POD_KEYS, *(PREFIX + key for key in KEYS)})
 """Every key under the prefix that has a meaning."""
 MAX_NAMED_KEYS = 5
@@ -246,7 +150,7 @@ def pause_everywhere(
     if operators_namespace is None or key not in operators_namespace.annotations:
         return configuration
     try:
-        until = _paused_until(check_length(operators_namespace.annotations[key]).strip())
+        until = parse_paused_until(check_length(operators_namespace.annotations[key]).strip())
     except ValueError:
         until = FOREVER
     own = configuration.disruption.paused_until
@@ -266,7 +170,7 @@ def _disruption(values: Mapping[str, Any]) -> DisruptionPolicy:
         window = DisruptionWindow(
             schedule=values["disruption-schedule"],
             duration=values["disruption-duration"],
-            timezone=values.get("disruption-timezone") or _timezone("UTC"),
+            timezone=values.get("disruption-timezone") or parse_timezone("UTC"),
         )
     return DisruptionPolicy(
         window=window,
@@ -293,7 +197,7 @@ class _Reader:
         for mapping, what in ((labels, "label"), (annotations, "annotation")):
             if ENABLED in mapping:
                 source = f"{what} on {where}"
-                parsed = self._parse("enabled", mapping[ENABLED], _boolean, source)
+                parsed = self._parse("enabled", mapping[ENABLED], parse_boolean, source)
                 if value is not False:
                     value = bool(parsed)
                     self.sources["enabled"] = source

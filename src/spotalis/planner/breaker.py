@@ -18,7 +18,8 @@ import msgspec
 from spotalis.model.controller_configuration import InterruptionBreaker
 from spotalis.model.ledger import Ledger
 from spotalis.model.nodes import NodeType
-from spotalis.planner.observed import Observed, Replica, ReservedSlots
+from spotalis.planner.observed import Observed, Replica
+from spotalis.planner.reserved_slots import ReservedSlots
 
 
 def with_breaker(observed: Observed, now: datetime) -> Observed:

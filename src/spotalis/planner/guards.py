@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from spotalis.model.configuration import FOREVER
 from spotalis.model.decision import Defer, Reason
 from spotalis.model.nodes import NodeType
+from spotalis.model.policy_values import FOREVER
 from spotalis.model.rollouts import RolloutProgress, RolloutState
 from spotalis.planner.candidates import slot_of
 from spotalis.planner.observed import Observed

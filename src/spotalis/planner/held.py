@@ -18,8 +18,9 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Pod, Workload
 from spotalis.model.replicas import ReplicaState
 from spotalis.planner.candidates import ordinal
-from spotalis.planner.observed import NO_RESERVED_SLOTS, Replica, ReservedSlots, slot_bit
+from spotalis.planner.observed import Replica
 from spotalis.planner.placement import PlacementView
+from spotalis.planner.reserved_slots import NO_RESERVED_SLOTS, ReservedSlots, slot_bit
 from spotalis.planner.spot_capacity import newest_of
 
 Key = TypeVar("Key", int, str)

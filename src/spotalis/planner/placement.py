@@ -16,13 +16,8 @@ from spotalis.model.nodes import NodeType
 from spotalis.model.objects import Workload
 from spotalis.model.replicas import ReplicaState, desired_spot, nth_slot, slot_type
 from spotalis.planner.candidates import ordinal, slot_of
-from spotalis.planner.observed import (
-    NO_RESERVED_SLOTS,
-    SLOT_LIMIT,
-    Observed,
-    ReservedSlots,
-    slot_bit,
-)
+from spotalis.planner.observed import Observed
+from spotalis.planner.reserved_slots import NO_RESERVED_SLOTS, SLOT_LIMIT, ReservedSlots, slot_bit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import msgspec
 
-from spotalis.model.configuration import KEYS
 from spotalis.model.controller_configuration import (
     APIRateLimiter,
     ControllerConfiguration,
@@ -19,6 +18,7 @@ from spotalis.model.controller_configuration import (
 )
 from spotalis.model.durations import format_duration
 from spotalis.model.objects import LabelSelector
+from spotalis.model.policy_values import KEYS
 from spotalis.settings.options import LogOptions, ServingOptions
 from spotalis.settings.selectors import NODE_GROUP, SELECTOR, TOLERATION
 from spotalis.settings.value_types import (

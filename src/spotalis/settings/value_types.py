@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
 
-from spotalis.model.configuration import KEYS
 from spotalis.model.durations import parse_duration
 from spotalis.model.policy_text import check_length
+from spotalis.model.policy_values import KEYS
 from spotalis.model.suggestion import did_you_mean
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.nodes import NodeType
 from spotalis.model.objects import PINNED_RULES, USER_PINNED, Owner
 from spotalis.model.possible_types import selects_compute_class
-from spotalis.planner.observed import Reservation
 from spotalis.planner.placement import NewPod, PlacementView, place_in
+from spotalis.planner.reserved_slots import Reservation
 from spotalis.webhook.admission_review import (
     AdmissionRequest,
     decode_request,

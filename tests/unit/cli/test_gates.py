@@ -11,10 +11,10 @@ from spotalis.cli.output import Style
 from spotalis.cli.plan import plan_text
 from spotalis.cli.views import WorkloadPlan, workload_plan, workload_split
 from spotalis.cli.waiting import _WORDS, last_move_at, waiting_for
-from spotalis.model.configuration import FOREVER
 from spotalis.model.decision import Decision, Defer, Evict, Hold, Reason
 from spotalis.model.ledger import Intent, Ledger
 from spotalis.model.objects import DisruptionBudget
+from spotalis.model.policy_values import FOREVER
 from spotalis.planner.forecast import forecast
 from spotalis.planner.observed import Observed
 from tests.support.builders import (

@@ -12,7 +12,7 @@ import spotalis
 from spotalis.cli.error_codes import ERRORS
 from spotalis.cli.key import KEY_HELP, SCHEMAS
 from spotalis.cli.main import run
-from spotalis.model.configuration import KEYS
+from spotalis.model.policy_values import KEYS
 
 VALID = {
     "enabled": ["true", "false"],

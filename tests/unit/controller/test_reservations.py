@@ -7,8 +7,9 @@ import gc
 import pytest
 
 from spotalis.controller.reservations import LIFETIME_SECONDS, Reservations
-from spotalis.planner.observed import NO_RESERVED_SLOTS, Observed, Reservation, ReservedSlots
+from spotalis.planner.observed import Observed
 from spotalis.planner.placement import NewPod, place
+from spotalis.planner.reserved_slots import NO_RESERVED_SLOTS, Reservation, ReservedSlots
 from tests.support.builders import (
     BOTH_KINDS,
     DEPLOYMENT,

@@ -58,8 +58,8 @@ async def test_a_notice_appears_and_can_be_withdrawn(how: str) -> None:
         await cluster.fleet.announce_reclaim("spot-1", how)
         announced = node(cluster, "spot-1")
         notice = RECLAIM_NOTICES[how]
-        if notice.taint is not None:
-            assert notice.taint[0] in [t["key"] for t in announced["spec"]["taints"]]
+        if notice.taint:
+            assert notice.taint in [t["key"] for t in announced["spec"]["taints"]]
         if notice.condition is not None:
             found = condition(announced, notice.condition[0])
             assert found is not None

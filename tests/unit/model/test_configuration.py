@@ -8,14 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from spotalis.model.configuration import (
-    FOREVER,
-    KEYS,
-    WorkloadConfiguration,
-    read_configuration,
-)
+from spotalis.model.configuration import WorkloadConfiguration, read_configuration
 from spotalis.model.disruption import MoveLimit
 from spotalis.model.objects import PREFIX
+from spotalis.model.policy_values import FOREVER, KEYS
 from tests.support.builders import (
     a_namespace,
     annotated,

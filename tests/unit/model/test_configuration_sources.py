@@ -9,12 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spotalis.model.configuration import (
-    FOREVER,
-    KEYS,
-    pause_everywhere,
-)
+from spotalis.model.configuration import pause_everywhere
 from spotalis.model.objects import PREFIX
+from spotalis.model.policy_values import FOREVER, KEYS
 from tests.support.builders import (
     STATEFUL_SET,
     a_namespace,

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from spotalis.model.configuration import FOREVER
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow, MoveLimit
+from spotalis.model.policy_values import FOREVER
 from tests.support.builders import NOW
 
 BERLIN = ZoneInfo("Europe/Berlin")

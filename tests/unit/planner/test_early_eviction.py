@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from spotalis.model.configuration import FOREVER, Problem
+from spotalis.model.configuration import Problem
+from spotalis.model.policy_values import FOREVER
 from spotalis.planner.early_eviction import early_evictions
 from spotalis.planner.observed import Observed
 from tests.support.builders import (

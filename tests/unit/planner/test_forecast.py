@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from spotalis.model.configuration import FOREVER
 from spotalis.model.decision import Reason
 from spotalis.model.disruption import DisruptionWindow
 from spotalis.model.ledger import Intent, Ledger
+from spotalis.model.policy_values import FOREVER
 from spotalis.planner.forecast import DEFAULT_START_TIME, Forecast, forecast, start_time_of
 from spotalis.planner.observed import Observed
 from tests.support.builders import (

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from spotalis.model.configuration import FOREVER, Problem
+from spotalis.model.configuration import Problem
 from spotalis.model.decision import Defer, Evict, Hold, Reason
 from spotalis.model.disruption import DisruptionPolicy, DisruptionWindow
+from spotalis.model.policy_values import FOREVER
 from spotalis.planner.guards import MOVE_GUARDS, WORKLOAD_GUARDS, to_move
 from spotalis.planner.observed import Observed
 from spotalis.planner.refusal import Refusal

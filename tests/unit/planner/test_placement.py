@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from spotalis.model.decision import Hold
 from spotalis.model.nodes import NodeType
 from spotalis.model.replicas import desired_spot, slot_type
-from spotalis.planner.observed import Observed, ReservedSlots
+from spotalis.planner.observed import Observed
 from spotalis.planner.placement import NewPod, Placement, place
+from spotalis.planner.reserved_slots import ReservedSlots
 from tests.support.builders import (
     BOTH_KINDS,
     DEPLOYMENT,

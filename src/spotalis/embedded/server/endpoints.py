@@ -162,9 +162,7 @@ class Endpoints:
         written = await self._api.update(
             plural, body, user=user, subresource=where.subresource, dry_run=_dry_run(query)
         )
-        if where.subresource == "scale":
-            return _json(scale_of(written))
-        return _json(written, 200 if existed else 201)
+        return _shown(where, written, 200 if existed else 201)
 
     async def _patch(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
@@ -180,38 +178,31 @@ class Endpoints:
             subresource=where.subresource,
             dry_run=_dry_run(query),
         )
-        if where.subresource == "scale":
-            return _json(scale_of(written))
-        return _json(written)
+        return _shown(where, written)
 
     async def _post_subresource(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
     ) -> ApiResponse:
-        body = _decoded(request.body)
-        if not isinstance(body, dict):
-            raise errors.bad_request("the body is not an object")
+        body = _decoded_object(request)
+        if where.subresource not in ("eviction", "binding"):
+            raise errors.method_not_allowed()
+        kind = where.subresource.capitalize()
+        if (body.get("metadata") or {}).get("name", where.name) != where.name:
+            raise errors.bad_request(f"name in URL does not match name in {kind} object")
         if where.subresource == "eviction":
-            return await self._evict(where, body, query, user)
-        if where.subresource == "binding":
-            if (body.get("metadata") or {}).get("name", where.name) != where.name:
-                raise errors.bad_request("name in URL does not match name in Binding object")
+            await self._evict(where, body, query, user)
+        else:
             node = (body.get("target") or {}).get("name") or ""
             self._api.bind(where.namespace, where.name, node, user=user)
-            return _json(_success(201), 201)
-        raise errors.method_not_allowed()
+        return _json(_success(201), 201)
 
-    async def _evict(
-        self, where: Route, body: Object, query: Mapping[str, str], user: str
-    ) -> ApiResponse:
-        if (body.get("metadata") or {}).get("name", where.name) != where.name:
-            raise errors.bad_request("name in URL does not match name in Eviction object")
+    async def _evict(self, where: Route, body: Object, query: Mapping[str, str], user: str) -> None:
         options = body.get("deleteOptions") or {}
         dry_run = _dry_run(query) or bool(options.get("dryRun"))
         wanted = _delete_options(options, {})
         await self._api.evict(
             where.namespace, where.name, wanted, user=user, dry_run=dry_run, body=body
         )
-        return _json(_success(201), 201)
 
     async def _delete(
         self, where: Route, request: Request, query: Mapping[str, str], user: str
@@ -258,6 +249,11 @@ def _json(value: Object, status: int = 200) -> ApiResponse:
     return ApiResponse(status=status, body=msgspec.json.encode(value))
 
 
+def _shown(where: Route, written: Object, status: int = 200) -> ApiResponse:
+    """What was written, as the subresource shows it."""
+    return _json(scale_of(written) if where.subresource == "scale" else written, status)
+
+
 def _success(code: int) -> Object:
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
     return {**status, "code": code}
@@ -286,13 +282,18 @@ def _decoded(body: bytes) -> Any:
         raise errors.bad_request(f"the body cannot be read: {problem}") from None
 
 
+def _decoded_object(request: Request) -> Object:
+    body = _decoded(request.body)
+    if not isinstance(body, dict):
+        raise errors.bad_request("the body is not an object")
+    return body
+
+
 def _object(where: Route, request: Request) -> Object:
     """Decode the object in the body, and set the namespace of the path."""
     if "json" not in request.content_type or not request.body:
         raise errors.unsupported_body()
-    body = _decoded(request.body)
-    if not isinstance(body, dict):
-        raise errors.bad_request("the body is not an object")
+    body = _decoded_object(request)
     kind = body.get("kind") or where.resource.kind
     version = body.setdefault("apiVersion", where.resource.api_version)
     if where.subresource != "scale":

@@ -17,11 +17,13 @@ DEADLINE = 180.0
 class Kubectl:
     """The real kubectl with the plugin on its PATH."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, *programs: Path) -> None:
+        """With other ``programs`` on the PATH of :meth:`shell`."""
         binaries = binaries_or_skip()
         folders = [
             Path(sys.executable).parent,
             Path(binaries["kubectl"]).parent,
+            *(program.parent for program in programs),
             Path("/usr/bin:/bin"),
         ]
         self._environment = {
@@ -50,12 +52,16 @@ class Kubectl:
             command,
             shell=True,
             cwd=folder,
-            env={**self._environment, "PYTHONUTF8": "1"},
+            env=self.environment(folder),
             capture_output=True,
             text=True,
             timeout=60 * minutes,
             check=False,
         )
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """The variables of a shell."""
+        return {**self._environment, "PYTHONUTF8": "1", "HOME": str(home)}
 
     def apply(self, manifest: str) -> subprocess.CompletedProcess[str]:
         """Run ``kubectl apply`` without the plugin."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.cli_pages import ERRORS_PAGE, FOLDER, pages
+from scripts.markdown_pages import read_page
 from scripts.metrics_page import METRICS_PAGE, metrics_page
 from spotalis.cli.error_codes import ERRORS
 from spotalis.cli.errors import ExitCode
@@ -21,6 +22,7 @@ from spotalis.model.policy_values import KEYS
 from spotalis.web.health import HealthState, readyz
 from spotalis.webhook.admission import AdmissionResult
 from spotalis.webhook.errors import ErrorCode
+from tests.delivery.pages import NOT_RUN, RUN, commands_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -195,6 +197,21 @@ def test_every_page_can_be_reached_from_the_index() -> None:
         waiting += {(page.parent / link).resolve() for link in links} - reached
     unreached = set(DOCS.rglob("*.md")) - reached
     assert {page for page in unreached if page.parent.name != "decisions"} == set()
+
+
+@pytest.mark.parametrize("folder", ["start", "install", "operate"])
+def test_tests_run_the_commands_of_every_page_unless_it_says_otherwise(folder: str) -> None:
+    with_commands = {
+        str(page.relative_to(DOCS)) for page in (DOCS / folder).glob("*.md") if commands_of(page)
+    }
+    assert with_commands - RUN == set()
+    titles = {
+        block.title
+        for page in (DOCS / folder).glob("*.md")
+        for block in read_page(page).blocks
+        if block.title.startswith("Not run")
+    }
+    assert all(title.removeprefix(NOT_RUN).startswith("needs ") for title in titles)
 
 
 def test_every_error_code_is_described() -> None:

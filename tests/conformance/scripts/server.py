@@ -36,6 +36,7 @@ async def invalid_bodies(s: Session) -> None:
 
 async def events(s: Session) -> None:
     about = {"kind": "Deployment", "namespace": s.namespace, "name": "web", "uid": "u"}
+    about |= {"apiVersion": "apps/v1", "resourceVersion": "7", "fieldPath": "spec"}
     event = {
         "metadata": {"name": "web.1"},
         "involvedObject": about,
@@ -52,7 +53,12 @@ async def events(s: Session) -> None:
     least = {"metadata": {"name": "web.2"}, "involvedObject": about, "reason": "Scheduled"}
     await s.post("events", least)
     await s.get("events", fieldSelector="involvedObject.name=web,reason=Rebalancing")
-    await s.get("events", fieldSelector="regarding.name=web")
+    for selected in (
+        *("involvedObject.apiVersion=apps/v1", "involvedObject.apiVersion=v1"),
+        *("involvedObject.resourceVersion=7", "involvedObject.fieldPath=spec"),
+        *("source=spotalis", "source!=spotalis", "regarding.name=web"),
+    ):
+        await s.get("events", fieldSelector=selected)
     await s.get("events")
     await s.patch("events/web.1", {"count": 2, "lastTimestamp": "2020-01-02T03:05:05Z"})
     await s.delete("events/web.1")

@@ -109,6 +109,8 @@ def field_reader(resource: Resource, path: str) -> Callable[[Object], str]:
         raise bad_request(
             f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
         )
+    if path == "source":
+        return _source_of_event
     steps = path.split(".")
 
     def read(obj: Object) -> str:
@@ -120,6 +122,11 @@ def field_reader(resource: Resource, path: str) -> Callable[[Object], str]:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     return read
+
+
+def _source_of_event(event: Object) -> str:
+    source: str = (event.get("source") or {}).get("component") or ""
+    return source or event.get("reportingComponent", "")
 
 
 _ABSENT = {"spec.unschedulable": "false", "spec.replicas": "0", "status.replicas": "0"}
@@ -139,9 +146,8 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "secrets": ("type",),
     "jobs": ("status.successful",),
     "events": (
-        *(f"involvedObject.{part}" for part in ("kind", "namespace", "name", "uid")),
-        "reason",
-        "reportingComponent",
-        "type",
+        *("involvedObject.kind", "involvedObject.namespace", "involvedObject.name"),
+        *("involvedObject.uid", "involvedObject.apiVersion", "involvedObject.resourceVersion"),
+        *("involvedObject.fieldPath", "reason", "reportingComponent", "source", "type"),
     ),
 }

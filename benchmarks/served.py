@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.synthetic import PODS_EACH
 from tests.support.eventually import eventually
-from tests.support.free_ports import claim_ports
+from tests.support.free_ports import PortClaim, claim_ports
 from tests.support.tls_pairs import a_pair
 
 ROOT = Path(__file__).parents[1]
@@ -42,30 +42,48 @@ class RunningOperator:
 
 
 @contextmanager
+def synthetic_server(
+    workloads: int, nodes: int, replicas: int, pods_each: int
+) -> Iterator[tuple[Path, PortClaim]]:
+    """Start an API server that shows such a cluster (benchmarks/synthetic.py).
+
+    Yields a folder with a kubeconfig, and ports, of which the server has the first.
+    """
+    claim = claim_ports()
+    numbers = (claim.ports[0], workloads, nodes, replicas, pods_each)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name,
+            _run("benchmarks.synthetic", *map(str, numbers)),
+        ):
+            eventually(
+                lambda: _answers(claim.ports[0], "/version"), within=30, what="the server answers"
+            )
+            _write_kubeconfig(Path(name, "kubeconfig"), claim.ports[0])
+            yield Path(name), claim
+    finally:
+        claim.release()
+
+
+@contextmanager
 def running_operator(
     workloads: int, nodes: int, replicas: int = PODS_EACH
 ) -> Iterator[RunningOperator]:
-    """Start an API server that shows such a cluster (benchmarks/synthetic.py), and an operator."""
-    claim = claim_ports()
-    api, webhook, metrics, health = claim.ports[:4]
-    serving = {"webhookPort": webhook, "metricsPort": metrics, "healthPort": health}
-    command = ("benchmarks.synthetic", *map(str, (api, workloads, nodes, replicas)))
-    try:
-        with tempfile.TemporaryDirectory(prefix="spotalis-bench-") as name, _run(*command):
-            eventually(lambda: _answers(api, "/version"), within=30, what="the server answers")
-            flags = _flags(Path(name), api, serving)
-            began = time.perf_counter()
-            with _run("spotalis", "controller", *flags) as process:
-                yield RunningOperator(
-                    pid=process.pid,
-                    began=began,
-                    api_port=api,
-                    webhook_port=webhook,
-                    metrics_port=metrics,
-                    health_port=health,
-                )
-    finally:
-        claim.release()
+    """Start an API server that shows such a cluster, and an operator."""
+    with synthetic_server(workloads, nodes, replicas, PODS_EACH) as (folder, claim):
+        api, webhook, metrics, health = claim.ports[:4]
+        serving = {"webhookPort": webhook, "metricsPort": metrics, "healthPort": health}
+        flags = _flags(folder, serving)
+        began = time.perf_counter()
+        with _run("spotalis", "controller", *flags) as process:
+            yield RunningOperator(
+                pid=process.pid,
+                began=began,
+                api_port=api,
+                webhook_port=webhook,
+                metrics_port=metrics,
+                health_port=health,
+            )
 
 
 def wait_until_ready(operator: RunningOperator) -> None:
@@ -106,7 +124,7 @@ def _answers(port: int, path: str) -> bool:
     return True
 
 
-def _flags(folder: Path, api: int, serving: Mapping[str, Any]) -> list[str]:
+def _flags(folder: Path, serving: Mapping[str, Any]) -> list[str]:
     """Write the files of an operator that needs no leader election; return its flags."""
     pair = a_pair()
     files = {"certificateFile": folder / "tls.crt", "keyFile": folder / "tls.key"}
@@ -116,17 +134,20 @@ def _flags(folder: Path, api: int, serving: Mapping[str, Any]) -> list[str]:
     settings = folder / "spotalis.yaml"  # JSON is YAML
     settings.write_text(json.dumps({"serving": {"host": "127.0.0.1", **serving, **paths}}))
     kubeconfig = folder / "kubeconfig"
+    return ["--config", str(settings), "--kubeconfig", str(kubeconfig), "--no-leader-election"]
+
+
+def _write_kubeconfig(file: Path, port: int) -> None:
     named = {"name": "synthetic"}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{**named, "cluster": {"server": f"http://127.0.0.1:{api}"}}],
+        "clusters": [{**named, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
         "contexts": [{**named, "context": {"cluster": "synthetic", "user": "admin"}}],
         "users": [{"name": "admin", "user": {}}],
         "current-context": "synthetic",
     }
-    kubeconfig.write_text(json.dumps(document))
-    return ["--config", str(settings), "--kubeconfig", str(kubeconfig), "--no-leader-election"]
+    file.write_text(json.dumps(document))
 
 
 @contextmanager

@@ -33,13 +33,14 @@ KINDS = {
 
 
 class SyntheticServer:
-    """Shows balanced Deployments of ten pods each; every second node is spot."""
+    """Shows balanced Deployments; every second node is spot."""
 
-    def __init__(self, workloads: int, nodes: int, replicas: int) -> None:
+    def __init__(self, workloads: int, nodes: int, replicas: int, pods_each: int) -> None:
         """With more desired ``replicas`` than pods exist, admission requests can follow."""
         self._workloads = workloads
         self._nodes = nodes
         self._replicas = replicas
+        self._pods_each = pods_each
         self._writes: Counter[str] = Counter()
 
     def application(self) -> web.Application:
@@ -69,8 +70,15 @@ class SyntheticServer:
         return web.json_response(await request.json(), status=201)
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
-        """Stream all objects of a kind if asked for, then bookmarks until the client's timeout."""
+        """Stream all objects of a kind if asked for, then bookmarks until the client's timeout.
+
+        Without ``watch``, list them: all in one page.
+        """
         kind = KINDS[request.match_info["plural"]]
+        if "watch" not in request.query:
+            page = '{"kind":"List","metadata":{"resourceVersion":"1000"},"items":[%s]}'
+            text = page % ",".join(self._objects(kind))
+            return web.Response(text=text, content_type="application/json")
         response = web.StreamResponse()
         await response.prepare(request)
         if request.query.get("sendInitialEvents") == "true":
@@ -101,7 +109,7 @@ class SyntheticServer:
                     yield json.dumps(_namespace(name))
             case "Deployment":
                 for number in range(self._workloads):
-                    yield json.dumps(_deployment(number, self._replicas))
+                    yield json.dumps(_deployment(number, self._replicas, self._pods_each))
             case "ReplicaSet":
                 for number in range(self._workloads):
                     yield json.dumps(_replica_set(number, self._replicas))
@@ -114,9 +122,9 @@ class SyntheticServer:
         found["metadata"] |= {"name": "web-OWNER-NUMBER", **_identity("pod-NUMBER")}
         found["spec"]["nodeName"] = "node-PLACE"
         template = json.dumps(found)
-        for number in range(self._workloads * PODS_EACH):
+        for number in range(self._workloads * self._pods_each):
             text = template.replace("NUMBER", str(number))
-            text = text.replace("OWNER", str(number // PODS_EACH))
+            text = text.replace("OWNER", str(number // self._pods_each))
             yield text.replace("PLACE", str(number % self._nodes))
 
 
@@ -128,11 +136,11 @@ def _namespace(name: str) -> dict[str, Any]:
     return {"kind": "Namespace", "metadata": {"name": name, **_identity(name)}}
 
 
-def _deployment(number: int, desired: int) -> dict[str, Any]:
+def _deployment(number: int, desired: int, present: int) -> dict[str, Any]:
     found = deployment(f"web-{number}", desired)
     found["metadata"] |= {"namespace": "default", **_identity(f"web-{number}"), "generation": 1}
     found["metadata"]["annotations"]["spotalis.io/spot-percentage"] = "50"
-    replicas = {"replicas": PODS_EACH, "updatedReplicas": PODS_EACH}
+    replicas = {"replicas": present, "updatedReplicas": present}
     # As an earlier leader has left it: a new one need not write it.
     balanced = {"type": "spotalis.io/Balanced", "status": "True", "reason": "Balanced"}
     return found | {"status": {"observedGeneration": 1, **replicas, "conditions": [balanced]}}
@@ -159,10 +167,12 @@ def _bookmark(kind: str, *, is_initial: bool) -> bytes:
 def main() -> None:
     """Serve until the process is terminated."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.synthetic", description=__doc__)
-    for name in ("port", "workloads", "nodes", "replicas"):
+    for name in ("port", "workloads", "nodes", "replicas", "pods_each"):
         parser.add_argument(name, type=int)
     arguments = parser.parse_args()
-    server = SyntheticServer(arguments.workloads, arguments.nodes, arguments.replicas)
+    server = SyntheticServer(
+        arguments.workloads, arguments.nodes, arguments.replicas, arguments.pods_each
+    )
     web.run_app(server.application(), host="127.0.0.1", port=arguments.port, print=None)
 
 

@@ -238,8 +238,8 @@ ISOLATION_MUTANTS = (
     mutant(
         "reservations never expire",
         "controller/reservations.py",
-        "            if made_at >= oldest_valid:\n",
-        "            if made_at >= oldest_valid or request_uid:\n",
+        "            if oldest.made_at >= oldest_valid:\n",
+        "            if oldest.made_at >= oldest_valid or request_uid:\n",
         scenario(
             "overriding_webhooks",
             "the_slot_of_a_pod_that_another_webhook_rejects_is_free_again_after_30_s",

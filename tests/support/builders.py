@@ -247,7 +247,7 @@ def with_configuration(observed: Observed, **changes: Any) -> Observed:
     )
 
 
-_OF_REPLICA = frozenset(field.name for field in dataclasses.fields(Replica)) - {"pod"}
+_OF_REPLICA = frozenset(field.name for field in msgspec.structs.fields(Replica)) - {"pod"}
 
 
 def with_replicas(
@@ -267,7 +267,7 @@ def with_replicas(
     return dataclasses.replace(
         observed,
         replicas=tuple(
-            dataclasses.replace(
+            msgspec.structs.replace(
                 replica, pod=msgspec.structs.replace(replica.pod, **of_pod), **of_replica
             )
             if (which(replica) if callable(which) else position in which)

@@ -8,7 +8,6 @@ on the capacity type that it was placed on.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeAlias
@@ -271,4 +270,4 @@ def _first_to_go(replica: Replica) -> tuple[bool, int, str]:
 
 def _ready(replica: Replica) -> Replica:
     pod = msgspec.structs.replace(replica.pod, ready=True, ready_at=LONG_AGO)
-    return dataclasses.replace(replica, pod=pod)
+    return msgspec.structs.replace(replica, pod=pod)

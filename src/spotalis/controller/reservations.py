@@ -11,6 +11,8 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
+
 from spotalis.model.environment import Clock
 from spotalis.planner.reserved_slots import NO_RESERVED_SLOTS, Reservation, ReservedSlots
 
@@ -18,11 +20,19 @@ LIFETIME_SECONDS = 30.0
 """A pod that is not seen by then was rejected after admission, by a quota or another webhook."""
 
 
+class _Entry(msgspec.Struct, frozen=True, gc=False):
+    """A reservation and the time at which it was made. Thousands of them must not be work for the
+    garbage collector."""
+
+    made_at: float
+    reservation: Reservation
+
+
 @dataclass(slots=True)
 class _OwnerReservations:
     """The reservations of one owner, and their sums."""
 
-    entries: OrderedDict[str, tuple[float, Reservation]] = field(default_factory=OrderedDict)
+    entries: OrderedDict[str, _Entry] = field(default_factory=OrderedDict)
     """By the UID of the admission request, oldest first."""
     by_name: dict[str, str] = field(default_factory=dict)
     """UIDs of the admission requests of pods that have a name, by that name."""
@@ -35,7 +45,7 @@ class _OwnerReservations:
         if reservation.name:
             self.remove(self.by_name.get(reservation.name, ""))
             self.by_name[reservation.name] = reservation.request_uid
-        self.entries[reservation.request_uid] = (made_at, reservation)
+        self.entries[reservation.request_uid] = _Entry(made_at, reservation)
         self.moves[reservation.move] += 1
         self._set_slots(self.slots.with_slot(reservation.node_type, reservation.slot))
 
@@ -44,7 +54,7 @@ class _OwnerReservations:
         entry = self.entries.pop(request_uid, None)
         if entry is None:
             return
-        reservation = entry[1]
+        reservation = entry.reservation
         if self.by_name.get(reservation.name) == request_uid:
             del self.by_name[reservation.name]
         self.moves[reservation.move] -= 1
@@ -91,7 +101,7 @@ class Reservations:
         """The reservation of an admission request; None if it is not open."""
         found = self._by_owner.get((namespace, owner))
         entry = found.entries.get(request_uid) if found else None
-        return entry[1] if entry else None
+        return entry.reservation if entry else None
 
     def remove(self, namespace: str, owner: str, request_uid: str) -> None:
         """Remove the reservation of an admission request whose pod has been seen."""
@@ -130,8 +140,8 @@ class Reservations:
         """The reservations of an owner, without those that are older than their lifetime."""
         oldest_valid = self._clock.monotonic() - LIFETIME_SECONDS
         while (found := self._by_owner.get((namespace, owner))) is not None:
-            request_uid, (made_at, _) = next(iter(found.entries.items()))
-            if made_at >= oldest_valid:
+            request_uid, oldest = next(iter(found.entries.items()))
+            if oldest.made_at >= oldest_valid:
                 return found
             self.remove(namespace, owner, request_uid)
         return None

@@ -117,7 +117,7 @@ def _settled(observed: Observed, now: datetime) -> Observed:
         if intent.pod in gone and intent.move not in replaced
     ]
     present = [
-        dataclasses.replace(r, pod=msgspec.structs.replace(r.pod, ready=True, ready_at=now))
+        msgspec.structs.replace(r, pod=msgspec.structs.replace(r.pod, ready=True, ready_at=now))
         if r.pod.move and r.pod.node and not r.pod.ready
         else r
         for r in observed.active
@@ -135,7 +135,9 @@ def _after(observed: Observed, moves: tuple[Move, ...], now: datetime) -> Observ
     replicas = tuple(
         _replacement(replica, moved[replica.pod.uid], now)
         if replica.pod.uid in moved
-        else dataclasses.replace(replica, other_pods=replica.other_pods - left[replica.pod.node])
+        else msgspec.structs.replace(
+            replica, other_pods=replica.other_pods - left[replica.pod.node]
+        )
         for replica in observed.replicas
     )
     spot = observed.spot
@@ -163,7 +165,7 @@ def _replacement(replica: Replica, move: Move, now: datetime) -> Replica:
         unschedulable=False,
         rule="",
     )
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         replica,
         pod=pod,
         node_type=move.target,

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Self
 
+import msgspec
+
 from spotalis.model.configuration import WorkloadConfiguration
 from spotalis.model.controller_configuration import InterruptionBreaker
 from spotalis.model.ledger import Ledger
@@ -24,8 +26,7 @@ RECENT = timedelta(minutes=10)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replica:
+class Replica(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A pod of the workload, with what the planner needs to know about its surroundings."""
 
     pod: Pod

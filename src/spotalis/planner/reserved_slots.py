@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+import msgspec
+
 from spotalis.model.nodes import NodeType
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reservation:
+class Reservation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A pod that the webhook has admitted and that no watch has shown yet."""
 
     request_uid: str

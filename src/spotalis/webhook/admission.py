@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
+
 from spotalis import logs
 from spotalis.controller.cluster import Cluster
 from spotalis.controller.observe import Observer
@@ -225,7 +227,7 @@ class AdmissionHandler:
             chosen=str(chosen),
         )
         if not request.dry_run:
-            moved = dataclasses.replace(reservation, node_type=chosen)
+            moved = msgspec.structs.replace(reservation, node_type=chosen)
             self._reservations.add(moved)
         return AdmissionDecision(AdmissionResult(chosen), tuple(override_patch(pod, pin, chosen)))
 

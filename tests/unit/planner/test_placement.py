@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,7 +149,7 @@ def test_reservations_hold_slots_until_their_pods_are_seen() -> None:
 
 
 def test_reservations_of_another_replicaset_do_not_count() -> None:
-    other = dataclasses.replace(a_reservation(0, ON_DEMAND), owner=OTHER_SET)
+    other = msgspec.structs.replace(a_reservation(0, ON_DEMAND), owner=OTHER_SET)
     placement = next_pod(holding(reservations=reserved(other)))
     assert (placement.slot, placement.reserved) == (0, 0)
 

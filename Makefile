@@ -95,7 +95,7 @@ testbed: $(READY) ## build the programs of the real test bed from Go modules, on
 	$(VENV)/bin/python -m testbed
 
 .PHONY: bench
-bench: $(READY) ## all benchmarks, three times, about 80 minutes; BASELINE=FILE: beside another operator (benchmarks/baseline.example.yaml)
+bench: $(READY) ## all benchmarks, three times, 90 minutes (REPEAT=1: once; BASELINE=FILE: another operator too)
 	$(VENV)/bin/python -m benchmarks --repeat $(REPEAT) $(if $(BASELINE),--baseline $(BASELINE)) --json $(FIGURES)
 
 .PHONY: compare

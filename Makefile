@@ -110,6 +110,8 @@ docs: $(READY) ## generate the pages of docs/reference that come from the code
 	$(VENV)/bin/python -m scripts.dashboards
 	$(VENV)/bin/python -m scripts.cli_pages
 	$(VENV)/bin/python -m scripts.split_picture
+	$(VENV)/bin/python -m scripts.architecture_picture
+	$(VENV)/bin/python -m benchmarks.outage_picture
 
 .PHONY: docs-site
 docs-site: $(READY) ## build the documentation site in dist/site, and check its links and its search

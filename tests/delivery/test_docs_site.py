@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from benchmarks.outage_picture import outage_picture, simulate
+from scripts.architecture_picture import architecture_picture
 from scripts.docs_site import CONFIGURATION, find_problems, find_problems_of_search, main
 from scripts.markdown_pages import ROOT, find_pages
-from scripts.split_picture import PICTURE, split_picture
+from scripts.split_picture import split_picture
+from scripts.svg import IMAGES
 
 SEARCH = """{"items": [{"location": "index.html", "text": "home"},
 {"location": "docs/reference/annotations.html", "text": "spot-percentage"},
@@ -58,5 +62,13 @@ def test_a_page_or_a_word_that_the_search_does_not_find_is_named(tmp_path: Path)
     ]
 
 
-def test_the_picture_of_the_split_is_up_to_date() -> None:
-    assert PICTURE.read_text() == split_picture(), "run `make docs`"
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("split", split_picture),
+        ("architecture", architecture_picture),
+        ("outage", lambda: outage_picture(simulate())),
+    ],
+)
+def test_the_pictures_are_up_to_date(name: str, draw: Callable[[], str]) -> None:
+    assert (IMAGES / f"{name}.svg").read_text() == draw(), "run `make docs`"

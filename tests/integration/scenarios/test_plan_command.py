@@ -16,10 +16,13 @@ from spotalis.cli.reported_events import read_events
 from spotalis.cli.watching import POLL_SECONDS, print_changes
 from spotalis.controller.events import CONTROLLER
 from spotalis.model.controller_configuration import ControllerConfiguration
+from spotalis.model.decision import Defer, Reason
 from spotalis.planner.forecast import Forecast, forecast, start_time_of
+from tests.support import incidents
 from tests.support.cluster import TestCluster, policy, workload_body
 from tests.support.embedded_cluster import EmbeddedTestCluster
 from tests.support.scenarios import on_both_beds, only_embedded
+from tests.support.volumes import ZONE, bound, claiming
 
 
 async def forecasts(cluster: TestCluster) -> dict[str, Forecast]:
@@ -151,6 +154,61 @@ async def test_the_operator_makes_the_moves_that_plan_shows_of_many_workloads(
     for pod in cluster.evictions():
         evicted[pod.partition("-")[0]].append(pod)
     assert evicted == shown
+
+
+@on_both_beds
+async def test_plan_shows_the_moves_of_pods_that_only_some_nodes_can_hold(
+    cluster: TestCluster,
+) -> None:
+    """Claims of three of four replicas are in the zone of the spot node."""
+    [node] = await cluster.add_nodes(on_demand=1)
+    [other] = await cluster.add_nodes(on_demand=1)
+    for name, zone in ((node, "a"), (other, "b")):
+        await incidents.label(cluster, name, {ZONE: zone})
+    await bound(cluster, {"db-0": "a", "db-1": "b", "db-2": "a", "db-3": "a"})
+    await cluster.create_stateful_set("db", 4, spec=claiming())
+    await cluster.wait_for_split("db", 4, 0)
+    [spot] = await cluster.add_nodes(spot=1)
+    await incidents.label(cluster, spot, {ZONE: "a"})
+    await incidents.end_provisioning(cluster)
+    await cluster.annotate("StatefulSet", "db", {**HALF, "spot-percentage": "100"})
+    found = await planned(cluster, "db")
+    shown = [move.pod.name for move in found.moves]
+    assert set(shown) == {"db-0", "db-2", "db-3"}
+    assert isinstance(found.end, Defer)
+    assert found.end.reason is Reason.NO_SPOT_CAPACITY
+    async with cluster.operator():
+        await cluster.wait_for_split("db", 1, 3)
+        await cluster.wait_for_status("db", "NoSpotCapacity")
+    assert cluster.evictions() == shown
+
+
+@on_both_beds
+async def test_plan_shows_the_return_of_replicas_that_have_fallen_back(
+    cluster: TestCluster,
+) -> None:
+    await cluster.add_nodes(on_demand=2)
+    await incidents.end_provisioning(cluster)
+    async with cluster.operator():
+        await cluster.create_deployment("web", 4, policy(50, spot_fallback="2s"))
+        await cluster.wait_for_split("web", 4, 0)
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+    fallen_back = cluster.evictions()
+    assert len(fallen_back) == 2
+    without_spot = await planned(cluster, "web")
+    assert without_spot.moves == ()
+    assert isinstance(without_spot.end, Defer)
+    assert without_spot.end.reason is Reason.NO_SPOT_CAPACITY
+    async with cluster.operator():
+        await cluster.wait_for_status("web", "NoSpotCapacity")
+        await cluster.assert_unchanged("web")
+    assert cluster.evictions() == fallen_back
+    await cluster.add_nodes(spot=1)
+    shown = [move.pod.name for move in (await planned(cluster, "web")).moves]
+    assert len(shown) == 2
+    async with cluster.operator():
+        await cluster.wait_for_split("web", 2, 2)
+    assert cluster.evictions() == [*fallen_back, *shown]
 
 
 @only_embedded

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from typing import Any
 from benchmarks.client import milliseconds, send_load
 from benchmarks.figure import Figure
 from benchmarks.objects import NODES, deployment, node, pod
-from benchmarks.operators import NAMESPACE, SPOTALIS, USER, Bench, Operator, booted
-from benchmarks.served import cpu_seconds, memory_mib
+from benchmarks.operators import NAMESPACE, SPOTALIS, Bench, Operator, booted
+from benchmarks.served import memory_mib
 from tests.support.control_plane import CAPACITY_TYPE_LABEL
 from tests.support.eventually import eventually
 
@@ -27,7 +26,6 @@ Every request is then for a pod that its owner lacks. The webhook delays a reque
 until its cache shows why the pod exists; that delay is not what this benchmark measures.
 """
 SETTLE_SECONDS = 30
-REST_SECONDS = 60
 RATE = 1_000
 SECONDS = 10
 STANDBY_RATE, STANDBY_CONNECTIONS = 100, 20
@@ -57,7 +55,8 @@ def _measure(bench: Bench, owners: list[dict[str, str]]) -> list[Figure]:
             )
         ]
         time.sleep(SETTLE_SECONDS)
-        figures += _at_rest(bench, process)
+        goal = 80.0 if bench.operator is SPOTALIS else None
+        figures += _memory(name, process.pid, "at rest", goal)
         if not bench.operator.webhook_path:
             return figures
         _scale_up(bench, owners)
@@ -134,26 +133,6 @@ def _scale_up(bench: Bench, owners: list[dict[str, str]]) -> None:
 def _wait(futures: list[Any]) -> None:
     for future in futures:
         future.result()
-
-
-def _at_rest(bench: Bench, process: subprocess.Popen[bytes]) -> list[Figure]:
-    """Nothing changes; the pods are not at their split, but nothing can be evicted usefully."""
-    name, plane = bench.operator.name, bench.control_plane
-    before, requests = cpu_seconds(process.pid), len(plane.audit(user=USER))
-    time.sleep(REST_SECONDS)
-    return [
-        Figure(
-            name=f"{name}: CPU at rest",
-            value=cpu_seconds(process.pid) - before,
-            unit="s per minute",
-        ),
-        Figure(
-            name=f"{name}: requests at rest",
-            value=len(plane.audit(user=USER)) - requests,
-            unit="per minute",
-        ),
-        *_memory(name, process.pid, "at rest", 80.0 if bench.operator is SPOTALIS else None),
-    ]
 
 
 def _memory(name: str, pid: int, when: str, goal: float | None) -> list[Figure]:

@@ -168,12 +168,8 @@ class Fleet:
     ) -> list[str]:
         """Add nodes named ``spot-1``, ``on-demand-1`` and so on; returns their names."""
         wanted = [NodeType.SPOT] * spot + [NodeType.ON_DEMAND] * on_demand
-        names = []
-        for node_type in wanted:
-            size = NodeSize(cpu=cpu, memory=memory, pods=pods)
-            node = self.next_node(node_type, size, ready=ready)
-            names.append(await self.register(node))
-        return names
+        size = NodeSize(cpu=cpu, memory=memory, pods=pods)
+        return [await self.register(self.next_node(each, size, ready=ready)) for each in wanted]
 
     def next_node(
         self, node_type: NodeType, size: NodeSize = _DEFAULT_SIZE, *, ready: bool = True
@@ -300,9 +296,7 @@ class Fleet:
 
 def _taint(taint: tuple[str, str, str]) -> Object:
     key, value, effect = taint
-    return (
-        {"key": key, "value": value, "effect": effect} if value else {"key": key, "effect": effect}
-    )
+    return {"key": key, **({"value": value} if value else {}), "effect": effect}
 
 
 def _set_taints(spec: Object, key: str, taint: Object | None) -> Object:

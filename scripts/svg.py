@@ -17,8 +17,8 @@ def picture(title: str, width: int, height: int, parts: Sequence[str]) -> str:
     """An SVG document; screen readers read the title."""
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">',
-        '<g font-family="sans-serif" font-size="13">',
         f"<title>{escape(title)}</title>",
+        '<g font-family="sans-serif" font-size="13">',
         box(0, 0, width, height, PAPER, radius=0),
     ]
     return "\n".join([*head, *parts, "</g>", "</svg>"]) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from tests.delivery.kubectl import Kubectl
 DOCS = ROOT / "docs"
 NOT_RUN = "Not run by the tests: "
 MINUTES_FOR_A_BLOCK = 5
-
+LANGUAGES = frozenset({"sh", "text", "yaml"})
+"""Of the blocks of these pages: without this rule, commands in other blocks would not be run."""
 
 RUN = frozenset(
     {
@@ -28,6 +30,8 @@ RUN = frozenset(
         "install/optional-permissions.md",
         "install/upgrade-and-uninstall.md",
         "operate/disruption-budgets.md",
+        "operate/pause.md",
+        "operate/troubleshoot.md",
         "start/first-workload.md",
         "start/try.md",
     }
@@ -42,6 +46,25 @@ def commands_of(page: Path) -> list[CodeBlock]:
         for block in read_page(page).blocks
         if block.language == "sh" and not block.title.startswith(NOT_RUN)
     ]
+
+
+def find_commands_without_test(page: Path, run: Collection[Path]) -> Iterator[str]:
+    """Name each block of commands that no test runs although the page does not say so.
+
+    Args:
+        page: the page.
+        run: the pages whose commands a test runs.
+    """
+    for block in read_page(page).blocks:
+        place = f"{page.name}:{block.line}"
+        reason = block.title.removeprefix(NOT_RUN)
+        if block.language not in LANGUAGES:
+            yield f"{place}: a block needs one of the languages {', '.join(sorted(LANGUAGES))}"
+        elif block.language == "sh" and block.title.startswith("Not run"):
+            if reason == block.title or not reason.startswith("needs "):
+                yield f"{place}: the title has to say what the commands need"
+        elif block.language == "sh" and page not in run:
+            yield f"{place}: no test runs these commands"
 
 
 @dataclass
@@ -97,7 +120,10 @@ class Page:
         assert done.returncode == 0, (self.name, commands, done.stdout, done.stderr)
         return done.stdout
 
-    def assert_finished(self) -> None:
-        """Assert that no block of commands is left."""
-        left = [block.line for block in self._blocks if block in commands_of(DOCS / self.name)]
+    def assert_finished(self, *, before: str = "") -> None:
+        """Assert that no block of commands is left, on the page or before a heading."""
+        lines = (DOCS / self.name).read_text().splitlines()
+        end = lines.index(before) if before else len(lines)
+        commands = commands_of(DOCS / self.name)
+        left = [block.line for block in self._blocks if block in commands and block.line <= end]
         assert not left, f"{self.name}: the commands in lines {left} were not run"

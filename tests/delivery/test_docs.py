@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from scripts.cli_pages import ERRORS_PAGE, FOLDER, pages
-from scripts.markdown_pages import read_page
 from scripts.metrics_page import METRICS_PAGE, metrics_page
 from spotalis.cli.error_codes import ERRORS
 from spotalis.cli.errors import ExitCode
@@ -22,7 +21,7 @@ from spotalis.model.policy_values import KEYS
 from spotalis.web.health import HealthState, readyz
 from spotalis.webhook.admission import AdmissionResult
 from spotalis.webhook.errors import ErrorCode
-from tests.delivery.pages import NOT_RUN, RUN, commands_of
+from tests.delivery.pages import RUN, commands_of, find_commands_without_test
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -201,17 +200,43 @@ def test_every_page_can_be_reached_from_the_index() -> None:
 
 @pytest.mark.parametrize("folder", ["start", "install", "operate"])
 def test_tests_run_the_commands_of_every_page_unless_it_says_otherwise(folder: str) -> None:
-    with_commands = {
-        str(page.relative_to(DOCS)) for page in (DOCS / folder).glob("*.md") if commands_of(page)
-    }
-    assert with_commands - RUN == set()
-    titles = {
-        block.title
-        for page in (DOCS / folder).glob("*.md")
-        for block in read_page(page).blocks
-        if block.title.startswith("Not run")
-    }
-    assert all(title.removeprefix(NOT_RUN).startswith("needs ") for title in titles)
+    run = {DOCS / name for name in RUN}
+    pages = sorted((DOCS / folder).glob("*.md"))
+    assert [each for page in pages for each in find_commands_without_test(page, run)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("```sh\nmake demo\n```", "no test runs these commands"),
+        ('```sh title="In a terminal"\nmake demo\n```', "no test runs these commands"),
+        ("    make demo", "a block needs one of the languages"),
+        ("```\nmake demo\n```", "a block needs one of the languages"),
+        ("```bash\nmake demo\n```", "a block needs one of the languages"),
+        ('```sh title="Not run by the tests: slow"\nmake demo\n```', "what the commands need"),
+        ('```sh title="Not run by the tests"\nmake demo\n```', "what the commands need"),
+        ('```sh title="Not run by the tests: needs a cluster"\nmake demo\n```', ""),
+        ("```text\nmake demo\n```", ""),
+    ],
+)
+def test_commands_that_no_test_runs_are_found(text: str, problem: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"# Page\n\n{text}\n")
+    found = list(find_commands_without_test(page, ()))
+    assert len(found) == bool(problem), found
+    assert all(problem in each for each in found)
+
+
+def test_the_commands_of_a_page_that_a_test_runs_are_no_problem(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\nmake demo\n```\n")
+    assert list(find_commands_without_test(page, {page})) == []
+
+
+def test_every_page_that_tests_run_exists_and_has_commands() -> None:
+    assert [name for name in RUN if not (DOCS / name).exists()] == []
+    values_only = {"install/argo-cd.md", "install/flux.md"}
+    assert {name for name in RUN if not commands_of(DOCS / name)} <= values_only
 
 
 def test_every_error_code_is_described() -> None:

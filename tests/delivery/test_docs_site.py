@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,7 +14,7 @@ from scripts.architecture_picture import architecture_picture
 from scripts.docs_site import CONFIGURATION, find_problems, find_problems_of_search, main
 from scripts.markdown_pages import ROOT, find_pages
 from scripts.split_picture import split_picture
-from scripts.svg import IMAGES
+from scripts.svg import IMAGES, PAPER
 
 SEARCH = """{"items": [{"location": "index.html", "text": "home"},
 {"location": "docs/reference/annotations.html", "text": "spot-percentage"},
@@ -72,3 +73,17 @@ def test_a_page_or_a_word_that_the_search_does_not_find_is_named(tmp_path: Path)
 )
 def test_the_pictures_are_up_to_date(name: str, draw: Callable[[], str]) -> None:
     assert (IMAGES / f"{name}.svg").read_text() == draw(), "run `make docs`"
+
+
+@pytest.mark.parametrize("file", sorted(IMAGES.glob("*.svg")), ids=lambda file: str(file.name))
+def test_a_picture_has_a_title_for_screen_readers_and_a_background_for_dark_pages(
+    file: Path,
+) -> None:
+    svg = ElementTree.parse(file).getroot()  # a file of the repository
+    assert svg.get("role") == "img"
+    title, group = svg  # only a child of the root names the picture
+    assert title.tag.endswith("}title")
+    assert title.text
+    background = group[0]
+    assert background.get("fill") == PAPER
+    assert svg.get("viewBox") == f"0 0 {background.get('width')} {background.get('height')}"

@@ -118,8 +118,32 @@ def test_the_commands_for_helm_install_upgrade_and_uninstall(
     with running():
         leave.follow()
     leave.follow()
+    leave.assert_finished(before="## With Kustomize")
     assert cluster_wide_objects(plane) == before - {f"namespace/{OPERATOR_NAMESPACE}"}
     assert pods_of(plane, "web") == pods
+
+
+def test_a_condition_that_has_remained_is_removed_by_the_command_for_it(
+    reader: Reader, running: Callable[[], Any]
+) -> None:
+    plane, install = reader.plane, reader.opens("install/helm.md")
+    leave = reader.opens("install/upgrade-and-uninstall.md")
+    install.follow()
+    with running():
+        install.follow()
+    restore_service(plane)
+    install.follow()  # allows moves
+    with running():
+        reader.deploys("web")
+        wait_for_condition(plane, "True")
+    plane.request("POST", DEPLOYMENTS, workload_body("Deployment", "other", 1))
+    leave.run("helm uninstall spotalis --namespace spotalis-system")
+    wait_for_condition(plane, "True")  # nothing removes it by itself
+    others = condition_types(plane, "web") - {"spotalis.io/Balanced"}
+    leave.skip_to("## Remove a condition that has remained")
+    assert leave.follow().splitlines() == ["deployment.apps/web patched"]
+    leave.assert_finished()
+    assert condition_types(plane, "web") == others != set()
 
 
 def test_the_commands_for_kustomize_install_upgrade_and_uninstall(
@@ -147,7 +171,7 @@ def test_the_commands_for_kustomize_install_upgrade_and_uninstall(
     with running():
         leave.follow()
     leave.follow(2)
-    leave.assert_finished()
+    leave.assert_finished(before="## Remove a condition that has remained")
     assert cluster_wide_objects(plane) == before - {f"namespace/{OPERATOR_NAMESPACE}"}
     assert pods_of(plane, "web") == pods
 
@@ -192,6 +216,36 @@ def test_the_commands_about_budgets_name_those_that_block_moves(reader: Reader) 
     page.assert_finished()
 
 
+def test_the_commands_for_pauses_stop_and_resume_moves(
+    reader: Reader, running: Callable[[], Any]
+) -> None:
+    plane, page = reader.plane, reader.opens("operate/pause.md")
+    plane.kubectl("apply", "-k", str(reader.folder / "build/k8s"))
+    with running():
+        reader.deploys("api")
+        wait_for_split(plane, "api", on_demand=2, spot=2)
+        for _ in ("one workload", "everything", "everything, without the plugin"):
+            page.follow()
+            wait_for_reason(plane, "api", "Paused")
+            page.follow()
+            wait_for_reason(plane, "api", "Balanced")
+    page.assert_finished()
+    plane.kubectl("delete", "-k", str(reader.folder / "build/k8s"), "--ignore-not-found")
+
+
+def test_the_commands_for_troubleshooting_show_the_reason(
+    reader: Reader, running: Callable[[], Any]
+) -> None:
+    plane, page = reader.plane, reader.opens("operate/troubleshoot.md")
+    plane.kubectl("apply", "-k", str(reader.folder / "build/k8s"))
+    with running():
+        reader.deploys("api")
+        wait_for_reason(plane, "api", "Balanced")
+        assert "Balanced" in page.follow()
+    page.assert_finished()
+    plane.kubectl("delete", "-k", str(reader.folder / "build/k8s"), "--ignore-not-found")
+
+
 @pytest.mark.parametrize("name", PLATFORMS)
 def test_the_commands_of_a_platform_run_and_the_chart_accepts_its_values(
     reader: Reader, name: str
@@ -218,29 +272,61 @@ def test_the_chart_accepts_the_values_for_argo_cd_and_flux(
     reader: Reader, name: str, kind: str, path: tuple[str, ...]
 ) -> None:
     """Their controllers do not run here: they render the chart and apply what it renders."""
-    [manifest] = [
-        each
+    manifests = {
+        each["kind"]: each
         for block in read_page(DOCS / "install" / f"{name}.md").blocks
         if block.language == "yaml"
         for each in yaml.safe_load_all(block.content)
-        if each["kind"] == kind
-    ]
+    }
+    manifest = manifests[kind]
     values: Json = manifest
     for key in path:
         values = values[key]
     (reader.folder / "values.yaml").write_text(yaml.safe_dump(values))
     page = reader.opens(f"install/{name}.md")
     page.assert_finished()  # no commands
-    namespace = manifest["metadata"]["namespace"] if kind == "HelmRelease" else None
-    assert namespace in (None, OPERATOR_NAMESPACE)
+    reader.plane.request("POST", "/api/v1/namespaces", namespace_of(manifests))
     render = (
         f"helm template spotalis charts/spotalis --namespace {OPERATOR_NAMESPACE} "
         "--kube-version 1.36 --values values.yaml > rendered.yaml"
     )
-    page.run(f"kubectl create namespace {OPERATOR_NAMESPACE}\n{render}")
+    page.run(render)
     page.run("kubectl apply --server-side --filename rendered.yaml")
     page.run(f"kubectl -n {OPERATOR_NAMESPACE} rollout status deployment/spotalis")
     page.run("kubectl delete --filename rendered.yaml")
+
+
+def namespace_of(manifests: dict[str, Json]) -> Json:
+    """The namespace of the operator, as the page lets Argo CD or Flux create it."""
+    if "HelmRelease" in manifests:
+        namespace = manifests["Namespace"]
+        for kind in ("GitRepository", "HelmRelease"):
+            assert manifests[kind]["metadata"]["namespace"] == namespace["metadata"]["name"]
+        return namespace
+    spec = manifests["Application"]["spec"]
+    assert "CreateNamespace=true" in spec["syncPolicy"]["syncOptions"]
+    metadata = spec["syncPolicy"]["managedNamespaceMetadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": spec["destination"]["namespace"], **metadata},
+    }
+
+
+def condition_types(plane: ControlPlane, name: str) -> set[str]:
+    status = plane.request("GET", f"{DEPLOYMENTS}/{name}")["status"]
+    return {condition["type"] for condition in status.get("conditions", ())}
+
+
+def wait_for_reason(plane: ControlPlane, name: str, reason: str) -> None:
+    """Wait until the condition of a Deployment has this reason."""
+
+    def is_reached() -> bool:
+        status = plane.request("GET", f"{DEPLOYMENTS}/{name}")["status"]
+        found = {each["type"]: each["reason"] for each in status.get("conditions", ())}
+        return found.get("spotalis.io/Balanced") == reason
+
+    eventually(is_reached, within=60, what=f"the reason of {name} is {reason}")
 
 
 def of_conditions(plane: ControlPlane) -> list[str]:
